@@ -1,0 +1,1 @@
+"""The shop: its rules, tables and adapters. Knows nothing of Temporal."""

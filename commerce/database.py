@@ -1,0 +1,45 @@
+"""One pool of PostgreSQL connections, and transactions on it that nobody has to commit."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from commerce import migrations
+
+CONNECT_TIMEOUT = 5  # seconds
+STATEMENT_TIMEOUT = 60  # seconds; a step's own time limit ends it earlier
+
+
+class Database:
+    """The shop's database. One instance per process; its pool must be at least as large as the steps at work."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        """Take a `postgresql://` URL; connect only when first used."""
+        self._engine = create_async_engine(
+            make_url(url).set(drivername="postgresql+asyncpg"),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_pre_ping=True,
+            connect_args={
+                "timeout": CONNECT_TIMEOUT,
+                "server_settings": {"application_name": "commerce", "statement_timeout": f"{STATEMENT_TIMEOUT}s"},
+            },
+        )
+        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Open a READ COMMITTED transaction; commit when the block ends well, roll back when it raises."""
+        async with self._sessions.begin() as session:
+            yield session
+
+    async def migrate(self) -> None:
+        """Bring the schema to the newest revision; several at once wait for each other."""
+        async with self._engine.begin() as connection:
+            await connection.run_sync(migrations.upgrade)
+
+    async def close(self) -> None:
+        """Give every connection back."""
+        await self._engine.dispose()

@@ -1,0 +1,211 @@
+"""Every error the shop raises, as one tree; the docstring of a class is its message.
+
+CommerceError
+├── PermanentError          trying again can't help: crosses into Temporal non-retryable, with its data
+│   ├── BadInput
+│   ├── OrderRefused
+│   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
+│   │   └── FulfilledElsewhere, PartlyFulfilled
+│   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
+│   ├── ReservationMissing, QuantityAboveUnfulfilled, FulfillmentMissing
+│   ├── StepWithdrawn, StaleGeneration
+│   ├── CarrierRefused, AddressIncomplete
+│   └── MailRefused
+└── TransientError          trying again may help: plain retry
+    ├── StepInProgress
+    ├── CarrierUnavailable
+    ├── MailUnavailable
+    └── AlertUnavailable
+
+Messages never hold personal data: they travel into workflow history and logs.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, cast
+
+from commerce.messages import FieldError, InsufficientItem
+
+
+@dataclass(eq=False)
+class CommerceError(Exception):
+    """The shop could not do this."""
+
+    def __str__(self) -> str:
+        """Fill the class's docstring with the error's own data."""
+        return str(type(self).__doc__).format(**self.data())
+
+    def data(self) -> dict[str, Any]:
+        """Return the error's fields by name, plain values that survive JSON."""
+        return {f.name: getattr(self, f.name) for f in fields(cast(Any, self))}
+
+
+class PermanentError(CommerceError):
+    """Trying again cannot help."""
+
+
+class TransientError(CommerceError):
+    """Trying again may help."""
+
+
+@dataclass(eq=False)
+class BadInput(PermanentError):
+    """The input does not fit: {summary}."""
+
+    fields: list[FieldError] = field(default_factory=list)
+
+    def data(self) -> dict[str, Any]:
+        """Name the fields; their values stay out."""
+        summary = "; ".join(f"{e.field}: {e.message}" for e in self.fields) or "it is empty"
+        return {"fields": self.fields, "summary": summary}
+
+
+@dataclass(eq=False)
+class OrderRefused(PermanentError):
+    """Order {order_id} cannot be processed."""
+
+    order_id: str
+
+
+class OrderNotFound(OrderRefused):
+    """Order {order_id} does not exist."""
+
+
+class OrderHasNoLines(OrderRefused):
+    """Order {order_id} has no lines."""
+
+
+@dataclass(eq=False)
+class UnknownVariant(OrderRefused):
+    """Order {order_id} has {count} lines whose SKU no variant has, the first is {sku!r}."""
+
+    sku: str
+    count: int
+
+
+class OrderCancelled(OrderRefused):
+    """Order {order_id} is cancelled."""
+
+
+@dataclass(eq=False)
+class PaymentNotCaptured(OrderRefused):
+    """Order {order_id} is not paid in full: its payment is {payment_status}."""
+
+    payment_status: str
+
+
+class FulfilledElsewhere(OrderRefused):
+    """Order {order_id} was fulfilled outside of this shop."""
+
+
+class PartlyFulfilled(OrderRefused):
+    """Order {order_id} is fulfilled in part; this process fulfills whole orders only."""
+
+
+@dataclass(eq=False)
+class VariantWithoutItems(PermanentError):
+    """Variant {variant_id} is stock-managed but has no inventory item."""
+
+    variant_id: str
+
+
+@dataclass(eq=False)
+class ItemNotStocked(PermanentError):
+    """Inventory item {inventory_item_id} is not stocked at any location."""
+
+    inventory_item_id: str
+
+
+@dataclass(eq=False)
+class InsufficientInventory(PermanentError):
+    """Stock is short for {count} variants."""
+
+    items: list[InsufficientItem]
+    count: int
+
+
+@dataclass(eq=False)
+class ReservationMissing(PermanentError):
+    """Order {order_id} is not reserved in full, so it cannot be fulfilled."""
+
+    order_id: str
+
+
+@dataclass(eq=False)
+class QuantityAboveUnfulfilled(PermanentError):
+    """Line {order_line_id} has {unfulfilled} units left to fulfill, {requested} were asked."""
+
+    order_line_id: int
+    requested: int
+    unfulfilled: int
+
+
+@dataclass(eq=False)
+class FulfillmentMissing(PermanentError):
+    """Order {order_id} has no live fulfillment."""
+
+    order_id: str
+
+
+@dataclass(eq=False)
+class StepWithdrawn(PermanentError):
+    """Step {step} was undone before this attempt; it must not happen any more."""
+
+    step: str
+
+
+@dataclass(eq=False)
+class StaleGeneration(PermanentError):
+    """A newer run of {business_key} has taken over; this one may not act any more."""
+
+    business_key: str
+
+
+@dataclass(eq=False)
+class CarrierRefused(PermanentError):
+    """The carrier refuses: {code} (HTTP {status})."""
+
+    code: str
+    status: int
+
+
+@dataclass(eq=False)
+class AddressIncomplete(PermanentError):
+    """Order {order_id} cannot be shipped: its address lacks {missing}."""
+
+    order_id: str
+    missing: str
+
+
+@dataclass(eq=False)
+class MailRefused(PermanentError):
+    """The mail server refuses the mail for good (SMTP {code})."""
+
+    code: int
+
+
+@dataclass(eq=False)
+class StepInProgress(TransientError):
+    """Another attempt of step {step} may still be at work."""
+
+    step: str
+
+
+@dataclass(eq=False)
+class CarrierUnavailable(TransientError):
+    """The carrier does not answer as it should: {reason}."""
+
+    reason: str
+
+
+@dataclass(eq=False)
+class MailUnavailable(TransientError):
+    """The mail server does not take the mail now: {reason}."""
+
+    reason: str
+
+
+@dataclass(eq=False)
+class AlertUnavailable(TransientError):
+    """The alert webhook does not answer as it should: {reason}."""
+
+    reason: str

@@ -1,0 +1,21 @@
+"""The schema's history, applied by `commerce migrate`."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.engine import Connection
+
+
+def config(connection: Connection | None = None) -> Config:
+    """Return Alembic's configuration for our scripts, bound to an open connection."""
+    made = Config()
+    made.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    made.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+    made.attributes["connection"] = connection
+    return made
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the schema to the newest revision, in the connection's transaction."""
+    command.upgrade(config(connection), "head")

@@ -1,0 +1,141 @@
+"""Everything that can be set, read once at start-up: environment, then `.env`, then the embedded `stack.json`."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "COMMERCE_"
+STACK_FILE = "stack.json"
+DEFAULT_DATA_DIR = Path(".commerce")
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message is one line that names the variable."""
+
+
+class Settings(BaseSettings):
+    """The shop's settings; each field is the environment variable COMMERCE_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    data_dir: Path = Field(DEFAULT_DATA_DIR, description="Folder of the embedded stack: its data, mails and stack.json")
+    database_url: SecretStr = Field(
+        SecretStr("postgresql://commerce@127.0.0.1:5432/commerce"), description="PostgreSQL of the shop"
+    )
+    smtp_url: SecretStr = Field(
+        SecretStr("smtp://127.0.0.1:1025"),
+        description="Mail server: smtp://, smtp+starttls:// or smtps://, with user:password@ where it asks for them",
+    )
+    mail_from: str = Field("Shop <shop@shop.example>", description="Sender of every mail")
+    admin_emails: tuple[str, ...] = Field(
+        (), description="Who is told when something needs a person, separated by commas"
+    )
+    carrier_url: str = Field("http://127.0.0.1:9010/v2", description="Root of an EasyPost-shaped shipments API")
+    carrier_api_key: SecretStr = Field(SecretStr("test"), description="Key for that API")
+    warehouse_url: str = Field("http://127.0.0.1:9020", description="Root of the warehouse's API")
+    ship_from_name: str = Field("Shop", description="Sender on a label: name")
+    ship_from_street1: str = Field("1 Warehouse Way", description="Sender on a label: street")
+    ship_from_city: str = Field("London", description="Sender on a label: city")
+    ship_from_zip: str = Field("N1 9GU", description="Sender on a label: postal code")
+    ship_from_state: str = Field("", description="Sender on a label: state or province")
+    ship_from_country: str = Field("GB", description="Sender on a label: ISO country code")
+    ship_from_phone: str = Field("", description="Sender on a label: telephone")
+    parcel_length: float = Field(10, gt=0, description="Parcel on a label: length in inches")
+    parcel_width: float = Field(8, gt=0, description="Parcel on a label: width in inches")
+    parcel_height: float = Field(4, gt=0, description="Parcel on a label: height in inches")
+    parcel_weight: float = Field(16, gt=0, description="Parcel on a label: weight in ounces")
+    alert_webhook_url: str | None = Field(None, description="Where alerts are posted as JSON, besides the mail")
+    timezone: str = Field("UTC", description="The shop's calendar: an IANA time zone")
+    currency: str = Field("GBP", pattern=r"^[A-Z]{3}$", description="Currency where an order says none")
+    log_format: Literal["console", "json"] = Field("console", description="How logs are written")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged at least")
+    worker_activities: int = Field(20, ge=1, le=500, description="Steps at work at once in one worker")
+    api_host: str = Field("127.0.0.1", description="Address the API listens on")
+    api_port: int = Field(9000, ge=0, le=65535, description="Port the API listens on")
+
+    @field_validator("admin_emails", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("postgresql://", "postgresql+asyncpg://")):
+            raise ValueError("must start with postgresql://")
+        return value
+
+    @field_validator("carrier_url", "warehouse_url", "alert_webhook_url")
+    @classmethod
+    def _is_http(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/") if value else value
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError("is not an IANA time zone, like Europe/London") from error
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The shop's time zone."""
+        return ZoneInfo(self.timezone)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from `load_settings` alone, so that nothing but start-up reads the environment."""
+        return (init_settings,)
+
+
+def load_environment(data_dir: Path | None = None) -> dict[str, str]:
+    """Return every variable, the strongest source winning: environment, `.env`, `stack.json` of the data folder."""
+    own: dict[str, str] = {k: v for k, v in dotenv_values(".env").items() if v is not None} | dict(os.environ)
+    folder = data_dir or Path(own.get(f"{PREFIX}DATA_DIR", DEFAULT_DATA_DIR))
+    stack: dict[str, str] = read_stack(folder).get("environment", {})
+    return stack | own | {f"{PREFIX}DATA_DIR": str(folder)}
+
+
+def read_stack(data_dir: Path) -> dict[str, Any]:
+    """Return what the running embedded stack says of itself; empty when none runs there."""
+    try:
+        stack: dict[str, Any] = json.loads((data_dir / STACK_FILE).read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{data_dir / STACK_FILE} cannot be read ({error}); stop and start `commerce up`"
+        ) from error
+    return stack
+
+
+def load_settings(environment: dict[str, str]) -> Settings:
+    """Check the COMMERCE_ variables of this environment; raises SettingsError."""
+    values = {
+        name: environment[f"{PREFIX}{name.upper()}"]
+        for name in Settings.model_fields
+        if environment.get(f"{PREFIX}{name.upper()}", "") != ""
+    }
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        message = problem["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{PREFIX}{str(problem['loc'][0]).upper()}: {message}") from error

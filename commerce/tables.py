@@ -1,0 +1,433 @@
+"""The shop's tables; their constraints, not good luck, keep stock, fulfillments and accounts right.
+
+Money is an integer of minor units. Times are timestamptz. Ids that other systems know (orders, SKUs) are text.
+"""
+
+from datetime import date, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    MetaData,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Json = dict[str, Any]
+Serial = Annotated[int, mapped_column(BigInteger, Identity(), primary_key=True)]
+Uuid = Annotated[UUID, mapped_column(primary_key=True, server_default=func.uuidv7())]
+Now = Annotated[datetime, mapped_column(server_default=func.now())]
+
+
+class Base(DeclarativeBase):
+    """One naming convention and one set of column types for every table."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: DateTime(timezone=True), Json: JSONB, list[Json]: JSONB, list[str]: JSONB}  # noqa: RUF012 - SQLAlchemy's own protocol
+
+
+def one_of(column: str, *values: str) -> CheckConstraint:
+    """Return the CHECK that a text column holds one of these words."""
+    return CheckConstraint(f"{column} IN ({', '.join(repr(v) for v in values)})", name=column)
+
+
+# --- products and stock ----------------------------------------------------------------------------------------------
+
+
+class Location(Base):
+    """A place that holds stock; the lowest priority number is served from first."""
+
+    __tablename__ = "locations"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    priority: Mapped[int] = mapped_column(server_default="0")
+
+
+class Product(Base):
+    """What the shop sells."""
+
+    __tablename__ = "products"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    title: Mapped[str]
+
+
+class Variant(Base):
+    """A product as it can be ordered, known to the world by its SKU."""
+
+    __tablename__ = "variants"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    product_id: Mapped[str] = mapped_column(ForeignKey("products.id"), index=True)
+    sku: Mapped[str] = mapped_column(unique=True)
+    title: Mapped[str] = mapped_column(server_default="")
+    manage_inventory: Mapped[bool] = mapped_column(server_default=text("true"))
+    allow_backorder: Mapped[bool] = mapped_column(server_default=text("false"))
+
+
+class InventoryItem(Base):
+    """A thing on a shelf; a variant consists of one or (a kit) of several."""
+
+    __tablename__ = "inventory_items"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    sku: Mapped[str] = mapped_column(unique=True)
+
+
+class VariantInventoryItem(Base):
+    """How many of an item one unit of a variant needs."""
+
+    __tablename__ = "variant_inventory_items"
+    variant_id: Mapped[str] = mapped_column(ForeignKey("variants.id"), primary_key=True)
+    inventory_item_id: Mapped[str] = mapped_column(ForeignKey("inventory_items.id"), primary_key=True, index=True)
+    required_quantity: Mapped[int] = mapped_column(server_default="1")
+    __table_args__ = (CheckConstraint("required_quantity >= 1", name="required_quantity"),)
+
+
+class InventoryLevel(Base):
+    """Stock of an item at a location: available = stocked - reserved (I1)."""
+
+    __tablename__ = "inventory_levels"
+    inventory_item_id: Mapped[str] = mapped_column(ForeignKey("inventory_items.id"), primary_key=True)
+    location_id: Mapped[str] = mapped_column(ForeignKey("locations.id"), primary_key=True)
+    stocked_quantity: Mapped[int] = mapped_column(server_default="0")
+    reserved_quantity: Mapped[int] = mapped_column(server_default="0")
+    imported_on_hand: Mapped[int | None]  # the on-hand an import gave last: the same again changes nothing
+    oversold: Mapped[bool] = mapped_column(server_default=text("false"))  # set below reserved by an import or a sync
+    __table_args__ = (
+        CheckConstraint("stocked_quantity >= 0", name="stocked"),
+        CheckConstraint("reserved_quantity >= 0", name="reserved"),
+    )
+
+
+class StockMovement(Base):
+    """One change of a level's stocked_quantity, written in the same transaction (I1)."""
+
+    __tablename__ = "stock_movements"
+    id: Mapped[Serial]
+    inventory_item_id: Mapped[str]
+    location_id: Mapped[str]
+    quantity: Mapped[int]
+    reason: Mapped[str]
+    reference: Mapped[str]
+    created_at: Mapped[Now]
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["inventory_item_id", "location_id"],
+            ["inventory_levels.inventory_item_id", "inventory_levels.location_id"],
+        ),
+        one_of("reason", "import", "sync", "fulfillment", "cancel"),
+        CheckConstraint("quantity <> 0", name="quantity"),
+        Index(None, "inventory_item_id", "location_id", "created_at"),
+    )
+
+
+class Reservation(Base):
+    """Units of an item at a location held for an order line; mirrored in the level's reserved_quantity (I2)."""
+
+    __tablename__ = "reservations"
+    id: Mapped[Serial]
+    order_id: Mapped[str] = mapped_column(ForeignKey("orders.id"), index=True)
+    order_line_id: Mapped[int] = mapped_column(ForeignKey("order_lines.id"))
+    inventory_item_id: Mapped[str]
+    location_id: Mapped[str]
+    quantity: Mapped[int]
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["inventory_item_id", "location_id"],
+            ["inventory_levels.inventory_item_id", "inventory_levels.location_id"],
+        ),
+        UniqueConstraint("order_line_id", "inventory_item_id", "location_id"),
+        Index(None, "inventory_item_id", "location_id"),
+        CheckConstraint("quantity >= 1", name="quantity"),
+    )
+
+
+# --- customers -------------------------------------------------------------------------------------------------------
+
+
+class Customer(Base):
+    """A guest known from an order, or an account; an address has at most one of each."""
+
+    __tablename__ = "customers"
+    id: Mapped[Uuid]
+    email: Mapped[str]
+    has_account: Mapped[bool] = mapped_column(server_default=text("false"))
+    first_name: Mapped[str | None]
+    last_name: Mapped[str | None]
+    created_at: Mapped[Now]
+    __table_args__ = (UniqueConstraint("email", "has_account"),)
+
+
+class AuthUser(Base):
+    """How an account logs in."""
+
+    __tablename__ = "auth_users"
+    id: Mapped[Uuid]
+    customer_id: Mapped[UUID] = mapped_column(ForeignKey("customers.id"), unique=True)
+    provider_id: Mapped[str] = mapped_column(server_default="emailpass")
+    password_hash: Mapped[str]
+    created_at: Mapped[Now]
+
+
+class CustomerGroup(Base):
+    """A named set of customers."""
+
+    __tablename__ = "customer_groups"
+    id: Mapped[Uuid]
+    name: Mapped[str] = mapped_column(unique=True)
+
+
+class CustomerGroupMember(Base):
+    """A customer's membership of a group."""
+
+    __tablename__ = "customer_group_members"
+    group_id: Mapped[UUID] = mapped_column(ForeignKey("customer_groups.id"), primary_key=True)
+    customer_id: Mapped[UUID] = mapped_column(ForeignKey("customers.id"), primary_key=True, index=True)
+
+
+# --- orders and fulfillment ------------------------------------------------------------------------------------------
+
+
+class Order(Base):
+    """A paid promise to deliver; `hold_reason` keeps the pending-orders job away from it."""
+
+    __tablename__ = "orders"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    customer_id: Mapped[UUID | None] = mapped_column(ForeignKey("customers.id"), index=True)
+    email: Mapped[str | None]
+    payment_status: Mapped[str]
+    fulfillment_status: Mapped[str] = mapped_column(server_default="not_fulfilled")
+    currency: Mapped[str]
+    shipping_total: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    total: Mapped[int] = mapped_column(BigInteger)
+    shipping_method: Mapped[str | None]
+    shipping_name: Mapped[str | None]
+    shipping_address1: Mapped[str | None]
+    shipping_city: Mapped[str | None]
+    shipping_zip: Mapped[str | None]
+    shipping_province: Mapped[str | None]
+    shipping_country: Mapped[str | None]
+    shipping_phone: Mapped[str | None]
+    created_at: Mapped[datetime]
+    paid_at: Mapped[datetime | None]
+    cancelled_at: Mapped[datetime | None]
+    hold_reason: Mapped[str | None]
+    refused_at: Mapped[datetime | None]  # when stock last was too short for it
+    content_hash: Mapped[str]  # of what was taken in: the same order again changes nothing, another is refused
+    __table_args__ = (
+        one_of(
+            "payment_status",
+            *("awaiting", "authorized", "captured", "partially_captured"),
+            *("refunded", "partially_refunded", "cancelled"),
+        ),
+        one_of("fulfillment_status", "not_fulfilled", "partially_fulfilled", "fulfilled", "fulfilled_elsewhere"),
+        CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
+        CheckConstraint("total >= 0 AND shipping_total >= 0", name="money"),
+        Index(
+            "ix_orders_pending",
+            "created_at",
+            "id",
+            postgresql_where=text(
+                "payment_status = 'captured' AND fulfillment_status = 'not_fulfilled'"
+                " AND cancelled_at IS NULL AND hold_reason IS NULL"
+            ),
+        ),
+    )
+
+
+class OrderLine(Base):
+    """So many units of a variant at a price; without a variant when its SKU is unknown."""
+
+    __tablename__ = "order_lines"
+    id: Mapped[Serial]
+    order_id: Mapped[str] = mapped_column(ForeignKey("orders.id"))
+    position: Mapped[int]
+    variant_id: Mapped[str | None] = mapped_column(ForeignKey("variants.id"), index=True)
+    sku: Mapped[str]
+    title: Mapped[str]
+    quantity: Mapped[int]
+    unit_price: Mapped[int] = mapped_column(BigInteger)
+    requires_shipping: Mapped[bool] = mapped_column(server_default=text("true"))
+    __table_args__ = (
+        UniqueConstraint("order_id", "position"),
+        CheckConstraint("quantity >= 1", name="quantity"),
+        CheckConstraint("unit_price >= 0", name="unit_price"),
+        Index("ix_order_lines_unknown_sku", "sku", postgresql_where=text("variant_id IS NULL")),
+    )
+
+
+class Fulfillment(Base):
+    """What was taken from the shelves for an order; live while `cancelled_at` is null, at most one per order (V4)."""
+
+    __tablename__ = "fulfillments"
+    id: Mapped[Uuid]
+    order_id: Mapped[str] = mapped_column(ForeignKey("orders.id"))
+    tracking_number: Mapped[str | None]
+    shipment_id: Mapped[str | None]
+    label_url: Mapped[str | None]
+    created_at: Mapped[Now]
+    cancelled_at: Mapped[datetime | None]
+    __table_args__ = (
+        Index(None, "order_id"),
+        Index("uq_fulfillments_live", "order_id", unique=True, postgresql_where=text("cancelled_at IS NULL")),
+    )
+
+
+class FulfillmentItem(Base):
+    """Units of an item at a location that a fulfillment took, per order line."""
+
+    __tablename__ = "fulfillment_items"
+    id: Mapped[Serial]
+    fulfillment_id: Mapped[UUID] = mapped_column(ForeignKey("fulfillments.id"), index=True)
+    order_line_id: Mapped[int] = mapped_column(ForeignKey("order_lines.id"), index=True)
+    inventory_item_id: Mapped[str]
+    location_id: Mapped[str]
+    quantity: Mapped[int]
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["inventory_item_id", "location_id"],
+            ["inventory_levels.inventory_item_id", "inventory_levels.location_id"],
+        ),
+        Index(None, "inventory_item_id", "location_id"),
+        CheckConstraint("quantity >= 1", name="quantity"),
+    )
+
+
+# --- carts -----------------------------------------------------------------------------------------------------------
+
+
+class Cart(Base):
+    """What a visitor has put together and not (yet) ordered."""
+
+    __tablename__ = "carts"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    email: Mapped[str | None]
+    currency: Mapped[str]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+
+
+class CartLine(Base):
+    """So many units of a variant in a cart."""
+
+    __tablename__ = "cart_lines"
+    id: Mapped[Serial]
+    cart_id: Mapped[str] = mapped_column(ForeignKey("carts.id", ondelete="CASCADE"), index=True)
+    variant_id: Mapped[str | None] = mapped_column(ForeignKey("variants.id"), index=True)
+    sku: Mapped[str]
+    quantity: Mapped[int]
+    unit_price: Mapped[int] = mapped_column(BigInteger)
+    __table_args__ = (CheckConstraint("quantity >= 1", name="quantity"),)
+
+
+# --- telling others --------------------------------------------------------------------------------------------------
+
+
+class Notification(Base):
+    """A mail or alert to send once; its key and Message-ID stay the same over all tries (N1)."""
+
+    __tablename__ = "notifications"
+    key: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    recipient: Mapped[str]
+    order_id: Mapped[str | None] = mapped_column(ForeignKey("orders.id"), index=True)
+    data: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    status: Mapped[str] = mapped_column(server_default="queued")
+    message_id: Mapped[str]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    lease_until: Mapped[datetime | None]  # while in the future, an attempt may be talking to the mail server
+    error: Mapped[str | None]
+    created_at: Mapped[Now]
+    sent_at: Mapped[datetime | None]
+    __table_args__ = (one_of("status", "queued", "sending", "sent", "failed"),)
+
+
+class OutboxEvent(Base):
+    """A fact to publish, written in the transaction that made it true; published in order per aggregate (N3)."""
+
+    __tablename__ = "outbox_events"
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    sequence: Mapped[int] = mapped_column(BigInteger, Identity(), unique=True)
+    type: Mapped[str]
+    aggregate: Mapped[str]
+    data: Mapped[Json]
+    created_at: Mapped[Now]
+    published_at: Mapped[datetime | None]
+    __table_args__ = (
+        Index("ix_outbox_events_unpublished", "aggregate", "sequence", postgresql_where=text("published_at IS NULL")),
+    )
+
+
+class WebhookEndpoint(Base):
+    """Somebody outside who wants our events."""
+
+    __tablename__ = "webhook_endpoints"
+    id: Mapped[Uuid]
+    url: Mapped[str] = mapped_column(unique=True)
+    secret: Mapped[str]
+    event_types: Mapped[list[str]]
+    created_at: Mapped[Now]
+    disabled_at: Mapped[datetime | None]
+
+
+class DailyMetric(Base):
+    """A day's figures in one currency."""
+
+    __tablename__ = "daily_metrics"
+    day: Mapped[date] = mapped_column(primary_key=True)
+    currency: Mapped[str] = mapped_column(primary_key=True)
+    orders: Mapped[int]
+    revenue: Mapped[int] = mapped_column(BigInteger)
+    average_order_value: Mapped[int] = mapped_column(BigInteger)
+    new_customers: Mapped[int]
+    returning_customers: Mapped[int]
+    top_products: Mapped[list[Json]]
+    computed_at: Mapped[Now]
+
+
+# --- the step ledger -------------------------------------------------------------------------------------------------
+
+
+class ProcessGeneration(Base):
+    """Which run of a business key may act: the one that began last."""
+
+    __tablename__ = "process_generations"
+    business_key: Mapped[str] = mapped_column(primary_key=True)
+    generation: Mapped[str]
+    started_at: Mapped[datetime]
+
+
+class StepLedger(Base):
+    """What a step has done, keyed so that it is done once; `undoing` and `undone` are tombstones."""
+
+    __tablename__ = "step_ledger"
+    business_key: Mapped[str] = mapped_column(primary_key=True)
+    generation: Mapped[str] = mapped_column(primary_key=True)
+    step: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    undo: Mapped[str | None]
+    call: Mapped[Json]
+    note: Mapped[Json | None]  # what a step that calls the outside must not lose between its transactions
+    result: Mapped[Json | None]
+    lease_until: Mapped[datetime | None]  # while in the future, an attempt may be calling the outside
+    final: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[Now]
+    updated_at: Mapped[Now]
+    __table_args__ = (one_of("state", "started", "done", "undoing", "undone"),)

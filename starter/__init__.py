@@ -1,0 +1,1 @@
+"""What services and operators use to begin, watch and try the shop's processes."""

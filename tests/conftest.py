@@ -1,0 +1,86 @@
+"""One real PostgreSQL for a whole test run; every test gets an empty, migrated database of its own."""
+
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from commerce.database import Database
+from starter.devstack import postgres
+
+TEMPLATE = "template_commerce"
+numbers = itertools.count()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[tuple[Path, int]]:
+    """A cluster that forgets nothing when killed but does not wait for the disk."""
+    folder, port = Path(tempfile.mkdtemp(prefix="commerce tests ")), free_port()
+    postgres.prepare(folder)
+    with (folder / "postgres.log").open("w") as log:
+        server = subprocess.Popen(
+            postgres.command(folder, port, "fsync=off", "synchronous_commit=off"), stdout=log, stderr=log
+        )
+    deadline = time.monotonic() + 30
+    while "ready to accept connections" not in (folder / "postgres.log").read_text():
+        assert server.poll() is None, (folder / "postgres.log").read_text()
+        assert time.monotonic() < deadline, "PostgreSQL did not start within 30 s"
+        time.sleep(0.05)
+    yield folder, port
+    server.send_signal(2)
+    server.wait(timeout=30)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+async def template(postgres_server: tuple[Path, int]) -> str:
+    """A migrated database that the others are copied from."""
+    folder, port = postgres_server
+    await run_sql(postgres.url(folder, port, "postgres"), f"CREATE DATABASE {TEMPLATE}")
+    database = Database(postgres.url(folder, port, TEMPLATE))
+    await database.migrate()
+    await database.close()
+    return TEMPLATE
+
+
+@pytest.fixture
+async def database_url(postgres_server: tuple[Path, int], template: str) -> AsyncIterator[str]:
+    """The URL of an empty, migrated database."""
+    folder, port = postgres_server
+    name = f"test_{os.getpid()}_{next(numbers)}"
+    await run_sql(
+        postgres.url(folder, port, "postgres"), f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY wal_log"
+    )
+    yield postgres.url(folder, port, name)
+    await run_sql(postgres.url(folder, port, "postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """An empty, migrated shop."""
+    database = Database(database_url)
+    yield database
+    await database.close()
+
+
+async def run_sql(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

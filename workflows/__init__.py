@@ -1,0 +1,1 @@
+"""Processes: they decide which step comes next, and do nothing else."""
