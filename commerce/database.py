@@ -3,10 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy import make_url
+from asyncpg import PostgresError
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from commerce import migrations
+from commerce.errors import DatabaseUnavailable
 
 CONNECT_TIMEOUT = 5  # seconds
 STATEMENT_TIMEOUT = 60  # seconds; a step's own time limit ends it earlier
@@ -22,6 +26,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_pre_ping=True,
+            hide_parameters=True,
             connect_args={
                 "timeout": CONNECT_TIMEOUT,
                 "server_settings": {"application_name": "commerce", "statement_timeout": f"{STATEMENT_TIMEOUT}s"},
@@ -31,15 +36,42 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """Open a READ COMMITTED transaction; commit when the block ends well, roll back when it raises."""
-        async with self._sessions.begin() as session:
-            yield session
+        """Open a READ COMMITTED transaction; commit when the block ends well, roll back when it raises.
+
+        Raises DatabaseUnavailable instead of what the driver raises, whose texts hold statements and values.
+        """
+        try:
+            async with self._sessions.begin() as session:
+                await _connect(session)
+                yield session
+        except DBAPIError as error:
+            raise DatabaseUnavailable(_reason(error)) from None
 
     async def migrate(self) -> None:
         """Bring the schema to the newest revision; several at once wait for each other."""
         async with self._engine.begin() as connection:
             await connection.run_sync(migrations.upgrade)
 
+    async def ping(self) -> None:
+        """Raise DatabaseUnavailable unless the database answers."""
+        async with self.transaction() as tx:
+            await tx.execute(text("SELECT 1"))
+
     async def close(self) -> None:
         """Give every connection back."""
         await self._engine.dispose()
+
+
+async def _connect(session: AsyncSession) -> None:
+    try:
+        await session.connection()
+    except (OSError, PostgresError, PoolTimeout) as error:
+        raise DatabaseUnavailable(f"no connection ({type(error).__name__})") from None
+
+
+def _reason(error: DBAPIError) -> str:
+    cause = error.orig.__cause__ if error.orig is not None else None
+    state = getattr(cause, "sqlstate", None)
+    constraint = getattr(cause, "constraint_name", None)
+    name = type(cause or error).__name__
+    return name + (f", SQLSTATE {state}" if state else "") + (f", {constraint}" if constraint else "")

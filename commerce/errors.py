@@ -2,7 +2,7 @@
 
 CommerceError
 ├── PermanentError          trying again can't help: crosses into Temporal non-retryable, with its data
-│   ├── BadInput
+│   ├── BadInput, WrongProcessId
 │   ├── OrderRefused
 │   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
 │   │   └── FulfilledElsewhere, PartlyFulfilled
@@ -13,6 +13,7 @@ CommerceError
 │   └── MailRefused
 └── TransientError          trying again may help: plain retry
     ├── StepInProgress
+    ├── DatabaseUnavailable
     ├── CarrierUnavailable
     ├── MailUnavailable
     └── AlertUnavailable
@@ -57,6 +58,13 @@ class BadInput(PermanentError):
         """Name the fields; their values stay out."""
         summary = "; ".join(f"{e.field}: {e.message}" for e in self.fields) or "it is empty"
         return {"fields": self.fields, "summary": summary}
+
+
+@dataclass(eq=False)
+class WrongProcessId(PermanentError):
+    """This process may only run under the id {wanted}."""
+
+    wanted: str
 
 
 @dataclass(eq=False)
@@ -188,6 +196,13 @@ class StepInProgress(TransientError):
     """Another attempt of step {step} may still be at work."""
 
     step: str
+
+
+@dataclass(eq=False)
+class DatabaseUnavailable(TransientError):
+    """The database does not do its work: {reason}."""
+
+    reason: str
 
 
 @dataclass(eq=False)

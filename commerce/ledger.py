@@ -5,8 +5,8 @@ the key into a tombstone that a late step runs into. Only the generation that be
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
@@ -54,6 +54,11 @@ READ = text("""
 LEASE = text("""
     UPDATE step_ledger SET lease_until = clock_timestamp() + CAST(:lease AS interval), updated_at = clock_timestamp()
     WHERE business_key = :business_key AND generation = :generation AND step = :step
+    RETURNING lease_until
+""")
+RELEASE = text("""
+    UPDATE step_ledger SET lease_until = NULL, updated_at = clock_timestamp()
+    WHERE business_key = :business_key AND generation = :generation AND step = :step AND lease_until = :lease
 """)
 NOTE = text("""
     UPDATE step_ledger SET note = coalesce(note, CAST(:note AS jsonb)), updated_at = clock_timestamp()
@@ -87,6 +92,7 @@ class Entry:
     note: dict[str, Any] | None
     result: dict[str, Any] | None
     leased: bool  # another attempt may be at work on the outside
+    lease: datetime | None = None  # until when this attempt may be
 
 
 async def begin(tx: AsyncSession, call: Begin[Any]) -> list[Leftover]:
@@ -141,7 +147,8 @@ async def start(tx: AsyncSession, call: Call[Any], lease: timedelta) -> Entry:
     if entry.result is None:
         if entry.leased:
             raise StepInProgress(call.key.step)
-        await tx.execute(LEASE, call.key.model_dump() | {"lease": lease})
+        granted = await tx.execute(LEASE, call.key.model_dump() | {"lease": lease})
+        return replace(entry, lease=granted.scalar_one())
     return entry
 
 
@@ -158,14 +165,20 @@ async def note(tx: AsyncSession, key: StepKey, value: dict[str, Any]) -> dict[st
 
 
 async def finish(tx: AsyncSession, key: StepKey, result: Message) -> bool:
-    """Record a step's answer; False when it has been recorded or withdrawn meanwhile."""
-    rows = await tx.execute(FINISH, key.model_dump() | {"result": result.model_dump_json()})
-    return rows.one_or_none() is not None
+    """Record a step's answer; False when another attempt has recorded it already.
+
+    Raises StepWithdrawn behind a tombstone: what the step did outside must be undone by the caller.
+    """
+    if (await tx.execute(FINISH, key.model_dump() | {"result": result.model_dump_json()})).one_or_none() is not None:
+        return True
+    if (await tx.execute(READ, key.model_dump())).one().state != "done":
+        raise StepWithdrawn(key.step)
+    return False
 
 
-async def release(tx: AsyncSession, key: StepKey) -> None:
+async def release(tx: AsyncSession, key: StepKey, lease: datetime | None) -> None:
     """End the lease of an attempt that is over, so that the next one (or the undo) need not wait."""
-    await tx.execute(LEASE, key.model_dump() | {"lease": timedelta(0)})
+    await tx.execute(RELEASE, key.model_dump() | {"lease": lease})
 
 
 async def withdraw(tx: AsyncSession, call: Call[Any]) -> Entry:

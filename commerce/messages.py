@@ -3,10 +3,10 @@
 Ids, amounts and short summaries only: nothing personal, and never an order's lines.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 OrderId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
 
@@ -30,6 +30,15 @@ class FieldError(Message):
 
     field: str
     message: str
+
+
+def field_errors(error: ValidationError) -> list[FieldError]:
+    """Return what pydantic complains of, by field and without values."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    return [
+        FieldError(field=".".join(str(part) for part in problem["loc"]) or "input", message=problem["msg"])
+        for problem in problems
+    ]
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------
@@ -64,6 +73,10 @@ class Leftover(Message):
     undo: str
     call: dict[str, Any]
 
+    def as_call(self) -> dict[str, Any]:
+        """Return the call of the undo: the step's key, with what was recorded for the undo."""
+        return {"key": self.call["key"], "input": self.call["undo_input"] or self.call["input"]}
+
 
 class Begin(Message, Generic[InputT]):
     """The call of a run's first step: makes its generation the current one."""
@@ -84,6 +97,15 @@ class Nothing(Message):
 
 
 StepState = Literal["pending", "running", "done", "skipped", "failed", "undone", "undo_failed"]
+MARKS: dict[StepState, str] = {
+    "pending": "·",
+    "running": "▶",
+    "done": "✓",
+    "skipped": "–",
+    "failed": "✗",
+    "undone": "↩",
+    "undo_failed": "‼",
+}
 ProcessState = Literal["running", "compensating", "completed", "compensated", "compensation_failed", "failed"]
 
 
@@ -110,6 +132,11 @@ class Progress(BaseModel):
             known = StepProgress(name=name)
             self.steps.append(known)
         return known
+
+    def as_markdown(self) -> str:
+        """Return what an operator reads on top of the run in Temporal's UI."""
+        lines = [f"{MARKS[step.state]} {step.name}" + (f": {step.error}" if step.error else "") for step in self.steps]
+        return "\n".join([f"**{self.state}**", "", *(f"- {line}" for line in lines)])
 
 
 # --- orders ----------------------------------------------------------------------------------------------------------
@@ -184,6 +211,11 @@ class Label(Message):
     label_url: str
 
 
+def shipped_key(order_id: str) -> str:
+    """Return the key of the one mail that tells an order's customer that it was shipped."""
+    return f"order-shipped/{order_id}"
+
+
 class Refusal(Message):
     """An order refused for stock: what `record-refusal` writes down."""
 
@@ -191,6 +223,12 @@ class Refusal(Message):
     items: list[InsufficientItem]
     count: int
     at: datetime
+
+
+class Refused(Message):
+    """The shop's calendar day of a refusal; admins are told once per order and day."""
+
+    day: date
 
 
 class Hold(Message):
@@ -210,6 +248,18 @@ class Alert(Message):
     order_id: str | None = None
     job_name: str | None = None
     error: str | None = None
+
+
+class NotificationRef(Message):
+    """Which notification."""
+
+    key: str
+
+
+class FailedNotification(NotificationRef):
+    """A notification that is given up, and why: an error's type, no text from outside."""
+
+    error: str
 
 
 class Sent(Message):

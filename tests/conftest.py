@@ -1,5 +1,6 @@
 """One real PostgreSQL for a whole test run; every test gets an empty, migrated database of its own."""
 
+import asyncio
 import itertools
 import os
 import shutil
@@ -12,9 +13,12 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
 
 from commerce.database import Database
-from starter.devstack import postgres
+from starter.devstack import postgres, temporal
 
 TEMPLATE = "template_commerce"
 numbers = itertools.count()
@@ -76,6 +80,43 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     database = Database(database_url)
     yield database
     await database.close()
+
+
+@pytest.fixture(scope="session")
+async def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The address of a real Temporal server."""
+    folder, port = tmp_path_factory.mktemp("temporal"), free_port()
+    with (folder / "temporal.log").open("w") as log:
+        server = subprocess.Popen(  # noqa: ASYNC220 - starts at once
+            temporal.command(folder, port, free_port()), stdout=log, stderr=log
+        )
+    environment = {"TEMPORAL_ADDRESS": f"127.0.0.1:{port}"}
+    await temporal.prepare(await until_connected(environment))
+    yield environment["TEMPORAL_ADDRESS"]
+    server.terminate()
+    server.wait(timeout=30)
+
+
+@pytest.fixture
+async def client(temporal_server: str) -> Client:
+    """A client that speaks as our processes do."""
+    from starter.client import connect
+
+    return await connect({"TEMPORAL_ADDRESS": temporal_server})
+
+
+async def until_connected(environment: dict[str, str]) -> Client:
+    from starter.client import Unreachable, connect
+
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            client = await connect(environment)
+            await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace="default"))
+            return client
+        except (Unreachable, RPCError):
+            assert time.monotonic() < deadline, "Temporal did not start within 30 s"
+            await asyncio.sleep(0.1)
 
 
 async def run_sql(url: str, statement: str) -> None:

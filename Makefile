@@ -1,0 +1,68 @@
+# What a machine needs beforehand: Python 3.11 or newer, make and a shell. Everything else goes into .venv.
+
+PYTHONS ?= python3.14 python3.13 python3.12 python3.11 python3 python
+UV_VERSION := 0.13.9
+PY := .venv/bin/python
+UV := .venv/uv/bin/uv
+
+# The environment belongs to this folder and to one interpreter; its packages belong to these files.
+PLACE := { pwd -P; $(PY) -c 'import sys; print(sys.base_prefix, sys.version)'; } 2>/dev/null
+PACKAGES := cat pyproject.toml uv.lock | cksum
+
+unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
+export UV_PROJECT_ENVIRONMENT := .venv
+export UV_PYTHON_DOWNLOADS := never
+export PIP_USER := 0
+
+.PHONY: help install demo up test lint clean environment packages
+
+help:
+	@echo 'make demo     process a sample shop with everything embedded'
+	@echo 'make test     check style, types and imports, then run the tests'
+	@echo 'make up       run everything embedded until Ctrl-C'
+	@echo 'make install  set up .venv alone; the others do it when needed'
+	@echo 'make lint     check style, types and imports alone'
+	@echo 'make clean    remove .venv and caches; data in .commerce stays'
+
+install:
+	@test "$$($(PLACE))" = "$$(cat .venv/.place 2>/dev/null)" || $(MAKE) --no-print-directory environment
+	@test "$$($(PACKAGES))" = "$$(cat .venv/.packages 2>/dev/null)" || $(MAKE) --no-print-directory packages
+
+demo: install
+	@$(PY) -m starter demo
+
+up: install
+	@$(PY) -m starter up
+
+test: lint
+	@$(PY) -m pytest -n 2
+
+lint: install
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@$(PY) -c 'from importlinter.cli import lint_imports_command as check; check()'
+
+clean:
+	@rm -rf .venv .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+
+environment:
+	@python=; for candidate in $(PYTHONS); do \
+		python=$$("$$candidate" -c 'import sys; sys.version_info < (3, 11) or print(sys._base_executable)' 2>/dev/null) || continue; \
+		[ -z "$$python" ] || break; \
+	done; \
+	[ -n "$$python" ] || { echo 'Python 3.11 or newer is needed; found none among: $(PYTHONS)' >&2; exit 1; }; \
+	echo "Making .venv with $$python"; \
+	rm -rf .venv && "$$python" -m venv --without-pip .venv || exit 1; \
+	if $(PY) -m ensurepip >/dev/null 2>&1; then pip=$(PY); else pip=$$python; fi; \
+	"$$pip" -m pip --version >/dev/null 2>&1 || { \
+		echo "$$python has neither ensurepip nor pip: install it (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }; \
+	"$$pip" -m pip install -qq --disable-pip-version-check --target .venv/uv uv==$(UV_VERSION) || exit 1; \
+	{ $(PLACE); } > .venv/.place
+
+packages:
+	@echo 'Installing the locked packages'
+	@cache="$${UV_CACHE_DIR:-$${XDG_CACHE_HOME:-$${HOME:-/nonexistent}/.cache}/uv}"; \
+	mkdir -p "$$cache" 2>/dev/null && [ -w "$$cache" ] || export UV_NO_CACHE=1; \
+	$(UV) sync --quiet --locked --all-extras --python $(PY)
+	@$(PACKAGES) > .venv/.packages

@@ -1,0 +1,54 @@
+"""How the shop's errors cross into Temporal, and how a process gets them back."""
+
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    Interceptor,
+)
+
+from commerce.errors import PermanentError
+
+ErrorT = TypeVar("ErrorT", bound=PermanentError)
+
+
+def to_failure(error: PermanentError) -> ApplicationError:
+    """Return the non-retryable failure of this error: its class name as type, its data as details."""
+    return ApplicationError(str(error), error.data(), type=type(error).__name__, non_retryable=True)
+
+
+def cause(failure: BaseException | None, kind: type[ErrorT]) -> ErrorT | None:
+    """Return the shop's error of this class that lies below a failure, or None."""
+    while failure is not None:
+        if isinstance(failure, ApplicationError) and failure.type == kind.__name__:
+            return TypeAdapter(kind).validate_python(failure.details[0])
+        failure = failure.__cause__
+    return None
+
+
+def describe(failure: BaseException) -> str:
+    """Return `Type: message` of the innermost failure; the shop's messages hold nothing personal."""
+    while failure.__cause__ is not None:
+        failure = failure.__cause__
+    if isinstance(failure, ApplicationError):
+        return f"{failure.type}: {failure.message}"
+    return f"{type(failure).__name__}: {failure}"
+
+
+class FailureInterceptor(Interceptor):
+    """Turns every PermanentError of a step into a non-retryable failure, by ancestry: retry policies list no names."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        """Wrap the call of every activity."""
+        return _FailureInbound(next)
+
+
+class _FailureInbound(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 - the SDK's own name
+        try:
+            return await super().execute_activity(input)
+        except PermanentError as error:
+            raise to_failure(error) from None

@@ -1,0 +1,29 @@
+"""Steps that tell customers and admins."""
+
+from temporalio import activity
+
+from commerce.messages import Alert, Call, FailedNotification, Nothing, NotificationRef, Sent
+from commerce.notifications import Notifier
+
+
+class NotificationActivities:
+    """Send what is queued, once per key, and give up what cannot be sent."""
+
+    def __init__(self, notifier: Notifier) -> None:
+        self._notifier = notifier
+
+    @activity.defn(name="send-notification")
+    async def send(self, call: Call[NotificationRef]) -> Sent:
+        """Send the mail that the final step has queued."""
+        return await self._notifier.deliver(call.input.key)
+
+    @activity.defn(name="fail-notification")
+    async def fail(self, call: Call[FailedNotification]) -> Nothing:
+        """Mark a mail that could not be sent."""
+        await self._notifier.give_up(call.input.key, call.input.error)
+        return Nothing()
+
+    @activity.defn(name="alert-admins")
+    async def alert(self, call: Call[Alert]) -> Sent:
+        """Tell the admins, by mail and by webhook where one is set."""
+        return await self._notifier.alert(call.input)

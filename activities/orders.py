@@ -1,0 +1,50 @@
+"""Steps on the order itself."""
+
+from zoneinfo import ZoneInfo
+
+from temporalio import activity
+
+from commerce import ledger, orders
+from commerce.database import Database
+from commerce.messages import Begin, Call, FulfilledOrder, Hold, Nothing, OrderRef, Refusal, Refused, ValidOrder
+
+
+class OrderActivities:
+    """Accept an order, complete it, refuse it, or hold it for a person to look at."""
+
+    def __init__(self, database: Database, zone: ZoneInfo) -> None:
+        self._database = database
+        self._zone = zone
+
+    @activity.defn(name="validate-order")
+    async def validate(self, call: Begin[OrderRef]) -> ValidOrder:
+        """Check that the order can be processed, and make this run the one that may."""
+        order_id = call.input.order_id
+        async with self._database.transaction() as tx:
+            if leftovers := await ledger.begin(tx, call):
+                return ValidOrder(order_id=order_id, leftovers=leftovers)
+            await orders.clear_hold(tx, order_id)
+            return await orders.validate(tx, order_id)
+
+    @activity.defn(name="complete-order")
+    async def complete(self, call: Call[OrderRef]) -> FulfilledOrder:
+        """Make the order fulfilled, publish it and queue the customer's mail: the point of no return."""
+        async with self._database.transaction() as tx:
+            return await ledger.once(
+                tx, call, FulfilledOrder, lambda: orders.complete(tx, call.input.order_id), final=True
+            )
+
+    @activity.defn(name="record-refusal")
+    async def refuse(self, call: Call[Refusal]) -> Refused:
+        """Record and publish that stock was too short, once per order and day."""
+        day = call.input.at.astimezone(self._zone).date()
+        async with self._database.transaction() as tx:
+            await orders.refuse(tx, call.input, day)
+        return Refused(day=day)
+
+    @activity.defn(name="hold-order")
+    async def hold(self, call: Call[Hold]) -> Nothing:
+        """Keep the pending-orders job away from an order that needs a person."""
+        async with self._database.transaction() as tx:
+            await orders.hold(tx, call.input)
+        return Nothing()

@@ -1,0 +1,171 @@
+"""What must always hold in the shop, each rule one query that returns only what breaks it."""
+
+from collections.abc import Collection
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from commerce.messages import Message, order_process_id
+
+MAX_FINDINGS = 100  # told per rule; all are counted
+
+# Each returns subject, detail and business key, nothing personal. These hold at any time, whatever runs.
+ALWAYS = {
+    "stocked-is-sum-of-movements": """
+        SELECT inventory_item_id || ' at ' || location_id AS subject, NULL AS business_key,
+               'stocked is ' || stocked_quantity || ', the movements make ' || coalesce(units, 0) AS detail
+        FROM inventory_levels LEFT JOIN (
+            SELECT inventory_item_id, location_id, sum(quantity) AS units
+            FROM stock_movements GROUP BY inventory_item_id, location_id
+        ) AS moved USING (inventory_item_id, location_id)
+        WHERE stocked_quantity <> coalesce(units, 0)
+    """,
+    "reserved-is-sum-of-reservations": """
+        SELECT inventory_item_id || ' at ' || location_id AS subject, NULL AS business_key,
+               'reserved is ' || reserved_quantity || ', the reservations make ' || coalesce(units, 0) AS detail
+        FROM inventory_levels LEFT JOIN (
+            SELECT inventory_item_id, location_id, sum(quantity) AS units
+            FROM reservations GROUP BY inventory_item_id, location_id
+        ) AS held USING (inventory_item_id, location_id)
+        WHERE reserved_quantity <> coalesce(units, 0)
+    """,
+    "reserved-is-in-stock": """
+        SELECT inventory_item_id || ' at ' || location_id AS subject, NULL AS business_key,
+               'stocked is ' || stocked_quantity || ', reserved is ' || reserved_quantity || ', of which '
+               || coalesce(units, 0) || ' backordered' AS detail
+        FROM inventory_levels LEFT JOIN (
+            SELECT inventory_item_id, location_id, sum(held.quantity) AS units
+            FROM reservations AS held JOIN order_lines AS line ON line.id = order_line_id
+            JOIN variants AS variant ON variant.id = variant_id AND allow_backorder
+            GROUP BY inventory_item_id, location_id
+        ) AS backordered USING (inventory_item_id, location_id)
+        WHERE NOT oversold AND reserved_quantity - coalesce(units, 0) > stocked_quantity
+    """,
+    "movements-are-fulfilled-units": """
+        WITH moved AS (
+            SELECT reference, inventory_item_id, location_id, -sum(quantity) AS units
+            FROM stock_movements WHERE reason IN ('fulfillment', 'cancel')
+            GROUP BY reference, inventory_item_id, location_id
+        ), taken AS (
+            SELECT CAST(fulfillment_id AS text) AS reference, inventory_item_id, location_id, sum(quantity) AS units
+            FROM fulfillment_items AS item JOIN fulfillments ON fulfillments.id = fulfillment_id
+            WHERE cancelled_at IS NULL
+            GROUP BY fulfillment_id, inventory_item_id, location_id
+        )
+        SELECT 'fulfillment ' || reference || ': ' || inventory_item_id || ' at ' || location_id AS subject,
+               NULL AS business_key, 'took ' || coalesce(taken.units, 0) || ', its movements make '
+               || coalesce(moved.units, 0) AS detail
+        FROM moved FULL JOIN taken USING (reference, inventory_item_id, location_id)
+        WHERE coalesce(moved.units, 0) <> coalesce(taken.units, 0)
+    """,
+    "fulfilled-order-has-one-fulfillment": """
+        SELECT 'order ' || orders.id AS subject, NULL AS business_key,
+               'is fulfilled with ' || coalesce(live, 0) || ' live fulfillments and ' || coalesce(held, 0)
+               || ' reservations' AS detail
+        FROM orders
+        LEFT JOIN (SELECT order_id, count(*) AS live FROM fulfillments WHERE cancelled_at IS NULL GROUP BY order_id)
+            AS fulfillment ON fulfillment.order_id = orders.id
+        LEFT JOIN (SELECT order_id, count(*) AS held FROM reservations GROUP BY order_id)
+            AS reservation ON reservation.order_id = orders.id
+        WHERE fulfillment_status = 'fulfilled' AND (live IS DISTINCT FROM 1 OR held > 0)
+    """,
+}
+# These may be broken while the process of that business key runs.
+UNLESS_RUNNING = {
+    "open-order-holds-nothing": """
+        SELECT 'order ' || orders.id AS subject, :order_key || orders.id AS business_key,
+               'is ' || fulfillment_status || ' with ' || coalesce(live, 0) || ' live fulfillments and '
+               || coalesce(held, 0) || ' reservations' AS detail
+        FROM (SELECT order_id, count(*) AS live FROM fulfillments WHERE cancelled_at IS NULL GROUP BY order_id)
+            AS fulfillment
+        FULL JOIN (SELECT order_id, count(*) AS held FROM reservations GROUP BY order_id)
+            AS reservation USING (order_id)
+        JOIN orders ON orders.id = order_id
+        WHERE fulfillment_status NOT IN ('fulfilled', 'fulfilled_elsewhere')
+    """,
+    "account-has-one-auth-user": """
+        SELECT 'customer ' || account.id AS subject, account.business_key,
+               CASE WHEN has_account THEN 'is an account without auth user' ELSE 'is a guest with an auth user' END
+               AS detail
+        FROM account LEFT JOIN auth_users ON customer_id = account.id
+        WHERE has_account <> (auth_users.id IS NOT NULL)
+    """,
+    "account-is-in-default-group": """
+        SELECT 'customer ' || account.id AS subject, account.business_key,
+               'is an account outside of the group ' || :default_group AS detail
+        FROM account
+        WHERE has_account AND NOT EXISTS (
+            SELECT FROM customer_group_members AS member JOIN customer_groups ON customer_groups.id = group_id
+            WHERE member.customer_id = account.id AND name = :default_group)
+    """,
+    # What stands of a generation is what the next one would undo, see LEFTOVERS in ledger.py: all that is not undone.
+    "one-generation-stands": """
+        SELECT business_key AS subject, business_key,
+               'has ' || coalesce(generations, 0) || ' generations with undoable steps, expected '
+               || coalesce(expected, 0) || CASE WHEN NOT done THEN ', not all steps are done' ELSE '' END AS detail
+        FROM (
+            SELECT business_key, count(DISTINCT generation) AS generations, bool_and(state = 'done') AS done
+            FROM step_ledger WHERE undo IS NOT NULL AND state <> 'undone' GROUP BY business_key
+        ) AS standing FULL JOIN (
+            SELECT :order_key || id AS business_key,
+                   CASE fulfillment_status WHEN 'fulfilled' THEN 1 WHEN 'fulfilled_elsewhere' THEN NULL ELSE 0 END
+                   AS expected
+            FROM orders
+            UNION ALL
+            SELECT business_key, 1 FROM account WHERE has_account
+        ) AS process USING (business_key)
+        WHERE coalesce(generations, 0) <> CASE WHEN process.business_key IS NULL THEN 0 ELSE expected END
+           OR expected = 1 AND NOT done
+    """,
+}
+ACCOUNT = """
+    WITH account AS (
+        SELECT id, has_account,
+               :registration_key || left(encode(sha256(convert_to(email, 'UTF8')), 'hex'), 32) AS business_key
+        FROM customers
+    )
+"""
+CONSTANTS = {
+    "order_key": order_process_id(""),
+    "registration_key": "customer-registration-",
+    "default_group": "default_customers",
+}
+# `ended`: the business keys whose findings count; null: all do.
+FINDINGS = {
+    rule: text(f"""
+        {ACCOUNT} SELECT subject, detail, business_key, count(*) OVER () AS count FROM ({query}) AS found
+        WHERE CAST(:ended AS text[]) IS NULL OR business_key IS NULL OR business_key = ANY(CAST(:ended AS text[]))
+        ORDER BY subject, detail LIMIT {MAX_FINDINGS}
+    """)  # noqa: S608 - our own constants
+    for rule, query in (ALWAYS | UNLESS_RUNNING).items()
+}
+KEYS = " UNION ".join(f"SELECT business_key FROM ({query}) AS found" for query in UNLESS_RUNNING.values())  # noqa: S608
+SUSPECTS = text(f"{ACCOUNT} {KEYS}")
+
+
+class Finding(Message):
+    """One breach of a rule; with a `business_key` it is none while that process runs."""
+
+    rule: str
+    subject: str
+    detail: str
+    business_key: str | None = None
+    count: int = 1  # how many findings the rule has in all: at most MAX_FINDINGS of them are told
+
+
+async def audit(tx: AsyncSession, ended: Collection[str] | None = None) -> list[Finding]:
+    """Return what breaks a rule; each rule is asked of one moment.
+
+    `ended`: the business keys that are known not to run: findings of other keys do not count. None: all count.
+    """
+    values = CONSTANTS | {"ended": None if ended is None else sorted(ended)}
+    return [
+        Finding(rule=rule, **row)
+        for rule, query in FINDINGS.items()
+        for row in (await tx.execute(query, values)).mappings()
+    ]
+
+
+async def suspects(tx: AsyncSession) -> set[str]:
+    """Return every business key with a finding, to ask whether its process runs."""
+    return set(await tx.scalars(SUSPECTS, CONSTANTS))

@@ -1,0 +1,143 @@
+"""Takes in the order export of a shop admin: orders with their lines, and the guests who placed them."""
+
+from collections.abc import Iterable
+from dataclasses import fields
+from operator import attrgetter
+from pathlib import Path
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from commerce.imports import staging, values
+from commerce.imports.new_order import NewLine, NewOrder, content_hash
+from commerce.imports.order_rows import COLUMNS, Block, read_orders
+from commerce.imports.reading import Row, open_rows
+from commerce.imports.report import Tally
+from commerce.imports.staging import Staging
+
+ORDER_FIELDS = [f.name for f in fields(NewOrder) if f.name not in ("id", "lines")]
+order_fields = attrgetter(*ORDER_FIELDS)
+
+# state: new, bad (none of it is taken in), known, taken; reason: not told yet. `line` is that of the first row.
+STAGED_ORDERS = """
+    CREATE TEMPORARY TABLE staged_orders ON COMMIT DROP AS
+    SELECT 0 AS line, '' AS name, false AS own_id, '' AS state, '' AS reason, orders.* FROM orders WITH NO DATA
+"""
+STAGED_LINES = """
+    CREATE TEMPORARY TABLE staged_lines ON COMMIT DROP AS
+    SELECT 0 AS order_at, position, sku, title, quantity, unit_price, requires_shipping FROM order_lines WITH NO DATA
+"""
+TABLES = {
+    "staged_orders": ("line", "name", "own_id", "state", "id", "content_hash", *ORDER_FIELDS),
+    "staged_lines": ("order_at", "position", *NewLine._fields),
+}
+# Two blocks are of one order when their ids agree, or their names where an id had to be made of the name.
+FIND_REPEATED = text("""
+    WITH seen AS (
+        SELECT line, count(*) OVER by_id > 1 AS same_id, line > min(line) OVER by_id AS after_id,
+               count(*) OVER by_name > 1 AND NOT bool_and(own_id) OVER by_name AS same_name,
+               line > min(line) OVER by_name AS after_name
+        FROM staged_orders
+        WINDOW by_id AS (PARTITION BY id), by_name AS (PARTITION BY name)
+    )
+    UPDATE staged_orders AS staged
+    SET state = 'bad',
+        reason = CASE WHEN (same_id AND after_id) OR (same_name AND after_name)
+                      THEN 'order ' || id || ' appears twice: the rows of an order must stand together' END
+    FROM seen
+    WHERE seen.line = staged.line AND state = 'new' AND (same_id OR same_name)
+""")
+FIND_KNOWN = text("""
+    UPDATE staged_orders AS staged
+    SET state = CASE WHEN known.content_hash = staged.content_hash THEN 'known' ELSE 'bad' END,
+        reason = CASE WHEN known.content_hash <> staged.content_hash
+                      THEN 'order ' || staged.id || ' is known with other content' END
+    FROM orders AS known
+    WHERE known.id = staged.id AND state = 'new'
+""")
+WRITE_GUESTS = text("""
+    INSERT INTO customers (email, has_account, created_at)
+    SELECT email, false, min(created_at) FROM staged_orders AS staged
+    WHERE state = 'new' AND email IS NOT NULL
+      AND NOT EXISTS (SELECT FROM customers AS account WHERE account.email = staged.email AND account.has_account)
+    GROUP BY email ORDER BY email
+    ON CONFLICT (email, has_account) DO UPDATE SET created_at = excluded.created_at
+    WHERE customers.created_at > excluded.created_at
+""")
+WRITE_ORDERS = text("""
+    WITH written AS (
+        INSERT INTO orders (
+            id, customer_id, email, payment_status, fulfillment_status, currency, shipping_total, total,
+            shipping_method, shipping_name, shipping_address1, shipping_city, shipping_zip, shipping_province,
+            shipping_country, shipping_phone, created_at, paid_at, cancelled_at, content_hash)
+        SELECT
+            id, (SELECT customers.id FROM customers WHERE customers.email = staged.email
+                 ORDER BY has_account DESC LIMIT 1),
+            email, payment_status, fulfillment_status, currency, shipping_total, total,
+            shipping_method, shipping_name, shipping_address1, shipping_city, shipping_zip, shipping_province,
+            shipping_country, shipping_phone, created_at, paid_at, cancelled_at, content_hash
+        FROM staged_orders AS staged WHERE state = 'new' ORDER BY line
+        ON CONFLICT (id) DO NOTHING
+        RETURNING id
+    )
+    UPDATE staged_orders AS staged SET state = 'taken' FROM written WHERE written.id = staged.id AND state = 'new'
+""")
+WRITE_LINES = text("""
+    INSERT INTO order_lines (order_id, position, variant_id, sku, title, quantity, unit_price, requires_shipping)
+    SELECT staged.id, line.position, variants.id, line.sku, line.title, quantity, unit_price, requires_shipping
+    FROM staged_lines AS line
+    JOIN staged_orders AS staged ON staged.line = line.order_at AND staged.state = 'taken'
+    LEFT JOIN variants ON variants.sku = line.sku
+    ORDER BY line.order_at, line.position
+""")
+COUNT = text("""
+    SELECT count(*) FILTER (WHERE state = 'taken') AS taken, count(*) FILTER (WHERE state = 'known') AS unchanged
+    FROM staged_orders
+""")
+
+
+async def take_in(session: AsyncSession, file: Path, tally: Tally, *, currency: str) -> None:
+    """Take one file in within this transaction; a bad row spoils its order at least, or the file."""
+    await staging.begin(session, STAGED_ORDERS, STAGED_LINES)
+    with open_rows(file, COLUMNS) as rows:
+        await _stage(session, tally.count(rows), tally, currency)
+    await session.execute(staging.LOCK)
+    await session.execute(FIND_REPEATED)
+    await _find_known(session, tally)
+    if not tally.spoilt:
+        await _write(session)
+        await _find_known(session, tally)  # somebody else may have brought the same order just now
+    if tally.spoilt:
+        await session.rollback()
+        return
+    tally.taken, tally.unchanged = (await session.execute(COUNT)).one()
+    await staging.end(session, tally, "customers", "orders", "order_lines")
+
+
+async def _stage(session: AsyncSession, rows: Iterable[Row], tally: Tally, currency: str) -> None:
+    staged = Staging(session, TABLES)
+    for block in read_orders(rows, currency, tally.refuse):
+        if (order := block.order) is None:
+            await staged.add("staged_orders", _bad(block))
+            continue
+        head = (block.line, block.name, block.own_id, "new", order.id, content_hash(order), *order_fields(order))
+        await staged.add("staged_orders", head)
+        await staged.add("staged_lines", *((block.line, i, *line) for i, line in enumerate(order.lines, 1)))
+    await staged.close()
+
+
+def _bad(block: Block) -> tuple[object, ...]:
+    """Return what is left of a bad block: enough to see that an order is in the file twice."""
+    name = None if "\0" in block.name else block.name
+    order_id = block.id if values.ORDER_ID.fullmatch(block.id) else None
+    return (block.line, name, block.own_id, "bad", order_id, *[None] * (1 + len(ORDER_FIELDS)))
+
+
+async def _find_known(session: AsyncSession, tally: Tally) -> None:
+    await session.execute(FIND_KNOWN)
+    await staging.collect_refusals(session, "staged_orders", tally)
+
+
+async def _write(session: AsyncSession) -> None:
+    for statement in (WRITE_GUESTS, WRITE_ORDERS, WRITE_LINES):
+        await session.execute(statement)

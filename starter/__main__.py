@@ -1,0 +1,5 @@
+"""`python -m starter`: the command line."""
+
+from starter.cli import main
+
+main()

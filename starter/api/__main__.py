@@ -1,0 +1,81 @@
+"""`python -m starter.api`: the API as a process of its own."""
+
+import asyncio
+import ipaddress
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import uvicorn
+
+from commerce.settings import SettingsError, load_environment, load_settings
+from starter.api.app import create_app
+from starter.process import end
+
+FAILED, USAGE = 1, 2
+STOP_SECONDS = 5  # that open requests get to finish
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: uvicorn would raise them once more after its clean stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+def main() -> NoReturn:
+    """Serve until SIGTERM or SIGINT; ends with 0, with 1 when it cannot listen, with 2 when a setting is wrong."""
+    try:
+        environment = load_environment()
+        settings = load_settings(environment)
+        bound = _listen(settings.api_host, settings.api_port)
+    except SettingsError as error:
+        _fail(str(error), USAGE)
+    except OSError as error:
+        _fail(f"The API cannot listen: {error}", FAILED)
+    config = uvicorn.Config(
+        create_app(settings, environment),
+        log_level=settings.log_level,
+        access_log=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    with bound:
+        asyncio.run(_Server(config).serve(sockets=[bound]))
+    end(0)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a bound socket; raises SettingsError for an address beyond this machine, OSError for one in use."""
+    if not _is_loopback(host):
+        raise SettingsError(f"COMMERCE_API_HOST: {host} is beyond loopback, which needs tokens first")
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise OSError(error.errno, f"{error.strerror}: {host} port {port}") from error
+    return bound
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    sys.stderr.write(f"{message}\n")
+    end(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""What an embedded stack decides before it runs: its ports, its addresses, the environment of its programs."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from commerce.settings import PREFIX
+from starter.devstack import postgres, temporal
+from starter.devstack.ports import LOOPBACK, Ports
+
+USUAL_PORTS = {"postgres": 15432, "temporal": 7233, "temporal-ui": 8233, "mail": 1025, "carrier": 9010}
+LABELS = {
+    "postgres": "PostgreSQL",
+    "temporal": "Temporal",
+    "temporal-ui": "Temporal's UI",
+    "mail": "The mail catcher",
+    "carrier": "The carrier",
+    "worker": "The worker",
+    "api": "The API",
+}
+SMTP_URL, CARRIER_URL, DATABASE_URL = f"{PREFIX}SMTP_URL", f"{PREFIX}CARRIER_URL", f"{PREFIX}DATABASE_URL"
+REPLACEABLE = {SMTP_URL: "mail", CARRIER_URL: "carrier"}
+IGNORED = (DATABASE_URL, "TEMPORAL_ADDRESS")
+ADMIN = "admin@shop.example"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One stack before it runs: everything that is decided by the folder, the ports and the environment."""
+
+    data_dir: Path
+    own: Mapping[str, str]  # the environment that `up` was given, `.env` included
+    ports: Mapping[str, int]
+
+    @classmethod
+    def make(cls, data_dir: Path, own: Mapping[str, str], api_port: int, say: Callable[[str], None]) -> "Plan":
+        """Choose the ports; with an API port of 0 any free ones. Raises StackError."""
+        for name in IGNORED:
+            if own.get(name):
+                say(f"{name} is ignored: this stack brings its own")
+        ports = Ports(data_dir / "ports.json", say)
+        replaced = {name for variable, name in REPLACEABLE.items() if own.get(variable)}
+        usual = USUAL_PORTS if api_port else dict.fromkeys(USUAL_PORTS, 0)
+        wanted = {name: port for name, port in (usual | {"api": api_port}).items() if name not in replaced}
+        return cls(data_dir, own, {name: ports.choose(name, LABELS[name], port) for name, port in wanted.items()})
+
+    @property
+    def api_url(self) -> str:
+        """The root of the API."""
+        return f"http://{LOOPBACK}:{self.ports['api']}"
+
+    @property
+    def temporal_address(self) -> str:
+        """Host and port of Temporal."""
+        return f"{LOOPBACK}:{self.ports['temporal']}"
+
+    def database_url(self, database: str = postgres.DATABASE) -> str:
+        """The URL of a database, password included; PostgreSQL must be set up."""
+        return postgres.url(self.data_dir, self.ports["postgres"], database)
+
+    def environment(self) -> dict[str, str]:
+        """Every variable a program needs to use this stack."""
+        return {
+            f"{PREFIX}DATA_DIR": str(self.data_dir),
+            DATABASE_URL: self.database_url(),
+            SMTP_URL: self.own.get(SMTP_URL) or f"smtp://{LOOPBACK}:{self.ports['mail']}",
+            CARRIER_URL: self.own.get(CARRIER_URL) or f"{self._carrier_root()}/v2",
+            f"{PREFIX}ADMIN_EMAILS": self.own.get(f"{PREFIX}ADMIN_EMAILS") or ADMIN,
+            "TEMPORAL_ADDRESS": self.temporal_address,
+            "TEMPORAL_NAMESPACE": temporal.NAMESPACE,
+            "TEMPORAL_CONFIG_FILE": os.devnull,  # a developer's own profile may ask for TLS or a key
+        }
+
+    def describe(self, pids: Mapping[str, int | None]) -> dict[str, Any]:
+        """Return what `stack.json` says while the stack is ready."""
+        environment = self.environment()
+        return {
+            "database_url": environment[DATABASE_URL],
+            "temporal_address": self.temporal_address,
+            "temporal_ui": f"http://{LOOPBACK}:{self.ports['temporal-ui']}",
+            "api_url": self.api_url,
+            "smtp_url": environment[SMTP_URL],
+            "carrier_url": self._carrier_root() if "carrier" in self.ports else environment[CARRIER_URL],
+            "warehouse_url": None,
+            "mail_dir": str(self.data_dir / "mail"),
+            "worker_pid": pids.get("worker"),
+            "postgres_pid": pids.get("postgres"),
+            "temporal_pid": pids.get("temporal"),
+            "environment": environment,
+        }
+
+    def _carrier_root(self) -> str:
+        return f"http://{LOOPBACK}:{self.ports['carrier']}"

@@ -1,0 +1,66 @@
+"""Which ports the embedded servers listen on: those of last time, else the usual ones, else free ones."""
+
+import errno
+import random
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from starter.devstack.folder import StackError, read_json, write_json
+
+LOOPBACK = "127.0.0.1"
+# Below the range from which the system takes the local ports of outgoing connections: a server that is restarted
+# would else find its port taken by a client that was just trying to reach it.
+SPARE = range(20_000, 32_000)
+TRIES = 100
+
+
+class Ports:
+    """The ports of one data folder, remembered in a file so that addresses stay the same."""
+
+    def __init__(self, file: Path, say: Callable[[str], None]) -> None:
+        """Take the file to remember them in, and where to say that one is in use."""
+        self._file, self._say = file, say
+        self._last: dict[str, dict[str, int]] = read_json(file)
+        self._now: dict[str, dict[str, int]] = {}
+
+    def choose(self, name: str, label: str, wanted: int) -> int:
+        """Return a free port for this server, the wanted one if it can be (0: any); raises StackError."""
+        port = self._remembered(name, wanted) or (wanted if self._is_free(wanted) else self._spare())
+        if wanted not in (0, port):
+            in_use = not self._is_free(wanted)
+            self._say(
+                f"Port {wanted} is in use; {label} listens on {port}"
+                if in_use
+                else f"{label} listens on {port}, as last time"
+            )
+        self._now[name] = {"wanted": wanted, "port": port}
+        write_json(self._file, self._last | self._now)
+        return port
+
+    def _remembered(self, name: str, wanted: int) -> int | None:
+        last = self._last.get(name, {})
+        port = last.get("port", 0)
+        return port if last.get("wanted") == wanted and self._is_free(port) else None
+
+    def _spare(self) -> int:
+        for port in random.sample(SPARE, TRIES):
+            if self._is_free(port):
+                return port
+        raise StackError(f"No free port between {SPARE.start} and {SPARE.stop}")
+
+    def _is_free(self, port: int) -> bool:
+        return port != 0 and port not in {entry["port"] for entry in self._now.values()} and can_listen(port)
+
+
+def can_listen(port: int) -> bool:
+    """Try whether a server could listen on this port of the loopback interface."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                return False
+            raise
+    return True

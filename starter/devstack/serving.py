@@ -1,0 +1,101 @@
+"""What the embedded servers written in Python share: a loopback socket, and a clean stop on SIGTERM or SIGINT."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import uvicorn
+from fastapi import FastAPI
+
+from starter.process import end
+
+LOOPBACK = "127.0.0.1"
+STOP_TIMEOUT = 2  # seconds that open requests get to finish
+
+log = logging.getLogger(__name__)
+
+
+def listen(port: int) -> socket.socket:
+    """Return a socket bound to this port of the loopback interface (0: any free one); raises OSError."""
+    # The protocol must be named: asyncio sets TCP_NODELAY only then, and answers wait 40 ms without it.
+    bound = socket.socket(proto=socket.IPPROTO_TCP)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((LOOPBACK, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it is ready, and leaves signals to us."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to answer; a failure is raised where the server is awaited."""
+        try:
+            await super().startup(sockets)
+        finally:
+            self.ready.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Do nothing: uvicorn would raise a signal once more after its clean stop."""
+        yield
+
+
+@asynccontextmanager
+async def serving(app: FastAPI, port: int, **options: Any) -> AsyncIterator[str]:
+    """Serve an app on the loopback interface while the block runs; yields its URL. `options` are uvicorn's."""
+    bound = listen(port)
+    url = f"http://{LOOPBACK}:{bound.getsockname()[1]}"
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_TIMEOUT, **options
+    )
+    server = _Server(config)
+    running = asyncio.create_task(server.serve(sockets=[bound]))
+    try:
+        await server.ready.wait()
+        yield url
+    finally:
+        server.should_exit = True
+        await running
+        bound.close()
+
+
+async def until_stopped() -> None:
+    """Wait for SIGTERM or SIGINT."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+def arguments(description: str, folder_option: str) -> tuple[Path, int]:
+    """Return the folder and the port that the command line names."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(folder_option, dest="folder", type=Path, required=True, help="where everything is kept")
+    parser.add_argument("--port", type=int, required=True, help=f"port on {LOOPBACK}; 0 takes a free one")
+    given = parser.parse_args()
+    return given.folder, given.port
+
+
+def run(name: str, server: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:
+    """Run a server until it is told to stop; ends the process with 0, or with 1 and one line if it cannot serve."""
+    logging.basicConfig(level=logging.INFO, format=f"{name}: %(message)s")
+    try:
+        asyncio.run(server())
+    except OSError as error:
+        log.error("cannot serve: %s", error)
+        end(1)
+    end(0)

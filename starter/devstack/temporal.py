@@ -1,0 +1,54 @@
+"""Temporal's dev server from its wheel: how it is run, and what its namespace needs before we use it."""
+
+import shutil
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.namespace.v1 import NamespaceConfig
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
+from temporalio.client import Client
+
+from starter.devstack.folder import StackError
+from starter.devstack.ports import LOOPBACK
+from workflows.visibility import SEARCH_ATTRIBUTES
+
+NAMESPACE = "default"
+RETENTION = timedelta(days=30)  # how long closed runs can be looked at
+# The dev server has one history shard that polls its queues 20 times a second: each step would wait for that tick.
+POLLS_PER_SECOND = 2000
+QUEUES = ("transferProcessorMaxPollRPS", "timerProcessorMaxPollRPS", "visibilityProcessorMaxPollRPS")
+
+
+def command(data_dir: Path, port: int, ui_port: int) -> list[str]:
+    """Return the command that runs the server on loopback, its state in one file; SIGTERM stops it."""
+    limits = [part for queue in QUEUES for part in ("--dynamic-config-value", f"history.{queue}={POLLS_PER_SECOND}")]
+    where = ["--ip", LOOPBACK, "--port", str(port), "--ui-port", str(ui_port)]
+    quiet = ["--log-level", "warn", "--ui-disable-news-fetch", "--disable-config-file", "--disable-config-env"]
+    return [_binary(), "server", "start-dev", *where, "--db-filename", str(data_dir / "temporal.db"), *quiet, *limits]
+
+
+async def prepare(client: Client) -> None:
+    """Give the namespace its retention and the search attributes that it lacks, in an old state file too."""
+    config = NamespaceConfig(workflow_execution_retention_ttl=Duration(seconds=int(RETENTION.total_seconds())))
+    await client.workflow_service.update_namespace(UpdateNamespaceRequest(namespace=NAMESPACE, config=config))
+    known = await client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace=NAMESPACE))
+    missing = {
+        name: IndexedValueType.Value(f"INDEXED_VALUE_TYPE_{kind.upper()}")
+        for name, kind in SEARCH_ATTRIBUTES.items()
+        if name not in known.custom_attributes
+    }
+    if missing:
+        request = AddSearchAttributesRequest(namespace=NAMESPACE, search_attributes=missing)
+        await client.operator_service.add_search_attributes(request)
+
+
+def _binary() -> str:
+    beside = Path(sys.executable).parent / "temporal"
+    found = str(beside) if beside.exists() else shutil.which("temporal")
+    if found is None:
+        raise StackError("The embedded servers are not installed: run `make install`")
+    return found

@@ -1,0 +1,35 @@
+"""Shows a run's steps on a terminal as they happen."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from temporalio.client import WorkflowHandle
+from temporalio.service import RPCError
+
+from commerce.messages import MARKS, Progress
+
+POLL = 0.3  # seconds between two looks
+
+
+async def follow(handle: WorkflowHandle[Any, Any], say: Callable[[str], None]) -> None:
+    """Say every change of a step until the run has ended, whichever way."""
+    ended = asyncio.ensure_future(asyncio.wait([asyncio.ensure_future(handle.result())]))
+    told: dict[str, str] = {}
+    while True:
+        over = ended.done()
+        for step in (await _progress(handle)).steps:
+            if step.state != "pending" and told.get(step.name) != step.state:
+                told[step.name] = step.state
+                say(f"{MARKS[step.state]} {step.name}" + (f"  {step.error}" if step.error else ""))
+        if over:
+            return
+        await asyncio.wait([ended], timeout=POLL)
+
+
+async def _progress(handle: WorkflowHandle[Any, Any]) -> Progress:
+    try:
+        progress: Progress = await handle.query("progress", result_type=Progress)
+    except RPCError:  # no worker answers at the moment: nothing new to tell
+        return Progress()
+    return progress

@@ -1,0 +1,185 @@
+"""Small shops in one-liners: products with stock, orders, and a look at what became of them."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import CursorResult, insert, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from commerce import tables
+from commerce.database import Database
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+PRICE = 250  # minor units
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# What must always hold, as far as stock goes; every row is a breach.
+BREACHES = """
+    SELECT 'stocked is not the sum of movements: ' || level.inventory_item_id || ' at ' || level.location_id
+    FROM inventory_levels AS level LEFT JOIN stock_movements AS moved USING (inventory_item_id, location_id)
+    GROUP BY level.inventory_item_id, level.location_id HAVING stocked_quantity <> coalesce(sum(moved.quantity), 0)
+    UNION ALL
+    SELECT 'reserved is not the sum of reservations: ' || level.inventory_item_id || ' at ' || level.location_id
+    FROM inventory_levels AS level LEFT JOIN reservations AS held USING (inventory_item_id, location_id)
+    GROUP BY level.inventory_item_id, level.location_id HAVING reserved_quantity <> coalesce(sum(held.quantity), 0)
+    UNION ALL
+    SELECT 'more is promised than there is: ' || level.inventory_item_id || ' at ' || level.location_id
+    FROM inventory_levels AS level JOIN reservations AS held USING (inventory_item_id, location_id)
+    JOIN order_lines AS line ON line.id = order_line_id
+    JOIN variants AS variant ON variant.id = variant_id AND NOT allow_backorder
+    WHERE NOT oversold
+    GROUP BY level.inventory_item_id, level.location_id HAVING stocked_quantity < sum(held.quantity)
+    UNION ALL
+    SELECT 'movements are not the units in live fulfillments: ' || coalesce(moved.item, taken.item)
+    FROM (SELECT inventory_item_id AS item, -sum(quantity) AS units FROM stock_movements
+          WHERE reason IN ('fulfillment', 'cancel') GROUP BY inventory_item_id) AS moved
+    FULL JOIN (SELECT inventory_item_id AS item, sum(quantity) AS units
+               FROM fulfillment_items JOIN fulfillments ON fulfillments.id = fulfillment_id
+               WHERE cancelled_at IS NULL GROUP BY inventory_item_id) AS taken USING (item)
+    WHERE coalesce(moved.units, 0) <> coalesce(taken.units, 0)
+"""
+EMPTY = "TRUNCATE locations, products, inventory_items, orders, outbox_events CASCADE"
+
+
+class Shop:
+    """A shop to try rules on. A SKU is its variant's, product's and item's id at once."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def do(
+        self, step: Callable[Concatenate[AsyncSession, P], Awaitable[R]], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Call a rule in a transaction of its own."""
+        async with self.database.transaction() as tx:
+            return await step(tx, *args, **kwargs)
+
+    async def sql(self, statement: str, **values: object) -> list[Any]:
+        """Run a statement; return its rows: tuples, or plain values when it has one column."""
+        async with self.database.transaction() as tx:
+            done = await tx.execute(text(statement), values)
+            if isinstance(done, CursorResult) and not done.returns_rows:
+                return []
+            return list(done.scalars()) if len(done.keys()) == 1 else [tuple(row) for row in done]
+
+    async def empty(self) -> None:
+        """Start over."""
+        await self.sql(EMPTY)
+
+    async def variant(
+        self, sku: str, *, managed: bool = True, backorder: bool = False, items: Mapping[str, int] | None = None
+    ) -> None:
+        """Sell something; `items`: what one unit consists of, by default one of an item of the same name."""
+        async with self.database.transaction() as tx:
+            await tx.execute(insert(tables.Product).values(id=sku, title=sku.title()))
+            await tx.execute(
+                insert(tables.Variant).values(
+                    id=sku, product_id=sku, sku=sku, manage_inventory=managed, allow_backorder=backorder
+                )
+            )
+            if items is None:
+                await tx.execute(insert(tables.InventoryItem).values(id=sku, sku=sku))
+            for item, units in ({sku: 1} if items is None else items).items():
+                part = {"variant_id": sku, "inventory_item_id": item, "required_quantity": units}
+                await tx.execute(insert(tables.VariantInventoryItem).values(part))
+
+    async def stock(self, sku: str, *, backorder: bool = False, **units: int) -> None:
+        """Sell something and have so many units of it per location; the location named first is served from first."""
+        await self.variant(sku, backorder=backorder)
+        await self.deliver(sku, **units)
+
+    async def deliver(self, item: str, **units: int) -> None:
+        """Put (or take, below zero) units on the shelves."""
+        for location, quantity in units.items():
+            await self.sql(
+                """INSERT INTO locations (id, name, priority)
+                   VALUES (:location, :location, (SELECT count(*) FROM locations)) ON CONFLICT DO NOTHING""",
+                location=location,
+            )
+            await self.sql(
+                """INSERT INTO inventory_levels AS level (inventory_item_id, location_id, stocked_quantity)
+                   VALUES (:item, :location, greatest(:quantity, 0)) ON CONFLICT (inventory_item_id, location_id)
+                   DO UPDATE SET stocked_quantity = level.stocked_quantity + :quantity""",
+                item=item, location=location, quantity=quantity,
+            )  # fmt: skip
+            if quantity:
+                await self.sql(
+                    """INSERT INTO stock_movements (inventory_item_id, location_id, quantity, reason, reference)
+                       VALUES (:item, :location, :quantity, 'import', 'test')""",
+                    item=item, location=location, quantity=quantity,
+                )  # fmt: skip
+
+    async def order(
+        self, order_id: str, *lines: tuple[str, int], facts: Mapping[str, Any] | None = None, **units: int
+    ) -> None:
+        """Take in a paid order, lines as pairs or as `SKU=units`; an unknown SKU gets no variant."""
+        order = {
+            "id": order_id,
+            "email": "ann@customer.example",
+            "payment_status": "captured",
+            "currency": "GBP",
+            "total": 0,
+            "shipping_method": "Standard",
+            "shipping_country": "GB",
+            "created_at": NOON,
+            "content_hash": "",
+        }
+        known = set(await self.sql("SELECT sku FROM variants"))
+        rows = [
+            {
+                "order_id": order_id,
+                "position": position,
+                "variant_id": sku if sku in known else None,
+                "sku": sku,
+                "title": sku.title(),
+                "quantity": quantity,
+                "unit_price": PRICE,
+            }
+            for position, (sku, quantity) in enumerate([*lines, *units.items()], start=1)
+        ]
+        order["total"] = sum(PRICE * int(str(row["quantity"])) for row in rows)
+        async with self.database.transaction() as tx:
+            await tx.execute(insert(tables.Order).values(order | dict(facts or {})))
+            if rows:
+                await tx.execute(insert(tables.OrderLine), rows)
+
+    async def line(self, order_id: str, position: int = 1) -> int:
+        """Return the id of an order's line."""
+        query = "SELECT id FROM order_lines WHERE order_id = :order_id AND position = :position"
+        return int((await self.sql(query, order_id=order_id, position=position))[0])
+
+    async def levels(self, item: str) -> dict[str, tuple[int, int]]:
+        """Return stocked and reserved units per location."""
+        query = """SELECT location_id, stocked_quantity, reserved_quantity FROM inventory_levels
+                   WHERE inventory_item_id = :item ORDER BY location_id"""
+        return {location: (stocked, reserved) for location, stocked, reserved in await self.sql(query, item=item)}
+
+    async def held(self, order_id: str) -> list[tuple[int, str, str, int]]:
+        """Return the order's reservations: position of the line, item, location, units."""
+        query = """SELECT position, inventory_item_id, location_id, held.quantity
+                   FROM reservations AS held JOIN order_lines AS line ON line.id = order_line_id
+                   JOIN locations AS location ON location.id = location_id
+                   WHERE held.order_id = :order_id ORDER BY position, inventory_item_id, priority"""
+        return await self.sql(query, order_id=order_id)
+
+    async def movements(self, item: str) -> list[tuple[str, int, str, str]]:
+        """Return all movements but those that set the shop up, by location: location, units, reason, reference."""
+        query = """SELECT location_id, quantity, reason, reference FROM stock_movements
+                   WHERE inventory_item_id = :item AND reason <> 'import' ORDER BY location_id, id"""
+        return await self.sql(query, item=item)
+
+    async def events(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """Return what waits to be published: type, aggregate, data."""
+        return await self.sql("SELECT type, aggregate, data FROM outbox_events ORDER BY sequence")
+
+    async def facts(self, order_id: str, *columns: str) -> tuple[Any, ...]:
+        """Return columns of an order."""
+        [row] = await self.sql(f"SELECT {', '.join(columns)}, 0 FROM orders WHERE id = :id", id=order_id)
+        return tuple(row[:-1])
+
+    async def breaches(self) -> list[str]:
+        """Return what is wrong with the stock; nothing should be, at any time."""
+        return await self.sql(BREACHES)

@@ -1,0 +1,292 @@
+"""The audit is silent about a shop in order, and names exactly what is broken."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from commerce import audit, fulfillment, inventory, ledger, orders
+from commerce.audit import MAX_FINDINGS, Finding
+from commerce.database import Database
+from commerce.messages import Begin, Call, Fulfilled, FulfilledOrder, OrderRef, Reserved, StepKey, order_process_id
+from tests.commerce.shop import NOON, Shop
+
+EMAIL = "bob@customer.example"
+REGISTRATION = f"customer-registration-{hashlib.sha256(EMAIL.encode()).hexdigest()[:32]}"
+
+
+class Back:
+    """A shop whose orders are processed as the workflow does it, without one."""
+
+    def __init__(self, shop: Shop) -> None:
+        self.shop = shop
+        self.generations = 0
+
+    async def begin(self, order_id: str) -> str:
+        self.generations += 1
+        generation = f"g{self.generations}"
+        call: Begin[OrderRef] = Begin(
+            key=StepKey(business_key=order_process_id(order_id), step="validate-order", generation=generation),
+            input=OrderRef(order_id=order_id),
+            started_at=NOON + timedelta(minutes=self.generations),
+        )
+        await self.shop.do(ledger.begin, call)
+        return generation
+
+    def call(self, order_id: str, generation: str, step: str, undo: str | None) -> Call[OrderRef]:
+        key = StepKey(business_key=order_process_id(order_id), step=step, generation=generation)
+        return Call(key=key, input=OrderRef(order_id=order_id), undo=undo)
+
+    async def reserve(self, order_id: str) -> Call[OrderRef]:
+        call = self.call(order_id, await self.begin(order_id), "reserve-inventory", "release-inventory")
+        async with self.shop.database.transaction() as tx:
+            await ledger.once(tx, call, Reserved, lambda: inventory.reserve(tx, order_id))
+        return call
+
+    async def release(self, call: Call[OrderRef]) -> None:
+        async with self.shop.database.transaction() as tx:
+            await ledger.undo(tx, call, Reserved, lambda _: inventory.release(tx, call.input.order_id))
+
+    async def fulfill(self, order_id: str) -> Call[OrderRef]:
+        generation = (await self.reserve(order_id)).key.generation
+        call = self.call(order_id, generation, "create-fulfillment", "cancel-fulfillment")
+        async with self.shop.database.transaction() as tx:
+            await ledger.once(tx, call, Fulfilled, lambda: fulfillment.create(tx, order_id))
+        return call
+
+    async def complete(self, order_id: str) -> None:
+        generation = (await self.fulfill(order_id)).key.generation
+        call = self.call(order_id, generation, "complete-order", None)
+        async with self.shop.database.transaction() as tx:
+            await ledger.once(tx, call, FulfilledOrder, lambda: orders.complete(tx, order_id), final=True)
+
+    async def register(self) -> None:
+        """Make an account, by SQL as long as there is no process for it."""
+        await self.shop.sql(
+            """WITH account AS (
+                   INSERT INTO customers (email, has_account) VALUES (:email, true) RETURNING id
+               ), login AS (
+                   INSERT INTO auth_users (customer_id, password_hash) SELECT id, 'hash' FROM account
+               ), club AS (
+                   INSERT INTO customer_groups (name) VALUES ('default_customers') RETURNING id
+               ), member AS (
+                   INSERT INTO customer_group_members (group_id, customer_id) SELECT club.id, account.id
+                   FROM club, account
+               )
+               INSERT INTO step_ledger (business_key, generation, step, state, undo, call)
+               VALUES (:key, 'g', 'create-customer', 'done', 'delete-customer', '{}')""",
+            email=EMAIL, key=REGISTRATION,
+        )  # fmt: skip
+
+
+async def find(shop: Shop, ended: set[str] | None = None) -> list[Finding]:
+    """Audit the shop; the suspects are the business keys of its findings."""
+    if ended is None:
+        keys = {finding.business_key for finding in await shop.do(audit.audit)} - {None}
+        assert keys == await shop.do(audit.suspects)
+    return await shop.do(audit.audit, ended)
+
+
+async def broken(shop: Shop) -> dict[str, str]:
+    """Return the subject of each broken rule; there is one."""
+    findings = await find(shop)
+    assert all(finding.count == 1 for finding in findings), findings
+    return {finding.rule: finding.subject for finding in findings}
+
+
+@pytest.fixture
+async def back(database: Database) -> AsyncIterator[Back]:
+    """A clean shop: 1 fulfilled, 2 undone, 3 not begun, 4 fulfilled elsewhere, an account and a guest."""
+    shop = Shop(database)
+    await shop.stock("MUG", main=10, overflow=5)
+    await shop.stock("TEA", backorder=True, main=2)
+    for order_id in ("1", "2", "3"):
+        await shop.order(order_id, MUG=3, TEA=1)
+    await shop.order("4", MUG=1, facts={"fulfillment_status": "fulfilled_elsewhere"})
+    await shop.sql("INSERT INTO customers (email) VALUES ('guest@customer.example')")
+    back = Back(shop)
+    await back.register()
+    await back.complete("1")
+    await back.release(await back.reserve("2"))
+    assert await find(shop) == []
+    yield back
+
+
+async def test_an_empty_shop_is_in_order(database: Database) -> None:
+    assert await find(Shop(database)) == []
+
+
+async def test_stocked_is_the_sum_of_movements(back: Back) -> None:
+    await back.shop.sql("UPDATE inventory_levels SET stocked_quantity = 99 WHERE location_id = 'overflow'")
+    [finding] = await find(back.shop)
+    assert finding == Finding(
+        rule="stocked-is-sum-of-movements",
+        subject="MUG at overflow",
+        detail="stocked is 99, the movements make 5",
+    )
+
+
+async def test_a_level_that_never_moved_must_be_empty(back: Back) -> None:
+    await back.shop.sql("DELETE FROM stock_movements WHERE location_id = 'overflow'")
+    assert await broken(back.shop) == {"stocked-is-sum-of-movements": "MUG at overflow"}
+
+
+async def test_reserved_is_the_sum_of_reservations(back: Back) -> None:
+    await back.shop.sql("UPDATE inventory_levels SET reserved_quantity = 1 WHERE location_id = 'overflow'")
+    assert await broken(back.shop) == {"reserved-is-sum-of-reservations": "MUG at overflow"}
+
+
+async def test_more_is_reserved_than_is_there_only_if_backordered_or_oversold(back: Back) -> None:
+    shop = back.shop
+    await shop.order("5", MUG=3, TEA=4)
+    await back.reserve("5")
+    assert await shop.levels("TEA") == {"main": (1, 4)}
+    assert await find(shop, ended=set()) == []
+    await shop.deliver("MUG", main=-6)
+    assert await shop.levels("MUG") == {"main": (1, 3), "overflow": (5, 0)}
+    assert [(f.rule, f.subject, f.detail) for f in await find(shop, ended=set())] == [
+        ("reserved-is-in-stock", "MUG at main", "stocked is 1, reserved is 3, of which 0 backordered")
+    ]
+    await shop.sql("UPDATE inventory_levels SET oversold = true WHERE location_id = 'main'")
+    assert await find(shop, ended=set()) == []
+
+
+async def test_backorders_do_not_hide_what_is_promised_to_others(back: Back) -> None:
+    shop = back.shop
+    await shop.variant("CHAI", items={"TEA": 1})  # firm, of the same item
+    await shop.deliver("TEA", main=2)
+    await shop.order("5", CHAI=3)
+    await back.reserve("5")
+    await back.reserve("3")
+    assert await shop.levels("TEA") == {"main": (3, 4)}
+    assert await find(shop, ended=set()) == []
+    await shop.deliver("TEA", main=-1)
+    assert [finding.rule for finding in await find(shop, ended=set())] == ["reserved-is-in-stock"]
+
+
+async def test_movements_are_the_units_of_live_fulfillments(back: Back) -> None:
+    shop = back.shop
+    [fulfillment_id] = await shop.sql("SELECT id FROM fulfillments")
+    await shop.sql("UPDATE fulfillment_items SET quantity = 2 WHERE inventory_item_id = 'MUG'")
+    [finding] = await find(shop)
+    assert finding.rule == "movements-are-fulfilled-units"
+    assert finding.subject == f"fulfillment {fulfillment_id}: MUG at main"
+    assert finding.detail == "took 2, its movements make 3"
+
+
+async def test_a_movement_for_a_fulfillment_that_is_none_is_found(back: Back) -> None:
+    await back.shop.sql("UPDATE stock_movements SET reference = 'x' WHERE reason = 'fulfillment'")
+    findings = await find(back.shop)
+    assert {finding.rule for finding in findings} == {"movements-are-fulfilled-units"}
+    assert [finding.count for finding in findings] == [4] * 4  # two items each under the false name and the true one
+
+
+async def test_units_of_a_cancelled_fulfillment_must_be_back(back: Back) -> None:
+    shop = back.shop
+    await back.fulfill("3")
+    assert await find(shop, ended=set()) == []
+    await shop.sql("UPDATE fulfillments SET cancelled_at = now() WHERE order_id = '3'")
+    assert {finding.rule for finding in await find(shop, ended=set())} == {"movements-are-fulfilled-units"}
+
+
+async def test_a_fulfilled_order_has_a_live_fulfillment(back: Back) -> None:
+    await back.shop.sql("UPDATE orders SET fulfillment_status = 'fulfilled' WHERE id = '2'")
+    assert await broken(back.shop) == {
+        "fulfilled-order-has-one-fulfillment": "order 2",
+        "one-generation-stands": "order-processing-2",
+    }
+
+
+async def test_a_fulfilled_order_holds_nothing(back: Back) -> None:
+    shop = back.shop
+    await shop.sql(
+        """INSERT INTO reservations (order_id, order_line_id, inventory_item_id, location_id, quantity)
+           SELECT '1', id, 'MUG', 'main', 1 FROM order_lines WHERE order_id = '1' AND sku = 'MUG'"""
+    )
+    await shop.sql(
+        "UPDATE inventory_levels SET reserved_quantity = 1 WHERE location_id = 'main' AND stocked_quantity > 1"
+    )
+    [finding] = await find(shop)
+    assert finding.rule == "fulfilled-order-has-one-fulfillment"
+    assert finding.detail == "is fulfilled with 1 live fulfillments and 1 reservations"
+
+
+async def test_an_open_order_holds_something_only_while_its_process_runs(back: Back) -> None:
+    key = order_process_id("3")
+    await back.fulfill("3")
+    found = {finding.rule: (finding.subject, finding.business_key) for finding in await find(back.shop)}
+    assert found == {"open-order-holds-nothing": ("order 3", key), "one-generation-stands": (key, key)}
+    assert await find(back.shop, ended={"another"}) == []
+    assert {finding.rule for finding in await find(back.shop, ended={key})} == set(found)
+
+
+async def test_an_order_fulfilled_elsewhere_is_out_of_it(back: Back) -> None:
+    await back.fulfill("3")
+    await back.shop.sql("UPDATE orders SET fulfillment_status = 'fulfilled_elsewhere' WHERE id = '3'")
+    assert await find(back.shop) == []
+
+
+async def test_every_account_has_an_auth_user_and_its_group(back: Back) -> None:
+    shop = back.shop
+    [account] = await shop.sql("SELECT id FROM customers WHERE has_account")
+    await shop.sql("DELETE FROM customer_group_members")
+    assert await broken(shop) == {"account-is-in-default-group": f"customer {account}"}
+    await shop.sql("DELETE FROM auth_users")
+    findings = await find(shop)
+    assert [finding.rule for finding in findings] == ["account-has-one-auth-user", "account-is-in-default-group"]
+    assert {finding.business_key for finding in findings} == {REGISTRATION}
+    assert EMAIL not in str(findings)
+
+
+async def test_membership_of_another_group_does_not_count(back: Back) -> None:
+    await back.shop.sql("UPDATE customer_groups SET name = 'vip'")
+    assert list(await broken(back.shop)) == ["account-is-in-default-group"]
+
+
+async def test_a_guest_has_no_auth_user(back: Back) -> None:
+    await back.shop.sql(
+        "INSERT INTO auth_users (customer_id, password_hash) SELECT id, '' FROM customers WHERE NOT has_account"
+    )
+    [finding] = await find(back.shop)
+    assert (finding.rule, finding.detail) == ("account-has-one-auth-user", "is a guest with an auth user")
+
+
+async def test_a_second_standing_generation_is_found(back: Back) -> None:
+    await back.shop.sql(
+        """INSERT INTO step_ledger (business_key, generation, step, state, undo, call)
+           SELECT business_key, 'old', step, 'done', undo, call FROM step_ledger WHERE generation = 'g1'"""
+    )
+    [finding] = await find(back.shop)
+    assert (finding.rule, finding.subject) == ("one-generation-stands", order_process_id("1"))
+    assert finding.detail == "has 2 generations with undoable steps, expected 1"
+
+
+@pytest.mark.parametrize("state", ["started", "undoing"])
+async def test_a_fulfilled_order_has_no_step_half_done(back: Back, state: str) -> None:
+    await back.shop.sql(
+        "UPDATE step_ledger SET state = :state WHERE generation = 'g1' AND step = 'create-fulfillment'", state=state
+    )
+    [finding] = await find(back.shop)
+    assert finding.detail == "has 1 generations with undoable steps, expected 1, not all steps are done"
+
+
+async def test_a_step_that_is_stuck_in_its_undo_is_found(back: Back) -> None:
+    await back.shop.sql("UPDATE step_ledger SET state = 'undoing' WHERE business_key = :key", key=order_process_id("2"))
+    assert await broken(back.shop) == {"one-generation-stands": order_process_id("2")}
+
+
+async def test_steps_of_a_process_that_nobody_knows_must_be_undone(back: Back) -> None:
+    await back.shop.sql("UPDATE step_ledger SET business_key = 'stray' WHERE generation = 'g'")
+    assert {finding.subject for finding in await find(back.shop)} == {"stray", REGISTRATION}
+
+
+async def test_findings_are_counted_beyond_those_that_are_told(back: Back) -> None:
+    await back.shop.sql(
+        """INSERT INTO step_ledger (business_key, generation, step, state, undo, call)
+           SELECT 'stray-' || n, 'g', 'step', 'done', 'undo', '{}' FROM generate_series(1, 150) AS n"""
+    )
+    findings = await find(back.shop, ended={f"stray-{n}" for n in range(1, 121)})
+    assert len(findings) == MAX_FINDINGS
+    assert {finding.count for finding in findings} == {120}
+    assert len(await back.shop.do(audit.suspects)) == 150

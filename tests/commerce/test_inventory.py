@@ -1,0 +1,331 @@
+"""The stock rules I1 to I9: what is held for orders, and who gets the last unit."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from commerce import fulfillment, inventory
+from commerce.database import Database
+from commerce.errors import (
+    InsufficientInventory,
+    ItemNotStocked,
+    OrderNotFound,
+    ReservationMissing,
+    VariantWithoutItems,
+)
+from commerce.messages import Fulfilled, InsufficientItem, Reserved
+from tests.commerce.shop import Shop
+
+
+@pytest.fixture
+def shop(database: Database) -> Shop:
+    return Shop(database)
+
+
+async def refused(shop: Shop, order_id: str) -> InsufficientInventory:
+    """Check and reservation refuse for the same reason, and nothing is written."""
+    with pytest.raises(InsufficientInventory) as at_check:
+        await shop.do(inventory.check, order_id)
+    async with shop.database.transaction() as tx:  # committed on purpose: the refusal itself must write nothing
+        with pytest.raises(InsufficientInventory) as at_reserve:
+            await inventory.reserve(tx, order_id)
+    assert at_check.value.data() == at_reserve.value.data()
+    assert await shop.held(order_id) == []
+    assert await shop.breaches() == []
+    return at_reserve.value
+
+
+async def test_i1_only_reservations_move_reserved_quantity(shop: Shop) -> None:
+    await shop.stock("MUG", main=5)
+    await shop.order("1", MUG=2)
+    assert await shop.do(inventory.reserve, "1") == Reserved(reservations=1, units=2)
+    assert await shop.levels("MUG") == {"main": (5, 2)}
+    assert await shop.movements("MUG") == []
+
+
+async def test_i2_releasing_lowers_it_again_and_once(shop: Shop) -> None:
+    await shop.stock("MUG", main=5)
+    await shop.order("1", ("MUG", 1), ("MUG", 2))
+    await shop.order("2", MUG=1)
+    for order_id in "12":
+        await shop.do(inventory.reserve, order_id)
+    for _ in range(2):
+        await shop.do(inventory.release, "1")
+        assert await shop.levels("MUG") == {"main": (5, 1)}
+    assert await shop.held("2") == [(1, "MUG", "main", 1)]
+
+
+async def test_i2_asking_twice_holds_once(shop: Shop) -> None:
+    await shop.stock("MUG", main=3)
+    await shop.order("1", MUG=2)
+    first = await shop.do(inventory.reserve, "1")
+    assert await shop.do(inventory.reserve, "1") == first
+    assert await shop.levels("MUG") == {"main": (3, 2)}
+
+
+async def test_i3_an_item_without_any_level_is_not_stocked(shop: Shop) -> None:
+    await shop.variant("MUG")
+    await shop.variant("LATER", backorder=True)
+    await shop.order("1", MUG=1)
+    await shop.order("2", LATER=1)
+    for rule in (inventory.check, inventory.reserve):
+        for order_id, item in (("1", "MUG"), ("2", "LATER")):
+            with pytest.raises(ItemNotStocked) as error:
+                await shop.do(rule, order_id)
+            assert error.value.inventory_item_id == item
+
+
+async def test_i3_a_shortage_names_each_variant_with_what_could_be_made_now(shop: Shop) -> None:
+    await shop.stock("MUG", main=3)
+    await shop.stock("CUP", main=9)
+    await shop.stock("BOX", main=0)
+    await shop.order("1", ("MUG", 2), ("CUP", 1), ("BOX", 1), ("MUG", 5))
+    error = await refused(shop, "1")
+    assert error.count == 2
+    assert error.items == [
+        InsufficientItem(variant_id="BOX", sku="BOX", requested=1, available=0),
+        InsufficientItem(variant_id="MUG", sku="MUG", requested=7, available=3),
+    ]
+
+
+async def test_i3_at_most_100_variants_are_listed_but_all_are_counted(shop: Shop) -> None:
+    skus = [f"SKU-{number:03}" for number in range(130)]
+    for sku in skus:
+        await shop.stock(sku, main=1)
+    await shop.order("1", *((sku, 2) for sku in reversed(skus)))
+    error = await refused(shop, "1")
+    assert error.count == 130
+    assert [item.sku for item in error.items] == skus[:100]
+
+
+async def test_i4_the_sum_over_lines_with_the_same_item_is_checked(shop: Shop) -> None:
+    await shop.stock("MUG", main=3)
+    await shop.order("1", ("MUG", 2), ("MUG", 2))
+    assert (await refused(shop, "1")).items == [InsufficientItem(variant_id="MUG", sku="MUG", requested=4, available=3)]
+
+
+async def test_i4_the_sum_over_variants_with_the_same_item_is_checked(shop: Shop) -> None:
+    await shop.stock("MUG", main=3)
+    await shop.variant("PAIR", items={"MUG": 2})
+    await shop.order("1", MUG=2, PAIR=1)
+    error = await refused(shop, "1")
+    assert [(item.sku, item.requested, item.available) for item in error.items] == [("MUG", 2, 3), ("PAIR", 1, 1)]
+
+
+async def test_i4_of_60_orders_for_the_last_20_units_exactly_20_win(shop: Shop, database_url: str) -> None:
+    await shop.stock("MUG", main=12, overflow=8)
+    crowd = Shop(Database(database_url, pool_size=60))
+    for number in range(60):
+        await shop.order(str(number), MUG=1)
+    tries = [crowd.do(inventory.reserve, str(number)) for number in range(60)]
+    answers = await asyncio.gather(*tries, return_exceptions=True)
+    await crowd.database.close()
+    assert sum(isinstance(answer, Reserved) for answer in answers) == 20
+    assert sum(isinstance(answer, InsufficientInventory) for answer in answers) == 40
+    assert await shop.levels("MUG") == {"main": (12, 12), "overflow": (8, 8)}
+    assert await shop.breaches() == []
+    assert await deadlocks(shop) == 0
+
+
+async def test_i4_orders_that_share_items_in_opposite_order_never_deadlock(shop: Shop, database_url: str) -> None:
+    skus = [f"SKU-{number}" for number in range(20)]
+    for sku in skus:
+        await shop.stock(sku, main=3, overflow=40)
+    for number in range(30):
+        await shop.order(str(number), *((sku, 1) for sku in (skus if number % 2 else reversed(skus))))
+    crowd = Shop(Database(database_url, pool_size=30))
+
+    async def there_and_back(order_id: str) -> None:
+        await crowd.do(inventory.reserve, order_id)
+        made = await crowd.do(fulfillment.create, order_id)
+        await crowd.do(fulfillment.cancel, made, order_id)
+        await crowd.do(inventory.release, order_id)
+
+    await asyncio.gather(*(there_and_back(str(number)) for number in range(30)))
+    await crowd.database.close()
+    assert await shop.sql("SELECT DISTINCT stocked_quantity, reserved_quantity FROM inventory_levels ORDER BY 1") == [
+        (3, 0),
+        (40, 0),
+    ]
+    assert await shop.breaches() == []
+    assert await deadlocks(shop) == 0
+
+
+async def test_i4_one_order_reserved_by_many_at_once_is_held_once(shop: Shop) -> None:
+    await shop.stock("MUG", main=9)
+    await shop.order("1", MUG=2)
+    answers = await asyncio.gather(*(shop.do(inventory.reserve, "1") for _ in range(8)))
+    assert set(answers) == {Reserved(reservations=1, units=2)}
+    assert await shop.levels("MUG") == {"main": (9, 2)}
+
+
+async def test_i5_a_backorder_may_exceed_stock_at_the_first_location(shop: Shop) -> None:
+    await shop.stock("MUG", main=1, overflow=2, backorder=True)
+    await shop.order("1", MUG=5)
+    await shop.do(inventory.check, "1")
+    assert await shop.do(inventory.reserve, "1") == Reserved(reservations=2, units=5)
+    assert await shop.levels("MUG") == {"main": (1, 3), "overflow": (2, 2)}
+
+
+async def test_i5_lines_that_cannot_wait_are_served_before_backorders(shop: Shop) -> None:
+    await shop.stock("MUG", main=3)
+    await shop.variant("MUG-LATER", backorder=True, items={"MUG": 1})
+    await shop.order("1", ("MUG-LATER", 9), ("MUG", 3))
+    await shop.do(inventory.reserve, "1")
+    assert await shop.levels("MUG") == {"main": (3, 12)}
+    await shop.order("2", ("MUG-LATER", 9), ("MUG", 1))
+    assert [item.sku for item in (await refused(shop, "2")).items] == ["MUG"]
+
+
+async def test_i5_unmanaged_variants_need_no_stock(shop: Shop) -> None:
+    await shop.variant("SERVICE", managed=False, items={})
+    await shop.variant("MUG", managed=False)
+    await shop.deliver("MUG", main=1)
+    await shop.order("1", SERVICE=7, MUG=3)
+    await shop.do(inventory.check, "1")
+    assert await shop.do(inventory.reserve, "1") == Reserved(reservations=0, units=0)
+    assert await shop.levels("MUG") == {"main": (1, 0)}
+
+
+async def test_i6_a_kit_takes_each_of_its_items(shop: Shop) -> None:
+    await shop.stock("MUG", main=7)
+    await shop.stock("BOX", main=9)
+    await shop.variant("SET", items={"MUG": 2, "BOX": 1})
+    await shop.order("1", SET=3)
+    assert await shop.do(inventory.reserve, "1") == Reserved(reservations=2, units=9)
+    assert await shop.held("1") == [(1, "BOX", "main", 3), (1, "MUG", "main", 6)]
+    await shop.order("2", SET=4)
+    await shop.do(inventory.release, "1")
+    assert (await refused(shop, "2")).items == [InsufficientItem(variant_id="SET", sku="SET", requested=4, available=3)]
+
+
+async def test_i6_a_managed_variant_without_items_is_an_error(shop: Shop) -> None:
+    await shop.stock("MUG", main=1)
+    await shop.variant("VOID", items={})
+    await shop.order("1", MUG=5, VOID=1)
+    for rule in (inventory.check, inventory.reserve):
+        with pytest.raises(VariantWithoutItems, match="VOID"):
+            await shop.do(rule, "1")
+
+
+async def test_i7_stock_is_spread_over_locations_by_priority(shop: Shop) -> None:
+    await shop.stock("MUG", overflow=3, main=3)  # "overflow" is named first, so it is served from first
+    await shop.order("1", ("MUG", 2), ("MUG", 3))
+    await shop.do(inventory.check, "1")
+    await shop.do(inventory.reserve, "1")
+    assert await shop.held("1") == [
+        (1, "MUG", "overflow", 2),
+        (2, "MUG", "overflow", 1),
+        (2, "MUG", "main", 2),
+    ]
+    await shop.order("2", MUG=2)
+    assert (await refused(shop, "2")).items[0].available == 1
+
+
+async def test_i9_an_oversold_level_has_nothing_to_give_and_can_be_released(shop: Shop) -> None:
+    await shop.stock("MUG", main=5, overflow=1)
+    await shop.order("1", MUG=4)
+    await shop.do(inventory.reserve, "1")
+    await shop.deliver("MUG", main=-3)
+    await shop.sql("UPDATE inventory_levels SET oversold = true WHERE location_id = 'main'")
+    await shop.order("2", MUG=2)
+    assert (await refused(shop, "2")).items[0].available == 1
+    await shop.order("3", MUG=1)
+    await shop.do(inventory.reserve, "3")
+    assert await shop.held("3") == [(1, "MUG", "overflow", 1)]
+    await shop.do(inventory.release, "1")
+    assert await shop.levels("MUG") == {"main": (2, 0), "overflow": (1, 1)}
+    assert await shop.sql("SELECT count(*) FROM inventory_levels WHERE oversold") == [0]
+
+
+async def test_i9_an_oversold_level_still_takes_backorders(shop: Shop) -> None:
+    await shop.stock("MUG", main=5, backorder=True)
+    await shop.order("1", MUG=5)
+    await shop.order("2", MUG=1)
+    await shop.do(inventory.reserve, "1")
+    await shop.deliver("MUG", main=-3)
+    await shop.do(inventory.reserve, "2")
+    assert await shop.levels("MUG") == {"main": (2, 6)}
+
+
+async def test_an_unknown_order_cannot_be_held_and_has_nothing_to_release(shop: Shop) -> None:
+    with pytest.raises(OrderNotFound):
+        await shop.do(inventory.reserve, "1")
+    await shop.do(inventory.release, "1")
+
+
+async def deadlocks(shop: Shop) -> int:
+    """Count what PostgreSQL counted; a connection reports its own at its end at the latest."""
+    [count] = await shop.sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    return int(count)
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "MUG": {},
+    "BOX": {},
+    "SET": {"items": {"MUG": 2, "BOX": 1}},
+    "MUG-LATER": {"items": {"MUG": 1}, "backorder": True},
+    "SERVICE": {"managed": False, "items": {}},
+}
+Lines = list[tuple[str, int]]
+shelves = st.fixed_dictionaries({"main": st.integers(0, 5), "overflow": st.integers(0, 5)})
+contents = st.lists(st.tuples(st.sampled_from(list(KINDS)), st.integers(1, 3)), min_size=1, max_size=4)
+acts = st.tuples(st.sampled_from(["reserve", "fulfill", "fulfill one", "cancel", "release"]), st.sampled_from("ABC"))
+
+
+@settings(max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(shelves, shelves, st.fixed_dictionaries(dict.fromkeys("ABC", contents)), st.lists(acts, min_size=4, max_size=14))
+async def test_whatever_happens_the_books_balance_and_the_check_is_right(
+    shop: Shop, mugs: dict[str, int], boxes: dict[str, int], orders: dict[str, Lines], story: list[tuple[str, str]]
+) -> None:
+    await shop.empty()
+    for sku, kind in KINDS.items():
+        await shop.variant(sku, **kind)
+    await shop.deliver("MUG", **mugs)
+    await shop.deliver("BOX", **boxes)
+    for order_id, lines in orders.items():
+        await shop.order(order_id, *lines)
+    made: dict[str, Fulfilled] = {}
+    for act, order_id in story:
+        await perform(shop, act, order_id, orders[order_id], made)
+        assert await shop.breaches() == []
+
+
+async def perform(shop: Shop, act: str, order_id: str, lines: Lines, made: dict[str, Fulfilled]) -> None:
+    if act == "reserve" and not await shop.held(order_id):
+        lacking = await short_of(shop, lines)
+        assert await found_short(shop, inventory.check, order_id) == lacking
+        assert await found_short(shop, inventory.reserve, order_id) == lacking
+    elif act in ("fulfill", "fulfill one"):
+        asked = {await shop.line(order_id): 1} if act == "fulfill one" else None
+        with contextlib.suppress(ReservationMissing, InsufficientInventory):
+            made[order_id] = await shop.do(fulfillment.create, order_id, asked)
+    elif act == "cancel" and order_id in made:
+        await shop.do(fulfillment.cancel, made[order_id], order_id)
+    elif act == "release":
+        await shop.do(inventory.release, order_id)
+
+
+async def short_of(shop: Shop, lines: Lines) -> list[str]:
+    """Say in plain Python which variants stock is too short for."""
+    items = {sku: KINDS[sku].get("items", {sku: 1}) for sku, _ in lines if not KINDS[sku].get("backorder")}
+    wanted: Counter[str] = Counter()
+    for sku, units in lines:
+        wanted.update({item: units * required for item, required in items.get(sku, {}).items()})
+    free = {item: sum(max(0, s - r) for s, r in (await shop.levels(item)).values()) for item in wanted}
+    return sorted(sku for sku, parts in items.items() if any(wanted[item] > free[item] for item in parts))
+
+
+async def found_short(shop: Shop, rule: Callable[..., Awaitable[object]], order_id: str) -> list[str]:
+    """Return the SKUs that a rule finds short."""
+    try:
+        await shop.do(rule, order_id)
+    except InsufficientInventory as error:
+        return [item.sku for item in error.items]
+    return []

@@ -1,0 +1,382 @@
+"""The step ledger: once per key, whatever is tried again, undone, raced or run by an old generation."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from commerce import ledger
+from commerce.database import Database
+from commerce.errors import StaleGeneration, StepInProgress, StepWithdrawn
+from commerce.ledger import Entry
+from commerce.messages import Begin, Call, Leftover, Nothing, OrderRef, Reserved, StepKey
+
+ORDER = OrderRef(order_id="1")
+START = datetime(2026, 3, 2, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+ANSWER = Reserved(reservations=1, units=2)
+
+
+def key(step: str, generation: str, business_key: str = "order-1") -> StepKey:
+    return StepKey(business_key=business_key, step=step, generation=generation)
+
+
+def call(step: str = "reserve", generation: str = "g1", undo: str | None = "release") -> Call[OrderRef]:
+    return Call(key=key(step, generation), input=ORDER, undo=undo)
+
+
+class Effect:
+    """What steps do here: count up, seen only once it is committed."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def happen(self, tx: AsyncSession, answer: Reserved = ANSWER) -> Reserved:
+        await tx.execute(text("INSERT INTO products (id, title) VALUES (uuidv7()::text, 'effect')"))
+        return answer
+
+    async def vanish(self, tx: AsyncSession) -> None:
+        gone = "DELETE FROM products WHERE id = (SELECT max(id) FROM products) RETURNING id"
+        (await tx.execute(text(gone))).one()
+
+    async def count(self) -> int:
+        async with self.database.transaction() as tx:
+            return int(await tx.scalar(text("SELECT count(*) FROM products")) or 0)
+
+    async def begin(self, generation: str, minutes: int, business_key: str = "order-1") -> list[Leftover]:
+        """Begin a run that was started so many minutes after the first."""
+        request: Begin[OrderRef] = Begin(
+            key=key("validate", generation, business_key), input=ORDER, started_at=START + minutes * MINUTE
+        )
+        async with self.database.transaction() as tx:
+            return await ledger.begin(tx, request)
+
+    async def do(self, step: Call[OrderRef], *, final: bool = False) -> Reserved:
+        async with self.database.transaction() as tx:
+            return await ledger.once(tx, step, Reserved, lambda: self.happen(tx), final=final)
+
+    async def undo(self, step: Call[OrderRef]) -> None:
+        async with self.database.transaction() as tx:
+            await ledger.undo(tx, step, Reserved, lambda _: self.vanish(tx))
+
+
+@pytest.fixture
+async def effect(database: Database) -> Effect:
+    effect = Effect(database)
+    await effect.begin("g1", 0)
+    return effect
+
+
+@asynccontextmanager
+async def held_back(effect: Effect, step: Call[OrderRef], *, final: bool = False) -> AsyncIterator[None]:
+    """Have a step's effect in a transaction that commits only at the end of the block."""
+    async with effect.database.transaction() as tx:
+        await ledger.once(tx, step, Reserved, lambda: effect.happen(tx), final=final)
+        yield
+
+
+async def still_waits(task: asyncio.Task[object]) -> bool:
+    await asyncio.sleep(0.2)
+    return not task.done()
+
+
+async def test_a_repeat_returns_the_stored_answer_and_does_nothing(effect: Effect) -> None:
+    assert await effect.do(call()) == ANSWER
+    async with effect.database.transaction() as tx:
+        other = Reserved(reservations=9, units=9)
+        assert await ledger.once(tx, call(), Reserved, lambda: effect.happen(tx, other)) == ANSWER
+    assert await effect.count() == 1
+
+
+async def test_an_empty_answer_counts_as_an_answer(effect: Effect) -> None:
+    for _ in range(2):
+        async with effect.database.transaction() as tx:
+
+            async def nothing(tx: AsyncSession = tx) -> Nothing:
+                await effect.happen(tx)
+                return Nothing()
+
+            assert await ledger.once(tx, call(), Nothing, nothing) == Nothing()
+    assert await effect.count() == 1
+
+
+async def test_a_step_that_fails_leaves_nothing_and_can_be_tried_again(effect: Effect) -> None:
+    async def fail(tx: AsyncSession) -> Reserved:
+        await effect.happen(tx)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        async with effect.database.transaction() as tx:
+            await ledger.once(tx, call(), Reserved, lambda: fail(tx))
+    assert await effect.count() == 0
+    await effect.do(call())
+    assert await effect.count() == 1
+
+
+async def test_of_many_attempts_at_once_one_has_the_effect_and_all_get_its_answer(effect: Effect) -> None:
+    answers = await asyncio.gather(*(effect.do(call()) for _ in range(8)))
+    assert answers == [ANSWER] * 8
+    assert await effect.count() == 1
+
+
+async def test_a_step_behind_its_tombstone_is_refused_for_good(effect: Effect) -> None:
+    await effect.undo(call())
+    for _ in range(2):
+        with pytest.raises(StepWithdrawn):
+            await effect.do(call())
+    assert await effect.count() == 0
+
+
+async def test_undoing_happens_once(effect: Effect) -> None:
+    await effect.do(call("other"))
+    await effect.do(call())
+    for _ in range(2):
+        await effect.undo(call())
+        assert await effect.count() == 1
+
+
+async def test_undoing_twice_at_once_happens_once(effect: Effect) -> None:
+    await effect.do(call("other"))
+    await effect.do(call())
+    await asyncio.gather(*(effect.undo(call()) for _ in range(5)))
+    assert await effect.count() == 1
+
+
+async def test_undoing_what_never_happened_needs_nothing(effect: Effect) -> None:
+    await effect.do(call("other"))
+    await effect.undo(call())
+    await effect.undo(call())
+    assert await effect.count() == 1
+
+
+async def test_an_undo_that_fails_can_be_tried_again(effect: Effect) -> None:
+    await effect.do(call())
+
+    async def fail(_: Reserved) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        async with effect.database.transaction() as tx:
+            await ledger.undo(tx, call(), Reserved, fail)
+    await effect.undo(call())
+    assert await effect.count() == 0
+
+
+async def test_an_undo_waits_for_the_step_in_flight_and_undoes_it(effect: Effect) -> None:
+    async with held_back(effect, call()):
+        undoing = asyncio.create_task(effect.undo(call()))
+        assert await still_waits(undoing)
+    await undoing
+    assert await effect.count() == 0
+
+
+async def test_a_step_waits_for_the_undo_in_flight_and_is_refused(effect: Effect) -> None:
+    async with effect.database.transaction() as tx:
+        await ledger.undo(tx, call(), Reserved, lambda _: effect.vanish(tx))
+        late = asyncio.create_task(effect.do(call()))
+        assert await still_waits(late)
+    with pytest.raises(StepWithdrawn):
+        await late
+    assert await effect.count() == 0
+
+
+async def test_a_run_that_never_began_may_not_act(effect: Effect) -> None:
+    with pytest.raises(StaleGeneration):
+        await effect.do(call(generation="g0"))
+    with pytest.raises(StaleGeneration):
+        async with effect.database.transaction() as tx:
+            await ledger.start(tx, call(generation="g0"), MINUTE)
+
+
+async def test_an_older_generation_may_only_undo(effect: Effect) -> None:
+    await effect.do(call())
+    await effect.begin("g2", 1)
+    for step in ("reserve", "fulfill"):
+        with pytest.raises(StaleGeneration):
+            await effect.do(call(step))
+    await effect.undo(call())
+    with pytest.raises(StepWithdrawn):
+        await effect.do(call())
+    assert await effect.count() == 0
+
+
+async def test_an_older_run_cannot_begin_after_a_newer_one(effect: Effect) -> None:
+    await effect.begin("g2", 2)
+    for generation, minutes in (("g1", 0), ("g1.5", 1), ("g3", 2)):
+        with pytest.raises(StaleGeneration):
+            await effect.begin(generation, minutes)
+    await effect.begin("g2", 2)  # the same again may
+    await effect.do(call(generation="g2"))
+
+
+async def test_each_business_key_has_its_own_generations(effect: Effect) -> None:
+    await effect.do(call())
+    assert await effect.begin("g9", 9, business_key="order-2") == []
+    await effect.do(call("fulfill"))
+
+
+async def test_what_an_older_run_left_is_listed_newest_first_with_what_its_undo_needs(effect: Effect) -> None:
+    kept: Call[OrderRef] = Call(key=key("pay", "g1"), input=ORDER, undo="refund", undo_input={"amount": 5})
+    await effect.do(call())
+    await effect.do(kept)
+    await effect.do(call("tell", undo=None))
+    await effect.do(call("fulfill", undo="cancel"))
+    await effect.undo(call("fulfill"))
+    async with effect.database.transaction() as tx:
+        await ledger.start(tx, call("label", undo="void"), MINUTE)
+    leftovers = await effect.begin("g2", 1)
+    assert [leftover.undo for leftover in leftovers] == ["void", "refund", "release"]
+    assert leftovers[1].as_call() == {"key": kept.key.model_dump(), "input": {"amount": 5}}
+    assert leftovers[2].as_call() == {"key": call().key.model_dump(), "input": ORDER.model_dump()}
+    await effect.do(call(generation="g2"))
+    assert len(await effect.begin("g2", 1)) == 3  # its own steps are not among them
+    assert [leftover.call["key"]["generation"] for leftover in await effect.begin("g3", 2)] == ["g2", *["g1"] * 3]
+
+
+async def test_a_tombstone_whose_undo_is_not_finished_is_left_over_too(effect: Effect) -> None:
+    async with effect.database.transaction() as tx:
+        await ledger.start(tx, call("label", undo="void"), MINUTE)
+    async with effect.database.transaction() as tx:
+        await ledger.withdraw(tx, call("label"))
+    assert [leftover.undo for leftover in await effect.begin("g2", 1)] == ["void"]
+    async with effect.database.transaction() as tx:
+        await ledger.finish_undo(tx, call("label").key)
+    assert await effect.begin("g2", 1) == []
+
+
+async def test_nothing_is_left_over_of_a_run_whose_final_step_is_done(effect: Effect) -> None:
+    await effect.do(call())
+    await effect.do(call("complete", undo=None), final=True)
+    assert await effect.begin("g2", 1) == []
+
+
+async def test_a_new_run_waits_for_the_step_in_flight_and_finds_it(effect: Effect) -> None:
+    async with held_back(effect, call()):
+        beginning = asyncio.create_task(effect.begin("g2", 1))
+        assert await still_waits(beginning)
+    assert [leftover.undo for leftover in await beginning] == ["release"]
+
+
+async def test_a_new_run_waits_for_the_final_step_in_flight(effect: Effect) -> None:
+    await effect.do(call())
+    async with held_back(effect, call("complete", undo=None), final=True):
+        beginning = asyncio.create_task(effect.begin("g2", 1))
+        assert await still_waits(beginning)
+    assert await beginning == []
+
+
+async def test_a_step_waits_for_the_new_run_that_is_beginning_and_is_refused(effect: Effect) -> None:
+    await effect.do(call())
+    async with effect.database.transaction() as tx:
+        await ledger.begin(tx, Begin(key=key("validate", "g2"), input=ORDER, started_at=START + MINUTE))
+        late = [asyncio.create_task(effect.do(call(step))) for step in ("reserve", "fulfill")]
+        assert await still_waits(late[0])
+        assert not late[1].done()
+    for task in late:
+        with pytest.raises(StaleGeneration):
+            await task
+    assert await effect.count() == 1
+
+
+async def start(effect: Effect, lease: timedelta = MINUTE) -> Entry:
+    async with effect.database.transaction() as tx:
+        return await ledger.start(tx, call(), lease)
+
+
+async def release(effect: Effect, lease: datetime | None) -> None:
+    async with effect.database.transaction() as tx:
+        await ledger.release(tx, call().key, lease)
+
+
+async def finish(effect: Effect, answer: Reserved = ANSWER) -> bool:
+    async with effect.database.transaction() as tx:
+        return await ledger.finish(tx, call().key, answer)
+
+
+async def withdraw(effect: Effect) -> Entry:
+    async with effect.database.transaction() as tx:
+        return await ledger.withdraw(tx, call())
+
+
+async def test_outside_a_lease_keeps_a_second_attempt_out_until_it_is_released(effect: Effect) -> None:
+    first = await start(effect)
+    with pytest.raises(StepInProgress):
+        await start(effect)
+    await release(effect, first.lease)
+    assert (await start(effect)).lease is not None
+
+
+async def test_outside_a_lease_runs_out(effect: Effect) -> None:
+    await start(effect, timedelta(milliseconds=1))
+    await asyncio.sleep(0.01)
+    await start(effect)
+
+
+async def test_outside_an_attempt_releases_its_own_lease_only(effect: Effect) -> None:
+    slow = await start(effect, timedelta(milliseconds=1))
+    await asyncio.sleep(0.01)
+    await start(effect)
+    await release(effect, slow.lease)
+    await release(effect, None)
+    with pytest.raises(StepInProgress):
+        await start(effect)
+
+
+async def test_outside_of_two_attempts_at_once_one_gets_the_lease(effect: Effect) -> None:
+    answers = await asyncio.gather(*(start(effect) for _ in range(5)), return_exceptions=True)
+    assert sum(isinstance(answer, Entry) for answer in answers) == 1
+    assert sum(isinstance(answer, StepInProgress) for answer in answers) == 4
+
+
+async def test_outside_the_first_note_stays_and_the_next_attempt_finds_it(effect: Effect) -> None:
+    lease = (await start(effect)).lease
+    for number in (1, 2):
+        async with effect.database.transaction() as tx:
+            assert await ledger.note(tx, call().key, {"shipment_id": number}) == {"shipment_id": 1}
+    await release(effect, lease)
+    assert (await start(effect)).note == {"shipment_id": 1}
+
+
+async def test_outside_a_finished_step_tells_its_answer_and_is_finished_once(effect: Effect) -> None:
+    await start(effect)
+    assert await finish(effect)
+    assert not await finish(effect, Reserved(reservations=9, units=9))
+    again = await start(effect)
+    assert (again.state, again.result, again.lease) == ("done", ANSWER.model_dump(), None)
+
+
+async def test_outside_a_withdrawn_step_can_neither_note_nor_finish_nor_start(effect: Effect) -> None:
+    lease = (await start(effect)).lease
+    async with effect.database.transaction() as tx:
+        await ledger.note(tx, call().key, {"shipment_id": 1})
+    assert await withdraw(effect) == Entry("started", {"shipment_id": 1}, None, leased=True)
+    with pytest.raises(StepWithdrawn):
+        await finish(effect)
+    with pytest.raises(StepWithdrawn):
+        async with effect.database.transaction() as tx:
+            await ledger.note(tx, call().key, {"shipment_id": 2})
+    await release(effect, lease)
+    with pytest.raises(StepWithdrawn):
+        await start(effect)
+    assert await withdraw(effect) == Entry("undoing", {"shipment_id": 1}, None, leased=False)
+
+
+async def test_outside_the_undo_learns_what_was_done_until_it_is_finished(effect: Effect) -> None:
+    await start(effect)
+    await finish(effect)
+    assert await withdraw(effect) == Entry("done", None, ANSWER.model_dump(), leased=False)
+    assert (await withdraw(effect)).state == "undoing"
+    async with effect.database.transaction() as tx:
+        await ledger.finish_undo(tx, call().key)
+    for _ in range(2):
+        assert (await withdraw(effect)).state == "undone"
+
+
+async def test_outside_the_undo_of_what_never_began_leaves_a_tombstone(effect: Effect) -> None:
+    assert await withdraw(effect) == Entry(None, None, None, leased=False)
+    with pytest.raises(StepWithdrawn):
+        await start(effect)

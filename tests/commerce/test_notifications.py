@@ -1,0 +1,362 @@
+"""Notifications: once per key, through crashes and refusals (N1, N2, V8, V9), and alerts by mail and webhook (N6)."""
+
+import asyncio
+import email.policy
+import json
+from collections.abc import AsyncIterator, Iterable
+from datetime import timedelta
+from email import message_from_bytes
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import Row, text
+
+from commerce import notifications, outbox
+from commerce.database import Database
+from commerce.errors import AlertUnavailable, MailRefused, MailUnavailable, StepInProgress
+from commerce.integrations.alerts import AlertWebhook
+from commerce.integrations.email import Mail
+from commerce.messages import Alert, Sent
+from commerce.notifications import LEASE, Notification, Notifier
+from starter.devstack import mail as catcher
+
+KEY = "order-shipped/1001"
+SENDER = "The Shop <shop@shop.example>"
+ADMINS = ("admin@shop.example", "boss@shop.example")
+SENT, SKIPPED = Sent(status="sent"), Sent(status="skipped")
+ALERT = Alert(kind="order-failed", key="order-failed/1001/run", message="It failed", order_id="1001", error="Oops")
+
+
+def caught(mail_dir: Path) -> list[EmailMessage]:
+    files = sorted(mail_dir.glob("*.eml"))
+    return [message_from_bytes(file.read_bytes(), policy=email.policy.default) for file in files]
+
+
+def html(message: EmailMessage) -> str:
+    body = message.get_body(("html",))
+    assert body is not None
+    content: str = body.get_content()
+    return content
+
+
+@pytest.fixture
+async def mail(tmp_path: Path) -> AsyncIterator[Mail]:
+    async with catcher.catching(tmp_path, 0) as url:
+        yield Mail(SecretStr(url), SENDER)
+
+
+@pytest.fixture
+def notifier(database: Database, mail: Mail) -> Notifier:
+    return Notifier(database, mail, admins=ADMINS)
+
+
+class Webhook(AlertWebhook):
+    """An alert webhook that answers with these statuses, and at last with 200."""
+
+    def __init__(self, *statuses: int) -> None:
+        self.got: list[dict[str, Any]] = []
+        self._statuses = list(statuses)
+        super().__init__("https://alerts.example/hook", transport=httpx.MockTransport(self._answer))
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.got.append(json.loads(request.content))
+        return httpx.Response(self._statuses.pop(0) if self._statuses else 200)
+
+
+async def order(database: Database, lines: int = 2) -> None:
+    async with database.transaction() as tx:
+        await tx.execute(
+            text("""
+                INSERT INTO orders (id, email, payment_status, currency, total, shipping_total, shipping_name,
+                                    created_at, content_hash)
+                VALUES (:id, 'zoe@example.com', 'captured', 'GBP', 123450, 495, 'Zoë <b>', now(), '')
+            """),
+            {"id": "1001"},
+        )
+        await tx.execute(
+            text("""
+                INSERT INTO order_lines (order_id, position, sku, title, quantity, unit_price)
+                SELECT :id, n, 'SKU' || n, '<i>Heart</i> ' || n, 2, 255 FROM generate_series(1, :lines) AS n
+            """),
+            {"id": "1001", "lines": lines},
+        )
+        await tx.execute(
+            text("""
+                INSERT INTO fulfillments (order_id, tracking_number, cancelled_at)
+                VALUES (:id, 'OLD', now()), (:id, '94001', NULL)
+            """),
+            {"id": "1001"},
+        )
+
+
+async def queue(database: Database, recipient: str = "zoe@example.com", **more: Any) -> None:
+    values = {"key": KEY, "kind": "order-shipped", "recipient": recipient, "order_id": "1001"} | more
+    async with database.transaction() as tx:
+        await notifications.queue(tx, **values)
+
+
+async def row(database: Database, key: str = KEY) -> Row[Any]:
+    async with database.transaction() as tx:
+        return (await tx.execute(text("SELECT * FROM notifications WHERE key = :key"), {"key": key})).one()
+
+
+async def claim(database: Database) -> Notification | Sent:
+    async with database.transaction() as tx:
+        return await notifications.claim(tx, KEY, lease=LEASE, domain="shop.example")
+
+
+async def let_the_lease_pass(database: Database) -> None:
+    async with database.transaction() as tx:
+        await tx.execute(text("UPDATE notifications SET lease_until = now() - interval '1 ms'"))
+
+
+class TestQueue:
+    async def test_the_first_of_a_key_stays(self, database: Database) -> None:
+        await queue(database, recipient="first@example.com", order_id=None, data={"a": 1})
+        await queue(database, recipient="second@example.com", order_id=None)
+        got = await row(database)
+        assert (got.recipient, got.data, got.status, got.attempts) == ("first@example.com", {"a": 1}, "queued", 0)
+
+    async def test_an_unknown_order_is_left_out(self, database: Database) -> None:
+        await queue(database, order_id="nope")
+        assert (await row(database)).order_id is None
+
+
+class TestDeliver:
+    async def test_it_is_sent_once(self, database: Database, notifier: Notifier, tmp_path: Path) -> None:
+        await order(database)
+        await queue(database)
+        assert await notifier.deliver(KEY) == SENT
+        assert await notifier.deliver(KEY) == SENT
+        (got,) = caught(tmp_path)
+        stored = await row(database)
+        assert (got["X-Commerce-Kind"], got["X-Commerce-Key"]) == ("order-shipped", KEY)
+        assert got["Message-ID"] == stored.message_id
+        assert stored.message_id.endswith("@shop.example>")
+        assert (stored.status, stored.attempts, stored.lease_until) == ("sent", 1, None)
+        assert stored.sent_at is not None
+
+    async def test_it_tells_what_the_order_is_now(self, database: Database, notifier: Notifier, tmp_path: Path) -> None:
+        await order(database, lines=32)
+        await queue(database)
+        await notifier.deliver(KEY)
+        (got,) = caught(tmp_path)
+        told = html(got)
+        assert got["Subject"] == "Your order 1001 is on its way"
+        for part in ("Zoë &lt;b&gt;", "&lt;i&gt;Heart&lt;/i&gt; 30", "and 2 more lines", "£5.10", "£1,234.50", "94001"):
+            assert part in told
+        for part in ("<b>,", "SKU31", "OLD"):
+            assert part not in told
+
+    async def test_nobody_to_tell_is_skipped(self, notifier: Notifier) -> None:
+        assert await notifier.deliver("nothing/1") == SKIPPED
+
+    async def test_a_crash_after_the_claim_leads_to_a_second_try(
+        self, database: Database, notifier: Notifier, tmp_path: Path
+    ) -> None:
+        await order(database)
+        await queue(database)
+        claimed = await claim(database)  # and the process is killed here
+        assert isinstance(claimed, Notification)
+        with pytest.raises(StepInProgress):
+            await notifier.deliver(KEY)
+        await let_the_lease_pass(database)
+        assert await notifier.deliver(KEY) == SENT
+        assert [got["Message-ID"] for got in caught(tmp_path)] == [claimed.message_id]
+        assert (await row(database)).attempts == 2
+
+    async def test_a_crash_after_the_send_sends_the_same_again(
+        self, database: Database, notifier: Notifier, tmp_path: Path
+    ) -> None:
+        await order(database)
+        await queue(database)
+        await notifier.deliver(KEY)
+        async with database.transaction() as tx:  # as if the record of the sending had been lost
+            await tx.execute(text("UPDATE notifications SET status = 'sending', lease_until = now()"))
+        await notifier.deliver(KEY)
+        first, second = caught(tmp_path)
+        assert first["Message-ID"] == second["Message-ID"]
+
+    async def test_two_at_once_send_one(self, database: Database, notifier: Notifier, tmp_path: Path) -> None:
+        await order(database)
+        await queue(database)
+        ends = await asyncio.gather(*(notifier.deliver(KEY) for _ in range(5)), return_exceptions=True)
+        assert all(end == SENT or isinstance(end, StepInProgress) for end in ends)
+        assert len(caught(tmp_path)) == 1
+
+    async def test_an_attempt_that_failed_may_be_followed_at_once(
+        self, database: Database, mail: Mail, notifier: Notifier, tmp_path: Path
+    ) -> None:
+        await order(database)
+        await queue(database, recipient="zoe@busy.example")
+        for _ in range(2):
+            with pytest.raises(MailUnavailable):
+                await notifier.deliver(KEY)
+        got = await row(database)
+        assert (got.status, got.attempts, got.lease_until) == ("queued", 2, None)
+
+    async def test_one_refused_for_good_has_failed_but_may_be_tried_again(
+        self, database: Database, notifier: Notifier, tmp_path: Path
+    ) -> None:
+        await order(database)
+        await queue(database, recipient="zoe@refused.example")
+        with pytest.raises(MailRefused):
+            await notifier.deliver(KEY)
+        got = await row(database)
+        assert got.status == "failed"
+        assert "550" in got.error
+        assert "zoe" not in got.error
+        async with database.transaction() as tx:
+            await tx.execute(text("UPDATE notifications SET recipient = 'zoe@example.com'"))
+        assert await notifier.deliver(KEY) == SENT
+        assert (await row(database)).error is None
+
+    async def test_an_address_that_is_none_is_refused(self, database: Database, notifier: Notifier) -> None:
+        await order(database)
+        await queue(database, recipient="zoe at example")
+        with pytest.raises(MailRefused):
+            await notifier.deliver(KEY)
+
+    async def test_giving_up_is_shown(self, database: Database, notifier: Notifier) -> None:
+        await queue(database, order_id=None)
+        await notifier.give_up(KEY, "MailUnavailable")
+        got = await row(database)
+        assert (got.status, got.error) == ("failed", "MailUnavailable")
+
+    async def test_what_was_sent_can_not_be_given_up(self, database: Database, notifier: Notifier) -> None:
+        await order(database)
+        await queue(database)
+        await notifier.deliver(KEY)
+        await notifier.give_up(KEY, "MailUnavailable")
+        assert (await row(database)).status == "sent"
+
+    async def test_a_late_attempt_does_not_free_the_next_ones_lease(self, database: Database) -> None:
+        await queue(database, order_id=None)
+        late = await claim(database)
+        assert isinstance(late, Notification)
+        await let_the_lease_pass(database)
+        await claim(database)
+        async with database.transaction() as tx:
+            await notifications.release(tx, late)
+        with pytest.raises(StepInProgress):
+            await claim(database)
+
+    async def test_a_cancelled_attempt_frees_its_lease(self, database: Database, tmp_path: Path) -> None:
+        await order(database)
+        await queue(database)
+        reached = asyncio.Event()
+
+        async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"220 hi\r\n")
+            await reader.readline()
+            reached.set()
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+            url = SecretStr(f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            attempt = asyncio.create_task(Notifier(database, Mail(url, SENDER)).deliver(KEY))
+            await reached.wait()
+            attempt.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await attempt
+        assert (await row(database)).status == "queued"
+
+
+class TestAlert:
+    async def test_admins_get_one_mail_per_key(self, database: Database, notifier: Notifier, tmp_path: Path) -> None:
+        assert await notifier.alert(ALERT) == SENT
+        assert await notifier.alert(ALERT) == SENT
+        (got,) = caught(tmp_path)
+        assert got["To"] == "admin@shop.example, boss@shop.example"
+        assert (got["X-Commerce-Kind"], got["X-Commerce-Key"]) == ("order-failed", ALERT.key)
+        assert "Oops" in html(got)
+
+    async def test_the_webhook_is_called_once_per_key(self, database: Database, mail: Mail) -> None:
+        webhook = Webhook()
+        alone = Notifier(database, mail, webhook=webhook)
+        job = Alert(kind="job-failure", key="job-failure/1", message="It failed", job_name="sync-inventory")
+        for alert in (ALERT, ALERT, job):
+            assert await alone.alert(alert) == SENT
+        assert webhook.got == [
+            {
+                "type": "order_failed",
+                "severity": "high",
+                "message": "It failed",
+                "order_id": "1001",
+                "error": "Oops",
+                "key": ALERT.key,
+            },
+            {
+                "type": "job_failure",
+                "severity": "high",
+                "message": "It failed",
+                "job_name": "sync-inventory",
+                "key": "job-failure/1",
+            },
+        ]
+
+    async def test_the_mail_goes_though_the_webhook_fails(self, database: Database, mail: Mail, tmp_path: Path) -> None:
+        webhook = Webhook(503, 404)
+        both = Notifier(database, mail, admins=ADMINS, webhook=webhook)
+        for status in (503, 404):
+            with pytest.raises(AlertUnavailable, match=str(status)):
+                await both.alert(ALERT)
+        assert await both.alert(ALERT) == SENT
+        assert await both.alert(ALERT) == SENT
+        assert len(caught(tmp_path)) == 1
+        assert len(webhook.got) == 3
+
+    async def test_the_webhook_is_called_though_the_mail_is_refused(self, database: Database, mail: Mail) -> None:
+        webhook = Webhook(503)
+        both = Notifier(database, mail, admins=("admin@refused.example",), webhook=webhook)
+        with pytest.raises(AlertUnavailable):  # not MailRefused: trying again helps the webhook
+            await both.alert(ALERT)
+        with pytest.raises(MailRefused):
+            await both.alert(ALERT)
+        assert len(webhook.got) == 2
+        assert (await row(database, ALERT.key)).status == "failed"
+        assert (await row(database, f"{ALERT.key}/webhook")).status == "sent"
+
+    async def test_nobody_to_tell_is_skipped(self, database: Database, mail: Mail) -> None:
+        assert await Notifier(database, mail).alert(ALERT) == SKIPPED
+
+    async def test_nobody_answers(self, database: Database, mail: Mail) -> None:
+        closed = AlertWebhook("http://127.0.0.1:1/")
+        with pytest.raises(AlertUnavailable, match="ConnectError"):
+            await Notifier(database, mail, webhook=closed).alert(ALERT)
+        await closed.close()
+
+    @pytest.mark.parametrize(("count", "more"), [(2, 0), (105, 5)])
+    async def test_a_shortage_lists_the_items_of_the_last_refusal(
+        self, database: Database, notifier: Notifier, tmp_path: Path, count: int, more: int
+    ) -> None:
+        await order(database)
+        for day in ("2026-11-20", "2026-11-21"):
+            await refuse(database, day, range(min(count, 100)), count)
+        await notifier.alert(Alert(kind="insufficient-inventory", key="short/1001", message="Short", order_id="1001"))
+        (got,) = caught(tmp_path)
+        told = html(got)
+        assert "2026-11-21/1" in told
+        assert "2026-11-20/1" not in told
+        assert (f"and {more} more" in told) == bool(more)
+
+
+async def refuse(database: Database, day: str, numbers: Iterable[int], count: int) -> None:
+    items = [{"variant_id": "v", "sku": f"{day}/{n}", "requested": 2, "available": 1} for n in numbers]
+    async with database.transaction() as tx:
+        await outbox.publish(
+            tx,
+            key=f"order.insufficient_inventory/1001/{day}",
+            type="order.insufficient_inventory",
+            aggregate="order/1001",
+            data={"order_id": "1001", "count": count, "items": items},
+        )
+
+
+def test_an_attempt_ends_before_its_lease() -> None:
+    assert notifications.SEND_TIMEOUT + timedelta(seconds=2) < LEASE < timedelta(seconds=15)

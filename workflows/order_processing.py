@@ -1,0 +1,144 @@
+"""An order on its way: checked, reserved, taken from the shelf, labelled, completed and announced, or all undone."""
+
+import asyncio
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.failures import cause, describe, to_failure
+    from activities.fulfillment import FulfillmentActivities
+    from activities.inventory import InventoryActivities
+    from activities.notifications import NotificationActivities
+    from activities.orders import OrderActivities
+    from commerce.errors import InsufficientInventory, WrongProcessId
+    from commerce.messages import (
+        Alert,
+        FailedNotification,
+        FulfilledOrder,
+        Hold,
+        NotificationRef,
+        OrderProcessing,
+        OrderRef,
+        OrderResult,
+        Progress,
+        Refusal,
+        ValidOrder,
+        order_process_id,
+        shipped_key,
+    )
+    from workflows.policies import FINAL_STEP, MAIL, OUTSIDE_STEP, call_of, execute
+    from workflows.saga import Saga
+    from workflows.visibility import ORDER_ID, OUTCOME
+    from workflows.waiting import STOPPED, may_fail, uninterrupted
+
+PLAN = (
+    OrderActivities.validate,
+    InventoryActivities.check,
+    InventoryActivities.reserve,
+    FulfillmentActivities.create,
+    FulfillmentActivities.create_label,
+    OrderActivities.complete,
+    NotificationActivities.send,
+)
+
+
+@workflow.defn(name="order-processing")
+class OrderProcessingWorkflow:
+    """One order, one process: its id is `order-processing-<order id>`."""
+
+    def __init__(self) -> None:
+        self._saga = Saga(PLAN)
+
+    @workflow.query(name="progress")
+    def progress(self) -> Progress:
+        """Tell where the order stands, step by step."""
+        return self._saga.progress
+
+    @workflow.run
+    async def run(self, request: OrderProcessing) -> OrderResult:
+        """Fulfill the order; short of stock is a result, everything else that stops it a failure."""
+        wanted = order_process_id(request.order_id)
+        if workflow.info().workflow_id != wanted:
+            raise to_failure(WrongProcessId(wanted))
+        order = OrderRef(order_id=request.order_id)
+        workflow.upsert_search_attributes([ORDER_ID.value_set(order.order_id)])
+        try:
+            result = await self._fulfill(order)
+        except STOPPED as failure:
+            result = await uninterrupted(self._end_undone(order, failure))
+        workflow.upsert_search_attributes([OUTCOME.value_set(result.status)])
+        return result
+
+    async def _fulfill(self, order: OrderRef) -> OrderResult:
+        async with self._saga as saga:
+            valid = await saga.begin(OrderActivities.validate, order)
+            fulfilled = valid.fulfilled or await self._process(order, valid)
+            notified = fulfilled.notification_sent or await self._notify(order, valid)
+        return OrderResult(
+            order_id=order.order_id,
+            status="fulfilled",
+            fulfillment_id=fulfilled.fulfillment_id,
+            tracking_number=fulfilled.tracking_number,
+            inventory_reserved=fulfilled.inventory_reserved,
+            notification_sent=notified,
+        )
+
+    async def _process(self, order: OrderRef, valid: ValidOrder) -> FulfilledOrder:
+        saga = self._saga
+        await saga.step(InventoryActivities.check, order)
+        await saga.step(InventoryActivities.reserve, order, undo=InventoryActivities.release)
+        await saga.step(FulfillmentActivities.create, order, undo=FulfillmentActivities.cancel)
+        if valid.needs_label:
+            void = FulfillmentActivities.void_label
+            await saga.step(FulfillmentActivities.create_label, order, undo=void, policy=OUTSIDE_STEP)
+        else:
+            saga.skip(FulfillmentActivities.create_label)
+        return await saga.step(OrderActivities.complete, order, policy=FINAL_STEP, final=True)
+
+    async def _notify(self, order: OrderRef, valid: ValidOrder) -> bool:
+        if not valid.has_email:
+            self._saga.skip(NotificationActivities.send)
+            return False
+        mail = NotificationRef(key=shipped_key(order.order_id))
+        if await may_fail(self._saga.step(NotificationActivities.send, mail, policy=MAIL)):
+            return True
+        error = self._saga.progress.step("send-notification").error or "unknown"
+        await self._saga.step(
+            NotificationActivities.fail, FailedNotification(key=mail.key, error=error), policy=FINAL_STEP
+        )
+        await self._alert(order, "notification-failed", "The customer was not told that the order was shipped", error)
+        return False
+
+    async def _end_undone(self, order: OrderRef, failure: BaseException) -> OrderResult:
+        shortage = cause(failure, InsufficientInventory)
+        state = self._saga.progress.state
+        if shortage and state != "compensation_failed" and not isinstance(failure, asyncio.CancelledError):
+            return await self._refuse(order, shortage)
+        cancelled = isinstance(failure, asyncio.CancelledError)
+        reason = "cancelled" if cancelled else f"failed: {describe(failure).split(':')[0]}"
+        hold = Hold(order_id=order.order_id, reason=reason)
+        await execute(OrderActivities.hold, call_of("hold-order", hold), FINAL_STEP)
+        if state == "compensation_failed":
+            await self._alert(order, "compensation-failed", "Steps of the order could not be undone", describe(failure))
+        elif not cancelled:
+            await self._alert(order, "order-failed", "The order failed and is on hold", describe(failure))
+        raise failure
+
+    async def _refuse(self, order: OrderRef, shortage: InsufficientInventory) -> OrderResult:
+        refusal = Refusal(order_id=order.order_id, items=shortage.items, count=shortage.count, at=workflow.now())
+        refused = await execute(OrderActivities.refuse, call_of("record-refusal", refusal), FINAL_STEP)
+        message = f"Stock is short for {shortage.count} variants"
+        await self._alert(order, "insufficient-inventory", message, about=str(refused.day))
+        return OrderResult(
+            order_id=order.order_id,
+            status="insufficient_inventory",
+            insufficient_items=shortage.items,
+            insufficient_count=shortage.count,
+        )
+
+    async def _alert(
+        self, order: OrderRef, kind: str, message: str, error: str | None = None, about: str | None = None
+    ) -> None:
+        key = f"{kind}/{order.order_id}/{about or workflow.info().original_execution_run_id}"
+        alert = Alert(kind=kind, key=key, message=message, order_id=order.order_id, error=error)
+        await may_fail(execute(NotificationActivities.alert, call_of("alert-admins", alert), MAIL))

@@ -1,0 +1,151 @@
+"""Steps with their undo: when a process fails or is cancelled, what was done is undone in strict reverse order.
+
+The undo is registered before its step runs, since a step that seems to have failed may have happened. A cancel counts
+until the final step is scheduled; from then on it is ignored and nothing is undone.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError, FailureError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.failures import describe
+    from commerce.messages import Begin, Begun, Call, Leftover, Message, ProcessState, Progress
+    from workflows.policies import CHILD, DATABASE_STEP, UNDO, Policy, execute, execute_undo, key_of, name_of
+    from workflows.visibility import FAILED_STEP, SAGA_STATE
+    from workflows.waiting import STOPPED, uninterrupted
+
+T = TypeVar("T")
+BegunT = TypeVar("BegunT", bound=Begun)
+InputT = TypeVar("InputT", bound=Message)
+Method = Callable[..., Awaitable[Any]]
+
+
+class Saga:
+    """The steps of one process, their undos and their progress; used as `async with Saga(plan) as saga`."""
+
+    def __init__(self, plan: Sequence[Method] = ()) -> None:
+        """Take the steps to come, in order, so that progress shows what is pending."""
+        self.progress = Progress()
+        for method in plan:
+            self.progress.step(name_of(method))
+        self._undos: list[Leftover] = []
+        self._final = False
+
+    async def __aenter__(self) -> "Saga":
+        self._enter("running")
+        return self
+
+    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: TracebackType | None) -> None:
+        cancelled = workflow.cancellation_reason() is not None and not self._final
+        if error is None and not cancelled:
+            self._enter("completed")
+        elif error is None or isinstance(error, STOPPED):
+            failed = [step.name for step in self.progress.steps if step.state == "failed"]
+            workflow.upsert_search_attributes([FAILED_STEP.value_set(failed[0] if failed else "")])
+            if self._undos and not self._final:
+                await uninterrupted(self._compensate(error))
+            elif self.progress.state == "running":
+                self._enter("failed")
+            if cancelled and self.progress.state != "compensation_failed":
+                raise asyncio.CancelledError from error
+
+    async def begin(self, step: Callable[[Any, Begin[InputT]], Awaitable[BegunT]], value: InputT) -> BegunT:
+        """Run the first step; what it finds left of an older, cut-off run is undone before it looks again."""
+        name = name_of(step)
+        call: Begin[InputT] = Begin(key=key_of(name), input=value, started_at=workflow.info().workflow_start_time)
+        while (answer := await self._watch(name, execute(step, call, DATABASE_STEP))).leftovers:
+            self._undos = answer.leftovers[::-1]
+            await uninterrupted(self._compensate(None))
+            self._enter("running")
+        return answer
+
+    async def step(
+        self,
+        step: Callable[[Any, Call[InputT]], Awaitable[T]],
+        value: InputT,
+        *,
+        undo: Method | None = None,
+        undo_input: Message | None = None,
+        name: str | None = None,
+        policy: Policy = DATABASE_STEP,
+        final: bool = False,
+    ) -> T:
+        """Run a step under its own name or another; `undo` gets its key and its input, unless told otherwise.
+
+        `final` is the point of no return: once it is scheduled nothing is undone, unless it fails itself.
+        """
+        recorded = undo_input and undo_input.model_dump(mode="json")
+        call: Call[InputT] = Call(
+            key=key_of(name or name_of(step)), input=value, undo=undo and name_of(undo), undo_input=recorded
+        )
+        return await self._forward(call, lambda: execute(step, call, policy), final=final)
+
+    async def child(
+        self,
+        process: Callable[[Any, Any], Awaitable[T]],
+        value: Message,
+        *,
+        id: str,  # noqa: A002 - Temporal's word
+        undo: Method | None = None,
+    ) -> T:
+        """Run a process as a step: it undoes itself when it fails; `undo` takes it back when we fail later."""
+        call: Call[Message] = Call(key=key_of(id), input=value, undo=undo and name_of(undo))
+        return await self._forward(call, lambda: workflow.execute_child_workflow(process, value, id=id, **CHILD))
+
+    def skip(self, step: Method) -> None:
+        """Show that a step of the plan is not needed this time."""
+        self.progress.step(name_of(step)).state = "skipped"
+
+    async def _forward(self, call: Call[Any], run: Callable[[], Coroutine[Any, Any, T]], *, final: bool = False) -> T:
+        if not self._final and workflow.cancellation_reason() is not None:
+            raise asyncio.CancelledError  # the step before ended well in spite of it
+        if call.undo:
+            self._undos.append(Leftover(undo=call.undo, call=call.model_dump(mode="json")))
+        before, self._final = self._final, self._final or final
+        try:
+            return await self._watch(call.key.step, uninterrupted(run()) if self._final else run())
+        except FailureError:
+            self._final = before
+            raise
+
+    async def _watch(self, name: str, run: Coroutine[Any, Any, T]) -> T:
+        step = self.progress.step(name)
+        step.state, step.scheduled_at, step.ended_at, step.error = "running", workflow.now(), None, None
+        self._show()
+        try:
+            answer = await run
+        except STOPPED as failure:
+            step.state, step.ended_at, step.error = "failed", workflow.now(), describe(failure)
+            raise
+        step.state, step.ended_at = "done", workflow.now()
+        return answer
+
+    async def _compensate(self, error: BaseException | None) -> None:
+        self._enter("compensating")
+        stuck = []
+        while self._undos:
+            undo = self._undos.pop()
+            step = self.progress.step(undo.call["key"]["step"])
+            try:
+                await execute_undo(undo, UNDO)
+                step.state = "undone"
+            except FailureError as failure:  # the other undos still run
+                step.state, step.error = "undo_failed", describe(failure)
+                stuck.append(step.name)
+            step.ended_at = workflow.now()
+        self._enter("compensation_failed" if stuck else "compensated")
+        if stuck:
+            raise ApplicationError(f"Could not undo {', '.join(stuck)}", type="CompensationFailed") from error
+
+    def _enter(self, state: ProcessState) -> None:
+        self.progress.state = state
+        workflow.upsert_search_attributes([SAGA_STATE.value_set(state)])
+        self._show()
+
+    def _show(self) -> None:
+        workflow.set_current_details(self.progress.as_markdown())
