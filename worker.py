@@ -47,7 +47,10 @@ async def wired(settings: Settings) -> AsyncIterator[list[Callable[..., Any]]]:
     database = Database(settings.database_url.get_secret_value(), pool_size=settings.worker_activities + 2)
     carrier = Carrier(settings.carrier_url, settings.carrier_api_key, _sender(settings), _parcel(settings))
     webhook = AlertWebhook(settings.alert_webhook_url) if settings.alert_webhook_url else None
-    mail = Mail(settings.smtp_url, settings.mail_from)
+    try:
+        mail = Mail(settings.smtp_url, settings.mail_from)
+    except ValueError as error:
+        raise SettingsError(f"COMMERCE_SMTP_URL or COMMERCE_MAIL_FROM: {error}") from None
     notifier = Notifier(database, mail, admins=settings.admin_emails, webhook=webhook)
     try:
         await database.ping()

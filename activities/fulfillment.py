@@ -3,12 +3,12 @@
 import asyncio
 from datetime import timedelta
 
-from commerce.integrations.carrier import Carrier
 from temporalio import activity
 
 from commerce import fulfillment, ledger
 from commerce.database import Database
 from commerce.errors import StepInProgress, StepWithdrawn
+from commerce.integrations.carrier import Carrier
 from commerce.messages import Call, Fulfilled, Label, Nothing, OrderRef
 
 LEASE = timedelta(seconds=25)  # one attempt at the carrier, shorter than the step's start-to-close time

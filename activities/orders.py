@@ -6,6 +6,7 @@ from temporalio import activity
 
 from commerce import ledger, orders
 from commerce.database import Database
+from commerce.errors import OrderNotFound
 from commerce.messages import Begin, Call, FulfilledOrder, Hold, Nothing, OrderRef, Refusal, Refused, ValidOrder
 
 
@@ -21,8 +22,12 @@ class OrderActivities:
         """Check that the order can be processed, and make this run the one that may."""
         order_id = call.input.order_id
         async with self._database.transaction() as tx:
-            if leftovers := await ledger.begin(tx, call):
-                return ValidOrder(order_id=order_id, leftovers=leftovers)
+            if not await orders.lock(tx, order_id):
+                raise OrderNotFound(order_id)
+            leftovers = await ledger.begin(tx, call)  # stays, also when the order is refused: older runs must not act
+        if leftovers:
+            return ValidOrder(order_id=order_id, leftovers=leftovers)
+        async with self._database.transaction() as tx:
             await orders.clear_hold(tx, order_id)
             return await orders.validate(tx, order_id)
 

@@ -1,4 +1,4 @@
-"""Processes every pending order of a running stack and prints outcomes and times: `python benchmarks/orders.py DIR [N]`.
+"""Processes every paid order of a running stack, prints outcomes and times: `python benchmarks/orders.py DIR [N]`.
 
 DIR is the data folder of `commerce up`; N orders are in flight at once (default 1: one after the other, by arrival).
 """
@@ -17,7 +17,9 @@ from commerce.settings import load_environment, load_settings
 from starter.client import connect, process_order
 from starter.process import end
 
-PENDING = text("SELECT id FROM orders WHERE payment_status = 'captured' AND cancelled_at IS NULL ORDER BY created_at, id")
+PENDING = text(
+    "SELECT id FROM orders WHERE payment_status = 'captured' AND cancelled_at IS NULL ORDER BY created_at, id"
+)
 
 
 async def main(data_dir: Path, at_once: int) -> None:

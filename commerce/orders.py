@@ -54,7 +54,12 @@ CONCLUDE = text("""
 FULFILL = text("""
     UPDATE orders SET fulfillment_status = 'fulfilled', hold_reason = NULL, refused_at = NULL WHERE id = :order_id
 """)
-HOLD = text("UPDATE orders SET hold_reason = :reason WHERE id = :order_id AND fulfillment_status <> 'fulfilled'")
+# Only orders that the pending-orders job would take up otherwise need holding.
+HOLD = text("""
+    UPDATE orders SET hold_reason = :reason
+    WHERE id = :order_id AND payment_status = 'captured' AND fulfillment_status = 'not_fulfilled'
+      AND cancelled_at IS NULL
+""")
 CLEAR_HOLD = text("UPDATE orders SET hold_reason = NULL WHERE id = :order_id AND hold_reason IS NOT NULL")
 REFUSE = text("""
     UPDATE orders SET refused_at = :at WHERE id = :order_id AND fulfillment_status <> 'fulfilled' RETURNING id

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
-from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError
@@ -23,6 +23,7 @@ from commerce.messages import (
 )
 from starter.plugin import plugin
 from workflows.order_processing import OrderProcessingWorkflow
+from workflows.visibility import ORDER_ID, SAGA_STATE
 
 TASK_QUEUE = "commerce"
 CONNECT_TIMEOUT = 5  # seconds
@@ -39,6 +40,7 @@ class Process:
     input: type[ProcessInput]
     id: Callable[[Any], str]
     title: Callable[[Any], str]
+    subject: Callable[[Any], SearchAttributePair[str]]
 
     def read(self, json: str) -> ProcessInput:
         """Read an input; raises BadInput naming the fields that do not fit."""
@@ -50,7 +52,10 @@ class Process:
 
 PROCESSES: Mapping[str, Process] = {
     "order-processing": Process(
-        OrderProcessing, lambda order: order_process_id(order.order_id), lambda order: f"Order {order.order_id}"
+        OrderProcessing,
+        id=lambda order: order_process_id(order.order_id),
+        title=lambda order: f"Order {order.order_id}",
+        subject=lambda order: SearchAttributePair(ORDER_ID, order.order_id),
     ),
 }
 
@@ -78,6 +83,9 @@ async def start(client: Client, kind: str, request: ProcessInput) -> WorkflowHan
             task_queue=TASK_QUEUE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             static_summary=process.title(request),
+            search_attributes=TypedSearchAttributes(
+                [process.subject(request), SearchAttributePair(SAGA_STATE, "running")]
+            ),
         )
     except RPCError as error:
         raise Unreachable(f"Temporal does not start {kind}: {error.message}") from error

@@ -1,6 +1,7 @@
 """One real PostgreSQL for a whole test run; every test gets an empty, migrated database of its own."""
 
 import asyncio
+import atexit
 import itertools
 import os
 import shutil
@@ -18,10 +19,13 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from commerce.database import Database
+from starter.client import Unreachable, connect
 from starter.devstack import postgres, temporal
+from starter.process import end
 
 TEMPLATE = "template_commerce"
 numbers = itertools.count()
+finished = pytest.StashKey[pytest.Session]()
 
 
 def free_port() -> int:
@@ -100,14 +104,10 @@ async def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
 @pytest.fixture
 async def client(temporal_server: str) -> Client:
     """A client that speaks as our processes do."""
-    from starter.client import connect
-
     return await connect({"TEMPORAL_ADDRESS": temporal_server})
 
 
 async def until_connected(environment: dict[str, str]) -> Client:
-    from starter.client import Unreachable, connect
-
     deadline = time.monotonic() + 30
     while True:
         try:
@@ -125,3 +125,16 @@ async def run_sql(url: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    session.config.stash[finished] = session
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End without Python's finalisation, as our processes do: it may abort once a Temporal client was used."""
+    if (session := config.stash.get(finished, None)) is not None:
+        atexit._run_exitfuncs()  # pytest unlocks its temporary folders there
+        end(int(session.exitstatus))

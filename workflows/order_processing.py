@@ -10,7 +10,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.inventory import InventoryActivities
     from activities.notifications import NotificationActivities
     from activities.orders import OrderActivities
-    from commerce.errors import InsufficientInventory, WrongProcessId
+    from commerce.errors import InsufficientInventory, OrderNotFound, WrongProcessId
     from commerce.messages import (
         Alert,
         FailedNotification,
@@ -61,7 +61,8 @@ class OrderProcessingWorkflow:
         if workflow.info().workflow_id != wanted:
             raise to_failure(WrongProcessId(wanted))
         order = OrderRef(order_id=request.order_id)
-        workflow.upsert_search_attributes([ORDER_ID.value_set(order.order_id)])
+        if workflow.info().typed_search_attributes.get(ORDER_ID) != order.order_id:  # started by a plain client
+            workflow.upsert_search_attributes([ORDER_ID.value_set(order.order_id)])
         try:
             result = await self._fulfill(order)
         except STOPPED as failure:
@@ -120,13 +121,14 @@ class OrderProcessingWorkflow:
         await execute(OrderActivities.hold, call_of("hold-order", hold), FINAL_STEP)
         if state == "compensation_failed":
             await self._alert(order, "compensation-failed", "Steps of the order could not be undone", describe(failure))
-        elif not cancelled:
+        elif not cancelled and not cause(failure, OrderNotFound):  # who asks for no order hears it directly
             await self._alert(order, "order-failed", "The order failed and is on hold", describe(failure))
         raise failure
 
     async def _refuse(self, order: OrderRef, shortage: InsufficientInventory) -> OrderResult:
         refusal = Refusal(order_id=order.order_id, items=shortage.items, count=shortage.count, at=workflow.now())
         refused = await execute(OrderActivities.refuse, call_of("record-refusal", refusal), FINAL_STEP)
+        self._saga.enter("compensated")  # a result, also when there was nothing to undo yet
         message = f"Stock is short for {shortage.count} variants"
         await self._alert(order, "insufficient-inventory", message, about=str(refused.day))
         return OrderResult(

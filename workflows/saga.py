@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.failures import describe
-    from commerce.messages import Begin, Begun, Call, Leftover, Message, ProcessState, Progress
+    from commerce.messages import Begin, Begun, Call, Leftover, Message, ProcessState, Progress, StepProgress
     from workflows.policies import CHILD, DATABASE_STEP, UNDO, Policy, execute, execute_undo, key_of, name_of
     from workflows.visibility import FAILED_STEP, SAGA_STATE
     from workflows.waiting import STOPPED, uninterrupted
@@ -29,28 +29,26 @@ class Saga:
     """The steps of one process, their undos and their progress; used as `async with Saga(plan) as saga`."""
 
     def __init__(self, plan: Sequence[Method] = ()) -> None:
-        """Take the steps to come, in order, so that progress shows what is pending."""
-        self.progress = Progress()
-        for method in plan:
-            self.progress.step(name_of(method))
+        """Take the steps to come, so that progress shows what is pending."""
+        self.progress = Progress(steps=[StepProgress(name=name_of(method)) for method in plan])
         self._undos: list[Leftover] = []
         self._final = False
 
     async def __aenter__(self) -> "Saga":
-        self._enter("running")
+        self.enter("running")
         return self
 
     async def __aexit__(self, _kind: object, error: BaseException | None, _trace: TracebackType | None) -> None:
         cancelled = workflow.cancellation_reason() is not None and not self._final
         if error is None and not cancelled:
-            self._enter("completed")
+            self.enter("completed")
         elif error is None or isinstance(error, STOPPED):
-            failed = [step.name for step in self.progress.steps if step.state == "failed"]
-            workflow.upsert_search_attributes([FAILED_STEP.value_set(failed[0] if failed else "")])
+            if failed := [step.name for step in self.progress.steps if step.state == "failed"]:
+                workflow.upsert_search_attributes([FAILED_STEP.value_set(failed[0])])
             if self._undos and not self._final:
                 await uninterrupted(self._compensate(error))
             elif self.progress.state == "running":
-                self._enter("failed")
+                self.enter("failed")
             if cancelled and self.progress.state != "compensation_failed":
                 raise asyncio.CancelledError from error
 
@@ -61,7 +59,7 @@ class Saga:
         while (answer := await self._watch(name, execute(step, call, DATABASE_STEP))).leftovers:
             self._undos = answer.leftovers[::-1]
             await uninterrupted(self._compensate(None))
-            self._enter("running")
+            self.enter("running")
         return answer
 
     async def step(
@@ -126,7 +124,7 @@ class Saga:
         return answer
 
     async def _compensate(self, error: BaseException | None) -> None:
-        self._enter("compensating")
+        self.enter("compensating")
         stuck = []
         while self._undos:
             undo = self._undos.pop()
@@ -137,14 +135,15 @@ class Saga:
             except FailureError as failure:  # the other undos still run
                 step.state, step.error = "undo_failed", describe(failure)
                 stuck.append(step.name)
-            step.ended_at = workflow.now()
-        self._enter("compensation_failed" if stuck else "compensated")
+        self.enter("compensation_failed" if stuck else "compensated")
         if stuck:
             raise ApplicationError(f"Could not undo {', '.join(stuck)}", type="CompensationFailed") from error
 
-    def _enter(self, state: ProcessState) -> None:
+    def enter(self, state: ProcessState) -> None:
+        """Say how the process as a whole stands."""
         self.progress.state = state
-        workflow.upsert_search_attributes([SAGA_STATE.value_set(state)])
+        if workflow.info().typed_search_attributes.get(SAGA_STATE) != state:
+            workflow.upsert_search_attributes([SAGA_STATE.value_set(state)])
         self._show()
 
     def _show(self) -> None:

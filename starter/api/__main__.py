@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import logging
 import signal
 import socket
 import sys
@@ -11,12 +12,15 @@ from typing import NoReturn
 
 import uvicorn
 
+from commerce import logs
 from commerce.settings import SettingsError, load_environment, load_settings
 from starter.api.app import create_app
 from starter.process import end
 
 FAILED, USAGE = 1, 2
 STOP_SECONDS = 5  # that open requests get to finish
+
+log = logging.getLogger("commerce.api")
 
 
 class _Server(uvicorn.Server):
@@ -35,6 +39,7 @@ def main() -> NoReturn:
     try:
         environment = load_environment()
         settings = load_settings(environment)
+        logs.configure(settings)
         bound = _listen(settings.api_host, settings.api_port)
     except SettingsError as error:
         _fail(str(error), USAGE)
@@ -42,12 +47,15 @@ def main() -> NoReturn:
         _fail(f"The API cannot listen: {error}", FAILED)
     config = uvicorn.Config(
         create_app(settings, environment),
-        log_level=settings.log_level,
+        log_config=None,
         access_log=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     with bound:
+        log.info("The API listens on %s port %d", *bound.getsockname()[:2])
         asyncio.run(_Server(config).serve(sockets=[bound]))
+    log.info("The API stopped")
     end(0)
 
 

@@ -5,15 +5,13 @@ import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 
-import asyncpg
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from commerce.database import Database
+from commerce.errors import DatabaseUnavailable
 from starter.api.errors import Problem, answer
 from starter.client import TASK_QUEUE, Unreachable, connect
 from starter.pollers import polled
@@ -39,9 +37,9 @@ class Health:
 
     async def _ask_database(self) -> str | None:
         try:
-            async with asyncio.timeout(CHECK_SECONDS), self._database.transaction() as session:
-                await session.execute(text("SELECT 1"))
-        except (OSError, TimeoutError, SQLAlchemyError, asyncpg.PostgresError) as error:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await self._database.ping()
+        except (DatabaseUnavailable, TimeoutError) as error:
             log.warning("the database does not answer: %r", error)
             return f"database: {SILENT}"
         return None

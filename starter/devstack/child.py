@@ -72,7 +72,8 @@ class Child:
     def next_start(self) -> float:
         """Count a death; return the seconds to wait before the next start, more and more while it keeps dying."""
         self.deaths += 1
-        self._in_row = 0 if time.time() - self.created > HEALTHY_SECONDS else self._in_row + 1
+        healthy = time.time() - self.created > HEALTHY_SECONDS or self.code == -signal.SIGKILL  # it was not its fault
+        self._in_row = 0 if healthy else self._in_row + 1
         return RESTART_SECONDS[min(max(self._in_row - 1, 0), len(RESTART_SECONDS) - 1)]
 
     async def stop(self) -> None:

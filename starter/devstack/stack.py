@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import asyncpg
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -21,6 +22,8 @@ from starter.devstack.interrupt import interruptible
 from starter.devstack.plan import IGNORED, Plan
 
 INTERRUPTED = 130
+# What can go wrong outside our code; told in one line.
+EXPECTED = (OSError, SettingsError, postgres.PostgresError, asyncpg.PostgresError, SQLAlchemyError, CommandError)
 
 
 class Stack:
@@ -74,7 +77,7 @@ class Stack:
         self._folder.enter_context(folder.held(self.data_dir))
         try:
             await self._start()
-        except (OSError, SettingsError, postgres.PostgresError, SQLAlchemyError, CommandError) as error:
+        except EXPECTED as error:
             await self.stop()
             raise StackError(_one_line(error), USAGE if isinstance(error, SettingsError) else folder.FAILED) from error
         except BaseException:

@@ -153,6 +153,18 @@ async def test_v3_a_kit_must_be_reserved_with_all_its_items(shop: Shop) -> None:
     await shop.sql("INSERT INTO variant_inventory_items VALUES ('SET', 'BOX', 1)")
     with pytest.raises(ReservationMissing):
         await shop.do(fulfillment.create, "1")
+    await shop.sql("DELETE FROM variant_inventory_items WHERE variant_id = 'SET'")
+    with pytest.raises(ReservationMissing):
+        await shop.do(fulfillment.create, "1")
+
+
+async def test_v3_a_fulfilled_line_leaves_nothing_held_though_it_needs_less_by_now(shop: Shop) -> None:
+    await shop.stock("MUG", main=9)
+    await shop.variant("SET", items={"MUG": 3})
+    await reserved(shop, "1", SET=2)
+    await shop.sql("UPDATE variant_inventory_items SET required_quantity = 2 WHERE variant_id = 'SET'")
+    await shop.do(fulfillment.create, "1")
+    assert await shop.levels("MUG") == {"main": (3, 0)}
 
 
 async def test_v3_more_than_what_is_unfulfilled_is_refused(shop: Shop) -> None:

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from commerce import fulfillment, inventory, orders, outbox
 from commerce.database import Database
@@ -162,6 +163,19 @@ async def test_v8_nothing_is_completed_without_a_fulfillment_or_when_cancelled(s
     with pytest.raises(OrderCancelled):
         await shop.do(orders.complete, "1")
     assert await shop.events() == []
+
+
+async def test_v8_completing_waits_for_a_cancel_in_flight_and_gives_way(shop: Shop) -> None:
+    await shop.order("1", MUG=2)
+    await shop.do(inventory.reserve, "1")
+    await shop.do(fulfillment.create, "1")
+    async with shop.database.transaction() as tx:
+        await tx.execute(text("UPDATE orders SET cancelled_at = now()"))
+        completing = asyncio.create_task(shop.do(orders.complete, "1"))
+        await asyncio.sleep(0.2)
+        assert not completing.done()
+    with pytest.raises(OrderCancelled):
+        await completing
 
 
 async def test_v5_a_fulfilled_order_is_valid_and_says_what_was_achieved(shop: Shop) -> None:

@@ -49,6 +49,10 @@ def clean_environment() -> dict[str, str]:
     return own | {"PYTHONPATH": str(ROOT)}
 
 
+def quiet(_line: str) -> None:
+    """Say nothing."""
+
+
 class Up:
     """A supervisor in a process of its own, as `commerce up` runs it."""
 
@@ -116,7 +120,11 @@ async def find_traces(stack: dict[str, Any]) -> None:
     await connection.close()
     client = await Client.connect(stack["temporal_address"])
     assert (await client.get_workflow_handle("trace").describe()).workflow_type == "trace"
-    assert len([mail for mail in Path(stack["mail_dir"]).iterdir() if mail.suffix == ".eml"]) == 1
+    assert mails(stack) == 1
+
+
+def mails(stack: dict[str, Any]) -> int:
+    return len(list(Path(stack["mail_dir"]).glob("*.eml")))
 
 
 async def check_namespace(stack: dict[str, Any]) -> None:
@@ -157,7 +165,7 @@ async def test_it_survives_kill_9_of_everything(ups: Callable[[], Up]) -> None:
     await leave_traces(first)
 
     with pytest.raises(StackError, match=f"runs already in .* \\(process {up.process.pid}\\)"):
-        await Stack(up.data_dir, port=0, echo=str).start()
+        await Stack(up.data_dir, port=0, echo=quiet).start()
     assert up.stack == first
 
     for name, pid in up.pids().items():
@@ -203,12 +211,12 @@ def test_ctrl_c_while_it_starts_leaves_nothing(ups: Callable[[], Up]) -> None:
 async def test_a_wrong_setting_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMMERCE_TIMEZONE", "Mars/Olympus")
     with pytest.raises(StackError, match="COMMERCE_TIMEZONE: is not an IANA time zone") as refused:
-        await Stack(tmp_path, port=0, echo=str).start()
+        await Stack(tmp_path, port=0, echo=quiet).start()
     assert refused.value.code == USAGE
 
 
 async def test_a_data_folder_that_is_a_file_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StackError, match=r"The data folder .*file cannot be used: File exists") as refused:
-        await Stack(tmp_path / "file", port=0, echo=str).start()
+        await Stack(tmp_path / "file", port=0, echo=quiet).start()
     assert refused.value.code == FAILED

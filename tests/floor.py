@@ -1,0 +1,122 @@
+"""A shop at work: real worker, database, Temporal, carrier and mail server, with few words to use them."""
+
+import asyncio
+import email
+import email.policy
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import httpx
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.worker import Interceptor
+
+from commerce.database import Database
+from commerce.messages import OrderResult, Progress, order_process_id
+from commerce.settings import Settings, load_settings
+from starter.audit import audit
+from starter.client import process_order, start_order
+from starter.devstack import carrier, mail
+from tests.commerce.shop import Shop
+from worker import make_worker, wired
+from workflows.order_processing import OrderProcessingWorkflow
+
+Handle = WorkflowHandle[OrderProcessingWorkflow, OrderResult]
+
+
+@dataclass
+class Floor:
+    """What a test needs to run orders and to see what became of them."""
+
+    settings: Settings
+    client: Client
+    database: Database
+    shop: Shop
+    mail_dir: Path
+    carrier_url: str
+
+    @asynccontextmanager
+    async def worker(self, interceptors: Sequence[Interceptor] = ()) -> AsyncIterator[None]:
+        """Work in this process while the block runs."""
+        async with wired(self.settings) as steps, make_worker(self.client, steps, self.settings, interceptors):
+            yield
+
+    async def start(self, order_id: str) -> Handle:
+        return await start_order(self.client, order_id)
+
+    async def process(self, order_id: str) -> OrderResult:
+        return await process_order(self.client, order_id)
+
+    async def fail(self, order_id: str) -> WorkflowFailureError:
+        """Process an order that must not end well."""
+        try:
+            result = await self.process(order_id)
+        except WorkflowFailureError as failure:
+            return failure
+        raise AssertionError(f"order {order_id} ended well: {result}")
+
+    def handle(self, order_id: str) -> Handle:
+        return self.client.get_workflow_handle_for(OrderProcessingWorkflow.run, order_process_id(order_id))
+
+    async def status(self, order_id: str) -> WorkflowExecutionStatus | None:
+        return (await self.handle(order_id).describe()).status
+
+    async def progress(self, order_id: str) -> Progress:
+        return await self.handle(order_id).query(OrderProcessingWorkflow.progress)
+
+    async def states(self, order_id: str) -> dict[str, str]:
+        return {step.name: step.state for step in (await self.progress(order_id)).steps}
+
+    async def findings(self) -> list[Any]:
+        return list(await audit(self.database, self.client))
+
+    def mails(self, kind: str, order_id: str = "") -> list[EmailMessage]:
+        """Return the mails of a kind that arrived, those of one order if it is named."""
+        read = [email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in self._files()]
+        return [m for m in read if m["X-Commerce-Kind"] == kind and f"/{order_id}" in f"{m['X-Commerce-Key']}/"]
+
+    def _files(self) -> list[Path]:
+        return sorted(self.mail_dir.glob("*.eml"))
+
+    async def labels(self, order_id: str) -> dict[str, Any]:
+        """Return what the carrier counts for an order: shipments, bought, refunded, live."""
+        async with httpx.AsyncClient(auth=("test", "")) as http:
+            counts: dict[str, Any] = (
+                await http.get(f"{self.carrier_url}/trial/labels", params={"order_id": order_id})
+            ).json()
+        return counts
+
+    async def carrier_fault(self, **fault: object) -> None:
+        """Make the carrier misbehave, see starter/devstack/carrier_trial.py."""
+        async with httpx.AsyncClient(auth=("test", "")) as http:
+            (await http.post(f"{self.carrier_url}/trial/faults", json=fault)).raise_for_status()
+
+    async def carrier_mended(self) -> None:
+        async with httpx.AsyncClient(auth=("test", "")) as http:
+            (await http.delete(f"{self.carrier_url}/trial/faults")).raise_for_status()
+
+
+@asynccontextmanager
+async def floor(folder: Path, database_url: str, client: Client, **more: str) -> AsyncIterator[Floor]:
+    """Set up the shop's surroundings; the worker is the test's to start."""
+    database = Database(database_url)
+    async with mail.catching(folder / "mail", 0) as smtp_url, carrier.running(folder / "carrier", 0) as carrier_url:
+        settings = load_settings(
+            {
+                "COMMERCE_DATABASE_URL": database_url,
+                "COMMERCE_SMTP_URL": smtp_url,
+                "COMMERCE_CARRIER_URL": f"{carrier_url}/v2",
+                "COMMERCE_ADMIN_EMAILS": "admin@shop.example",
+                **more,
+            }
+        )
+        yield Floor(settings, client, database, Shop(database), folder / "mail", carrier_url)
+    await database.close()
+
+
+async def ended(handle: Handle) -> None:
+    """Wait for the end of a run, good or bad."""
+    await asyncio.gather(handle.result(), return_exceptions=True)

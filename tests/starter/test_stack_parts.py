@@ -1,0 +1,221 @@
+"""The parts of the embedded stack, each alone: ports, children, leftovers, the plan."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from temporalio.client import Client
+
+from starter.devstack import children, folder, leftovers, temporal
+from starter.devstack.child import LOG_LIMIT, RESTART_SECONDS, Child, rotate
+from starter.devstack.family import Family
+from starter.devstack.folder import UNREACHABLE, USAGE, StackError
+from starter.devstack.plan import Plan
+from starter.devstack.ports import SPARE, Ports
+from starter.devstack.probes import answers
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def make_child(tmp_path: Path, code: str) -> Child:
+    return Child("sample", "The sample", [sys.executable, "-c", code], {}, tmp_path / "sample.log")
+
+
+def quiet(_line: str) -> None:
+    """Say nothing."""
+
+
+async def never() -> str | None:
+    return "not yet"
+
+
+async def until_it_says(child: Child, line: str) -> None:
+    async with asyncio.timeout(30):
+        while child.last_line() != line:  # noqa: ASYNC110 - a file sets no event
+            await asyncio.sleep(0.02)
+
+
+class TestPorts:
+    def test_one_in_use_is_replaced_and_said(self, tmp_path: Path, taken: int) -> None:
+        said: list[str] = []
+        port = Ports(tmp_path / "ports.json", said.append).choose("temporal", "Temporal", taken)
+        assert port in SPARE
+        assert said == [f"Port {taken} is in use; Temporal listens on {port}"]
+
+    def test_those_of_last_time_are_kept(self, tmp_path: Path) -> None:
+        said: list[str] = []
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            wanted = server.getsockname()[1]
+            first = Ports(tmp_path / "ports.json", said.append).choose("api", "The API", wanted)
+        assert Ports(tmp_path / "ports.json", said.append).choose("api", "The API", wanted) == first
+        assert said[-1] == f"The API listens on {first}, as last time"
+
+    def test_another_wish_counts_more_than_last_time(self, tmp_path: Path) -> None:
+        first = Ports(tmp_path / "ports.json", quiet).choose("api", "The API", 0)
+        other = Ports(tmp_path / "ports.json", quiet).choose("api", "The API", first + 1)
+        assert other == first + 1
+
+    def test_two_servers_get_two_ports(self, tmp_path: Path) -> None:
+        ports = Ports(tmp_path / "ports.json", quiet)
+        first = ports.choose("mail", "Mail", 0)
+        assert ports.choose("carrier", "The carrier", first) != first
+
+
+class TestFolder:
+    def test_one_holds_it_at_a_time(self, tmp_path: Path) -> None:
+        with folder.held(tmp_path), pytest.raises(StackError, match="runs already"), folder.held(tmp_path):
+            pass
+        with folder.held(tmp_path):
+            pass
+
+
+class TestChildren:
+    async def test_who_keeps_dying_before_it_is_ready_fails_the_start(self, tmp_path: Path) -> None:
+        said: list[str] = []
+        family = Family(tmp_path, said.append, lambda: None)
+        child = make_child(tmp_path, "import sys; sys.exit('no such file\\n')")
+        with pytest.raises(StackError, match="The sample ended with exit code 1: no such file"):
+            await family.start(child, never)
+        await family.stop([["sample"]])
+        assert "It starts again in 0.2 s" in said[0]
+        assert not child.alive
+
+    async def test_a_wrong_setting_is_not_tried_again(self, tmp_path: Path) -> None:
+        family = Family(tmp_path, quiet, lambda: None)
+        with pytest.raises(StackError) as refused:
+            await family.start(make_child(tmp_path, f"import os; os._exit({USAGE})"), never)
+        await family.stop([["sample"]])
+        assert refused.value.code == USAGE
+
+    async def test_what_is_unreachable_says_so(self, tmp_path: Path) -> None:
+        family = Family(tmp_path, quiet, lambda: None)
+        with pytest.raises(StackError) as refused:
+            await family.start(make_child(tmp_path, f"import os; os._exit({UNREACHABLE})"), never)
+        await family.stop([["sample"]])
+        assert refused.value.code == UNREACHABLE
+
+    async def test_who_does_not_stop_in_time_is_killed(self, tmp_path: Path) -> None:
+        child = make_child(
+            tmp_path,
+            "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)",
+        )
+        child.grace = 0.2
+        child.start()
+        await until_it_says(child, "deaf")
+        await child.stop()
+        assert child.code == -9
+
+    def test_waits_grow_while_it_keeps_dying_and_start_anew_after_a_good_time(self, tmp_path: Path) -> None:
+        child = make_child(tmp_path, "")
+        child.created = time.time()
+        assert [child.next_start() for _ in range(7)] == [*RESTART_SECONDS, RESTART_SECONDS[-1]]
+        child.created = time.time() - 3600
+        assert child.next_start() == RESTART_SECONDS[0]
+
+    async def test_only_what_it_wrote_since_its_start_is_told(self, tmp_path: Path) -> None:
+        child = make_child(tmp_path, "import time; time.sleep(300)")
+        child.log.write_text("of an earlier run\n")
+        child.start()
+        assert child.last_line() == ""
+        await child.stop()
+
+    def test_a_large_log_is_put_aside(self, tmp_path: Path) -> None:
+        log = tmp_path / "worker.log"
+        log.write_bytes(b"x" * (LOG_LIMIT + 1))
+        rotate(log)
+        assert not log.exists()
+        assert (tmp_path / "worker.log.1").stat().st_size == LOG_LIMIT + 1
+
+
+class TestLeftovers:
+    def test_a_recorded_process_is_ended(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+        created = psutil.Process(sleeper.pid).create_time()
+        self.write(tmp_path, sleeper.pid, created)
+        assert leftovers.end(tmp_path) == 1
+        assert sleeper.wait(timeout=10) < 0
+        assert not (tmp_path / "pids.json").exists()
+
+    def test_a_reused_number_is_left_alone(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+        self.write(tmp_path, sleeper.pid, psutil.Process(sleeper.pid).create_time() - 60)
+        assert leftovers.end(tmp_path) == 0
+        assert sleeper.poll() is None
+
+    def test_a_stale_lock_of_postgresql_goes(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+        (tmp_path / "postgres").mkdir()
+        (tmp_path / "postgres" / "postmaster.pid").write_text(f"{sleeper.pid}\n")
+        assert leftovers.end(tmp_path) == 0
+        assert sleeper.poll() is None
+        assert not (tmp_path / "postgres" / "postmaster.pid").exists()
+
+    @staticmethod
+    def write(data_dir: Path, pid: int, created: float) -> None:
+        (data_dir / "pids.json").write_text(json.dumps({"worker": {"pid": pid, "created": created}}))
+
+
+class TestPlan:
+    def make(self, tmp_path: Path, own: dict[str, str]) -> tuple[Plan, list[str]]:
+        said: list[str] = []
+        (tmp_path / "postgres.password").write_text("secret")
+        return Plan.make(tmp_path, own, 0, said.append), said
+
+    def test_the_embedded_servers_are_told_to_programs(self, tmp_path: Path) -> None:
+        plan, said = self.make(tmp_path, {})
+        environment = plan.describe({"worker": 7})["environment"]
+        assert environment["COMMERCE_CARRIER_URL"] == f"http://127.0.0.1:{plan.ports['carrier']}/v2"
+        assert environment["COMMERCE_SMTP_URL"] == f"smtp://127.0.0.1:{plan.ports['mail']}"
+        assert environment["COMMERCE_ADMIN_EMAILS"] == "admin@shop.example"
+        assert environment["TEMPORAL_ADDRESS"] == f"127.0.0.1:{plan.ports['temporal']}"
+        assert plan.describe({"worker": 7})["worker_pid"] == 7
+        assert said == []
+
+    def test_a_setting_replaces_an_embedded_server(self, tmp_path: Path) -> None:
+        own = {"COMMERCE_CARRIER_URL": "https://carrier.example/v2", "COMMERCE_SMTP_URL": "smtp://mail.example"}
+        plan, _ = self.make(tmp_path, own)
+        assert children.make_outside(plan) == []
+        assert own.items() <= plan.environment().items()
+        assert plan.describe({})["carrier_url"] == "https://carrier.example/v2"
+
+    def test_foreign_database_and_temporal_are_ignored_and_said(self, tmp_path: Path) -> None:
+        own = {"COMMERCE_DATABASE_URL": "postgresql://db.example/shop", "TEMPORAL_ADDRESS": "temporal.example:7233"}
+        plan, said = self.make(tmp_path, own)
+        assert not own.items() & plan.environment().items()
+        assert [line.partition(" ")[0] for line in said] == ["COMMERCE_DATABASE_URL", "TEMPORAL_ADDRESS"]
+
+    def test_a_developers_own_temporal_variables_reach_no_child(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TEMPORAL_API_KEY", "theirs")
+        plan, _ = self.make(tmp_path, {})
+        assert "TEMPORAL_API_KEY" not in children.make_worker(plan).environment
+
+
+async def test_a_probe_says_that_nobody_listens() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        assert "failed" in str(await answers(closed.getsockname()[1], "/health/live"))
+
+
+async def test_the_namespace_is_prepared_also_a_second_time(temporal_server: str) -> None:
+    client = await Client.connect(temporal_server)
+    await temporal.prepare(client)
+    await temporal.prepare(client)
