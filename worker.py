@@ -24,13 +24,13 @@ from activities.notifications import NotificationActivities
 from activities.orders import OrderActivities
 from commerce import logs
 from commerce.database import Database
-from commerce.errors import DatabaseUnavailable
+from commerce.errors import DatabaseUnavailable, Unreachable
 from commerce.integrations.alerts import AlertWebhook
 from commerce.integrations.carrier import Address, Carrier, Parcel
 from commerce.integrations.email import Mail
 from commerce.notifications import Notifier
 from commerce.settings import Settings, SettingsError, load_environment, load_settings
-from starter.client import TASK_QUEUE, Unreachable, connect
+from starter.client import TASK_QUEUE, connect
 from starter.process import end
 from workflows.order_processing import OrderProcessingWorkflow
 

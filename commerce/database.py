@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from commerce import migrations
 from commerce.errors import DatabaseUnavailable
 
+POSTGRES_PORT = 5432
 CONNECT_TIMEOUT = 5  # seconds
 STATEMENT_TIMEOUT = 60  # seconds; a step's own time limit ends it earlier
 
@@ -42,15 +43,23 @@ class Database:
         """
         try:
             async with self._sessions.begin() as session:
-                await _connect(session)
+                await self._connect(session)
                 yield session
         except DBAPIError as error:
             raise DatabaseUnavailable(_reason(error)) from None
 
+    async def _connect(self, session: AsyncSession) -> None:
+        try:
+            await session.connection()
+        except (OSError, PostgresError, PoolTimeout) as error:
+            where = f"{self._engine.url.host}:{self._engine.url.port or POSTGRES_PORT}"
+            raise DatabaseUnavailable(f"no connection to {where} ({type(error).__name__})") from None
+
     async def migrate(self) -> None:
         """Bring the schema to the newest revision; several at once wait for each other."""
-        async with self._engine.begin() as connection:
-            await connection.run_sync(migrations.upgrade)
+        async with self.transaction() as tx:
+            await tx.execute(text("SET LOCAL statement_timeout = 0"))
+            await (await tx.connection()).run_sync(migrations.upgrade)
 
     async def ping(self) -> None:
         """Raise DatabaseUnavailable unless the database answers."""
@@ -60,13 +69,6 @@ class Database:
     async def close(self) -> None:
         """Give every connection back."""
         await self._engine.dispose()
-
-
-async def _connect(session: AsyncSession) -> None:
-    try:
-        await session.connection()
-    except (OSError, PostgresError, PoolTimeout) as error:
-        raise DatabaseUnavailable(f"no connection ({type(error).__name__})") from None
 
 
 def _reason(error: DBAPIError) -> str:

@@ -13,7 +13,7 @@ CommerceError
 │   └── MailRefused
 └── TransientError          trying again may help: plain retry
     ├── StepInProgress
-    ├── DatabaseUnavailable
+    ├── Unreachable, DatabaseUnavailable
     ├── CarrierUnavailable
     ├── MailUnavailable
     └── AlertUnavailable
@@ -196,6 +196,13 @@ class StepInProgress(TransientError):
     """Another attempt of step {step} may still be at work."""
 
     step: str
+
+
+@dataclass(eq=False)
+class Unreachable(TransientError):
+    """{reason}."""
+
+    reason: str
 
 
 @dataclass(eq=False)

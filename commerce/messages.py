@@ -18,6 +18,10 @@ class Message(BaseModel):
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
+    def note(self) -> str:
+        """Return a step's answer in a few words, for who looks at the run."""
+        return ""
+
 
 class ProcessInput(Message):
     """The input of a process; one that does not fit fails the run as BadInput instead of hanging it."""
@@ -116,6 +120,7 @@ class StepProgress(BaseModel):
     state: StepState = "pending"
     scheduled_at: datetime | None = None
     ended_at: datetime | None = None
+    note: str = ""
     error: str | None = None
 
 
@@ -135,8 +140,11 @@ class Progress(BaseModel):
 
     def as_markdown(self) -> str:
         """Return what an operator reads on top of the run in Temporal's UI."""
-        lines = [f"{MARKS[step.state]} {step.name}" + (f": {step.error}" if step.error else "") for step in self.steps]
-        return "\n".join([f"**{self.state}**", "", *(f"- {line}" for line in lines)])
+        lines = [
+            f"- {MARKS[step.state]} {step.name}" + "".join(f": {text}" for text in (step.note, step.error) if text)
+            for step in self.steps
+        ]
+        return "\n".join([f"**{self.state}**", "", *lines])
 
 
 # --- orders ----------------------------------------------------------------------------------------------------------
@@ -178,6 +186,10 @@ class ValidOrder(Begun):
     has_email: bool = False
     fulfilled: "FulfilledOrder | None" = None  # set when an earlier run has fulfilled it already
 
+    def note(self) -> str:
+        """Return how large the order is."""
+        return "fulfilled by an earlier run" if self.fulfilled else f"{self.units} units on {self.lines} lines"
+
 
 class FulfilledOrder(Message):
     """What an earlier run of a fulfilled order has achieved."""
@@ -194,6 +206,10 @@ class Reserved(Message):
     reservations: int
     units: int
 
+    def note(self) -> str:
+        """Return how much is held."""
+        return f"{self.units} units held"
+
 
 class Fulfilled(Message):
     """What `create-fulfillment` made; `created` is false when it found a live one."""
@@ -202,6 +218,10 @@ class Fulfilled(Message):
     units: int
     created: bool = True
 
+    def note(self) -> str:
+        """Return how much was taken."""
+        return f"{self.units} units taken"
+
 
 class Label(Message):
     """A bought shipping label."""
@@ -209,6 +229,10 @@ class Label(Message):
     shipment_id: str
     tracking_number: str
     label_url: str
+
+    def note(self) -> str:
+        """Return what the parcel is followed by."""
+        return f"tracking number {self.tracking_number}"
 
 
 def shipped_key(order_id: str) -> str:
@@ -266,6 +290,10 @@ class Sent(Message):
     """How a notification ended: sent, or skipped because there is nobody to tell."""
 
     status: Literal["sent", "skipped"]
+
+    def note(self) -> str:
+        """Return how it ended."""
+        return self.status
 
 
 class OrderResult(Message):

@@ -11,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from commerce import audit as rules
 from commerce.audit import Finding
 from commerce.database import Database
-from starter.client import Unreachable
+from commerce.errors import Unreachable
 
 AT_ONCE = 20  # questions to Temporal
 ANSWER = timedelta(seconds=10)

@@ -13,7 +13,7 @@ from temporalio.runtime import Runtime
 from temporalio.service import RPCError
 
 from activities.failures import describe
-from commerce.errors import BadInput
+from commerce.errors import BadInput, Unreachable
 from commerce.messages import (
     OrderProcessing,
     OrderResult,
@@ -27,10 +27,6 @@ from workflows.visibility import ORDER_ID, SAGA_STATE
 
 TASK_QUEUE = "commerce"
 CONNECT_TIMEOUT = 5  # seconds
-
-
-class Unreachable(Exception):
-    """Temporal does not answer; the message says where."""
 
 
 @dataclass(frozen=True)

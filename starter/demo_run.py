@@ -10,8 +10,9 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.service import RPCError
 
 from commerce.audit import Finding
+from commerce.errors import Unreachable
 from commerce.outcomes import Outcomes
-from starter.client import Unreachable, explain, start_order
+from starter.client import explain, start_order
 from starter.sample_orders import Outcome
 
 AT_ONCE = 30  # orders in flight

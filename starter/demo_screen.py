@@ -15,7 +15,7 @@ from commerce.outcomes import Outcomes
 from starter.demo_run import AT_ONCE, Ending, Summary
 from starter.sample_orders import Outcome
 
-LINE_SECONDS = 2.0  # between two lines of progress in a file
+LINE_SECONDS = 5.0  # between two lines of progress in a file
 SHOWN = 10  # of a list
 STYLES: Mapping[Outcome, str] = {"fulfilled": "green", "refused": "yellow", "undone": "magenta"}
 
@@ -87,6 +87,8 @@ class Screen:
         """Show what became of the orders, and what is wrong."""
         self.head("What became of the orders")
         self._console.print(_table(summary))
+        if summary.before.fulfilled == summary.after.fulfilled > 0:
+            self.say("Nothing new was fulfilled: an earlier demo had done it all")
         for ending in [ending for ending in summary.endings if ending.order_id in summary.unexpected][:SHOWN]:
             self.complain(f"Order {ending.order_id} should not be {ending.outcome}. {ending.error or ''}")
         for finding in summary.findings[:SHOWN]:

@@ -21,7 +21,7 @@ async def follow(handle: WorkflowHandle[Any, Any], say: Callable[[str], None]) -
         for step in (await _progress(handle)).steps:
             if step.state != "pending" and told.get(step.name) != step.state:
                 told[step.name] = step.state
-                say(f"{MARKS[step.state]} {step.name}" + (f"  {step.error}" if step.error else ""))
+                say("  ".join(filter(None, (f"{MARKS[step.state]} {step.name}", step.note, step.error))))
         if over:
             return
         await asyncio.wait([ended], timeout=POLL)

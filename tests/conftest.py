@@ -19,7 +19,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from commerce.database import Database
-from starter.client import Unreachable, connect
+from commerce.errors import Unreachable
+from starter.client import connect
 from starter.devstack import postgres, temporal
 from starter.process import end
 

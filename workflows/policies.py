@@ -91,6 +91,11 @@ def name_of(method: Method) -> str:
     return name
 
 
+def note_of(answer: object) -> str:
+    """Return a step's answer in a few words; what others than our steps answer says nothing."""
+    return answer.note() if isinstance(answer, Message) else ""
+
+
 def call_of(step: str, value: InputT) -> Call[InputT]:
     """Return the call of a step that has nothing to undo."""
     return Call(key=key_of(step), input=value)

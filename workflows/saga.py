@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 with workflow.unsafe.imports_passed_through():
     from activities.failures import describe
     from commerce.messages import Begin, Begun, Call, Leftover, Message, ProcessState, Progress, StepProgress
-    from workflows.policies import CHILD, DATABASE_STEP, UNDO, Policy, execute, execute_undo, key_of, name_of
+    from workflows.policies import CHILD, DATABASE_STEP, UNDO, Policy, execute, execute_undo, key_of, name_of, note_of
     from workflows.visibility import FAILED_STEP, SAGA_STATE
     from workflows.waiting import STOPPED, uninterrupted
 
@@ -120,7 +120,7 @@ class Saga:
         except STOPPED as failure:
             step.state, step.ended_at, step.error = "failed", workflow.now(), describe(failure)
             raise
-        step.state, step.ended_at = "done", workflow.now()
+        step.state, step.ended_at, step.note = "done", workflow.now(), note_of(answer)
         return answer
 
     async def _compensate(self, error: BaseException | None) -> None:

@@ -63,7 +63,8 @@ def _listen(host: str, port: int) -> socket.socket:
     """Return a bound socket; raises SettingsError for an address beyond this machine, OSError for one in use."""
     if not _is_loopback(host):
         raise SettingsError(f"COMMERCE_API_HOST: {host} is beyond loopback, which needs tokens first")
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle's delay on
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))

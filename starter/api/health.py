@@ -11,9 +11,9 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from commerce.database import Database
-from commerce.errors import DatabaseUnavailable
+from commerce.errors import DatabaseUnavailable, Unreachable
 from starter.api.errors import Problem, answer
-from starter.client import TASK_QUEUE, Unreachable, connect
+from starter.client import TASK_QUEUE, connect
 from starter.pollers import polled
 
 CHECK_SECONDS = 2.0

@@ -162,7 +162,8 @@ class Stack:
             folder.write_stack(self.data_dir, self.description)
 
     def _say(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # the terminal has gone; the stack goes on, or stops, all the same
+        """Tell the user; whether somebody still reads is nothing that a stack ends of (rich would end the program)."""
+        with contextlib.suppress(OSError, SystemExit):
             self._echo(line)
 
 

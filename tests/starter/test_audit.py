@@ -10,9 +10,9 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from commerce.database import Database
+from commerce.errors import Unreachable
 from commerce.messages import OrderProcessing, order_process_id
 from starter.audit import audit
-from starter.client import Unreachable
 from tests.commerce.shop import Shop
 
 KEY = order_process_id("1")

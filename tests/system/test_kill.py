@@ -1,0 +1,178 @@
+"""Workers are killed and stopped in the middle of things: every order ends right all the same, and nothing twice."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus
+
+from tests.floor import Floor, ended, floor
+from tests.system.workers import Crew, crew
+
+COMPLETED, FAILED = WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.FAILED
+DEADLINE = 110  # seconds
+SEED = 20260302
+KILLS, ORDERS_PER_KILL = 4, 10
+
+# The first word of an order's id says what becomes of it; the rest, where the worker hangs when it is killed.
+POINTS = """
+    fulfilled  validate-order         before after
+    fulfilled  check-inventory        before after
+    fulfilled  reserve-inventory      before after
+    fulfilled  create-fulfillment     before after
+    fulfilled  create-shipping-label  before create buy after
+    fulfilled  complete-order         before after
+    fulfilled  send-notification      before send after
+    unmailed   fail-notification      before after
+    unmailed   alert-admins           send
+    short      record-refusal         before after
+    short      alert-admins           send
+    refused    void-shipping-label    before after
+    refused    cancel-fulfillment     before after
+    refused    release-inventory      before after
+    refused    hold-order             before after
+    refused    alert-admins           before send after
+    called-off void-shipping-label    before refund after
+"""
+CALL_OFF = """
+    CREATE FUNCTION call_off() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        UPDATE orders SET cancelled_at = now() WHERE id = NEW.order_id AND id LIKE 'called-off%'; RETURN NULL;
+    END $$
+"""
+CALLED_OFF_ONCE_LABELLED = """
+    CREATE TRIGGER call_off AFTER UPDATE OF shipment_id ON fulfillments FOR EACH ROW EXECUTE FUNCTION call_off()
+"""
+
+
+@dataclass(frozen=True)
+class End:
+    """What is left of an order when its run has ended."""
+
+    run: WorkflowExecutionStatus | None
+    live_fulfillments: int
+    movements: tuple[int, ...]  # units of its item
+    stock: tuple[int, int]  # stocked and reserved, of three at first
+    labels: tuple[int, int]  # bought and refunded
+    events: tuple[str, ...]
+    mails: tuple[str, ...]  # kinds; the copies of one Message-ID are one mail
+
+
+ENDS = {
+    "fulfilled": End(COMPLETED, 1, (-1,), (2, 0), (1, 0), ("order.fulfilled",), ("order-shipped",)),
+    "unshipped": End(COMPLETED, 1, (-1,), (2, 0), (0, 0), ("order.fulfilled",), ("order-shipped",)),
+    "unmailed": End(COMPLETED, 1, (-1,), (2, 0), (1, 0), ("order.fulfilled",), ("notification-failed",)),
+    "short": End(COMPLETED, 0, (), (3, 0), (0, 0), ("order.insufficient_inventory",), ("insufficient-inventory",)),
+    "refused": End(FAILED, 0, (-1, 1), (3, 0), (0, 0), (), ("order-failed",)),
+    "called-off": End(FAILED, 0, (-1, 1), (3, 0), (1, 1), (), ("order-failed",)),
+}
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
+    async with floor(tmp_path, database_url, client) as made:
+        await made.shop.sql(CALL_OFF)
+        await made.shop.sql(CALLED_OFF_ONCE_LABELLED)
+        yield made
+
+
+@pytest.fixture
+async def workers(shop: Floor, tmp_path: Path) -> AsyncIterator[Crew]:
+    (tmp_path / "crew").mkdir()
+    async with crew(shop, tmp_path / "crew") as made:
+        yield made
+
+
+def points() -> dict[str, str]:
+    """Return where the worker hangs, by order id."""
+    rows = [line.split() for line in POINTS.strip().splitlines()]
+    return {f"{end}.{step}.{where}": f"{step} {where}" for end, step, *places in rows for where in places}
+
+
+async def take_in(shop: Floor, order_ids: Iterable[str]) -> None:
+    """Take in an order of one unit each, of an item of its own with three in stock, so that it ends as its id says."""
+    for order_id in order_ids:
+        end = order_id.split(".")[0]
+        facts: dict[str, str | None] = {"shipping_method": None} if end == "unshipped" else {}
+        if end == "unmailed":
+            facts["email"] = "ann@refused.example"
+        await shop.shop.stock(order_id, main=3)
+        await shop.shop.order(order_id, (order_id, 4 if end == "short" else 1), facts=facts)
+        if end == "refused":
+            await shop.carrier_fault(operation="buy", fault="422", order_id=order_id)
+
+
+async def ends(shop: Floor, order_ids: Iterable[str]) -> dict[str, End]:
+    """Return what is left of each order."""
+    mails = Counter(
+        (str(mail["X-Commerce-Key"]).split("/")[1], kind)
+        for kind in ("order-shipped", "order-failed", "insufficient-inventory", "notification-failed")
+        for mail in {mail["Message-ID"]: mail for mail in shop.mails(kind)}.values()
+    )
+    return {
+        order_id: await end_of(shop, order_id, tuple(kind for about, kind in mails.elements() if about == order_id))
+        for order_id in order_ids
+    }
+
+
+async def end_of(shop: Floor, order_id: str, mails: tuple[str, ...]) -> End:
+    async def ask(query: str) -> tuple[object, ...]:
+        return tuple(await shop.shop.sql(query, id=order_id))
+
+    labels = await shop.labels(order_id)
+    return End(
+        run=await shop.status(order_id),
+        live_fulfillments=len(await ask("SELECT 1 FROM fulfillments WHERE order_id = :id AND cancelled_at IS NULL")),
+        movements=tuple(units for _, units, *_ in await shop.shop.movements(order_id)),
+        stock=(await shop.shop.levels(order_id))["main"],
+        labels=(labels["bought"], labels["refunded"]),
+        events=tuple(kind for kind, aggregate, _ in await shop.shop.events() if aggregate == f"order/{order_id}"),
+        mails=mails,
+    )
+
+
+async def all_end(shop: Floor, order_ids: Iterable[str]) -> None:
+    async with asyncio.timeout(DEADLINE):
+        await asyncio.gather(*(ended(shop.handle(order_id)) for order_id in order_ids))
+
+
+async def check(shop: Floor, order_ids: Iterable[str]) -> None:
+    """Every order has ended as its id says, and nothing is wrong anywhere."""
+    found = await ends(shop, order_ids)
+    assert found == {order_id: ENDS[order_id.split(".")[0]] for order_id in found}
+    assert await shop.findings() == []
+
+
+async def test_killed_inside_each_step_and_each_undo(shop: Floor, workers: Crew) -> None:
+    orders = points()
+    await take_in(shop, orders)
+    doomed = await workers.start_pausing(orders)
+    await asyncio.gather(*(shop.start(order_id) for order_id in orders))
+    await workers.hanging(*orders)
+    await doomed.kill()
+
+    await workers.start()
+    await all_end(shop, orders)
+    await check(shop, orders)
+    twice = {mail["X-Commerce-Key"] for mail in shop.mails("order-shipped", "fulfilled.send-notification.send")}
+    assert len(twice) == 1
+
+
+async def test_killed_at_random_moments(shop: Floor, workers: Crew) -> None:
+    chance = Random(SEED)
+    kinds = ["fulfilled", "fulfilled", "unshipped", "short", "refused", "called-off"]
+    orders = [f"{kinds[number % len(kinds)]}.{number}" for number in range(KILLS * ORDERS_PER_KILL)]
+    await take_in(shop, orders)
+    for kill in range(KILLS):
+        doomed = await workers.start()
+        for order_id in orders[kill * ORDERS_PER_KILL :][:ORDERS_PER_KILL]:
+            await shop.start(order_id)
+        await asyncio.sleep(chance.uniform(0.1, 1.5))
+        await doomed.kill()
+
+    await workers.start()
+    await all_end(shop, orders)
+    await check(shop, orders)

@@ -1,0 +1,114 @@
+"""Workers in processes of their own, to be killed and stopped as an operating system does it."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.floor import Floor
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 30.0
+
+
+class WorkerProcess:
+    """One worker and what it has logged."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str], folder: Path) -> None:
+        self.log = folder / "worker.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+
+    async def started(self) -> None:
+        await until(lambda: "worker started" in self.said(), START_SECONDS, self.said)
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    async def kill(self) -> None:
+        """Take it away as a power cut does."""
+        self.process.kill()
+        await until(lambda: self.process.poll() is not None, 10, self.said)
+
+    async def stop(self) -> tuple[int | None, float]:
+        """Ask it to stop; return its exit code and how many seconds it took."""
+        self.process.send_signal(signal.SIGTERM)
+        took = await until(lambda: self.process.poll() is not None, 60, self.said)
+        return self.process.returncode, took
+
+
+class Crew:
+    """Starts workers for a floor; none is left at the end."""
+
+    def __init__(self, floor: Floor, folder: Path) -> None:
+        self._folder = folder
+        self._workers: list[WorkerProcess] = []
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("COMMERCE_", "TEMPORAL_"))}
+        self._environment = own | {
+            "PYTHONPATH": str(ROOT),
+            "TEMPORAL_ADDRESS": floor.client.service_client.config.target_host,
+            "TEMPORAL_CONFIG_FILE": os.devnull,
+            "COMMERCE_DATABASE_URL": floor.settings.database_url.get_secret_value(),
+            "COMMERCE_SMTP_URL": floor.settings.smtp_url.get_secret_value(),
+            "COMMERCE_CARRIER_URL": floor.settings.carrier_url,
+            "COMMERCE_ADMIN_EMAILS": ",".join(floor.settings.admin_emails),
+            "COMMERCE_WORKER_ACTIVITIES": "50",
+            "COMMERCE_LOG_FORMAT": "json",
+        }
+
+    async def start(self) -> WorkerProcess:
+        """Start a worker as operators do."""
+        return await self._start("worker", {})
+
+    async def start_pausing(self, points: Mapping[str, str]) -> WorkerProcess:
+        """Start a worker that hangs at these points, by order."""
+        more = {"PAUSES": json.dumps(points), "MARKERS": str(self._folder)}
+        return await self._start("tests.system.pausing_worker", more)
+
+    async def hanging(self, *order_ids: str) -> None:
+        """Wait until a pausing worker hangs in all of these orders."""
+        missing = set(order_ids)
+
+        def all_hang() -> bool:
+            missing.difference_update(path.name for path in self._folder.iterdir())
+            return not missing
+
+        await until(all_hang, 60, lambda: f"{sorted(missing)}\n{self._workers[-1].said()}")
+
+    async def _start(self, module: str, more: Mapping[str, str]) -> WorkerProcess:
+        folder = self._folder / f"worker {len(self._workers) + 1}"
+        folder.mkdir(parents=True)
+        worker = WorkerProcess([sys.executable, "-m", module], self._environment | more, folder)
+        self._workers.append(worker)
+        await worker.started()
+        return worker
+
+    async def dismiss(self) -> None:
+        for worker in self._workers:
+            if worker.process.poll() is None:
+                await worker.kill()
+
+
+@asynccontextmanager
+async def crew(floor: Floor, folder: Path) -> AsyncIterator[Crew]:
+    """Workers for this floor, while the block runs."""
+    made = Crew(floor, folder)
+    try:
+        yield made
+    finally:
+        await made.dismiss()
+
+
+async def until(condition: Callable[[], bool], seconds: float, explain: Callable[[], str]) -> float:
+    """Poll until the condition holds; return how many seconds that took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, f"not within {seconds} s: {explain()}"
+        await asyncio.sleep(0.02)
+    return time.monotonic() - began
