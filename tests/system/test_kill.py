@@ -157,8 +157,9 @@ async def test_killed_inside_each_step_and_each_undo(shop: Floor, workers: Crew)
     await workers.start()
     await all_end(shop, orders)
     await check(shop, orders)
-    twice = {mail["X-Commerce-Key"] for mail in shop.mails("order-shipped", "fulfilled.send-notification.send")}
-    assert len(twice) == 1
+    # Handed over, but not known to be: told again rather than never, and mail programs drop the copy by its id.
+    copies = [mail["Message-ID"] for mail in shop.mails("order-shipped", "fulfilled.send-notification.send")]
+    assert len(copies) == 2 and len(set(copies)) == 1
 
 
 async def test_killed_at_random_moments(shop: Floor, workers: Crew) -> None:
@@ -170,9 +171,34 @@ async def test_killed_at_random_moments(shop: Floor, workers: Crew) -> None:
         doomed = await workers.start()
         for order_id in orders[kill * ORDERS_PER_KILL :][:ORDERS_PER_KILL]:
             await shop.start(order_id)
-        await asyncio.sleep(chance.uniform(0.1, 1.5))
+        await asyncio.sleep(chance.uniform(0, 1))
+        print("running at kill", sum([await shop.status(o) == WorkflowExecutionStatus.RUNNING for o in orders[:(kill+1)*ORDERS_PER_KILL]]))
         await doomed.kill()
 
     await workers.start()
     await all_end(shop, orders)
     await check(shop, orders)
+
+
+async def test_stopped_amid_steps(shop: Floor, workers: Crew) -> None:
+    """What can end in time ends; what hangs is given up; what is deaf to that is left behind; the next one goes on."""
+    orders = ["fulfilled.slow", "fulfilled.hangs", "fulfilled.deaf"]
+    await take_in(shop, orders)
+    await shop.carrier_fault(operation="buy", fault="slow", seconds=4, times=1, order_id="fulfilled.slow")
+    first = await workers.start_pausing({"fulfilled.hangs": "complete-order before"})
+    await asyncio.gather(shop.start("fulfilled.slow"), shop.start("fulfilled.hangs"))
+    await workers.hanging("fulfilled.hangs")
+    await labelling(shop, "fulfilled.slow")
+    stopping = asyncio.create_task(first.stop())
+
+    await until(lambda: "worker stopping" in first.said(), 5, first.said)
+    deaf = await workers.start_pausing({"fulfilled.deaf": "reserve-inventory deaf"})
+    await shop.start("fulfilled.deaf")
+    await workers.hanging("fulfilled.deaf")
+    code, seconds = await deaf.stop()
+    assert code == 0 and HARD_EXIT <= seconds <= HARD_EXIT + 1
+
+    code, seconds = await stopping
+    assert code == 0 and "worker stopped" in first.said()
+    assert GRACEFUL.total_seconds() <= seconds < HARD_EXIT
+    assert await shop.shop.sql(LABEL_ATTEMPT) == [...]

@@ -1,0 +1,119 @@
+"""The demo as a newcomer sees it: cut off by Ctrl-C, started again, all numbers those of the database and the mails."""
+
+import asyncio
+import email
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from commerce import audit
+from commerce.database import Database
+from starter.devstack import postgres, probes
+from tests.commerce.shop import Shop
+from tests.conftest import free_port
+
+ROOT = Path(__file__).parents[2]
+STARTED = 297  # orders; three more are not to be processed
+SECONDS = 200  # for one demo, on a machine that is busy with other tests
+INTERRUPTED = 130
+
+
+async def begin(data_dir: Path) -> asyncio.subprocess.Process:
+    foreign = ("COMMERCE_", "TEMPORAL_")
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "starter", "demo", "--data-dir", str(data_dir), "--port", "0"),
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith(foreign)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+async def until(demo: asyncio.subprocess.Process, pattern: str) -> str:
+    """Read what it says up to the line that has this in it, or to its end."""
+    assert demo.stdout
+    said = ""
+    async with asyncio.timeout(SECONDS):
+        while line := (await demo.stdout.readline()).decode():
+            said += line
+            if re.search(pattern, line):
+                return said
+    return said
+
+
+@asynccontextmanager
+async def shop_of(data_dir: Path) -> AsyncIterator[Shop]:
+    """Look into the database of a stack that has stopped."""
+    port = free_port()
+    server = await asyncio.create_subprocess_exec(*postgres.command(data_dir, port), stderr=subprocess.DEVNULL)
+    database = Database(postgres.url(data_dir, port))
+    try:
+        async with asyncio.timeout(SECONDS):
+            while await probes.listens(port):
+                await asyncio.sleep(0.05)
+        yield Shop(database)
+    finally:
+        await database.close()
+        server.send_signal(signal.SIGINT)
+        await server.wait()
+
+
+def numbers(said: str, row: str) -> list[int]:
+    """Return the numbers of a row of the table: in all, and this time."""
+    found = re.search(rf"^ *{row} +(\d+) +(\d+)", said, re.MULTILINE)
+    assert found, said
+    return [int(number) for number in found.groups()]
+
+
+async def test_a_demo_that_is_cut_off_goes_on_and_tells_the_truth(tmp_path: Path) -> None:
+    data_dir = tmp_path / "a small shop"
+    first = await begin(data_dir)
+    said = await until(first, rf"[1-9]\d* of {STARTED}: [1-9]\d* fulfilled")
+    first.send_signal(signal.SIGINT)
+    said += await until(first, "no such line")
+    assert await first.wait() == INTERRUPTED, said
+    assert "Interrupted; started again, the demo goes on" in said
+    assert "What became of the orders" not in said
+
+    second = await begin(data_dir)
+    said = await until(second, "no such line")
+    assert await second.wait() == 0, said
+    assert "\x1b" not in said
+    assert "Traceback" not in said
+    assert re.search(r"Audit +clean", said)
+
+    fulfilled, refused, undone = (numbers(said, row) for row in ("Fulfilled", "Refused for stock", "Undone"))
+    assert fulfilled[0] + refused[0] + undone[0] == STARTED
+    assert 0 < fulfilled[1] < fulfilled[0]
+    assert 20 <= refused[0] <= 45
+    assert undone[0] == 1
+    async with shop_of(data_dir) as shop:
+        await compare(shop, data_dir, said)
+
+
+async def compare(shop: Shop, data_dir: Path, said: str) -> None:
+    """See that the table says what the database and the mail folder say."""
+
+    async def count(what: str) -> list[int]:
+        return list(await shop.sql(f"SELECT {what}"))
+
+    in_all = {row: [numbers(said, row)[0]] for row in ("Fulfilled", "Units shipped", "Labels bought", "Mails sent")}
+    fulfilled = "orders WHERE fulfillment_status = 'fulfilled'"
+    assert in_all["Fulfilled"] == await count(f"count(*) FROM {fulfilled}")
+    lines = f"order_lines WHERE order_id IN (SELECT id FROM {fulfilled})"
+    assert in_all["Units shipped"] == await count(f"sum(quantity) FROM {lines}")
+    assert in_all["Labels bought"] == await count("count(*) FROM fulfillments WHERE label_url IS NOT NULL")
+    assert in_all["Mails sent"] == await count("count(*) FROM notifications WHERE status = 'sent'")
+    mails = [email.message_from_bytes(file.read_bytes()) for file in (data_dir / "mail").glob("*.eml")]
+    kinds = Counter(mail["X-Commerce-Kind"] for mail in mails)
+    assert in_all["Mails sent"] == [len(mails)]
+    assert [kinds["order-shipped"]] == await count(f"count(email) FROM {fulfilled}")
+    assert [kinds["insufficient-inventory"]] == [numbers(said, "Refused for stock")[0]]
+    assert await shop.do(audit.audit) == []
