@@ -50,7 +50,8 @@ def _rendering(form: Literal["console", "json"]) -> list[structlog.typing.Proces
     drop = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if form == "json":
         return [drop, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    return [drop, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    plain = structlog.dev.plain_traceback  # a rich one would be loaded anew for each run of a process that logs one
+    return [drop, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
 
 
 def _lift_temporal(_logger: Any, _method: str, event: Event) -> Event:

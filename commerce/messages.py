@@ -45,9 +45,6 @@ def field_errors(error: ValidationError) -> list[FieldError]:
     ]
 
 
-# --- steps -----------------------------------------------------------------------------------------------------------
-
-
 class StepKey(Message):
     """What makes a step's effect happen once: business key, step and generation (the saga's original run id)."""
 
@@ -101,15 +98,7 @@ class Nothing(Message):
 
 
 StepState = Literal["pending", "running", "done", "skipped", "failed", "undone", "undo_failed"]
-MARKS: dict[StepState, str] = {
-    "pending": "·",
-    "running": "▶",
-    "done": "✓",
-    "skipped": "–",
-    "failed": "✗",
-    "undone": "↩",
-    "undo_failed": "‼",
-}
+MARKS = {"pending": "·", "running": "▶", "done": "✓", "skipped": "–", "failed": "✗", "undone": "↩", "undo_failed": "‼"}
 ProcessState = Literal["running", "compensating", "completed", "compensated", "compensation_failed", "failed"]
 
 
@@ -145,9 +134,6 @@ class Progress(BaseModel):
             for step in self.steps
         ]
         return "\n".join([f"**{self.state}**", "", *lines])
-
-
-# --- orders ----------------------------------------------------------------------------------------------------------
 
 
 def order_process_id(order_id: str) -> str:

@@ -49,9 +49,6 @@ def one_of(column: str, *values: str) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({', '.join(repr(v) for v in values)})", name=column)
 
 
-# --- products and stock ----------------------------------------------------------------------------------------------
-
-
 class Location(Base):
     """A place that holds stock; the lowest priority number is served from first."""
 
@@ -158,9 +155,6 @@ class Reservation(Base):
     )
 
 
-# --- customers -------------------------------------------------------------------------------------------------------
-
-
 class Customer(Base):
     """A guest known from an order, or an account; an address has at most one of each."""
 
@@ -199,9 +193,6 @@ class CustomerGroupMember(Base):
     __tablename__ = "customer_group_members"
     group_id: Mapped[UUID] = mapped_column(ForeignKey("customer_groups.id"), primary_key=True)
     customer_id: Mapped[UUID] = mapped_column(ForeignKey("customers.id"), primary_key=True, index=True)
-
-
-# --- orders and fulfillment ------------------------------------------------------------------------------------------
 
 
 class Order(Base):
@@ -309,9 +300,6 @@ class FulfillmentItem(Base):
     )
 
 
-# --- carts -----------------------------------------------------------------------------------------------------------
-
-
 class Cart(Base):
     """What a visitor has put together and not (yet) ordered."""
 
@@ -335,9 +323,6 @@ class CartLine(Base):
     quantity: Mapped[int]
     unit_price: Mapped[int] = mapped_column(BigInteger)
     __table_args__ = (CheckConstraint("quantity >= 1", name="quantity"),)
-
-
-# --- telling others --------------------------------------------------------------------------------------------------
 
 
 class Notification(Base):
@@ -400,9 +385,6 @@ class DailyMetric(Base):
     returning_customers: Mapped[int]
     top_products: Mapped[list[Json]]
     computed_at: Mapped[Now]
-
-
-# --- the step ledger -------------------------------------------------------------------------------------------------
 
 
 class ProcessGeneration(Base):

@@ -75,6 +75,8 @@ class Commands:
             for finding in findings:
                 table.add_row(finding.rule, finding.subject, finding.detail)
             self._out.print(table)
+            totals = {finding.rule: finding.count for finding in findings}
+            self._say(f"{sum(totals.values()):,} findings, the first of each rule are shown")
         else:
             self._say("The audit is clean: everything that must hold holds")
         return FAILED if findings else 0

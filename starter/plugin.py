@@ -39,11 +39,17 @@ class _JsonConverter(PydanticJSONPlainPayloadConverter):
             raise to_failure(BadInput(field_errors(error))) from None
 
 
+# One for all: the SDK makes a payload converter per task, and each would learn every model's schema anew.
+_JSON = _JsonConverter()
+_ENCODINGS = tuple(
+    _JSON if known.encoding == _JSON.encoding else known
+    for known in DefaultPayloadConverter.default_encoding_payload_converters
+)
+
+
 class _PayloadConverter(CompositePayloadConverter):
     def __init__(self) -> None:
-        converters = DefaultPayloadConverter.default_encoding_payload_converters
-        json = _JsonConverter()
-        super().__init__(*(json if c.encoding == json.encoding else c for c in converters))
+        super().__init__(*_ENCODINGS)
 
 
 def plugin() -> SimplePlugin:

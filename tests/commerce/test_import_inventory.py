@@ -71,9 +71,6 @@ async def everything(database: Database) -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
-# --- the catalogue ---------------------------------------------------------------------------------------------------
-
-
 async def test_rows_become_products_variants_items_and_levels(database: Database, write: Write) -> None:
     file = write(
         row("A", "5", Handle="mug", Title="Mug", Location="Zeta"),
@@ -130,9 +127,6 @@ async def test_lines_of_earlier_orders_find_their_variants(database: Database, w
     await take(database, write(row("D")))
     assert await rows(database, "SELECT xmin::text FROM order_lines ORDER BY position") == before
     assert (await import_orders(database, [orders], currency="GBP")).unchanged == 1
-
-
-# --- stock -----------------------------------------------------------------------------------------------------------
 
 
 async def test_importing_twice_changes_nothing_at_all(database: Database, write: Write) -> None:
@@ -201,8 +195,6 @@ async def test_imports_at_once_take_turns(database: Database, write: Write) -> N
     assert sorted(await rows(database, moved)) == sorted(await rows(database, held))
 
 
-# --- bad rows --------------------------------------------------------------------------------------------------------
-
 COUNT = "must be a whole number of at least 0"
 
 
@@ -265,9 +257,6 @@ async def test_on_hand_goes_by_two_names(database: Database, write: Write) -> No
     assert await counts(database, file) == (1, 0, [])
     with pytest.raises(UnreadableFile, match=r"stock.csv cannot be taken in: it lacks the columns SKU, On hand\.$"):
         await take(database, write(row(), header=["Handle", "Title", "Location", "Available"]))
-
-
-# --- real data -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="needs the sample data beside the project")

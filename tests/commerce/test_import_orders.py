@@ -102,9 +102,6 @@ async def bad(database: Database, *files: Path, skip_bad: bool = False) -> list[
     return [(row.line, row.reason) for row in report.bad]
 
 
-# --- what is taken in ------------------------------------------------------------------------------------------------
-
-
 async def test_an_order_comes_in_with_its_lines(database: Database, write: Callable[..., Path]) -> None:
     file = write(first(Shipping_Zip="'0123", Shipping_Name=" Ann Ö. "), further(Lineitem_requires_shipping="false"))
     assert await take(database, file) == ImportReport(read=2, taken=1)
@@ -218,9 +215,6 @@ async def test_a_header_alone_is_an_empty_import(database: Database, write: Call
     assert await take(database, write()) == ImportReport()
 
 
-# --- guests ----------------------------------------------------------------------------------------------------------
-
-
 async def test_guests_are_created_at_their_first_order(database: Database, write: Callable[..., Path]) -> None:
     late = write(first(1, Created_at="2010-11-15 08:00:00 +0000"), first(2, Created_at="2010-11-14 08:00:00 +0000"))
     await take(database, late)
@@ -247,8 +241,6 @@ async def test_an_accounts_order_belongs_to_the_account(database: Database, writ
     owner = "SELECT has_account FROM orders JOIN customers ON customers.id = customer_id ORDER BY orders.id"
     assert await column(database, owner) == [False, True, True]
 
-
-# --- bad rows --------------------------------------------------------------------------------------------------------
 
 AMOUNT = "must be an amount of at least 0, like 12.50"
 TIME = "must be a time like 2010-11-15 08:34:00 +0000"
@@ -424,9 +416,6 @@ async def test_each_file_stands_for_itself_and_bad_rows_are_kept_to_a_thousand(
     assert (report.bad_count, len(report.bad), report.bad[-1].line) == (1_300, 1_000, 1_001)
 
 
-# --- unreadable files ------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
@@ -456,9 +445,6 @@ async def test_a_file_that_breaks_off_leaves_nothing(database: Database, write: 
     with pytest.raises(UnreadableFile):
         await take(database, file)
     assert await column(database, "SELECT count(*) FROM orders") == [0]
-
-
-# --- real data -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="needs the sample data beside the project")

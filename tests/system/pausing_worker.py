@@ -1,9 +1,9 @@
 """A worker for tests that hangs where it is told: `python -m tests.system.pausing_worker`.
 
 PAUSES is a JSON object of order ids and points, like {"42": "create-shipping-label buy"}. A point is an activity and
-where in it: `before` its body, `after` it (committed, its answer not yet reported), or behind the call of the outside
-that is named (`create`, `buy`, `refund`, `send`), before our own commit. `deaf` is `before`, and ignores being
-cancelled. A file named like the order appears in the folder MARKERS when the worker hangs there.
+where in it: `before` its body, `after` it (committed, its answer not yet reported), or `before-buy`, `after-buy`: around
+a call of the outside, be it create, buy, refund or send. `deaf` is `before`, and ignores being cancelled. A file named
+like the order appears in the folder MARKERS when the worker hangs there.
 """
 
 import asyncio
@@ -47,13 +47,14 @@ class Pauses(Interceptor):
             with contextlib.suppress(asyncio.CancelledError if where == "deaf" else ()):
                 await asyncio.Event().wait()
 
-    def hang_behind(self, owner: type, method: str) -> None:
+    def surround(self, owner: type, method: str) -> None:
         """Let calls of this method be points too."""
         call = getattr(owner, method)
 
         async def paused(*args: Any, **options: Any) -> Any:
+            await self.reach(f"before-{method}")
             answer = await call(*args, **options)
-            await self.reach(method)
+            await self.reach(f"after-{method}")
             return answer
 
         setattr(owner, method, paused)
@@ -75,7 +76,7 @@ class _PausingInbound(ActivityInboundInterceptor):
 def main() -> None:
     pauses = Pauses(json.loads(os.environ["PAUSES"]), Path(os.environ["MARKERS"]))
     for owner, method in OUTSIDE:
-        pauses.hang_behind(owner, method)
+        pauses.surround(owner, method)
     worker.main([pauses])
 
 

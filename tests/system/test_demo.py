@@ -14,9 +14,10 @@ from pathlib import Path
 
 from commerce import audit
 from commerce.database import Database
-from starter.devstack import postgres, probes
+from starter.devstack import postgres
 from tests.commerce.shop import Shop
 from tests.conftest import free_port
+from tests.system.workers import until
 
 ROOT = Path(__file__).parents[2]
 STARTED = 297  # orders; three more are not to be processed
@@ -24,9 +25,11 @@ SECONDS = 200  # for one demo, on a machine that is busy with other tests
 INTERRUPTED = 130
 
 
-async def begin(data_dir: Path) -> asyncio.subprocess.Process:
+@asynccontextmanager
+async def begun(data_dir: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Start a demo; at the end of the block none runs."""
     foreign = ("COMMERCE_", "TEMPORAL_")
-    return await asyncio.create_subprocess_exec(
+    demo = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "starter", "demo", "--data-dir", str(data_dir), "--port", "0"),
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if not name.startswith(foreign)},
@@ -34,9 +37,15 @@ async def begin(data_dir: Path) -> asyncio.subprocess.Process:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
+    try:
+        yield demo
+    finally:
+        if demo.returncode is None:
+            demo.terminate()
+            await demo.wait()
 
 
-async def until(demo: asyncio.subprocess.Process, pattern: str) -> str:
+async def said_until(demo: asyncio.subprocess.Process, pattern: str) -> str:
     """Read what it says up to the line that has this in it, or to its end."""
     assert demo.stdout
     said = ""
@@ -51,13 +60,12 @@ async def until(demo: asyncio.subprocess.Process, pattern: str) -> str:
 @asynccontextmanager
 async def shop_of(data_dir: Path) -> AsyncIterator[Shop]:
     """Look into the database of a stack that has stopped."""
-    port = free_port()
-    server = await asyncio.create_subprocess_exec(*postgres.command(data_dir, port), stderr=subprocess.DEVNULL)
+    port, log = free_port(), data_dir / "looking.log"
+    with log.open("w") as stream:
+        server = await asyncio.create_subprocess_exec(*postgres.command(data_dir, port), stdout=stream, stderr=stream)
     database = Database(postgres.url(data_dir, port))
     try:
-        async with asyncio.timeout(SECONDS):
-            while await probes.listens(port):
-                await asyncio.sleep(0.05)
+        await until(lambda: "ready to accept connections" in log.read_text(), SECONDS, log.read_text)
         yield Shop(database)
     finally:
         await database.close()
@@ -74,17 +82,17 @@ def numbers(said: str, row: str) -> list[int]:
 
 async def test_a_demo_that_is_cut_off_goes_on_and_tells_the_truth(tmp_path: Path) -> None:
     data_dir = tmp_path / "a small shop"
-    first = await begin(data_dir)
-    said = await until(first, rf"[1-9]\d* of {STARTED}: [1-9]\d* fulfilled")
-    first.send_signal(signal.SIGINT)
-    said += await until(first, "no such line")
-    assert await first.wait() == INTERRUPTED, said
+    async with begun(data_dir) as first:
+        said = await said_until(first, rf"[1-9]\d* of {STARTED}: [1-9]\d* fulfilled")
+        first.send_signal(signal.SIGINT)
+        said += await said_until(first, "no such line")
+        assert await first.wait() == INTERRUPTED, said
     assert "Interrupted; started again, the demo goes on" in said
     assert "What became of the orders" not in said
 
-    second = await begin(data_dir)
-    said = await until(second, "no such line")
-    assert await second.wait() == 0, said
+    async with begun(data_dir) as second:
+        said = await said_until(second, "no such line")
+        assert await second.wait() == 0, said
     assert "\x1b" not in said
     assert "Traceback" not in said
     assert re.search(r"Audit +clean", said)

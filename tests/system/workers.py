@@ -58,7 +58,7 @@ class Crew:
             "COMMERCE_SMTP_URL": floor.settings.smtp_url.get_secret_value(),
             "COMMERCE_CARRIER_URL": floor.settings.carrier_url,
             "COMMERCE_ADMIN_EMAILS": ",".join(floor.settings.admin_emails),
-            "COMMERCE_WORKER_ACTIVITIES": "50",
+            "COMMERCE_WORKER_ACTIVITIES": "60",
             "COMMERCE_LOG_FORMAT": "json",
         }
 
