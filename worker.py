@@ -45,7 +45,7 @@ log = structlog.stdlib.get_logger("commerce.worker")
 async def wired(settings: Settings) -> AsyncIterator[list[Callable[..., Any]]]:
     """Give every step what it needs, for as long as the block lasts; raises DatabaseUnavailable at once."""
     database = Database(settings.database_url.get_secret_value(), pool_size=settings.worker_activities + 2)
-    carrier = Carrier(settings.carrier_url, settings.carrier_api_key, _sender(settings), _parcel(settings))
+    carrier = carrier_for(settings)
     webhook = AlertWebhook(settings.alert_webhook_url) if settings.alert_webhook_url else None
     try:
         mail = Mail(settings.smtp_url, settings.mail_from)
@@ -139,8 +139,9 @@ def _runtime(settings: Settings) -> Runtime:
     )
 
 
-def _sender(settings: Settings) -> Address:
-    return Address(
+def carrier_for(settings: Settings) -> Carrier:
+    """Make the client of the carrier that the settings name."""
+    sender = Address(
         name=settings.ship_from_name,
         street1=settings.ship_from_street1,
         city=settings.ship_from_city,
@@ -149,15 +150,13 @@ def _sender(settings: Settings) -> Address:
         country=settings.ship_from_country,
         phone=settings.ship_from_phone,
     )
-
-
-def _parcel(settings: Settings) -> Parcel:
-    return Parcel(
+    parcel = Parcel(
         length=settings.parcel_length,
         width=settings.parcel_width,
         height=settings.parcel_height,
         weight=settings.parcel_weight,
     )
+    return Carrier(settings.carrier_url, settings.carrier_api_key, sender, parcel)
 
 
 if __name__ == "__main__":
