@@ -7,11 +7,12 @@ from temporalio import activity
 
 from commerce import fulfillment, ledger
 from commerce.database import Database
-from commerce.errors import StepInProgress, StepWithdrawn
+from commerce.errors import CarrierRefused, StepInProgress, StepWithdrawn
 from commerce.integrations.carrier import Carrier
 from commerce.messages import Call, Fulfilled, Label, Nothing, OrderRef
 
 LEASE = timedelta(seconds=25)  # one attempt at the carrier, shorter than the step's start-to-close time
+SETTLE = timedelta(seconds=30)  # the carrier may sell so long after we stopped waiting for its answer
 
 
 class FulfillmentActivities:
@@ -42,14 +43,20 @@ class FulfillmentActivities:
             shipment = await fulfillment.shipment(tx, call.input.order_id)
         if entry.result is not None:
             return Label.model_validate(entry.result)
+        settle = None
         try:
             async with asyncio.timeout(LEASE.total_seconds()):
                 shipment_id = (entry.note or {}).get("shipment_id") or await self._create_shipment(call, shipment)
+                settle = SETTLE
                 label = await self._carrier.buy(shipment_id)
+                settle = None
                 return await self._record(call, label)
+        except CarrierRefused:
+            settle = None
+            raise
         finally:
             async with self._database.transaction() as tx:
-                await ledger.release(tx, call.key, entry.lease)
+                await ledger.release(tx, call.key, entry.lease, settle)
 
     async def _create_shipment(self, call: Call[OrderRef], shipment: fulfillment.Shipment) -> str:
         """Create a shipment, which costs nothing, and keep its id before anything is bought for it."""
@@ -77,7 +84,9 @@ class FulfillmentActivities:
         if entry.leased:  # the tombstone is set, so nothing new begins; what is under way ends with its lease
             raise StepInProgress(call.key.step)
         if entry.state != "undone" and (shipment_id := (entry.note or {}).get("shipment_id")):
-            await self._carrier.refund(shipment_id)
+            known = await self._carrier.refund(shipment_id)
+            if entry.unsettled and not known:  # nothing to give back yet, but a late sale would stay for ever
+                raise StepInProgress(call.key.step)
         async with self._database.transaction() as tx:
             await ledger.finish_undo(tx, call.key)
         return Nothing()

@@ -22,9 +22,10 @@ class OrderActivities:
         """Check that the order can be processed, and make this run the one that may."""
         order_id = call.input.order_id
         async with self._database.transaction() as tx:
+            # Locks the generation before the order, as every step does; stays, also when the order is refused.
+            leftovers = await ledger.begin(tx, call)
             if not await orders.lock(tx, order_id):
                 raise OrderNotFound(order_id)
-            leftovers = await ledger.begin(tx, call)  # stays, also when the order is refused: older runs must not act
         if leftovers:
             return ValidOrder(order_id=order_id, leftovers=leftovers)
         async with self._database.transaction() as tx:

@@ -14,6 +14,7 @@ from commerce.errors import DatabaseUnavailable
 
 POSTGRES_PORT = 5432
 CONNECT_TIMEOUT = 5  # seconds
+IDLE_TIMEOUT = 30  # seconds a client may be silent within a transaction: a frozen one must not hold its locks
 STATEMENT_TIMEOUT = 60  # seconds; a step's own time limit ends it earlier
 
 
@@ -30,7 +31,12 @@ class Database:
             hide_parameters=True,
             connect_args={
                 "timeout": CONNECT_TIMEOUT,
-                "server_settings": {"application_name": "commerce", "statement_timeout": f"{STATEMENT_TIMEOUT}s"},
+                "server_settings": {
+                    "application_name": "commerce",
+                    "statement_timeout": f"{STATEMENT_TIMEOUT}s",
+                    "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT}s",
+                    "tcp_keepalives_idle": f"{IDLE_TIMEOUT}",
+                },
             },
         )
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)

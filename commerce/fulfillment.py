@@ -71,19 +71,21 @@ TAKING = f"""{ASKED}, taking AS (
 SHORT = text(f"""
     WITH held AS (
         SELECT order_line_id, inventory_item_id, location_id, quantity FROM reservations WHERE order_id = :order_id
-    ), {TAKING}, shelf AS (
+    ), {TAKING}, promised AS (
+        SELECT inventory_item_id, location_id, sum(other.quantity) AS quantity
+        FROM (SELECT DISTINCT inventory_item_id, location_id FROM taking JOIN variants AS variant
+              ON variant.id = variant_id AND allow_backorder WHERE taken > 0) AS level
+        JOIN reservations AS other USING (inventory_item_id, location_id)
+        JOIN order_lines AS line ON line.id = other.order_line_id
+        JOIN variants AS firm ON firm.id = line.variant_id AND NOT firm.allow_backorder
+        GROUP BY inventory_item_id, location_id
+    ), shelf AS (
         SELECT variant.id AS variant_id, variant.sku, inventory_item_id, location_id, required_quantity, taken,
-               stocked_quantity - coalesce(promised.quantity, 0) AS there,
+               stocked_quantity - CASE WHEN allow_backorder THEN coalesce(promised.quantity, 0) ELSE 0 END AS there,
                sum(taken) OVER (PARTITION BY inventory_item_id, location_id, allow_backorder) AS wanted
         FROM taking JOIN variants AS variant ON variant.id = variant_id
         JOIN inventory_levels AS level USING (inventory_item_id, location_id)
-        LEFT JOIN LATERAL (
-            SELECT sum(other.quantity) AS quantity
-            FROM reservations AS other JOIN order_lines AS line ON line.id = other.order_line_id
-            JOIN variants AS firm ON firm.id = line.variant_id AND NOT firm.allow_backorder
-            WHERE variant.allow_backorder AND other.inventory_item_id = level.inventory_item_id
-              AND other.location_id = level.location_id
-        ) AS promised ON true
+        LEFT JOIN promised USING (inventory_item_id, location_id)
         WHERE taken > 0
     ), part AS (
         SELECT variant_id, sku, inventory_item_id, required_quantity, bool_or(wanted > there) AS short,
@@ -231,7 +233,7 @@ async def shipment(tx: AsyncSession, order_id: str) -> Shipment:
 
 async def record_label(tx: AsyncSession, order_id: str, label: Label) -> None:
     """Store the label on the order's live fulfillment; raises FulfillmentMissing."""
-    if (await tx.execute(RECORD_LABEL, label.model_dump() | {"order_id": order_id})).one_or_none() is None:
+    if (await tx.execute(RECORD_LABEL, dict(label) | {"order_id": order_id})).one_or_none() is None:
         raise FulfillmentMissing(order_id)
 
 

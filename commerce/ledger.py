@@ -57,7 +57,10 @@ LEASE = text("""
     RETURNING lease_until
 """)
 RELEASE = text("""
-    UPDATE step_ledger SET lease_until = NULL, updated_at = clock_timestamp()
+    UPDATE step_ledger
+    SET lease_until = NULL, updated_at = clock_timestamp(),
+        note = CASE WHEN CAST(:settle AS interval) IS NULL THEN note
+                    ELSE note || jsonb_build_object('settled_at', clock_timestamp() + CAST(:settle AS interval)) END
     WHERE business_key = :business_key AND generation = :generation AND step = :step AND lease_until = :lease
 """)
 NOTE = text("""
@@ -76,7 +79,8 @@ WITHDRAW = text("""
     VALUES (:business_key, :generation, :step, 'undoing', :undo, CAST(:call AS jsonb))
     ON CONFLICT (business_key, generation, step) DO UPDATE
     SET state = CASE step.state WHEN 'undone' THEN 'undone' ELSE 'undoing' END, updated_at = clock_timestamp()
-    RETURNING old.state, old.note, old.result, coalesce(old.lease_until > clock_timestamp(), false) AS leased
+    RETURNING old.state, old.note, old.result, coalesce(old.lease_until > clock_timestamp(), false) AS leased,
+              coalesce(CAST(old.note ->> 'settled_at' AS timestamptz) > clock_timestamp(), false) AS unsettled
 """)
 UNDONE = text("""
     UPDATE step_ledger SET state = 'undone', lease_until = NULL, updated_at = clock_timestamp()
@@ -93,6 +97,7 @@ class Entry:
     result: dict[str, Any] | None
     leased: bool  # another attempt may be at work on the outside
     lease: datetime | None = None  # until when this attempt may be
+    unsettled: bool = False  # an attempt ended without an answer: the outside may still do what it was asked
 
 
 async def begin(tx: AsyncSession, call: Begin[Any]) -> list[Leftover]:
@@ -176,16 +181,19 @@ async def finish(tx: AsyncSession, key: StepKey, result: Message) -> bool:
     return False
 
 
-async def release(tx: AsyncSession, key: StepKey, lease: datetime | None) -> None:
-    """End the lease of an attempt that is over, so that the next one (or the undo) need not wait."""
-    await tx.execute(RELEASE, key.model_dump() | {"lease": lease})
+async def release(tx: AsyncSession, key: StepKey, lease: datetime | None, settle: timedelta | None = None) -> None:
+    """End the lease of an attempt that is over, so that the next one (or the undo) need not wait.
+
+    `settle`: how long the outside may still do what it was asked and has not answered; the step must have a note.
+    """
+    await tx.execute(RELEASE, key.model_dump() | {"lease": lease, "settle": settle})
 
 
 async def withdraw(tx: AsyncSession, call: Call[Any]) -> Entry:
     """Leave the tombstone and return what it replaced; `leased`: a late attempt may still be calling the outside."""
     values = call.key.model_dump() | {"undo": call.undo, "call": call.model_dump_json()}
     row = (await tx.execute(WITHDRAW, values)).one()
-    return Entry(row.state, row.note, row.result, row.leased)
+    return Entry(row.state, row.note, row.result, row.leased, unsettled=row.unsettled)
 
 
 async def finish_undo(tx: AsyncSession, key: StepKey) -> None:

@@ -57,7 +57,8 @@ def _rendering(form: Literal["console", "json"]) -> list[structlog.typing.Proces
 def _lift_temporal(_logger: Any, _method: str, event: Event) -> Event:
     """Turn the SDK's nested extras into our few flat fields."""
     for nested in ("temporal_workflow", "temporal_activity", "temporal_log"):
-        extra = event.pop(nested, None)
+        entry = event.pop(nested, None)
+        extra = getattr(entry, "fields", entry)  # the core's entries carry theirs as an attribute
         if isinstance(extra, dict):
             event.update({ours: extra[theirs] for theirs, ours in TEMPORAL_FIELDS.items() if theirs in extra})
     return event

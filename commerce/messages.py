@@ -214,7 +214,7 @@ class Label(Message):
 
     shipment_id: str
     tracking_number: str
-    label_url: str
+    label_url: str = Field("", exclude=True)  # opens a page with the customer's address: stays out of histories
 
     def note(self) -> str:
         """Return what the parcel is followed by."""

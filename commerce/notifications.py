@@ -49,7 +49,8 @@ RELEASE = text("""
     WHERE key = :key AND status = 'sending' AND attempts = :attempts
 """)
 FAILED = text("""
-    UPDATE notifications SET status = 'failed', lease_until = NULL, error = :error WHERE key = :key AND status <> 'sent'
+    UPDATE notifications SET status = 'failed', lease_until = NULL, error = :error
+    WHERE key IN (:key, :key || '/webhook') AND status <> 'sent'
 """)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -13,6 +14,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 PREFIX = "COMMERCE_"
 STACK_FILE = "stack.json"
 DEFAULT_DATA_DIR = Path(".commerce")
+CURRENCY = re.compile(r"[A-Z]{3}")
+ADDRESS = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")  # whether mail can be brought there, only sending tells
 
 
 class SettingsError(Exception):
@@ -52,7 +55,7 @@ class Settings(BaseSettings):
     parcel_weight: float = Field(16, gt=0, description="Parcel on a label: weight in ounces")
     alert_webhook_url: str | None = Field(None, description="Where alerts are posted as JSON, besides the mail")
     timezone: str = Field("UTC", description="The shop's calendar: an IANA time zone")
-    currency: str = Field("GBP", pattern=r"^[A-Z]{3}$", description="Currency where an order says none")
+    currency: str = Field("GBP", description="Currency where an order says none")
     log_format: Literal["console", "json"] = Field("console", description="How logs are written")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged at least")
     worker_activities: int = Field(20, ge=1, le=500, description="Steps at work at once in one worker")
@@ -69,6 +72,28 @@ class Settings(BaseSettings):
     def _is_postgresql(cls, value: SecretStr) -> SecretStr:
         if not value.get_secret_value().startswith(("postgresql://", "postgresql+asyncpg://")):
             raise ValueError("must start with postgresql://")
+        from sqlalchemy import make_url  # takes longer to load than `--help` to show
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            make_url(value.get_secret_value())
+        except (ValueError, ArgumentError):
+            # `from None`: what SQLAlchemy says may hold the password.
+            raise ValueError("is not a URL like postgresql://user:password@host:5432/name") from None
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _is_smtp(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("smtp://", "smtp+starttls://", "smtps://")):
+            raise ValueError("must start with smtp://, smtp+starttls:// or smtps://")
+        return value
+
+    @field_validator("admin_emails")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(ADDRESS.fullmatch(address) for address in value):
+            raise ValueError("must be addresses separated by commas, like ann@shop.example, bob@shop.example")
         return value
 
     @field_validator("carrier_url", "warehouse_url", "alert_webhook_url")
@@ -77,6 +102,13 @@ class Settings(BaseSettings):
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/") if value else value
+
+    @field_validator("currency")
+    @classmethod
+    def _is_currency(cls, value: str) -> str:
+        if not CURRENCY.fullmatch(value):
+            raise ValueError("must be three capital letters, like GBP")
+        return value
 
     @field_validator("timezone")
     @classmethod
@@ -119,6 +151,8 @@ def read_stack(data_dir: Path) -> dict[str, Any]:
         stack: dict[str, Any] = json.loads((data_dir / STACK_FILE).read_text())
     except FileNotFoundError:
         return {}
+    except NotADirectoryError as error:
+        raise SettingsError(f"{data_dir} is not a folder: --data-dir and {PREFIX}DATA_DIR take one") from error
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"{data_dir / STACK_FILE} cannot be read ({error}); stop and start `commerce up`"

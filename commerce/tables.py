@@ -356,6 +356,7 @@ class OutboxEvent(Base):
     created_at: Mapped[Now]
     published_at: Mapped[datetime | None]
     __table_args__ = (
+        Index(None, "aggregate", "sequence"),
         Index("ix_outbox_events_unpublished", "aggregate", "sequence", postgresql_where=text("published_at IS NULL")),
     )
 

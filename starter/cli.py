@@ -1,6 +1,7 @@
 """The command line `commerce`; every error is one line, and the exit code tells what kind it was."""
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Coroutine
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from starter.commands import Commands
 
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
-HINT = "Start it with `commerce up`, or say where it is: COMMERCE_DATABASE_URL, TEMPORAL_ADDRESS."
+HINT = (
+    "Start it with `commerce up`, or say where it is: --data-dir for the folder of a running one, "
+    "else COMMERCE_DATABASE_URL and TEMPORAL_ADDRESS."
+)
 
 app = typer.Typer(
     name="commerce",
@@ -111,6 +115,8 @@ def audit(as_json: AsJson = False, data_dir: DataDir = None) -> int:
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
+    # Commands say themselves what went wrong; what libraries log beside it (a connection cut by Ctrl-C) is tracebacks.
+    logging.getLogger().addHandler(logging.NullHandler())
     end(run(sys.argv[1:]))
 
 
@@ -125,6 +131,8 @@ def run(arguments: list[str]) -> int:
     except (Unreachable, DatabaseUnavailable) as error:
         return _complain(f"{error} {HINT}", UNREACHABLE)
     except CommerceError as error:
+        return _complain(error, FAILED)
+    except OSError as error:  # nobody can be shown what was to be shown: a full disk, say
         return _complain(error, FAILED)
     except (KeyboardInterrupt, typer.Abort):
         return _complain("Interrupted", INTERRUPTED)

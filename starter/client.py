@@ -21,6 +21,7 @@ from commerce.messages import (
     field_errors,
     order_process_id,
 )
+from commerce.settings import SettingsError
 from starter.plugin import plugin
 from workflows.order_processing import OrderProcessingWorkflow
 from workflows.visibility import ORDER_ID, SAGA_STATE
@@ -57,8 +58,14 @@ PROCESSES: Mapping[str, Process] = {
 
 
 async def connect(environment: Mapping[str, str], runtime: Runtime | None = None) -> Client:
-    """Connect as Temporal's own variables say (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, …); raises Unreachable."""
-    config = ClientConfig.load_client_connect_config(override_env_vars=environment)
+    """Connect as Temporal's own variables say (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, …).
+
+    Raises Unreachable, and SettingsError where these variables make no sense.
+    """
+    try:
+        config = ClientConfig.load_client_connect_config(override_env_vars=environment)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise SettingsError(f"Temporal's settings (TEMPORAL_…) do not work: {error}") from error
     config.setdefault("target_host", "localhost:7233")
     try:
         return await asyncio.wait_for(

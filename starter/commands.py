@@ -1,7 +1,6 @@
 """What the commands of the command line do, apart from it so that `--help` need not load all of this."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,8 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.service import RPCError
 
 from commerce.database import Database
+from commerce.errors import Unreachable
 from commerce.imports import ImportReport, import_inventory, import_orders
 from commerce.settings import Settings, load_environment, load_settings
 from starter.audit import audit as find_breaches
@@ -22,6 +23,7 @@ from starter.following import follow as follow_run
 
 FAILED = 1
 SHOWN_BAD_ROWS = 20
+NAME_WIDTH = 20  # of the names of a result
 
 
 class Commands:
@@ -52,6 +54,8 @@ class Commands:
         """Start a process, or join the one that runs under its id."""
         if kind not in PROCESSES:
             raise typer.BadParameter(f"Unknown workflow: {kind}. One of: {', '.join(PROCESSES)}")
+        if follow and not wait:
+            raise typer.BadParameter("--follow waits for the end: leave --no-wait out")
         request = PROCESSES[kind].read(text)
 
         async def run() -> int:
@@ -107,29 +111,37 @@ class Commands:
             )
             for bad in report.bad[:SHOWN_BAD_ROWS]:
                 self._complain(f"{bad.file}:{bad.line}: {bad.reason}")
+            if report.bad_count > SHOWN_BAD_ROWS:
+                self._complain(f"… the first {SHOWN_BAD_ROWS} are shown; --json shows more")
         if report.bad_count:
             hint = "left out" if skip_bad else "nothing of their files was taken in; --skip-bad takes in the rest"
-            self._complain(f"{report.bad_count:,} bad rows: {hint}")
+            self._complain(f"{report.bad_count:,} bad row{'s' if report.bad_count > 1 else ''}: {hint}")
         return FAILED if report.bad_count and not skip_bad else 0
 
     async def _show(self, handle: WorkflowHandle[Any, Any], *, follow: bool, wait: bool, as_json: bool) -> int:
+        if as_json and not wait:
+            self._out.print_json(data={"transaction_id": handle.id, "run_id": handle.first_execution_run_id})
+        else:
+            self._complain(f"{handle.id} runs")
         if not wait:
-            started = {"transaction_id": handle.id, "run_id": handle.first_execution_run_id}
-            self._out.print_json(json.dumps(started))
             return 0
-        self._complain(f"{handle.id} runs")
-        if follow:
-            await follow_run(handle, self._say)
         try:
+            if follow:
+                await follow_run(handle, self._complain if as_json else self._say)
             result = await handle.result()
         except WorkflowFailureError as failure:
             self._complain(explain(failure))
             return FAILED
+        except RPCError as error:
+            raise Unreachable(f"Temporal does not tell how {handle.id} ends: {error.message}") from error
+        except asyncio.CancelledError:
+            self._complain(f"Interrupted; {handle.id} runs on, the same command joins it again")
+            raise
         if as_json:
             self._out.print_json(data=result)
         else:
             for name, value in result.items():
-                self._say(f"{name:>20}  {value}")
+                self._say(f"{name:>{NAME_WIDTH}}  {_readable(value)}")
         return 0
 
     def _say(self, line: str) -> None:
@@ -137,3 +149,17 @@ class Commands:
 
     def _complain(self, line: str) -> None:
         self._err.print(line, markup=False, soft_wrap=True)
+
+
+def _readable(value: Any) -> str:
+    """Return a value of a result as a person reads it, a list as one line for each of its items."""
+    match value:
+        case None | []:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return f"\n{'':{NAME_WIDTH}}  ".join(map(_readable, value))
+        case dict():
+            return ", ".join(f"{name} {_readable(item)}" for name, item in value.items())
+    return str(value)

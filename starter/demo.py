@@ -1,6 +1,7 @@
 """The demo: takes a small shop in, processes its orders on a stack of its own, and shows what became of them."""
 
 import asyncio
+import shlex
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -42,6 +43,9 @@ async def demo(console: Console, data_dir: Path, *, port: int = 9000) -> int:
                 if console.is_terminal and sys.stdin.isatty():
                     screen.head("Everything stays up until Ctrl-C")
                     await asyncio.Event().wait()
+                screen.head(
+                    f"Everything stops now; `commerce up --data-dir {shlex.quote(str(data_dir))}` shows it again"
+                )
         except asyncio.CancelledError:
             if not interrupt.happened:
                 raise

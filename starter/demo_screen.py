@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from commerce.outcomes import Outcomes
 from starter.demo_run import AT_ONCE, Ending, Summary
@@ -60,7 +60,8 @@ class Screen:
 
     @contextmanager
     def _moving(self, total: int) -> Iterator[Callable[[Counter[Outcome], float], None]]:
-        columns = (TextColumn(" "), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[what]}"))
+        count = MofNCompleteColumn(table_column=Column(min_width=len(f"{total}/{total}")))  # the bar gives way, not it
+        columns = (TextColumn(" "), BarColumn(20), count, TextColumn("{task.fields[what]}"))
         with Progress(*columns, console=self._console) as bar:
             task = bar.add_task("orders", total=total, what="")
 

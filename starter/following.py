@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from temporalio.client import WorkflowHandle
+from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
 from commerce.messages import MARKS, Progress
@@ -14,7 +15,7 @@ POLL = 0.3  # seconds between two looks
 
 async def follow(handle: WorkflowHandle[Any, Any], say: Callable[[str], None]) -> None:
     """Say every change of a step until the run has ended, whichever way."""
-    ended = asyncio.ensure_future(asyncio.wait([asyncio.ensure_future(handle.result())]))
+    ended = asyncio.ensure_future(_end(handle))
     told: dict[str, str] = {}
     while True:
         over = ended.done()
@@ -25,6 +26,12 @@ async def follow(handle: WorkflowHandle[Any, Any], say: Callable[[str], None]) -
         if over:
             return
         await asyncio.wait([ended], timeout=POLL)
+
+
+async def _end(handle: WorkflowHandle[Any, Any]) -> None:
+    """Wait until it has ended; how is for the caller to ask."""
+    with suppress(WorkflowFailureError, RPCError):
+        await handle.result()
 
 
 async def _progress(handle: WorkflowHandle[Any, Any]) -> Progress:

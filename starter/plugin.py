@@ -1,18 +1,20 @@
 """How our processes speak with Temporal: one plugin for client, worker and replayer alike."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
 from temporalio.api.common.v1 import Payload
 from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter
 from temporalio.converter import CompositePayloadConverter, DataConverter, DefaultPayloadConverter
+from temporalio.exceptions import FailureError
 from temporalio.plugin import SimplePlugin
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.failures import FailureInterceptor, to_failure
 from activities.log_context import LogInterceptor
 from commerce.errors import BadInput
-from commerce.messages import field_errors
+from commerce.messages import FieldError, field_errors
 from workflows.inbound import InputInterceptor
 
 # Loaded once and shared by all runs, instead of anew for each run in its sandbox.
@@ -50,6 +52,18 @@ _ENCODINGS = tuple(
 class _PayloadConverter(CompositePayloadConverter):
     def __init__(self) -> None:
         super().__init__(*_ENCODINGS)
+
+    def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
+        """Read inputs; one of a process whose encoding nobody here knows fails its run too, instead of hanging it."""
+        try:
+            return super().from_payloads(payloads, type_hints)
+        except FailureError:
+            raise
+        except (KeyError, RuntimeError, ValueError) as error:
+            if not any(getattr(hint, "is_process_input", False) for hint in type_hints or ()):
+                raise
+            problem = FieldError(field="input", message=f"it cannot be read ({type(error).__name__})")
+            raise to_failure(BadInput([problem])) from None
 
 
 def plugin() -> SimplePlugin:

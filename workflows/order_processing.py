@@ -120,7 +120,7 @@ class OrderProcessingWorkflow:
         hold = Hold(order_id=order.order_id, reason=reason)
         await execute(OrderActivities.hold, call_of("hold-order", hold), FINAL_STEP)
         if state == "compensation_failed":
-            await self._alert(order, "compensation-failed", "Steps of the order could not be undone", describe(failure))
+            await self._alert(order, "compensation-failed", "Steps of the order could not be undone", str(failure))
         elif not cancelled and not cause(failure, OrderNotFound):  # who asks for no order hears it directly
             await self._alert(order, "order-failed", "The order failed and is on hold", describe(failure))
         raise failure
@@ -143,4 +143,9 @@ class OrderProcessingWorkflow:
     ) -> None:
         key = f"{kind}/{order.order_id}/{about or workflow.info().original_execution_run_id}"
         alert = Alert(kind=kind, key=key, message=message, order_id=order.order_id, error=error)
-        await may_fail(execute(NotificationActivities.alert, call_of("alert-admins", alert), MAIL))
+        await uninterrupted(self._tell_admins(alert))
+
+    async def _tell_admins(self, alert: Alert) -> None:
+        if await may_fail(execute(NotificationActivities.alert, call_of("alert-admins", alert), MAIL)) is None:
+            given_up = FailedNotification(key=alert.key, error="NotDelivered")
+            await execute(NotificationActivities.fail, call_of("fail-notification", given_up), FINAL_STEP)

@@ -29,13 +29,13 @@ class Policy:
 
 DATABASE_STEP = Policy(
     attempt=timedelta(seconds=15),
-    deadline=timedelta(minutes=10),
+    deadline=timedelta(hours=24),  # a database or a worker that is away for a night undoes no order
     retry=RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)),
 )
 # One attempt makes a few calls of 10 s at most and holds a lease of 25 s, see activities/fulfillment.py.
 OUTSIDE_STEP = Policy(
     attempt=timedelta(seconds=30),
-    deadline=timedelta(minutes=10),
+    deadline=timedelta(hours=1),  # so long may stock be held for a carrier that does not answer
     retry=RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=30)),
 )
 # The final step has no deadline: it happens, or is refused for good.
@@ -43,7 +43,7 @@ FINAL_STEP = Policy(attempt=timedelta(seconds=15), deadline=None, retry=DATABASE
 # Six tries within a minute (V8): after 0, 1, 3, 7, 15 and 31 s when the mail server answers at once.
 MAIL = Policy(
     attempt=timedelta(seconds=15),
-    deadline=timedelta(minutes=1),
+    deadline=None,  # it would count the time without a worker too, and end before the six tries
     retry=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=6),
 )
 # Undoing is worth the patience of hours: 60 tries, from 200 ms to 5 minutes apart.

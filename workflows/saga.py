@@ -44,7 +44,7 @@ class Saga:
             self.enter("completed")
         elif error is None or isinstance(error, STOPPED):
             if failed := [step.name for step in self.progress.steps if step.state == "failed"]:
-                workflow.upsert_search_attributes([FAILED_STEP.value_set(failed[0])])
+                workflow.upsert_search_attributes([FAILED_STEP.value_set(failed[-1])])
             if self._undos and not self._final:
                 await uninterrupted(self._compensate(error))
             elif self.progress.state == "running":
@@ -134,7 +134,7 @@ class Saga:
                 step.state = "undone"
             except FailureError as failure:  # the other undos still run
                 step.state, step.error = "undo_failed", describe(failure)
-                stuck.append(step.name)
+                stuck.append(f"{step.name} ({step.error})")
         self.enter("compensation_failed" if stuck else "compensated")
         if stuck:
             raise ApplicationError(f"Could not undo {', '.join(stuck)}", type="CompensationFailed") from error

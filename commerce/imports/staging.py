@@ -16,7 +16,10 @@ MANY_ROWS = 1_000  # after which the planner should look at the tables anew
 # One at a time, of whatever kind: lines of new orders find the variants that an inventory brings, or the other way.
 LOCK = text("SELECT pg_advisory_xact_lock(hashtext('commerce.imports'))")
 # Reading a long file and writing it takes longer than any step may.
-NO_TIME_LIMIT = text("SET LOCAL statement_timeout = 0")
+NO_TIME_LIMITS = (
+    text("SET LOCAL statement_timeout = 0"),
+    text("SET LOCAL idle_in_transaction_session_timeout = 0"),
+)
 ROOM_TO_SORT = text("SET LOCAL work_mem = '64MB'")
 
 
@@ -52,7 +55,7 @@ class Staging:
 
 async def begin(session: AsyncSession, *statements: str) -> None:
     """Make the temporary tables; from here on the transaction may take its time."""
-    for statement in (NO_TIME_LIMIT, ROOM_TO_SORT, *map(text, statements)):
+    for statement in (*NO_TIME_LIMITS, ROOM_TO_SORT, *map(text, statements)):
         await session.execute(statement)
 
 

@@ -128,20 +128,22 @@ class Carrier:
                 shipment = await self._buy(shipment)
             return _label(shipment)
 
-    async def refund(self, shipment_id: str) -> None:
-        """Give a label back; nothing happens when none was bought, or when it was given back before."""
+    async def refund(self, shipment_id: str) -> bool:
+        """Give a label back, unless it was given back before; False: there is none, or none yet."""
         async with _in_time(self._timeout):
             try:
                 shipment = await self._ask("GET", f"/shipments/{shipment_id}")
             except CarrierRefused as refused:
                 if refused.status == httpx.codes.NOT_FOUND:
-                    return
+                    return False
                 raise
-            if shipment.postage_label is None or shipment.refund_status in REFUNDED:
-                return
-            shipment = await self._ask("POST", f"/shipments/{shipment_id}/refund")
+            if shipment.postage_label is None:
+                return False
+            if shipment.refund_status not in REFUNDED:
+                shipment = await self._ask("POST", f"/shipments/{shipment_id}/refund")
             if shipment.refund_status not in REFUNDED:
                 raise CarrierRefused("SHIPMENT.REFUND.REJECTED", httpx.codes.OK)
+            return True
 
     async def close(self) -> None:
         """Close what connections are open."""

@@ -131,7 +131,8 @@ def compose(letter: Letter, sender: Address, recipient: str, *, message_id: str,
 def _deliverable(address: str) -> str:
     """Return an address that a mail server can take: its domain in ASCII."""
     address = address.strip()
-    if not ADDRESS.fullmatch(address):
+    # An encoded word would be decoded on its way, and the mail go to somebody else.
+    if not ADDRESS.fullmatch(address) or not address.isprintable() or "=?" in address:
         raise MailRefused(BAD_ADDRESS)
     local, _, domain = address.rpartition("@")
     try:

@@ -94,9 +94,11 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def death(self) -> str:
-        """Say in words how it ended, with its last line if it wrote one."""
+        """Say in words how it ended, with its last line if it wrote one and ended by itself."""
         code = self.code or 0
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        if code < 0:  # whoever is killed has no say in it: its last line tells of something else
+            return f"{self.label} was killed by {signal.Signals(-code).name}"
+        how = f"ended with exit code {code}"
         last = self.last_line()
         return f"{self.label} {how}: {last}" if last else f"{self.label} {how}"
 

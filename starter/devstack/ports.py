@@ -28,12 +28,11 @@ class Ports:
         """Return a free port for this server, the wanted one if it can be (0: any); raises StackError."""
         port = self._remembered(name, wanted) or (wanted if self._is_free(wanted) else self._spare())
         if wanted not in (0, port):
-            in_use = not self._is_free(wanted)
-            self._say(
-                f"Port {wanted} is in use; {label} listens on {port}"
-                if in_use
-                else f"{label} listens on {port}, as last time"
-            )
+            if self._is_free(wanted):
+                self._say(f"{label} listens on {port}, as last time")
+            else:
+                why = "is in use" if may_listen(wanted) else "is not for this user"
+                self._say(f"Port {wanted} {why}; {label} listens on {port}")
         self._now[name] = {"wanted": wanted, "port": port}
         write_json(self._file, self._last | self._now)
         return port
@@ -55,12 +54,22 @@ class Ports:
 
 def can_listen(port: int) -> bool:
     """Try whether a server could listen on this port of the loopback interface."""
+    return _refusal(port) is None
+
+
+def may_listen(port: int) -> bool:
+    """Tell whether this user may listen on this port at all, in use or not."""
+    return _refusal(port) != errno.EACCES
+
+
+def _refusal(port: int) -> int | None:
+    """Return the error with which the system refuses this port, None when it does not."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
-                return False
+                return error.errno
             raise
-    return True
+    return None

@@ -64,6 +64,7 @@ class Stack:
             try:
                 async with self:
                     code = 0
+                    self._tell_places()
                     await self._family.keep()
             except asyncio.CancelledError:
                 if not interrupt.happened:
@@ -156,6 +157,13 @@ class Stack:
         """Start the worker; that it polls is told by the API, which then is ready too."""
         port = self._plan.ports["api"]
         await self._family.start(children.make_worker(self._plan), lambda: probes.answers(port, "/health/ready"))
+
+    def _tell_places(self) -> None:
+        """Say where a person may look."""
+        facts = self.description
+        for name, place in (("Temporal's UI", "temporal_ui"), ("The API", "api_url"), ("The mails", "mail_dir")):
+            self._say(f"  {name:14} {facts[place]}")
+        self._say("Everything stays up until Ctrl-C")
 
     def _publish(self) -> None:
         if self._ready:

@@ -116,6 +116,23 @@ async def test_an_undo_gives_back_a_label_whose_answer_was_lost(bench: Bench) ->
     assert await bench.labels() == {"bought": 1, "refunded": 1, "live": 0}
 
 
+async def test_an_undo_waits_for_a_sale_that_nobody_waited_for(bench: Bench) -> None:
+    async with httpx.AsyncClient(auth=("test", "")) as http:
+        slow = {"operation": "buy", "fault": "slow", "times": 1, "seconds": 0.5}
+        await http.post(f"{bench.url}/trial/faults", json=slow)
+        lost = asyncio.create_task(bench.steps.create_label(bench.call()))
+        while (await http.get(f"{bench.url}/trial/faults")).json()[0]["times"]:  # noqa: ASYNC110 - it looks at what a server did
+            await asyncio.sleep(0.01)
+    lost.cancel()  # the carrier goes on all the same, as it does when it is too slow for us
+    with pytest.raises(asyncio.CancelledError):
+        await lost
+    with pytest.raises(StepInProgress):
+        await bench.steps.void_label(bench.call())
+    await asyncio.sleep(1)
+    await bench.steps.void_label(bench.call())
+    assert await bench.labels() == {"bought": 1, "refunded": 1, "live": 0}
+
+
 async def test_voiding_twice_or_what_never_was_does_nothing(bench: Bench) -> None:
     await bench.steps.void_label(bench.call())
     await bench.steps.void_label(bench.call())

@@ -141,10 +141,17 @@ class TestRecipients:
             with pytest.raises(MailRefused):
                 await Mail(url, SENDER).send(message("zoë@example.com"))
 
-    @pytest.mark.parametrize("address", ["", "bob", "bob@", "@example.com", "a b@example.com", "a@b, ", "a@b\nc@d"])
+    @pytest.mark.parametrize(
+        "address", ["", "bob", "bob@", "@example.com", "a b@example.com", "a@b, ", "a@b\nc@d", "a\0b@example.com"]
+    )
     def test_what_is_no_address_is_refused(self, address: str) -> None:
         with pytest.raises(MailRefused):
             message(address)
+
+    @pytest.mark.parametrize("local", ["=?utf-8?q?eve?=", "=?utf-8?b?ZXZlQGV2aWwuZXhhbXBsZQ==?="])
+    def test_an_address_that_would_be_read_as_another_is_refused(self, local: str) -> None:
+        with pytest.raises(MailRefused):
+            message(f"{local}@example.com")
 
 
 class TestAnswers:

@@ -30,8 +30,8 @@ async def shop(database: Database) -> AsyncIterator[Shop]:
     assert await shop.breaches() == []
 
 
-async def reserved(shop: Shop, order_id: str, **units: int) -> None:
-    await shop.order(order_id, *units.items())
+async def reserved(shop: Shop, order_id: str, *lines: tuple[str, int], **units: int) -> None:
+    await shop.order(order_id, *lines, *units.items())
     await shop.do(inventory.reserve, order_id)
 
 
@@ -105,6 +105,13 @@ async def test_i5_a_backorder_does_not_take_what_is_promised_to_others(shop: Sho
     assert [(item.requested, item.available) for item in error.value.items] == [(4, 2)]
     await shop.do(fulfillment.create, "1")
     assert await shop.levels("MUG") == {"main": (2, 4)}
+
+
+async def test_an_order_of_very_many_lines_of_a_backordered_item_is_fulfilled_in_time(shop: Shop) -> None:
+    await shop.stock("MUG", backorder=True, main=9_000)
+    await reserved(shop, "1", *[("MUG", 1)] * 5_000)
+    async with asyncio.timeout(5):
+        assert (await shop.do(fulfillment.create, "1")).units == 5_000
 
 
 async def test_i9_of_an_oversold_level_the_first_to_come_are_served(shop: Shop) -> None:

@@ -287,9 +287,9 @@ async def start(effect: Effect, lease: timedelta = MINUTE) -> Entry:
         return await ledger.start(tx, call(), lease)
 
 
-async def release(effect: Effect, lease: datetime | None) -> None:
+async def release(effect: Effect, lease: datetime | None, settle: timedelta | None = None) -> None:
     async with effect.database.transaction() as tx:
-        await ledger.release(tx, call().key, lease)
+        await ledger.release(tx, call().key, lease, settle)
 
 
 async def finish(effect: Effect, answer: Reserved = ANSWER) -> bool:
@@ -339,6 +339,19 @@ async def test_outside_the_first_note_stays_and_the_next_attempt_finds_it(effect
             assert await ledger.note(tx, call().key, {"shipment_id": number}) == {"shipment_id": 1}
     await release(effect, lease)
     assert (await start(effect)).note == {"shipment_id": 1}
+
+
+async def test_outside_an_attempt_without_an_answer_lets_the_next_begin_but_holds_the_undo(effect: Effect) -> None:
+    lease = (await start(effect)).lease
+    async with effect.database.transaction() as tx:
+        await ledger.note(tx, call().key, {"shipment_id": 1})
+    await release(effect, lease, settle=timedelta(milliseconds=200))
+    again = await start(effect)
+    assert again.note and again.note["shipment_id"] == 1
+    await release(effect, again.lease)  # this one was answered; the one before may still be late
+    assert (await withdraw(effect)).unsettled
+    await asyncio.sleep(0.25)
+    assert not (await withdraw(effect)).unsettled
 
 
 async def test_outside_a_finished_step_tells_its_answer_and_is_finished_once(effect: Effect) -> None:

@@ -1,6 +1,6 @@
 """Records the histories that test_replay.py replays, from real runs: `python -m tests.replay.record [NAME…]`.
 
-Without names all are recorded anew. Needs the embedded servers, and about half a minute.
+Without names all are recorded anew. Brings its own servers and takes about a quarter of a minute.
 """
 
 import asyncio
@@ -11,15 +11,17 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from temporalio.client import Client
+from temporalio.client import WorkflowHistory
 
+from commerce import logs
+from commerce.settings import load_settings
 from starter.client import connect
 from starter.devstack.stack import Stack
 from starter.process import end
 from tests.floor import Floor, ended, floor
 
 HISTORIES = Path(__file__).parent / "histories"
-RESERVED = "SELECT 1 FROM reservations WHERE order_id = :id"
+LABELLING = "SELECT 1 FROM step_ledger WHERE step = 'create-shipping-label' AND business_key = :key"
 
 
 async def fulfilled(shop: Floor, order_id: str) -> None:
@@ -71,7 +73,7 @@ async def leftovers(shop: Floor, order_id: str) -> None:
     await shop.shop.order(order_id, MUG=1)
     await shop.carrier_fault(operation="create", fault="500", order_id=order_id)
     handle = await shop.start(order_id)
-    while await shop.shop.sql(RESERVED, id=order_id) == []:  # noqa: ASYNC110 - it looks at what a server did
+    while await shop.shop.sql(LABELLING, key=handle.id) == []:  # noqa: ASYNC110 - it looks at what a server did
         await asyncio.sleep(0.02)
     await handle.terminate()
     await shop.carrier_mended()
@@ -100,28 +102,31 @@ SCENES: dict[str, Callable[[Floor, str], Awaitable[None]]] = {
 }
 
 
-async def keep(client: Client, workflow_id: str, path: Path) -> None:
-    """Write the latest run's history, an event per line, without the name of this machine."""
-    history = json.loads((await client.get_workflow_handle(workflow_id).fetch_history()).to_json())
-    events = [json.dumps(event, separators=(",", ":")) for event in history["events"]]
+def keep(history: WorkflowHistory, path: Path) -> None:
+    """Write a history, an event per line, without the name of this machine."""
+    events = [json.dumps(event, separators=(",", ":")) for event in json.loads(history.to_json())["events"]]
     text = '{"events":[\n' + ",\n".join(events) + "\n]}\n"
     path.write_text(re.sub(r'"identity":"[^"]*"', '"identity":"recorder"', text))
 
 
 async def record(names: list[str]) -> None:
-    HISTORIES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="record ") as folder:
-        async with Stack(Path(folder) / "stack", port=0, worker=False, echo=print) as stack:
+        async with Stack(Path(folder) / "stack", port=0, worker=False, echo=say) as stack:
             client = await connect(stack.environment)
             database_url = stack.environment["COMMERCE_DATABASE_URL"]
             async with floor(Path(folder), database_url, client) as shop, shop.worker():
                 await shop.shop.stock("MUG", main=100)
                 for name in names:
                     await SCENES[name](shop, name)
-                    await keep(client, shop.handle(name).id, HISTORIES / f"{name}.json")
-                    print(f"recorded {name}")
+                    keep(await shop.handle(name).fetch_history(), HISTORIES / f"{name}.json")
+                    say(f"Recorded {name}")
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
 
 
 if __name__ == "__main__":
+    logs.configure(load_settings({"COMMERCE_LOG_LEVEL": "error"}))
     asyncio.run(record(sys.argv[1:] or list(SCENES)))
     end(0)

@@ -1,6 +1,7 @@
 """The command line: what it prints, and the exit codes that programs rely on."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -60,7 +61,9 @@ async def test_start_waits_and_prints_the_result(shop: Floor, commerce: Commerce
         assert "✓ validate-order" in followed.out and "fulfilled" in followed.out
 
 
-async def test_start_says_in_one_line_why_an_order_fails(shop: Floor, commerce: Commerce) -> None:
+async def test_start_says_in_one_line_why_an_order_fails(
+    shop: Floor, commerce: Commerce, caplog: pytest.LogCaptureFixture
+) -> None:
     await shop.shop.stock("MUG", main=3)
     await shop.shop.order("unpaid", MUG=1, facts={"payment_status": "authorized"})
     async with shop.worker():
@@ -68,6 +71,40 @@ async def test_start_says_in_one_line_why_an_order_fails(shop: Floor, commerce: 
         assert unknown.code == 1 and "OrderNotFound: Order nope does not exist." in unknown.err
         unpaid = await commerce("start", "order-processing", "--input", '{"order_id": "unpaid"}')
         assert unpaid.code == 1 and "PaymentNotCaptured" in unpaid.err and "authorized" in unpaid.err
+        # Nothing else may stand on the terminal, not even when Python clears away what nobody asked for.
+        followed = await commerce("start", "order-processing", "--input", '{"order_id": "nope"}', "--follow")
+        gc.collect()
+        assert followed.code == 1 and "Traceback" not in followed.err and "never retrieved" not in caplog.text
+        assert followed.err.splitlines() == [
+            "order-processing-nope runs",
+            "OrderNotFound: Order nope does not exist.",
+        ]
+
+
+async def test_a_followed_run_prints_nothing_but_json_for_programs(shop: Floor, commerce: Commerce) -> None:
+    await shop.shop.stock("MUG", main=3)
+    await shop.shop.order("1", MUG=1)
+    async with shop.worker():
+        ended = await commerce("start", "order-processing", "--input", '{"order_id": "1"}', "--follow", "--json")
+    assert json.loads(ended.out[ended.out.index("{") :])["status"] == "fulfilled"  # before it the worker's own log
+    assert "✓ validate-order" in ended.err and "✓ validate-order" not in ended.out
+
+
+async def test_a_result_is_told_in_words(shop: Floor, commerce: Commerce) -> None:
+    await shop.shop.stock("MUG", main=3)
+    await shop.shop.order("1", MUG=4)
+    async with shop.worker():
+        ended = await commerce("start", "order-processing", "--input", '{"order_id": "1"}')
+    told = [line.strip() for line in ended.out.splitlines()]
+    assert {"tracking_number  –", "inventory_reserved  no"} <= set(told)
+    assert "sku MUG, requested 4, available 3" in next(line for line in told if line.startswith("insufficient_items"))
+
+
+async def test_a_start_need_not_wait(shop: Floor, commerce: Commerce) -> None:
+    start = ("start", "order-processing", "--input", '{"order_id": "1"}', "--no-wait")
+    assert await commerce(*start) == (0, "", "order-processing-1 runs\n")
+    assert json.loads((await commerce(*start, "--json")).out)["transaction_id"] == "order-processing-1"
+    await shop.handle("1").terminate()
 
 
 @pytest.mark.parametrize(
@@ -77,6 +114,7 @@ async def test_start_says_in_one_line_why_an_order_fails(shop: Floor, commerce: 
         (["start", "order-processing"], "order_id: Field required"),
         (["start", "order-processing", "--input", "{"], "Invalid JSON"),
         (["start", "order-processing", "--input", '{"order_id": "a b"}'], "order_id"),
+        (["start", "order-processing", "--no-wait", "--follow"], "--follow waits for the end"),
         (["nonsense"], "No such command"),
         (["import", "orders"], "Missing argument"),
     ],
@@ -113,7 +151,7 @@ async def test_imports_report_bad_rows_and_take_in_nothing(shop: Floor, commerce
     file = tmp_path / "inventory.csv"
     file.write_text("Handle,Title,SKU,Location,Available,On hand\nmug,Mug,MUG,Main,3,3\nmug,Mug,JUG,Main,3,-1\n")
     bad = await commerce("import", "inventory", str(file))
-    assert bad.code == 1 and f"{file}:3: " in bad.err
+    assert bad.code == 1 and f"{file}:3: " in bad.err and "1 bad row:" in bad.err
     assert await shop.shop.sql("SELECT count(*) FROM variants") == [0]
     rest = await commerce("import", "inventory", "--skip-bad", "--json", str(file))
     assert rest.code == 0 and json.loads(rest.out)["taken"] == 1

@@ -112,6 +112,17 @@ def test_progress_on_a_terminal_moves_on_one_line() -> None:
     assert len(plain.splitlines()) < 2 * len(ENDINGS)
 
 
+def test_a_narrow_terminal_cuts_the_bar_not_the_count() -> None:
+    def process(screen: Screen) -> None:
+        with screen.progress(len(ENDINGS) * 100) as tell:
+            for ending in ENDINGS * 100:
+                tell(ending)
+
+    file = StringIO()
+    process(Screen(Console(file=file, width=60, force_terminal=True)))
+    assert "400/400" in file.getvalue()
+
+
 def test_addresses_are_never_broken() -> None:
     place = "http://127.0.0.1:8233/" + "x" * 200
     text = shown(lambda screen: screen.places({"Here": place, "Over there": "[y]"}))

@@ -18,8 +18,10 @@ from starter.devstack.child import LOG_LIMIT, RESTART_SECONDS, Child, rotate
 from starter.devstack.family import Family
 from starter.devstack.folder import UNREACHABLE, USAGE, StackError
 from starter.devstack.plan import Plan
-from starter.devstack.ports import SPARE, Ports
+from starter.devstack.ports import SPARE, Ports, can_listen
 from starter.devstack.probes import answers
+
+PRIVILEGED = 81  # a port below 1024, which is for root alone on most systems
 
 
 @pytest.fixture
@@ -61,6 +63,12 @@ class TestPorts:
         port = Ports(tmp_path / "ports.json", said.append).choose("temporal", "Temporal", taken)
         assert port in SPARE
         assert said == [f"Port {taken} is in use; Temporal listens on {port}"]
+
+    @pytest.mark.skipif(can_listen(PRIVILEGED), reason="this user may listen anywhere")
+    def test_one_that_is_not_for_this_user_is_replaced_and_said(self, tmp_path: Path) -> None:
+        said: list[str] = []
+        port = Ports(tmp_path / "ports.json", said.append).choose("api", "The API", PRIVILEGED)
+        assert said == [f"Port {PRIVILEGED} is not for this user; The API listens on {port}"]
 
     def test_those_of_last_time_are_kept(self, tmp_path: Path) -> None:
         said: list[str] = []
@@ -131,6 +139,14 @@ class TestChildren:
         assert [child.next_start() for _ in range(7)] == [*RESTART_SECONDS, RESTART_SECONDS[-1]]
         child.created = time.time() - 3600
         assert child.next_start() == RESTART_SECONDS[0]
+
+    async def test_who_is_killed_has_no_last_word(self, tmp_path: Path) -> None:
+        child = make_child(tmp_path, "import time; print('all is well', flush=True); time.sleep(60)")
+        child.start()
+        await until_it_says(child, "all is well")
+        child.kill()
+        await child.ended()
+        assert child.death() == "The sample was killed by SIGKILL"
 
     async def test_only_what_it_wrote_since_its_start_is_told(self, tmp_path: Path) -> None:
         child = make_child(tmp_path, "import time; time.sleep(300)")

@@ -1,13 +1,12 @@
 """A worker for tests that hangs where it is told: `python -m tests.system.pausing_worker`.
 
-PAUSES is a JSON object of order ids and points, like {"42": "create-shipping-label buy"}. A point is an activity and
-where in it: `before` its body, `after` it (committed, its answer not yet reported), or `before-buy`, `after-buy`: around
-a call of the outside, be it create, buy, refund or send. `deaf` is `before`, and ignores being cancelled. A file named
-like the order appears in the folder MARKERS when the worker hangs there.
+PAUSES is a JSON object of order ids and points, like {"42": "create-shipping-label after-buy"}. A point is an activity
+and where: `before` its body, `after` it (committed, its answer not yet reported), or `before-` and `after-` a call
+of the outside: create, buy, refund, send. `deaf` is `before`, and ignores being cancelled. A file named like the order
+appears in the folder MARKERS when the worker hangs there.
 """
 
 import asyncio
-import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -44,8 +43,11 @@ class Pauses(Interceptor):
             return
         (self._markers / order_id).touch()
         while True:
-            with contextlib.suppress(asyncio.CancelledError if where == "deaf" else ()):
+            try:
                 await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if where != "deaf":
+                    raise
 
     def surround(self, owner: type, method: str) -> None:
         """Let calls of this method be points too."""

@@ -14,7 +14,11 @@ from tests.floor import Floor, ended, floor
 from tests.system.workers import Crew, crew, until
 from worker import GRACEFUL, HARD_EXIT
 
-COMPLETED, FAILED = WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.FAILED
+COMPLETED, FAILED, CANCELLED = (
+    WorkflowExecutionStatus.COMPLETED,
+    WorkflowExecutionStatus.FAILED,
+    WorkflowExecutionStatus.CANCELED,
+)
 DEADLINE = 110  # seconds
 SEED = 20260302
 KILLS, ORDERS_PER_KILL = 4, 10
@@ -38,7 +42,11 @@ POINTS = """
     refused    hold-order             before after
     refused    alert-admins           before before-send after-send after
     called-off void-shipping-label    before before-refund after-refund after
+    let-go     reserve-inventory      before after
+    put-back   create-shipping-label  before after-create before-buy
+    taken-back create-shipping-label  after-buy after
 """
+CANCELLED_TOO = ("let-go", "put-back", "taken-back")  # just before the worker is killed
 CALL_OFF = """
     CREATE FUNCTION call_off() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         UPDATE orders SET cancelled_at = now() WHERE id = NEW.order_id AND id LIKE 'called-off%'; RETURN NULL;
@@ -69,6 +77,9 @@ ENDS = {
     "short": End(COMPLETED, 0, (), (3, 0), (0, 0), ("order.insufficient_inventory",), ("insufficient-inventory",)),
     "refused": End(FAILED, 0, (-1, 1), (3, 0), (0, 0), (), ("order-failed",)),
     "called-off": End(FAILED, 0, (-1, 1), (3, 0), (1, 1), (), ("order-failed",)),
+    "let-go": End(CANCELLED, 0, (), (3, 0), (0, 0), (), ()),
+    "put-back": End(CANCELLED, 0, (-1, 1), (3, 0), (0, 0), (), ()),
+    "taken-back": End(CANCELLED, 0, (-1, 1), (3, 0), (1, 1), (), ()),
 }
 
 
@@ -153,6 +164,7 @@ async def test_killed_inside_each_step_and_each_undo(shop: Floor, workers: Crew)
     doomed = await workers.start_pausing(orders)
     await asyncio.gather(*(shop.start(order_id) for order_id in orders))
     await workers.hanging(*orders)
+    await asyncio.gather(*(shop.handle(order_id).cancel() for order_id in orders if order_id.startswith(CANCELLED_TOO)))
     await doomed.kill()
 
     await workers.start()
@@ -188,7 +200,7 @@ async def test_stopped_amid_steps(shop: Floor, workers: Crew) -> None:
     await asyncio.gather(shop.start("fulfilled.slow"), shop.start("fulfilled.hangs"))
     await asyncio.gather(workers.hanging("fulfilled.hangs"), buying(shop, "fulfilled.slow"))
     stopping = asyncio.create_task(first.stop())
-    await until(lambda: "worker stopping" in first.said(), 5, first.said)
+    await until(lambda: "worker stopping" in first.said(), 5, first.tail)
 
     second = await workers.start_pausing({"fulfilled.deaf": "reserve-inventory deaf"})
     await shop.start("fulfilled.deaf")
@@ -199,6 +211,7 @@ async def test_stopped_amid_steps(shop: Floor, workers: Crew) -> None:
     code, seconds = await stopping
     assert code == 0 and "worker stopped" in first.said()
     assert GRACEFUL.total_seconds() - 1 < seconds < HARD_EXIT
+    assert await shop.findings() == []
 
     await workers.start()
     await all_end(shop, ["fulfilled.slow", "fulfilled.hangs", "fulfilled.deaf"])

@@ -26,20 +26,24 @@ class WorkerProcess:
             self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
 
     async def started(self) -> None:
-        await until(lambda: "worker started" in self.said(), START_SECONDS, self.said)
+        await until(lambda: "worker started" in self.said(), START_SECONDS, self.tail)
 
     def said(self) -> str:
         return self.log.read_text()
 
+    def tail(self) -> str:
+        """Return the last lines it logged, for messages of failed tests."""
+        return "\n".join(self.said().splitlines()[-20:])
+
     async def kill(self) -> None:
         """Take it away as a power cut does."""
         self.process.kill()
-        await until(lambda: self.process.poll() is not None, 10, self.said)
+        await until(lambda: self.process.poll() is not None, 10, self.tail)
 
     async def stop(self) -> tuple[int | None, float]:
         """Ask it to stop; return its exit code and how many seconds it took."""
         self.process.send_signal(signal.SIGTERM)
-        took = await until(lambda: self.process.poll() is not None, 60, self.said)
+        took = await until(lambda: self.process.poll() is not None, 60, self.tail)
         return self.process.returncode, took
 
 
@@ -62,14 +66,18 @@ class Crew:
             "COMMERCE_LOG_FORMAT": "json",
         }
 
-    async def start(self) -> WorkerProcess:
-        """Start a worker as operators do."""
-        return await self._start("worker", {})
+    async def start(self, module: str = "worker", **more: str) -> WorkerProcess:
+        """Start a worker as operators do, or one of the tests' own."""
+        folder = self._folder / f"worker {len(self._workers) + 1}"
+        folder.mkdir(parents=True)
+        worker = WorkerProcess([sys.executable, "-m", module], self._environment | more, folder)
+        self._workers.append(worker)
+        await worker.started()
+        return worker
 
     async def start_pausing(self, points: Mapping[str, str]) -> WorkerProcess:
         """Start a worker that hangs at these points, by order."""
-        more = {"PAUSES": json.dumps(points), "MARKERS": str(self._folder)}
-        return await self._start("tests.system.pausing_worker", more)
+        return await self.start("tests.system.pausing_worker", PAUSES=json.dumps(points), MARKERS=str(self._folder))
 
     async def hanging(self, *order_ids: str) -> None:
         """Wait until a pausing worker hangs in all of these orders."""
@@ -79,15 +87,7 @@ class Crew:
             missing.difference_update(path.name for path in self._folder.iterdir())
             return not missing
 
-        await until(all_hang, 60, lambda: f"{sorted(missing)}\n{self._workers[-1].said()}")
-
-    async def _start(self, module: str, more: Mapping[str, str]) -> WorkerProcess:
-        folder = self._folder / f"worker {len(self._workers) + 1}"
-        folder.mkdir(parents=True)
-        worker = WorkerProcess([sys.executable, "-m", module], self._environment | more, folder)
-        self._workers.append(worker)
-        await worker.started()
-        return worker
+        await until(all_hang, 60, lambda: f"{sorted(missing)}\n{self._workers[-1].tail()}")
 
     async def dismiss(self) -> None:
         for worker in self._workers:

@@ -8,7 +8,9 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
@@ -276,6 +278,16 @@ async def test_a_start_that_does_not_fit_fails_and_names_the_field(stage: Stage)
         assert isinstance(error, ApplicationError) and error.type == "BadInput"
         assert message in str(error)
         assert "secret" not in str((await handle.fetch_history()).events[-1])
+
+
+@pytest.mark.parametrize("encoding", [b"binary/encrypted", b"json/protobuf", b""])
+async def test_a_start_in_an_encoding_that_nobody_knows_fails_too(stage: Stage, encoding: bytes) -> None:
+    payload = Payload(metadata={"encoding": encoding, "messageType": b"nobody.Knows"} if encoding else {}, data=b"{}")
+    handle = await stage.client.start_workflow(
+        "scripted", RawValue(payload), id=f"bad-{uuid4()}", task_queue=stage.queue
+    )
+    error = await failure(handle)
+    assert isinstance(error, ApplicationError) and error.type == "BadInput"
 
 
 async def test_a_plain_bug_leaves_the_run_open_and_the_mended_deploy_finishes_it(stage: Stage) -> None:

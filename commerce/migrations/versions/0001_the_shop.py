@@ -79,6 +79,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("sequence", name=op.f("uq_outbox_events_sequence")),
     )
     op.create_index(
+        op.f("ix_outbox_events_aggregate_sequence"), "outbox_events", ["aggregate", "sequence"], unique=False
+    )
+    op.create_index(
         "ix_outbox_events_unpublished",
         "outbox_events",
         ["aggregate", "sequence"],
@@ -455,6 +458,7 @@ def downgrade() -> None:
     op.drop_table("step_ledger")
     op.drop_table("products")
     op.drop_table("process_generations")
+    op.drop_index(op.f("ix_outbox_events_aggregate_sequence"), table_name="outbox_events")
     op.drop_index(
         "ix_outbox_events_unpublished", table_name="outbox_events", postgresql_where=sa.text("published_at IS NULL")
     )

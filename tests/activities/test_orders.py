@@ -1,0 +1,51 @@
+"""The first step of an order's process beside what an older run still has under way."""
+
+import asyncio
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from activities.orders import OrderActivities
+from commerce import inventory, ledger
+from commerce.database import Database
+from commerce.messages import Begin, Call, OrderRef, Reserved, StepKey
+from tests.commerce.shop import Shop
+
+ORDER = OrderRef(order_id="1")
+DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+
+
+def key(step: str, generation: str) -> StepKey:
+    return StepKey(business_key="order-processing-1", step=step, generation=generation)
+
+
+def beginning(generation: str, day: int) -> Begin[OrderRef]:
+    at = datetime(2026, 1, day, tzinfo=UTC)
+    return Begin(key=key("validate-order", generation), input=ORDER, started_at=at)
+
+
+async def test_a_run_that_begins_while_an_older_one_still_reserves_waits_and_finds_it(database: Database) -> None:
+    shop, steps = Shop(database), OrderActivities(database, ZoneInfo("UTC"))
+    await shop.stock("MUG", main=3)
+    await shop.order("1", MUG=1)
+    await steps.validate(beginning("g1", day=1))
+    claimed, go_on = asyncio.Event(), asyncio.Event()
+
+    async def reserve() -> Reserved:
+        call = Call(key=key("reserve-inventory", "g1"), input=ORDER, undo="release-inventory")
+        async with database.transaction() as tx:
+
+            async def effect() -> Reserved:
+                claimed.set()
+                await go_on.wait()
+                return await inventory.reserve(tx, "1")
+
+            return await ledger.once(tx, call, Reserved, effect)
+
+    reserving = asyncio.create_task(reserve())
+    await claimed.wait()
+    validating = asyncio.create_task(steps.validate(beginning("g2", day=2)))
+    await asyncio.sleep(0.2)  # by now it has locked what it can
+    go_on.set()
+    assert (await reserving).units == 1
+    assert [leftover.undo for leftover in (await validating).leftovers] == ["release-inventory"]
+    assert await shop.sql(DEADLOCKS) == [0]

@@ -1,0 +1,73 @@
+"""What a worker logs: one JSON object per line, that says which process, run, step and attempt it is about."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+
+from tests.floor import Floor, floor
+from tests.system.workers import Crew, WorkerProcess, crew, until
+
+CORE, SDK, STEPS = "temporalio.core", "temporalio.worker._workflow_instance", "commerce.steps"
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
+    async with floor(tmp_path, database_url, client) as made:
+        await made.shop.stock("MUG", main=3)
+        await made.shop.order("logged", MUG=1)
+        yield made
+
+
+@pytest.fixture
+async def workers(shop: Floor, tmp_path: Path) -> AsyncIterator[Crew]:
+    async with crew(shop, tmp_path / "crew") as made:
+        yield made
+
+
+def lines(worker: WorkerProcess, logger: str = "") -> list[dict[str, Any]]:
+    """Return what a worker has logged, each line read as JSON."""
+    whole, _, _ = worker.said().rpartition("\n")
+    read = [json.loads(line) for line in whole.splitlines()]
+    return [line for line in read if logger in ("", line["logger"])]
+
+
+async def test_lines_of_steps_say_what_they_are_about(shop: Floor, workers: Crew) -> None:
+    await shop.carrier_fault(operation="buy", fault="500", times=1)
+    worker = await workers.start()
+    handle = await shop.start("logged")
+    await handle.result()
+    await worker.stop()
+
+    assert all({"event", "level", "logger", "timestamp"} <= line.keys() for line in lines(worker))
+    assert [line["event"] for line in lines(worker, "commerce.worker")] == [
+        "worker started",
+        "worker stopping",
+        "worker stopped",
+    ]
+    steps = lines(worker, STEPS)
+    assert {(line["workflow_id"], line["run_id"]) for line in steps} == {(handle.id, handle.first_execution_run_id)}
+    labels = [line for line in steps if line["activity"] == "create-shipping-label"]
+    assert [(line["attempt"], line["level"], line["event"]) for line in labels] == [
+        (1, "warning", "step failed"),
+        (2, "info", "step done"),
+    ]
+    assert labels[0]["error"].startswith("CarrierUnavailable: ")
+    assert "ann@" not in worker.said()
+
+
+async def test_lines_of_the_sdk_and_its_core_say_which_run_they_are_about(shop: Floor, workers: Crew) -> None:
+    buggy = await workers.start("tests.system.buggy_worker")
+    handle = await shop.start("logged")
+    await until(lambda: bool(lines(buggy, CORE)) and bool(lines(buggy, SDK)), 20, buggy.tail)
+    core, sdk = lines(buggy, CORE)[0], lines(buggy, SDK)[0]
+    assert core["run_id"] == handle.first_execution_run_id
+    assert (sdk["workflow_id"], sdk["run_id"]) == (handle.id, handle.first_execution_run_id)
+    assert (core["level"], sdk["level"]) == ("warning", "warning")
+    await buggy.kill()
+
+    await workers.start()  # the mended deploy finishes what the bug had stopped
+    assert (await handle.result()).status == "fulfilled"

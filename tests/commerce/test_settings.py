@@ -1,0 +1,141 @@
+"""Settings: who wins, what a wrong value is answered with, and that every one of them is documented."""
+
+import json
+import re
+from pathlib import Path
+from typing import Literal, get_args, get_origin
+
+import pytest
+from pydantic import SecretStr
+from temporalio.envconfig import ClientConfig
+
+from commerce.settings import PREFIX, Settings, SettingsError, load_environment, load_settings
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
+NOTHING = "–"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("DATABASE_URL", "mysql://ann:secret@db/shop", "must start with postgresql://"),
+        ("DATABASE_URL", "postgresql://ann:secret@db:port/shop", "is not a URL like postgresql://"),
+        ("DATABASE_URL", "postgresql://ann:secret@[::1/shop", "is not a URL like postgresql://"),
+        ("SMTP_URL", "http://ann:secret@mail", "must start with smtp://, smtp+starttls:// or smtps://"),
+        ("ADMIN_EMAILS", "ann@shop.example, nobody", "must be addresses separated by commas"),
+        ("CARRIER_URL", "carrier.example", "must start with http:// or https://"),
+        ("ALERT_WEBHOOK_URL", "ftp://hooks.example", "must start with http:// or https://"),
+        ("TIMEZONE", "Mars/Olympus", "is not an IANA time zone, like Europe/London"),
+        ("CURRENCY", "pounds", "must be three capital letters, like GBP"),
+        ("LOG_FORMAT", "xml", "Input should be 'console' or 'json'"),
+        ("LOG_LEVEL", "loud", "Input should be 'debug', 'info', 'warning' or 'error'"),
+        ("WORKER_ACTIVITIES", "many", "Input should be a valid integer"),
+        ("WORKER_ACTIVITIES", "0", "Input should be greater than or equal to 1"),
+        ("PARCEL_WEIGHT", "0", "Input should be greater than 0"),
+        ("API_PORT", "65536", "Input should be less than or equal to 65535"),
+    ],
+)
+def test_a_wrong_value_is_told_in_one_line_that_names_the_variable(name: str, value: str, complaint: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load_settings({f"COMMERCE_{name}": value})
+    told = str(error.value)
+    assert told.startswith(f"COMMERCE_{name}: {complaint}")
+    assert "\n" not in told and value not in told.removeprefix(f"COMMERCE_{name}: {complaint}")
+
+
+def test_without_any_variable_everything_has_a_default() -> None:
+    assert load_settings({}) == Settings()
+
+
+def test_an_empty_variable_is_not_set() -> None:
+    assert load_settings({"COMMERCE_TIMEZONE": "", "COMMERCE_ALERT_WEBHOOK_URL": ""}) == Settings()
+
+
+def test_lists_are_separated_by_commas_and_urls_lose_their_last_slash() -> None:
+    settings = load_settings(
+        {"COMMERCE_ADMIN_EMAILS": "a@shop.example, b@shop.example,", "COMMERCE_CARRIER_URL": "https://carrier/v2/"}
+    )
+    assert settings.admin_emails == ("a@shop.example", "b@shop.example")
+    assert settings.carrier_url == "https://carrier/v2"
+
+
+def test_secrets_are_not_shown() -> None:
+    settings = load_settings({"COMMERCE_DATABASE_URL": "postgresql://ann:secret@db/shop"})
+    assert "secret" not in repr(settings)
+    assert settings.database_url.get_secret_value() == "postgresql://ann:secret@db/shop"
+
+
+def test_only_start_up_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMMERCE_TIMEZONE", "Europe/London")
+    assert Settings().timezone == "UTC"
+
+
+def test_the_environment_wins_over_the_dotenv_file_and_that_over_the_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATA_DIR", "CURRENCY", "TIMEZONE", "MAIL_FROM"):
+        monkeypatch.delenv(f"COMMERCE_{name}", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    everywhere = ("COMMERCE_CURRENCY", "COMMERCE_TIMEZONE", "COMMERCE_MAIL_FROM")
+    stack = {"environment": dict(zip(everywhere, ("SEK", "Europe/Stockholm", "stack@shop.example"), strict=True))}
+    (tmp_path / "data" / "stack.json").write_text(json.dumps(stack))
+    (tmp_path / ".env").write_text(
+        "COMMERCE_DATA_DIR=data\nCOMMERCE_CURRENCY=EUR\nCOMMERCE_TIMEZONE=Europe/Berlin\nTEMPORAL_NAMESPACE=shop\n"
+    )
+    monkeypatch.setenv("COMMERCE_CURRENCY", "USD")
+
+    environment = load_environment()
+    settings = load_settings(environment)
+    assert settings.currency == "USD"
+    assert settings.timezone == "Europe/Berlin"
+    assert settings.mail_from == "stack@shop.example"
+    assert settings.data_dir == Path("data")
+    assert environment["TEMPORAL_NAMESPACE"] == "shop"
+
+
+def test_a_folder_that_is_named_wins_over_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMMERCE_DATA_DIR", "elsewhere")
+    assert load_settings(load_environment(tmp_path)).data_dir == tmp_path
+
+
+def test_a_broken_stack_file_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "stack.json").write_text("{")
+    with pytest.raises(SettingsError, match=r"stack\.json cannot be read .*; stop and start `commerce up`$") as error:
+        load_environment(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_every_setting_is_documented() -> None:
+    wanted = [row(name) for name in Settings.model_fields]
+    documented = [line for line in DOCUMENT.read_text().splitlines() if line.startswith(f"| `{PREFIX}")]
+    assert documented == wanted, "Write these rows into docs/configuration.md:\n" + "\n".join(wanted)
+
+
+def row(name: str) -> str:
+    """Return the row of a setting: variable, default, description with the choices where there are few."""
+    field = Settings.model_fields[name]
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    meaning = f"{field.description}" + (f": {', '.join(f'`{choice}`' for choice in choices)}" if choices else "")
+    default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+    shown = NOTHING if default in (None, (), "") else f"`{default}`"
+    return f"| `{PREFIX}{name.upper()}` | {shown} | {meaning} |"
+
+
+def test_temporals_own_variables_that_are_documented_have_an_effect(tmp_path: Path) -> None:
+    documented = re.findall(r"^\| `(TEMPORAL_[A-Z_]+)", DOCUMENT.read_text(), re.MULTILINE)
+    file, profiles = tmp_path / "file", tmp_path / "profiles.toml"
+    file.write_text("x")
+    profiles.write_text('[profile.default]\naddress = "one:1"\n[profile.x]\naddress = "two:1"\n')
+    empty = {"TEMPORAL_CONFIG_FILE": str(tmp_path / "none.toml")}
+    assert len(documented) > 10
+    for name in documented:
+        before = {"TEMPORAL_CONFIG_FILE": str(profiles)} if name == "TEMPORAL_PROFILE" else empty
+        value = {"CONFIG_FILE": str(profiles), "TLS": "true"}.get(
+            name.removeprefix("TEMPORAL_"), str(file) if name.endswith("_PATH") else "x"
+        )
+        assert connection(before | {name + "X" * name.endswith("_"): value}) != connection(before), name
+
+
+def connection(environment: dict[str, str]) -> object:
+    return ClientConfig.load_client_connect_config(override_env_vars=environment)

@@ -1,0 +1,29 @@
+"""Careless changes of a process, to see that replaying recorded histories finds them."""
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.fulfillment import FulfillmentActivities
+    from activities.inventory import InventoryActivities
+    from activities.orders import OrderActivities
+    from commerce.messages import FulfilledOrder, OrderProcessing, OrderRef, OrderResult, Progress, ValidOrder
+    from workflows.order_processing import OrderProcessingWorkflow
+    from workflows.policies import FINAL_STEP
+
+
+@workflow.defn(name="order-processing")
+class WithoutCheck(OrderProcessingWorkflow):
+    """Somebody found the check superfluous."""
+
+    @workflow.query(name="progress")
+    def progress(self) -> Progress:
+        return super().progress()
+
+    @workflow.run
+    async def run(self, request: OrderProcessing) -> OrderResult:
+        return await super().run(request)
+
+    async def _process(self, order: OrderRef, _valid: ValidOrder) -> FulfilledOrder:
+        await self._saga.step(InventoryActivities.reserve, order, undo=InventoryActivities.release)
+        await self._saga.step(FulfillmentActivities.create, order, undo=FulfillmentActivities.cancel)
+        return await self._saga.step(OrderActivities.complete, order, policy=FINAL_STEP, final=True)

@@ -1,0 +1,56 @@
+"""Runs that are under way go on after a deploy: what was recorded before must still be what the code does."""
+
+from collections.abc import Sequence
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+from temporalio.workflow import NondeterminismError
+
+from commerce.messages import order_process_id
+from starter.plugin import plugin
+from tests.replay.changed import WithoutCheck
+from tests.replay.record import HISTORIES, SCENES
+from worker import WORKFLOWS
+
+LESSON = """
+The recorded run {name!r} can no longer be replayed: a process now does other things, or in another order, than when
+it was recorded. Runs that are open while this is deployed would stop with this error:
+
+    {error}
+
+- Runs of the old kind may be open: keep the old way for them. Put the new one behind
+  `if workflow.patched("what-changed"):` and the old one into its `else`, and leave the recorded history as it is.
+- No such run can be open anywhere (never deployed, or all have ended): record anew and commit what comes out:
+  `python -m tests.replay.record {name}`
+"""
+
+
+def recorded(name: str) -> WorkflowHistory:
+    return WorkflowHistory.from_json(order_process_id(name), (HISTORIES / f"{name}.json").read_text())
+
+
+async def replay(name: str, workflows: Sequence[type] = WORKFLOWS) -> None:
+    """Replay a recorded run; an AssertionError says what to do when it does not fit."""
+    try:
+        await Replayer(workflows=workflows, plugins=[plugin()]).replay_workflow(recorded(name))
+    except NondeterminismError as error:
+        raise AssertionError(LESSON.format(name=name, error=error)) from None
+
+
+@pytest.mark.parametrize("name", SCENES)
+async def test_a_recorded_run_can_go_on(name: str) -> None:
+    await replay(name)
+
+
+def test_every_recorded_run_is_replayed() -> None:
+    assert {path.name for path in HISTORIES.iterdir()} == {f"{name}.json" for name in SCENES}
+
+
+async def test_a_careless_change_is_found_and_the_message_teaches_what_to_do() -> None:
+    with pytest.raises(AssertionError) as failure:
+        await replay("fulfilled", [WithoutCheck])
+    message = str(failure.value)
+    assert "check-inventory" in message
+    assert 'workflow.patched("what-changed")' in message
+    assert "python -m tests.replay.record fulfilled" in message

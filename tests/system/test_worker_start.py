@@ -1,0 +1,55 @@
+"""A worker that cannot do its work says why in one line, with the right exit code, instead of starting."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOWHERE = "127.0.0.1:1"
+
+
+def start(folder: Path, **variables: str) -> tuple[int, str]:
+    """Run a worker that should end by itself; return its exit code and all it said."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("COMMERCE_", "TEMPORAL_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "worker"],
+        cwd=folder,
+        env=own
+        | {"PYTHONPATH": str(ROOT), "TEMPORAL_CONFIG_FILE": os.devnull, "TEMPORAL_ADDRESS": NOWHERE}
+        | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("COMMERCE_TIMEZONE", "Mars", "COMMERCE_TIMEZONE: is not an IANA time zone, like Europe/London\n"),
+        ("COMMERCE_SMTP_URL", "mail.example", "COMMERCE_SMTP_URL or COMMERCE_MAIL_FROM: the mail server's URL must"),
+        ("COMMERCE_MAIL_FROM", "nobody", "COMMERCE_SMTP_URL or COMMERCE_MAIL_FROM: the sender must be an address"),
+    ],
+)
+def test_a_wrong_setting_is_exit_code_2(tmp_path: Path, variable: str, value: str, said: str) -> None:
+    code, line = start(tmp_path, **{variable: value})
+    assert (code, line.count("\n")) == (2, 1), line
+    assert line.startswith(said)
+
+
+def test_a_database_that_is_away_is_exit_code_3(tmp_path: Path) -> None:
+    code, line = start(tmp_path, COMMERCE_DATABASE_URL=f"postgresql://ann:secret@{NOWHERE}/shop")
+    assert (code, line) == (
+        3,
+        "The database does not do its work: no connection to 127.0.0.1:1 (ConnectionRefusedError).\n",
+    )
+
+
+def test_a_temporal_that_is_away_is_exit_code_3(tmp_path: Path, database_url: str) -> None:
+    code, line = start(tmp_path, COMMERCE_DATABASE_URL=database_url)
+    assert (code, line) == (3, f"Temporal does not answer at {NOWHERE}.\n")
