@@ -38,6 +38,18 @@ def describe(failure: BaseException) -> str:
     return f"{type(failure).__name__}: {failure}"
 
 
+def surface(failure: BaseException) -> BaseException:
+    """Return a failure that says at its top what lies at its bottom, for who looks at the run."""
+    inner = failure
+    while inner.__cause__ is not None:
+        inner = inner.__cause__
+    if isinstance(failure, ApplicationError) or not isinstance(inner, ApplicationError):
+        return failure
+    top = ApplicationError(inner.message, *inner.details, type=inner.type, non_retryable=True)
+    top.__cause__ = failure
+    return top
+
+
 class FailureInterceptor(Interceptor):
     """Turns every PermanentError of a step into a non-retryable failure, by ancestry: retry policies list no names."""
 

@@ -125,7 +125,7 @@ class ItemNotStocked(PermanentError):
 
 @dataclass(eq=False)
 class InsufficientInventory(PermanentError):
-    """Stock is short for {count} variants."""
+    """Stock is too short; variants concerned: {count}."""
 
     items: list[InsufficientItem]
     count: int
@@ -207,7 +207,7 @@ class Unreachable(TransientError):
 
 @dataclass(eq=False)
 class DatabaseUnavailable(TransientError):
-    """The database does not do its work: {reason}."""
+    """The database does not answer as it should: {reason}."""
 
     reason: str
 

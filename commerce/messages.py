@@ -112,6 +112,10 @@ class StepProgress(BaseModel):
     note: str = ""
     error: str | None = None
 
+    def skip(self, why: str) -> None:
+        """Show that the step is not needed."""
+        self.state, self.note = "skipped", why
+
 
 class Progress(BaseModel):
     """Where a process stands: the answer of the query `progress`."""

@@ -50,7 +50,7 @@ RELEASE = text("""
 """)
 FAILED = text("""
     UPDATE notifications SET status = 'failed', lease_until = NULL, error = :error
-    WHERE key IN (:key, :key || '/webhook') AND status <> 'sent'
+    WHERE key IN (CAST(:key AS text), CAST(:key AS text) || '/webhook') AND status <> 'sent'
 """)
 
 

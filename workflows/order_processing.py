@@ -5,7 +5,7 @@ import asyncio
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.failures import cause, describe, to_failure
+    from activities.failures import cause, describe, surface, to_failure
     from activities.fulfillment import FulfillmentActivities
     from activities.inventory import InventoryActivities
     from activities.notifications import NotificationActivities
@@ -26,7 +26,7 @@ with workflow.unsafe.imports_passed_through():
         order_process_id,
         shipped_key,
     )
-    from workflows.policies import FINAL_STEP, MAIL, OUTSIDE_STEP, call_of, execute
+    from workflows.policies import ALERT, FINAL_STEP, MAIL, OUTSIDE_STEP, call_of, execute
     from workflows.saga import Saga
     from workflows.visibility import ORDER_ID, OUTCOME
     from workflows.waiting import STOPPED, may_fail, uninterrupted
@@ -93,12 +93,12 @@ class OrderProcessingWorkflow:
             void = FulfillmentActivities.void_label
             await saga.step(FulfillmentActivities.create_label, order, undo=void, policy=OUTSIDE_STEP)
         else:
-            saga.skip(FulfillmentActivities.create_label)
+            saga.skip(FulfillmentActivities.create_label, "nothing to ship")
         return await saga.step(OrderActivities.complete, order, policy=FINAL_STEP, final=True)
 
     async def _notify(self, order: OrderRef, valid: ValidOrder) -> bool:
         if not valid.has_email:
-            self._saga.skip(NotificationActivities.send)
+            self._saga.skip(NotificationActivities.send, "no e-mail address")
             return False
         mail = NotificationRef(key=shipped_key(order.order_id))
         if await may_fail(self._saga.step(NotificationActivities.send, mail, policy=MAIL)):
@@ -123,13 +123,13 @@ class OrderProcessingWorkflow:
             await self._alert(order, "compensation-failed", "Steps of the order could not be undone", str(failure))
         elif not cancelled and not cause(failure, OrderNotFound):  # who asks for no order hears it directly
             await self._alert(order, "order-failed", "The order failed and is on hold", describe(failure))
-        raise failure
+        raise failure if cancelled else surface(failure)
 
     async def _refuse(self, order: OrderRef, shortage: InsufficientInventory) -> OrderResult:
         refusal = Refusal(order_id=order.order_id, items=shortage.items, count=shortage.count, at=workflow.now())
         refused = await execute(OrderActivities.refuse, call_of("record-refusal", refusal), FINAL_STEP)
         self._saga.enter("compensated")  # a result, also when there was nothing to undo yet
-        message = f"Stock is short for {shortage.count} variants"
+        message = str(shortage)
         await self._alert(order, "insufficient-inventory", message, about=str(refused.day))
         return OrderResult(
             order_id=order.order_id,
@@ -146,6 +146,6 @@ class OrderProcessingWorkflow:
         await uninterrupted(self._tell_admins(alert))
 
     async def _tell_admins(self, alert: Alert) -> None:
-        if await may_fail(execute(NotificationActivities.alert, call_of("alert-admins", alert), MAIL)) is None:
+        if await may_fail(execute(NotificationActivities.alert, call_of("alert-admins", alert), ALERT)) is None:
             given_up = FailedNotification(key=alert.key, error="NotDelivered")
             await execute(NotificationActivities.fail, call_of("fail-notification", given_up), FINAL_STEP)

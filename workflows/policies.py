@@ -46,6 +46,12 @@ MAIL = Policy(
     deadline=None,  # it would count the time without a worker too, and end before the six tries
     retry=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=6),
 )
+# Admins' alerts: six tries within half a minute; what is not delivered then is marked failed.
+ALERT = Policy(
+    attempt=timedelta(seconds=15),
+    deadline=None,
+    retry=RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_attempts=6),
+)
 # Undoing is worth the patience of hours: 60 tries, from 200 ms to 5 minutes apart.
 UNDO = Policy(
     attempt=timedelta(seconds=30),

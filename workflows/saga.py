@@ -95,9 +95,9 @@ class Saga:
         call: Call[Message] = Call(key=key_of(id), input=value, undo=undo and name_of(undo))
         return await self._forward(call, lambda: workflow.execute_child_workflow(process, value, id=id, **CHILD))
 
-    def skip(self, step: Method) -> None:
+    def skip(self, step: Method, why: str) -> None:
         """Show that a step of the plan is not needed this time."""
-        self.progress.step(name_of(step)).state = "skipped"
+        self.progress.step(name_of(step)).skip(why)
 
     async def _forward(self, call: Call[Any], run: Callable[[], Coroutine[Any, Any, T]], *, final: bool = False) -> T:
         if not self._final and workflow.cancellation_reason() is not None:

@@ -38,7 +38,7 @@ def test_an_error_comes_back_from_a_failure_with_its_data() -> None:
     found = cause(failure, InsufficientInventory)
     assert found is not None and found.items == short.items and found.count == 1
     assert cause(failure, OrderNotFound) is None
-    assert describe(failure) == "InsufficientInventory: Stock is short for 1 variants."
+    assert describe(failure) == "InsufficientInventory: Stock is too short; variants concerned: 1."
 
 
 def test_only_permanent_errors_are_not_tried_again() -> None:

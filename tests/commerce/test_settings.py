@@ -23,6 +23,7 @@ NOTHING = "–"
         ("DATABASE_URL", "postgresql://ann:secret@[::1/shop", "is not a URL like postgresql://"),
         ("SMTP_URL", "http://ann:secret@mail", "must start with smtp://, smtp+starttls:// or smtps://"),
         ("ADMIN_EMAILS", "ann@shop.example, nobody", "must be addresses separated by commas"),
+        ("SMTP_URL", "mail.example", "must start with smtp://, smtp+starttls:// or smtps://"),
         ("CARRIER_URL", "carrier.example", "must start with http:// or https://"),
         ("ALERT_WEBHOOK_URL", "ftp://hooks.example", "must start with http:// or https://"),
         ("TIMEZONE", "Mars/Olympus", "is not an IANA time zone, like Europe/London"),

@@ -32,7 +32,7 @@ def start(folder: Path, **variables: str) -> tuple[int, str]:
     ("variable", "value", "said"),
     [
         ("COMMERCE_TIMEZONE", "Mars", "COMMERCE_TIMEZONE: is not an IANA time zone, like Europe/London\n"),
-        ("COMMERCE_SMTP_URL", "mail.example", "COMMERCE_SMTP_URL or COMMERCE_MAIL_FROM: the mail server's URL must"),
+        ("COMMERCE_SMTP_URL", "mail.example", "COMMERCE_SMTP_URL: must start with smtp://"),
         ("COMMERCE_MAIL_FROM", "nobody", "COMMERCE_SMTP_URL or COMMERCE_MAIL_FROM: the sender must be an address"),
     ],
 )
@@ -46,10 +46,15 @@ def test_a_database_that_is_away_is_exit_code_3(tmp_path: Path) -> None:
     code, line = start(tmp_path, COMMERCE_DATABASE_URL=f"postgresql://ann:secret@{NOWHERE}/shop")
     assert (code, line) == (
         3,
-        "The database does not do its work: no connection to 127.0.0.1:1 (ConnectionRefusedError).\n",
+        "The database does not answer as it should: no connection to 127.0.0.1:1 (ConnectionRefusedError).\n",
     )
 
 
 def test_a_temporal_that_is_away_is_exit_code_3(tmp_path: Path, database_url: str) -> None:
     code, line = start(tmp_path, COMMERCE_DATABASE_URL=database_url)
     assert (code, line) == (3, f"Temporal does not answer at {NOWHERE}.\n")
+
+
+def test_wrong_settings_of_temporals_are_exit_code_2(tmp_path: Path, database_url: str) -> None:
+    code, line = start(tmp_path, COMMERCE_DATABASE_URL=database_url, TEMPORAL_PROFILE="nobody's")
+    assert (code, line) == (2, "Temporal's settings (TEMPORAL_…) do not work: Profile 'nobody's' not found\n")

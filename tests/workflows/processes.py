@@ -146,7 +146,7 @@ class ScriptedProcess:
     async def take(self, step: Step) -> bool:
         saga, undo = self.saga, ScriptedSteps.undo
         if step.how == "skip":
-            saga.progress.step(step.name).state = "skipped"
+            saga.progress.step(step.name).skip("the script says so")
         elif step.how == "wait":
             await asyncio.sleep(3600)
         elif step.how == "bug":
