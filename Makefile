@@ -35,7 +35,7 @@ up: install
 	@$(PY) -m starter up
 
 test: lint
-	@$(PY) -m pytest -n 2
+	@$(PY) -m pytest -n 2 --dist worksteal
 
 lint: install
 	@$(PY) -m ruff check .

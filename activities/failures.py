@@ -1,5 +1,6 @@
 """How the shop's errors cross into Temporal, and how a process gets them back."""
 
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
@@ -10,8 +11,9 @@ from temporalio.worker import (
     Interceptor,
 )
 
-from commerce.errors import PermanentError
+from commerce.errors import PermanentError, StepInProgress
 
+IN_PROGRESS_DELAY = timedelta(seconds=5)
 ErrorT = TypeVar("ErrorT", bound=PermanentError)
 
 
@@ -64,3 +66,6 @@ class _FailureInbound(ActivityInboundInterceptor):
             return await super().execute_activity(input)
         except PermanentError as error:
             raise to_failure(error) from None
+        except StepInProgress as error:  # it is over within a lease: a backoff of minutes would only lose time
+            name = type(error).__name__
+            raise ApplicationError(str(error), type=name, next_retry_delay=IN_PROGRESS_DELAY) from None

@@ -80,7 +80,7 @@ class FulfillmentActivities:
     async def void_label(self, call: Call[OrderRef]) -> Nothing:
         """Give the label back, if one was bought."""
         async with self._database.transaction() as tx:
-            entry = await ledger.withdraw(tx, call)
+            entry = await ledger.withdraw(tx, call, SETTLE)
         if entry.leased:  # the tombstone is set, so nothing new begins; what is under way ends with its lease
             raise StepInProgress(call.key.step)
         if entry.state != "undone" and (shipment_id := (entry.note or {}).get("shipment_id")):

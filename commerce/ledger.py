@@ -80,7 +80,8 @@ WITHDRAW = text("""
     ON CONFLICT (business_key, generation, step) DO UPDATE
     SET state = CASE step.state WHEN 'undone' THEN 'undone' ELSE 'undoing' END, updated_at = clock_timestamp()
     RETURNING old.state, old.note, old.result, coalesce(old.lease_until > clock_timestamp(), false) AS leased,
-              coalesce(CAST(old.note ->> 'settled_at' AS timestamptz) > clock_timestamp(), false) AS unsettled
+              coalesce(greatest(CAST(old.note ->> 'settled_at' AS timestamptz),
+                                old.lease_until + CAST(:settle AS interval)) > clock_timestamp(), false) AS unsettled
 """)
 UNDONE = text("""
     UPDATE step_ledger SET state = 'undone', lease_until = NULL, updated_at = clock_timestamp()
@@ -189,9 +190,12 @@ async def release(tx: AsyncSession, key: StepKey, lease: datetime | None, settle
     await tx.execute(RELEASE, key.model_dump() | {"lease": lease, "settle": settle})
 
 
-async def withdraw(tx: AsyncSession, call: Call[Any]) -> Entry:
-    """Leave the tombstone and return what it replaced; `leased`: a late attempt may still be calling the outside."""
-    values = call.key.model_dump() | {"undo": call.undo, "call": call.model_dump_json()}
+async def withdraw(tx: AsyncSession, call: Call[Any], settle: timedelta = timedelta(0)) -> Entry:
+    """Leave the tombstone and return what it replaced; `leased`: a late attempt may still be calling the outside.
+
+    `settle`: how long the outside may still act after an attempt that was killed, and so never released its lease.
+    """
+    values = call.key.model_dump() | {"undo": call.undo, "call": call.model_dump_json(), "settle": settle}
     row = (await tx.execute(WITHDRAW, values)).one()
     return Entry(row.state, row.note, row.result, row.leased, unsettled=row.unsettled)
 

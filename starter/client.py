@@ -65,14 +65,21 @@ async def connect(environment: Mapping[str, str], runtime: Runtime | None = None
     try:
         config = ClientConfig.load_client_connect_config(override_env_vars=environment)
     except (RuntimeError, ValueError, OSError) as error:
-        raise SettingsError(f"Temporal's settings (TEMPORAL_…) do not work: {error}") from error
+        raise _unusable(error) from error
     config.setdefault("target_host", "localhost:7233")
     try:
         return await asyncio.wait_for(
             Client.connect(**config, plugins=[plugin()], runtime=runtime), timeout=CONNECT_TIMEOUT
         )
+    except ValueError as error:
+        raise _unusable(error) from error
     except (RuntimeError, RPCError, TimeoutError) as error:
         raise Unreachable(f"Temporal does not answer at {config['target_host']}") from error
+
+
+def _unusable(error: Exception) -> SettingsError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return SettingsError(f"Temporal's settings (TEMPORAL_…) do not work: {reason}")
 
 
 async def start(client: Client, kind: str, request: ProcessInput) -> WorkflowHandle[Any, Any]:

@@ -76,7 +76,8 @@ class Floor:
     def mails(self, kind: str, order_id: str = "") -> list[EmailMessage]:
         """Return the mails of a kind that arrived, those of one order if it is named."""
         read = [email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in self._files()]
-        return [m for m in read if m["X-Commerce-Kind"] == kind and f"/{order_id}" in f"{m['X-Commerce-Key']}/"]
+        key = f"/{order_id}/" if order_id else "/"
+        return [m for m in read if m["X-Commerce-Kind"] == kind and key in f"{m['X-Commerce-Key']}/"]
 
     def _files(self) -> list[Path]:
         return sorted(self.mail_dir.glob("*.eml"))

@@ -366,7 +366,7 @@ async def test_outside_a_withdrawn_step_can_neither_note_nor_finish_nor_start(ef
     lease = (await start(effect)).lease
     async with effect.database.transaction() as tx:
         await ledger.note(tx, call().key, {"shipment_id": 1})
-    assert await withdraw(effect) == Entry("started", {"shipment_id": 1}, None, leased=True)
+    assert await withdraw(effect) == Entry("started", {"shipment_id": 1}, None, leased=True, unsettled=True)
     with pytest.raises(StepWithdrawn):
         await finish(effect)
     with pytest.raises(StepWithdrawn):
