@@ -10,6 +10,8 @@ PLACE := { pwd -P; $(PY) -c 'import sys; print(sys.base_prefix, sys.version)'; }
 PACKAGES := cat pyproject.toml uv.lock | cksum
 
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
+# Without bytecode each process, and each run of a process in its sandbox, would compile what it loads anew.
+unexport PYTHONDONTWRITEBYTECODE
 export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
 export PIP_USER := 0
