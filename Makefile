@@ -36,8 +36,9 @@ demo: install
 up: install
 	@$(PY) -m starter up
 
+# Three at once, as much of a test is waiting for timeouts of servers.
 test: lint
-	@$(PY) -m pytest -n 2 --dist worksteal
+	@$(PY) -m pytest -n 3 --dist worksteal
 
 lint: install
 	@$(PY) -m ruff check .
