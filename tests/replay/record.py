@@ -101,12 +101,16 @@ SCENES: dict[str, Callable[[Floor, str], Awaitable[None]]] = {
     "leftovers": leftovers,
 }
 
+PRIVATE = {"identity": "recorder", "stackTrace": ""}  # what tells of the machine, and is not replayed
+
 
 def keep(history: WorkflowHistory, path: Path) -> None:
-    """Write a history, an event per line, without the name of this machine."""
+    """Write a history, an event per line, without the names of this machine and its folders."""
     events = [json.dumps(event, separators=(",", ":")) for event in json.loads(history.to_json())["events"]]
     text = '{"events":[\n' + ",\n".join(events) + "\n]}\n"
-    path.write_text(re.sub(r'"identity":"[^"]*"', '"identity":"recorder"', text))
+    for name, plain in PRIVATE.items():
+        text = re.sub(rf'"{name}":"(?:[^"\\]|\\.)*"', f'"{name}":"{plain}"', text)
+    path.write_text(re.sub(r'"name":"[0-9]+@[^"]*"', '"name":"sticky"', text))
 
 
 async def record(names: list[str]) -> None:
