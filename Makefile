@@ -36,9 +36,9 @@ demo: install
 up: install
 	@$(PY) -m starter up
 
-# Three at once, as much of a test is waiting for timeouts of servers.
+# Three at once, as much of a test is waiting for timeouts of servers; handed out one by one, the long ones first.
 test: lint
-	@$(PY) -m pytest -n 3 --dist worksteal
+	@$(PY) -m pytest -n 3 --dist load --maxschedchunk 1
 
 lint: install
 	@$(PY) -m ruff check .

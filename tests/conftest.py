@@ -36,6 +36,12 @@ def free_port() -> int:
         return port
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of whole systems first: they are the longest, and should not be waited for at the end."""
+    rooms = ["system", "workflows"]
+    items.sort(key=lambda item: min((rooms.index(part) for part in item.path.parts if part in rooms), default=9))
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[tuple[Path, int]]:
     """A cluster that forgets nothing when killed but does not wait for the disk."""

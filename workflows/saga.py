@@ -73,10 +73,7 @@ class Saga:
         policy: Policy = DATABASE_STEP,
         final: bool = False,
     ) -> T:
-        """Run a step under its own name or another; `undo` gets its key and its input, unless told otherwise.
-
-        `final` is the point of no return: once it is scheduled nothing is undone, unless it fails itself.
-        """
+        """Run a step; `undo` gets its key and input, or `undo_input`; nothing is undone once `final` is scheduled."""
         recorded = undo_input and undo_input.model_dump(mode="json")
         call: Call[InputT] = Call(
             key=key_of(name or name_of(step)), input=value, undo=undo and name_of(undo), undo_input=recorded
@@ -100,21 +97,26 @@ class Saga:
         self.progress.step(name_of(step)).skip(why)
 
     async def _forward(self, call: Call[Any], run: Callable[[], Coroutine[Any, Any, T]], *, final: bool = False) -> T:
-        if not self._final and workflow.cancellation_reason() is not None:
-            raise asyncio.CancelledError  # the step before ended well in spite of it
+        self._stop_if_cancelled()
         if call.undo:
             self._undos.append(Leftover(undo=call.undo, call=call.model_dump(mode="json")))
         before, self._final = self._final, self._final or final
         try:
-            return await self._watch(call.key.step, uninterrupted(run()) if self._final else run())
+            answer = await self._watch(call.key.step, uninterrupted(run()) if self._final else run())
         except FailureError:
             self._final = before
             raise
+        self._stop_if_cancelled()  # it ended well in spite of the cancel, which nothing else would hear of
+        return answer
+
+    def _stop_if_cancelled(self) -> None:
+        if not self._final and workflow.cancellation_reason() is not None:
+            raise asyncio.CancelledError
 
     async def _watch(self, name: str, run: Coroutine[Any, Any, T]) -> T:
         step = self.progress.step(name)
         step.state, step.scheduled_at, step.ended_at, step.error = "running", workflow.now(), None, None
-        self._show()
+        workflow.set_current_details(self.progress.as_markdown())
         try:
             answer = await run
         except STOPPED as failure:
@@ -144,7 +146,4 @@ class Saga:
         self.progress.state = state
         if workflow.info().typed_search_attributes.get(SAGA_STATE) != state:
             workflow.upsert_search_attributes([SAGA_STATE.value_set(state)])
-        self._show()
-
-    def _show(self) -> None:
         workflow.set_current_details(self.progress.as_markdown())
