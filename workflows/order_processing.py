@@ -113,9 +113,9 @@ class OrderProcessingWorkflow:
     async def _end_undone(self, order: OrderRef, failure: BaseException) -> OrderResult:
         shortage = cause(failure, InsufficientInventory)
         state = self._saga.progress.state
-        if shortage and state != "compensation_failed" and not isinstance(failure, asyncio.CancelledError):
-            return await self._refuse(order, shortage)
         cancelled = isinstance(failure, asyncio.CancelledError)
+        if shortage and state != "compensation_failed" and not cancelled:
+            return await self._refuse(order, shortage)
         reason = "cancelled" if cancelled else f"failed: {describe(failure).split(':')[0]}"
         hold = Hold(order_id=order.order_id, reason=reason)
         await execute(OrderActivities.hold, call_of("hold-order", hold), FINAL_STEP)
@@ -129,8 +129,7 @@ class OrderProcessingWorkflow:
         refusal = Refusal(order_id=order.order_id, items=shortage.items, count=shortage.count, at=workflow.now())
         refused = await execute(OrderActivities.refuse, call_of("record-refusal", refusal), FINAL_STEP)
         self._saga.enter("compensated")  # a result, also when there was nothing to undo yet
-        message = str(shortage)
-        await self._alert(order, "insufficient-inventory", message, about=str(refused.day))
+        await self._alert(order, "insufficient-inventory", str(shortage), about=str(refused.day))
         return OrderResult(
             order_id=order.order_id,
             status="insufficient_inventory",
