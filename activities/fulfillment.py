@@ -9,7 +9,9 @@ from commerce import fulfillment, ledger
 from commerce.database import Database
 from commerce.errors import CarrierRefused, StepInProgress, StepWithdrawn
 from commerce.integrations.carrier import Carrier
-from commerce.messages import Call, Fulfilled, Label, Nothing, OrderRef
+from commerce.messages.base import Nothing
+from commerce.messages.orders import Fulfilled, Label, OrderRef
+from commerce.messages.steps import Call
 
 LEASE = timedelta(seconds=25)  # one attempt at the carrier, shorter than the step's start-to-close time
 SETTLE = timedelta(seconds=30)  # the carrier may sell so long after we stopped waiting for its answer

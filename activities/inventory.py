@@ -4,7 +4,9 @@ from temporalio import activity
 
 from commerce import inventory, ledger
 from commerce.database import Database
-from commerce.messages import Call, Nothing, OrderRef, Reserved
+from commerce.messages.base import Nothing
+from commerce.messages.orders import OrderRef, Reserved
+from commerce.messages.steps import Call
 
 
 class InventoryActivities:

@@ -2,7 +2,9 @@
 
 from temporalio import activity
 
-from commerce.messages import Alert, Call, FailedNotification, Nothing, NotificationRef, Sent
+from commerce.messages.base import Nothing
+from commerce.messages.notifications import Alert, FailedNotification, NotificationRef, Sent
+from commerce.messages.steps import Call
 from commerce.notifications import Notifier
 
 

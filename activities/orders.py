@@ -7,7 +7,9 @@ from temporalio import activity
 from commerce import ledger, orders
 from commerce.database import Database
 from commerce.errors import OrderNotFound
-from commerce.messages import Begin, Call, FulfilledOrder, Hold, Nothing, OrderRef, Refusal, Refused, ValidOrder
+from commerce.messages.base import Nothing
+from commerce.messages.orders import FulfilledOrder, Hold, OrderRef, Refusal, Refused, ValidOrder
+from commerce.messages.steps import Begin, Call
 
 
 class OrderActivities:

@@ -5,7 +5,8 @@ from collections.abc import Collection
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.messages import Message, order_process_id
+from commerce.messages.base import Message
+from commerce.messages.orders import order_process_id
 
 MAX_FINDINGS = 100  # told per rule; all are counted
 

@@ -24,7 +24,8 @@ Messages never hold personal data: they travel into workflow history and logs.
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
-from commerce.messages import FieldError, InsufficientItem
+from commerce.messages.base import FieldError
+from commerce.messages.orders import InsufficientItem
 
 
 @dataclass(eq=False)

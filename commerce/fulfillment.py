@@ -16,7 +16,8 @@ from commerce.errors import (
     QuantityAboveUnfulfilled,
     ReservationMissing,
 )
-from commerce.messages import MAX_INSUFFICIENT_ITEMS, FieldError, Fulfilled, Label
+from commerce.messages.base import FieldError
+from commerce.messages.orders import MAX_INSUFFICIENT_ITEMS, Fulfilled, Label
 
 LIVE = text("""
     SELECT CAST(fulfillment.id AS text) AS id, CAST(coalesce(sum(item.quantity), 0) AS bigint) AS units

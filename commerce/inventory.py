@@ -18,7 +18,7 @@ from commerce.errors import (
     TransientError,
     VariantWithoutItems,
 )
-from commerce.messages import MAX_INSUFFICIENT_ITEMS, InsufficientItem, Reserved
+from commerce.messages.orders import MAX_INSUFFICIENT_ITEMS, InsufficientItem, Reserved
 
 # Item units needed per order line, units free per level, and both per item. An oversold level (I9) has nothing free;
 # `firm` is what must be there now: lines that may be backordered are served after all others and never short (I5).

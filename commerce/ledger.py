@@ -14,7 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.errors import StaleGeneration, StepInProgress, StepWithdrawn
-from commerce.messages import Begin, Call, Leftover, Message, Nothing, StepKey
+from commerce.messages.base import Message, Nothing
+from commerce.messages.steps import Begin, Call, Leftover, StepKey
 
 AnswerT = TypeVar("AnswerT", bound=Message)
 
@@ -195,7 +196,7 @@ async def withdraw(tx: AsyncSession, call: Call[Any], settle: timedelta = timede
 
     `settle`: how long the outside may still act after an attempt that was killed, and so never released its lease.
     """
-    values = call.key.model_dump() | {"undo": call.undo, "call": call.model_dump_json(), "settle": settle}
+    values = call.key.model_dump() | {"undo": call.undo, "call": _dump(call.for_undo()), "settle": settle}
     row = (await tx.execute(WITHDRAW, values)).one()
     return Entry(row.state, row.note, row.result, row.leased, unsettled=row.unsettled)
 
@@ -206,7 +207,7 @@ async def finish_undo(tx: AsyncSession, key: StepKey) -> None:
 
 
 async def _claim(tx: AsyncSession, call: Call[Any], *, final: bool = False) -> Entry:
-    values = call.key.model_dump() | {"undo": call.undo, "call": call.model_dump_json(), "final": final}
+    values = call.key.model_dump() | {"undo": call.undo, "call": _dump(call.for_undo()), "final": final}
     if (await tx.execute(CLAIM, values)).one_or_none() is not None:
         return Entry("started", None, None, leased=False)
     row = (await tx.execute(READ, call.key.model_dump())).one_or_none()

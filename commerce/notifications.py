@@ -17,7 +17,7 @@ from commerce.errors import AlertUnavailable, MailUnavailable, PermanentError, S
 from commerce.integrations.alerts import AlertWebhook
 from commerce.integrations.email import Mail, compose
 from commerce.integrations.templates import render
-from commerce.messages import Alert, Sent
+from commerce.messages.notifications import Alert, Sent
 
 SEND_TIMEOUT = timedelta(seconds=10)  # for one attempt to hand over
 LEASE = timedelta(seconds=13)  # longer than an attempt, shorter than the start-to-close time of the step that makes it

@@ -17,7 +17,7 @@ from commerce.errors import (
     UnknownVariant,
     VariantWithoutItems,
 )
-from commerce.messages import FulfilledOrder, Hold, Refusal, ValidOrder, shipped_key
+from commerce.messages.orders import FulfilledOrder, Hold, Refusal, ValidOrder, shipped_key
 
 READ = text("""
     SELECT payment_status, fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,

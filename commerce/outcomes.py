@@ -5,7 +5,7 @@ from collections.abc import Collection
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.messages import Message
+from commerce.messages.base import Message
 
 PENDING = text("""
     SELECT id FROM orders

@@ -14,13 +14,8 @@ from temporalio.service import RPCError
 
 from activities.failures import describe
 from commerce.errors import BadInput, Unreachable
-from commerce.messages import (
-    OrderProcessing,
-    OrderResult,
-    ProcessInput,
-    field_errors,
-    order_process_id,
-)
+from commerce.messages.base import ProcessInput, field_errors
+from commerce.messages.orders import OrderProcessing, OrderResult, order_process_id
 from commerce.settings import SettingsError
 from starter.plugin import plugin
 from workflows.order_processing import OrderProcessingWorkflow

@@ -13,7 +13,7 @@ from temporalio.client import Client
 
 from commerce import imports, outcomes
 from commerce.database import Database
-from commerce.messages import order_process_id
+from commerce.messages.orders import order_process_id
 from commerce.settings import load_settings
 from starter import demo_run
 from starter.audit import audit

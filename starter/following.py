@@ -8,7 +8,7 @@ from typing import Any
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
-from commerce.messages import MARKS, Progress
+from commerce.messages.progress import MARKS, Progress
 
 POLL = 0.3  # seconds between two looks
 

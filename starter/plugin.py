@@ -14,7 +14,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.failures import FailureInterceptor, to_failure
 from activities.log_context import LogInterceptor
 from commerce.errors import BadInput
-from commerce.messages import FieldError, field_errors
+from commerce.messages.base import FieldError, field_errors
 from workflows.inbound import InputInterceptor
 
 # Loaded once and shared by all runs, instead of anew for each run in its sandbox.

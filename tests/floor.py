@@ -15,7 +15,8 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.worker import Interceptor
 
 from commerce.database import Database
-from commerce.messages import OrderResult, Progress, order_process_id
+from commerce.messages.orders import OrderResult, order_process_id
+from commerce.messages.progress import Progress
 from commerce.settings import Settings, load_settings
 from starter.audit import audit
 from starter.client import process_order, start_order

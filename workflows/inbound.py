@@ -13,7 +13,7 @@ from temporalio.worker import (
 with workflow.unsafe.imports_passed_through():
     from activities.failures import to_failure
     from commerce.errors import BadInput
-    from commerce.messages import FieldError
+    from commerce.messages.base import FieldError
 
 
 class InputInterceptor(Interceptor):

@@ -11,21 +11,19 @@ with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
     from activities.orders import OrderActivities
     from commerce.errors import InsufficientInventory, OrderNotFound, WrongProcessId
-    from commerce.messages import (
-        Alert,
-        FailedNotification,
+    from commerce.messages.notifications import Alert, FailedNotification, NotificationRef
+    from commerce.messages.orders import (
         FulfilledOrder,
         Hold,
-        NotificationRef,
         OrderProcessing,
         OrderRef,
         OrderResult,
-        Progress,
         Refusal,
         ValidOrder,
         order_process_id,
         shipped_key,
     )
+    from commerce.messages.progress import Progress
     from workflows.policies import ALERT, FINAL_STEP, MAIL, OUTSIDE_STEP, call_of, execute
     from workflows.saga import Saga
     from workflows.visibility import ORDER_ID, OUTCOME

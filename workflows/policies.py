@@ -10,7 +10,8 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from commerce.messages import Call, Leftover, Message, StepKey
+    from commerce.messages.base import Message
+    from commerce.messages.steps import Call, Leftover, StepKey
 
 T = TypeVar("T")
 InputT = TypeVar("InputT", bound=Message)
@@ -78,7 +79,7 @@ def execute(step: Callable[[Any, CallT], Awaitable[T]], call: CallT, policy: Pol
 def execute_undo(undo: Leftover, policy: Policy) -> Coroutine[Any, Any, Any]:
     """Call the undo that was recorded for a step."""
     summary = f"Undo {undo.call['key']['step']}"
-    return workflow.execute_activity(undo.undo, undo.as_call(), summary=summary, **_options(policy))
+    return workflow.execute_activity(undo.undo, undo.call, summary=summary, **_options(policy))
 
 
 def _options(policy: Policy) -> dict[str, Any]:

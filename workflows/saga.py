@@ -14,7 +14,9 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.failures import describe
-    from commerce.messages import Begin, Begun, Call, Leftover, Message, ProcessState, Progress, StepProgress
+    from commerce.messages.base import Message
+    from commerce.messages.progress import ProcessState, Progress, StepProgress
+    from commerce.messages.steps import Begin, Begun, Call, Leftover
     from workflows.policies import CHILD, DATABASE_STEP, UNDO, Policy, execute, execute_undo, key_of, name_of, note_of
     from workflows.visibility import FAILED_STEP, SAGA_STATE
     from workflows.waiting import STOPPED, uninterrupted
@@ -74,7 +76,7 @@ class Saga:
         final: bool = False,
     ) -> T:
         """Run a step; `undo` gets its key and input, or `undo_input`; nothing is undone once `final` is scheduled."""
-        recorded = undo_input and undo_input.model_dump(mode="json")
+        recorded = None if undo_input is None else undo_input.model_dump(mode="json")
         call: Call[InputT] = Call(
             key=key_of(name or name_of(step)), input=value, undo=undo and name_of(undo), undo_input=recorded
         )
@@ -99,7 +101,7 @@ class Saga:
     async def _forward(self, call: Call[Any], run: Callable[[], Coroutine[Any, Any, T]], *, final: bool = False) -> T:
         self._stop_if_cancelled()
         if call.undo:
-            self._undos.append(Leftover(undo=call.undo, call=call.model_dump(mode="json")))
+            self._undos.append(Leftover(undo=call.undo, call=call.for_undo()))
         before, self._final = self._final, self._final or final
         try:
             answer = await self._watch(call.key.step, uninterrupted(run()) if self._final else run())

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pydantic import Field
 
 from commerce.imports.reading import Row
-from commerce.messages import Message
+from commerce.messages.base import Message
 
 MAX_BAD_ROWS = 1_000  # kept; all are counted
 PROGRESS_ROWS = 10_000  # between two calls of progress

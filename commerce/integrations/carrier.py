@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from commerce.errors import CarrierRefused, CarrierUnavailable
 from commerce.fulfillment import Shipment
-from commerce.messages import Label
+from commerce.messages.orders import Label
 
 CALL_TIMEOUT = 10  # seconds for one method, with all its requests
 CODE = re.compile(r"[A-Za-z0-9_.]{1,100}")

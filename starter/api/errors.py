@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from commerce.messages import FieldError
+from commerce.messages.base import FieldError
 
 
 class Problem(BaseModel):

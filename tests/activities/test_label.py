@@ -13,7 +13,8 @@ from commerce import fulfillment, inventory, ledger
 from commerce.database import Database
 from commerce.errors import CarrierUnavailable, StaleGeneration, StepInProgress, StepWithdrawn
 from commerce.integrations.carrier import Carrier
-from commerce.messages import Begin, Call, Label, OrderRef, StepKey
+from commerce.messages.orders import Label, OrderRef
+from commerce.messages.steps import Begin, Call, StepKey
 from commerce.settings import load_settings
 from starter.devstack import carrier as embedded
 from tests.commerce.shop import Shop

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 from activities.orders import OrderActivities
 from commerce import inventory, ledger
 from commerce.database import Database
-from commerce.messages import Begin, Call, OrderRef, Reserved, StepKey
+from commerce.messages.orders import OrderRef, Reserved
+from commerce.messages.steps import Begin, Call, StepKey
 from tests.commerce.shop import Shop
 
 ORDER = OrderRef(order_id="1")

@@ -9,7 +9,8 @@ import pytest
 from commerce import audit, fulfillment, inventory, ledger, orders
 from commerce.audit import MAX_FINDINGS, Finding
 from commerce.database import Database
-from commerce.messages import Begin, Call, Fulfilled, FulfilledOrder, OrderRef, Reserved, StepKey, order_process_id
+from commerce.messages.orders import Fulfilled, FulfilledOrder, OrderRef, Reserved, order_process_id
+from commerce.messages.steps import Begin, Call, StepKey
 from tests.commerce.shop import NOON, Shop
 
 EMAIL = "bob@customer.example"

@@ -11,7 +11,8 @@ from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 from activities.failures import cause, describe, to_failure
 from commerce import errors
 from commerce.errors import BadInput, CommerceError, InsufficientInventory, OrderNotFound, PermanentError
-from commerce.messages import FieldError, InsufficientItem
+from commerce.messages.base import FieldError
+from commerce.messages.orders import InsufficientItem
 
 
 def tree(kind: type[CommerceError]) -> list[type[CommerceError]]:

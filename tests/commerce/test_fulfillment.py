@@ -17,7 +17,7 @@ from commerce.errors import (
     ReservationMissing,
 )
 from commerce.fulfillment import Shipment
-from commerce.messages import InsufficientItem, Label
+from commerce.messages.orders import InsufficientItem, Label
 from tests.commerce.shop import Shop
 
 LABEL = Label(shipment_id="shp_1", tracking_number="T1", label_url="https://carrier.example/1.pdf")

@@ -19,7 +19,7 @@ from commerce.errors import (
     ReservationMissing,
     VariantWithoutItems,
 )
-from commerce.messages import Fulfilled, InsufficientItem, Reserved
+from commerce.messages.orders import Fulfilled, InsufficientItem, Reserved
 from tests.commerce.shop import Shop
 
 

@@ -13,7 +13,9 @@ from commerce import ledger
 from commerce.database import Database
 from commerce.errors import StaleGeneration, StepInProgress, StepWithdrawn
 from commerce.ledger import Entry
-from commerce.messages import Begin, Call, Leftover, Nothing, OrderRef, Reserved, StepKey
+from commerce.messages.base import Nothing
+from commerce.messages.orders import OrderRef, Reserved
+from commerce.messages.steps import Begin, Call, Leftover, StepKey
 
 ORDER = OrderRef(order_id="1")
 START = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -230,8 +232,8 @@ async def test_what_an_older_run_left_is_listed_newest_first_with_what_its_undo_
         await ledger.start(tx, call("label", undo="void"), MINUTE)
     leftovers = await effect.begin("g2", 1)
     assert [leftover.undo for leftover in leftovers] == ["void", "refund", "release"]
-    assert leftovers[1].as_call() == {"key": kept.key.model_dump(), "input": {"amount": 5}}
-    assert leftovers[2].as_call() == {"key": call().key.model_dump(), "input": ORDER.model_dump()}
+    assert leftovers[1].call == {"key": kept.key.model_dump(), "input": {"amount": 5}}
+    assert leftovers[2].call == {"key": call().key.model_dump(), "input": ORDER.model_dump()}
     await effect.do(call(generation="g2"))
     assert len(await effect.begin("g2", 1)) == 3  # its own steps are not among them
     assert [leftover.call["key"]["generation"] for leftover in await effect.begin("g3", 2)] == ["g2", *["g1"] * 3]

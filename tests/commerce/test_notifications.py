@@ -20,7 +20,7 @@ from commerce.database import Database
 from commerce.errors import AlertUnavailable, MailRefused, MailUnavailable, StepInProgress
 from commerce.integrations.alerts import AlertWebhook
 from commerce.integrations.email import Mail
-from commerce.messages import Alert, Sent
+from commerce.messages.notifications import Alert, Sent
 from commerce.notifications import LEASE, Notification, Notifier
 from starter.devstack import mail as catcher
 

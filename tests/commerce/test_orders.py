@@ -22,7 +22,7 @@ from commerce.errors import (
     UnknownVariant,
     VariantWithoutItems,
 )
-from commerce.messages import FulfilledOrder, Hold, InsufficientItem, Label, Refusal, ValidOrder
+from commerce.messages.orders import FulfilledOrder, Hold, InsufficientItem, Label, Refusal, ValidOrder
 from tests.commerce.shop import NOON, Shop
 
 TODAY = NOON.date()

@@ -6,7 +6,7 @@ import pytest
 
 from commerce import fulfillment, inventory, orders, outcomes
 from commerce.database import Database
-from commerce.messages import Hold, Label, Refusal
+from commerce.messages.orders import Hold, Label, Refusal
 from commerce.outcomes import Outcomes
 from tests.commerce.shop import NOON, Shop
 

@@ -6,7 +6,8 @@ with workflow.unsafe.imports_passed_through():
     from activities.fulfillment import FulfillmentActivities
     from activities.inventory import InventoryActivities
     from activities.orders import OrderActivities
-    from commerce.messages import FulfilledOrder, OrderProcessing, OrderRef, OrderResult, Progress, ValidOrder
+    from commerce.messages.orders import FulfilledOrder, OrderProcessing, OrderRef, OrderResult, ValidOrder
+    from commerce.messages.progress import Progress
     from workflows.order_processing import OrderProcessingWorkflow
     from workflows.policies import FINAL_STEP
 

@@ -7,7 +7,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
-from commerce.messages import order_process_id
+from commerce.messages.orders import order_process_id
 from starter.plugin import plugin
 from tests.replay.changed import WithoutCheck
 from tests.replay.record import HISTORIES, SCENES

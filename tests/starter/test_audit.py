@@ -11,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from commerce.database import Database
 from commerce.errors import Unreachable
-from commerce.messages import OrderProcessing, order_process_id
+from commerce.messages.orders import OrderProcessing, order_process_id
 from starter.audit import audit
 from tests.commerce.shop import Shop
 

@@ -4,7 +4,8 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     import worker
-    from commerce.messages import OrderProcessing, OrderRef, OrderResult, Progress
+    from commerce.messages.orders import OrderProcessing, OrderRef, OrderResult
+    from commerce.messages.progress import Progress
     from workflows.order_processing import OrderProcessingWorkflow
 
 

@@ -19,7 +19,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 import worker
 from commerce.integrations.carrier import Carrier
 from commerce.integrations.email import Mail
-from commerce.messages import order_process_id
+from commerce.messages.orders import order_process_id
 
 OUTSIDE = ((Carrier, "create"), (Carrier, "buy"), (Carrier, "refund"), (Mail, "send"))
 

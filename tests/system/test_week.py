@@ -14,7 +14,7 @@ from commerce import fulfillment, inventory, orders
 from commerce.database import Database
 from commerce.errors import InsufficientInventory
 from commerce.imports import import_inventory, import_orders
-from commerce.messages import OrderResult
+from commerce.messages.orders import OrderResult
 from tests.commerce.shop import Shop
 from tests.floor import Floor, floor
 

@@ -14,7 +14,9 @@ with workflow.unsafe.imports_passed_through():
     from commerce import ledger
     from commerce.database import Database
     from commerce.errors import CarrierRefused, CarrierUnavailable, StepWithdrawn
-    from commerce.messages import Begin, Begun, Call, Message, Nothing, ProcessInput, Progress
+    from commerce.messages.base import Message, Nothing, ProcessInput
+    from commerce.messages.progress import Progress
+    from commerce.messages.steps import Begin, Begun, Call
     from workflows.policies import Policy
     from workflows.saga import Saga
     from workflows.waiting import may_fail, together

@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.failures import cause
 from commerce.errors import CarrierRefused, OrderNotFound, PaymentNotCaptured
-from commerce.messages import InsufficientItem, OrderProcessing
+from commerce.messages.orders import InsufficientItem, OrderProcessing
 from starter.client import TASK_QUEUE
 from tests.floor import Floor, ended, floor
 

@@ -17,7 +17,7 @@ from temporalio.worker import Worker
 from activities.failures import cause
 from commerce.database import Database
 from commerce.errors import CarrierRefused
-from commerce.messages import Progress
+from commerce.messages.progress import Progress
 from tests.workflows.processes import BuggyProcess, RepairedProcess, Script, ScriptedProcess, ScriptedSteps, Step
 
 FAILED, CANCELLED = WorkflowExecutionStatus.FAILED, WorkflowExecutionStatus.CANCELED

@@ -1,0 +1,1 @@
+"""The models that cross process borders, by noun: inputs and results of processes and steps."""
