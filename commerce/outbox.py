@@ -1,21 +1,44 @@
 """Facts to publish, written in the transaction that made them true (N3)."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
-from sqlalchemy.dialects.postgresql import insert
+from pydantic_core import to_json
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
-
-from commerce.tables import OutboxEvent
 
 NAMESPACE = UUID("5e0c3ad5-0b9c-4c39-9a37-6d2b5b1f0f6e")  # never change it: an event's id must stay what it was
 
+WRITE = text("""
+    INSERT INTO outbox_events (id, type, aggregate, data)
+    SELECT * FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS event (id uuid, type text, aggregate text, data jsonb)
+    ON CONFLICT (id) DO NOTHING
+""")
 
-async def publish(tx: AsyncSession, *, key: str, type: str, aggregate: str, data: dict[str, Any]) -> None:  # noqa: A002 - CloudEvents' word
-    """Write an event once per key: the same key again changes nothing.
+
+class Event(NamedTuple):
+    """A fact, written once per key.
 
     `type` is the name without prefix (`order.fulfilled`), `aggregate` what the event is about (`order/1001`) and the
     scope of its order; `data` holds JSON values: ids, amounts, times; nothing personal.
     """
-    event = {"id": uuid5(NAMESPACE, key), "type": type, "aggregate": aggregate, "data": data}
-    await tx.execute(insert(OutboxEvent).values(event).on_conflict_do_nothing())
+
+    key: str
+    type: str
+    aggregate: str
+    data: dict[str, Any]
+
+
+async def publish(tx: AsyncSession, *, key: str, type: str, aggregate: str, data: dict[str, Any]) -> None:  # noqa: A002 - CloudEvents' word
+    """Write an event once per key: the same key again changes nothing; see Event."""
+    await publish_many(tx, [Event(key, type, aggregate, data)])
+
+
+async def publish_many(tx: AsyncSession, events: Sequence[Event]) -> None:
+    """Write events in this order by one statement, each once per key."""
+    rows = [
+        {"id": uuid5(NAMESPACE, key), "type": kind, "aggregate": aggregate, "data": data}
+        for key, kind, aggregate, data in events
+    ]
+    await tx.execute(WRITE, {"events": to_json(rows).decode()})

@@ -156,16 +156,16 @@ class Reservation(Base):
 
 
 class Customer(Base):
-    """A guest known from an order, or an account; an address has at most one of each."""
+    """Who is known by an e-mail address: a guest from an order, or an account, which a guest may become (A2)."""
 
     __tablename__ = "customers"
     id: Mapped[Uuid]
-    email: Mapped[str]
+    email: Mapped[str] = mapped_column(unique=True)
     has_account: Mapped[bool] = mapped_column(server_default=text("false"))
     first_name: Mapped[str | None]
     last_name: Mapped[str | None]
     created_at: Mapped[Now]
-    __table_args__ = (UniqueConstraint("email", "has_account"),)
+    registered_at: Mapped[datetime | None] = mapped_column(index=True)
 
 
 class AuthUser(Base):
@@ -200,7 +200,7 @@ class Order(Base):
 
     __tablename__ = "orders"
     id: Mapped[str] = mapped_column(primary_key=True)
-    customer_id: Mapped[UUID | None] = mapped_column(ForeignKey("customers.id"), index=True)
+    customer_id: Mapped[UUID | None] = mapped_column(ForeignKey("customers.id"))
     email: Mapped[str | None]
     payment_status: Mapped[str]
     fulfillment_status: Mapped[str] = mapped_column(server_default="not_fulfilled")
@@ -230,6 +230,8 @@ class Order(Base):
         one_of("fulfillment_status", "not_fulfilled", "partially_fulfilled", "fulfilled", "fulfilled_elsewhere"),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
         CheckConstraint("total >= 0 AND shipping_total >= 0", name="money"),
+        Index(None, "created_at"),
+        Index(None, "customer_id", "created_at"),
         Index(
             "ix_orders_pending",
             "created_at",
@@ -310,6 +312,8 @@ class Cart(Base):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
+    content_hash: Mapped[str | None]  # of what an import took in; a cart of the shop's own has none
+    __table_args__ = (Index("ix_carts_open", "updated_at", "id", postgresql_where=text("completed_at IS NULL")),)
 
 
 class CartLine(Base):
@@ -322,6 +326,7 @@ class CartLine(Base):
     sku: Mapped[str]
     quantity: Mapped[int]
     unit_price: Mapped[int] = mapped_column(BigInteger)
+    updated_at: Mapped[Now]
     __table_args__ = (CheckConstraint("quantity >= 1", name="quantity"),)
 
 
@@ -339,7 +344,7 @@ class Notification(Base):
     attempts: Mapped[int] = mapped_column(server_default="0")
     lease_until: Mapped[datetime | None]  # while in the future, an attempt may be talking to the mail server
     error: Mapped[str | None]
-    created_at: Mapped[Now]
+    created_at: Mapped[Now] = mapped_column(index=True)
     sent_at: Mapped[datetime | None]
     __table_args__ = (one_of("status", "queued", "sending", "sent", "failed"),)
 
@@ -358,6 +363,7 @@ class OutboxEvent(Base):
     __table_args__ = (
         Index(None, "aggregate", "sequence"),
         Index("ix_outbox_events_unpublished", "aggregate", "sequence", postgresql_where=text("published_at IS NULL")),
+        Index("ix_outbox_events_published", "published_at", postgresql_where=text("published_at IS NOT NULL")),
     )
 
 
@@ -412,5 +418,19 @@ class StepLedger(Base):
     lease_until: Mapped[datetime | None]  # while in the future, an attempt may be calling the outside
     final: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[Now]
-    updated_at: Mapped[Now]
+    updated_at: Mapped[Now] = mapped_column(index=True)
     __table_args__ = (one_of("state", "started", "done", "undoing", "undone"),)
+
+
+class OperatorAction(Base):
+    """What a person did to a process and why; Temporal gets its id only, since free text may be personal."""
+
+    __tablename__ = "operator_actions"
+    id: Mapped[Uuid]
+    process_id: Mapped[str] = mapped_column(index=True)
+    run_id: Mapped[str]
+    action: Mapped[str]
+    reason: Mapped[str]
+    actor: Mapped[str]
+    created_at: Mapped[Now]
+    __table_args__ = (one_of("action", "cancel", "retry", "pause", "resume"),)

@@ -1,4 +1,4 @@
-"""Takes in what other systems export as CSV: orders and inventory; the same file again changes nothing."""
+"""Takes in what other systems export as CSV: orders, inventory and carts; the same file again changes nothing."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -7,11 +7,11 @@ from pathlib import Path
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.database import Database
-from commerce.imports import inventory, orders
+from commerce.imports import carts, inventory, orders
 from commerce.imports.reading import UnreadableFile
 from commerce.imports.report import BadRow, ImportReport, Progress, Tally
 
-__all__ = ["BadRow", "ImportReport", "UnreadableFile", "import_inventory", "import_orders"]
+__all__ = ["BadRow", "ImportReport", "UnreadableFile", "import_carts", "import_inventory", "import_orders"]
 
 TakeIn = Callable[[AsyncSession, Path, Tally], Awaitable[None]]
 
@@ -48,6 +48,22 @@ async def import_inventory(
     an empty `Tracked` or `Policy` leaves what is known. Raises UnreadableFile and DatabaseUnavailable.
     """
     return await _import(database, files, inventory.take_in, skip_bad, progress)
+
+
+async def import_carts(
+    database: Database,
+    files: Sequence[Path],
+    *,
+    skip_bad: bool = False,
+    currency: str,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Take in exports of abandoned checkouts as `import_orders` does orders; their lines are as old as `Updated at`.
+
+    A cart that the shop itself has changed since is known all the same by what was taken in. `currency` is for carts
+    that name none. Writes no events. Raises DatabaseUnavailable and UnreadableFile.
+    """
+    return await _import(database, files, partial(carts.take_in, currency=currency), skip_bad, progress)
 
 
 async def _import(

@@ -1,9 +1,7 @@
-"""An order as another system hands it over, and the hash by which the same order is known again."""
+"""An order as another system hands it over."""
 
-import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from typing import NamedTuple
 
 
@@ -40,10 +38,3 @@ class NewOrder:
     paid_at: datetime | None
     cancelled_at: datetime | None
     lines: tuple[NewLine, ...]
-
-
-def content_hash(order: NewOrder) -> str:
-    """Return what tells this order's content from any other; what is not said has no part in it."""
-    content = {f.name: value for f in fields(order) if (value := getattr(order, f.name)) is not None}
-    plain = json.dumps(content, default=datetime.isoformat, sort_keys=True, separators=(",", ":"))
-    return sha256(plain.encode()).hexdigest()

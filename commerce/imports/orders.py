@@ -9,16 +9,17 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.imports import staging, values
-from commerce.imports.new_order import NewLine, NewOrder, content_hash
-from commerce.imports.order_rows import COLUMNS, Block, read_orders
+from commerce.imports.content import content_hash
+from commerce.imports.new_order import NewLine, NewOrder
+from commerce.imports.order_rows import COLUMNS, OrderBlock, read_orders
 from commerce.imports.reading import Row, open_rows
 from commerce.imports.report import Tally
-from commerce.imports.staging import Staging
+from commerce.imports.staging import Staged, Staging
 
 ORDER_FIELDS = [f.name for f in fields(NewOrder) if f.name not in ("id", "lines")]
 order_fields = attrgetter(*ORDER_FIELDS)
 
-# state: new, bad (none of it is taken in), known, taken; reason: not told yet. `line` is that of the first row.
+# `line` is that of the first row.
 STAGED_ORDERS = """
     CREATE TEMPORARY TABLE staged_orders ON COMMIT DROP AS
     SELECT 0 AS line, '' AS name, false AS own_id, '' AS state, '' AS reason, orders.* FROM orders WITH NO DATA
@@ -59,10 +60,9 @@ WRITE_GUESTS = text("""
     INSERT INTO customers (email, has_account, created_at)
     SELECT email, false, min(created_at) FROM staged_orders AS staged
     WHERE state = 'new' AND email IS NOT NULL
-      AND NOT EXISTS (SELECT FROM customers AS account WHERE account.email = staged.email AND account.has_account)
     GROUP BY email ORDER BY email
-    ON CONFLICT (email, has_account) DO UPDATE SET created_at = excluded.created_at
-    WHERE customers.created_at > excluded.created_at
+    ON CONFLICT (email) DO UPDATE SET created_at = excluded.created_at
+    WHERE customers.created_at > excluded.created_at AND NOT customers.has_account
 """)
 WRITE_ORDERS = text("""
     WITH written AS (
@@ -71,8 +71,7 @@ WRITE_ORDERS = text("""
             shipping_method, shipping_name, shipping_address1, shipping_city, shipping_zip, shipping_province,
             shipping_country, shipping_phone, created_at, paid_at, cancelled_at, content_hash)
         SELECT
-            id, (SELECT customers.id FROM customers WHERE customers.email = staged.email
-                 ORDER BY has_account DESC LIMIT 1),
+            id, (SELECT customers.id FROM customers WHERE customers.email = staged.email),
             email, payment_status, fulfillment_status, currency, shipping_total, total,
             shipping_method, shipping_name, shipping_address1, shipping_city, shipping_zip, shipping_province,
             shipping_country, shipping_phone, created_at, paid_at, cancelled_at, content_hash
@@ -90,10 +89,13 @@ WRITE_LINES = text("""
     LEFT JOIN variants ON variants.sku = line.sku
     ORDER BY line.order_at, line.position
 """)
-COUNT = text("""
-    SELECT count(*) FILTER (WHERE state = 'taken') AS taken, count(*) FILTER (WHERE state = 'known') AS unchanged
-    FROM staged_orders
-""")
+ORDERS = Staged(
+    table="staged_orders",
+    find_repeated=FIND_REPEATED,
+    find_known=FIND_KNOWN,
+    write=(WRITE_GUESTS, WRITE_ORDERS, WRITE_LINES),
+    written=("customers", "orders", "order_lines"),
+)
 
 
 async def take_in(session: AsyncSession, file: Path, tally: Tally, *, currency: str) -> None:
@@ -101,17 +103,7 @@ async def take_in(session: AsyncSession, file: Path, tally: Tally, *, currency: 
     await staging.begin(session, STAGED_ORDERS, STAGED_LINES)
     with open_rows(file, COLUMNS) as rows:
         await _stage(session, tally.count(rows), tally, currency)
-    await session.execute(staging.LOCK)
-    await session.execute(FIND_REPEATED)
-    await _find_known(session, tally)
-    if not tally.spoilt:
-        await _write(session)
-        await _find_known(session, tally)  # somebody else may have brought the same order just now
-    if tally.spoilt:
-        await session.rollback()
-        return
-    tally.taken, tally.unchanged = (await session.execute(COUNT)).one()
-    await staging.end(session, tally, "customers", "orders", "order_lines")
+    await staging.settle(session, ORDERS, tally)
 
 
 async def _stage(session: AsyncSession, rows: Iterable[Row], tally: Tally, currency: str) -> None:
@@ -126,18 +118,8 @@ async def _stage(session: AsyncSession, rows: Iterable[Row], tally: Tally, curre
     await staged.close()
 
 
-def _bad(block: Block) -> tuple[object, ...]:
+def _bad(block: OrderBlock) -> tuple[object, ...]:
     """Return what is left of a bad block: enough to see that an order is in the file twice."""
     name = None if "\0" in block.name else block.name
     order_id = block.id if values.ORDER_ID.fullmatch(block.id) else None
     return (block.line, name, block.own_id, "bad", order_id, *[None] * (1 + len(ORDER_FIELDS)))
-
-
-async def _find_known(session: AsyncSession, tally: Tally) -> None:
-    await session.execute(FIND_KNOWN)
-    await staging.collect_refusals(session, "staged_orders", tally)
-
-
-async def _write(session: AsyncSession) -> None:
-    for statement in (WRITE_GUESTS, WRITE_ORDERS, WRITE_LINES):
-        await session.execute(statement)

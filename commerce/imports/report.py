@@ -22,10 +22,10 @@ class BadRow(Message):
 
 
 class ImportReport(Message):
-    """How an import ended. Orders count as one however many rows they have; inventory counts rows."""
+    """How an import ended. Orders and carts count as one however many rows they have; inventory counts rows."""
 
     read: int = 0  # rows
-    taken: int = 0  # orders, or rows of inventory, that changed something
+    taken: int = 0  # orders, carts, or rows of inventory, that changed something
     unchanged: int = 0  # those that were known just so
     bad: list[BadRow] = Field(default=[])  # the first ones
     bad_count: int = 0  # all rows that are bad

@@ -1,10 +1,10 @@
 """Brings rows into temporary tables by COPY, so that the rest of an import is a few statements on whole sets."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.errors import DatabaseUnavailable
@@ -21,6 +21,20 @@ NO_TIME_LIMITS = (
     text("SET LOCAL idle_in_transaction_session_timeout = 0"),
 )
 ROOM_TO_SORT = text("SET LOCAL work_mem = '64MB'")
+
+
+class Staged(NamedTuple):
+    """What is done with things that were staged whole, like orders: statements, each on all of them.
+
+    The staged table has one row for each, with `line`, `state` (new; bad: none of it is taken in; known; taken) and
+    `reason` (not told yet).
+    """
+
+    table: str
+    find_repeated: TextClause  # makes bad what is in the file twice
+    find_known: TextClause  # makes new ones known, or bad when they are known with other content
+    write: Sequence[TextClause]  # make new ones taken, but for those that somebody else has brought meanwhile
+    written: Sequence[str]  # tables
 
 
 class Staging:
@@ -78,3 +92,31 @@ async def collect_refusals(session: AsyncSession, table: str, tally: Tally) -> N
         tally.refuse(row.line, row.reason)
     if rows:
         tally.bad_count += rows[0].bad_count - len(rows)
+
+
+async def settle(session: AsyncSession, staged: Staged, tally: Tally) -> None:
+    """Check what is staged and take it in; where a bad row spoils the file, the transaction is rolled back."""
+    await session.execute(LOCK)
+    await session.execute(staged.find_repeated)
+    await _find_known(session, staged, tally)
+    if not tally.spoilt:
+        for statement in staged.write:
+            await session.execute(statement)
+        await _find_known(session, staged, tally)  # somebody else may have brought the same just now
+    if tally.spoilt:
+        await session.rollback()
+        return
+    tally.taken, tally.unchanged = (await session.execute(_count(staged.table))).one()
+    await end(session, tally, *staged.written)
+
+
+async def _find_known(session: AsyncSession, staged: Staged, tally: Tally) -> None:
+    await session.execute(staged.find_known)
+    await collect_refusals(session, staged.table, tally)
+
+
+def _count(table: str) -> TextClause:
+    return text(f"""
+        SELECT count(*) FILTER (WHERE state = 'taken') AS taken, count(*) FILTER (WHERE state = 'known') AS unchanged
+        FROM {table}
+    """)  # noqa: S608 - our own table

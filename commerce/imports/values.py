@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from commerce.addresses import COMPOSED_OF, normalised
+
 T = TypeVar("T")
 
 MAX_COUNT = 2**31 - 1  # what an integer column holds
@@ -111,14 +113,16 @@ def order_id(cell: str) -> str:
 
 
 def email(cell: str) -> str:
-    """Return this address in the form customers are known by: lower case, NFC."""
+    """Return this address in the form customers are known by; any that has two parts will do for a guest."""
+    if len(cell) > MAX_EMAIL * COMPOSED_OF:
+        raise BadValue(f"must not be longer than {MAX_EMAIL} characters")
     address = unicodedata.normalize("NFC", cell.lower())
     local, at, domain = address.partition("@")
     if not (local and at and domain) or "@" in domain or " " in address or not address.isprintable():
         raise BadValue("must be an e-mail address")
     if len(address) > MAX_EMAIL:
         raise BadValue(f"must not be longer than {MAX_EMAIL} characters")
-    return address
+    return normalised(cell)
 
 
 def unquoted(cell: str) -> str:

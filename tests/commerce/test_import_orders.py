@@ -144,7 +144,7 @@ async def test_an_order_comes_in_with_its_lines(database: Database, write: Calla
         ({"Financial Status": "partially_refunded"}, "payment_status", "partially_refunded"),
         ({"Fulfillment Status": "partial"}, "fulfillment_status", "partially_fulfilled"),
         ({"Fulfillment Status": "fulfilled"}, "fulfillment_status", "fulfilled_elsewhere"),
-        ({"Email": "  Jo@Ünï.Example "}, "email", "jo@ünï.example"),
+        ({"Email": "  Jo@Ünï.Example "}, "email", "jo@xn--n-nga1b.example"),
         ({"Email": "Jo\u0308@shop.example"}, "email", "jö@shop.example"),
         ({"Email": ""}, "email", None),
         ({"Shipping Method": " "}, "shipping_method", None),
@@ -231,15 +231,15 @@ async def test_an_accounts_order_belongs_to_the_account(database: Database, writ
     await take(database, write(first(1)))
     async with database.transaction() as tx:
         await tx.execute(
-            text(
-                "INSERT INTO customers (email, has_account) VALUES ('ann@shop.example', true), ('bob@b.example', true)"
-            )
+            text("INSERT INTO customers (email, has_account) VALUES ('bob@b.example', true)"),
         )
-    before = await rows(database, "SELECT * FROM customers ORDER BY id")
-    await take(database, write(first(2, Created_at="2009-01-01 00:00:00 +0000"), first(3, Email="BOB@b.example")))
-    assert await rows(database, "SELECT * FROM customers ORDER BY id") == before
+    bob = "SELECT * FROM customers WHERE has_account"
+    before = await rows(database, bob)
+    old = {"Created_at": "2009-01-01 00:00:00 +0000"}
+    await take(database, write(first(2, **old), first(3, Email="BOB@b.example", **old)))
+    assert await rows(database, bob) == before
     owner = "SELECT has_account FROM orders JOIN customers ON customers.id = customer_id ORDER BY orders.id"
-    assert await column(database, owner) == [False, True, True]
+    assert await column(database, owner) == [False, False, True]
 
 
 AMOUNT = "must be an amount of at least 0, like 12.50"

@@ -1,0 +1,191 @@
+"""How long the clean-up of carts takes beside a bare DELETE: `python benchmarks/carts.py [--batch N …]`.
+
+Starts a PostgreSQL of its own in a temporary folder, with two equal databases: two million carts of one to three
+lines, half of them expired. `expire` with its events and the bare batched DELETE take turns, batch by batch.
+"""
+
+import argparse
+import asyncio
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from commerce import carts
+from commerce.database import Database
+from commerce.messages.carts import CartPlace, Expiry
+from starter.devstack import postgres
+
+MAX_RATIO = 3
+CARTS = 2_000_000
+BEFORE = datetime(2026, 3, 2, tzinfo=UTC)
+SEEDED, EXPIRING, BARE = "seeded", "expiring", "bare"
+
+# Of every four carts two have expired, one was completed, one is fresh.
+SEED = """
+    INSERT INTO carts (id, email, currency, created_at, updated_at, completed_at)
+    SELECT 'C' || n, 'customer-' || n % 100000 || '@shop.example', 'GBP', touched - interval '1 hour', touched,
+           CASE WHEN n % 4 = 2 THEN touched END
+    FROM generate_series(1, $1::int) AS n,
+         LATERAL (SELECT $2::timestamptz + CASE WHEN n % 4 = 3 THEN 1 ELSE n - $1 - 1 END * interval '2 seconds')
+             AS moment (touched)
+"""
+SEED_LINES = """
+    INSERT INTO cart_lines (cart_id, sku, quantity, unit_price, updated_at)
+    SELECT id, 'SKU-' || line, line, 250, updated_at
+    FROM carts, generate_series(1, 1 + abs(hashtext(id)) % 3) AS line
+"""
+DELETE = text("""
+    WITH gone AS (
+        DELETE FROM carts WHERE id = ANY(ARRAY(
+            SELECT id FROM carts
+            WHERE completed_at IS NULL AND updated_at < :before AND (updated_at, id) > (:updated_at, :id)
+            ORDER BY updated_at, id LIMIT :limit))
+        RETURNING id, created_at, updated_at
+    )
+    SELECT * FROM gone
+""")
+
+Batch = Callable[[AsyncSession], Awaitable[int]]
+
+
+@contextmanager
+def running_postgres() -> Iterator[tuple[Path, int]]:
+    with tempfile.TemporaryDirectory(prefix="carts-") as name, socket.socket() as probe:
+        folder = Path(name)
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        probe.close()
+        postgres.prepare(folder)
+        with (folder / "log").open("w") as log:
+            server = subprocess.Popen(postgres.command(folder, port), stdout=log, stderr=log)
+        try:
+            yield folder, port
+        finally:
+            server.send_signal(2)
+            server.wait(timeout=60)
+            shutil.rmtree(folder / "postgres")
+
+
+async def connected(url: str) -> asyncpg.Connection:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return await asyncpg.connect(url)
+        except (OSError, asyncpg.CannotConnectNowError):
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.1)
+
+
+async def run_sql(url: str, *statements: str) -> None:
+    connection = await connected(url)
+    for statement in statements:
+        await connection.execute(statement)
+    await connection.close()
+
+
+async def seed(url: str, number: int) -> None:
+    database = Database(url)
+    await database.migrate()
+    await database.close()
+    connection = await connected(url)
+    await connection.execute(SEED, number, BEFORE)
+    await connection.execute(SEED_LINES)
+    await connection.execute("VACUUM ANALYZE")
+    await connection.close()
+
+
+def expiring(limit: int) -> Batch:
+    place: CartPlace | None = None
+
+    async def batch(tx: AsyncSession) -> int:
+        nonlocal place
+        done = await carts.expire(tx, Expiry(before=BEFORE, after=place, limit=limit))
+        place = done.next
+        return done.changed
+
+    return batch
+
+
+def bare(limit: int) -> Batch:
+    place = {"updated_at": datetime.min.replace(tzinfo=UTC), "id": ""}
+
+    async def batch(tx: AsyncSession) -> int:
+        gone = (await tx.execute(DELETE, {"before": BEFORE, "limit": limit, **place})).all()
+        if gone:
+            last = max(gone, key=lambda cart: (cart.updated_at, cart.id))
+            place.update(updated_at=last.updated_at, id=last.id)
+        return len(gone)
+
+    return batch
+
+
+async def timed(database: Database, batch: Batch) -> tuple[int, float]:
+    begun = time.perf_counter()
+    async with database.transaction() as tx:
+        done = await batch(tx)
+    return done, time.perf_counter() - begun
+
+
+async def race(urls: dict[str, str], limit: int) -> float:
+    databases = {name: Database(urls[name]) for name in (EXPIRING, BARE)}
+    batches = {EXPIRING: expiring(limit), BARE: bare(limit)}
+    seconds: dict[str, list[float]] = {name: [] for name in batches}
+    gone = dict.fromkeys(batches, 0)
+    done = 1
+    while done:
+        for name, batch in batches.items():
+            done, taken = await timed(databases[name], batch)
+            gone[name] += done
+            seconds[name].append(taken)
+    for name, database in databases.items():
+        milliseconds = median(seconds[name]) * 1_000
+        print(f"  {name:<9} {gone[name]:>9,} carts  {sum(seconds[name]):7.1f} s  {milliseconds:7.1f} ms a batch")
+        await database.close()
+    ratio = median(seconds[EXPIRING]) / median(seconds[BARE])
+    print(f"  ratio {ratio:.2f} of medians, {sum(seconds[EXPIRING]) / sum(seconds[BARE]):.2f} of sums")
+    return ratio
+
+
+async def measure(folder: Path, port: int, number: int, limits: list[int]) -> bool:
+    urls = {name: postgres.url(folder, port, name) for name in ("postgres", SEEDED, EXPIRING, BARE)}
+    await run_sql(urls["postgres"], f"CREATE DATABASE {SEEDED}")
+    await seed(urls[SEEDED], number)
+    ratios = []
+    for limit in limits:
+        for name in (EXPIRING, BARE):
+            await run_sql(urls["postgres"], f"DROP DATABASE IF EXISTS {name}")
+            await run_sql(urls["postgres"], f"CREATE DATABASE {name} TEMPLATE {SEEDED} STRATEGY file_copy")
+        print(f"batches of {limit:,}", flush=True)
+        ratios.append(await race(urls, limit))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB
+    print(f"peak {peak:.0f} MiB")
+    return max(ratios) <= MAX_RATIO
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--carts", type=int, default=CARTS)
+    parser.add_argument("--batch", type=int, nargs="+", default=[1_000])
+    given = parser.parse_args()
+    with running_postgres() as (folder, port):
+        ok = asyncio.run(measure(folder, port, given.carts, given.batch))
+    print(f"{'within' if ok else 'BEYOND'} {MAX_RATIO} x")
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
