@@ -2,19 +2,23 @@
 
 CommerceError
 ├── PermanentError          trying again can't help: crosses into Temporal non-retryable, with its data
-│   ├── BadInput, WrongProcessId
+│   ├── BadInput, WrongProcessId, ProcessNotFound, ProcessFailed
+│   ├── ScheduleNotFound, JobInProgress
 │   ├── OrderRefused
 │   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
 │   │   └── FulfilledElsewhere, PartlyFulfilled
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, QuantityAboveUnfulfilled, FulfillmentMissing
+│   ├── CustomerAlreadyExists, RegistrationInProgress
 │   ├── StepWithdrawn, StaleGeneration
 │   ├── CarrierRefused, AddressIncomplete
+│   ├── WarehouseRefused, WarehouseAnswerInvalid, WarehouseIncomplete
 │   └── MailRefused
 └── TransientError          trying again may help: plain retry
     ├── StepInProgress
     ├── Unreachable, DatabaseUnavailable
     ├── CarrierUnavailable
+    ├── WarehouseUnavailable
     ├── MailUnavailable
     └── AlertUnavailable
 
@@ -66,6 +70,37 @@ class WrongProcessId(PermanentError):
     """This process may only run under the id {wanted}."""
 
     wanted: str
+
+
+@dataclass(eq=False)
+class ProcessNotFound(PermanentError):
+    """There is no process {process}."""
+
+    process: str
+
+
+@dataclass(eq=False)
+class ProcessFailed(PermanentError):
+    """{process} failed: {reason}."""
+
+    process: str
+    reason: str
+
+
+@dataclass(eq=False)
+class ScheduleNotFound(PermanentError):
+    """There is no schedule {schedule} (known: {known})."""
+
+    schedule: str
+    known: str
+
+
+@dataclass(eq=False)
+class JobInProgress(PermanentError):
+    """{job} runs already as {process}."""
+
+    job: str
+    process: str
 
 
 @dataclass(eq=False)
@@ -155,6 +190,14 @@ class FulfillmentMissing(PermanentError):
     order_id: str
 
 
+class CustomerAlreadyExists(PermanentError):
+    """This e-mail address has an account already."""
+
+
+class RegistrationInProgress(PermanentError):
+    """This e-mail address is being registered just now."""
+
+
 @dataclass(eq=False)
 class StepWithdrawn(PermanentError):
     """Step {step} was undone before this attempt; it must not happen any more."""
@@ -183,6 +226,29 @@ class AddressIncomplete(PermanentError):
 
     order_id: str
     missing: str
+
+
+@dataclass(eq=False)
+class WarehouseRefused(PermanentError):
+    """The warehouse refuses the question (HTTP {status})."""
+
+    status: int
+
+
+@dataclass(eq=False)
+class WarehouseIncomplete(PermanentError):
+    """The warehouse knows nothing of {missing} of the {asked} SKUs that it was asked for."""
+
+    missing: int
+    asked: int
+
+
+@dataclass(eq=False)
+class WarehouseAnswerInvalid(PermanentError):
+    """The warehouse's answer is not what its API promises: {field}: {problem}."""
+
+    field: str
+    problem: str
 
 
 @dataclass(eq=False)
@@ -216,6 +282,13 @@ class DatabaseUnavailable(TransientError):
 @dataclass(eq=False)
 class CarrierUnavailable(TransientError):
     """The carrier does not answer as it should: {reason}."""
+
+    reason: str
+
+
+@dataclass(eq=False)
+class WarehouseUnavailable(TransientError):
+    """The warehouse does not answer as it should: {reason}."""
 
     reason: str
 
