@@ -3,10 +3,12 @@
 import logging
 import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any, Literal
 
 import structlog
 
+from commerce.redaction import redact
 from commerce.settings import Settings
 
 Event = MutableMapping[str, Any]
@@ -35,7 +37,7 @@ def configure(settings: Settings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=_rendering(settings.log_format))
     )
@@ -44,14 +46,25 @@ def configure(settings: Settings) -> None:
     root.setLevel(settings.log_level.upper())
     logging.getLogger("temporalio.activity").setLevel(logging.ERROR)  # our own interceptor tells of failed attempts
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("temporalio.worker._activity", "temporalio.worker._workflow"):
+        logging.getLogger(name).setLevel(logging.INFO)  # at debug they print whole payloads in clear
+
+
+class _Handler(logging.StreamHandler[Any]):
+    """Writes lines; of one that cannot be made it tells no more than that: logging itself would print its values."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's own name
+        with suppress(OSError, ValueError):  # nobody reads on, or the stream is closed already
+            self.stream.write(f"a log line of {record.name} was lost: {sys.exc_info()[0]}\n")
 
 
 def _rendering(form: Literal["console", "json"]) -> list[structlog.typing.Processor]:
+    """Return what makes a line: exceptions become text first, so that nothing is written that was not redacted."""
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    if form == "console":
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     drop = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    if form == "json":
-        return [drop, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    plain = structlog.dev.plain_traceback  # a rich one would be loaded anew for each run of a process that logs one
-    return [drop, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+    return [drop, structlog.processors.format_exc_info, redact, renderer]
 
 
 def _lift_temporal(_logger: Any, _method: str, event: Event) -> Event:

@@ -44,6 +44,7 @@ async def test_lines_of_steps_say_what_they_are_about(shop: Floor, workers: Crew
 
     assert all({"event", "level", "logger", "timestamp"} <= line.keys() for line in lines(worker))
     assert [line["event"] for line in lines(worker, "commerce.worker")] == [
+        "payloads are encrypted",
         "worker started",
         "worker stopping",
         "worker stopped",
