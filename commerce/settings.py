@@ -3,18 +3,23 @@
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from commerce.crons import cron_line
+
 PREFIX = "COMMERCE_"
 STACK_FILE = "stack.json"
 DEFAULT_DATA_DIR = Path(".commerce")
 CURRENCY = re.compile(r"[A-Z]{3}")
+TOKEN_LENGTH = 16  # characters at least
 ADDRESS = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")  # whether mail can be brought there, only sending tells
 
 
@@ -56,13 +61,37 @@ class Settings(BaseSettings):
     alert_webhook_url: str | None = Field(None, description="Where alerts are posted as JSON, besides the mail")
     timezone: str = Field("UTC", description="The shop's calendar: an IANA time zone")
     currency: str = Field("GBP", description="Currency where an order says none")
+    schedules: Literal["on", "off"] = Field(
+        "on", description="Whether a worker that starts brings Temporal's schedules up to date"
+    )
+    cron_cleanup_expired_carts: str = Field("0 2 * * *", description="When abandoned carts are deleted")
+    cron_sync_inventory: str = Field("0 */6 * * *", description="When stock is taken over from the warehouse")
+    cron_process_pending_orders: str = Field("*/15 * * * *", description="When orders left over are processed")
+    cron_collect_analytics_data: str = Field("0 1 * * *", description="When the day before is counted")
+    cron_upkeep: str = Field("30 3 * * *", description="When records past their retention are thrown away")
+    keep_ledger_days: int = Field(
+        45, ge=1, le=3_650, description="Days that steps of ended processes are kept: 7 more than Temporal keeps runs"
+    )
+    keep_events_days: int = Field(30, ge=1, le=3_650, description="Days that published events are kept")
+    keep_notifications_days: int = Field(400, ge=1, le=3_650, description="Days that mails and alerts are kept")
     log_format: Literal["console", "json"] = Field("console", description="How logs are written")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged at least")
     worker_activities: int = Field(20, ge=1, le=500, description="Steps at work at once in one worker")
     api_host: str = Field("127.0.0.1", description="Address the API listens on")
     api_port: int = Field(9000, ge=0, le=65535, description="Port the API listens on")
+    api_tokens: tuple[SecretStr, ...] = Field(
+        (), description="Who sends one of these as a bearer token may use the API, separated by commas"
+    )
+    encryption: Literal["on", "off"] = Field("on", description="Whether what Temporal stores is encrypted")
+    encryption_keys: SecretStr = Field(
+        SecretStr(""), description="Keys for that, newest first, separated by commas or blanks"
+    )
+    encryption_keys_file: Path | None = Field(None, description="File with these keys, one per line, newest first")
+    temporal_ui_url: str = Field(
+        "http://localhost:8233", description="Temporal's UI: pages from there may have payloads decrypted"
+    )
 
-    @field_validator("admin_emails", mode="before")
+    @field_validator("admin_emails", "api_tokens", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -96,11 +125,20 @@ class Settings(BaseSettings):
             raise ValueError("must be addresses separated by commas, like ann@shop.example, bob@shop.example")
         return value
 
-    @field_validator("carrier_url", "warehouse_url", "alert_webhook_url")
+    @field_validator("api_tokens")
+    @classmethod
+    def _are_long(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(token) < TOKEN_LENGTH for token in value):
+            raise ValueError(f"each must have at least {TOKEN_LENGTH} characters")
+        return value
+
+    @field_validator("carrier_url", "warehouse_url", "alert_webhook_url", "temporal_ui_url")
     @classmethod
     def _is_http(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
+        if value is not None and not _names_a_host(value):
+            raise ValueError("is not a URL like https://host:8080/path")
         return value.rstrip("/") if value else value
 
     @field_validator("currency")
@@ -119,6 +157,17 @@ class Settings(BaseSettings):
             raise ValueError("is not an IANA time zone, like Europe/London") from error
         return value
 
+    @field_validator(
+        "cron_cleanup_expired_carts",
+        "cron_sync_inventory",
+        "cron_process_pending_orders",
+        "cron_collect_analytics_data",
+        "cron_upkeep",
+    )
+    @classmethod
+    def _is_cron(cls, value: str) -> str:
+        return cron_line(value)
+
     @property
     def zone(self) -> ZoneInfo:
         """The shop's time zone."""
@@ -135,6 +184,13 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take values from `load_settings` alone, so that nothing but start-up reads the environment."""
         return (init_settings,)
+
+
+def _names_a_host(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).hostname) and urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def load_environment(data_dir: Path | None = None) -> dict[str, str]:
@@ -160,7 +216,7 @@ def read_stack(data_dir: Path) -> dict[str, Any]:
     return stack
 
 
-def load_settings(environment: dict[str, str]) -> Settings:
+def load_settings(environment: Mapping[str, str]) -> Settings:
     """Check the COMMERCE_ variables of this environment; raises SettingsError."""
     values = {
         name: environment[f"{PREFIX}{name.upper()}"]

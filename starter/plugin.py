@@ -5,16 +5,26 @@ from typing import Any
 
 from pydantic import ValidationError
 from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
 from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter
-from temporalio.converter import CompositePayloadConverter, DataConverter, DefaultPayloadConverter
+from temporalio.converter import (
+    CompositePayloadConverter,
+    DataConverter,
+    DefaultFailureConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+    DefaultPayloadConverter,
+    PayloadConverter,
+)
 from temporalio.exceptions import FailureError
 from temporalio.plugin import SimplePlugin
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.failures import FailureInterceptor, to_failure
+from activities.liveness import LivenessInterceptor
 from activities.log_context import LogInterceptor
 from commerce.errors import BadInput
 from commerce.messages.base import FieldError, field_errors
+from starter.encryption import Encryption, MissingKey
 from workflows.inbound import InputInterceptor
 
 # Loaded once and shared by all runs, instead of anew for each run in its sandbox.
@@ -66,12 +76,27 @@ class _PayloadConverter(CompositePayloadConverter):
             raise to_failure(BadInput([problem])) from None
 
 
-def plugin() -> SimplePlugin:
+class _FailureConverter(DefaultFailureConverterWithEncodedAttributes):
+    """Lets messages and stack traces of failures be encrypted, but not the one that only a missing key could show."""
+
+    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+        if isinstance(exception, MissingKey):
+            failure.message, failure.application_failure_info.type = str(exception), type(exception).__name__
+        else:
+            super().to_failure(exception, payload_converter, failure)
+
+
+def plugin(codec: Encryption) -> SimplePlugin:
     """Return the converter, the interceptors and the sandbox that all of our processes use."""
+    converter = DataConverter(
+        payload_converter_class=_PayloadConverter,
+        failure_converter_class=_FailureConverter if codec.encrypts else DefaultFailureConverter,
+        payload_codec=codec,
+    )
     return SimplePlugin(
         "commerce",
-        data_converter=DataConverter(payload_converter_class=_PayloadConverter),
-        interceptors=[LogInterceptor(), FailureInterceptor(), InputInterceptor()],
+        data_converter=converter,
+        interceptors=[LogInterceptor(), LivenessInterceptor(), FailureInterceptor(), InputInterceptor()],
         workflow_runner=SandboxedWorkflowRunner(
             restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
         ),

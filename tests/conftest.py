@@ -23,6 +23,7 @@ from commerce.errors import Unreachable
 from starter.client import connect
 from starter.devstack import postgres, temporal
 from starter.process import end
+from tests.keys import ENCRYPTED
 
 TEMPLATE = "template_commerce"
 numbers = itertools.count()
@@ -101,7 +102,7 @@ async def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
         server = subprocess.Popen(  # noqa: ASYNC220 - starts at once
             temporal.command(folder, port, free_port()), stdout=log, stderr=log
         )
-    environment = {"TEMPORAL_ADDRESS": f"127.0.0.1:{port}"}
+    environment = {"TEMPORAL_ADDRESS": f"127.0.0.1:{port}", **ENCRYPTED}
     await temporal.prepare(await until_connected(environment))
     yield environment["TEMPORAL_ADDRESS"]
     server.terminate()
@@ -111,7 +112,7 @@ async def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
 @pytest.fixture
 async def client(temporal_server: str) -> Client:
     """A client that speaks as our processes do."""
-    return await connect({"TEMPORAL_ADDRESS": temporal_server})
+    return await connect({"TEMPORAL_ADDRESS": temporal_server, **ENCRYPTED})
 
 
 async def until_connected(environment: dict[str, str]) -> Client:

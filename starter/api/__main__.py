@@ -13,7 +13,7 @@ from typing import NoReturn
 import uvicorn
 
 from commerce import logs
-from commerce.settings import SettingsError, load_environment, load_settings
+from commerce.settings import Settings, SettingsError, load_environment, load_settings
 from starter.api.app import create_app
 from starter.process import end
 
@@ -40,13 +40,14 @@ def main() -> NoReturn:
         environment = load_environment()
         settings = load_settings(environment)
         logs.configure(settings)
-        bound = _listen(settings.api_host, settings.api_port)
+        app = create_app(settings, environment)
+        bound = _listen(settings)
     except SettingsError as error:
         _fail(str(error), USAGE)
     except OSError as error:
         _fail(f"The API cannot listen: {error}", FAILED)
     config = uvicorn.Config(
-        create_app(settings, environment),
+        app,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=STOP_SECONDS,
@@ -59,10 +60,14 @@ def main() -> NoReturn:
     end(0)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Return a bound socket; raises SettingsError for an address beyond this machine, OSError for one in use."""
-    if not _is_loopback(host):
-        raise SettingsError(f"COMMERCE_API_HOST: {host} is beyond loopback, which needs tokens first")
+def _listen(settings: Settings) -> socket.socket:
+    """Return a bound socket.
+
+    Raises SettingsError for an address beyond this machine without tokens, OSError for one in use.
+    """
+    host, port = settings.api_host, settings.api_port
+    if not (_is_loopback(host) or settings.api_tokens):
+        raise SettingsError(f"COMMERCE_API_HOST: {host} is beyond loopback, which needs COMMERCE_API_TOKENS first")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle's delay on
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -13,8 +13,9 @@ from temporalio.service import RPCError
 from commerce.database import Database
 from commerce.errors import DatabaseUnavailable, Unreachable
 from starter.api.errors import Problem, answer
-from starter.client import TASK_QUEUE, connect
+from starter.client import connect
 from starter.pollers import polled
+from starter.processes import TASK_QUEUE
 
 CHECK_SECONDS = 2.0
 SILENT = "does not answer"

@@ -16,7 +16,7 @@ from starter.devstack.ports import LOOPBACK
 WORKER_GRACE = 30.0  # seconds; it ends by itself after 28
 CODE = Path(starter.__file__).parent.parent
 # In this order they are stopped: first those that need the others.
-STOP_ORDER = (("api",), ("worker",), ("mail", "carrier"), ("temporal",), ("postgres",))
+STOP_ORDER = (("api",), ("worker",), ("mail", "carrier", "warehouse"), ("temporal",), ("postgres",))
 
 
 def make_postgres(plan: Plan) -> Child:
@@ -28,13 +28,18 @@ def make_postgres(plan: Plan) -> Child:
 
 def make_temporal(plan: Plan) -> Child:
     """Temporal's dev server and its UI."""
-    command = temporal.command(plan.data_dir, plan.ports["temporal"], plan.ports["temporal-ui"])
+    codec = f"{plan.api_url}/codec/{temporal.NAMESPACE}"
+    command = temporal.command(plan.data_dir, plan.ports["temporal"], plan.ports["temporal-ui"], codec)
     return _child(plan, "temporal", command, os.environ)
 
 
 def make_outside(plan: Plan) -> list[Child]:
-    """What stands for the world outside: mail catcher and carrier, unless a setting replaces them."""
-    folders = {"mail": ("--mail-dir", plan.data_dir / "mail"), "carrier": ("--data-dir", plan.data_dir / "carrier")}
+    """What stands for the world outside: mail catcher, carrier and warehouse, unless a setting replaces them."""
+    folders = {
+        "mail": ("--mail-dir", plan.data_dir / "mail"),
+        "carrier": ("--data-dir", plan.data_dir / "carrier"),
+        "warehouse": ("--data-dir", plan.data_dir / "warehouse"),
+    }
     return [
         _python(plan, name, f"starter.devstack.{name}", option, str(folder), "--port", str(plan.ports[name]))
         for name, (option, folder) in folders.items()

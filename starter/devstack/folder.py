@@ -64,10 +64,15 @@ def remove_stack(data_dir: Path) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Replace a file by this content at once, readable by its owner alone."""
+    write_private(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file by this text at once, readable by its owner alone."""
     unfinished = path.with_name(f"{path.name}.tmp")
     unfinished.unlink(missing_ok=True)
     unfinished.touch(mode=0o600)
-    unfinished.write_text(json.dumps(content, indent=2) + "\n")
+    unfinished.write_text(text)
     unfinished.replace(path)
 
 

@@ -6,22 +6,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from commerce.settings import PREFIX
-from starter.devstack import postgres, temporal
+from commerce.settings import PREFIX, load_settings
+from starter.devstack import keys, postgres, temporal
 from starter.devstack.ports import LOOPBACK, Ports
+from starter.encryption_keys import KEYS, KEYS_FILE, SWITCH
 
-USUAL_PORTS = {"postgres": 15432, "temporal": 7233, "temporal-ui": 8233, "mail": 1025, "carrier": 9010}
+USUAL_PORTS = {
+    "postgres": 15432,
+    "temporal": 7233,
+    "temporal-ui": 8233,
+    "mail": 1025,
+    "carrier": 9010,
+    "warehouse": 9020,
+}
 LABELS = {
     "postgres": "PostgreSQL",
     "temporal": "Temporal",
     "temporal-ui": "Temporal's UI",
     "mail": "The mail catcher",
     "carrier": "The carrier",
+    "warehouse": "The warehouse",
     "worker": "The worker",
     "api": "The API",
 }
-SMTP_URL, CARRIER_URL, DATABASE_URL = f"{PREFIX}SMTP_URL", f"{PREFIX}CARRIER_URL", f"{PREFIX}DATABASE_URL"
-REPLACEABLE = {SMTP_URL: "mail", CARRIER_URL: "carrier"}
+SMTP_URL, CARRIER_URL, WAREHOUSE_URL = f"{PREFIX}SMTP_URL", f"{PREFIX}CARRIER_URL", f"{PREFIX}WAREHOUSE_URL"
+DATABASE_URL = f"{PREFIX}DATABASE_URL"
+REPLACEABLE = {SMTP_URL: "mail", CARRIER_URL: "carrier", WAREHOUSE_URL: "warehouse"}
 IGNORED = (DATABASE_URL, "TEMPORAL_ADDRESS")
 ADMIN = "admin@shop.example"
 
@@ -33,10 +43,12 @@ class Plan:
     data_dir: Path
     own: Mapping[str, str]  # the environment that `up` was given, `.env` included
     ports: Mapping[str, int]
+    keys_file: Path
 
     @classmethod
     def make(cls, data_dir: Path, own: Mapping[str, str], api_port: int, say: Callable[[str], None]) -> "Plan":
-        """Choose the ports; with an API port of 0 any free ones. Raises StackError."""
+        """Choose the ports, with an API port of 0 any free ones, and the keys. Raises StackError and SettingsError."""
+        settings = load_settings({name: value for name, value in own.items() if name not in IGNORED})
         for name in IGNORED:
             if own.get(name):
                 say(f"{name} is ignored: this stack brings its own")
@@ -44,12 +56,18 @@ class Plan:
         replaced = {name for variable, name in REPLACEABLE.items() if own.get(variable)}
         usual = USUAL_PORTS if api_port else dict.fromkeys(USUAL_PORTS, 0)
         wanted = {name: port for name, port in (usual | {"api": api_port}).items() if name not in replaced}
-        return cls(data_dir, own, {name: ports.choose(name, LABELS[name], port) for name, port in wanted.items()})
+        chosen = {name: ports.choose(name, LABELS[name], port) for name, port in wanted.items()}
+        return cls(data_dir, own, chosen, keys.prepare(data_dir, settings))
 
     @property
     def api_url(self) -> str:
         """The root of the API."""
         return f"http://{LOOPBACK}:{self.ports['api']}"
+
+    @property
+    def temporal_ui(self) -> str:
+        """The root of Temporal's UI."""
+        return f"http://{LOOPBACK}:{self.ports['temporal-ui']}"
 
     @property
     def temporal_address(self) -> str:
@@ -67,7 +85,12 @@ class Plan:
             DATABASE_URL: self.database_url(),
             SMTP_URL: self.own.get(SMTP_URL) or f"smtp://{LOOPBACK}:{self.ports['mail']}",
             CARRIER_URL: self.own.get(CARRIER_URL) or f"{self._carrier_root()}/v2",
+            WAREHOUSE_URL: self.own.get(WAREHOUSE_URL) or f"http://{LOOPBACK}:{self.ports['warehouse']}",
             f"{PREFIX}ADMIN_EMAILS": self.own.get(f"{PREFIX}ADMIN_EMAILS") or ADMIN,
+            SWITCH: self.own.get(SWITCH) or "on",
+            KEYS_FILE: str(self.keys_file),
+            **({KEYS: ""} if self.own.get(KEYS) else {}),  # the file has them too; they would win over all of its keys
+            f"{PREFIX}TEMPORAL_UI_URL": self.temporal_ui,
             "TEMPORAL_ADDRESS": self.temporal_address,
             "TEMPORAL_NAMESPACE": temporal.NAMESPACE,
             "TEMPORAL_CONFIG_FILE": os.devnull,  # a developer's own profile may ask for TLS or a key
@@ -79,11 +102,11 @@ class Plan:
         return {
             "database_url": environment[DATABASE_URL],
             "temporal_address": self.temporal_address,
-            "temporal_ui": f"http://{LOOPBACK}:{self.ports['temporal-ui']}",
+            "temporal_ui": self.temporal_ui,
             "api_url": self.api_url,
             "smtp_url": environment[SMTP_URL],
             "carrier_url": self._carrier_root() if "carrier" in self.ports else environment[CARRIER_URL],
-            "warehouse_url": None,
+            "warehouse_url": environment[WAREHOUSE_URL],
             "mail_dir": str(self.data_dir / "mail"),
             "worker_pid": pids.get("worker"),
             "postgres_pid": pids.get("postgres"),

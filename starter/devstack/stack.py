@@ -14,12 +14,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from commerce.database import Database
 from commerce.settings import SettingsError, load_environment, load_settings
+from starter.client import connect
 from starter.devstack import children, folder, leftovers, postgres, probes
 from starter.devstack.child import Child
 from starter.devstack.family import Family
 from starter.devstack.folder import USAGE, StackError
 from starter.devstack.interrupt import interruptible
-from starter.devstack.plan import IGNORED, Plan
+from starter.devstack.plan import Plan
+from starter.schedules import apply_settings
 
 INTERRUPTED = 130
 # What can go wrong outside our code; told in one line.
@@ -29,10 +31,21 @@ EXPECTED = (OSError, SettingsError, postgres.PostgresError, asyncpg.PostgresErro
 class Stack:
     """One embedded stack on one data folder: `async with Stack(...)`, or `run()` until a signal comes."""
 
-    def __init__(self, data_dir: Path, *, port: int = 9000, worker: bool = True, echo: Callable[[str], None]) -> None:
-        """Take the folder, the API's port (0: any, for every server), and where to say what happens."""
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        port: int = 9000,
+        worker: bool = True,
+        schedules: bool = True,
+        echo: Callable[[str], None],
+    ) -> None:
+        """Take the folder, the API's port (0: any, for every server), and where to say what happens.
+
+        Without `schedules` those of the jobs are created paused.
+        """
         self.data_dir = data_dir.resolve()
-        self._port, self._with_worker, self._echo = port, worker, echo
+        self._port, self._with_worker, self._with_schedules, self._echo = port, worker, schedules, echo
         self._folder = contextlib.ExitStack()
         self._family = Family(self.data_dir, self._say, self._publish)
         self._plan: Plan
@@ -108,6 +121,8 @@ class Stack:
     async def _start_core(self) -> None:
         """Start database and Temporal, then the worker, which needs both."""
         await _together(self._start_database(), self._start_temporal())
+        if not self._with_schedules:
+            await apply_settings(await connect(self.environment), load_settings(self.environment), paused=True)
         if self._with_worker:
             await self._start_worker()
 
@@ -119,9 +134,7 @@ class Stack:
         self._folder.callback(leftovers.forget, self.data_dir)
 
     def _make_plan(self) -> Plan:
-        own = load_environment(self.data_dir)
-        load_settings({name: value for name, value in own.items() if name not in IGNORED})
-        return Plan.make(self.data_dir, own, self._port, self._say)
+        return Plan.make(self.data_dir, load_environment(self.data_dir), self._port, self._say)
 
     async def _start_database(self) -> None:
         plan = self._plan

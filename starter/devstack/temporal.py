@@ -25,14 +25,18 @@ PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")
 QUEUES = ("transferProcessorMaxPollRPS", "timerProcessorMaxPollRPS", "visibilityProcessorMaxPollRPS")
 
 
-def command(data_dir: Path, port: int, ui_port: int) -> list[str]:
-    """Return the command that runs the server on loopback, its state in one file; SIGTERM stops it."""
+def command(data_dir: Path, port: int, ui_port: int, codec: str | None = None) -> list[str]:
+    """Return the command that runs the server on loopback, its state in one file; SIGTERM stops it.
+
+    `codec` is the URL under which its UI has payloads decrypted.
+    """
     limits = [part for queue in QUEUES for part in ("--dynamic-config-value", f"history.{queue}={POLLS_PER_SECOND}")]
     where = ["--ip", LOOPBACK, "--port", str(port), "--ui-port", str(ui_port)]
     quiet = ["--log-level", "warn", "--ui-disable-news-fetch", "--disable-config-file", "--disable-config-env"]
     pragmas = [part for pragma in PRAGMAS for part in ("--sqlite-pragma", pragma)]
     store = ["--db-filename", str(data_dir / "temporal.db"), *pragmas]
-    return [_binary(), "server", "start-dev", *where, *store, *quiet, *limits]
+    reading = ["--ui-codec-endpoint", codec] if codec else []
+    return [_binary(), "server", "start-dev", *where, *store, *quiet, *limits, *reading]
 
 
 async def prepare(client: Client) -> None:

@@ -16,6 +16,7 @@ from temporalio.client import Client
 from commerce.settings import load_settings
 from starter.api.app import create_app
 from starter.pollers import polled
+from tests.keys import ENCRYPTED
 
 ROOT = Path(__file__).parents[2]
 BOUND_SECONDS = 3.0  # two checks side by side, 2 s each at most, and some air
@@ -37,7 +38,8 @@ def mute() -> Iterator[int]:
 
 
 async def calling(database_url: str, temporal_address: str) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(load_settings({"COMMERCE_DATABASE_URL": database_url}), {"TEMPORAL_ADDRESS": temporal_address})
+    environment = {"COMMERCE_DATABASE_URL": database_url, "TEMPORAL_ADDRESS": temporal_address, **ENCRYPTED}
+    app = create_app(load_settings(environment), environment)
     broken_routes(app)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://api") as http:
@@ -112,13 +114,16 @@ async def test_bad_input_names_fields_and_no_values(http: httpx.AsyncClient) -> 
     assert "hunter2" not in answer.text
 
 
-def test_it_serves_alone_and_stops_clean(tmp_path: Path, nobody: int) -> None:
+@pytest.mark.parametrize(
+    "more", [{}, {"COMMERCE_API_HOST": "0.0.0.0", "COMMERCE_API_TOKENS": "x" * 16}], ids=["loopback", "beyond"]
+)
+def test_it_serves_alone_and_stops_clean(tmp_path: Path, nobody: int, more: dict[str, str]) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {"COMMERCE_API_PORT": str(port), "TEMPORAL_ADDRESS": f"127.0.0.1:{nobody}"}
-    process = api(tmp_path, environment)
+    process = api(tmp_path, environment | more)
     deadline = time.monotonic() + 60
     while not is_live(port):
         assert process.poll() is None
@@ -133,7 +138,24 @@ def test_it_refuses_to_listen_beyond_loopback(tmp_path: Path) -> None:
     process = api(tmp_path, {"COMMERCE_API_HOST": "0.0.0.0"})
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert said == b"COMMERCE_API_HOST: 0.0.0.0 is beyond loopback, which needs tokens first\n"
+    assert said == b"COMMERCE_API_HOST: 0.0.0.0 is beyond loopback, which needs COMMERCE_API_TOKENS first\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("COMMERCE_ENCRYPTION_KEYS", "", "COMMERCE_ENCRYPTION_KEYS or COMMERCE_ENCRYPTION_KEYS_FILE: there is no key"),
+        ("COMMERCE_ENCRYPTION_KEYS_FILE", "/nowhere", "COMMERCE_ENCRYPTION_KEYS_FILE: /nowhere cannot be read: "),
+        ("COMMERCE_API_TOKENS", "hunter2", "COMMERCE_API_TOKENS: each must have at least 16 characters"),
+        ("TEMPORAL_PROFILE", "nobody's", "Temporal's settings (TEMPORAL_…) do not work: Profile 'nobody's' not found"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start(tmp_path: Path, variable: str, value: str, says: str) -> None:
+    keys = {"COMMERCE_ENCRYPTION_KEYS": ""} if variable.startswith("COMMERCE_ENCRYPTION") else {}
+    process = api(tmp_path, {**keys, variable: value})
+    said, _ = process.communicate(timeout=60)
+    assert (process.returncode, said.count(b"\n")) == (2, 1), said
+    assert said.decode().startswith(says)
 
 
 def test_it_says_that_its_port_is_in_use(tmp_path: Path, mute: int) -> None:
@@ -147,7 +169,7 @@ def api(folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "starter.api"],
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT), **environment},
+        env={"PYTHONPATH": str(ROOT), **ENCRYPTED, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )

@@ -1,0 +1,103 @@
+"""Decrypts payloads for those who look at runs: Temporal's UI and its command line, by their codec protocol."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Depends, Request
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from pydantic import TypeAdapter
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+from temporalio.api.common.v1 import Payloads
+
+from commerce.settings import Settings
+from starter.api.errors import Problem
+from starter.client import connection
+from starter.encryption import Encryption, MissingKey
+
+PREFIX = "/codec/"
+LOOPBACK = ("localhost", "127.0.0.1")
+USUAL_PORTS = {"http": 80, "https": 443}
+Json = dict[str, Any]
+_OBJECT = TypeAdapter(Json)
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status.value: {"model": Problem}
+    for status in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
+}
+
+
+class Codec:
+    """Our encryption, for our namespace."""
+
+    def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
+        """Read keys and namespace; raises SettingsError."""
+        self.encryption, self.namespace = Encryption.of(settings), connection(environment)["namespace"]
+
+
+async def _codec(request: Request, namespace: str) -> Encryption:
+    codec: Codec = request.app.state.codec
+    if namespace != codec.namespace:
+        raise HTTPException(HTTPStatus.NOT_FOUND, "No such namespace here")
+    return codec.encryption
+
+
+async def _payloads(request: Request) -> Payloads:
+    """Read the body as the protocol wants it, as protobuf's own form of JSON."""
+    try:
+        return ParseDict(_OBJECT.validate_json(await request.body()), Payloads())
+    except (ParseError, ValueError) as error:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "The body is not Payloads as JSON") from error
+
+
+Codecs = Annotated[Encryption, Depends(_codec)]
+Given = Annotated[Payloads, Depends(_payloads)]
+routes = APIRouter(prefix=f"{PREFIX}{{namespace}}", tags=["codec"], responses=PROBLEMS)
+
+
+@routes.post("/encode")
+async def encode(codec: Codecs, given: Given) -> Json:
+    """Encrypt payloads with our newest key."""
+    return {"payloads": [MessageToDict(payload) for payload in await codec.encode(given.payloads)]}
+
+
+@routes.post("/decode")
+async def decode(codec: Codecs, given: Given) -> Json:
+    """Decrypt payloads; what is in clear stays as it is, and 422 names the key that is missing."""
+    try:
+        return {"payloads": [MessageToDict(payload) for payload in await codec.decode(given.payloads)]}
+    except MissingKey as error:
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+
+
+class CodecCors:
+    """Lets pages of Temporal's UI, and no others, read what the codec's routes answer."""
+
+    def __init__(self, app: ASGIApp, ui_url: str) -> None:
+        self._app, self._origins = app, _origins(ui_url)
+        self._shared = CORSMiddleware(
+            app,
+            allow_origins=self._origins,
+            allow_methods=["POST"],
+            allow_headers=["*"],
+            allow_credentials=True,
+            allow_private_network=True,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, the UI's with the headers that its browser asks for."""
+        shared = scope["type"] == "http" and scope["path"].startswith(PREFIX) and self._is_ours(scope)
+        await (self._shared if shared else self._app)(scope, receive, send)
+
+    def _is_ours(self, scope: Scope) -> bool:
+        return any(name == b"origin" and value.decode("latin-1") in self._origins for name, value in scope["headers"])
+
+
+def _origins(url: str) -> list[str]:
+    """Return the origin of a URL as browsers write it; that of this machine has two names."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else str(parts.hostname)
+    port = "" if parts.port in (None, USUAL_PORTS[parts.scheme]) else f":{parts.port}"
+    return [f"{parts.scheme}://{name}{port}" for name in (LOOPBACK if host in LOOPBACK else (host,))]

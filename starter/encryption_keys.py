@@ -1,0 +1,49 @@
+"""Where encryption keys come from: a variable, else a file."""
+
+import logging
+import re
+from base64 import urlsafe_b64decode
+from functools import cache
+from pathlib import Path
+
+from commerce.settings import PREFIX, Settings, SettingsError
+
+SWITCH, KEYS, KEYS_FILE = f"{PREFIX}ENCRYPTION", f"{PREFIX}ENCRYPTION_KEYS", f"{PREFIX}ENCRYPTION_KEYS_FILE"
+HOW = f"make one with `openssl rand -base64 32`, or store everything in clear with {SWITCH}=off"
+KEY = re.compile(r"[\w+/-]{43}=?", re.ASCII)  # 32 bytes in either base64, padded or not
+OTHERS = 0o077  # the bits of a file's mode that are about anybody but its owner
+
+log = logging.getLogger(__name__)
+
+
+def read_keys(settings: Settings) -> list[bytes]:
+    """Return the keys of the variable, else those of the file, newest first; raises SettingsError."""
+    variable, written = _written(settings)
+    for number, key in enumerate(written, 1):
+        if not KEY.fullmatch(key):
+            raise SettingsError(f"{variable}: key {number} is not base64 of 32 bytes; {HOW}")
+    return [urlsafe_b64decode(f"{key[:43]}=") for key in written]
+
+
+def _written(settings: Settings) -> tuple[str, list[str]]:
+    """Return the variable that says the keys, and the keys as they are written."""
+    if given := re.findall(r"[^\s,]+", settings.encryption_keys.get_secret_value()):
+        return KEYS, given
+    return KEYS_FILE, _lines(settings.encryption_keys_file) if settings.encryption_keys_file else []
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in file.read_text().splitlines()]
+        mode = file.stat().st_mode
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SettingsError(f"{KEYS_FILE}: {file} cannot be read: {reason}") from None
+    if mode & OTHERS:
+        _warn_of_readers(file)
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+@cache  # once, however often a process reads its keys
+def _warn_of_readers(file: Path) -> None:
+    log.warning("%s: others can read %s; its mode should be 600", KEYS_FILE, file)

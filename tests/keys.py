@@ -1,0 +1,20 @@
+"""The keys that the tests encrypt with, so that they run as a shop does."""
+
+from commerce.settings import load_settings
+from starter.encryption import Encryption
+
+KEY = "dGVzdHMgcmVhZCBhcyBzZW50ZW5jZXMsIG5vdCBrZXk="  # 32 bytes that are no secret
+OTHER_KEY = "YW5vdGhlciBrZXkgb2YgdGhpcnR5LXR3byBieXRlcyE="
+
+
+def keys(*newest_first: str) -> dict[str, str]:
+    """Return the environment that brings these keys."""
+    return {"COMMERCE_ENCRYPTION_KEYS": ",".join(newest_first)}
+
+
+ENCRYPTED = keys(KEY)
+
+
+def codec(*newest_first: str) -> Encryption:
+    """Return the codec of these keys, of the usual one if there are none."""
+    return Encryption.of(load_settings(keys(*newest_first or [KEY])))

@@ -1,0 +1,104 @@
+"""Tokens: which routes ask for one, how it may be brought, and that all is open without any."""
+
+import base64
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from commerce.settings import SettingsError, load_settings
+from starter.api.app import create_app
+from tests.keys import ENCRYPTED
+
+TOKENS = ("first-token-of-the-shop", "a-second-token-für-all")
+DECODE = "/codec/default/decode"
+OPEN = ["/health/live", "/docs", "/openapi.json"]
+CLOSED = ["/nowhere", "/redoc", "/health", "/healthy", "/docs/", "/metrics/x", "/openapi.json/x"]
+
+
+async def calling(**environment: str) -> AsyncIterator[httpx.AsyncClient]:
+    variables = ENCRYPTED | environment
+    transport = httpx.ASGITransport(create_app(load_settings(variables), variables))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+        yield http
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    """An API with two tokens."""
+    async for made in calling(COMMERCE_API_TOKENS=", ".join(TOKENS)):
+        yield made
+
+
+def bearer(token: str) -> dict[bytes, bytes]:
+    return {b"Authorization": f"Bearer {token}".encode()}
+
+
+def basic(password: str, user: str = "anybody") -> dict[bytes, bytes]:
+    return {b"Authorization": b"Basic " + base64.b64encode(f"{user}:{password}".encode())}
+
+
+@pytest.mark.parametrize("path", OPEN)
+async def test_health_and_docs_ask_for_none(http: httpx.AsyncClient, path: str) -> None:
+    assert (await http.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize("path", CLOSED)
+async def test_all_else_does_even_what_is_not_there(http: httpx.AsyncClient, path: str) -> None:
+    answer = await http.get(path)
+    assert (answer.status_code, answer.json()) == (401, {"error": "A valid token is needed"})
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert (await http.get(path, headers=bearer(TOKENS[0]))).status_code != 401
+
+
+@pytest.mark.parametrize("token", TOKENS)
+async def test_each_of_them_opens(http: httpx.AsyncClient, token: str) -> None:
+    assert (await http.post(DECODE, json={}, headers=bearer(token))).status_code == 200
+    assert (await http.post(DECODE, json={}, headers=basic(token))).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        bearer(""),
+        bearer(TOKENS[0][:-1]),
+        bearer(", ".join(TOKENS)),
+        basic(""),
+        basic("", user=TOKENS[0]),
+        {b"Authorization": b"Basic \xff"},
+        {b"Authorization": b"Basic !"},
+        {b"Authorization": TOKENS[0].encode()},
+        {b"Authorization": f"Token {TOKENS[0]}".encode()},
+    ],
+)
+async def test_nothing_else_opens(http: httpx.AsyncClient, headers: dict[bytes, bytes]) -> None:
+    answer = await http.post(DECODE, json={}, headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers.get_list("www-authenticate") == ["Bearer", 'Basic realm="codec"']
+
+
+async def test_only_the_codec_takes_a_password(http: httpx.AsyncClient) -> None:
+    assert (await http.get("/nowhere", headers=basic(TOKENS[0]))).status_code == 401
+
+
+async def test_a_page_of_the_ui_may_ask_what_it_may_send_and_read_that_it_needs_a_token(
+    http: httpx.AsyncClient,
+) -> None:
+    origin = {"Origin": "http://localhost:8233"}
+    asked = await http.options(DECODE, headers={**origin, "Access-Control-Request-Method": "POST"})
+    assert asked.status_code == 200
+    refused = await http.post(DECODE, json={}, headers=origin)
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, origin["Origin"])
+
+
+async def test_without_any_token_all_is_open() -> None:
+    async for http in calling():
+        assert (await http.get("/nowhere")).status_code == 404
+        assert (await http.post(DECODE, json={})).status_code == 200
+
+
+def test_a_short_token_is_refused_and_not_shown() -> None:
+    with pytest.raises(SettingsError) as error:
+        load_settings({"COMMERCE_API_TOKENS": f"{TOKENS[0]},hunter2"})
+    assert str(error.value) == "COMMERCE_API_TOKENS: each must have at least 16 characters"
