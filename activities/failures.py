@@ -1,5 +1,6 @@
 """How the shop's errors cross into Temporal, and how a process gets them back."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -29,6 +30,20 @@ def cause(failure: BaseException | None, kind: type[ErrorT]) -> ErrorT | None:
             return TypeAdapter(kind).validate_python(failure.details[0])
         failure = failure.__cause__
     return None
+
+
+def shop_error(failure: BaseException | None) -> PermanentError | None:
+    """Return the shop's own error that a run ended with, or None when it ended with another."""
+    while failure is not None and not isinstance(failure, ApplicationError):
+        failure = failure.__cause__
+    kinds = {kind.__name__: kind for kind in _kinds(PermanentError)}
+    return cause(failure, kinds[failure.type]) if failure and failure.type in kinds else None
+
+
+def _kinds(kind: type[PermanentError]) -> Iterator[type[PermanentError]]:
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from _kinds(narrower)
 
 
 def describe(failure: BaseException) -> str:

@@ -19,6 +19,11 @@ class NotificationActivities:
         """Send the mail that the final step has queued."""
         return await self._notifier.deliver(call.input.key)
 
+    @activity.defn(name="send-welcome-email")
+    async def send_welcome(self, call: Call[NotificationRef]) -> Sent:
+        """Send the mail that welcomes the customer."""
+        return await self._notifier.deliver(call.input.key)
+
     @activity.defn(name="fail-notification")
     async def fail(self, call: Call[FailedNotification]) -> Nothing:
         """Mark a mail that could not be sent."""

@@ -100,6 +100,7 @@ UNLESS_RUNNING = {
             WHERE member.customer_id = account.id AND name = :default_group)
     """,
     # What stands of a generation is what the next one would undo, see LEFTOVERS in ledger.py: all that is not undone.
+    # Where no generation is known that began before the end it led to, the steps were thrown away by age.
     "one-generation-stands": """
         SELECT business_key AS subject, business_key,
                'has ' || coalesce(generations, 0) || ' generations with undoable steps, expected '
@@ -110,18 +111,22 @@ UNLESS_RUNNING = {
         ) AS standing FULL JOIN (
             SELECT :order_key || id AS business_key,
                    CASE fulfillment_status WHEN 'fulfilled' THEN 1 WHEN 'fulfilled_elsewhere' THEN NULL ELSE 0 END
-                   AS expected
+                   AS expected,
+                   (SELECT created_at FROM fulfillments WHERE order_id = orders.id AND cancelled_at IS NULL) AS ended_at
             FROM orders
             UNION ALL
-            SELECT business_key, 1 FROM account WHERE has_account
+            SELECT business_key, 1, registered_at FROM account WHERE has_account
         ) AS process USING (business_key)
         WHERE coalesce(generations, 0) <> CASE WHEN process.business_key IS NULL THEN 0 ELSE expected END
+              AND (expected = 0 OR generations IS NOT NULL OR EXISTS (
+                  SELECT FROM process_generations AS known
+                  WHERE known.business_key = process.business_key AND (ended_at IS NULL OR started_at <= ended_at)))
            OR expected = 1 AND NOT done
     """,
 }
 ACCOUNT = """
     WITH account AS (
-        SELECT id, has_account,
+        SELECT id, has_account, registered_at,
                :registration_key || left(encode(sha256(convert_to(email, 'UTF8')), 'hex'), 32) AS business_key
         FROM customers
     )

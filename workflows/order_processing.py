@@ -11,7 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
     from activities.orders import OrderActivities
     from commerce.errors import InsufficientInventory, OrderNotFound, WrongProcessId
-    from commerce.messages.notifications import Alert, FailedNotification, NotificationRef
+    from commerce.messages.notifications import Alert, NotificationRef
     from commerce.messages.orders import (
         FulfilledOrder,
         Hold,
@@ -24,10 +24,11 @@ with workflow.unsafe.imports_passed_through():
         shipped_key,
     )
     from commerce.messages.progress import Progress
-    from workflows.policies import ALERT, FINAL_STEP, MAIL, OUTSIDE_STEP, call_of, execute
+    from workflows.policies import FINAL_STEP, MAIL, OUTSIDE_STEP, call_of, execute
     from workflows.saga import Saga
+    from workflows.telling import alert_admins, sent, this_run
     from workflows.visibility import ORDER_ID, OUTCOME
-    from workflows.waiting import STOPPED, may_fail, uninterrupted
+    from workflows.waiting import STOPPED, uninterrupted
 
 PLAN = (
     OrderActivities.validate,
@@ -98,15 +99,10 @@ class OrderProcessingWorkflow:
         if not valid.has_email:
             self._saga.skip(NotificationActivities.send, "no e-mail address")
             return False
-        mail = NotificationRef(key=shipped_key(order.order_id))
-        if await may_fail(self._saga.step(NotificationActivities.send, mail, policy=MAIL)):
-            return True
-        error = self._saga.progress.step("send-notification").error or "unknown"
-        await self._saga.step(
-            NotificationActivities.fail, FailedNotification(key=mail.key, error=error), policy=FINAL_STEP
-        )
-        await self._alert(order, "notification-failed", "The customer was not told that the order was shipped", error)
-        return False
+        alert = _alert(order, "notification-failed", "The customer was not told that the order was shipped")
+        mail = shipped_key(order.order_id)
+        sending = self._saga.step(NotificationActivities.send, NotificationRef(key=mail), policy=MAIL)
+        return await sent(sending, mail, alert)
 
     async def _end_undone(self, order: OrderRef, failure: BaseException) -> OrderResult:
         shortage = cause(failure, InsufficientInventory)
@@ -118,16 +114,17 @@ class OrderProcessingWorkflow:
         hold = Hold(order_id=order.order_id, reason=reason)
         await execute(OrderActivities.hold, call_of("hold-order", hold), FINAL_STEP)
         if state == "compensation_failed":
-            await self._alert(order, "compensation-failed", "Steps of the order could not be undone", str(failure))
+            alert = _alert(order, "compensation-failed", "Steps of the order could not be undone", str(failure))
+            await alert_admins(alert)
         elif not cancelled and not cause(failure, OrderNotFound):  # who asks for no order hears it directly
-            await self._alert(order, "order-failed", "The order failed and is on hold", describe(failure))
+            await alert_admins(_alert(order, "order-failed", "The order failed and is on hold", describe(failure)))
         raise failure if cancelled else surface(failure)
 
     async def _refuse(self, order: OrderRef, shortage: InsufficientInventory) -> OrderResult:
         refusal = Refusal(order_id=order.order_id, items=shortage.items, count=shortage.count, at=workflow.now())
         refused = await execute(OrderActivities.refuse, call_of("record-refusal", refusal), FINAL_STEP)
         self._saga.enter("compensated")  # a result, also when there was nothing to undo yet
-        await self._alert(order, "insufficient-inventory", str(shortage), about=str(refused.day))
+        await alert_admins(_alert(order, "insufficient-inventory", str(shortage), about=str(refused.day)))
         return OrderResult(
             order_id=order.order_id,
             status="insufficient_inventory",
@@ -135,14 +132,8 @@ class OrderProcessingWorkflow:
             insufficient_count=shortage.count,
         )
 
-    async def _alert(
-        self, order: OrderRef, kind: str, message: str, error: str | None = None, about: str | None = None
-    ) -> None:
-        key = f"{kind}/{order.order_id}/{about or workflow.info().original_execution_run_id}"
-        alert = Alert(kind=kind, key=key, message=message, order_id=order.order_id, error=error)
-        await uninterrupted(self._tell_admins(alert))
 
-    async def _tell_admins(self, alert: Alert) -> None:
-        if await may_fail(execute(NotificationActivities.alert, call_of("alert-admins", alert), ALERT)) is None:
-            given_up = FailedNotification(key=alert.key, error="NotDelivered")
-            await execute(NotificationActivities.fail, call_of("fail-notification", given_up), FINAL_STEP)
+def _alert(order: OrderRef, kind: str, message: str, error: str | None = None, about: str | None = None) -> Alert:
+    """Return an alert that is told once per run, or once per what it is about."""
+    key = f"{kind}/{order.order_id}/{about or this_run()}"
+    return Alert(kind=kind, key=key, message=message, order_id=order.order_id, error=error)

@@ -32,7 +32,10 @@ def field_errors(error: ValidationError) -> list[FieldError]:
     """Return what pydantic complains of, by field and without values."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     return [
-        FieldError(field=".".join(str(part) for part in problem["loc"]) or "input", message=problem["msg"])
+        FieldError(
+            field=".".join(str(part) for part in problem["loc"]) or "input",
+            message=problem["msg"].removeprefix("Value error, "),
+        )
         for problem in problems
     ]
 

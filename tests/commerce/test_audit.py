@@ -1,20 +1,20 @@
 """The audit is silent about a shop in order, and names exactly what is broken."""
 
-import hashlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 
-from commerce import audit, fulfillment, inventory, ledger, orders
+from commerce import audit, auth, customers, fulfillment, inventory, ledger, orders
 from commerce.audit import MAX_FINDINGS, Finding
 from commerce.database import Database
+from commerce.messages.customers import Created, CustomerData, NewAuthUser, registration_process_id
 from commerce.messages.orders import Fulfilled, FulfilledOrder, OrderRef, Reserved, order_process_id
 from commerce.messages.steps import Begin, Call, StepKey
 from tests.commerce.shop import NOON, Shop
 
-EMAIL = "bob@customer.example"
-REGISTRATION = f"customer-registration-{hashlib.sha256(EMAIL.encode()).hexdigest()[:32]}"
+BOB = CustomerData(email="bob@customer.example", first_name="Bob", last_name="Miller")
+REGISTRATION = registration_process_id(BOB.email)
 
 
 class Back:
@@ -63,22 +63,15 @@ class Back:
             await ledger.once(tx, call, FulfilledOrder, lambda: orders.complete(tx, order_id), final=True)
 
     async def register(self) -> None:
-        """Make an account, by SQL as long as there is no process for it."""
-        await self.shop.sql(
-            """WITH account AS (
-                   INSERT INTO customers (email, has_account) VALUES (:email, true) RETURNING id
-               ), login AS (
-                   INSERT INTO auth_users (customer_id, password_hash) SELECT id, 'hash' FROM account
-               ), club AS (
-                   INSERT INTO customer_groups (name) VALUES ('default_customers') RETURNING id
-               ), member AS (
-                   INSERT INTO customer_group_members (group_id, customer_id) SELECT club.id, account.id
-                   FROM club, account
-               )
-               INSERT INTO step_ledger (business_key, generation, step, state, undo, call)
-               VALUES (:key, 'g', 'create-customer', 'done', 'delete-customer', '{}')""",
-            email=EMAIL, key=REGISTRATION,
-        )  # fmt: skip
+        """Make an account."""
+        key = StepKey(business_key=REGISTRATION, step="create-customer", generation="g")
+        begin: Begin[CustomerData] = Begin(key=key, input=BOB, started_at=NOON)
+        call: Call[CustomerData] = Call(key=key, input=BOB, undo="delete-customer")
+        async with self.shop.database.transaction() as tx:
+            await ledger.begin(tx, begin)
+            created = await ledger.once(tx, call, Created, lambda: customers.create(tx, BOB))
+            await auth.create(tx, NewAuthUser(customer_id=created.customer_id, password_hash="hash"))
+            await customers.complete(tx, created.customer_id)
 
 
 async def find(shop: Shop, ended: set[str] | None = None) -> list[Finding]:
@@ -237,7 +230,7 @@ async def test_every_account_has_an_auth_user_and_its_group(back: Back) -> None:
     findings = await find(shop)
     assert [finding.rule for finding in findings] == ["account-has-one-auth-user", "account-is-in-default-group"]
     assert {finding.business_key for finding in findings} == {REGISTRATION}
-    assert EMAIL not in str(findings)
+    assert BOB.email not in str(findings)
 
 
 async def test_membership_of_another_group_does_not_count(back: Back) -> None:

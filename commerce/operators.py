@@ -1,0 +1,31 @@
+"""What people did to processes, and why: their words stay here, Temporal gets no more than the id of the entry."""
+
+from collections.abc import Collection
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from commerce.messages.operators import Action
+
+RECORD = text("""
+    INSERT INTO operator_actions (process_id, run_id, action, reason, actor)
+    VALUES (:process_id, :run_id, :action, :reason, :actor)
+    RETURNING CAST(id AS text)
+""")
+REASONS = text("""
+    SELECT CAST(id AS text), reason FROM operator_actions WHERE CAST(id AS text) = ANY(CAST(:ids AS text[]))
+""")
+PREFIX = "operator action "
+
+
+async def record(tx: AsyncSession, action: Action) -> str:
+    """Write an action down and return the note of it that Temporal may have."""
+    action_id: str = (await tx.execute(RECORD, action.model_dump())).scalar_one()
+    return PREFIX + action_id
+
+
+async def reasons(tx: AsyncSession, notes: Collection[str]) -> dict[str, str]:
+    """Return the reasons behind those of these notes that are ours."""
+    ids = [note.removeprefix(PREFIX) for note in notes if note.startswith(PREFIX)]
+    rows = await tx.execute(REASONS, {"ids": ids})
+    return {PREFIX + action_id: reason for action_id, reason in rows}

@@ -1,0 +1,34 @@
+"""Where a customer's registration enters: the password is checked and hashed here, and goes no further in clear."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, SecretStr
+
+from commerce import passwords
+from commerce.addresses import checked
+from commerce.messages.base import Message
+from commerce.messages.customers import CustomerRegistration
+from commerce.names import checked_name
+
+
+def _checked_password(password: SecretStr) -> SecretStr:
+    return SecretStr(passwords.check(password.get_secret_value()))
+
+
+class Registration(Message):
+    """What a customer who registers fills in: an address, a password of 8 to 128 characters, and a name."""
+
+    email: Annotated[str, AfterValidator(checked)]
+    password: Annotated[SecretStr, AfterValidator(_checked_password)]
+    first_name: Annotated[str, AfterValidator(checked_name)]
+    last_name: Annotated[str, AfterValidator(checked_name)]
+
+
+async def prepare(request: Registration) -> CustomerRegistration:
+    """Return the input of the process, which holds only the password's hash."""
+    return CustomerRegistration(
+        email=request.email,
+        password_hash=await passwords.hash(request.password.get_secret_value()),
+        first_name=request.first_name,
+        last_name=request.last_name,
+    )

@@ -1,0 +1,98 @@
+"""Accounts by their rules: guests that become them, what an undo leaves, and who may log in."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+
+from commerce import auth, customers, passwords
+from commerce.database import Database
+from commerce.errors import CustomerAlreadyExists
+from commerce.messages.customers import Created, CustomerData, NewAuthUser
+from tests.commerce.shop import Shop
+
+ANN = CustomerData(email="ann@shop.example", first_name="Ann", last_name="Miller")
+ROWS = "SELECT has_account, first_name, registered_at IS NOT NULL FROM customers"
+
+
+@pytest.fixture
+def shop(database: Database) -> Shop:
+    return Shop(database)
+
+
+async def account(shop: Shop, password_hash: str) -> str:
+    created = await shop.do(customers.create, ANN)
+    await shop.do(auth.create, NewAuthUser(customer_id=created.customer_id, password_hash=password_hash))
+    return created.customer_id
+
+
+async def test_an_address_has_one_account(shop: Shop) -> None:
+    await shop.do(customers.create, ANN)
+    with pytest.raises(CustomerAlreadyExists):
+        await shop.do(customers.create, ANN)
+    with pytest.raises(CustomerAlreadyExists):
+        await shop.do(customers.must_be_new, ANN.email)
+
+
+async def test_of_two_at_once_the_database_lets_one_through(shop: Shop) -> None:
+    tries: list[Awaitable[Created]] = [shop.do(customers.create, ANN) for _ in range(2)]
+    answers = await asyncio.gather(*tries, return_exceptions=True)
+    assert sorted(type(answer).__name__ for answer in answers) == ["Created", "CustomerAlreadyExists"]
+
+
+async def test_an_account_taken_back_is_gone(shop: Shop) -> None:
+    await shop.do(customers.delete, await shop.do(customers.create, ANN))
+    assert await shop.sql(ROWS) == []
+
+
+async def test_a_guest_taken_back_is_a_guest_again(shop: Shop) -> None:
+    await shop.sql("INSERT INTO customers (email) VALUES (:email)", email=ANN.email)
+    created = await shop.do(customers.create, ANN)
+    assert created.was_guest and await shop.sql(ROWS) == [(True, "Ann", True)]
+    await shop.do(customers.delete, created)
+    assert await shop.sql(ROWS) == [(False, None, False)]
+
+
+async def test_an_order_that_came_in_meanwhile_keeps_its_customer(shop: Shop) -> None:
+    created = await shop.do(customers.create, ANN)
+    await shop.order("1", facts={"customer_id": created.customer_id})
+    await shop.do(customers.delete, created)
+    assert await shop.sql(ROWS) == [(False, None, False)]
+
+
+async def test_being_put_into_the_group_twice_leaves_one_membership_one_event_one_mail(shop: Shop) -> None:
+    created = await shop.do(customers.create, ANN)
+    for _ in range(2):
+        await shop.do(customers.complete, created.customer_id)
+    counts = """SELECT (SELECT count(*) FROM customer_group_members), (SELECT count(*) FROM customer_groups),
+                       (SELECT count(*) FROM outbox_events), (SELECT count(*) FROM notifications)"""
+    assert await shop.sql(counts) == [(1, 1, 1, 1)]
+    await shop.do(customers.leave_group, created.customer_id)
+    await shop.do(customers.leave_group, created.customer_id)
+    assert await shop.sql("SELECT count(*) FROM customer_group_members") == [0]
+
+
+async def test_the_right_password_tells_the_customer_and_no_other_does(shop: Shop) -> None:
+    customer_id = await account(shop, await passwords.hash("correct horse"))
+    assert await auth.verify_password(shop.database, " ANN@shop.example", "correct horse") == customer_id
+    assert await auth.verify_password(shop.database, ANN.email, "wrong horse") is None
+    assert await auth.verify_password(shop.database, "bob@shop.example", "correct horse") is None
+
+
+async def test_a_guest_cannot_log_in(shop: Shop) -> None:
+    await shop.sql("INSERT INTO customers (email) VALUES (:email)", email=ANN.email)
+    assert await auth.verify_password(shop.database, ANN.email, "correct horse") is None
+
+
+async def test_a_weak_hash_is_replaced_when_its_owner_logs_in(shop: Shop) -> None:
+    weak = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse")
+    customer_id = await account(shop, weak)
+    hashes: Any = "SELECT password_hash FROM auth_users"
+    assert await auth.verify_password(shop.database, ANN.email, "wrong horse") is None
+    assert await shop.sql(hashes) == [weak]
+    assert await auth.verify_password(shop.database, ANN.email, "correct horse") == customer_id
+    [replaced] = await shop.sql(hashes)
+    assert replaced != weak and not passwords.needs_rehash(replaced)
+    assert await auth.verify_password(shop.database, ANN.email, "correct horse") == customer_id

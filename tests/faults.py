@@ -1,0 +1,62 @@
+"""Steps that fail or wait where a test wants it, around the real ones."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+Where = Literal["before", "after"]
+
+
+class Faults(Interceptor):
+    """Refuses steps before their body, or after it (done, but the answer lost), as long as they are listed."""
+
+    def __init__(self, steps: Mapping[str, Where], *, permanent: bool = True, times: int = 1_000_000) -> None:
+        self.steps, self.permanent, self.times, self.refused = dict(steps), permanent, times, 0
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        return _Faulty(next, self)
+
+
+class _Faulty(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, faults: Faults) -> None:  # noqa: A002
+        super().__init__(next)
+        self._faults = faults
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
+        step = activity.info().activity_type
+        self._fail(step, "before")
+        answer = await super().execute_activity(input)
+        self._fail(step, "after")
+        return answer
+
+    def _fail(self, step: str, where: Where) -> None:
+        faults = self._faults
+        if faults.steps.get(step) == where and faults.refused < faults.times:
+            faults.refused += 1
+            raise ApplicationError(f"{step} is refused by the test", type="Refused", non_retryable=faults.permanent)
+
+
+class Gate(Interceptor):
+    """Holds the first attempt at a step before its body until it is opened; `reached` is set when it stands there."""
+
+    def __init__(self, step: str) -> None:
+        self.step, self.reached, self.opened = step, asyncio.Event(), asyncio.Event()
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        return _Gated(next, self)
+
+
+class _Gated(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, gate: Gate) -> None:  # noqa: A002
+        super().__init__(next)
+        self._gate = gate
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
+        if activity.info().activity_type == self._gate.step and not self._gate.reached.is_set():
+            self._gate.reached.set()
+            await self._gate.opened.wait()
+        return await super().execute_activity(input)

@@ -1,0 +1,248 @@
+"""Customers through the whole chain, with everything real: who is registered, refused, undone, and welcomed."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+
+from commerce.errors import BadInput, CustomerAlreadyExists, ProcessFailed, RegistrationInProgress
+from commerce.messages.customers import CustomerRegistration, RegistrationResult, registration_process_id
+from starter.client import register_customer, start
+from starter.monitor import cancel
+from starter.processes import TASK_QUEUE
+from starter.registration import Registration
+from tests.faults import Faults, Gate, Where
+from tests.floor import Floor, floor
+from workflows.customer_registration import CustomerRegistrationWorkflow
+
+ANN = {"email": "ann@shop.example", "password": "correct horse", "first_name": "Ann", "last_name": "Miller"}
+CALLERS = 100
+LEFT = """
+    SELECT (SELECT count(*) FROM customers) + (SELECT count(*) FROM auth_users)
+         + (SELECT count(*) FROM customer_group_members) + (SELECT count(*) FROM outbox_events)
+         + (SELECT count(*) FROM notifications)
+"""
+WHO = """
+    SELECT email, first_name, has_account, provider_id, customer_groups.name FROM customers
+    JOIN auth_users ON auth_users.customer_id = customers.id
+    JOIN customer_group_members AS member ON member.customer_id = customers.id
+    JOIN customer_groups ON customer_groups.id = group_id
+"""
+
+
+@pytest.fixture
+async def place(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
+    async with floor(tmp_path, database_url, client) as made:
+        yield made
+
+
+@pytest.fixture
+async def shop(place: Floor) -> AsyncIterator[Floor]:
+    async with place.worker():
+        yield place
+
+
+async def register(shop: Floor, **facts: str) -> RegistrationResult:
+    return await register_customer(shop.client, **(ANN | facts))
+
+
+def handle(shop: Floor, email: str = ANN["email"]) -> WorkflowHandle[Any, Any]:
+    return shop.client.get_workflow_handle_for(CustomerRegistrationWorkflow.run, registration_process_id(email))
+
+
+async def begin(shop: Floor) -> WorkflowHandle[Any, Any]:
+    return await start(shop.client, "customer-registration", Registration.model_validate(ANN))
+
+
+async def test_a_customer_gets_an_account_a_login_a_group_and_a_mail(shop: Floor) -> None:
+    result = await register(shop, email=" Ann@SHOP.example ", first_name=" Zoe\u0308 ")
+    assert result.customer.email == "ann@shop.example" and result.customer.first_name == "Zoë"
+    assert result.auth_user.provider_id == "emailpass" and result.email_sent and result.group_assigned
+    assert await shop.shop.sql(WHO) == [("ann@shop.example", "Zoë", True, "emailpass", "default_customers")]
+    assert [(kind, data["customer_id"]) for kind, _, data in await shop.shop.events()] == [
+        ("customer.created", result.customer.id)
+    ]
+    [mail] = shop.mails("welcome")
+    assert mail["To"] == "ann@shop.example" and mail["Subject"] == "Welcome to Shop"
+    described = await handle(shop).describe()
+    found = {pair.key.name: pair.value for pair in described.typed_search_attributes.search_attributes}
+    assert found["CustomerId"] == result.customer.id and found["Outcome"] == "registered"
+    assert await shop.findings() == []
+
+
+async def test_an_address_registers_once(shop: Floor) -> None:
+    await register(shop)
+    with pytest.raises(CustomerAlreadyExists):
+        await register(shop, email="ANN@shop.example", first_name="Another")
+    assert await shop.shop.sql("SELECT first_name FROM customers") == ["Ann"]
+    assert len(shop.mails("welcome")) == 1
+    assert await shop.findings() == []
+
+
+async def test_of_many_callers_at_once_one_registers_the_address(shop: Floor) -> None:
+    answers = await asyncio.gather(*(register(shop) for _ in range(CALLERS)), return_exceptions=True)
+    kinds = Counter(type(answer) for answer in answers)
+    assert kinds.pop(RegistrationResult) == 1
+    assert set(kinds) <= {CustomerAlreadyExists, RegistrationInProgress} and kinds.total() == CALLERS - 1
+    assert len(await shop.shop.sql(WHO)) == 1 and len(shop.mails("welcome")) == 1
+    assert await shop.findings() == []
+
+
+async def test_many_customers_register_at_once(shop: Floor) -> None:
+    addresses = [f"customer-{number}@shop.example" for number in range(CALLERS)]
+    results = await asyncio.gather(*(register(shop, email=address) for address in addresses))
+    assert all(result.email_sent for result in results)
+    assert sorted(mail["To"] for mail in shop.mails("welcome")) == sorted(addresses)
+    assert len(await shop.shop.sql(WHO)) == CALLERS
+    assert await shop.findings() == []
+
+
+@pytest.mark.parametrize(
+    ("step", "where"),
+    [
+        ("validate-customer-data", "before"),
+        ("create-customer", "before"),
+        ("create-customer", "after"),
+        ("create-auth-user", "before"),
+        ("create-auth-user", "after"),
+        ("assign-customer-group", "before"),
+    ],
+)
+async def test_a_failure_leaves_nothing_behind_and_the_next_try_succeeds(place: Floor, step: str, where: Where) -> None:
+    faults = Faults({step: where})
+    async with place.worker([faults]):
+        with pytest.raises(ProcessFailed, match=f"{step} is refused"):
+            await register(place)
+        assert await place.shop.sql(LEFT) == [0]
+        assert await place.findings() == []
+        faults.steps.clear()
+        assert (await register(place)).email_sent
+        assert len(await place.shop.sql(WHO)) == 1
+        assert await place.findings() == []
+
+
+@pytest.mark.parametrize("step", ["create-customer", "create-auth-user", "assign-customer-group"])
+async def test_what_a_terminated_run_left_is_undone_by_the_next(place: Floor, step: str) -> None:
+    gate = Gate(step)
+    async with place.worker([gate]):
+        run = await begin(place)
+        await gate.reached.wait()
+        await run.terminate()
+        assert (await register(place)).email_sent
+        gate.opened.set()  # what the terminated run still had in hand comes too late
+    assert len(await place.shop.sql(WHO)) == 1 and len(place.mails("welcome")) == 1
+    assert len(await place.shop.events()) == 1
+    assert await place.findings() == []
+
+
+async def test_a_cancelled_registration_is_undone_and_the_reason_stays_in_our_table(place: Floor) -> None:
+    async with place.worker([gate := Gate("create-auth-user")]):
+        run = await begin(place)
+        await gate.reached.wait()
+        await cancel(place.client, place.database, run.id, reason="Ann called and changed her mind", actor="bob")
+        gate.opened.set()
+        with pytest.raises(WorkflowFailureError):
+            await run.result()
+    assert (await run.describe()).status == WorkflowExecutionStatus.CANCELED
+    assert await place.shop.sql(LEFT) == [0]
+    assert await place.shop.sql("SELECT process_id, action, reason, actor FROM operator_actions") == [
+        (run.id, "cancel", "Ann called and changed her mind", "bob")
+    ]
+
+
+async def test_a_guest_becomes_the_customer_and_keeps_the_orders(shop: Floor) -> None:
+    guest = "INSERT INTO customers (email) VALUES ('ann@shop.example') RETURNING id"
+    [guest_id] = await shop.shop.sql(guest)
+    await shop.shop.order("1", facts={"customer_id": guest_id, "email": "ann@shop.example"})
+    result = await register(shop)
+    assert result.customer.id == str(guest_id)
+    assert await shop.shop.sql("SELECT id FROM orders WHERE customer_id = :id", id=guest_id) == ["1"]
+    assert await shop.findings() == []
+
+
+async def test_a_failed_registration_leaves_the_guest_as_it_was(place: Floor) -> None:
+    [guest_id] = await place.shop.sql("INSERT INTO customers (email) VALUES ('ann@shop.example') RETURNING id")
+    async with place.worker([Faults({"create-auth-user": "after"})]):
+        with pytest.raises(ProcessFailed):
+            await register(place)
+    columns = "SELECT id, has_account, first_name, last_name, registered_at FROM customers"
+    assert await place.shop.sql(columns) == [(guest_id, False, None, None, None)]
+
+
+async def test_a_customer_whose_mail_server_refuses_stays_and_admins_are_told(shop: Floor) -> None:
+    result = await register(shop, email="ann@refused.example")
+    assert not result.email_sent and result.group_assigned
+    assert len(await shop.shop.sql(WHO)) == 1
+    [alert] = shop.mails("notification-failed")
+    assert "ann@" not in alert.as_string()
+    assert await shop.findings() == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "field"),
+    [
+        ({"email": "ann at shop.example"}, "email"),
+        ({"email": "аnn@shop.example"}, "email"),  # the first letter is Cyrillic
+        ({"email": "ann@shоp.example"}, "email"),  # so is the o
+        ({"password": "7 chars"}, "password"),
+        ({"password": "x" * 129}, "password"),
+        ({"first_name": " "}, "first_name"),
+        ({"last_name": "x" * 10_000}, "last_name"),
+        ({"last_name": "Mil\nler"}, "last_name"),
+    ],
+)
+async def test_bad_input_is_refused_at_the_door_naming_the_field_and_never_the_value(
+    place: Floor, facts: dict[str, str], field: str
+) -> None:
+    with pytest.raises(BadInput) as refused:
+        await register(place, **facts)
+    assert [problem.field for problem in refused.value.fields] == [field]
+    assert facts[field].strip() == "" or facts[field] not in str(refused.value)
+
+
+async def test_html_in_a_name_is_text_in_the_mail(shop: Floor) -> None:
+    await register(shop, first_name="<b>Ann</b>")
+    page = shop.mails("welcome")[0].get_body(("html",))
+    assert page is not None and "&lt;b&gt;Ann&lt;/b&gt;" in page.get_content()
+
+
+GOOD_HASH = "$argon2id$v=19$m=65536,t=3,p=4$" + "c2FsdHNhbHRzYWx0c2FsdA" + "$" + "A" * 43
+
+
+@pytest.mark.parametrize(
+    ("facts", "field"),
+    [
+        ({"password_hash": "correct horse battery"}, "password_hash"),
+        ({"password_hash": None}, "password_hash"),
+        ({"email": "no address"}, "email"),
+        ({"first_name": ""}, "first_name"),
+        ({"last_name": "x" * 10_000}, "last_name"),
+    ],
+)
+async def test_bad_input_of_a_plain_client_fails_the_run_naming_the_field_and_never_the_value(
+    shop: Floor, facts: dict[str, Any], field: str
+) -> None:
+    given = {"email": "ann@shop.example", "password_hash": GOOD_HASH, "first_name": "Ann", "last_name": "M"} | facts
+    run = await shop.client.start_workflow(
+        "customer-registration", given, id=registration_process_id(given["email"]), task_queue=TASK_QUEUE
+    )
+    with pytest.raises(WorkflowFailureError) as failed:
+        await run.result()
+    cause = failed.value.cause
+    assert isinstance(cause, ApplicationError) and cause.type == "BadInput"
+    assert [problem["field"] for problem in cause.details[0]["fields"]] == [field]
+    assert not facts[field] or facts[field] not in f"{cause.message} {cause.details}"
+
+
+async def test_a_registration_runs_under_no_other_id(shop: Floor) -> None:
+    request = CustomerRegistration(email=ANN["email"], password_hash=GOOD_HASH, first_name="Ann", last_name="Miller")
+    run = await shop.client.start_workflow("customer-registration", request, id="mine", task_queue=TASK_QUEUE)
+    with pytest.raises(WorkflowFailureError) as failed:
+        await run.result()
+    assert isinstance(failed.value.cause, ApplicationError) and failed.value.cause.type == "WrongProcessId"
+    assert await shop.shop.sql(LEFT) == [0]

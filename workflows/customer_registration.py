@@ -1,0 +1,101 @@
+"""A customer on the way in: checked, made an account with a login, put into the group and welcomed, or all undone."""
+
+from typing import NoReturn
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.auth import AuthActivities
+    from activities.customers import CustomerActivities
+    from activities.failures import surface
+    from activities.notifications import NotificationActivities
+    from commerce.messages.base import Nothing
+    from commerce.messages.customers import (
+        Customer,
+        CustomerData,
+        CustomerRef,
+        CustomerRegistration,
+        NewAuthUser,
+        RegistrationResult,
+        welcome_key,
+    )
+    from commerce.messages.notifications import Alert, NotificationRef
+    from commerce.messages.progress import Progress
+    from workflows.policies import FINAL_STEP, MAIL
+    from workflows.saga import Saga
+    from workflows.telling import alert_admins, sent, this_run
+    from workflows.visibility import CUSTOMER_ID, OUTCOME
+    from workflows.waiting import STOPPED
+
+PLAN = (
+    CustomerActivities.validate,
+    CustomerActivities.create,
+    AuthActivities.create,
+    CustomerActivities.assign_group,
+    NotificationActivities.send_welcome,
+)
+
+
+@workflow.defn(name="customer-registration")
+class CustomerRegistrationWorkflow:
+    """One address, one process: its id holds a digest of the address, so it tells nobody who registers."""
+
+    def __init__(self) -> None:
+        self._saga = Saga(PLAN)
+
+    @workflow.query(name="progress")
+    def progress(self) -> Progress:
+        """Tell where the registration stands, step by step."""
+        return self._saga.progress
+
+    @workflow.run
+    async def run(self, request: CustomerRegistration) -> RegistrationResult:
+        """Register the customer, or leave nothing behind; an address that has an account is a failure."""
+        try:
+            result = await self._register(request)
+        except STOPPED as failure:
+            await self._end_undone(failure)
+        workflow.upsert_search_attributes([OUTCOME.value_set("registered")])
+        return result
+
+    async def _end_undone(self, failure: BaseException) -> NoReturn:
+        if self._saga.progress.state == "compensation_failed":
+            await alert_admins(_alert("compensation-failed", "A registration could not be undone", str(failure)))
+        raise surface(failure)
+
+    async def _register(self, request: CustomerRegistration) -> RegistrationResult:
+        data = CustomerData(email=request.email, first_name=request.first_name, last_name=request.last_name)
+        async with self._saga as saga:
+            valid = await saga.begin(CustomerActivities.validate, data)
+            data = CustomerData(email=valid.email, first_name=valid.first_name, last_name=valid.last_name)
+            # The undos get the key alone: what they need is in the ledger, which keeps no names and no hash.
+            created = await saga.step(
+                CustomerActivities.create, data, undo=CustomerActivities.delete, undo_input=Nothing()
+            )
+            customer = CustomerRef(customer_id=created.customer_id)
+            workflow.upsert_search_attributes([CUSTOMER_ID.value_set(customer.customer_id)])
+            login = NewAuthUser(customer_id=customer.customer_id, password_hash=request.password_hash)
+            auth_user = await saga.step(AuthActivities.create, login, undo=AuthActivities.delete, undo_input=Nothing())
+            await saga.step(
+                CustomerActivities.assign_group,
+                customer,
+                undo=CustomerActivities.leave_group,
+                policy=FINAL_STEP,
+                final=True,
+            )
+            alert = _alert("notification-failed", "A new customer was not welcomed")
+            mail = welcome_key(customer.customer_id)
+            sending = saga.step(NotificationActivities.send_welcome, NotificationRef(key=mail), policy=MAIL)
+            welcomed = await sent(sending, mail, alert)
+        return RegistrationResult(
+            customer=Customer(id=customer.customer_id, **data.model_dump()),
+            auth_user=auth_user,
+            email_sent=welcomed,
+            group_assigned=True,
+        )
+
+
+def _alert(kind: str, message: str, error: str | None = None) -> Alert:
+    """Return an alert that names the process, which tells nothing personal."""
+    process = workflow.info().workflow_id
+    return Alert(kind=kind, key=f"{kind}/{process}/{this_run()}", message=f"{message}: {process}", error=error)

@@ -1,0 +1,45 @@
+"""How a process tells people: a mail, which may fail, and the admins' alerts."""
+
+from collections.abc import Awaitable
+
+from temporalio import workflow
+from temporalio.exceptions import FailureError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from activities.failures import describe
+    from activities.notifications import NotificationActivities
+    from commerce.messages.notifications import Alert, FailedNotification, Sent
+    from workflows.policies import ALERT, FINAL_STEP, call_of, execute
+    from workflows.waiting import may_fail, uninterrupted
+
+
+async def sent(sending: Awaitable[Sent], mail: str, alert: Alert) -> bool:
+    """Await that a mail is sent; one that cannot be is marked, admins get the alert, and the process goes on."""
+    try:
+        return (await sending).status == "sent"
+    except FailureError as failure:
+        if is_cancelled_exception(failure):
+            raise
+        await uninterrupted(_give_up(mail, describe(failure)))
+        await alert_admins(alert.model_copy(update={"error": describe(failure)}))
+        return False
+
+
+async def alert_admins(alert: Alert) -> None:
+    """Tell the admins, whatever cancels arrive meanwhile; an alert that cannot be sent is marked."""
+    await uninterrupted(_alert(alert))
+
+
+async def _alert(alert: Alert) -> None:
+    if await may_fail(execute(NotificationActivities.alert, call_of("alert-admins", alert), ALERT)) is None:
+        await _give_up(alert.key, "NotDelivered")
+
+
+async def _give_up(key: str, error: str) -> None:
+    given_up = FailedNotification(key=key, error=error)
+    await execute(NotificationActivities.fail, call_of("fail-notification", given_up), FINAL_STEP)
+
+
+def this_run() -> str:
+    """Return what tells this run's alerts from those of another run of the same process."""
+    return workflow.info().original_execution_run_id
