@@ -14,29 +14,56 @@ from typing import Any
 
 import structlog
 from temporalio import activity, workflow
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.worker import Interceptor, PollerBehaviorAutoscaling, Worker
 
+from activities.analytics import AnalyticsActivities
+from activities.auth import AuthActivities
+from activities.carts import CartActivities
+from activities.customers import CustomerActivities
 from activities.fulfillment import FulfillmentActivities
 from activities.inventory import InventoryActivities
+from activities.jobs import JobActivities
 from activities.notifications import NotificationActivities
 from activities.orders import OrderActivities
+from activities.stock_sync import StockSyncActivities
+from activities.upkeep import Retention, UpkeepActivities
 from commerce import logs
 from commerce.database import Database
 from commerce.errors import DatabaseUnavailable, Unreachable
 from commerce.integrations.alerts import AlertWebhook
 from commerce.integrations.carrier import Address, Carrier, Parcel
 from commerce.integrations.email import Mail
+from commerce.integrations.warehouse import Warehouse
 from commerce.notifications import Notifier
 from commerce.settings import Settings, SettingsError, load_environment, load_settings
-from starter.client import TASK_QUEUE, connect
+from starter.client import connect
+from starter.encryption import Encryption
 from starter.process import end
+from starter.processes import TASK_QUEUE
+from starter.schedules import apply_settings
+from workflows.cleanup_expired_carts import CleanUpExpiredCartsWorkflow
+from workflows.collect_analytics_data import CollectAnalyticsDataWorkflow
+from workflows.customer_registration import CustomerRegistrationWorkflow
 from workflows.order_processing import OrderProcessingWorkflow
+from workflows.process_pending_orders import ProcessPendingOrdersWorkflow
+from workflows.sync_inventory import SyncInventoryWorkflow
+from workflows.upkeep import UpkeepWorkflow
 
 GRACEFUL = timedelta(seconds=20)  # what steps under way get to end well
+BEYOND_RETENTION = 7  # days
 HARD_EXIT = 28  # seconds after the signal the process is gone whatever happens
-WORKFLOWS: Sequence[type] = (OrderProcessingWorkflow,)
+WORKFLOWS: Sequence[type] = (
+    OrderProcessingWorkflow,
+    CustomerRegistrationWorkflow,
+    CleanUpExpiredCartsWorkflow,
+    SyncInventoryWorkflow,
+    ProcessPendingOrdersWorkflow,
+    CollectAnalyticsDataWorkflow,
+    UpkeepWorkflow,
+)
 
 log = structlog.stdlib.get_logger("commerce.worker")
 
@@ -46,6 +73,7 @@ async def wired(settings: Settings) -> AsyncIterator[list[Callable[..., Any]]]:
     """Give every step what it needs, for as long as the block lasts; raises DatabaseUnavailable at once."""
     database = Database(settings.database_url.get_secret_value(), pool_size=settings.worker_activities + 2)
     carrier = carrier_for(settings)
+    warehouse = Warehouse(settings.warehouse_url)
     webhook = AlertWebhook(settings.alert_webhook_url) if settings.alert_webhook_url else None
     try:
         mail = Mail(settings.smtp_url, settings.mail_from)
@@ -58,13 +86,30 @@ async def wired(settings: Settings) -> AsyncIterator[list[Callable[..., Any]]]:
             OrderActivities(database, settings.zone),
             InventoryActivities(database),
             FulfillmentActivities(database, carrier),
+            CustomerActivities(database),
+            AuthActivities(database),
             NotificationActivities(notifier),
+            JobActivities(database),
+            CartActivities(database),
+            StockSyncActivities(database, warehouse),
+            AnalyticsActivities(database, settings.zone, settings.currency, settings.admin_emails),
+            UpkeepActivities(database, retention_of(settings)),
         )
     finally:
         await carrier.close()
+        await warehouse.close()
         if webhook:
             await webhook.close()
         await database.close()
+
+
+def retention_of(settings: Settings) -> Retention:
+    """Return how long records are kept."""
+    return Retention(
+        ledger=timedelta(days=settings.keep_ledger_days),
+        events=timedelta(days=settings.keep_events_days),
+        notifications=timedelta(days=settings.keep_notifications_days),
+    )
 
 
 def steps_of(*nouns: object) -> list[Callable[..., Any]]:
@@ -91,12 +136,18 @@ def make_worker(
 
 
 async def run(environment: Mapping[str, str], settings: Settings, interceptors: Sequence[Interceptor] = ()) -> None:
-    """Work until SIGTERM or SIGINT; raises Unreachable and DatabaseUnavailable at the start."""
+    """Work until SIGTERM or SIGINT; raises SettingsError, Unreachable and DatabaseUnavailable at the start."""
+    encryption = Encryption.of(settings)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with wired(settings) as steps:
         client = await connect(environment, _runtime(settings))
+        _tell(encryption)
+        await _check_retention(client, settings)
+        if settings.schedules == "on":
+            applied = await apply_settings(client, settings)
+            log.info("schedules applied", **applied.model_dump())
         async with make_worker(client, steps, settings, interceptors):
             log.info("worker started", task_queue=TASK_QUEUE, pid=os.getpid())
             await stop.wait()
@@ -118,6 +169,24 @@ def main(interceptors: Sequence[Interceptor] = ()) -> None:
     except (Unreachable, DatabaseUnavailable) as error:
         code = _say(error, 3)
     end(code)
+
+
+def _tell(encryption: Encryption) -> None:
+    if encryption.encrypts:
+        log.info("payloads are encrypted", key_ids=encryption.key_ids)
+    else:
+        log.warning("encryption is off: payloads are stored in clear", key_ids=encryption.key_ids)
+
+
+async def _check_retention(client: Client, settings: Settings) -> None:
+    """Keep the steps of a process for as long as Temporal knows of it, and a week more: a retry asks for them."""
+    request = DescribeNamespaceRequest(namespace=client.namespace)
+    answer = await client.workflow_service.describe_namespace(request)
+    least = answer.config.workflow_execution_retention_ttl.ToTimedelta().days + BEYOND_RETENTION
+    if settings.keep_ledger_days < least:
+        raise SettingsError(
+            f"COMMERCE_KEEP_LEDGER_DAYS: must be at least {least}, a week more than Temporal keeps runs"
+        )
 
 
 def _say(error: Exception, code: int) -> int:

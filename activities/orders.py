@@ -9,6 +9,7 @@ from commerce.database import Database
 from commerce.errors import OrderNotFound
 from commerce.messages.base import Nothing
 from commerce.messages.orders import FulfilledOrder, Hold, OrderRef, Refusal, Refused, ValidOrder
+from commerce.messages.pending_orders import PendingIds, PendingPage
 from commerce.messages.steps import Begin, Call
 
 
@@ -33,6 +34,12 @@ class OrderActivities:
         async with self._database.transaction() as tx:
             await orders.clear_hold(tx, order_id)
             return await orders.validate(tx, order_id)
+
+    @activity.defn(name="list-pending-orders")
+    async def list_pending(self, call: Call[PendingPage]) -> PendingIds:
+        """Look up the next orders that are paid, open, not on hold, and not waiting for stock."""
+        async with self._database.transaction() as tx:
+            return await orders.list_pending(tx, call.input)
 
     @activity.defn(name="complete-order")
     async def complete(self, call: Call[OrderRef]) -> FulfilledOrder:

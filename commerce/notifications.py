@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from email.message import EmailMessage
 from typing import Any
 from uuid import uuid4
 
@@ -184,15 +185,18 @@ class Notifier:
         if claimed.recipient == WEBHOOK:
             await self._post(claimed)
             return
-        sender = self._mail.sender
-        letter = render(claimed.kind, facts | {"shop": sender.display_name or sender.domain, "key": claimed.key})
-        headers = {"message_id": claimed.message_id, "kind": claimed.kind, "key": claimed.key}
-        message = compose(letter, sender, claimed.recipient, **headers)
         try:
             async with asyncio.timeout(SEND_TIMEOUT.total_seconds()):
-                await self._mail.send(message)
+                await self._mail.send(await self._write(claimed, facts))
         except TimeoutError:
             raise MailUnavailable(f"no end within {SEND_TIMEOUT.seconds} s") from None
+
+    async def _write(self, claimed: Notification, facts: dict[str, Any]) -> EmailMessage:
+        sender = self._mail.sender
+        known = facts | {"shop": sender.display_name or sender.domain, "key": claimed.key}
+        letter = render(claimed.kind, known, await letters.images(claimed.kind, facts))
+        headers = {"message_id": claimed.message_id, "kind": claimed.kind, "key": claimed.key}
+        return compose(letter, sender, claimed.recipient, **headers)
 
     async def _post(self, claimed: Notification) -> None:
         if self._webhook is None:

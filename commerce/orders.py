@@ -18,6 +18,7 @@ from commerce.errors import (
     VariantWithoutItems,
 )
 from commerce.messages.orders import FulfilledOrder, Hold, Refusal, ValidOrder, shipped_key
+from commerce.messages.pending_orders import OrderPlace, PendingIds, PendingPage
 
 READ = text("""
     SELECT payment_status, fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
@@ -63,6 +64,19 @@ HOLD = text("""
 CLEAR_HOLD = text("UPDATE orders SET hold_reason = NULL WHERE id = :order_id AND hold_reason IS NOT NULL")
 REFUSE = text("""
     UPDATE orders SET refused_at = :at WHERE id = :order_id AND fulfillment_status <> 'fulfilled' RETURNING id
+""")
+# What was refused for stock waits until units of one of its items come in: only those can change the answer (V10).
+PENDING = text("""
+    SELECT id, created_at FROM orders
+    WHERE payment_status = 'captured' AND fulfillment_status = 'not_fulfilled'
+      AND cancelled_at IS NULL AND hold_reason IS NULL
+      AND (created_at, id) > (coalesce(CAST(:after AS timestamptz), '-infinity'), coalesce(CAST(:after_id AS text), ''))
+      AND (refused_at IS NULL OR EXISTS (
+          SELECT FROM order_lines AS line
+          JOIN variant_inventory_items AS part ON part.variant_id = line.variant_id
+          JOIN stock_movements AS moved ON moved.inventory_item_id = part.inventory_item_id
+          WHERE line.order_id = orders.id AND moved.quantity > 0 AND moved.created_at > refused_at))
+    ORDER BY created_at, id LIMIT :limit
 """)
 
 
@@ -110,6 +124,14 @@ async def complete(tx: AsyncSession, order_id: str) -> FulfilledOrder:
     await tx.execute(FULFILL, {"order_id": order_id})
     await _tell(tx, order_id, order, fulfilled)
     return fulfilled
+
+
+async def list_pending(tx: AsyncSession, page: PendingPage) -> PendingIds:
+    """Return the next orders that may be worked off, in order of arrival (V10)."""
+    values = {"after": page.after and page.after.created_at, "after_id": page.after and page.after.id}
+    rows = (await tx.execute(PENDING, values | {"limit": page.limit})).all()
+    more = OrderPlace(created_at=rows[-1].created_at, id=rows[-1].id) if len(rows) == page.limit else None
+    return PendingIds(order_ids=[row.id for row in rows], next=more)
 
 
 async def hold(tx: AsyncSession, hold: Hold) -> None:

@@ -14,6 +14,7 @@ from rich.console import Console
 from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, Unreachable
 from commerce.settings import SettingsError, load_environment
 from starter.process import end
+from starter.schedule_commands import schedules_app
 
 if TYPE_CHECKING:
     from starter.commands import Commands
@@ -33,12 +34,16 @@ app = typer.Typer(
 )
 import_app = typer.Typer(help="Take in what other systems export as CSV, plain or gzip.", no_args_is_help=True)
 app.add_typer(import_app, name="import")
+app.add_typer(schedules_app, name="schedules")
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder of the embedded stack. Default: COMMERCE_DATA_DIR, else .commerce")
 ]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0: any, for every server")]
+Input = Annotated[
+    str, typer.Option("--input", help='The input as JSON, like \'{"order_id": "1001"}\'; -: from standard input')
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Take in the rest of a file with bad rows")]
 Files = Annotated[list[Path], typer.Argument(help="One or more .csv or .csv.gz files")]
@@ -49,11 +54,12 @@ def up(
     data_dir: DataDir = None,
     port: Port = 9000,
     worker: Annotated[bool, typer.Option(help="Run the worker too")] = True,
+    schedules: Annotated[bool, typer.Option(help="Let jobs run by the clock; without, they are created paused")] = True,
 ) -> int:
-    """Start everything embedded (PostgreSQL, Temporal, mail, carrier, worker, API) and stay up until Ctrl-C."""
+    """Start everything embedded (PostgreSQL, Temporal, mail, carrier, warehouse, worker, API) until Ctrl-C."""
     from starter.devstack.stack import Stack
 
-    return _embedded(Stack(_folder(data_dir), port=port, worker=worker, echo=_say).run())
+    return _embedded(Stack(_folder(data_dir), port=port, worker=worker, schedules=schedules, echo=_say).run())
 
 
 @app.command()
@@ -94,10 +100,16 @@ def import_inventory(files: Files, skip_bad: SkipBad = False, as_json: AsJson = 
     return _commands(data_dir).import_inventory(files, skip_bad=skip_bad, as_json=as_json)
 
 
+@import_app.command("carts")
+def import_carts(files: Files, skip_bad: SkipBad = False, as_json: AsJson = False, data_dir: DataDir = None) -> int:
+    """Take in exports of abandoned checkouts; importing twice changes nothing."""
+    return _commands(data_dir).import_carts(files, skip_bad=skip_bad, as_json=as_json)
+
+
 @app.command()
 def start(
     kind: Annotated[str, typer.Argument(metavar="TYPE", help="The kind of process, like order-processing")],
-    text: Annotated[str, typer.Option("--input", help='The input as JSON, like \'{"order_id": "1001"}\'')] = "{}",
+    text: Input = "{}",
     follow: Annotated[bool, typer.Option("--follow", help="Show the steps as they happen")] = False,
     wait: Annotated[bool, typer.Option(help="Wait for the end and show the result")] = True,
     as_json: AsJson = False,

@@ -1,70 +1,44 @@
 """How other programs reach the shop's processes: connect, start, wait."""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
-from temporalio.envconfig import ClientConfig
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError
 
-from activities.failures import describe
-from commerce.errors import BadInput, Unreachable
-from commerce.messages.base import ProcessInput, field_errors
-from commerce.messages.orders import OrderProcessing, OrderResult, order_process_id
-from commerce.settings import SettingsError
+from activities.failures import describe, shop_error
+from commerce.errors import BadInput, ProcessFailed, Unreachable
+from commerce.messages.base import Message, field_errors
+from commerce.messages.customers import RegistrationResult
+from commerce.messages.orders import OrderProcessing, OrderResult
+from commerce.settings import SettingsError, load_settings
+from starter.encryption import Encryption
 from starter.plugin import plugin
+from starter.processes import PROCESSES, TASK_QUEUE
+from starter.registration import Registration
+from starter.schedule_views import open_run
 from workflows.order_processing import OrderProcessingWorkflow
-from workflows.visibility import ORDER_ID, SAGA_STATE
+from workflows.visibility import SAGA_STATE
 
-TASK_QUEUE = "commerce"
 CONNECT_TIMEOUT = 5  # seconds
 
 
-@dataclass(frozen=True)
-class Process:
-    """What a starter knows of a kind of process: its input, and the id and title that a run of this input has."""
-
-    input: type[ProcessInput]
-    id: Callable[[Any], str]
-    title: Callable[[Any], str]
-    subject: Callable[[Any], SearchAttributePair[str]]
-
-    def read(self, json: str) -> ProcessInput:
-        """Read an input; raises BadInput naming the fields that do not fit."""
-        try:
-            return self.input.model_validate_json(json)
-        except ValidationError as error:
-            raise BadInput(field_errors(error)) from None
-
-
-PROCESSES: Mapping[str, Process] = {
-    "order-processing": Process(
-        OrderProcessing,
-        id=lambda order: order_process_id(order.order_id),
-        title=lambda order: f"Order {order.order_id}",
-        subject=lambda order: SearchAttributePair(ORDER_ID, order.order_id),
-    ),
-}
-
-
 async def connect(environment: Mapping[str, str], runtime: Runtime | None = None) -> Client:
-    """Connect as Temporal's own variables say (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, …).
+    """Connect as Temporal's own variables say (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, …), with our encryption.
 
-    Raises Unreachable, and SettingsError where these variables make no sense.
+    Raises Unreachable, and SettingsError where variables make no sense or there is no key to encrypt with.
     """
-    try:
-        config = ClientConfig.load_client_connect_config(override_env_vars=environment)
-    except (RuntimeError, ValueError, OSError) as error:
-        raise _unusable(error) from error
-    config.setdefault("target_host", "localhost:7233")
+    ours = plugin(Encryption.of(load_settings(environment)))
+    config = connection(environment)
     try:
         return await asyncio.wait_for(
-            Client.connect(**config, plugins=[plugin()], runtime=runtime), timeout=CONNECT_TIMEOUT
+            Client.connect(**config, plugins=[ours], runtime=runtime), timeout=CONNECT_TIMEOUT
         )
     except ValueError as error:
         raise _unusable(error) from error
@@ -72,26 +46,48 @@ async def connect(environment: Mapping[str, str], runtime: Runtime | None = None
         raise Unreachable(f"Temporal does not answer at {config['target_host']}") from error
 
 
+def connection(environment: Mapping[str, str]) -> ClientConnectConfig:
+    """Return what Temporal's own variables and its file of profiles say; raises SettingsError."""
+    try:
+        config = ClientConfig.load_client_connect_config(override_env_vars=environment)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise _unusable(error) from error
+    config.setdefault("target_host", "localhost:7233")
+    config.setdefault("namespace", "default")
+    return config
+
+
 def _unusable(error: Exception) -> SettingsError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return SettingsError(f"Temporal's settings (TEMPORAL_…) do not work: {reason}")
 
 
-async def start(client: Client, kind: str, request: ProcessInput) -> WorkflowHandle[Any, Any]:
-    """Start a process of this kind, or join the run of the same id that is under way; raises Unreachable."""
+async def start(client: Client, kind: str, request: Message) -> WorkflowHandle[Any, Any]:
+    """Start a process of this kind with what its entry takes, or join the run of the same id that is under way.
+
+    Raises Unreachable; a process that nobody may join raises its own error (RegistrationInProgress, JobInProgress).
+    """
     process = PROCESSES[kind]
+    if process.is_job and process.taken and (running := await open_run(client, kind)):
+        raise process.taken(running)
+    prepared = await process.prepare(request)
+    policy = WorkflowIDConflictPolicy.FAIL if process.taken else WorkflowIDConflictPolicy.USE_EXISTING
     try:
         return await client.start_workflow(
             kind,
-            request,
-            id=process.id(request),
+            prepared,
+            id=process.id(prepared),
             task_queue=TASK_QUEUE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=process.title(request),
+            id_conflict_policy=policy,
+            static_summary=process.title(prepared),
             search_attributes=TypedSearchAttributes(
-                [process.subject(request), SearchAttributePair(SAGA_STATE, "running")]
+                [*process.subjects(prepared), SearchAttributePair(SAGA_STATE, "running")]
             ),
         )
+    except WorkflowAlreadyStartedError:
+        if process.taken is None:
+            raise
+        raise process.taken(process.id(prepared)) from None
     except RPCError as error:
         raise Unreachable(f"Temporal does not start {kind}: {error.message}") from error
 
@@ -112,3 +108,25 @@ async def start_order(client: Client, order_id: str) -> WorkflowHandle[OrderProc
 async def process_order(client: Client, order_id: str) -> OrderResult:
     """Process an order and return how it ended; raises WorkflowFailureError and Unreachable."""
     return await (await start_order(client, order_id)).result()
+
+
+async def register_customer(
+    client: Client, *, email: str, password: str, first_name: str, last_name: str
+) -> RegistrationResult:
+    """Register a customer and return the account; the password leaves this process only as a hash.
+
+    Raises BadInput naming the fields that do not fit, CustomerAlreadyExists, RegistrationInProgress, ProcessFailed
+    for whatever else stopped it, Unreachable.
+    """
+    given = {"email": email, "password": password, "first_name": first_name, "last_name": last_name}
+    try:
+        request = Registration.model_validate(given)
+    except ValidationError as error:
+        raise BadInput(field_errors(error)) from None
+    handle = await start(client, "customer-registration", request)
+    try:
+        return RegistrationResult.model_validate(await handle.result())
+    except WorkflowFailureError as failure:
+        raise shop_error(failure) or ProcessFailed(handle.id, describe(failure)) from failure
+    except RPCError as error:
+        raise Unreachable(f"Temporal does not tell how {handle.id} ends: {error.message}") from error

@@ -1,6 +1,7 @@
 """What the commands of the command line do, apart from it so that `--help` need not load all of this."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,14 +15,16 @@ from temporalio.service import RPCError
 
 from commerce.database import Database
 from commerce.errors import Unreachable
-from commerce.imports import ImportReport, import_inventory, import_orders
+from commerce.imports import ImportReport, import_carts, import_inventory, import_orders
 from commerce.settings import Settings, load_environment, load_settings
 from starter.audit import audit as find_breaches
-from starter.client import PROCESSES, connect, explain
+from starter.client import connect, explain
 from starter.client import start as start_process
 from starter.following import follow as follow_run
+from starter.processes import PROCESSES
 
 FAILED = 1
+MAX_INPUT = 1 << 20  # characters
 SHOWN_BAD_ROWS = 20
 NAME_WIDTH = 20  # of the names of a result
 
@@ -50,13 +53,18 @@ class Commands:
         take_in = partial(import_inventory, files=files, skip_bad=skip_bad)
         return self._import(take_in, "levels", skip_bad=skip_bad, as_json=as_json)
 
+    def import_carts(self, files: Sequence[Path], *, skip_bad: bool, as_json: bool) -> int:
+        """Take in exports of abandoned checkouts."""
+        take_in = partial(import_carts, files=files, skip_bad=skip_bad, currency=self._settings.currency)
+        return self._import(take_in, "carts", skip_bad=skip_bad, as_json=as_json)
+
     def start(self, kind: str, text: str, *, follow: bool, wait: bool, as_json: bool) -> int:
         """Start a process, or join the one that runs under its id."""
         if kind not in PROCESSES:
             raise typer.BadParameter(f"Unknown workflow: {kind}. One of: {', '.join(PROCESSES)}")
         if follow and not wait:
             raise typer.BadParameter("--follow waits for the end: leave --no-wait out")
-        request = PROCESSES[kind].read(text)
+        request = PROCESSES[kind].read(sys.stdin.read(MAX_INPUT) if text == "-" else text)
 
         async def run() -> int:
             await self._with_database(Database.ping)  # a start without it would only wait and fail

@@ -15,7 +15,7 @@ from commerce import imports, outcomes
 from commerce.database import Database
 from commerce.messages.orders import order_process_id
 from commerce.settings import load_settings
-from starter import demo_run
+from starter import demo_customers, demo_jobs, demo_run
 from starter.audit import audit
 from starter.client import connect
 from starter.demo_run import Summary
@@ -60,8 +60,15 @@ async def _run(stack: Stack, screen: Screen) -> bool:
         screen.head("Processing the orders")
         summary = await _process(database, client, shop, screen)
         screen.summary(summary)
+        screen.head("Registering customers")
+        screen.customers(await demo_customers.register(database, client, shop.order_ids, screen.say))
+        screen.head("Running the jobs, which otherwise run by the clock")
+        settings = load_settings(stack.environment)
+        screen.jobs(await demo_jobs.run(database, client, stack.data_dir, settings.warehouse_url, CURRENCY))
+        findings = await audit(database, client)
+        screen.verdict(findings)
         screen.places(_places(stack, client, shop))
-    return summary.good
+    return summary.good and not findings
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
@@ -11,7 +11,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column, Table
 
+from commerce.audit import Finding
 from commerce.outcomes import Outcomes
+from starter.demo_customers import Registrations
+from starter.demo_jobs import Outcome as Job
 from starter.demo_run import AT_ONCE, Ending, Summary
 from starter.sample_orders import Outcome
 
@@ -92,7 +95,28 @@ class Screen:
             self.say("Nothing new was fulfilled: an earlier demo had done it all")
         for ending in [ending for ending in summary.endings if ending.order_id in summary.unexpected][:SHOWN]:
             self.complain(f"Order {ending.order_id} should not be {ending.outcome}. {ending.error or ''}")
-        for finding in summary.findings[:SHOWN]:
+        self._breaches(summary.findings)
+
+    def customers(self, customers: Registrations) -> None:
+        """Show how customers were registered."""
+        known = f", {customers.known} had one from an earlier time" if customers.known else ""
+        self.say(f"{customers.registered} accounts were opened{known}; {customers.orders} orders are theirs now")
+        self.say(f"One was refused at the door: {customers.refused}")
+
+    def jobs(self, outcomes: Sequence[Job]) -> None:
+        """Show what the jobs did."""
+        width = max(len(outcome.job) for outcome in outcomes)
+        for outcome in outcomes:
+            self._console.print(f"  {outcome.job:{width}}  {escape(outcome.said)}", highlight=False, soft_wrap=True)
+
+    def verdict(self, findings: Sequence[Finding]) -> None:
+        """Show whether all that must hold still holds at the end."""
+        if not findings:
+            self.say("Afterwards everything that must hold still holds: the audit is clean")
+        self._breaches(findings)
+
+    def _breaches(self, findings: Sequence[Finding]) -> None:
+        for finding in findings[:SHOWN]:
             self.complain(f"{finding.rule}: {finding.subject} {finding.detail}")
 
     def places(self, places: Mapping[str, str]) -> None:

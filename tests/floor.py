@@ -20,7 +20,7 @@ from commerce.messages.progress import Progress
 from commerce.settings import Settings, load_settings
 from starter.audit import audit
 from starter.client import process_order, start_order
-from starter.devstack import carrier, mail
+from starter.devstack import carrier, mail, warehouse
 from tests.commerce.shop import Shop
 from worker import make_worker, wired
 from workflows.order_processing import OrderProcessingWorkflow
@@ -105,12 +105,17 @@ class Floor:
 async def floor(folder: Path, database_url: str, client: Client, **more: str) -> AsyncIterator[Floor]:
     """Set up the shop's surroundings; the worker is the test's to start."""
     database = Database(database_url)
-    async with mail.catching(folder / "mail", 0) as smtp_url, carrier.running(folder / "carrier", 0) as carrier_url:
+    async with (
+        mail.catching(folder / "mail", 0) as smtp_url,
+        carrier.running(folder / "carrier", 0) as carrier_url,
+        warehouse.running(folder / "warehouse", 0, database_url) as warehouse_url,
+    ):
         settings = load_settings(
             {
                 "COMMERCE_DATABASE_URL": database_url,
                 "COMMERCE_SMTP_URL": smtp_url,
                 "COMMERCE_CARRIER_URL": f"{carrier_url}/v2",
+                "COMMERCE_WAREHOUSE_URL": warehouse_url,
                 "COMMERCE_ADMIN_EMAILS": "admin@shop.example",
                 **more,
             }

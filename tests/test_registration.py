@@ -15,9 +15,17 @@ from worker import WORKFLOWS, wired
 CONTRACT = """
     validate-order check-inventory reserve-inventory release-inventory create-fulfillment cancel-fulfillment
     create-shipping-label void-shipping-label complete-order send-notification
+    validate-customer-data create-customer delete-customer create-auth-user delete-auth-user assign-customer-group
+    remove-from-customer-group send-welcome-email
 """
-OUR_OWN = "record-refusal hold-order fail-notification alert-admins"
-PROCESSES = "order-processing"
+OUR_OWN = """
+    record-refusal hold-order fail-notification alert-admins begin-job list-pending-orders delete-expired-carts
+    sync-stock-page collect-day prune-ledger prune-events prune-notifications
+"""
+PROCESSES = """
+    order-processing customer-registration cleanup-expired-carts sync-inventory process-pending-orders
+    collect-analytics-data upkeep
+"""
 SUMMARY_BYTES = 200  # Temporal's own limit
 
 

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -21,11 +21,15 @@ Method = Callable[..., Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Policy:
-    """`attempt` bounds one try, `deadline` all of them; without a deadline it is tried until it works."""
+    """`attempt` bounds one try, `deadline` all of them; without a deadline it is tried until it works.
+
+    `silence`: how long a try may say nothing before it is taken for lost; see activities/liveness.py.
+    """
 
     attempt: timedelta
     deadline: timedelta | None
     retry: RetryPolicy
+    silence: timedelta | None = None
 
 
 DATABASE_STEP = Policy(
@@ -47,6 +51,14 @@ MAIL = Policy(
     deadline=None,  # it would count the time without a worker too, and end before the six tries
     retry=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=6),
 )
+# A batch of a job: one try, for the job itself counts its errors; a lost worker is noticed after `silence`.
+BATCH = Policy(
+    attempt=timedelta(seconds=60),
+    deadline=None,
+    retry=RetryPolicy(maximum_attempts=1),
+    silence=timedelta(seconds=15),
+)
+LONG_BATCH = replace(BATCH, attempt=timedelta(minutes=3))
 # Admins' alerts: six tries within half a minute; what is not delivered then is marked failed.
 ALERT = Policy(
     attempt=timedelta(seconds=15),
@@ -86,6 +98,7 @@ def _options(policy: Policy) -> dict[str, Any]:
     return {
         "start_to_close_timeout": policy.attempt,
         "schedule_to_close_timeout": policy.deadline,
+        "heartbeat_timeout": policy.silence,
         "retry_policy": policy.retry,
         # A step that has begun ends before its undo may begin.
         "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,

@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.progress import ProcessState, Progress, StepProgress
     from commerce.messages.steps import Begin, Begun, Call, Leftover
     from workflows.policies import CHILD, DATABASE_STEP, UNDO, Policy, execute, execute_undo, key_of, name_of, note_of
-    from workflows.visibility import FAILED_STEP, SAGA_STATE
+    from workflows.visibility import FAILED_STEP, show
     from workflows.waiting import STOPPED, uninterrupted
 
 T = TypeVar("T")
@@ -145,7 +145,4 @@ class Saga:
 
     def enter(self, state: ProcessState) -> None:
         """Say how the process as a whole stands."""
-        self.progress.state = state
-        if workflow.info().typed_search_attributes.get(SAGA_STATE) != state:
-            workflow.upsert_search_attributes([SAGA_STATE.value_set(state)])
-        workflow.set_current_details(self.progress.as_markdown())
+        show(self.progress, state)

@@ -1,6 +1,7 @@
 """Mails by SMTP: one message, one connection, and errors that say whether trying again can help (N2)."""
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.headerregistry import Address
@@ -14,7 +15,7 @@ import aiosmtplib
 from pydantic import SecretStr
 
 from commerce.errors import MailRefused, MailUnavailable
-from commerce.integrations.templates import Letter, one_line
+from commerce.integrations.templates import Image, Letter, one_line
 
 TIMEOUT = 5  # seconds
 QUIT_TIMEOUT = 1  # seconds
@@ -125,7 +126,19 @@ def compose(letter: Letter, sender: Address, recipient: str, *, message_id: str,
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(letter.text, cte="quoted-printable")
     message.add_alternative(letter.html, subtype="html", cte="quoted-printable")
+    if letter.images:
+        _embed(message, letter.images)
     return message
+
+
+def _embed(message: EmailMessage, images: Iterable[Image]) -> None:
+    """Bind images to the HTML part, which becomes the root of a multipart/related (RFC 2387)."""
+    html = message.get_body(("html",))
+    assert html is not None
+    for image in images:
+        name = f"{image.cid.partition('@')[0]}.png"
+        html.add_related(image.png, "image", "png", cid=f"<{image.cid}>", disposition="inline", filename=name)
+    html.set_param("type", "text/html")
 
 
 def _deliverable(address: str) -> str:

@@ -1,6 +1,6 @@
 """Records the histories that test_replay.py replays, from real runs: `python -m tests.replay.record [NAME…]`.
 
-Without names all are recorded anew. Brings its own servers and takes about a quarter of a minute.
+Without names all are recorded anew. Brings its own servers and takes about half a minute.
 """
 
 import asyncio
@@ -8,7 +8,6 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from temporalio.client import WorkflowHistory
@@ -18,89 +17,11 @@ from commerce.settings import load_settings
 from starter.client import connect
 from starter.devstack.stack import Stack
 from starter.process import end
-from tests.floor import Floor, ended, floor
+from tests.floor import floor
+from tests.replay.scenes import FAULTS, SCENES
 
 HISTORIES = Path(__file__).parent / "histories"
-LABELLING = "SELECT 1 FROM step_ledger WHERE step = 'create-shipping-label' AND business_key = :key"
-
-
-async def fulfilled(shop: Floor, order_id: str) -> None:
-    """Everything goes well, with label and mail."""
-    await shop.shop.order(order_id, MUG=1)
-    await shop.process(order_id)
-
-
-async def without_label(shop: Floor, order_id: str) -> None:
-    """Nothing is shipped, and there is nobody to tell."""
-    await shop.shop.order(order_id, MUG=1, facts={"shipping_method": None, "email": None})
-    await shop.process(order_id)
-
-
-async def insufficient(shop: Floor, order_id: str) -> None:
-    """The check finds too little stock."""
-    await shop.shop.order(order_id, MUG=1_000)
-    await shop.process(order_id)
-
-
-async def refused_by_carrier(shop: Floor, order_id: str) -> None:
-    """No label can be bought, so everything is undone."""
-    await shop.shop.order(order_id, MUG=1)
-    await shop.carrier_fault(operation="buy", fault="422", order_id=order_id)
-    await shop.fail(order_id)
-
-
-async def cancelled(shop: Floor, order_id: str) -> None:
-    """An operator cancels while the label is bought."""
-    await shop.shop.order(order_id, MUG=1)
-    await cancel_while_buying(shop, order_id)
-
-
-async def compensation_failed(shop: Floor, order_id: str) -> None:
-    """It is cancelled, and the carrier does not take its label back."""
-    await shop.shop.order(order_id, MUG=1)
-    await shop.carrier_fault(operation="refund", fault="422", order_id=order_id)
-    await cancel_while_buying(shop, order_id)
-
-
-async def notification_failed(shop: Floor, order_id: str) -> None:
-    """The customer's mail server refuses the mail for good."""
-    await shop.shop.order(order_id, MUG=1, facts={"email": "ann@refused.example"})
-    await shop.process(order_id)
-
-
-async def leftovers(shop: Floor, order_id: str) -> None:
-    """An earlier run was terminated; this one undoes what it left, and fulfills the order."""
-    await shop.shop.order(order_id, MUG=1)
-    await shop.carrier_fault(operation="create", fault="500", order_id=order_id)
-    handle = await shop.start(order_id)
-    while await shop.shop.sql(LABELLING, key=handle.id) == []:  # noqa: ASYNC110 - it looks at what a server did
-        await asyncio.sleep(0.02)
-    await handle.terminate()
-    await shop.carrier_mended()
-    await shop.process(order_id)
-
-
-async def cancel_while_buying(shop: Floor, order_id: str) -> None:
-    await shop.carrier_fault(operation="buy", fault="slow", seconds=2, times=1, order_id=order_id)
-    handle = await shop.start(order_id)
-    async for event in handle.fetch_history_events(wait_new_event=True):
-        if event.activity_task_scheduled_event_attributes.activity_type.name == "create-shipping-label":
-            break
-    await handle.cancel()
-    await ended(handle)
-
-
-SCENES: dict[str, Callable[[Floor, str], Awaitable[None]]] = {
-    "fulfilled": fulfilled,
-    "without-label": without_label,
-    "insufficient": insufficient,
-    "refused-by-carrier": refused_by_carrier,
-    "cancelled": cancelled,
-    "compensation-failed": compensation_failed,
-    "notification-failed": notification_failed,
-    "leftovers": leftovers,
-}
-
+IN_CLEAR = {"COMMERCE_ENCRYPTION": "off"}  # what is committed is to be read, and outlives its stack's key
 PRIVATE = {"identity": "recorder", "stackTrace": ""}  # what tells of the machine, and is not replayed
 
 
@@ -116,13 +37,14 @@ def keep(history: WorkflowHistory, path: Path) -> None:
 async def record(names: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="record ") as folder:
         async with Stack(Path(folder) / "stack", port=0, worker=False, echo=say) as stack:
-            client = await connect(stack.environment)
+            client = await connect(stack.environment | IN_CLEAR)
             database_url = stack.environment["COMMERCE_DATABASE_URL"]
-            async with floor(Path(folder), database_url, client) as shop, shop.worker():
+            async with floor(Path(folder), database_url, client) as shop, shop.worker([FAULTS]):
                 await shop.shop.stock("MUG", main=100)
                 for name in names:
-                    await SCENES[name](shop, name)
-                    keep(await shop.handle(name).fetch_history(), HISTORIES / f"{name}.json")
+                    process_id = await SCENES[name](shop, name)
+                    history = await client.get_workflow_handle(process_id).fetch_history()
+                    keep(history, HISTORIES / f"{name}.json")
                     say(f"Recorded {name}")
 
 

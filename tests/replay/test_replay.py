@@ -1,5 +1,6 @@
 """Runs that are under way go on after a deploy: what was recorded before must still be what the code does."""
 
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -7,10 +8,11 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
-from commerce.messages.orders import order_process_id
 from starter.plugin import plugin
+from tests.keys import codec
 from tests.replay.changed import WithoutCheck
-from tests.replay.record import HISTORIES, SCENES
+from tests.replay.record import HISTORIES
+from tests.replay.scenes import SCENES
 from worker import WORKFLOWS
 
 LESSON = """
@@ -27,13 +29,15 @@ it was recorded. Runs that are open while this is deployed would stop with this 
 
 
 def recorded(name: str) -> WorkflowHistory:
-    return WorkflowHistory.from_json(order_process_id(name), (HISTORIES / f"{name}.json").read_text())
+    history = json.loads((HISTORIES / f"{name}.json").read_text())
+    process_id = history["events"][0]["workflowExecutionStartedEventAttributes"]["workflowId"]
+    return WorkflowHistory.from_json(process_id, history)
 
 
 async def replay(name: str, workflows: Sequence[type] = WORKFLOWS) -> None:
     """Replay a recorded run; an AssertionError says what to do when it does not fit."""
     try:
-        await Replayer(workflows=workflows, plugins=[plugin()]).replay_workflow(recorded(name))
+        await Replayer(workflows=workflows, plugins=[plugin(codec())]).replay_workflow(recorded(name))
     except NondeterminismError as error:
         raise AssertionError(LESSON.format(name=name, error=error)) from None
 

@@ -12,6 +12,7 @@ from temporalio.client import Client
 
 from starter.cli import run
 from tests.floor import Floor, floor
+from tests.keys import ENCRYPTED
 
 
 class Outcome(NamedTuple):
@@ -29,7 +30,8 @@ async def shop(
 ) -> AsyncIterator[Floor]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COMMERCE_DATABASE_URL", database_url)
-    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server)
+    for name, value in {"TEMPORAL_ADDRESS": temporal_server, **ENCRYPTED}.items():
+        monkeypatch.setenv(name, value)
     async with floor(tmp_path, database_url, client) as made:
         yield made
 

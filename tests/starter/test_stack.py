@@ -1,5 +1,6 @@
 """The embedded stack as its users meet it: a real one, in a folder with a blank in its path, killed and begun anew."""
 
+import base64
 import json
 import os
 import signal
@@ -16,10 +17,12 @@ import asyncpg
 import httpx
 import psutil
 import pytest
+from google.protobuf.json_format import MessageToDict
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
+from starter.client import connect
 from starter.devstack import leftovers
 from starter.devstack.folder import FAILED, USAGE, StackError
 from starter.devstack.stack import Stack
@@ -40,7 +43,7 @@ except StackError as error:
     code = error.code
 end(code)
 """
-CHILDREN = {"postgres", "temporal", "mail", "carrier", "worker", "api"}
+CHILDREN = {"postgres", "temporal", "mail", "carrier", "warehouse", "worker", "api"}
 RESTART_SECONDS = 2.0
 
 
@@ -123,6 +126,16 @@ async def find_traces(stack: dict[str, Any]) -> None:
     assert mails(stack) == 1
 
 
+async def decrypt_as_the_ui_does(stack: dict[str, Any]) -> None:
+    """Have a payload decrypted where Temporal's UI says that it does, as a page of it; in its folder lies the key."""
+    [payload] = await (await connect(stack["environment"])).data_converter.encode(["Hello"])
+    async with httpx.AsyncClient(trust_env=False, headers={"Origin": stack["temporal_ui"]}) as browser:
+        endpoint = (await browser.get(f"{stack['temporal_ui']}/api/v1/settings")).json()["Codec"]["Endpoint"]
+        answer = await browser.post(f"{endpoint}/decode", json={"payloads": [MessageToDict(payload)]})
+    assert answer.headers["access-control-allow-origin"] == stack["temporal_ui"]
+    assert base64.b64decode(answer.json()["payloads"][0]["data"]) == b'"Hello"'
+
+
 def mails(stack: dict[str, Any]) -> int:
     return len(list(Path(stack["mail_dir"]).glob("*.eml")))
 
@@ -162,7 +175,9 @@ async def test_it_survives_kill_9_of_everything(ups: Callable[[], Up]) -> None:
     assert set(up.pids()) == CHILDREN
     assert is_ready(first)
     assert (up.data_dir / "stack.json").stat().st_mode & 0o777 == 0o600
+    assert (up.data_dir / "encryption.keys").stat().st_mode & 0o777 == 0o600
     await leave_traces(first)
+    await decrypt_as_the_ui_does(first)
 
     with pytest.raises(StackError, match=f"runs already in .* \\(process {up.process.pid}\\)"):
         await Stack(up.data_dir, port=0, echo=quiet).start()
@@ -185,9 +200,10 @@ async def test_it_survives_kill_9_of_everything(ups: Callable[[], Up]) -> None:
     up = ups()
     until(lambda: gone(orphans), 30, up.said)
     third = up.stack
-    assert "Ended 6 processes" in up.said()
+    assert "Ended 7 processes" in up.said()
     await find_traces(third)
     await check_namespace(third)
+    await decrypt_as_the_ui_does(third)
     assert without_pids(third) == without_pids(first)
 
     children = up.pids()

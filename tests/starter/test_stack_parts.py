@@ -13,6 +13,7 @@ import psutil
 import pytest
 from temporalio.client import Client
 
+from commerce.settings import SettingsError, load_settings
 from starter.devstack import children, folder, leftovers, temporal
 from starter.devstack.child import LOG_LIMIT, RESTART_SECONDS, Child, rotate
 from starter.devstack.family import Family
@@ -20,6 +21,8 @@ from starter.devstack.folder import UNREACHABLE, USAGE, StackError
 from starter.devstack.plan import Plan
 from starter.devstack.ports import SPARE, Ports, can_listen
 from starter.devstack.probes import answers
+from starter.encryption import Encryption
+from tests.keys import KEY, OTHER_KEY, codec
 
 PRIVILEGED = 81  # a port below 1024, which is for root alone on most systems
 
@@ -205,11 +208,16 @@ class TestPlan:
         assert said == []
 
     def test_a_setting_replaces_an_embedded_server(self, tmp_path: Path) -> None:
-        own = {"COMMERCE_CARRIER_URL": "https://carrier.example/v2", "COMMERCE_SMTP_URL": "smtp://mail.example"}
+        own = {
+            "COMMERCE_CARRIER_URL": "https://carrier.example/v2",
+            "COMMERCE_SMTP_URL": "smtp://mail.example",
+            "COMMERCE_WAREHOUSE_URL": "https://warehouse.example",
+        }
         plan, _ = self.make(tmp_path, own)
         assert children.make_outside(plan) == []
         assert own.items() <= plan.environment().items()
         assert plan.describe({})["carrier_url"] == "https://carrier.example/v2"
+        assert plan.describe({})["warehouse_url"] == "https://warehouse.example"
 
     def test_foreign_database_and_temporal_are_ignored_and_said(self, tmp_path: Path) -> None:
         own = {"COMMERCE_DATABASE_URL": "postgresql://db.example/shop", "TEMPORAL_ADDRESS": "temporal.example:7233"}
@@ -223,6 +231,60 @@ class TestPlan:
         monkeypatch.setenv("TEMPORAL_API_KEY", "theirs")
         plan, _ = self.make(tmp_path, {})
         assert "TEMPORAL_API_KEY" not in children.make_worker(plan).environment
+
+
+class TestKeys:
+    def environment(self, data_dir: Path, **own: str) -> dict[str, str]:
+        """Return what a stack of this folder tells its programs, started with these variables of encryption."""
+        (data_dir / "postgres.password").write_text("secret")
+        variables = {f"COMMERCE_ENCRYPTION{name}": value for name, value in own.items()}
+        return Plan.make(data_dir, variables, 0, quiet).environment()
+
+    def codec(self, data_dir: Path, **own: str) -> Encryption:
+        return Encryption.of(load_settings(self.environment(data_dir, **own)))
+
+    def test_one_is_made_once_for_its_owner_alone(self, tmp_path: Path) -> None:
+        first = self.codec(tmp_path)
+        assert len(first.key_ids) == 1 and first.encrypts
+        assert self.codec(tmp_path).key_ids == first.key_ids
+        assert (tmp_path / "encryption.keys").stat().st_mode & 0o777 == 0o600
+
+    def test_those_of_the_user_come_first_and_none_is_lost(self, tmp_path: Path) -> None:
+        made = self.codec(tmp_path).key_ids
+        theirs = codec(OTHER_KEY, KEY).key_ids
+        assert self.codec(tmp_path, _KEYS=f"{OTHER_KEY},{KEY}").key_ids == (*theirs, *made)
+        assert self.codec(tmp_path).key_ids == (*theirs, *made)
+        assert self.codec(tmp_path, _KEYS=KEY).key_ids == (theirs[1], theirs[0], *made)
+
+    def test_they_are_told_as_a_file_only(self, tmp_path: Path) -> None:
+        told = self.environment(tmp_path, _KEYS=KEY)
+        assert told["COMMERCE_ENCRYPTION_KEYS_FILE"] == str(tmp_path / "encryption.keys")
+        assert KEY not in str(told) and told["COMMERCE_ENCRYPTION_KEYS"] == ""
+
+    def test_a_file_of_the_user_is_used_where_it_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "own.keys").write_text(KEY)
+        monkeypatch.chdir(tmp_path)
+        told = self.environment(tmp_path, _KEYS_FILE="own.keys")
+        assert told["COMMERCE_ENCRYPTION_KEYS_FILE"] == str(tmp_path / "own.keys")
+        assert not (tmp_path / "encryption.keys").exists()
+
+    def test_off_is_passed_on_and_earlier_runs_stay_readable(self, tmp_path: Path) -> None:
+        made = self.codec(tmp_path).key_ids
+        off = self.codec(tmp_path, **{"": "off"})
+        assert not off.encrypts and off.key_ids == made
+
+    def test_a_wrong_one_stops_the_start_and_is_not_kept(self, tmp_path: Path) -> None:
+        with pytest.raises(SettingsError, match=r"^COMMERCE_ENCRYPTION_KEYS: key 1 is not base64 of 32 bytes"):
+            self.environment(tmp_path, _KEYS="hunter2")
+        assert not (tmp_path / "encryption.keys").exists()
+
+    def test_the_ui_of_temporal_knows_who_decrypts(self, tmp_path: Path) -> None:
+        (tmp_path / "postgres.password").write_text("secret")
+        (tmp_path / "logs").mkdir()
+        plan = Plan.make(tmp_path, {}, 0, quiet)
+        assert f"{plan.api_url}/codec/default" in children.make_temporal(plan).command
+        told = children.make_api(plan).environment
+        assert told["COMMERCE_TEMPORAL_UI_URL"] == plan.describe({})["temporal_ui"]
 
 
 async def test_a_probe_says_that_nobody_listens() -> None:

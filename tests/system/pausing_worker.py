@@ -1,15 +1,17 @@
 """A worker for tests that hangs where it is told: `python -m tests.system.pausing_worker`.
 
-PAUSES is a JSON object of order ids and points, like {"42": "create-shipping-label after-buy"}. A point is an activity
-and where: `before` its body, `after` it (committed, its answer not yet reported), or `before-` and `after-` a call
-of the outside: create, buy, refund, send. `deaf` is `before`, and ignores being cancelled. A file named like the order
-appears in the folder MARKERS when the worker hangs there.
+PAUSES is a JSON object of points by order id or, for jobs, by process id, like {"42": "create-shipping-label after-buy",
+"nightly": "delete-expired-carts/2 after"}. A point is a step and where. The step is an activity, or one batch of a job
+by its number. Where is `before` its body, `after` it (committed, its answer not yet reported), or `before-` and
+`after-` one of the CALLS: to the outside, or within the transaction of a batch. `deaf` is `before`, and ignores being
+cancelled. A file named like the order or process appears in the folder MARKERS when the worker hangs there.
 """
 
 import asyncio
 import json
 import os
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,21 @@ from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 import worker
+from commerce import analytics, carts, stock_sync, upkeep
 from commerce.integrations.carrier import Carrier
 from commerce.integrations.email import Mail
+from commerce.integrations.warehouse import Warehouse
 from commerce.messages.orders import order_process_id
 
-OUTSIDE = ((Carrier, "create"), (Carrier, "buy"), (Carrier, "refund"), (Mail, "send"))
+OUTSIDE = ((Carrier, "create"), (Carrier, "buy"), (Carrier, "refund"), (Mail, "send"), (Warehouse, "levels"))
+WITHIN = ((carts, "expire"), (stock_sync, "write"), (stock_sync, "count"), (analytics, "collect"), (upkeep, "prune_keys"))
+CALLS = (*OUTSIDE, *WITHIN)
+
+batch: ContextVar[str] = ContextVar("batch")  # the key of the step at work: `delete-expired-carts/2`
 
 
 class Pauses(Interceptor):
-    """Hangs at one point per order."""
+    """Hangs at one point per order or process."""
 
     def __init__(self, points: Mapping[str, str], markers: Path) -> None:
         self._points = points
@@ -38,10 +46,10 @@ class Pauses(Interceptor):
         """Hang for ever if the step at work is to hang here."""
         step = activity.info()
         assert step.workflow_id is not None
-        order_id = step.workflow_id.removeprefix(order_process_id(""))
-        if self._points.get(order_id) != f"{step.activity_type} {where}":
+        name = step.workflow_id.removeprefix(order_process_id(""))
+        if self._points.get(name) not in (f"{step.activity_type} {where}", f"{batch.get()} {where}"):
             return
-        (self._markers / order_id).touch()
+        (self._markers / name).touch()
         while True:
             try:
                 await asyncio.Event().wait()
@@ -49,8 +57,8 @@ class Pauses(Interceptor):
                 if where != "deaf":
                     raise
 
-    def surround(self, owner: type, method: str) -> None:
-        """Let calls of this method be points too."""
+    def surround(self, owner: object, method: str) -> None:
+        """Let calls of this method of a class, or function of a module, be points too."""
         call = getattr(owner, method)
 
         async def paused(*args: Any, **options: Any) -> Any:
@@ -68,6 +76,7 @@ class _PausingInbound(ActivityInboundInterceptor):
         self._pauses = pauses
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
+        batch.set(input.args[0].key.step)
         await self._pauses.reach("before")
         await self._pauses.reach("deaf")
         answer = await super().execute_activity(input)
@@ -77,7 +86,7 @@ class _PausingInbound(ActivityInboundInterceptor):
 
 def main() -> None:
     pauses = Pauses(json.loads(os.environ["PAUSES"]), Path(os.environ["MARKERS"]))
-    for owner, method in OUTSIDE:
+    for owner, method in CALLS:
         pauses.surround(owner, method)
     worker.main([pauses])
 

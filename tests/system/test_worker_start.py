@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.keys import ENCRYPTED
+
 ROOT = Path(__file__).parents[2]
 NOWHERE = "127.0.0.1:1"
 
@@ -19,6 +21,7 @@ def start(folder: Path, **variables: str) -> tuple[int, str]:
         cwd=folder,
         env=own
         | {"PYTHONPATH": str(ROOT), "TEMPORAL_CONFIG_FILE": os.devnull, "TEMPORAL_ADDRESS": NOWHERE}
+        | ENCRYPTED
         | variables,
         capture_output=True,
         text=True,
@@ -33,6 +36,8 @@ def start(folder: Path, **variables: str) -> tuple[int, str]:
     [
         ("COMMERCE_TIMEZONE", "Mars", "COMMERCE_TIMEZONE: is not an IANA time zone, like Europe/London\n"),
         ("COMMERCE_SMTP_URL", "mail.example", "COMMERCE_SMTP_URL: must start with smtp://"),
+        ("COMMERCE_ENCRYPTION_KEYS", "", "COMMERCE_ENCRYPTION_KEYS or COMMERCE_ENCRYPTION_KEYS_FILE: there is no key"),
+        ("COMMERCE_ENCRYPTION_KEYS", "hunter2", "COMMERCE_ENCRYPTION_KEYS: key 1 is not base64 of 32 bytes; make one "),
         ("COMMERCE_MAIL_FROM", "nobody", "COMMERCE_SMTP_URL or COMMERCE_MAIL_FROM: the sender must be an address"),
     ],
 )

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.floor import Floor
+from tests.keys import ENCRYPTED
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 30.0
@@ -63,7 +64,10 @@ class Crew:
             "COMMERCE_CARRIER_URL": floor.settings.carrier_url,
             "COMMERCE_ADMIN_EMAILS": ",".join(floor.settings.admin_emails),
             "COMMERCE_WORKER_ACTIVITIES": "60",
+            "COMMERCE_WAREHOUSE_URL": floor.settings.warehouse_url,
+            "COMMERCE_SCHEDULES": "off",  # the tests share a server, and its schedules would run in each other's shops
             "COMMERCE_LOG_FORMAT": "json",
+            **ENCRYPTED,
         }
 
     async def start(self, module: str = "worker", **more: str) -> WorkerProcess:

@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 from activities.failures import cause
 from commerce.errors import CarrierRefused, OrderNotFound, PaymentNotCaptured
 from commerce.messages.orders import InsufficientItem, OrderProcessing
-from starter.client import TASK_QUEUE
+from starter.processes import TASK_QUEUE
 from tests.floor import Floor, ended, floor
 
 COMPLETED, FAILED, CANCELLED = (

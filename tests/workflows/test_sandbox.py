@@ -13,12 +13,16 @@ from temporalio.worker import Worker, WorkflowInstance, WorkflowInstanceDetails
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import SandboxImportNotificationPolicy
 
+from starter.client import register_customer, start
 from starter.plugin import plugin
+from starter.processes import PROCESSES
 from tests.floor import Floor, floor
+from tests.keys import codec
 from tests.workflows.careless import Careless
+from worker import WORKFLOWS
 
 STRICT = SandboxImportNotificationPolicy.RAISE_ON_UNINTENTIONAL_PASSTHROUGH
-OWN = {"workflows", "workflows.order_processing", "__main__"}  # the last one is the SDK's, and empty
+SHARED = {"workflows", "__main__"}  # empty ones; the last one is the SDK's
 LESSON = "Loaded anew for every run. Import it inside `imports_passed_through()`, or see PASSED_THROUGH in the plugin"
 
 
@@ -35,7 +39,7 @@ class WatchedRunner(SandboxedWorkflowRunner):
 
 @pytest.fixture
 def runner() -> WatchedRunner:
-    ours = plugin().workflow_runner
+    ours = plugin(codec()).workflow_runner
     assert isinstance(ours, SandboxedWorkflowRunner)
     return WatchedRunner(replace(ours.restrictions, import_notification_policy=STRICT))
 
@@ -43,7 +47,7 @@ def runner() -> WatchedRunner:
 @pytest.fixture
 async def client(temporal_server: str, runner: WatchedRunner) -> Client:
     """A client whose workers refuse what is loaded into a sandbox without being meant to."""
-    strict: SimplePlugin = plugin()
+    strict: SimplePlugin = plugin(codec())
     strict.workflow_runner = runner
     return await Client.connect(temporal_server, plugins=[strict])
 
@@ -60,10 +64,19 @@ async def test_a_run_loads_its_own_process_and_nothing_else(
     async with floor(tmp_path, database_url, client) as shop, shop.worker(), asyncio.timeout(60):
         await shop.shop.stock("MUG", main=3)
         await all_kinds_of_ends(shop)
-    runs = runner.sandboxes[1:]  # the first is the worker's own trial
-    assert len(runs) == 3
+        await one_run_of_each_other_kind(shop)
+    runs = runner.sandboxes[len(WORKFLOWS) :]  # the first ones are the worker's own trials
+    assert len(runs) == 3 + len(WORKFLOWS) - 1
     for sandbox in runs:
-        assert loaded_anew(sandbox) == OWN, LESSON
+        assert loaded_anew(sandbox) - SHARED in [{kind.__module__} for kind in WORKFLOWS], LESSON
+
+
+async def one_run_of_each_other_kind(shop: Floor) -> None:
+    ann = {"email": "ann@shop.example", "password": "correct horse", "first_name": "Ann", "last_name": "Miller"}
+    await register_customer(shop.client, **ann)
+    for kind, process in PROCESSES.items():
+        if process.is_job:
+            await (await start(shop.client, kind, process.entry())).result()
 
 
 async def all_kinds_of_ends(shop: Floor) -> None:

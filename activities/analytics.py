@@ -1,0 +1,36 @@
+"""Steps that count the shop's days."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+from temporalio import activity
+
+from commerce import analytics, ledger
+from commerce.database import Database
+from commerce.messages.analytics import CountDay, Day
+from commerce.messages.steps import Call
+
+
+class AnalyticsActivities:
+    """Count a day and report it."""
+
+    def __init__(self, database: Database, zone: ZoneInfo, currency: str, admins: Sequence[str]) -> None:
+        self._database = database
+        self._zone = zone
+        self._currency = currency
+        self._admins = admins
+
+    @activity.defn(name="collect-day")
+    async def collect(self, call: Call[CountDay]) -> Day:
+        """Count a day of the shop's calendar, by default the one before, and queue its report."""
+        asked = call.input
+        day = asked.day or asked.nominal.astimezone(self._zone).date() - timedelta(days=1)
+        async with self._database.transaction() as tx:
+
+            async def count() -> Day:
+                counted = await analytics.collect(tx, day, self._zone, self._currency, asked.top)
+                await analytics.queue_report(tx, day, self._admins)
+                return counted
+
+            return await ledger.once(tx, call, Day, count)

@@ -1,0 +1,21 @@
+"""Steps on carts."""
+
+from temporalio import activity
+
+from commerce import carts, ledger
+from commerce.database import Database
+from commerce.messages.carts import Expired, Expiry
+from commerce.messages.steps import Call
+
+
+class CartActivities:
+    """Let go of carts that nobody will order."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @activity.defn(name="delete-expired-carts")
+    async def expire(self, call: Call[Expiry]) -> Expired:
+        """Delete one batch of expired carts, each with its event."""
+        async with self._database.transaction() as tx:
+            return await ledger.once(tx, call, Expired, lambda: carts.expire(tx, call.input))

@@ -1,0 +1,72 @@
+"""Steps that throw old records away."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from temporalio import activity
+
+from commerce import ledger, upkeep
+from commerce.database import Database
+from commerce.messages.steps import Call
+from commerce.messages.upkeep import Prune, Pruned
+
+Prunes = Callable[[AsyncSession, datetime, int], Awaitable[int]]
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long records are kept."""
+
+    ledger: timedelta
+    events: timedelta  # after they were published
+    notifications: timedelta
+
+
+class UpkeepActivities:
+    """Forget what nobody needs any more."""
+
+    def __init__(self, database: Database, retention: Retention) -> None:
+        self._database = database
+        self._retention = retention
+
+    @activity.defn(name="prune-ledger")
+    async def prune_ledger(self, call: Call[Prune]) -> Pruned:
+        """Forget the steps of processes that ended long ago and left nothing to undo."""
+        batch, before = call.input, call.input.now - self._retention.ledger
+        running = await _running_since(before)
+        async with self._database.transaction() as tx:
+            keys = await upkeep.old_keys(tx, before, batch.after, batch.limit)
+
+            async def prune() -> Pruned:
+                pruned = await upkeep.prune_keys(tx, set(keys) - running, before)
+                more = keys[-1] if len(keys) == batch.limit else None
+                return Pruned(seen=len(keys), changed=pruned, skipped=len(keys) - pruned, next=more)
+
+            return await ledger.once(tx, call, Pruned, prune)
+
+    @activity.defn(name="prune-events")
+    async def prune_events(self, call: Call[Prune]) -> Pruned:
+        """Delete events that were published long ago."""
+        return await self._prune(call, upkeep.prune_events, self._retention.events)
+
+    @activity.defn(name="prune-notifications")
+    async def prune_notifications(self, call: Call[Prune]) -> Pruned:
+        """Delete old notifications that are sent or given up."""
+        return await self._prune(call, upkeep.prune_notifications, self._retention.notifications)
+
+    async def _prune(self, call: Call[Prune], prune: Prunes, retention: timedelta) -> Pruned:
+        async with self._database.transaction() as tx:
+
+            async def once() -> Pruned:
+                pruned = await prune(tx, call.input.now - retention, call.input.limit)
+                return Pruned(seen=pruned, changed=pruned, next="" if pruned == call.input.limit else None)
+
+            return await ledger.once(tx, call, Pruned, once)
+
+
+async def _running_since(before: datetime) -> set[str]:
+    """Return the business keys of processes that have been running since before this time; there are few."""
+    query = f'ExecutionStatus = "Running" AND StartTime < "{before.isoformat()}"'
+    return {run.id async for run in activity.client().list_workflows(query)}

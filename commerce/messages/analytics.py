@@ -1,0 +1,75 @@
+"""What a day's figures are, as far as processes tell them: amounts and counts, no products."""
+
+from datetime import date, datetime
+
+from pydantic import Field
+
+from commerce.messages.base import Message
+from commerce.messages.jobs import Counts, JobInput
+
+CalendarDay = date  # a field of the same name would hide the type
+
+
+def report_key(day: date) -> str:
+    """Return the key of the one mail that reports a day to the admins."""
+    return f"daily-report/{day.isoformat()}"
+
+
+class Metrics(Message):
+    """A day's figures in one currency; money in minor units."""
+
+    currency: str
+    orders: int
+    revenue: int
+    average_order_value: int
+    new_customers: int
+    returning_customers: int
+
+
+class Day(Message):
+    """A day of the shop's calendar as it was counted; `changed` is false when the table had these figures already."""
+
+    day: date
+    currencies: list[Metrics]
+    changed: bool
+
+    def note(self) -> str:
+        """Return how many orders the day had."""
+        return f"{sum(metrics.orders for metrics in self.currencies)} orders on {self.day}"
+
+
+class CountDay(Message):
+    """Which day to count: this one, or the shop's calendar day before the nominal time."""
+
+    nominal: datetime
+    day: date | None = None
+    top: int
+
+
+class Analytics(JobInput):
+    """The input of `collect-analytics-data`."""
+
+    date: CalendarDay | None = None  # default: the day before the time it was to run
+    top: int = Field(10, ge=1, le=100)  # products told
+
+
+class AnalyticsResult(Counts):
+    """The result of `collect-analytics-data`: seen and changed are rows, one per currency."""
+
+    day: date
+    currencies: list[Metrics]
+    report_sent: bool
+
+    @classmethod
+    def of(cls, day: Day, *, reported: bool) -> "AnalyticsResult":
+        """Return the result of a day."""
+        rows = len(day.currencies)
+        changed = rows if day.changed else 0
+        return cls(
+            seen=rows,
+            changed=changed,
+            skipped=rows - changed,
+            day=day.day,
+            currencies=day.currencies,
+            report_sent=reported,
+        )

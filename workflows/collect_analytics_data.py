@@ -1,0 +1,44 @@
+"""A day of the shop's calendar is counted, and reported to the admins."""
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.analytics import AnalyticsActivities
+    from activities.notifications import NotificationActivities
+    from commerce.messages.analytics import Analytics, AnalyticsResult, CountDay, report_key
+    from commerce.messages.notifications import Alert, NotificationRef
+    from commerce.messages.progress import Progress
+    from workflows.job import Job
+    from workflows.policies import LONG_BATCH, MAIL, call_of, execute
+    from workflows.telling import sent, this_run
+
+
+@workflow.defn(name="collect-analytics-data")
+class CollectAnalyticsDataWorkflow:
+    """The day is the one before the time this was to run, whenever it runs (J5)."""
+
+    def __init__(self) -> None:
+        self._job = Job(AnalyticsActivities.collect)
+
+    @workflow.query(name="progress")
+    def progress(self) -> Progress:
+        """Tell whether the day is counted."""
+        return self._job.progress
+
+    @workflow.run
+    async def run(self, request: Analytics) -> AnalyticsResult:
+        """Count the day; doing a day again replaces its figures and sends no second report."""
+        async with self._job as job:
+            run = await job.begin(None)
+            asked = CountDay(nominal=run.nominal, day=request.date, top=request.top)
+            day = await job.batch(AnalyticsActivities.collect, asked, LONG_BATCH)
+            mail = report_key(day.day)
+            alert = Alert(
+                kind="notification-failed",
+                key=f"notification-failed/{mail}/{this_run()}",
+                message=f"The report of {day.day} was not sent",
+                job_name="collect-analytics-data",
+            )
+            call = call_of("send-notification", NotificationRef(key=mail))
+            reported = await sent(execute(NotificationActivities.send, call, MAIL), mail, alert)
+        return AnalyticsResult.of(day, reported=reported)

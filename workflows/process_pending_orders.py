@@ -1,0 +1,81 @@
+"""Paid orders that nobody has started are worked off, in order of arrival, a bounded number at once."""
+
+import asyncio
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from activities.failures import describe
+    from activities.orders import OrderActivities
+    from commerce.messages.jobs import ItemFailure
+    from commerce.messages.orders import OrderProcessing, order_process_id
+    from commerce.messages.pending_orders import OrdersWorkedOff, PendingOrders, PendingPage, PendingState
+    from commerce.messages.progress import Progress
+    from workflows.job import Job
+    from workflows.order_processing import OrderProcessingWorkflow
+    from workflows.waiting import together
+
+# The orders' processes live on when this job is cancelled or terminated: each is nobody's but its own.
+OWN_LIFE: dict[str, Any] = {
+    "parent_close_policy": workflow.ParentClosePolicy.ABANDON,
+    "cancellation_type": workflow.ChildWorkflowCancellationType.ABANDON,
+}
+
+
+@workflow.defn(name="process-pending-orders")
+class ProcessPendingOrdersWorkflow:
+    """Each order is processed under its own id, by the process that everybody else would start too (V10)."""
+
+    def __init__(self) -> None:
+        self._job = Job(OrderActivities.list_pending)
+
+    @workflow.query(name="progress")
+    def progress(self) -> Progress:
+        """Tell how many orders are worked off."""
+        return self._job.progress
+
+    @workflow.run
+    async def run(self, request: PendingOrders) -> OrdersWorkedOff:
+        """Work off every order that is paid, open, not on hold, and not waiting for stock."""
+        state = request.resume
+        counts, after = (state.counts, state.after) if state else (OrdersWorkedOff(), None)
+        async with self._job as job:
+            await job.begin(state.run if state else None)
+            while True:
+                page = await job.batch(OrderActivities.list_pending, PendingPage(after=after, limit=request.page))
+                free = asyncio.Semaphore(request.at_once)
+                for ended in await together(*(process(order_id, free) for order_id in page.order_ids)):
+                    counts = counts.plus(ended)
+                after = page.next
+                job.tell(counts)
+                if after is None:
+                    return counts
+                if job.is_long():
+                    resume = PendingState(run=job.run, after=after, counts=counts)
+                    workflow.continue_as_new(request.model_copy(update={"resume": resume}))
+
+
+async def process(order_id: str, free: asyncio.Semaphore) -> OrdersWorkedOff:
+    """Process one order and count how it ended; one that is being processed already is left to whom does it."""
+    async with free:
+        try:
+            child = await workflow.start_child_workflow(
+                OrderProcessingWorkflow.run,
+                OrderProcessing(order_id=order_id),
+                id=order_process_id(order_id),
+                static_summary=f"Order {order_id}",
+                **OWN_LIFE,
+            )
+            result = await child
+        except WorkflowAlreadyStartedError:
+            return OrdersWorkedOff(seen=1, skipped=1, joined=1)
+        except FailureError as failure:
+            if is_cancelled_exception(failure) and workflow.cancellation_reason() is not None:
+                raise
+            reason = describe(failure).split(":")[0]
+            return OrdersWorkedOff(seen=1, failed=1, failures=[ItemFailure(id=order_id, reason=reason)])
+    if result.status == "fulfilled":
+        return OrdersWorkedOff(seen=1, changed=1)
+    return OrdersWorkedOff(seen=1, skipped=1, insufficient_inventory=1)
