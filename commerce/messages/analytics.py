@@ -49,7 +49,8 @@ class CountDay(Message):
 class Analytics(JobInput):
     """The input of `collect-analytics-data`."""
 
-    date: CalendarDay | None = None  # default: the day before the time it was to run
+    # Default: the day before the time it was to run.
+    date: CalendarDay | None = Field(None, ge=CalendarDay(1970, 1, 1), le=CalendarDay(9998, 12, 31))
     top: int = Field(10, ge=1, le=100)  # products told
 
 

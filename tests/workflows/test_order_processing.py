@@ -254,8 +254,8 @@ async def test_starts_of_a_plain_client_that_do_not_fit_fail_at_once(temporal_se
     ]
     for workflow_id, arguments, error_type in starts:
         handle = await plain.start_workflow("order-processing", args=arguments, id=workflow_id, task_queue=TASK_QUEUE)
-        with pytest.raises(WorkflowFailureError) as caught:
-            await handle.result()
+        with pytest.raises(WorkflowFailureError) as caught:  # read with our key: the plain client has none
+            await shop.client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id).result()
         assert isinstance(caught.value.cause, ApplicationError)
         assert caught.value.cause.type == error_type
 
