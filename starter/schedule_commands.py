@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from commerce.errors import BadInput
 from commerce.messages.base import field_errors
@@ -60,7 +60,7 @@ def list_schedules(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     if as_json:
         out.print_json(data=[schedule.model_dump(mode="json") for schedule in found])
     elif found:
-        table = Table("job", "when", "state", "next run", "last run")
+        table = Table(Column("job", no_wrap=True), "when", "state", "next run", "last run")
         for schedule in found:
             table.add_row(*_row(schedule))
         out.print(table)
