@@ -89,6 +89,10 @@ STORE = text("""
     )
     SELECT EXISTS (SELECT FROM gone) OR EXISTS (SELECT FROM stored WHERE differs)
 """)
+MISSED = text("""
+    SELECT NOT EXISTS (SELECT FROM daily_metrics WHERE day = CAST(:day AS date) - 1)
+       AND EXISTS (SELECT FROM daily_metrics WHERE day < CAST(:day AS date) - 1)
+""")
 
 
 async def collect(tx: AsyncSession, day: date, zone: ZoneInfo, currency: str, top: int = TOP) -> Day:
@@ -103,7 +107,8 @@ async def collect(tx: AsyncSession, day: date, zone: ZoneInfo, currency: str, to
     given = {"start": start, "end": end, "currency": currency, "top": top}
     rows: list[dict[str, Any]] = [dict(row) for row in (await tx.execute(COUNT, given)).mappings()]
     changed = (await tx.execute(STORE, {"day": day, "rows": json.dumps(rows)})).scalar_one()
-    return Day(day=day, currencies=[Metrics.model_validate(row) for row in rows], changed=changed)
+    missed = day - timedelta(days=1) if (await tx.execute(MISSED, {"day": day})).scalar_one() else None
+    return Day(day=day, currencies=[Metrics.model_validate(row) for row in rows], changed=changed, missed=missed)
 
 
 def bounds(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:

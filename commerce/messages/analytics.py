@@ -27,11 +27,15 @@ class Metrics(Message):
 
 
 class Day(Message):
-    """A day of the shop's calendar as it was counted; `changed` is false when the table had these figures already."""
+    """A day of the shop's calendar as it was counted; `changed` is false when the table had these figures already.
+
+    `missed`: the day before it, when that was never counted although an earlier one was.
+    """
 
     day: date
     currencies: list[Metrics]
     changed: bool
+    missed: date | None = None
 
     def note(self) -> str:
         """Return how many orders the day had."""
@@ -55,14 +59,18 @@ class Analytics(JobInput):
 
 
 class AnalyticsResult(Counts):
-    """The result of `collect-analytics-data`: seen and changed are rows, one per currency."""
+    """The result of `collect-analytics-data`: seen and changed are rows, one per currency.
+
+    `made_up`: the day before, counted too because it had been missed.
+    """
 
     day: date
     currencies: list[Metrics]
     report_sent: bool
+    made_up: CalendarDay | None = None
 
     @classmethod
-    def of(cls, day: Day, *, reported: bool) -> "AnalyticsResult":
+    def of(cls, day: Day, *, reported: bool, made_up: CalendarDay | None) -> "AnalyticsResult":
         """Return the result of a day."""
         rows = len(day.currencies)
         changed = rows if day.changed else 0
@@ -73,4 +81,5 @@ class AnalyticsResult(Counts):
             day=day.day,
             currencies=day.currencies,
             report_sent=reported,
+            made_up=made_up,
         )

@@ -1,6 +1,6 @@
 """A worker for tests that hangs where it is told: `python -m tests.system.pausing_worker`.
 
-PAUSES is a JSON object of points by order id or, for jobs, by process id, like {"42": "create-shipping-label after-buy",
+PAUSES is a JSON object of points by order id or, for jobs, by process id: {"42": "create-shipping-label after-buy",
 "nightly": "delete-expired-carts/2 after"}. A point is a step and where. The step is an activity, or one batch of a job
 by its number. Where is `before` its body, `after` it (committed, its answer not yet reported), or `before-` and
 `after-` one of the CALLS: to the outside, or within the transaction of a batch. `deaf` is `before`, and ignores being
@@ -26,7 +26,13 @@ from commerce.integrations.warehouse import Warehouse
 from commerce.messages.orders import order_process_id
 
 OUTSIDE = ((Carrier, "create"), (Carrier, "buy"), (Carrier, "refund"), (Mail, "send"), (Warehouse, "levels"))
-WITHIN = ((carts, "expire"), (stock_sync, "write"), (stock_sync, "count"), (analytics, "collect"), (upkeep, "prune_keys"))
+WITHIN = (
+    (carts, "expire"),
+    (stock_sync, "write"),
+    (stock_sync, "count"),
+    (analytics, "collect"),
+    (upkeep, "prune_keys"),
+)
 CALLS = (*OUTSIDE, *WITHIN)
 
 batch: ContextVar[str] = ContextVar("batch")  # the key of the step at work: `delete-expired-carts/2`

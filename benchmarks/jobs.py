@@ -1,0 +1,228 @@
+"""How fast the jobs are, and how much memory and history they take: `python benchmarks/jobs.py PART [--size N]`.
+
+PART is `sync` (N SKUs at two locations, a tenth of them with other stock at the warehouse), `pending` (N paid one-line
+orders, with label and mail) or `analytics` (a day of N orders among a month of such days, counted five times). Each
+starts an embedded stack of its own in a temporary folder; what runs in it is the real worker.
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import httpx
+import psutil
+from sqlalchemy import text
+from temporalio.client import Client
+
+from commerce import analytics
+from commerce.database import Database
+from commerce.messages.base import Message
+from commerce.messages.pending_orders import PendingOrders
+from commerce.messages.stock_sync import SyncInventory
+from commerce.settings import load_settings
+from starter.client import connect, start
+from starter.devstack.stack import Stack
+from starter.process import end
+
+MIB = 1024 * 1024
+MAX_SYNC_SECONDS, MAX_GROWTH_MIB, MAX_HISTORY_EVENTS, MAX_DAY_SECONDS = 60, 50, 5_000, 2
+SKUS, ORDERS, DAY_ORDERS = 200_000, 5_000, 100_000
+DAYS, REPEATS, SET_AT_ONCE = 30, 5, 5_000
+PRODUCTS, CUSTOMERS = 1_000, 50_000
+DAY = datetime(2026, 3, 2, tzinfo=UTC)
+
+SEED_ITEMS = "INSERT INTO inventory_items (id, sku) SELECT 'SKU-' || n, 'SKU-' || n FROM generate_series(1, :size) AS n"
+SEED_LOCATIONS = "INSERT INTO locations (id, name, priority) VALUES ('main', 'main', 0), ('overflow', 'overflow', 1)"
+SEED_LEVELS = """
+    INSERT INTO inventory_levels (inventory_item_id, location_id, stocked_quantity)
+    SELECT inventory_items.id, locations.id, 1000 FROM inventory_items, locations
+"""
+SEED_MOVEMENTS = """
+    INSERT INTO stock_movements (inventory_item_id, location_id, quantity, reason, reference)
+    SELECT inventory_item_id, location_id, stocked_quantity, 'import', 'seed' FROM inventory_levels
+"""
+SEED_PRODUCTS = "INSERT INTO products (id, title) SELECT id, id FROM inventory_items"
+SEED_VARIANTS = "INSERT INTO variants (id, product_id, sku) SELECT id, id, id FROM inventory_items"
+SEED_PARTS = """
+    INSERT INTO variant_inventory_items (variant_id, inventory_item_id) SELECT id, id FROM inventory_items
+"""
+SEED_CUSTOMERS = """
+    INSERT INTO customers (email) SELECT 'customer-' || n || '@customer.example' FROM generate_series(1, :size) AS n
+"""
+SEED_ORDERS = """
+    INSERT INTO orders (id, customer_id, email, payment_status, fulfillment_status, currency, total, shipping_method,
+                        shipping_country, created_at, content_hash)
+    SELECT 'O' || n, customer.id, customer.email, 'captured', :status, 'GBP', 250, 'Standard', 'GB',
+           CAST(:day AS timestamptz) + n % :days * interval '1 day' + n * interval '864 milliseconds' / :days, ''
+    FROM generate_series(1, :size) AS n
+    JOIN (SELECT row_number() OVER (ORDER BY id) AS place, * FROM customers) AS customer
+        ON place = 1 + abs(hashint8(n)) % (SELECT count(*) FROM customers)
+"""
+SEED_LINES = """
+    INSERT INTO order_lines (order_id, position, variant_id, sku, title, quantity, unit_price)
+    SELECT orders.id, line, sku, sku, sku, line, 250
+    FROM orders, generate_series(1, :lines) AS line,
+         LATERAL (SELECT 'SKU-' || 1 + abs(hashtext(orders.id || line)) % :products) AS chosen (sku)
+"""
+
+
+class Bench:
+    """A stack with nothing in it but what a part seeds."""
+
+    def __init__(self, stack: Stack, client: Client, database: Database) -> None:
+        self.client, self.database = client, database
+        self.warehouse_url: str = stack.description["warehouse_url"]
+        self.worker = psutil.Process(stack.description["worker_pid"])
+
+    async def sql(self, statement: str, **values: object) -> None:
+        """Run a statement, however long it takes."""
+        async with self.database.transaction() as tx:
+            await tx.execute(text("SET LOCAL statement_timeout = 0"))
+            await tx.execute(text(statement), values)
+
+    async def goods(self, number: int) -> None:
+        """Sell so many things, each with stock at two locations."""
+        await self.sql(SEED_ITEMS, size=number)
+        for statement in (SEED_LOCATIONS, SEED_LEVELS, SEED_MOVEMENTS, SEED_PRODUCTS, SEED_VARIANTS, SEED_PARTS):
+            await self.sql(statement)
+        await self.sql("ANALYZE")
+
+    async def orders(self, number: int, *, customers: int, days: int, lines: int, status: str) -> None:
+        """Take in orders, evenly spread over customers and over days from DAY on."""
+        await self.sql(SEED_CUSTOMERS, size=customers)
+        await self.sql(SEED_ORDERS, size=number, days=days, day=DAY, status=status)
+        await self.sql(SEED_LINES, lines=lines, products=PRODUCTS)
+        await self.sql("ANALYZE")
+
+    async def run(self, job: str, options: Message) -> tuple[dict[str, Any], float]:
+        """Run a job and return its result and how many seconds it took."""
+        begun = time.perf_counter()
+        result: dict[str, Any] = await (await start(self.client, job, options)).result()
+        return result, time.perf_counter() - begun
+
+
+async def sync(bench: Bench, size: int) -> bool:
+    await bench.goods(size)
+    told = [
+        {"sku": f"SKU-{number}", "location": location, "on_hand": 900}
+        for number in range(1, size + 1, 10)
+        for location in ("main", "overflow")
+    ]
+    async with httpx.AsyncClient(base_url=bench.warehouse_url, timeout=60) as http:
+        for first in range(0, len(told), SET_AT_ONCE):
+            (await http.put("/trial/levels", json=told[first : first + SET_AT_ONCE])).raise_for_status()
+    memory = Memory(bench.worker)
+    async with memory:
+        result, seconds = await bench.run("sync-inventory", SyncInventory())
+    print(f"{result['seen']:,} SKUs, {result['levels']:,} levels, {result['changed']:,} changed: {seconds:.1f} s")
+    print(f"a second time, nothing to change: {(await bench.run('sync-inventory', SyncInventory()))[1]:.1f} s")
+    print(f"{memory}; longest history {await longest_history(bench.client, 'sync-inventory'):,} events")
+    return bool(result["changed"] == len(told) and seconds <= MAX_SYNC_SECONDS)
+
+
+async def pending(bench: Bench, size: int) -> bool:
+    await bench.goods(PRODUCTS)
+    await bench.orders(size, customers=size, days=1, lines=1, status="not_fulfilled")
+    memory = Memory(bench.worker)
+    async with memory:
+        result, seconds = await bench.run("process-pending-orders", PendingOrders())
+    longest = await longest_history(bench.client, "process-pending-orders")
+    print(f"{result['changed']:,} of {size:,} orders fulfilled: {seconds:.1f} s, {size / seconds:.1f} orders/s")
+    print(f"{memory}; longest history {longest:,} events")
+    return result["changed"] == size and memory.growth < MAX_GROWTH_MIB and longest < MAX_HISTORY_EVENTS
+
+
+async def count_day(bench: Bench, size: int) -> bool:
+    await bench.goods(PRODUCTS)
+    await bench.orders(size * DAYS, customers=CUSTOMERS, days=DAYS, lines=2, status="fulfilled_elsewhere")
+    zone, day = load_settings({}).zone, (DAY + timedelta(days=DAYS // 2)).date()
+    seconds = []
+    for _ in range(REPEATS):
+        begun = time.perf_counter()
+        async with bench.database.transaction() as tx:
+            counted = await analytics.collect(tx, day, zone, "GBP")
+        seconds.append(time.perf_counter() - begun)
+    shown = ", ".join(f"{each:.2f}" for each in seconds)
+    print(f"{counted.currencies[0].orders:,} orders of {size * DAYS:,}: median {median(seconds):.2f} s ({shown})")
+    return median(seconds) <= MAX_DAY_SECONDS
+
+
+class Memory:
+    """What a process holds before a block, at most within it, and after it, in MiB."""
+
+    def __init__(self, process: psutil.Process) -> None:
+        self._process = process
+        self.before = self.peak = self.after = 0.0
+
+    @property
+    def growth(self) -> float:
+        """How much it rose at most."""
+        return self.peak - self.before
+
+    async def __aenter__(self) -> None:
+        self.before = self.peak = self._held()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def __aexit__(self, *_: object) -> None:
+        self._watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._watching
+        self.after = self._held()
+
+    def __str__(self) -> str:
+        return f"worker {self.before:.0f} MiB before, {self.peak:.0f} at most, {self.after:.0f} after"
+
+    def _held(self) -> float:
+        held: int = self._process.memory_info().rss
+        return held / MIB
+
+    async def _watch(self) -> None:
+        while True:
+            self.peak = max(self.peak, self._held())
+            await asyncio.sleep(0.2)
+
+
+async def longest_history(client: Client, job: str) -> int:
+    """Return the events of the longest of the runs that a job has gone on in."""
+    await asyncio.sleep(2)  # what is listed lags behind
+    runs = [run async for run in client.list_workflows(f"WorkflowId = '{job}'")]
+    handles = [client.get_workflow_handle(run.id, run_id=run.run_id) for run in runs]
+    return max([(await handle.describe()).history_length for handle in handles])
+
+
+PARTS: dict[str, tuple[Callable[[Bench, int], Awaitable[bool]], int]] = {
+    "sync": (sync, SKUS),
+    "pending": (pending, ORDERS),
+    "analytics": (count_day, DAY_ORDERS),
+}
+
+
+async def measure(part: str, size: int | None) -> bool:
+    work, usual = PARTS[part]
+    with tempfile.TemporaryDirectory(prefix="jobs-") as folder:
+        async with Stack(Path(folder), port=0, schedules=False, echo=lambda _: None) as stack:
+            database = Database(load_settings(stack.environment).database_url.get_secret_value())
+            bench = Bench(stack, await connect(stack.environment), database)
+            print(f"load {psutil.getloadavg()[0]:.1f}", flush=True)
+            ok = await work(bench, size or usual)
+            print(f"load {psutil.getloadavg()[0]:.1f}, {'within' if ok else 'BEYOND'} what is aimed at")
+            await database.close()
+    return ok
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--size", type=int)
+    given = parser.parse_args()
+    done = asyncio.run(measure(given.part, given.size))
+    sys.stdout.flush()
+    end(0 if done else 1)

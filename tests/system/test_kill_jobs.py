@@ -1,0 +1,294 @@
+"""Workers are killed and stopped in the middle of jobs: every job ends with the right counts, and nothing twice."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+from temporalio import activity
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from commerce.messages.analytics import Analytics
+from commerce.messages.carts import CleanUpCarts
+from commerce.messages.jobs import JobInput
+from commerce.messages.orders import order_process_id
+from commerce.messages.pending_orders import PendingOrders
+from commerce.messages.stock_sync import SyncInventory
+from commerce.messages.upkeep import Upkeep
+from starter.processes import TASK_QUEUE
+from tests.faults import Gate
+from tests.floor import Floor, floor
+from tests.system.workers import Crew, crew
+
+Results = Mapping[str, dict[str, Any]]
+
+DEADLINE = 150  # seconds
+LONG_AGO = datetime.now(UTC) - timedelta(days=3 * 365)
+
+# Jobs of one kind overlap here, which schedules never let them do: one is killed where it has committed, then one where
+# it has not. They are started in this order, each when the one before hangs: an open transaction would hold it up.
+POINTS = {
+    "cleanup-expired-carts": ("delete-expired-carts/1 after", "delete-expired-carts/2 after-expire"),
+    "sync-inventory": (
+        "sync-stock-page/1 after",
+        "sync-stock-page/2 before-count",
+        "sync-stock-page/3 after-write",
+        "sync-stock-page/1 after-levels",
+    ),
+    "collect-analytics-data": (
+        "begin-job after",
+        "collect-day after",
+        "collect-day after-collect",
+        "send-notification before-send",
+        "send-notification after-send",
+    ),
+    "upkeep": ("prune-ledger/1 after", "prune-ledger/2 after-prune_keys"),
+}
+DAYS = [date(2026, 1, day) for day in range(1, 6)]  # one per run of collect-analytics-data
+OPTIONS: Mapping[str, list[JobInput]] = {
+    "cleanup-expired-carts": [CleanUpCarts(batch=3)] * 2,
+    "sync-inventory": [SyncInventory(page=3, batch=1)] * 4,
+    "collect-analytics-data": [Analytics(date=day) for day in DAYS],
+    "upkeep": [Upkeep(batch=3)] * 2,
+}
+# Where the worker hangs in orders that a job has started: in whose hands they are is nobody's business but their own.
+ORDERS = (
+    "reserve-inventory after",
+    "create-fulfillment before",
+    "create-shipping-label after-buy",
+    "complete-order before",
+    "complete-order after",
+    "send-notification after-send",
+)
+CARTS, LEVELS, KEYS, EVENTS, MAILS = 12, 9, 7, 4, 5
+OLD_CARTS = """
+    INSERT INTO carts (id, currency, created_at, updated_at)
+    SELECT 'old-' || n, 'GBP', :at, :at FROM generate_series(1, :number) AS n
+"""
+OLD_KEYS = """
+    INSERT INTO process_generations (business_key, generation, started_at)
+    SELECT 'old-' || n, 'g', :at FROM generate_series(1, :number) AS n
+"""
+OLD_STEPS = """
+    INSERT INTO step_ledger (business_key, generation, step, state, call, created_at, updated_at)
+    SELECT 'old-' || n, 'g', 'a-step', 'done', '{}', :at, :at FROM generate_series(1, :number) AS n
+"""
+OLD_EVENTS = """
+    INSERT INTO outbox_events (id, type, aggregate, data, published_at)
+    SELECT gen_random_uuid(), 'order.placed', 'order/' || n, '{}', :at FROM generate_series(1, :number) AS n
+"""
+OLD_MAILS = """
+    INSERT INTO notifications (key, kind, recipient, status, message_id, created_at)
+    SELECT 'old-' || n, 'order-shipped', 'ann@customer.example', 'sent', '<' || n || '@shop.example>', :at
+    FROM generate_series(1, :number) AS n
+"""
+WAITING = "SELECT 1 FROM pg_locks WHERE relation = CAST('carts' AS regclass) AND NOT granted"
+GENERATIONS = "SELECT DISTINCT generation FROM step_ledger WHERE business_key = :id"
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
+    async with floor(tmp_path, database_url, client) as made:
+        yield made
+
+
+@pytest.fixture
+async def workers(shop: Floor, tmp_path: Path) -> AsyncIterator[Crew]:
+    (tmp_path / "crew").mkdir()
+    async with crew(shop, tmp_path / "crew") as made:
+        yield made
+
+
+async def take_in(shop: Floor) -> None:
+    """Bring something to do for every job."""
+    await old_carts(shop, CARTS)
+    for number in range(1, LEVELS + 1):
+        await shop.shop.stock(f"A-{number}", main=5)
+    await shop.shop.stock("MUG", main=len(ORDERS))
+    for number, day in enumerate(DAYS, start=1):
+        at = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+        for copy in range(number):
+            facts = {"created_at": at, "fulfillment_status": "fulfilled_elsewhere"}
+            await shop.shop.order(f"sold-{number}-{copy}", MUG=1, facts=facts)
+    for number, _ in enumerate(ORDERS):
+        await shop.shop.order(str(number), MUG=1)
+    await shop.shop.order("short", MUG=99)
+    await shop.shop.order("unknown", CUP=1)
+    await take_in_old_records(shop)
+    await oversell(shop, "A-5")
+    told = [{"sku": f"A-{number}", "location": "main", "on_hand": 1} for number in range(1, LEVELS + 1)]
+    async with httpx.AsyncClient(base_url=shop.settings.warehouse_url) as http:
+        (await http.put("/trial/levels", json=told)).raise_for_status()
+
+
+async def take_in_old_records(shop: Floor) -> None:
+    for number, insert in ((KEYS, OLD_KEYS), (KEYS, OLD_STEPS), (EVENTS, OLD_EVENTS), (MAILS, OLD_MAILS)):
+        await shop.shop.sql(insert, number=number, at=LONG_AGO)
+
+
+async def oversell(shop: Floor, sku: str) -> None:
+    """Hold four of five units for an order, as if somebody were at work on it."""
+    await shop.shop.order("waits", (sku, 4), facts={"hold_reason": "cancelled"})
+    await shop.shop.sql("UPDATE inventory_levels SET reserved_quantity = 4 WHERE inventory_item_id = :sku", sku=sku)
+    await shop.shop.sql(
+        """INSERT INTO reservations (order_id, order_line_id, inventory_item_id, location_id, quantity)
+           SELECT 'waits', id, sku, 'main', 4 FROM order_lines WHERE order_id = 'waits'"""
+    )
+
+
+def jobs(shop: Floor) -> dict[str, tuple[str, JobInput, str]]:
+    """Return kind, options and point of every job that is to be killed, by its id; the tests share a server."""
+    shared = shop.settings.database_url.get_secret_value().rsplit("/", 1)[1]
+    return {
+        f"{kind}-{shared}-{number}": (kind, options, point)
+        for kind, points in POINTS.items()
+        for number, (options, point) in enumerate(zip(OPTIONS[kind], points, strict=True))
+    }
+
+
+async def begin(shop: Floor, job_id: str, kind: str, options: JobInput) -> WorkflowHandle[Any, Any]:
+    return await shop.client.start_workflow(kind, options, id=job_id, task_queue=TASK_QUEUE)
+
+
+async def test_killed_in_the_middle_of_every_job(shop: Floor, workers: Crew) -> None:
+    await take_in(shop)
+    doomed_jobs = jobs(shop)
+    points = {job_id: point for job_id, (_, _, point) in doomed_jobs.items()}
+    orders = {str(number): point for number, point in enumerate(ORDERS)}
+    doomed = await workers.start_pausing(points | orders)
+    pending_id = f"process-pending-orders-{next(iter(points))}"
+    started = {pending_id: await begin(shop, pending_id, "process-pending-orders", PendingOrders())}
+    for job_id, (kind, options, _) in doomed_jobs.items():
+        started[job_id] = await begin(shop, job_id, kind, options)
+        await workers.hanging(job_id)
+    await workers.hanging(*orders)
+    await doomed.kill()
+
+    await workers.start()
+    async with asyncio.timeout(DEADLINE):
+        ends = await asyncio.gather(*(job.result() for job in started.values()))
+    results = dict(zip(started, ends, strict=True))
+    worked_off = results.pop(pending_id)
+    of_kind = {kind: [result for job_id, result in results.items() if job_id.startswith(kind)] for kind in POINTS}
+
+    assert total(of_kind["cleanup-expired-carts"], "changed", "failed") == (CARTS, 0)
+    assert total(of_kind["sync-inventory"], "changed", "oversold", "failed") == (LEVELS, 1, 0)
+    assert total(of_kind["upkeep"], "changed", "failed") == (KEYS + EVENTS + MAILS, 0)
+    assert [result["currencies"][0]["orders"] for result in of_kind["collect-analytics-data"]] == [1, 2, 3, 4, 5]
+    assert all(result["report_sent"] for result in of_kind["collect-analytics-data"])
+    counted = {name: worked_off[name] for name in ("seen", "changed", "insufficient_inventory", "failed", "joined")}
+    assert counted == {
+        "seen": len(ORDERS) + 2, "changed": len(ORDERS), "insufficient_inventory": 1, "failed": 1, "joined": 0
+    }  # fmt: skip
+    await check(shop)
+
+
+def total(results: list[dict[str, Any]], *names: str) -> tuple[int, ...]:
+    return tuple(sum(result[name] for result in results) for name in names)
+
+
+async def check(shop: Floor) -> None:
+    """What the jobs did has happened once."""
+    kinds = [kind for kind, _, _ in await shop.shop.events()]
+    assert {kind: kinds.count(kind) for kind in kinds} == {
+        "cart.expired": CARTS,
+        "inventory.updated": LEVELS,
+        "order.fulfilled": len(ORDERS),
+        "order.insufficient_inventory": 1,
+    }
+    assert await shop.shop.sql("SELECT id FROM carts") == []
+    for number in range(1, LEVELS + 1):
+        assert [(units, reason) for _, units, reason, _ in await shop.shop.movements(f"A-{number}")] == [(-4, "sync")]
+    assert await shop.shop.sql("SELECT orders FROM daily_metrics ORDER BY day") == [1, 2, 3, 4, 5]
+    assert mails(shop, "daily-report") == len(DAYS)
+    assert mails(shop, "order-shipped") == len(ORDERS)
+    assert mails(shop, "oversold") == mails(shop, "insufficient-inventory") == mails(shop, "order-failed") == 1
+    assert shop.mails("job-failure") == shop.mails("inventory-sync-failure") == []
+    for order_id in map(str, range(len(ORDERS))):
+        labels = await shop.labels(order_id)
+        assert (labels["bought"], labels["refunded"]) == (1, 0)
+        assert len(await shop.shop.sql(GENERATIONS, id=order_process_id(order_id))) == 1
+    assert [(found.rule, found.subject) for found in await shop.findings()] == [
+        ("open-order-holds-nothing", "order waits")
+    ]
+
+
+def mails(shop: Floor, kind: str) -> int:
+    """Count mails of a kind; copies with one Message-ID are one mail."""
+    return len({mail["Message-ID"] for mail in shop.mails(kind)})
+
+
+class BreaksOff(Interceptor):
+    """Breaks a step off after its body, so often, as a worker does that is stopped and can't wait for its end."""
+
+    def __init__(self, step: str, times: int) -> None:
+        self.step, self.times = step, times
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        return _BreakingOff(next, self)
+
+
+class _BreakingOff(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, breaks: BreaksOff) -> None:  # noqa: A002
+        super().__init__(next)
+        self._breaks = breaks
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
+        answer = await super().execute_activity(input)
+        if activity.info().activity_type == self._breaks.step and self._breaks.times:
+            self._breaks.times -= 1
+            raise asyncio.CancelledError
+        return answer
+
+
+async def old_carts(shop: Floor, number: int) -> str:
+    """Take in old carts, and return an id for the job that is to delete them."""
+    await shop.shop.sql(OLD_CARTS, number=number, at=LONG_AGO)
+    return f"cleanup-expired-carts-{shop.settings.database_url.get_secret_value().rsplit('/', 1)[1]}"
+
+
+async def test_stopped_amid_batches_is_no_error_of_the_job(shop: Floor) -> None:
+    job_id = await old_carts(shop, 3)
+    async with shop.worker([broken := BreaksOff("delete-expired-carts", times=3)]):
+        result = await (await begin(shop, job_id, "cleanup-expired-carts", CleanUpCarts())).result()
+    assert broken.times == 0 and result["changed"] == 3
+    assert shop.mails("job-failure") == []
+
+
+async def test_a_cancelled_job_ends_with_the_batch_that_is_under_way(shop: Floor) -> None:
+    job_id = await old_carts(shop, 3)
+    async with shop.worker([gate := Gate("delete-expired-carts")]):
+        job = await begin(shop, job_id, "cleanup-expired-carts", CleanUpCarts(batch=1))
+        await gate.reached.wait()
+        await job.cancel()
+        gate.opened.set()
+        await is_cancelled(job)
+    assert len(await shop.shop.sql("SELECT id FROM carts")) == 2
+    assert shop.mails("job-failure") == []
+
+
+async def test_a_batch_that_hangs_hears_that_its_job_is_cancelled(shop: Floor) -> None:
+    job_id = await old_carts(shop, 3)
+    async with shop.worker(), shop.database.transaction() as tx:
+        await tx.execute(text("LOCK TABLE carts"))
+        job = await begin(shop, job_id, "cleanup-expired-carts", CleanUpCarts())
+        while not await shop.shop.sql(WAITING):  # noqa: ASYNC110 - it looks at what a server did
+            await asyncio.sleep(0.02)
+        await job.cancel()
+        await is_cancelled(job)
+    ended = [event.event_type for event in (await job.fetch_history()).events]
+    assert EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED in ended  # and did not time out: it was alive
+    assert len(await shop.shop.sql("SELECT id FROM carts")) == 3
+
+
+async def is_cancelled(job: WorkflowHandle[Any, Any]) -> None:
+    async with asyncio.timeout(DEADLINE):
+        with pytest.raises(WorkflowFailureError):
+            await job.result()
+    assert (await job.describe()).status == WorkflowExecutionStatus.CANCELED

@@ -1,0 +1,216 @@
+"""Jobs by the clock, with everything real: never two of one at once, no day lost or counted twice, nobody pestered."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import date, datetime, timedelta, timezone
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from temporalio.client import Client, ScheduleIntervalSpec, ScheduleSpec, WorkflowExecutionDescription
+
+from commerce.errors import JobInProgress
+from commerce.messages.carts import CleanUpCarts
+from commerce.messages.orders import order_process_id
+from commerce.messages.pending_orders import PendingOrders
+from starter.client import start
+from starter.monitor import cancel
+from starter.schedule_actions import backfill, trigger
+from starter.schedule_table import definition, jobs
+from starter.schedule_views import described
+from tests.floor import Floor, ended, floor
+from tests.starter.clockwork import forget, until
+from tests.system.workers import crew
+
+CLEAN_UP, PENDING, ANALYTICS = "cleanup-expired-carts", "process-pending-orders", "collect-analytics-data"
+ROUNDS, SKIPPED = 3, 2
+RUNS = 100
+DAY = timedelta(days=1)
+WAITING = "SELECT 1 FROM pg_locks WHERE relation = CAST('carts' AS regclass) AND NOT granted"
+REPORTS = "SELECT data ->> 'day' FROM notifications WHERE kind = 'daily-report' AND status = 'sent' ORDER BY 1"
+METRICS = "SELECT day, orders FROM daily_metrics ORDER BY day, currency"
+LABELLING = "SELECT 1 FROM step_ledger WHERE step = 'create-shipping-label'"
+# All that is kept of an order and of what was done for it.
+KEPT = """
+    SELECT CAST(to_jsonb(found) AS text) FROM (
+        SELECT 'order' AS kind, to_jsonb(orders) AS row FROM orders WHERE id = :id
+        UNION ALL SELECT 'run', to_jsonb(run) FROM process_generations AS run WHERE business_key = :process
+        UNION ALL SELECT 'step', to_jsonb(step) FROM step_ledger AS step WHERE business_key = :process
+        UNION ALL SELECT 'event', to_jsonb(event) FROM outbox_events AS event WHERE aggregate = 'order/' || :id
+        UNION ALL SELECT 'mail', to_jsonb(mail) FROM notifications AS mail WHERE order_id = :id
+    ) AS found ORDER BY 1
+"""
+
+
+@pytest.fixture
+async def clock(client: Client) -> AsyncIterator[Client]:
+    """A client of a server where no job is scheduled or running."""
+    await forget(client, CLEAN_UP, PENDING, ANALYTICS)
+    yield client
+    await forget(client, CLEAN_UP, PENDING, ANALYTICS)
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, database_url: str, clock: Client) -> AsyncIterator[Floor]:
+    async with floor(tmp_path, database_url, clock) as made:
+        yield made
+
+
+async def schedule(shop: Floor, job_id: str, every: timedelta | None = None) -> None:
+    """Schedule a job as the worker does: so often, or paused at its own times."""
+    [job] = [job for job in jobs(shop.settings) if job.id == job_id]
+    wanted = definition(job, key_id="", paused=every is None)
+    if every:
+        wanted = replace(wanted, spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]))
+    await shop.client.create_schedule(job_id, wanted)
+
+
+async def scheduled_runs(shop: Floor, job_id: str) -> list[WorkflowExecutionDescription]:
+    """Return the last ten runs that a schedule has started, oldest first."""
+    actions = (await described(shop.client, job_id)).raw_description.info.recent_actions
+    ids = [action.start_workflow_result for action in actions]
+    return [await shop.client.get_workflow_handle(run.workflow_id, run_id=run.run_id).describe() for run in ids]
+
+
+async def rest(shop: Floor, job_id: str, runs: int) -> None:
+    """Wait until a schedule has started so many runs and none is open."""
+
+    async def look() -> bool | None:
+        info = (await described(shop.client, job_id)).raw_description.info
+        return (info.action_count == runs and not info.running_workflows and not info.buffer_size) or None
+
+    await until(look)
+
+
+async def test_runs_of_one_job_never_overlap_whichever_worker_and_however_started(shop: Floor, tmp_path: Path) -> None:
+    async with crew(shop, tmp_path / "crew") as workers:
+        await asyncio.gather(workers.start(), workers.start())
+        await schedule(shop, CLEAN_UP, every=timedelta(seconds=2))
+        for _ in range(ROUNDS):
+            await one_run_at_a_time(shop)
+        await shop.client.get_schedule_handle(CLEAN_UP).pause()
+        runs = await until(lambda: all_closed(shop))
+    assert len(runs) >= ROUNDS
+    for earlier, later in pairwise(runs):
+        assert earlier.close_time is not None
+        assert earlier.close_time <= later.start_time
+
+
+async def one_run_at_a_time(shop: Floor) -> None:
+    """Hold a scheduled run up until its schedule has skipped some others; meanwhile it can't be started by hand."""
+    before = (await described(shop.client, CLEAN_UP)).info.num_actions_skipped_overlap
+
+    async def skipped() -> bool | None:
+        return ((await described(shop.client, CLEAN_UP)).info.num_actions_skipped_overlap >= before + SKIPPED) or None
+
+    async with shop.database.transaction() as tx:
+        await tx.execute(text("LOCK TABLE carts"))
+        await until(lambda: waiting(shop))
+        with pytest.raises(JobInProgress):
+            await start(shop.client, CLEAN_UP, CleanUpCarts())
+        with pytest.raises(JobInProgress):
+            await trigger(shop.client, CLEAN_UP)
+        await until(skipped)
+
+
+async def waiting(shop: Floor) -> bool | None:
+    return bool(await shop.shop.sql(WAITING)) or None
+
+
+async def all_closed(shop: Floor) -> list[WorkflowExecutionDescription] | None:
+    runs = await scheduled_runs(shop, CLEAN_UP)
+    return None if any(run.close_time is None for run in runs) else runs
+
+
+async def test_a_backfill_of_eight_days_counts_and_reports_eight_days(shop: Floor) -> None:
+    first = date(2026, 2, 25)  # over the end of a month
+    await sell(shop, first, offsets=(0,) * 9)
+    await schedule(shop, ANALYTICS)
+    async with shop.worker():
+        await backfill(shop.client, ANALYTICS, first + DAY, first + 9 * DAY)
+        await rest(shop, ANALYTICS, runs=8)
+    days = [first + number * DAY for number in range(8)]
+    assert await shop.shop.sql(METRICS) == [(day, 2) for day in days]
+    assert await shop.shop.sql(REPORTS) == [day.isoformat() for day in days]
+    assert len(shop.mails("daily-report")) == 8
+
+
+# Hours from UTC at the midnights that begin three days and end the last; 01:00 may come twice among them.
+@pytest.mark.parametrize(
+    ("zone", "first", "offsets"),
+    [
+        ("Europe/Berlin", date(2025, 10, 25), (2, 2, 1, 1)),
+        ("Europe/Berlin", date(2025, 3, 29), (1, 1, 2, 2)),
+        ("America/New_York", date(2025, 11, 1), (-4, -4, -5, -5)),
+        ("America/New_York", date(2025, 3, 8), (-5, -5, -4, -4)),
+        ("Europe/London", date(2025, 3, 28), (0, 0, 0, 1)),
+    ],
+)
+async def test_days_of_23_and_25_hours_are_counted_once(
+    tmp_path: Path, database_url: str, clock: Client, zone: str, first: date, offsets: tuple[int, ...]
+) -> None:
+    async with floor(tmp_path, database_url, clock, COMMERCE_TIMEZONE=zone) as shop:
+        await sell(shop, first, offsets)
+        await schedule(shop, ANALYTICS)
+        async with shop.worker():
+            times = await backfill(shop.client, ANALYTICS, first + DAY, first + 4 * DAY)
+            await rest(shop, ANALYTICS, runs=len(times))
+        days = [first, first + DAY, first + 2 * DAY]
+        assert await shop.shop.sql(METRICS) == [(day, 2) for day in days]
+        assert len(shop.mails("daily-report")) == len(days)
+
+
+async def sell(shop: Floor, first: date, offsets: tuple[int, ...]) -> None:
+    """Take in orders at the first and at the last instant of each day, and in the one before and behind them all."""
+    await shop.shop.variant("MUG")
+    midnights = [
+        datetime(day.year, day.month, day.day, tzinfo=timezone(timedelta(hours=hours)))
+        for number, hours in enumerate(offsets)
+        for day in [first + number * DAY]
+    ]
+    for at in midnights:
+        for moment in (at - timedelta(microseconds=1), at):
+            facts = {"created_at": moment, "fulfillment_status": "fulfilled_elsewhere"}
+            await shop.shop.order(moment.isoformat(), MUG=1, facts=facts)
+
+
+async def test_an_order_that_was_cancelled_or_refused_is_left_alone(shop: Floor) -> None:
+    await shop.shop.stock("MUG", main=1)
+    await shop.shop.order("cancelled", MUG=1)
+    await shop.shop.order("refused", MUG=5)
+    await shop.carrier_fault(operation="create", fault="slow", seconds=3, order_id="cancelled")
+    async with shop.worker():
+        await call_off(shop, "cancelled")
+        assert (await shop.process("refused")).status == "insufficient_inventory"
+        before = await kept(shop, "cancelled", "refused")
+        results = [await run(shop) for _ in range(RUNS)]
+    assert [result["seen"] for result in results] == [0] * RUNS
+    assert await kept(shop, "cancelled", "refused") == before
+    assert await shop.findings() == []
+
+
+async def call_off(shop: Floor, order_id: str) -> None:
+    """Cancel an order's process while its label is being bought."""
+    order = await shop.start(order_id)
+
+    async def labelling() -> bool | None:
+        return bool(await shop.shop.sql(LABELLING)) or None
+
+    await until(labelling)
+    await cancel(shop.client, shop.database, order_process_id(order_id), reason="not now")
+    await ended(order)
+
+
+async def kept(shop: Floor, *order_ids: str) -> list[Any]:
+    """Return all that is kept of these orders."""
+    rows = [await shop.shop.sql(KEPT, id=order_id, process=order_process_id(order_id)) for order_id in order_ids]
+    assert all(rows)
+    return rows
+
+
+async def run(shop: Floor) -> dict[str, Any]:
+    result: dict[str, Any] = await (await start(shop.client, PENDING, PendingOrders())).result()
+    return result
