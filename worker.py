@@ -43,6 +43,7 @@ from starter.client import connect
 from starter.encryption import Encryption
 from starter.process import end
 from starter.processes import TASK_QUEUE
+from starter.schedule_views import ANSWER, asking
 from starter.schedules import apply_settings
 from workflows.cleanup_expired_carts import CleanUpExpiredCartsWorkflow
 from workflows.collect_analytics_data import CollectAnalyticsDataWorkflow
@@ -181,7 +182,8 @@ def _tell(encryption: Encryption) -> None:
 async def _check_retention(client: Client, settings: Settings) -> None:
     """Keep the steps of a process for as long as Temporal knows of it, and a week more: a retry asks for them."""
     request = DescribeNamespaceRequest(namespace=client.namespace)
-    answer = await client.workflow_service.describe_namespace(request)
+    with asking("tell how long it keeps runs"):
+        answer = await client.workflow_service.describe_namespace(request, retry=True, timeout=ANSWER)
     least = answer.config.workflow_execution_retention_ttl.ToTimedelta().days + BEYOND_RETENTION
     if settings.keep_ledger_days < least:
         raise SettingsError(

@@ -30,7 +30,7 @@ class AnalyticsActivities:
 
             async def count() -> Day:
                 counted = await analytics.collect(tx, day, self._zone, self._currency, asked.top)
-                await analytics.queue_report(tx, day, self._admins)
+                await analytics.queue_report(tx, counted, self._admins)
                 return counted
 
             return await ledger.once(tx, call, Day, count)

@@ -27,7 +27,10 @@ class NotificationActivities:
     @activity.defn(name="fail-notification")
     async def fail(self, call: Call[FailedNotification]) -> Nothing:
         """Mark a mail that could not be sent."""
-        await self._notifier.give_up(call.input.key, call.input.error)
+        if call.input.alert:
+            await self._notifier.alert_at_last(call.input.alert)
+        else:
+            await self._notifier.give_up(call.input.key, call.input.error)
         return Nothing()
 
     @activity.defn(name="alert-admins")

@@ -8,7 +8,7 @@ from commerce import ledger, orders
 from commerce.database import Database
 from commerce.errors import OrderNotFound
 from commerce.messages.base import Nothing
-from commerce.messages.orders import FulfilledOrder, Hold, OrderRef, Refusal, Refused, ValidOrder
+from commerce.messages.orders import FulfilledOrder, Hold, OrderRef, OrderStart, Refusal, Refused, ValidOrder
 from commerce.messages.pending_orders import PendingIds, PendingPage
 from commerce.messages.steps import Begin, Call
 
@@ -21,7 +21,7 @@ class OrderActivities:
         self._zone = zone
 
     @activity.defn(name="validate-order")
-    async def validate(self, call: Begin[OrderRef]) -> ValidOrder:
+    async def validate(self, call: Begin[OrderStart]) -> ValidOrder:
         """Check that the order can be processed, and make this run the one that may."""
         order_id = call.input.order_id
         async with self._database.transaction() as tx:
@@ -29,6 +29,8 @@ class OrderActivities:
             leftovers = await ledger.begin(tx, call)
             if not await orders.lock(tx, order_id):
                 raise OrderNotFound(order_id)
+            if call.input.unless_held:
+                await orders.must_be_free(tx, order_id)
         if leftovers:
             return ValidOrder(order_id=order_id, leftovers=leftovers)
         async with self._database.transaction() as tx:

@@ -10,7 +10,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import notifications
-from commerce.messages.analytics import Day, Metrics, report_key
+from commerce.errors import BadInput
+from commerce.messages.analytics import Day, Metrics
+from commerce.messages.base import FieldError
 
 TOP = 10  # products told of a day
 LOCK = text("SELECT pg_advisory_xact_lock(hashtext('commerce.analytics'), CAST(:day AS date) - DATE '2000-01-01')")
@@ -18,7 +20,7 @@ LOCK = text("SELECT pg_advisory_xact_lock(hashtext('commerce.analytics'), CAST(:
 # the statement takes longer than all the rest. A day's lines are best looked up, however many other days have.
 PLAN = text("""
     SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true),
-           set_config('random_page_cost', '1.1', true)
+           set_config('random_page_cost', '1.1', true), set_config('statement_timeout', '150s', true)
 """)
 # A day is counted by one statement, so that its figures agree, and stored by another: one that writes would be planned
 # without parallel workers. A currency has a row when it had orders; the shop's own also when there were no others, and
@@ -89,9 +91,11 @@ STORE = text("""
     )
     SELECT EXISTS (SELECT FROM gone) OR EXISTS (SELECT FROM stored WHERE differs)
 """)
-MISSED = text("""
-    SELECT NOT EXISTS (SELECT FROM daily_metrics WHERE day = CAST(:day AS date) - 1)
-       AND EXISTS (SELECT FROM daily_metrics WHERE day < CAST(:day AS date) - 1)
+STANDING = text("""
+    SELECT :start > now() AS future, :end <= now() AS over,
+           EXISTS (SELECT FROM daily_metrics WHERE day = :day AND computed_at >= :end) AS reported,
+           NOT EXISTS (SELECT FROM daily_metrics WHERE day = CAST(:day AS date) - 1)
+           AND EXISTS (SELECT FROM daily_metrics WHERE day < CAST(:day AS date) - 1) AS missed
 """)
 
 
@@ -99,16 +103,25 @@ async def collect(tx: AsyncSession, day: date, zone: ZoneInfo, currency: str, to
     """Count a day of the shop's calendar and put the figures in the place of those of before.
 
     `currency`: whose row tells of a day without orders, and of registrations without one; `top`: products told per
-    currency. The average order value is rounded to a minor unit, half up.
+    currency. The average order value is rounded to a minor unit, half up. Raises BadInput for a day that has not begun.
     """
     start, end = bounds(day, zone)
     await tx.execute(LOCK, {"day": day})
     await tx.execute(PLAN)
+    standing = (await tx.execute(STANDING, {"day": day, "start": start, "end": end})).one()
+    if standing.future:
+        raise BadInput([FieldError(field="date", message="must not lie in the future")])
     given = {"start": start, "end": end, "currency": currency, "top": top}
     rows: list[dict[str, Any]] = [dict(row) for row in (await tx.execute(COUNT, given)).mappings()]
     changed = (await tx.execute(STORE, {"day": day, "rows": json.dumps(rows)})).scalar_one()
-    missed = day - timedelta(days=1) if (await tx.execute(MISSED, {"day": day})).scalar_one() else None
-    return Day(day=day, currencies=[Metrics.model_validate(row) for row in rows], changed=changed, missed=missed)
+    return Day(
+        day=day,
+        currencies=[Metrics.model_validate(row) for row in rows],
+        changed=changed,
+        missed=day - timedelta(days=1) if standing.missed else None,
+        over=standing.over,
+        reported=standing.reported,
+    )
 
 
 def bounds(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
@@ -120,11 +133,11 @@ def bounds(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
     return start, end
 
 
-async def queue_report(tx: AsyncSession, day: date, admins: Sequence[str]) -> None:
+async def queue_report(tx: AsyncSession, day: Day, admins: Sequence[str]) -> None:
     """Queue the mail that reports a day, once however often the day is counted; nothing when there is nobody to tell.
 
     Its figures are read when it is sent.
     """
-    if admins:
-        told = {"day": day.isoformat()}
-        await notifications.queue(tx, key=report_key(day), kind="daily-report", recipient=", ".join(admins), data=told)
+    if admins and not day.reported:
+        told = {"day": day.day.isoformat()}
+        await notifications.queue(tx, key=day.report, kind="daily-report", recipient=", ".join(admins), data=told)

@@ -5,7 +5,9 @@ from collections.abc import Collection
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce.customers import DEFAULT_GROUP
 from commerce.messages.base import Message
+from commerce.messages.customers import KEY_DIGITS, REGISTRATION
 from commerce.messages.orders import order_process_id
 
 MAX_FINDINGS = 100  # told per rule; all are counted
@@ -127,14 +129,15 @@ UNLESS_RUNNING = {
 ACCOUNT = """
     WITH account AS (
         SELECT id, has_account, registered_at,
-               :registration_key || left(encode(sha256(convert_to(email, 'UTF8')), 'hex'), 32) AS business_key
+               :registration_key || left(encode(sha256(convert_to(email, 'UTF8')), 'hex'), :digits) AS business_key
         FROM customers
     )
 """
 CONSTANTS = {
     "order_key": order_process_id(""),
-    "registration_key": "customer-registration-",
-    "default_group": "default_customers",
+    "registration_key": REGISTRATION,
+    "digits": KEY_DIGITS,
+    "default_group": DEFAULT_GROUP,
 }
 # `ended`: the business keys whose findings count; null: all do.
 FINDINGS = {

@@ -4,7 +4,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import passwords
-from commerce.addresses import normalised
+from commerce.addresses import checked
 from commerce.database import Database
 from commerce.messages.customers import AuthUser, NewAuthUser
 
@@ -39,8 +39,13 @@ async def verify_password(database: Database, email: str, password: str) -> str 
 
     A hash with weaker parameters than today's is replaced. Raises DatabaseUnavailable.
     """
+    try:
+        address = checked(email)
+    except ValueError:
+        await passwords.verify_nothing(password)
+        return None
     async with database.transaction() as tx:
-        row = (await tx.execute(FIND, {"email": normalised(email)})).one_or_none()
+        row = (await tx.execute(FIND, {"email": address})).one_or_none()
     if row is None:
         await passwords.verify_nothing(password)
         return None

@@ -6,7 +6,7 @@ CommerceError
 │   ├── ScheduleNotFound, JobInProgress
 │   ├── OrderRefused
 │   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
-│   │   └── FulfilledElsewhere, PartlyFulfilled
+│   │   └── FulfilledElsewhere, PartlyFulfilled, OrderOnHold
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, QuantityAboveUnfulfilled, FulfillmentMissing
 │   ├── CustomerAlreadyExists, RegistrationInProgress
@@ -143,6 +143,10 @@ class FulfilledElsewhere(OrderRefused):
 
 class PartlyFulfilled(OrderRefused):
     """Order {order_id} is fulfilled in part; this process fulfills whole orders only."""
+
+
+class OrderOnHold(OrderRefused):
+    """Order {order_id} is on hold until a person starts it."""
 
 
 @dataclass(eq=False)

@@ -2,9 +2,12 @@
 
 from collections.abc import Collection
 
+from pydantic import ValidationError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce.errors import BadInput
+from commerce.messages.base import field_errors
 from commerce.messages.operators import Action
 
 RECORD = text("""
@@ -16,6 +19,14 @@ REASONS = text("""
     SELECT CAST(id AS text), reason FROM operator_actions WHERE CAST(id AS text) = ANY(CAST(:ids AS text[]))
 """)
 PREFIX = "operator action "
+
+
+def checked(**facts: str) -> Action:
+    """Return an action of these facts; raises BadInput when one does not fit: a reason has at most 1,000 characters."""
+    try:
+        return Action.model_validate(facts)
+    except ValidationError as error:
+        raise BadInput(field_errors(error)) from None
 
 
 async def record(tx: AsyncSession, action: Action) -> str:

@@ -12,6 +12,7 @@ from commerce.errors import (
     OrderCancelled,
     OrderHasNoLines,
     OrderNotFound,
+    OrderOnHold,
     PartlyFulfilled,
     PaymentNotCaptured,
     UnknownVariant,
@@ -61,6 +62,7 @@ HOLD = text("""
     WHERE id = :order_id AND payment_status = 'captured' AND fulfillment_status = 'not_fulfilled'
       AND cancelled_at IS NULL
 """)
+HELD = text("SELECT hold_reason IS NOT NULL FROM orders WHERE id = :order_id")
 CLEAR_HOLD = text("UPDATE orders SET hold_reason = NULL WHERE id = :order_id AND hold_reason IS NOT NULL")
 REFUSE = text("""
     UPDATE orders SET refused_at = :at WHERE id = :order_id AND fulfillment_status <> 'fulfilled' RETURNING id
@@ -142,6 +144,12 @@ async def hold(tx: AsyncSession, hold: Hold) -> None:
 async def clear_hold(tx: AsyncSession, order_id: str) -> None:
     """Let the pending-orders job pick the order up again."""
     await tx.execute(CLEAR_HOLD, {"order_id": order_id})
+
+
+async def must_be_free(tx: AsyncSession, order_id: str) -> None:
+    """Raise OrderOnHold for an order that waits for a person."""
+    if (await tx.execute(HELD, {"order_id": order_id})).scalar_one_or_none():
+        raise OrderOnHold(order_id)
 
 
 async def refuse(tx: AsyncSession, refusal: Refusal, day: date) -> None:

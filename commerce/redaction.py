@@ -37,6 +37,7 @@ RULES = tuple(
         ("://", r"(://) [^\s/?\#@:]*:\S{0,300}(?=@)"),
         ("$argon2", r"() \$argon2[^\s\"'<>)\]}]*"),
         ("bearer", r"\b(bearer\s+) [^\s\"',;]+"),
+        ("authorization", r"\b(authorization[\"']?\s?[:=]\s?[\"']?basic\s+) [^\s\"',;]+"),
         ("detail:", r"\b(detail:) [^\n]+"),  # PostgreSQL repeats values there
         (
             "passw passphrase secret token authorization credential cookie apikey privatekey encryptionkey signingkey"

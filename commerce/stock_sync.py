@@ -15,14 +15,14 @@ from commerce.messages.stock_sync import SkuPage
 from commerce.outbox import Event
 
 NEXT_SKUS = text("SELECT sku FROM inventory_items WHERE sku > :after ORDER BY sku LIMIT :limit")
-# A level's stock as it is to be. Imports and earlier syncs are not added: they set the books, and moved no goods; an
-# import after the warehouse's reading knows better.
+# A level's stock as it is to be. Imports and other syncs are not added: they set the books, and moved no goods; one
+# that came after the warehouse's reading knows better.
 WANTED = """
     SELECT sku, item.id AS inventory_item_id, location, coalesce(stocked_quantity, 0) AS stocked,
            locations.id IS NULL AS homeless,
            EXISTS (SELECT FROM stock_movements AS moved
                    WHERE moved.inventory_item_id = item.id AND location_id = location
-                     AND reason = 'import' AND moved.created_at > as_of) AS imported,
+                     AND reason IN ('import', 'sync') AND moved.created_at > as_of) AS known_better,
            least(2147483647, greatest(0, on_hand + (
                SELECT coalesce(sum(quantity), 0) FROM stock_movements AS moved
                WHERE moved.inventory_item_id = item.id AND location_id = location
@@ -35,7 +35,7 @@ WANTED = """
 """
 COMPARE = text(f"""
     SELECT sku, location, homeless FROM ({WANTED}) AS wanted
-    WHERE homeless OR quantity <> stocked AND NOT imported
+    WHERE homeless OR quantity <> stocked AND NOT known_better
 """)  # noqa: S608 - our own constants
 HOLD = text("""
     SELECT 1 FROM step_ledger
@@ -63,7 +63,7 @@ SET_LEVELS = text(f"""
         SET stocked_quantity = quantity, oversold = quantity < reserved_quantity
         FROM ({WANTED}) AS wanted
         WHERE level.inventory_item_id = wanted.inventory_item_id AND location_id = location
-          AND stocked_quantity <> quantity AND NOT imported
+          AND stocked_quantity <> quantity AND NOT known_better
         RETURNING level.inventory_item_id, location_id, new.stocked_quantity AS stocked,
                   new.stocked_quantity - old.stocked_quantity AS quantity
     ), moved AS (
@@ -79,6 +79,8 @@ COUNT = text("""
     JOIN inventory_items AS item ON item.id = moved.inventory_item_id
     JOIN inventory_levels AS level USING (inventory_item_id, location_id)
     WHERE item.sku = ANY(CAST(:skus AS text[])) AND reason = 'sync' AND reference = :reference
+      AND moved.created_at >= (SELECT created_at FROM step_ledger
+                               WHERE business_key = :business_key AND generation = :generation AND step = :step)
 """)
 
 
@@ -140,9 +142,10 @@ async def write(tx: AsyncSession, levels: Sequence[Level], reference: str) -> No
     )
 
 
-async def count(tx: AsyncSession, skus: Sequence[str], reference: str) -> tuple[int, int]:
+async def count(tx: AsyncSession, skus: Sequence[str], page: StepKey) -> tuple[int, int]:
     """Return how many levels of these SKUs a page has changed, and how many of them are oversold."""
-    changed, oversold = (await tx.execute(COUNT, {"skus": list(skus), "reference": reference})).one()
+    values = page.model_dump() | {"skus": list(skus), "reference": str(page)}
+    changed, oversold = (await tx.execute(COUNT, values)).one()
     return changed, oversold
 
 

@@ -418,7 +418,7 @@ class StepLedger(Base):
     lease_until: Mapped[datetime | None]  # while in the future, an attempt may be calling the outside
     final: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[Now]
-    updated_at: Mapped[Now] = mapped_column(index=True)
+    updated_at: Mapped[Now]
     __table_args__ = (one_of("state", "started", "done", "undoing", "undone"),)
 
 

@@ -6,7 +6,6 @@ from temporalio.service import RPCError, RPCStatusCode
 from commerce import operators
 from commerce.database import Database
 from commerce.errors import ProcessNotFound, Unreachable
-from commerce.messages.operators import Action
 
 
 async def cancel(client: Client, database: Database, process_id: str, *, reason: str, actor: str = "") -> str:
@@ -17,7 +16,7 @@ async def cancel(client: Client, database: Database, process_id: str, *, reason:
     """
     try:
         run_id = (await client.get_workflow_handle(process_id).describe()).run_id
-        action = Action(process_id=process_id, run_id=run_id, action="cancel", reason=reason, actor=actor)
+        action = operators.checked(process_id=process_id, run_id=run_id, action="cancel", reason=reason, actor=actor)
         async with database.transaction() as tx:
             note = await operators.record(tx, action)
         await client.get_workflow_handle(process_id, run_id=run_id).cancel(reason=note)

@@ -9,7 +9,7 @@ from temporalio.common import SearchAttributePair
 
 from commerce.errors import BadInput, JobInProgress, PermanentError, RegistrationInProgress
 from commerce.messages.analytics import Analytics
-from commerce.messages.base import Message, ProcessInput, field_errors
+from commerce.messages.base import FieldError, Message, ProcessInput, field_errors
 from commerce.messages.carts import CleanUpCarts
 from commerce.messages.customers import registration_process_id
 from commerce.messages.jobs import JobInput
@@ -26,6 +26,13 @@ TASK_QUEUE = "commerce"
 
 async def as_it_is(request: Any) -> Any:
     """Give the process what the caller gave."""
+    return request
+
+
+async def from_the_beginning(request: Any) -> Any:
+    """Give a job what the caller gave; only the job itself says where it goes on."""
+    if getattr(request, "resume", None) is not None:
+        raise BadInput([FieldError(field="resume", message="is set by the job itself when it goes on")])
     return request
 
 
@@ -55,6 +62,7 @@ def job(kind: str, entry: type[JobInput], title: str) -> Process:
         entry,
         id=lambda _: kind,
         title=lambda _: title,
+        prepare=from_the_beginning,
         taken=lambda process: JobInProgress(kind, process),
         is_job=True,
     )

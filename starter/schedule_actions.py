@@ -12,7 +12,6 @@ from commerce import operators
 from commerce.database import Database
 from commerce.errors import BadInput, JobInProgress
 from commerce.messages.base import FieldError
-from commerce.messages.operators import Action
 from starter.schedule_views import ANSWER, asking, described, open_run
 
 SECOND = timedelta(seconds=1)
@@ -40,7 +39,7 @@ async def pause(client: Client, database: Database, schedule_id: str, *, reason:
     Raises ScheduleNotFound, Unreachable, DatabaseUnavailable.
     """
     await described(client, schedule_id)
-    note = await _record(database, Action(process_id=schedule_id, action="pause", reason=reason, actor=actor))
+    note = await _record(database, process_id=schedule_id, action="pause", reason=reason, actor=actor)
     with asking(f"pause {schedule_id}"):
         await client.get_schedule_handle(schedule_id).pause(note=note, rpc_timeout=ANSWER)
 
@@ -48,7 +47,7 @@ async def pause(client: Client, database: Database, schedule_id: str, *, reason:
 async def resume(client: Client, database: Database, schedule_id: str, *, reason: str, actor: str = "") -> None:
     """Let a job start by the clock again; what is said of `pause` holds here too."""
     await described(client, schedule_id)
-    note = await _record(database, Action(process_id=schedule_id, action="resume", reason=reason, actor=actor))
+    note = await _record(database, process_id=schedule_id, action="resume", reason=reason, actor=actor)
     with asking(f"resume {schedule_id}"):
         await client.get_schedule_handle(schedule_id).unpause(note=note, rpc_timeout=ANSWER)
 
@@ -72,7 +71,8 @@ async def backfill(client: Client, schedule_id: str, start: date | datetime, end
     return times
 
 
-async def _record(database: Database, action: Action) -> str:
+async def _record(database: Database, **facts: str) -> str:
+    action = operators.checked(**facts)
     async with database.transaction() as tx:
         return await operators.record(tx, action)
 

@@ -5,7 +5,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from activities.analytics import AnalyticsActivities
     from activities.notifications import NotificationActivities
-    from commerce.messages.analytics import Analytics, AnalyticsResult, CountDay, Day, report_key
+    from commerce.messages.analytics import Analytics, AnalyticsResult, CountDay, Day
     from commerce.messages.notifications import Alert, NotificationRef
     from commerce.messages.progress import Progress
     from workflows.job import Job
@@ -44,7 +44,7 @@ class CollectAnalyticsDataWorkflow:
 
 async def _report(day: Day) -> bool:
     """Send the report of a day; one that cannot be sent is told to admins."""
-    mail = report_key(day.day)
+    mail = day.report
     alert = Alert(
         kind="notification-failed",
         key=f"notification-failed/{mail}/{this_run()}",

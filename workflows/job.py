@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType, is_cancelled_exception
 from temporalio.exceptions import TimeoutError as NoAnswer
 
 with workflow.unsafe.imports_passed_through():
@@ -143,7 +143,8 @@ class Job:
 def _is_lost(failure: ActivityError) -> bool:
     """Whether the worker was lost amid a step, or was stopped and gave it up: the step itself has no fault."""
     cause = failure.cause
-    return isinstance(cause, NoAnswer) or (isinstance(cause, ApplicationError) and cause.type == GIVEN_UP)
+    silent = isinstance(cause, NoAnswer) and cause.type == TimeoutType.HEARTBEAT
+    return silent or (isinstance(cause, ApplicationError) and cause.type == GIVEN_UP)
 
 
 def _stop_if_cancelled() -> None:

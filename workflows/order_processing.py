@@ -10,7 +10,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.inventory import InventoryActivities
     from activities.notifications import NotificationActivities
     from activities.orders import OrderActivities
-    from commerce.errors import InsufficientInventory, OrderNotFound, WrongProcessId
+    from commerce.errors import InsufficientInventory, OrderNotFound, OrderOnHold, WrongProcessId
     from commerce.messages.notifications import Alert, NotificationRef
     from commerce.messages.orders import (
         FulfilledOrder,
@@ -18,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
         OrderProcessing,
         OrderRef,
         OrderResult,
+        OrderStart,
         Refusal,
         ValidOrder,
         order_process_id,
@@ -47,6 +48,7 @@ class OrderProcessingWorkflow:
 
     def __init__(self) -> None:
         self._saga = Saga(PLAN)
+        self._looked_at = workflow.now()
 
     @workflow.query(name="progress")
     def progress(self) -> Progress:
@@ -63,15 +65,16 @@ class OrderProcessingWorkflow:
         if workflow.info().typed_search_attributes.get(ORDER_ID) != order.order_id:  # started by a plain client
             workflow.upsert_search_attributes([ORDER_ID.value_set(order.order_id)])
         try:
-            result = await self._fulfill(order)
+            result = await self._fulfill(order, request.unless_held)
         except STOPPED as failure:
             result = await uninterrupted(self._end_undone(order, failure))
         workflow.upsert_search_attributes([OUTCOME.value_set(result.status)])
         return result
 
-    async def _fulfill(self, order: OrderRef) -> OrderResult:
+    async def _fulfill(self, order: OrderRef, unless_held: bool) -> OrderResult:
         async with self._saga as saga:
-            valid = await saga.begin(OrderActivities.validate, order)
+            start = OrderStart(order_id=order.order_id, unless_held=unless_held)
+            valid = await saga.begin(OrderActivities.validate, start)
             fulfilled = valid.fulfilled or await self._process(order, valid)
             notified = fulfilled.notification_sent or await self._notify(order, valid)
         return OrderResult(
@@ -85,6 +88,7 @@ class OrderProcessingWorkflow:
 
     async def _process(self, order: OrderRef, valid: ValidOrder) -> FulfilledOrder:
         saga = self._saga
+        self._looked_at = workflow.now()  # stock that comes in from here on may change a refusal
         await saga.step(InventoryActivities.check, order)
         await saga.step(InventoryActivities.reserve, order, undo=InventoryActivities.release)
         await saga.step(FulfillmentActivities.create, order, undo=FulfillmentActivities.cancel)
@@ -105,6 +109,8 @@ class OrderProcessingWorkflow:
         return await sent(sending, mail, alert)
 
     async def _end_undone(self, order: OrderRef, failure: BaseException) -> OrderResult:
+        if cause(failure, OrderOnHold):  # it stays as it is
+            raise surface(failure)
         shortage = cause(failure, InsufficientInventory)
         state = self._saga.progress.state
         cancelled = isinstance(failure, asyncio.CancelledError)
@@ -121,7 +127,7 @@ class OrderProcessingWorkflow:
         raise failure if cancelled else surface(failure)
 
     async def _refuse(self, order: OrderRef, shortage: InsufficientInventory) -> OrderResult:
-        refusal = Refusal(order_id=order.order_id, items=shortage.items, count=shortage.count, at=workflow.now())
+        refusal = Refusal(order_id=order.order_id, items=shortage.items, count=shortage.count, at=self._looked_at)
         refused = await execute(OrderActivities.refuse, call_of("record-refusal", refusal), FINAL_STEP)
         self._saga.enter("compensated")  # a result, also when there was nothing to undo yet
         await alert_admins(_alert(order, "insufficient-inventory", str(shortage), about=str(refused.day)))

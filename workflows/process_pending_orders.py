@@ -1,22 +1,27 @@
 """Paid orders that nobody has started are worked off, in order of arrival, a bounded number at once."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
+from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.failures import describe
+    from activities.failures import cause, describe
     from activities.orders import OrderActivities
+    from commerce.errors import OrderOnHold
     from commerce.messages.jobs import ItemFailure
-    from commerce.messages.orders import OrderProcessing, order_process_id
+    from commerce.messages.orders import OrderProcessing, OrderResult, order_process_id
     from commerce.messages.pending_orders import OrdersWorkedOff, PendingOrders, PendingPage, PendingState
     from commerce.messages.progress import Progress
     from workflows.job import Job
     from workflows.order_processing import OrderProcessingWorkflow
     from workflows.waiting import together
 
+Child = workflow.ChildWorkflowHandle[OrderProcessingWorkflow, OrderResult]
+PATIENCE = timedelta(minutes=2)  # for one order: others wait behind it, and it goes on without us
 # The orders' processes live on when this job is cancelled or terminated: each is nobody's but its own.
 OWN_LIFE: dict[str, Any] = {
     "parent_close_policy": workflow.ParentClosePolicy.ABANDON,
@@ -58,24 +63,40 @@ class ProcessPendingOrdersWorkflow:
 
 
 async def process(order_id: str, free: asyncio.Semaphore) -> OrdersWorkedOff:
-    """Process one order and count how it ended; one that is being processed already is left to whom does it."""
+    """Process one order and count how it ended; one that others are at work on, or that takes long, is left to it."""
     async with free:
         try:
-            child = await workflow.start_child_workflow(
-                OrderProcessingWorkflow.run,
-                OrderProcessing(order_id=order_id),
-                id=order_process_id(order_id),
-                static_summary=f"Order {order_id}",
-                **OWN_LIFE,
-            )
-            result = await child
+            return await _ended(await _start(order_id))
         except WorkflowAlreadyStartedError:
             return OrdersWorkedOff(seen=1, skipped=1, joined=1)
+        except ValidationError:
+            return _failed(order_id, "BadInput")
         except FailureError as failure:
             if is_cancelled_exception(failure) and workflow.cancellation_reason() is not None:
                 raise
-            reason = describe(failure).split(":")[0]
-            return OrdersWorkedOff(seen=1, failed=1, failures=[ItemFailure(id=order_id, reason=reason)])
-    if result.status == "fulfilled":
+            if cause(failure, OrderOnHold):
+                return OrdersWorkedOff(seen=1, skipped=1)
+            return _failed(order_id, describe(failure).split(":")[0])
+
+
+async def _start(order_id: str) -> Child:
+    return await workflow.start_child_workflow(
+        OrderProcessingWorkflow.run,
+        OrderProcessing(order_id=order_id, unless_held=True),  # it may have been put on hold since it was looked up
+        id=order_process_id(order_id),
+        static_summary=f"Order {order_id}",
+        **OWN_LIFE,
+    )
+
+
+async def _ended(child: Child) -> OrdersWorkedOff:
+    await workflow.wait([child], timeout=PATIENCE.total_seconds())
+    if not child.done():
+        return OrdersWorkedOff(seen=1, skipped=1, still_running=1)
+    if (await child).status == "fulfilled":
         return OrdersWorkedOff(seen=1, changed=1)
     return OrdersWorkedOff(seen=1, skipped=1, insufficient_inventory=1)
+
+
+def _failed(order_id: str, reason: str) -> OrdersWorkedOff:
+    return OrdersWorkedOff(seen=1, failed=1, failures=[ItemFailure(id=order_id, reason=reason)])

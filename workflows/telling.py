@@ -32,11 +32,11 @@ async def alert_admins(alert: Alert) -> None:
 
 async def _alert(alert: Alert) -> None:
     if await may_fail(execute(NotificationActivities.alert, call_of("alert-admins", alert), ALERT)) is None:
-        await _give_up(alert.key, "NotDelivered")
+        await _give_up(alert.key, "NotDelivered", alert)
 
 
-async def _give_up(key: str, error: str) -> None:
-    given_up = FailedNotification(key=key, error=error)
+async def _give_up(key: str, error: str, alert: Alert | None = None) -> None:
+    given_up = FailedNotification(key=key, error=error, alert=alert)
     await execute(NotificationActivities.fail, call_of("fail-notification", given_up), FINAL_STEP)
 
 

@@ -29,13 +29,21 @@ class Metrics(Message):
 class Day(Message):
     """A day of the shop's calendar as it was counted; `changed` is false when the table had these figures already.
 
-    `missed`: the day before it, when that was never counted although an earlier one was.
+    `missed`: the day before it, when that was never counted although an earlier one was; `over`: it had ended by then;
+    `reported`: it had been counted after its end before, so its report was queued then.
     """
 
     day: date
     currencies: list[Metrics]
     changed: bool
     missed: date | None = None
+    over: bool = True
+    reported: bool = False
+
+    @property
+    def report(self) -> str:
+        """The key of its report: of a day that is not over there is one so far, and another one later."""
+        return report_key(self.day) if self.over else f"{report_key(self.day)}/so-far"
 
     def note(self) -> str:
         """Return how many orders the day had."""

@@ -9,13 +9,14 @@ from commerce.messages.base import Message, ProcessInput
 from commerce.messages.steps import Begun
 from commerce.passwords import checked_hash
 
+REGISTRATION = "customer-registration-"
 KEY_DIGITS = 32  # hex
 LONGEST = 1_000  # characters; the first step is stricter
 
 
 def registration_process_id(email: str) -> str:
     """Return the only workflow id under which this (normalised) address registers; it does not tell the address."""
-    return f"customer-registration-{sha256(email.encode()).hexdigest()[:KEY_DIGITS]}"
+    return REGISTRATION + sha256(email.encode()).hexdigest()[:KEY_DIGITS]
 
 
 def welcome_key(customer_id: str) -> str:

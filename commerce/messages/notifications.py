@@ -24,9 +24,13 @@ class NotificationRef(Message):
 
 
 class FailedNotification(NotificationRef):
-    """A notification that is given up, and why: an error's type, no text from outside."""
+    """A notification that is given up, and why: an error's type, no text from outside.
+
+    `alert`: what was to be told; it is written down, and tried once more, however long the database was away.
+    """
 
     error: str
+    alert: Alert | None = None
 
 
 class Sent(Message):

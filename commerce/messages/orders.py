@@ -21,15 +21,25 @@ def order_process_id(order_id: str) -> str:
 
 
 class OrderProcessing(ProcessInput):
-    """The input of `order-processing`."""
+    """The input of `order-processing`.
+
+    `unless_held`: leave an order alone that is on hold; a person who starts one means it, and clears the hold.
+    """
 
     order_id: OrderId
+    unless_held: bool = False
 
 
 class OrderRef(Message):
     """The input of most steps: which order."""
 
     order_id: str
+
+
+class OrderStart(OrderRef):
+    """The input of the first step."""
+
+    unless_held: bool = False
 
 
 class InsufficientItem(Message):

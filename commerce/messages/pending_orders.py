@@ -38,6 +38,7 @@ class OrdersWorkedOff(Counts):
 
     insufficient_inventory: int = 0
     joined: int = 0  # a run was at work on it already
+    still_running: int = 0  # not waited for any longer
 
 
 class PendingState(Message):

@@ -20,7 +20,8 @@ class BodyLimit:
         """Answer a request: with 413, or as the app does."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        said = Headers(scope=scope).get("content-length")
+        headers = Headers(scope=scope)
+        said = None if "transfer-encoding" in headers else headers.get("content-length")
         if said is None:
             received = await _receive(receive)
             size, receive = sum(len(part.get("body", b"")) for part in received), _again(received, receive)

@@ -201,14 +201,16 @@ class TestAgain:
 class TestReport:
     async def test_it_is_queued_once(self, shop: Shop) -> None:
         for _ in range(2):
-            await shop.do(queue_report, TODAY, ("ann@shop.example", "bob@shop.example"))
+            await shop.do(
+                queue_report, Day(day=TODAY, currencies=[], changed=True), ("ann@shop.example", "bob@shop.example")
+            )
         assert await shop.sql("SELECT key, kind, recipient, data FROM notifications") == [
             (report_key(TODAY), "daily-report", "ann@shop.example, bob@shop.example", {"day": "2026-03-02"})
         ]
         assert report_key(TODAY) == "daily-report/2026-03-02"
 
     async def test_nobody_is_told_nothing(self, shop: Shop) -> None:
-        await shop.do(queue_report, TODAY, ())
+        await shop.do(queue_report, Day(day=TODAY, currencies=[], changed=True), ())
         assert await shop.sql("SELECT key FROM notifications") == []
 
 

@@ -81,6 +81,11 @@ async def test_the_right_password_tells_the_customer_and_no_other_does(shop: Sho
     assert await auth.verify_password(shop.database, "bob@shop.example", "correct horse") is None
 
 
+@pytest.mark.parametrize("email", ["a" * 400_000, "a\u0301" * 40_000, "ann\0@shop.example", "\ud800@shop.example", ""])
+async def test_an_odd_address_is_nobodys(shop: Shop, email: str) -> None:
+    assert await auth.verify_password(shop.database, email, "correct horse") is None
+
+
 async def test_a_guest_cannot_log_in(shop: Shop) -> None:
     await shop.sql("INSERT INTO customers (email) VALUES (:email)", email=ANN.email)
     assert await auth.verify_password(shop.database, ANN.email, "correct horse") is None

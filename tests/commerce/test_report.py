@@ -25,7 +25,7 @@ from commerce.database import Database
 from commerce.integrations.charts import DENSITY, HEIGHT, WIDTH, revenue_chart, short_money
 from commerce.integrations.email import Mail
 from commerce.integrations.templates import change, weekday
-from commerce.messages.analytics import report_key
+from commerce.messages.analytics import Day, report_key
 from commerce.notifications import Notifier
 from starter.devstack import mail as catcher
 
@@ -69,7 +69,7 @@ async def report(database: Database, notifier: Notifier, mail_dir: Path, rows: R
     """Return the report of the day as it arrives."""
     await counted(database, rows)
     async with database.transaction() as tx:
-        await queue_report(tx, DAY, ["admin@shop.example"])
+        await queue_report(tx, Day(day=DAY, currencies=[], changed=True), ["admin@shop.example"])
     assert (await notifier.deliver(report_key(DAY))).status == "sent"
     (got,) = caught(mail_dir)
     return got
@@ -214,7 +214,7 @@ class TestMail:
     ) -> None:
         await report(database, notifier, tmp_path, {(DAY, "GBP"): FIGURES})
         async with database.transaction() as tx:
-            await queue_report(tx, DAY, ["admin@shop.example"])
+            await queue_report(tx, Day(day=DAY, currencies=[], changed=True), ["admin@shop.example"])
         await notifier.deliver(report_key(DAY))
         assert len(caught(tmp_path)) == 1
 

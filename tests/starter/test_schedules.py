@@ -140,6 +140,12 @@ async def test_an_operators_pause_outlives_an_update_and_the_reason_stays_here(
     assert not (found := await shown(clock, NIGHTLY)).paused and found.next_runs
 
 
+async def test_a_reason_of_any_length_is_refused_in_a_word(clock: Client, database: Database) -> None:
+    await bring(clock, NIGHTLY)
+    with pytest.raises(BadInput, match="reason: "):
+        await pause(clock, database, NIGHTLY.id, reason="x" * 1_001)
+
+
 async def test_schedules_can_be_created_paused_and_stay_so(clock: Client) -> None:
     await bring(clock, NIGHTLY, paused=True)
     assert await bring(clock, NIGHTLY) == became(unchanged=[NIGHTLY.id])

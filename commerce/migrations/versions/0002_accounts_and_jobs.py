@@ -44,4 +44,3 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("published_at IS NOT NULL"),
     )
-    op.create_index(op.f("ix_step_ledger_updated_at"), "step_ledger", ["updated_at"], unique=False)
