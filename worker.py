@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -24,20 +24,26 @@ from activities.auth import AuthActivities
 from activities.carts import CartActivities
 from activities.customers import CustomerActivities
 from activities.fulfillment import FulfillmentActivities
+from activities.hello import HelloActivities
 from activities.inventory import InventoryActivities
 from activities.jobs import JobActivities
 from activities.notifications import NotificationActivities
 from activities.orders import OrderActivities
+from activities.products import ProductActivities
 from activities.stock_sync import StockSyncActivities
 from activities.upkeep import Retention, UpkeepActivities
+from activities.webhooks import WebhookActivities
 from commerce import logs
 from commerce.database import Database
 from commerce.errors import DatabaseUnavailable, Unreachable
 from commerce.integrations.alerts import AlertWebhook
 from commerce.integrations.carrier import Address, Carrier, Parcel
+from commerce.integrations.checked_transport import CheckedTransport
 from commerce.integrations.email import Mail
 from commerce.integrations.warehouse import Warehouse
+from commerce.integrations.webhooks import WebhookPoster
 from commerce.notifications import Notifier
+from commerce.relay import Relay
 from commerce.settings import Settings, SettingsError, load_environment, load_settings
 from starter.client import connect
 from starter.encryption import Encryption
@@ -45,11 +51,15 @@ from starter.process import end
 from starter.processes import TASK_QUEUE
 from starter.schedule_views import ANSWER, asking
 from starter.schedules import apply_settings
+from starter.subscribers import SUBSCRIBERS, Subscriber, giving
 from workflows.cleanup_expired_carts import CleanUpExpiredCartsWorkflow
 from workflows.collect_analytics_data import CollectAnalyticsDataWorkflow
 from workflows.customer_registration import CustomerRegistrationWorkflow
+from workflows.deliver_webhook import DeliverWebhookWorkflow
+from workflows.hello_world import HelloWorldWorkflow
 from workflows.order_processing import OrderProcessingWorkflow
 from workflows.process_pending_orders import ProcessPendingOrdersWorkflow
+from workflows.product_count import ProductCountWorkflow
 from workflows.sync_inventory import SyncInventoryWorkflow
 from workflows.upkeep import UpkeepWorkflow
 
@@ -64,6 +74,9 @@ WORKFLOWS: Sequence[type] = (
     ProcessPendingOrdersWorkflow,
     CollectAnalyticsDataWorkflow,
     UpkeepWorkflow,
+    DeliverWebhookWorkflow,
+    HelloWorldWorkflow,
+    ProductCountWorkflow,
 )
 
 log = structlog.stdlib.get_logger("commerce.worker")
@@ -75,6 +88,7 @@ async def wired(settings: Settings) -> AsyncIterator[list[Callable[..., Any]]]:
     database = Database(settings.database_url.get_secret_value(), pool_size=settings.worker_activities + 2)
     carrier = carrier_for(settings)
     warehouse = Warehouse(settings.warehouse_url)
+    poster = poster_for(settings)
     webhook = AlertWebhook(settings.alert_webhook_url) if settings.alert_webhook_url else None
     try:
         mail = Mail(settings.smtp_url, settings.mail_from)
@@ -95,10 +109,14 @@ async def wired(settings: Settings) -> AsyncIterator[list[Callable[..., Any]]]:
             StockSyncActivities(database, warehouse),
             AnalyticsActivities(database, settings.zone, settings.currency, settings.admin_emails),
             UpkeepActivities(database, retention_of(settings)),
+            WebhookActivities(database, poster),
+            HelloActivities(),
+            ProductActivities(database),
         )
     finally:
         await carrier.close()
         await warehouse.close()
+        await poster.close()
         if webhook:
             await webhook.close()
         await database.close()
@@ -136,7 +154,12 @@ def make_worker(
     )
 
 
-async def run(environment: Mapping[str, str], settings: Settings, interceptors: Sequence[Interceptor] = ()) -> None:
+async def run(
+    environment: Mapping[str, str],
+    settings: Settings,
+    interceptors: Sequence[Interceptor] = (),
+    subscribers: Mapping[str, Sequence[Subscriber]] = SUBSCRIBERS,
+) -> None:
     """Work until SIGTERM or SIGINT; raises SettingsError, Unreachable and DatabaseUnavailable at the start."""
     encryption = Encryption.of(settings)
     stop = asyncio.Event()
@@ -149,27 +172,41 @@ async def run(environment: Mapping[str, str], settings: Settings, interceptors: 
         if settings.schedules == "on":
             applied = await apply_settings(client, settings)
             log.info("schedules applied", **applied.model_dump())
+        relay = Relay(settings.database_url.get_secret_value(), giving(client, subscribers))
         async with make_worker(client, steps, settings, interceptors):
             log.info("worker started", task_queue=TASK_QUEUE, pid=os.getpid())
-            await stop.wait()
+            await _work_until(stop, relay.run())
             threading.Timer(HARD_EXIT, os._exit, [0]).start()
             log.info("worker stopping", graceful_seconds=GRACEFUL.total_seconds())
         log.info("worker stopped")
 
 
-def main(interceptors: Sequence[Interceptor] = ()) -> None:
+def main(
+    interceptors: Sequence[Interceptor] = (), subscribers: Mapping[str, Sequence[Subscriber]] = SUBSCRIBERS
+) -> None:
     """Run the worker as a process of its own: exit code 0 after a stop, 2 for settings, 3 when something is away."""
     code = 0
     try:
         environment = load_environment()
         settings = load_settings(environment)
         logs.configure(settings)
-        asyncio.run(run(environment, settings, interceptors))
+        asyncio.run(run(environment, settings, interceptors, subscribers))
     except SettingsError as error:
         code = _say(error, 2)
     except (Unreachable, DatabaseUnavailable) as error:
         code = _say(error, 3)
     end(code)
+
+
+async def _work_until(stop: asyncio.Event, work: Coroutine[Any, Any, Any]) -> None:
+    """Do work beside everything else until told to stop; should it end by a bug of ours, the worker ends with it."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    ended, going_on = await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    for task in going_on:
+        task.cancel()
+    await asyncio.wait({working, stopping})
+    if working in ended:
+        working.result()
 
 
 def _tell(encryption: Encryption) -> None:
@@ -208,6 +245,12 @@ def _runtime(settings: Settings) -> Runtime:
             )
         )
     )
+
+
+def poster_for(settings: Settings) -> WebhookPoster:
+    """Make what posts our events to webhooks."""
+    transport = CheckedTransport(private=settings.webhook_private == "allow")
+    return WebhookPoster(source=settings.event_source, prefix=settings.event_prefix, transport=transport)
 
 
 def carrier_for(settings: Settings) -> Carrier:

@@ -2,7 +2,9 @@
 
 CommerceError
 ├── PermanentError          trying again can't help: crosses into Temporal non-retryable, with its data
-│   ├── BadInput, WrongProcessId, ProcessNotFound, ProcessFailed
+│   ├── BadInput, WrongProcessId, ProcessIdTaken, ProcessNotFound, ProcessFailed
+│   ├── ActionRefused
+│   │   └── CancelRefused, RetryRefused
 │   ├── ScheduleNotFound, JobInProgress
 │   ├── OrderRefused
 │   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
@@ -13,6 +15,7 @@ CommerceError
 │   ├── StepWithdrawn, StaleGeneration
 │   ├── CarrierRefused, AddressIncomplete
 │   ├── WarehouseRefused, WarehouseAnswerInvalid, WarehouseIncomplete
+│   ├── WebhookExists, WebhookNotFound, WebhookForbidden, EventNotFound
 │   └── MailRefused
 └── TransientError          trying again may help: plain retry
     ├── StepInProgress
@@ -20,6 +23,7 @@ CommerceError
     ├── CarrierUnavailable
     ├── WarehouseUnavailable
     ├── MailUnavailable
+    ├── WebhookUnavailable
     └── AlertUnavailable
 
 Messages never hold personal data: they travel into workflow history and logs.
@@ -73,6 +77,13 @@ class WrongProcessId(PermanentError):
 
 
 @dataclass(eq=False)
+class ProcessIdTaken(PermanentError):
+    """A process runs under the id {process} already."""
+
+    process: str
+
+
+@dataclass(eq=False)
 class ProcessNotFound(PermanentError):
     """There is no process {process}."""
 
@@ -85,6 +96,22 @@ class ProcessFailed(PermanentError):
 
     process: str
     reason: str
+
+
+@dataclass(eq=False)
+class ActionRefused(PermanentError):
+    """{process} is left as it is: {reason}."""
+
+    process: str
+    reason: str
+
+
+class CancelRefused(ActionRefused):
+    """{process} is not cancelled: {reason}."""
+
+
+class RetryRefused(ActionRefused):
+    """{process} is not retried: {reason}."""
 
 
 @dataclass(eq=False)
@@ -255,6 +282,28 @@ class WarehouseAnswerInvalid(PermanentError):
     problem: str
 
 
+class WebhookExists(PermanentError):
+    """This URL is a webhook already."""
+
+
+@dataclass(eq=False)
+class WebhookNotFound(PermanentError):
+    """There is no webhook {endpoint_id}."""
+
+    endpoint_id: str
+
+
+class WebhookForbidden(PermanentError):
+    """The webhook's host has no address that may be connected to."""
+
+
+@dataclass(eq=False)
+class EventNotFound(PermanentError):
+    """There is no event {event_id} any more."""
+
+    event_id: str
+
+
 @dataclass(eq=False)
 class MailRefused(PermanentError):
     """The mail server refuses the mail for good (SMTP {code})."""
@@ -302,6 +351,14 @@ class MailUnavailable(TransientError):
     """The mail server does not take the mail now: {reason}."""
 
     reason: str
+
+
+@dataclass(eq=False)
+class WebhookUnavailable(TransientError):
+    """The webhook's receiver does not take the event now: {reason}."""
+
+    reason: str
+    wait: float = 0  # seconds that the receiver asks us to wait; 0: it does not say
 
 
 @dataclass(eq=False)

@@ -1,6 +1,7 @@
 """What people did to processes, and why: their words stay here, Temporal gets no more than the id of the entry."""
 
 from collections.abc import Collection
+from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import text
@@ -18,13 +19,14 @@ RECORD = text("""
 REASONS = text("""
     SELECT CAST(id AS text), reason FROM operator_actions WHERE CAST(id AS text) = ANY(CAST(:ids AS text[]))
 """)
+OWED = text("SELECT EXISTS (SELECT FROM notifications WHERE key = :key AND status <> 'sent')")
 PREFIX = "operator action "
 
 
-def checked(**facts: str) -> Action:
-    """Return an action of these facts; raises BadInput when one does not fit: a reason has at most 1,000 characters."""
+def action(**facts: Any) -> Action:
+    """Return what somebody is about to do; raises BadInput, where the reason is too long, say."""
     try:
-        return Action.model_validate(facts)
+        return Action(**facts)
     except ValidationError as error:
         raise BadInput(field_errors(error)) from None
 
@@ -40,3 +42,9 @@ async def reasons(tx: AsyncSession, notes: Collection[str]) -> dict[str, str]:
     ids = [note.removeprefix(PREFIX) for note in notes if note.startswith(PREFIX)]
     rows = await tx.execute(REASONS, {"ids": ids})
     return {PREFIX + action_id: reason for action_id, reason in rows}
+
+
+async def owed(tx: AsyncSession, key: str) -> bool:
+    """Return whether a notification was queued that has never been sent: a reason to run a completed process again."""
+    found: bool = (await tx.execute(OWED, {"key": key})).scalar_one()
+    return found

@@ -9,11 +9,25 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 NAMESPACE = UUID("5e0c3ad5-0b9c-4c39-9a37-6d2b5b1f0f6e")  # never change it: an event's id must stay what it was
+CHANNEL = "commerce_outbox"  # where PostgreSQL tells of new events once they are committed
+TYPES = (
+    "order.placed",
+    "order.fulfilled",
+    "order.insufficient_inventory",
+    "customer.created",
+    "cart.expired",
+    "inventory.updated",
+)
 
 WRITE = text("""
-    INSERT INTO outbox_events (id, type, aggregate, data)
-    SELECT * FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS event (id uuid, type text, aggregate text, data jsonb)
-    ON CONFLICT (id) DO NOTHING
+    WITH written AS (
+        INSERT INTO outbox_events (id, type, aggregate, data)
+        SELECT * FROM jsonb_to_recordset(CAST(:events AS jsonb))
+            AS event (id uuid, type text, aggregate text, data jsonb)
+        ON CONFLICT (id) DO NOTHING
+        RETURNING id
+    )
+    SELECT pg_notify(:channel, '') WHERE EXISTS (SELECT FROM written)
 """)
 
 
@@ -30,15 +44,20 @@ class Event(NamedTuple):
     data: dict[str, Any]
 
 
+def event_id(key: str) -> UUID:
+    """Return the id of the event that is written under this key."""
+    return uuid5(NAMESPACE, key)
+
+
 async def publish(tx: AsyncSession, *, key: str, type: str, aggregate: str, data: dict[str, Any]) -> None:  # noqa: A002 - CloudEvents' word
     """Write an event once per key: the same key again changes nothing; see Event."""
     await publish_many(tx, [Event(key, type, aggregate, data)])
 
 
 async def publish_many(tx: AsyncSession, events: Sequence[Event]) -> None:
-    """Write events in this order by one statement, each once per key."""
+    """Write events in this order by one statement, each once per key; the commit wakes the relay."""
     rows = [
-        {"id": uuid5(NAMESPACE, key), "type": kind, "aggregate": aggregate, "data": data}
+        {"id": event_id(key), "type": kind, "aggregate": aggregate, "data": data}
         for key, kind, aggregate, data in events
     ]
-    await tx.execute(WRITE, {"events": to_json(rows).decode()})
+    await tx.execute(WRITE, {"events": to_json(rows).decode(), "channel": CHANNEL})

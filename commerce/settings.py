@@ -19,6 +19,7 @@ PREFIX = "COMMERCE_"
 STACK_FILE = "stack.json"
 DEFAULT_DATA_DIR = Path(".commerce")
 CURRENCY = re.compile(r"[A-Z]{3}")
+EVENT_PREFIX = re.compile(r"([A-Za-z0-9-]+\.)+")
 TOKEN_LENGTH = 16  # characters at least
 ADDRESS = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")  # whether mail can be brought there, only sending tells
 
@@ -59,6 +60,11 @@ class Settings(BaseSettings):
     parcel_height: float = Field(4, gt=0, description="Parcel on a label: height in inches")
     parcel_weight: float = Field(16, gt=0, description="Parcel on a label: weight in ounces")
     alert_webhook_url: str | None = Field(None, description="Where alerts are posted as JSON, besides the mail")
+    event_prefix: str = Field("com.shop.", description="What the types of our events begin with outside")
+    event_source: str = Field("/durable-commerce", description="Where our events come from, as CloudEvents tell it")
+    webhook_private: Literal["refuse", "allow"] = Field(
+        "refuse", description="Whether webhooks may lead to private addresses"
+    )
     timezone: str = Field("UTC", description="The shop's calendar: an IANA time zone")
     currency: str = Field("GBP", description="Currency where an order says none")
     schedules: Literal["on", "off"] = Field(
@@ -140,6 +146,20 @@ class Settings(BaseSettings):
         if value is not None and not _names_a_host(value):
             raise ValueError("is not a URL like https://host:8080/path")
         return value.rstrip("/") if value else value
+
+    @field_validator("event_prefix")
+    @classmethod
+    def _is_prefix(cls, value: str) -> str:
+        if not EVENT_PREFIX.fullmatch(value):
+            raise ValueError("must be words that each end with a dot, like com.shop.")
+        return value
+
+    @field_validator("event_source")
+    @classmethod
+    def _is_uri_reference(cls, value: str) -> str:
+        if not (value.isascii() and value.isprintable()) or " " in value:
+            raise ValueError("must be a URI or a path, like /durable-commerce")
+        return value
 
     @field_validator("currency")
     @classmethod

@@ -362,7 +362,7 @@ class OutboxEvent(Base):
     published_at: Mapped[datetime | None]
     __table_args__ = (
         Index(None, "aggregate", "sequence"),
-        Index("ix_outbox_events_unpublished", "aggregate", "sequence", postgresql_where=text("published_at IS NULL")),
+        Index("ix_outbox_events_unpublished", "sequence", postgresql_where=text("published_at IS NULL")),
         Index("ix_outbox_events_published", "published_at", postgresql_where=text("published_at IS NOT NULL")),
     )
 

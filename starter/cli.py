@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, Unreachable
 from commerce.settings import SettingsError, load_environment
 from starter.process import end
+from starter.run_commands import runs_app
 from starter.schedule_commands import schedules_app
+from starter.webhook_commands import webhooks_app
 
 if TYPE_CHECKING:
     from starter.commands import Commands
@@ -34,7 +37,9 @@ app = typer.Typer(
 )
 import_app = typer.Typer(help="Take in what other systems export as CSV, plain or gzip.", no_args_is_help=True)
 app.add_typer(import_app, name="import")
+app.add_typer(runs_app, name="runs")
 app.add_typer(schedules_app, name="schedules")
+app.add_typer(webhooks_app, name="webhooks")
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 DataDir = Annotated[
@@ -123,6 +128,21 @@ def start(
 def audit(as_json: AsJson = False, data_dir: DataDir = None) -> int:
     """Check everything that must always hold: stock, fulfillments, accounts, the step ledger."""
     return _commands(data_dir).audit(as_json=as_json)
+
+
+@app.command()
+def contract(as_json: AsJson = False) -> None:
+    """Tell what every kind of process takes and returns; with --json as JSON Schemas."""
+    from starter.contract import contract
+
+    schemas = contract()
+    if as_json:
+        out.print_json(data=schemas)
+        return
+    table = Table("process", "takes", "returns")
+    for kind, parts in schemas.items():
+        table.add_row(kind, *(", ".join(parts[part].get("properties", {})) for part in ("entry", "result")))
+    out.print(table)
 
 
 def main() -> NoReturn:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
@@ -26,6 +26,7 @@ from starter.schedule_views import open_run
 from workflows.order_processing import OrderProcessingWorkflow
 from workflows.visibility import SAGA_STATE
 
+ResultT = TypeVar("ResultT")
 CONNECT_TIMEOUT = 5  # seconds
 
 
@@ -62,21 +63,26 @@ def _unusable(error: Exception) -> SettingsError:
     return SettingsError(f"Temporal's settings (TEMPORAL_…) do not work: {reason}")
 
 
-async def start(client: Client, kind: str, request: Message) -> WorkflowHandle[Any, Any]:
+async def start(
+    client: Client, kind: str, request: Message, *, transaction_id: str | None = None
+) -> WorkflowHandle[Any, Any]:
     """Start a process of this kind with what its entry takes, or join the run of the same id that is under way.
 
-    Raises Unreachable; a process that nobody may join raises its own error (RegistrationInProgress, JobInProgress).
+    `transaction_id` is the id that the run is to have, for a kind that takes any (WrongProcessId otherwise). Raises
+    BadInput, Unreachable; a process that nobody may join raises its own error (RegistrationInProgress, JobInProgress,
+    ProcessIdTaken).
     """
     process = PROCESSES[kind]
     if process.is_job and process.taken and (running := await open_run(client, kind)):
         raise process.taken(running)
     prepared = await process.prepare(request)
+    process_id = process.id_for(prepared, transaction_id)
     policy = WorkflowIDConflictPolicy.FAIL if process.taken else WorkflowIDConflictPolicy.USE_EXISTING
     try:
         return await client.start_workflow(
             kind,
             prepared,
-            id=process.id(prepared),
+            id=process_id,
             task_queue=TASK_QUEUE,
             id_conflict_policy=policy,
             static_summary=process.title(prepared),
@@ -87,9 +93,22 @@ async def start(client: Client, kind: str, request: Message) -> WorkflowHandle[A
     except WorkflowAlreadyStartedError:
         if process.taken is None:
             raise
-        raise process.taken(process.id(prepared)) from None
+        raise process.taken(process_id) from None
     except RPCError as error:
         raise Unreachable(f"Temporal does not start {kind}: {error.message}") from error
+
+
+async def result_of(handle: WorkflowHandle[Any, ResultT]) -> ResultT:
+    """Wait for the end of a process and return its result.
+
+    Raises the shop's own error that stopped it (CarrierRefused …), ProcessFailed for whatever else did, Unreachable.
+    """
+    try:
+        return await handle.result()
+    except WorkflowFailureError as failure:
+        raise shop_error(failure) or ProcessFailed(handle.id, describe(failure)) from failure
+    except RPCError as error:
+        raise Unreachable(f"Temporal does not tell how {handle.id} ends: {error.message}") from error
 
 
 def explain(failure: WorkflowFailureError) -> str:
@@ -106,8 +125,8 @@ async def start_order(client: Client, order_id: str) -> WorkflowHandle[OrderProc
 
 
 async def process_order(client: Client, order_id: str) -> OrderResult:
-    """Process an order and return how it ended; raises WorkflowFailureError and Unreachable."""
-    return await (await start_order(client, order_id)).result()
+    """Process an order and return how it ended; raises what stopped it as `result_of` does."""
+    return await result_of(await start_order(client, order_id))
 
 
 async def register_customer(
@@ -123,10 +142,4 @@ async def register_customer(
         request = Registration.model_validate(given)
     except ValidationError as error:
         raise BadInput(field_errors(error)) from None
-    handle = await start(client, "customer-registration", request)
-    try:
-        return RegistrationResult.model_validate(await handle.result())
-    except WorkflowFailureError as failure:
-        raise shop_error(failure) or ProcessFailed(handle.id, describe(failure)) from failure
-    except RPCError as error:
-        raise Unreachable(f"Temporal does not tell how {handle.id} ends: {error.message}") from error
+    return RegistrationResult.model_validate(await result_of(await start(client, "customer-registration", request)))

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from temporalio.client import Client, WorkflowFailureError
-from temporalio.service import RPCError
+from temporalio.client import Client
 
 from commerce.audit import Finding
-from commerce.errors import Unreachable
+from commerce.errors import PermanentError
 from commerce.outcomes import Outcomes
-from starter.client import explain, start_order
+from starter.client import process_order
 from starter.sample_orders import Outcome
 
 AT_ONCE = 30  # orders in flight
@@ -88,10 +87,8 @@ async def _process(client: Client, order_id: str) -> Ending:
     began = time.monotonic()
     outcome: Outcome
     try:
-        result = await (await start_order(client, order_id)).result()
+        result = await process_order(client, order_id)
         outcome, error = "fulfilled" if result.status == "fulfilled" else "refused", None
-    except WorkflowFailureError as failure:
-        outcome, error = "undone", explain(failure)
-    except RPCError as failure:
-        raise Unreachable(f"Temporal does not tell how order {order_id} ends: {failure.message}") from failure
+    except PermanentError as failure:
+        outcome, error = "undone", f"{type(failure).__name__}: {failure}"
     return Ending(order_id, outcome, time.monotonic() - began, error)

@@ -72,7 +72,7 @@ async def backfill(client: Client, schedule_id: str, start: date | datetime, end
 
 
 async def _record(database: Database, **facts: str) -> str:
-    action = operators.checked(**facts)
+    action = operators.action(**facts)
     async with database.transaction() as tx:
         return await operators.record(tx, action)
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.worker import Interceptor
 
 from commerce.database import Database
+from commerce.errors import PermanentError
 from commerce.messages.orders import OrderResult, order_process_id
 from commerce.messages.progress import Progress
 from commerce.settings import Settings, load_settings
@@ -51,11 +52,11 @@ class Floor:
     async def process(self, order_id: str) -> OrderResult:
         return await process_order(self.client, order_id)
 
-    async def fail(self, order_id: str) -> WorkflowFailureError:
+    async def fail(self, order_id: str) -> PermanentError:
         """Process an order that must not end well."""
         try:
             result = await self.process(order_id)
-        except WorkflowFailureError as failure:
+        except PermanentError as failure:
             return failure
         raise AssertionError(f"order {order_id} ended well: {result}")
 

@@ -30,7 +30,7 @@ InputT = TypeVar("InputT", bound=Message)
 TRIES = 3  # errors of a whole job; what a lost worker left without an answer is no error (J2)
 PAUSE = timedelta(seconds=5)
 LOST = 20  # attempts in a row without any answer: then something else is wrong
-GIVEN_UP = asyncio.CancelledError.__name__  # how the SDK names what a worker breaks off because it is to stop
+GIVEN_UP = "WorkerShutdown"  # how the SDK names what a worker breaks off because it is to stop
 LONG = 2_000  # events of a history
 NOMINAL = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 

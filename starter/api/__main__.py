@@ -8,13 +8,15 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 import uvicorn
+from fastapi import FastAPI
 
 from commerce import logs
 from commerce.settings import Settings, SettingsError, load_environment, load_settings
-from starter.api.app import create_app
+from starter.api.app import create_app, stop
 from starter.process import end
 
 FAILED, USAGE = 1, 2
@@ -25,6 +27,15 @@ log = logging.getLogger("commerce.api")
 
 class _Server(uvicorn.Server):
     """Leaves signals to us: uvicorn would raise them once more after its clean stop."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop, and let nobody who waits hold that up."""
+        stop(self._app)
+        super().handle_exit(sig, frame)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -55,7 +66,7 @@ def main() -> NoReturn:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     with bound:
         log.info("The API listens on %s port %d", *bound.getsockname()[:2])
-        asyncio.run(_Server(config).serve(sockets=[bound]))
+        asyncio.run(_Server(config, app).serve(sockets=[bound]))
     log.info("The API stopped")
     end(0)
 

@@ -3,13 +3,26 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
 
-from commerce.database import Database
 from commerce.settings import Settings
-from starter.api import codec, errors, health
+from starter.api import codec, errors, health, orders, progress, schedules, tutorial, workflows
+from starter.api.backends import Backends
 from starter.api.limits import BodyLimit
+from starter.api.requests import Requests
 from starter.api.tokens import Tokens
+
+ABOUT = """
+Runs the shop's processes, and tells how they stand.
+
+A **process** is known by its `transaction_id`; what runs is one of its **runs**. Every error has one shape:
+`{"error", "details"?, "fields"?, "transaction_id"?, "failed_step"?}`. Every answer has an `X-Request-ID`, the request's
+own if it brought one; the log has it too. Bodies have at most 1 MiB. As soon as the server has tokens, every route but
+health, metrics and this document asks for one: `Authorization: Bearer …`.
+"""
+GREETED: errors.Answers = {200: errors.example({"message": "Hello John from step two!"}, "What `hello-world` answers")}
+TOKEN = Depends(HTTPBearer(auto_error=False, description="One of COMMERCE_API_TOKENS"))  # asked for by Tokens
 
 
 def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
@@ -18,21 +31,32 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     `environment` is what `load_environment` returned: Temporal's own variables are read from it. Raises SettingsError.
     """
     payloads = codec.Codec(settings, environment)
-    database = Database(settings.database_url.get_secret_value())
+    backends = Backends(settings, environment)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
-        await database.close()
+        await backends.close()
 
-    app = FastAPI(title="durable-commerce", lifespan=lifespan)
-    app.state.health = health.Health(database, environment)
+    app = FastAPI(title="durable-commerce", description=ABOUT, redoc_url=None, lifespan=lifespan)
+    app.state.backends = backends
+    app.state.watches = progress.Watches()
+    app.state.health = health.Health(backends)
     app.state.codec = payloads
+    for noun in (workflows, progress, schedules, orders, codec):
+        app.include_router(noun.routes, dependencies=[TOKEN])
+    app.include_router(tutorial.routes, dependencies=[TOKEN], responses=GREETED)
     app.include_router(health.routes)
-    app.include_router(codec.routes)
     errors.install(app)
     # The last one is the first to see a request: a browser asks what it may send before it sends a token.
     app.add_middleware(BodyLimit)
     app.add_middleware(Tokens, tokens=settings.api_tokens)
     app.add_middleware(codec.CodecCors, ui_url=settings.temporal_ui_url)
+    app.add_middleware(Requests)
     return app
+
+
+def stop(app: FastAPI) -> None:
+    """Let everybody go who waits: for the end of a process, or for its next change."""
+    app.state.backends.stopping.set()
+    app.state.watches.stop()

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Path, Request
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from temporalio.api.common.v1 import Payloads
 
 from commerce.settings import Settings
-from starter.api.errors import Problem
+from starter.api.bodies import AWAY
+from starter.api.errors import Answers, documented, example
 from starter.client import connection
 from starter.encryption import Encryption, MissingKey
 
@@ -23,9 +24,19 @@ LOOPBACK = ("localhost", "127.0.0.1")
 USUAL_PORTS = {"http": 80, "https": 443}
 Json = dict[str, Any]
 _OBJECT = TypeAdapter(Json)
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status.value: {"model": Problem}
-    for status in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
+PAYLOADS = {"payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "eyJvcmRlcl9pZCI6IjEwMDEifQ=="}]}
+ANSWERS: Answers = {
+    200: example(PAYLOADS, "The payloads, in the order given"),
+    **AWAY,
+    **documented(HTTPStatus.BAD_REQUEST, "No payloads", error="The body is not Payloads as JSON"),
+    **documented(HTTPStatus.NOT_FOUND, "Not our namespace", error="No such namespace here"),
+    **documented(HTTPStatus.UNPROCESSABLE_ENTITY, "A key is missing", error="Encryption key 1f2e is missing"),
+}
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object"}, "example": PAYLOADS}},
+    }
 }
 
 
@@ -37,7 +48,7 @@ class Codec:
         self.encryption, self.namespace = Encryption.of(settings), connection(environment)["namespace"]
 
 
-async def _codec(request: Request, namespace: str) -> Encryption:
+async def _codec(request: Request, namespace: Annotated[str, Path(description="Temporal's, and ours")]) -> Encryption:
     codec: Codec = request.app.state.codec
     if namespace != codec.namespace:
         raise HTTPException(HTTPStatus.NOT_FOUND, "No such namespace here")
@@ -54,16 +65,16 @@ async def _payloads(request: Request) -> Payloads:
 
 Codecs = Annotated[Encryption, Depends(_codec)]
 Given = Annotated[Payloads, Depends(_payloads)]
-routes = APIRouter(prefix=f"{PREFIX}{{namespace}}", tags=["codec"], responses=PROBLEMS)
+routes = APIRouter(prefix=f"{PREFIX}{{namespace}}", tags=["codec"], responses=ANSWERS)
 
 
-@routes.post("/encode")
+@routes.post("/encode", openapi_extra=BODY)
 async def encode(codec: Codecs, given: Given) -> Json:
     """Encrypt payloads with our newest key."""
     return {"payloads": [MessageToDict(payload) for payload in await codec.encode(given.payloads)]}
 
 
-@routes.post("/decode")
+@routes.post("/decode", openapi_extra=BODY)
 async def decode(codec: Codecs, given: Given) -> Json:
     """Decrypt payloads; what is in clear stays as it is, and 422 names the key that is missing."""
     try:

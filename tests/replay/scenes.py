@@ -8,6 +8,7 @@ from typing import Any
 
 from temporalio.client import WorkflowFailureError
 
+from commerce import outbox, webhooks
 from commerce.errors import CommerceError
 from commerce.messages.analytics import Analytics
 from commerce.messages.base import Message
@@ -16,11 +17,15 @@ from commerce.messages.customers import registration_process_id
 from commerce.messages.orders import order_process_id
 from commerce.messages.pending_orders import PendingOrders
 from commerce.messages.stock_sync import SyncInventory
+from commerce.messages.tutorial import CountProducts, HelloWorld
 from commerce.messages.upkeep import Upkeep
-from starter.client import register_customer
+from commerce.messages.webhooks import WebhookDelivery
+from commerce.outbox import Event, event_id
+from starter.client import register_customer, start
 from starter.processes import TASK_QUEUE
 from tests.faults import Faults
 from tests.floor import Floor, ended
+from tests.receiver import receiving
 
 FAULTS = Faults({}, permanent=True)
 CARTS = """
@@ -158,6 +163,34 @@ async def upkept(shop: Floor, name: str) -> str:
     return await run(shop, "upkeep", name, Upkeep())
 
 
+async def hello_world(shop: Floor, name: str) -> str:
+    """John is greeted."""
+    return await run(shop, "hello-world", name, HelloWorld(name="John"))
+
+
+async def product_count(shop: Floor, name: str) -> str:
+    """The products are counted."""
+    return await run(shop, "product-count", name, CountProducts())
+
+
+async def webhook_delivered(shop: Floor, _name: str) -> str:
+    """An event is posted once the one before it is, which its receiver did not take at first."""
+    async with receiving() as receiver:
+        receiver.answer, receiver.headers = 503, {"Retry-After": "2"}
+        endpoint = await shop.shop.do(webhooks.add, receiver.url)
+        receiver.secret = endpoint.secret
+        events = [Event(f"{receiver.url}/{number}", "cart.expired", "cart/1", {"number": number}) for number in (1, 2)]
+        await shop.shop.do(outbox.publish_many, events)
+        first, second = (WebhookDelivery(endpoint_id=endpoint.id, event_id=event_id(event.key)) for event in events)
+        await start(shop.client, "deliver-webhook", first)
+        while not receiver.asked:  # noqa: ASYNC110 - it looks at what a server did
+            await asyncio.sleep(0.01)
+        handle = await start(shop.client, "deliver-webhook", second.model_copy(update={"after": first.event_id}))
+        receiver.answer = 204
+        await handle.result()
+    return handle.id
+
+
 async def register(shop: Floor, email: str) -> str:
     facts = {"email": email, "password": "correct horse", "first_name": "Ann", "last_name": "Miller"}
     with suppress(CommerceError):
@@ -190,4 +223,7 @@ SCENES: dict[str, Callable[[Floor, str], Awaitable[str]]] = {
     "pending-worked-off": pending_worked_off,
     "day-counted": day_counted,
     "upkept": upkept,
+    "hello-world": hello_world,
+    "product-count": product_count,
+    "webhook-delivered": webhook_delivered,
 }

@@ -18,7 +18,7 @@ from commerce.errors import CustomerAlreadyExists, ProcessFailed
 from commerce.messages.customers import registration_process_id
 from commerce.messages.orders import order_process_id
 from starter.client import register_customer, start
-from starter.monitor import cancel
+from starter.operations import cancel
 from starter.processes import TASK_QUEUE
 from starter.registration import Registration
 from starter.schedule_actions import pause

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,9 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import text
-from temporalio import activity
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
-from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+from temporalio.worker import Worker
 
 from commerce.messages.analytics import Analytics
 from commerce.messages.carts import CleanUpCarts
@@ -25,6 +25,8 @@ from starter.processes import TASK_QUEUE
 from tests.faults import Gate
 from tests.floor import Floor, floor
 from tests.system.workers import Crew, crew
+from worker import WORKFLOWS, wired
+from workflows.job import TRIES
 
 Results = Mapping[str, dict[str, Any]]
 
@@ -224,29 +226,6 @@ def mails(shop: Floor, kind: str) -> int:
     return len({mail["Message-ID"] for mail in shop.mails(kind)})
 
 
-class BreaksOff(Interceptor):
-    """Breaks a step off after its body, so often, as a worker does that is stopped and can't wait for its end."""
-
-    def __init__(self, step: str, times: int) -> None:
-        self.step, self.times = step, times
-
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
-        return _BreakingOff(next, self)
-
-
-class _BreakingOff(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, breaks: BreaksOff) -> None:  # noqa: A002
-        super().__init__(next)
-        self._breaks = breaks
-
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
-        answer = await super().execute_activity(input)
-        if activity.info().activity_type == self._breaks.step and self._breaks.times:
-            self._breaks.times -= 1
-            raise asyncio.CancelledError
-        return answer
-
-
 async def old_carts(shop: Floor, number: int) -> str:
     """Take in old carts, and return an id for the job that is to delete them."""
     await shop.shop.sql(OLD_CARTS, number=number, at=LONG_AGO)
@@ -255,10 +234,25 @@ async def old_carts(shop: Floor, number: int) -> str:
 
 async def test_stopped_amid_batches_is_no_error_of_the_job(shop: Floor) -> None:
     job_id = await old_carts(shop, 3)
-    async with shop.worker([broken := BreaksOff("delete-expired-carts", times=3)]):
-        result = await (await begin(shop, job_id, "cleanup-expired-carts", CleanUpCarts())).result()
-    assert broken.times == 0 and result["changed"] == 3
+    job = await begin(shop, job_id, "cleanup-expired-carts", CleanUpCarts())
+    for _ in range(TRIES):
+        async with impatient(shop, gate := Gate("delete-expired-carts")):
+            await gate.reached.wait()
+    async with shop.worker():
+        assert (await job.result())["changed"] == 3
+    failures = [event.activity_task_failed_event_attributes for event in (await job.fetch_history()).events]
+    assert len([each for each in failures if each.scheduled_event_id]) == TRIES
     assert shop.mails("job-failure") == []
+
+
+@asynccontextmanager
+async def impatient(shop: Floor, gate: Gate) -> AsyncIterator[None]:
+    """A worker that waits for no step when it is stopped."""
+    async with (
+        wired(shop.settings) as steps,
+        Worker(shop.client, task_queue=TASK_QUEUE, workflows=WORKFLOWS, activities=steps, interceptors=[gate]),
+    ):
+        yield
 
 
 async def test_a_cancelled_job_ends_with_the_batch_that_is_under_way(shop: Floor) -> None:

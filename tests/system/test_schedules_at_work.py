@@ -17,7 +17,7 @@ from commerce.messages.carts import CleanUpCarts
 from commerce.messages.orders import order_process_id
 from commerce.messages.pending_orders import PendingOrders
 from starter.client import start
-from starter.monitor import cancel
+from starter.operations import cancel
 from starter.schedule_actions import backfill, trigger
 from starter.schedule_table import definition, jobs
 from starter.schedule_views import described

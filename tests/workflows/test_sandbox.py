@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
+from uuid import uuid4
 
 import pytest
 from temporalio.client import Client
@@ -13,6 +14,8 @@ from temporalio.worker import Worker, WorkflowInstance, WorkflowInstanceDetails
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import SandboxImportNotificationPolicy
 
+from commerce.messages.tutorial import HelloWorld
+from commerce.messages.webhooks import WebhookDelivery
 from starter.client import register_customer, start
 from starter.plugin import plugin
 from starter.processes import PROCESSES
@@ -23,6 +26,10 @@ from worker import WORKFLOWS
 
 STRICT = SandboxImportNotificationPolicy.RAISE_ON_UNINTENTIONAL_PASSTHROUGH
 SHARED = {"workflows", "__main__"}  # empty ones; the last one is the SDK's
+INPUTS = {  # of the others none is needed
+    "hello-world": HelloWorld(name="John"),
+    "deliver-webhook": WebhookDelivery(endpoint_id=uuid4(), event_id=uuid4(), after=uuid4()),
+}
 LESSON = "Loaded anew for every run. Import it inside `imports_passed_through()`, or see PASSED_THROUGH in the plugin"
 
 
@@ -75,8 +82,8 @@ async def one_run_of_each_other_kind(shop: Floor) -> None:
     ann = {"email": "ann@shop.example", "password": "correct horse", "first_name": "Ann", "last_name": "Miller"}
     await register_customer(shop.client, **ann)
     for kind, process in PROCESSES.items():
-        if process.is_job:
-            await (await start(shop.client, kind, process.entry())).result()
+        if process.is_job or process.any_id or kind in INPUTS:
+            await (await start(shop.client, kind, INPUTS.get(kind) or process.entry())).result()
 
 
 async def all_kinds_of_ends(shop: Floor) -> None:

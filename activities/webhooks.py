@@ -1,0 +1,38 @@
+"""The step that tells somebody outside of an event."""
+
+from datetime import timedelta
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from commerce import webhooks
+from commerce.database import Database
+from commerce.errors import WebhookUnavailable
+from commerce.integrations.webhooks import Parcel, WebhookPoster
+from commerce.messages.steps import Call
+from commerce.messages.webhooks import Delivered, WebhookDelivery
+
+
+class WebhookActivities:
+    """Post events to webhooks."""
+
+    def __init__(self, database: Database, poster: WebhookPoster) -> None:
+        self._database = database
+        self._poster = poster
+
+    @activity.defn(name="post-webhook")
+    async def post(self, call: Call[WebhookDelivery]) -> Delivered:
+        """Post the event, signed; what is answered by no 2xx is posted again, for days."""
+        async with self._database.transaction() as tx:
+            parcel = await webhooks.parcel(tx, call.input)
+        if not isinstance(parcel, Parcel):
+            return Delivered(status=parcel)
+        try:
+            status = await self._poster.post(parcel)
+        except WebhookUnavailable as error:
+            wait = timedelta(seconds=error.wait) if error.wait else None
+            raise ApplicationError(str(error), type=type(error).__name__, next_retry_delay=wait) from None
+        if status == "gone":
+            async with self._database.transaction() as tx:
+                await webhooks.disable(tx, call.input)
+        return Delivered(status=status)

@@ -1,0 +1,124 @@
+"""Webhooks: posts an event to a receiver as CloudEvents JSON, signed as Standard Webhooks wants it."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import httpx
+from cloudevents.core.bindings.http import to_structured_event
+from cloudevents.core.v1.event import CloudEvent
+from standardwebhooks import Webhook
+
+from commerce.errors import WebhookUnavailable
+
+TIMEOUT = 10  # seconds for the whole call
+SILENCE = 30  # seconds that a receiver which let us wait in vain is left in peace, so that it cannot keep a worker busy
+LONGEST_WAIT = timedelta(hours=12)  # however long a receiver asks us to wait
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """An event on its way to a receiver; `type` is its name without prefix."""
+
+    url: str
+    secret: str = field(repr=False)
+    event_id: UUID
+    type: str
+    aggregate: str
+    data: dict[str, Any]
+    created_at: datetime
+
+
+class WebhookPoster:
+    """Posts events; `source` and `prefix` are theirs as CloudEvents, `timeout` and `silence` are seconds."""
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        prefix: str,
+        transport: httpx.AsyncBaseTransport,
+        timeout: float = TIMEOUT,
+        silence: float = SILENCE,
+    ) -> None:
+        self._source = source
+        self._prefix = prefix
+        self._client = httpx.AsyncClient(timeout=timeout, transport=transport, trust_env=False)
+        self._timeout = timeout
+        self._silence = silence
+        self._silent: dict[str, float] = {}  # by URL until when
+
+    async def post(self, parcel: Parcel) -> Literal["delivered", "gone"]:
+        """Post an event; `gone` if the receiver wants no more. No redirect is followed, no answer's body read.
+
+        Raises WebhookUnavailable for every other answer than a 2xx and for none, WebhookForbidden.
+        """
+        self._leave_in_peace(parcel.url)
+        headers, body = self._message(parcel)
+        try:
+            async with (
+                asyncio.timeout(self._timeout),
+                self._client.stream("POST", parcel.url, headers=headers, content=body) as answer,
+            ):
+                self._silent.pop(parcel.url, None)
+                return _outcome(answer)
+        except (TimeoutError, httpx.TimeoutException):
+            self._silent[parcel.url] = time.monotonic() + self._silence
+            raise WebhookUnavailable(f"no answer within {self._timeout} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            raise WebhookUnavailable(type(error).__name__) from None
+
+    async def close(self) -> None:
+        """Close what connections are open."""
+        await self._client.aclose()
+
+    def _leave_in_peace(self, url: str) -> None:
+        """Refuse to post where nobody answered a moment ago; afterwards one may try for all."""
+        if (until := self._silent.get(url)) is None:
+            return
+        if until > time.monotonic():
+            raise WebhookUnavailable("no answer a moment ago")
+        self._silent[url] = time.monotonic() + self._silence
+
+    def _message(self, parcel: Parcel) -> tuple[Mapping[str, str], bytes]:
+        attributes = {
+            "id": str(parcel.event_id),
+            "source": self._source,
+            "type": self._prefix + parcel.type,
+            "time": parcel.created_at.astimezone(UTC),
+            "subject": parcel.aggregate,
+            "datacontenttype": "application/json",
+        }
+        message = to_structured_event(CloudEvent(attributes, parcel.data))
+        now, event_id = datetime.now(UTC), str(parcel.event_id)
+        signature = {
+            "webhook-id": event_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": Webhook(parcel.secret).sign(event_id, now, message.body.decode()),
+        }
+        return message.headers | signature, message.body
+
+
+def _outcome(answer: httpx.Response) -> Literal["delivered", "gone"]:
+    if answer.status_code == httpx.codes.GONE:
+        return "gone"
+    if not answer.is_success:
+        wait = _retry_after(answer.headers.get("Retry-After", ""))
+        raise WebhookUnavailable(f"HTTP {answer.status_code}", min(wait, LONGEST_WAIT.total_seconds()))
+    return "delivered"
+
+
+def _retry_after(header: str) -> float:
+    """Return the seconds that a Retry-After header asks for, in either of its forms; 0 if it asks for nothing."""
+    if header.isdecimal() and header.isascii():
+        return float(header)
+    try:
+        at = parsedate_to_datetime(header)
+    except (ValueError, OverflowError):
+        return 0
+    return max(0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,12 @@
+"""What the shop sells."""
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from commerce.messages.tutorial import ProductCount
+from commerce.tables import Product
+
+
+async def count(tx: AsyncSession) -> ProductCount:
+    """Return how many products there are, whatever their variants and stock."""
+    return ProductCount(count=(await tx.execute(select(func.count()).select_from(Product))).scalar_one())

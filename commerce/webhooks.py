@@ -1,0 +1,101 @@
+"""Webhook endpoints: who outside wants which of our events, and what a delivery to one of them is made of."""
+
+import secrets
+from base64 import b64encode
+from collections.abc import Sequence
+from typing import Literal
+from urllib.parse import urlsplit
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from commerce.errors import BadInput, EventNotFound, WebhookExists, WebhookNotFound
+from commerce.integrations.checked_transport import is_loopback
+from commerce.integrations.webhooks import Parcel
+from commerce.messages.base import FieldError
+from commerce.messages.webhooks import Endpoint, NewEndpoint, WebhookDelivery
+from commerce.outbox import TYPES
+
+EVERYTHING = "*"
+MAX_URL = 2_000  # characters
+SECRET_BYTES = 32
+URL_RULE = "must be a URL like https://receiver.example/events; http:// for this machine only"
+
+# One that was disabled is taken up again, with a new secret.
+ADD = text("""
+    INSERT INTO webhook_endpoints AS known (url, secret, event_types)
+    VALUES (:url, :secret, to_jsonb(CAST(:event_types AS text[])))
+    ON CONFLICT (url) DO UPDATE
+    SET secret = excluded.secret, event_types = excluded.event_types, created_at = now(), disabled_at = NULL
+    WHERE known.disabled_at IS NOT NULL
+    RETURNING id, url, event_types, created_at, secret
+""")
+LIST = text("SELECT id, url, event_types, created_at, disabled_at FROM webhook_endpoints ORDER BY created_at, id")
+REMOVE = text("DELETE FROM webhook_endpoints WHERE CAST(id AS text) = :id RETURNING id")
+DISABLE = text("UPDATE webhook_endpoints SET disabled_at = now() WHERE id = :id AND disabled_at IS NULL")
+ENDPOINT = text("SELECT url, secret, disabled_at FROM webhook_endpoints WHERE id = :id")
+EVENT = text("SELECT type, aggregate, data, created_at FROM outbox_events WHERE id = :id")
+
+
+async def add(tx: AsyncSession, url: str, event_types: Sequence[str] = (EVERYTHING,)) -> NewEndpoint:
+    """Let a URL get events of these types from now on, and return its secret; raises BadInput, WebhookExists."""
+    url, wanted = checked_url(url), checked_types(event_types)
+    secret = f"whsec_{b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}"
+    added = (await tx.execute(ADD, {"url": url, "secret": secret, "event_types": wanted})).mappings().one_or_none()
+    if added is None:
+        raise WebhookExists
+    return NewEndpoint.model_validate(dict(added))
+
+
+async def endpoints(tx: AsyncSession) -> list[Endpoint]:
+    """Return every endpoint without its secret, the oldest first."""
+    return [Endpoint.model_validate(dict(row)) for row in (await tx.execute(LIST)).mappings()]
+
+
+async def remove(tx: AsyncSession, endpoint_id: str) -> None:
+    """Let an endpoint get no more events, those on their way included; raises WebhookNotFound."""
+    if (await tx.execute(REMOVE, {"id": endpoint_id.lower()})).one_or_none() is None:
+        raise WebhookNotFound(endpoint_id)
+
+
+async def disable(tx: AsyncSession, delivery: WebhookDelivery) -> None:
+    """Let an endpoint that wants no more get none, until it is added again."""
+    await tx.execute(DISABLE, {"id": delivery.endpoint_id})
+
+
+async def parcel(tx: AsyncSession, delivery: WebhookDelivery) -> Parcel | Literal["disabled", "removed"]:
+    """Return what is to be posted where, or why nothing is; raises EventNotFound."""
+    endpoint = (await tx.execute(ENDPOINT, {"id": delivery.endpoint_id})).one_or_none()
+    if endpoint is None or endpoint.disabled_at is not None:
+        return "removed" if endpoint is None else "disabled"
+    event = (await tx.execute(EVENT, {"id": delivery.event_id})).mappings().one_or_none()
+    if event is None:
+        raise EventNotFound(str(delivery.event_id))
+    return Parcel(endpoint.url, endpoint.secret, delivery.event_id, **event)
+
+
+def checked_url(url: str) -> str:
+    """Return a URL that events may be posted to, as far as it tells by itself; raises BadInput."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port  # a wrong port is a ValueError
+    except ValueError:
+        raise _bad("url", URL_RULE) from None
+    safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+    if not (safe and host and url.isascii() and url.isprintable() and " " not in url and len(url) <= MAX_URL):
+        raise _bad("url", URL_RULE)
+    if "@" in parts.netloc or parts.fragment:
+        raise _bad("url", "must have no password and no #fragment: the signature tells who is calling")
+    return url
+
+
+def checked_types(event_types: Sequence[str]) -> list[str]:
+    """Return event types without repetition, `*` alone for all; raises BadInput for one that there is not."""
+    unknown = [name for name in event_types if name not in (*TYPES, EVERYTHING)]
+    if unknown or not event_types:
+        raise _bad("types", f"must be some of {', '.join(TYPES)}, or {EVERYTHING} for all")
+    return [EVERYTHING] if EVERYTHING in event_types else list(dict.fromkeys(event_types))
+
+
+def _bad(field: str, message: str) -> BadInput:
+    return BadInput([FieldError(field=field, message=message)])

@@ -1,0 +1,23 @@
+"""The public contract as JSON Schemas: what every kind of process takes and returns."""
+
+from typing import Any
+
+from starter.processes import PROCESSES
+
+Schemas = dict[str, dict[str, Any]]
+
+
+def contract() -> dict[str, Schemas]:
+    """Return by kind of process the schemas of `entry`, `input` and `result`.
+
+    `entry`: what `commerce start` and the HTTP API take; `input`: what a Temporal client gives, which differs only
+    where something must not reach Temporal, such as a password.
+    """
+    return {
+        kind: {
+            "entry": process.entry.model_json_schema(),
+            "input": (process.prepared or process.entry).model_json_schema(),
+            "result": process.result.model_json_schema(mode="serialization"),
+        }
+        for kind, process in PROCESSES.items()
+    }

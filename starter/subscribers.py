@@ -1,0 +1,74 @@
+"""Who takes which events: the processes that an event starts, and the deliveries to webhooks that want it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
+from commerce.errors import Unreachable
+from commerce.messages.base import ProcessInput
+from commerce.messages.orders import OrderProcessing
+from commerce.relay import OutboxEvent
+from starter.processes import PROCESSES, TASK_QUEUE
+from workflows.visibility import SAGA_STATE
+
+START_TIMEOUT = timedelta(seconds=3)
+
+# Returns when it has taken the event, and bears to be given one twice.
+Subscriber = Callable[[Client, OutboxEvent], Awaitable[Any]]
+
+
+async def process_order(client: Client, event: OutboxEvent) -> None:
+    """Process an order that was placed."""
+    await start_once(client, "order-processing", OrderProcessing(order_id=event.data["order_id"]))
+
+
+async def deliver_to_webhooks(client: Client, event: OutboxEvent) -> None:
+    """Let a process of its own deliver the event to each webhook that wants it."""
+    await asyncio.gather(*(start_once(client, "deliver-webhook", delivery) for delivery in event.deliveries))
+
+
+SUBSCRIBERS: Mapping[str, Sequence[Subscriber]] = {
+    "order.placed": (process_order,),
+}
+
+
+def giving(
+    client: Client, subscribers: Mapping[str, Sequence[Subscriber]] = SUBSCRIBERS
+) -> Callable[[OutboxEvent], Awaitable[None]]:
+    """Return what gives an event to all who want it; when some cannot take it, the others have it all the same."""
+
+    async def give(event: OutboxEvent) -> None:
+        takers = (*subscribers.get(event.type, ()), deliver_to_webhooks)
+        answers = await asyncio.gather(*(taker(client, event) for taker in takers), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+
+    return give
+
+
+async def start_once(client: Client, kind: str, request: ProcessInput, *, transaction_id: str | None = None) -> None:
+    """Start a process, unless one of its id runs or ever ran, as far as Temporal remembers; raises Unreachable."""
+    process = PROCESSES[kind]
+    attributes = [*process.subjects(request), SearchAttributePair(SAGA_STATE, "running")]
+    try:
+        await client.start_workflow(
+            kind,
+            request,
+            id=process.id_for(request, transaction_id),
+            task_queue=TASK_QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            static_summary=process.title(request),
+            search_attributes=TypedSearchAttributes(attributes),
+            rpc_timeout=START_TIMEOUT,
+        )
+    except WorkflowAlreadyStartedError:
+        return  # somebody has seen to it already: we ourselves before a crash, maybe
+    except RPCError as error:
+        raise Unreachable(f"Temporal does not start {kind}: {error.message}") from error

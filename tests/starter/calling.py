@@ -1,0 +1,45 @@
+"""The API on top of a shop at work, called as programs do."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+from fastapi import FastAPI
+
+from commerce.settings import load_settings
+from starter.api.app import create_app
+from starter.devstack.serving import serving
+from tests.floor import Floor
+from tests.keys import ENCRYPTED
+
+
+def surroundings(shop: Floor) -> dict[str, str]:
+    """Return the variables by which a program finds this shop."""
+    return {
+        "COMMERCE_DATABASE_URL": shop.settings.database_url.get_secret_value(),
+        "TEMPORAL_ADDRESS": shop.client.service_client.config.target_host,
+        **ENCRYPTED,
+    }
+
+
+def api(shop: Floor, **more: str) -> FastAPI:
+    environment = surroundings(shop) | more
+    return create_app(load_settings(environment), environment)
+
+
+@asynccontextmanager
+async def calling(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Call an app without a server; what it raises is an answer too."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://api", timeout=60) as http,
+    ):
+        yield http
+
+
+@asynccontextmanager
+async def dialling(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Call an app over a real connection, which can be hung up."""
+    async with serving(app, 0) as url, httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:
+        yield http

@@ -1,0 +1,31 @@
+"""One step that reaches the shop's database, see docs/tutorial.md."""
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.products import ProductActivities
+    from commerce.messages.base import Nothing
+    from commerce.messages.progress import Progress
+    from commerce.messages.tutorial import CountProducts, ProductCount
+    from workflows.saga import Saga
+
+PLAN = (ProductActivities.count,)
+
+
+@workflow.defn(name="product-count")
+class ProductCountWorkflow:
+    """Runs under any id, as often as anybody likes."""
+
+    def __init__(self) -> None:
+        self._saga = Saga(PLAN)
+
+    @workflow.query(name="progress")
+    def progress(self) -> Progress:
+        """Tell whether the products are counted."""
+        return self._saga.progress
+
+    @workflow.run
+    async def run(self, _request: CountProducts) -> ProductCount:
+        """Count the products."""
+        async with self._saga as saga:
+            return await saga.step(ProductActivities.count, Nothing())
