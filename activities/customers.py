@@ -8,7 +8,14 @@ from commerce import addresses, customers, ledger, names
 from commerce.database import Database
 from commerce.errors import BadInput, WrongProcessId
 from commerce.messages.base import FieldError, Nothing
-from commerce.messages.customers import Created, CustomerData, CustomerRef, ValidCustomer, registration_process_id
+from commerce.messages.customers import (
+    Created,
+    CustomerData,
+    CustomerRef,
+    RegistrationStart,
+    ValidCustomer,
+    registration_process_id,
+)
 from commerce.messages.steps import Begin, Call
 
 CHECKS: dict[str, Callable[[str], str]] = {
@@ -25,7 +32,7 @@ class CustomerActivities:
         self._database = database
 
     @activity.defn(name="validate-customer-data")
-    async def validate(self, call: Begin[CustomerData]) -> ValidCustomer:
+    async def validate(self, call: Begin[RegistrationStart]) -> ValidCustomer:
         """Check address and names, that the address is new, and make this run the one that may register it."""
         data = _checked(call.input)
         if call.key.business_key != (wanted := registration_process_id(data["email"])):
@@ -34,8 +41,8 @@ class CustomerActivities:
             if leftovers := await ledger.begin(tx, call):
                 return ValidCustomer(leftovers=leftovers)
         async with self._database.transaction() as tx:
-            await customers.must_be_new(tx, data["email"])
-        return ValidCustomer(**data)
+            known = await customers.registered(tx, data["email"], call.input.password_hash)
+        return ValidCustomer(**data, registered=known)
 
     @activity.defn(name="create-customer")
     async def create(self, call: Call[CustomerData]) -> Created:

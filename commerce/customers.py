@@ -6,11 +6,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from commerce import notifications, outbox
 from commerce.errors import CustomerAlreadyExists
 from commerce.messages.base import Nothing
-from commerce.messages.customers import Created, CustomerData, welcome_key
+from commerce.messages.customers import Created, CustomerData, Registered, welcome_key
 
 DEFAULT_GROUP = "default_customers"
 
-HAS_ACCOUNT = text("SELECT id FROM customers WHERE email = :email AND has_account")
+# A hash is salted: whoever brings the very same one repeats the request that made the account.
+FIND_ACCOUNT = text("""
+    SELECT CAST(customers.id AS text) AS customer_id, CAST(auth_users.id AS text) AS auth_user_id,
+           coalesce(password_hash = :password_hash, false) AS same,
+           EXISTS (SELECT FROM notifications
+                   WHERE key = :welcome || customers.id AND status = 'sent') AS welcomed
+    FROM customers LEFT JOIN auth_users ON customer_id = customers.id
+    WHERE email = :email AND has_account
+""")
 # One customer per address: a guest becomes the account, and so keeps the orders.
 CREATE = text("""
     INSERT INTO customers (email, has_account, first_name, last_name, registered_at)
@@ -43,10 +51,18 @@ LEAVE = text("""
 ANNOUNCED = text("SELECT email, registered_at FROM customers WHERE id = CAST(:customer_id AS uuid)")
 
 
-async def must_be_new(tx: AsyncSession, email: str) -> None:
-    """Raise CustomerAlreadyExists when this address has an account (A4)."""
-    if (await tx.execute(HAS_ACCOUNT, {"email": email})).one_or_none() is not None:
+async def registered(tx: AsyncSession, email: str, password_hash: str) -> Registered | None:
+    """Return what this very request has registered before, or None when the address is new.
+
+    Raises CustomerAlreadyExists when the address has an account by another request (A4).
+    """
+    values = {"email": email, "password_hash": password_hash, "welcome": welcome_key("")}
+    account = (await tx.execute(FIND_ACCOUNT, values)).mappings().one_or_none()
+    if account is None:
+        return None
+    if not account["same"]:
         raise CustomerAlreadyExists
+    return Registered.model_validate({**account})
 
 
 async def create(tx: AsyncSession, data: CustomerData) -> Created:

@@ -16,12 +16,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from commerce import operators
 from commerce.database import Database
 from commerce.errors import CancelRefused, RetryRefused, Unreachable
+from commerce.messages.customers import welcome_key
 from commerce.messages.operators import Action
 from commerce.messages.orders import shipped_key
 from starter.processes import PROCESSES
 from starter.runs import ANSWER, latest, problem, recent_events, status_of
 from starter.schedule_views import asking, open_run
-from workflows.visibility import ORDER_ID
+from workflows.visibility import CUSTOMER_ID, ORDER_ID
 
 UNLESS_FINE = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
 EVEN_IF_FINE = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
@@ -88,9 +89,10 @@ async def _refuse_if_open(client: Client, found: WorkflowExecutionDescription) -
 async def _refuse_if_fine(database: Database, found: WorkflowExecutionDescription) -> None:
     if status_of(found) != "completed":
         return
-    order_id = found.typed_search_attributes.get(ORDER_ID)
+    order_id, customer_id = (found.typed_search_attributes.get(subject) for subject in (ORDER_ID, CUSTOMER_ID))
+    mail = shipped_key(order_id) if order_id else welcome_key(customer_id) if customer_id else None
     async with database.transaction() as tx:
-        if order_id is None or not await operators.owed(tx, shipped_key(order_id)):
+        if mail is None or not await operators.owed(tx, mail):
             raise RetryRefused(found.id, "it is completed")
 
 

@@ -11,12 +11,15 @@ with workflow.unsafe.imports_passed_through():
     from activities.notifications import NotificationActivities
     from commerce.messages.base import Nothing
     from commerce.messages.customers import (
+        AuthUser,
         Customer,
         CustomerData,
         CustomerRef,
         CustomerRegistration,
         NewAuthUser,
+        Registered,
         RegistrationResult,
+        RegistrationStart,
         welcome_key,
     )
     from commerce.messages.notifications import Alert, NotificationRef
@@ -64,35 +67,35 @@ class CustomerRegistrationWorkflow:
         raise surface(failure)
 
     async def _register(self, request: CustomerRegistration) -> RegistrationResult:
-        data = CustomerData(email=request.email, first_name=request.first_name, last_name=request.last_name)
         async with self._saga as saga:
-            valid = await saga.begin(CustomerActivities.validate, data)
+            valid = await saga.begin(CustomerActivities.validate, RegistrationStart(**request.model_dump()))
             data = CustomerData(email=valid.email, first_name=valid.first_name, last_name=valid.last_name)
-            # The undos get the key alone: what they need is in the ledger, which keeps no names and no hash.
-            created = await saga.step(
-                CustomerActivities.create, data, undo=CustomerActivities.delete, undo_input=Nothing()
-            )
-            customer = CustomerRef(customer_id=created.customer_id)
-            workflow.upsert_search_attributes([CUSTOMER_ID.value_set(customer.customer_id)])
-            login = NewAuthUser(customer_id=customer.customer_id, password_hash=request.password_hash)
-            auth_user = await saga.step(AuthActivities.create, login, undo=AuthActivities.delete, undo_input=Nothing())
-            await saga.step(
-                CustomerActivities.assign_group,
-                customer,
-                undo=CustomerActivities.leave_group,
-                policy=FINAL_STEP,
-                final=True,
-            )
-            alert = _alert("notification-failed", "A new customer was not welcomed")
-            mail = welcome_key(customer.customer_id)
-            sending = saga.step(NotificationActivities.send_welcome, NotificationRef(key=mail), policy=MAIL)
-            welcomed = await sent(sending, mail, alert)
+            made = valid.registered or await self._make_account(data, request.password_hash)
+            welcomed = made.welcomed or await self._welcome(made.customer_id)
         return RegistrationResult(
-            customer=Customer(id=customer.customer_id, **data.model_dump()),
-            auth_user=auth_user,
+            customer=Customer(id=made.customer_id, **data.model_dump()),
+            auth_user=AuthUser(id=made.auth_user_id),
             email_sent=welcomed,
             group_assigned=True,
         )
+
+    async def _make_account(self, data: CustomerData, password_hash: str) -> Registered:
+        saga = self._saga
+        # The undos get the key alone: what they need is in the ledger, which keeps no names and no hash.
+        created = await saga.step(CustomerActivities.create, data, undo=CustomerActivities.delete, undo_input=Nothing())
+        customer = CustomerRef(customer_id=created.customer_id)
+        workflow.upsert_search_attributes([CUSTOMER_ID.value_set(customer.customer_id)])
+        login = NewAuthUser(customer_id=customer.customer_id, password_hash=password_hash)
+        auth_user = await saga.step(AuthActivities.create, login, undo=AuthActivities.delete, undo_input=Nothing())
+        leave = CustomerActivities.leave_group
+        await saga.step(CustomerActivities.assign_group, customer, undo=leave, policy=FINAL_STEP, final=True)
+        return Registered(customer_id=customer.customer_id, auth_user_id=auth_user.id, welcomed=False)
+
+    async def _welcome(self, customer_id: str) -> bool:
+        alert = _alert("notification-failed", "A new customer was not welcomed")
+        mail = welcome_key(customer_id)
+        sending = self._saga.step(NotificationActivities.send_welcome, NotificationRef(key=mail), policy=MAIL)
+        return await sent(sending, mail, alert)
 
 
 def _alert(kind: str, message: str, error: str | None = None) -> Alert:

@@ -41,12 +41,31 @@ class CustomerData(Message):
     last_name: str
 
 
+class RegistrationStart(CustomerData):
+    """The input of the first step: the hash tells whether it was this very request that registered an account."""
+
+    password_hash: str = Field("", repr=False)
+
+
+class Registered(Message):
+    """What an earlier run of the same request has achieved."""
+
+    customer_id: str
+    auth_user_id: str
+    welcomed: bool
+
+
 class ValidCustomer(Begun):
     """What `validate-customer-data` accepted: address and names in the form they are kept in."""
 
     email: str = ""
     first_name: str = ""
     last_name: str = ""
+    registered: Registered | None = None
+
+    def note(self) -> str:
+        """Return what an earlier run has done."""
+        return "registered by an earlier run" if self.registered else ""
 
 
 class CustomerRef(Message):

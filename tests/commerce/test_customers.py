@@ -33,7 +33,14 @@ async def test_an_address_has_one_account(shop: Shop) -> None:
     with pytest.raises(CustomerAlreadyExists):
         await shop.do(customers.create, ANN)
     with pytest.raises(CustomerAlreadyExists):
-        await shop.do(customers.must_be_new, ANN.email)
+        await shop.do(customers.registered, ANN.email, "another hash")
+
+
+async def test_the_very_same_request_is_known_again(shop: Shop) -> None:
+    assert await shop.do(customers.registered, ANN.email, "hash") is None
+    customer_id = await account(shop, "hash")
+    known = await shop.do(customers.registered, ANN.email, "hash")
+    assert known is not None and known.customer_id == customer_id and not known.welcomed
 
 
 async def test_of_two_at_once_the_database_lets_one_through(shop: Shop) -> None:

@@ -166,6 +166,21 @@ async def test_a_customer_who_was_not_told_is_told_by_a_retry(place: Floor, orde
     assert await place.findings() == []
 
 
+async def test_a_customer_who_was_not_welcomed_is_welcomed_by_a_retry(place: Floor) -> None:
+    process = registration_process_id("zoe@refused.example")
+    async with place.worker():
+        first = await register_customer(place.client, **(ANN | {"email": "zoe@refused.example"}))
+        assert not first.email_sent
+        await place.shop.sql(CORRECT.replace("order-shipped", "welcome"))
+        await again(place, process)
+        second = await result_of(place.client.get_workflow_handle(process))
+        assert second == first.model_copy(update={"email_sent": True}).model_dump()
+        with pytest.raises(RetryRefused, match="it is completed"):
+            await again(place, process)
+    assert len(place.mails("welcome")) == 1
+    assert await place.findings() == []
+
+
 async def test_a_run_that_is_fine_is_not_retried(place: Floor, order: str) -> None:
     async with place.worker([gate := Gate("create-fulfillment")]):
         handle = await place.start(order)
