@@ -7,7 +7,7 @@ from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from commerce.errors import PermanentError
 from commerce.messages.progress import MARKS
@@ -126,7 +126,7 @@ def _list(
         out.print_json(page.model_dump_json())
         return
     if page.workflows:
-        table = Table("process", "stands", "started", "ended", "failed at")
+        table = Table(Column("process", overflow="fold"), "stands", "started", "ended", "failed at")
         for run in page.workflows:
             table.add_row(*_row(run, zone))
         out.print(table)

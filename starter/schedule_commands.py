@@ -60,7 +60,7 @@ def list_schedules(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     if as_json:
         out.print_json(data=[schedule.model_dump(mode="json") for schedule in found])
     elif found:
-        table = Table(Column("job", no_wrap=True), "when", "state", "next run", "last run")
+        table = Table(Column("job", no_wrap=True), Column("when", no_wrap=True), "state", "next run", "last run")
         for schedule in found:
             table.add_row(*_row(schedule))
         out.print(table)

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from activities.orders import OrderActivities
 from commerce import inventory, ledger
 from commerce.database import Database
-from commerce.messages.orders import OrderRef, Reserved
+from commerce.messages.orders import OrderRef, OrderStart, Reserved
 from commerce.messages.steps import Begin, Call, StepKey
 from tests.commerce.shop import Shop
 
@@ -19,9 +19,9 @@ def key(step: str, generation: str) -> StepKey:
     return StepKey(business_key="order-processing-1", step=step, generation=generation)
 
 
-def beginning(generation: str, day: int) -> Begin[OrderRef]:
+def beginning(generation: str, day: int) -> Begin[OrderStart]:
     at = datetime(2026, 1, day, tzinfo=UTC)
-    return Begin(key=key("validate-order", generation), input=ORDER, started_at=at)
+    return Begin(key=key("validate-order", generation), input=OrderStart(order_id=ORDER.order_id), started_at=at)
 
 
 async def test_a_run_that_begins_while_an_older_one_still_reserves_waits_and_finds_it(database: Database) -> None:

@@ -82,7 +82,7 @@ async def test_a_codec_made_from_the_published_form_reads_all_of_it(shop: Floor,
     published = PublishedCodec(base64.b64decode(KEY))
     read = await published.decode(payloads(await shop.handle("1").fetch_history()))
     assert b'"Order 1"' in [payload.data for payload in read]  # its title
-    assert json.loads(read[0].data) == {"order_id": "1"}
+    assert json.loads(read[0].data) == {"order_id": "1", "unless_held": False}
 
     elsewhere = await Client.connect(temporal_server, data_converter=DataConverter(payload_codec=published))
     assert (await elsewhere.get_workflow_handle(order_process_id("1")).result())["status"] == "fulfilled"

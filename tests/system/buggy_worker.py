@@ -21,7 +21,7 @@ class BuggyProcess(OrderProcessingWorkflow):
     async def run(self, request: OrderProcessing) -> OrderResult:
         return await super().run(request)
 
-    async def _fulfill(self, order: OrderRef) -> OrderResult:
+    async def _fulfill(self, order: OrderRef, unless_held: bool) -> OrderResult:
         raise ValueError("a plain bug")
 
 
