@@ -29,11 +29,11 @@ class OrderActivities:
             leftovers = await ledger.begin(tx, call)
             if not await orders.lock(tx, order_id):
                 raise OrderNotFound(order_id)
-            if call.input.unless_held:
-                await orders.must_be_free(tx, order_id)
         if leftovers:
             return ValidOrder(order_id=order_id, leftovers=leftovers)
         async with self._database.transaction() as tx:
+            if call.input.unless_held:
+                await orders.must_be_free(tx, order_id)
             await orders.clear_hold(tx, order_id)
             return await orders.validate(tx, order_id)
 

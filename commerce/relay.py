@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -37,11 +38,11 @@ TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 # Webhooks are told which earlier event of the aggregate to let go first.
 WAITING = """
     WITH waiting AS (
-        SELECT id, sequence, type, aggregate, data FROM outbox_events
+        SELECT id, sequence, type, aggregate, data, created_at FROM outbox_events
         WHERE published_at IS NULL AND aggregate <> ALL($1::text[])
         ORDER BY sequence LIMIT $2
     )
-    SELECT id, type, aggregate, data, (
+    SELECT id, type, aggregate, data, created_at, (
         SELECT jsonb_agg(jsonb_build_object('endpoint_id', endpoint.id, 'event_id', waiting.id, 'after', (
             SELECT earlier.id FROM outbox_events AS earlier
             WHERE earlier.aggregate = waiting.aggregate AND earlier.sequence < waiting.sequence
@@ -67,6 +68,7 @@ class OutboxEvent:
     aggregate: str
     data: dict[str, Any]
     deliveries: Sequence[WebhookDelivery] = ()
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -192,4 +194,4 @@ def _by_aggregate(events: Iterable[OutboxEvent]) -> Iterable[list[OutboxEvent]]:
 
 def _event(row: asyncpg.Record) -> OutboxEvent:
     wanted = deliveries.validate_json(row["deliveries"]) if row["deliveries"] else ()
-    return OutboxEvent(row["id"], row["type"], row["aggregate"], from_json(row["data"]), wanted)
+    return OutboxEvent(row["id"], row["type"], row["aggregate"], from_json(row["data"]), wanted, row["created_at"])

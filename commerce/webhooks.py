@@ -79,6 +79,7 @@ def checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port  # a wrong port is a ValueError
+        host.encode("idna")  # so is a name that no address can be asked for
     except ValueError:
         raise _bad("url", URL_RULE) from None
     safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))

@@ -1,6 +1,7 @@
 """What operators do to processes: retry and cancel; what does not make sense is refused with the reason."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -18,7 +19,7 @@ from commerce.database import Database
 from commerce.errors import CancelRefused, RetryRefused, Unreachable
 from commerce.messages.customers import welcome_key
 from commerce.messages.operators import Action
-from commerce.messages.orders import shipped_key
+from commerce.messages.orders import OrderProcessing, shipped_key
 from starter.processes import PROCESSES
 from starter.runs import ANSWER, latest, problem, recent_events, status_of
 from starter.schedule_views import asking, open_run
@@ -115,7 +116,7 @@ async def _start_again(client: Client, found: WorkflowExecutionDescription, begi
         workflow_id=found.id,
         workflow_type=begun.workflow_type,
         task_queue=TaskQueue(name=begun.task_queue.name),
-        input=Payloads(payloads=await _as_now(client, *begun.input.payloads)),
+        input=Payloads(payloads=await _input(client, begun.workflow_type.name, begun.input.payloads)),
         search_attributes=begun.search_attributes,
         user_metadata=await _title(client, beginning),
         identity=client.identity,
@@ -129,6 +130,14 @@ async def _start_again(client: Client, found: WorkflowExecutionDescription, begi
         if error.status == RPCStatusCode.ALREADY_EXISTS:
             raise RetryRefused(found.id, "a newer run has just begun") from None
         raise Unreachable(f"Temporal does not start {found.id}: {error.message}") from error
+
+
+async def _input(client: Client, kind: str, given: Sequence[Payload]) -> list[Payload]:
+    """Return the input as it was given; but who has an order processed again means it, be it on hold or not."""
+    if kind != "order-processing":
+        return await _as_now(client, *given)
+    order: OrderProcessing = (await client.data_converter.decode(given, [OrderProcessing]))[0]
+    return await client.data_converter.encode([order.model_copy(update={"unless_held": False})])
 
 
 async def _title(client: Client, beginning: HistoryEvent) -> UserMetadata | None:

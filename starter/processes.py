@@ -49,6 +49,13 @@ async def from_the_beginning(request: Any) -> Any:
     return request
 
 
+async def after_nobody(delivery: Any) -> Any:
+    """Give a delivery what the caller gave; only the relay says which one goes before."""
+    if delivery.after is not None:
+        raise BadInput([FieldError(field="after", message="is set by the relay")])
+    return delivery
+
+
 @dataclass(frozen=True)
 class Process:
     """One kind of process; `id`, `title` and `subjects` are made of its prepared input and tell nothing personal."""
@@ -137,6 +144,7 @@ PROCESSES: Mapping[str, Process] = {
         Delivered,
         id=lambda delivery: delivery.process_id,
         title=lambda _: "Deliver an event to a webhook",
+        prepare=after_nobody,
     ),
     "hello-world": tutorial("hello-world", HelloWorld, Greeting, "Say hello"),
     "product-count": tutorial("product-count", CountProducts, ProductCount, "Count the products"),

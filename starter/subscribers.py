@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio.client import Client
@@ -15,6 +15,7 @@ from commerce.messages.base import ProcessInput
 from commerce.messages.orders import OrderProcessing
 from commerce.relay import OutboxEvent
 from starter.processes import PROCESSES, TASK_QUEUE
+from starter.runs import latest
 from workflows.visibility import SAGA_STATE
 
 START_TIMEOUT = timedelta(seconds=3)
@@ -25,7 +26,8 @@ Subscriber = Callable[[Client, OutboxEvent], Awaitable[Any]]
 
 async def process_order(client: Client, event: OutboxEvent) -> None:
     """Process an order that was placed."""
-    await start_once(client, "order-processing", OrderProcessing(order_id=event.data["order_id"]))
+    order = OrderProcessing(order_id=event.data["order_id"])
+    await start_once(client, "order-processing", order, since=event.created_at)
 
 
 async def deliver_to_webhooks(client: Client, event: OutboxEvent) -> None:
@@ -53,22 +55,44 @@ def giving(
     return give
 
 
-async def start_once(client: Client, kind: str, request: ProcessInput, *, transaction_id: str | None = None) -> None:
-    """Start a process, unless one of its id runs or ever ran, as far as Temporal remembers; raises Unreachable."""
+async def start_once(
+    client: Client,
+    kind: str,
+    request: ProcessInput,
+    *,
+    transaction_id: str | None = None,
+    since: datetime | None = None,
+) -> None:
+    """Start a process, unless one of its id runs or ever ran, as far as Temporal remembers; raises Unreachable.
+
+    `since`: one that failed before this time has not seen to it, and another is started.
+    """
+    process_id = PROCESSES[kind].id_for(request, transaction_id)
+    if not await _start(client, kind, request, process_id, WorkflowIDReusePolicy.REJECT_DUPLICATE) and since:
+        before = await latest(client, process_id)
+        if before.start_time < since:
+            await _start(client, kind, request, process_id, WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
+
+
+async def _start(
+    client: Client, kind: str, request: ProcessInput, process_id: str, reuse: WorkflowIDReusePolicy
+) -> bool:
+    """Start a process; False: somebody has seen to it already, we ourselves before a crash, maybe."""
     process = PROCESSES[kind]
     attributes = [*process.subjects(request), SearchAttributePair(SAGA_STATE, "running")]
     try:
         await client.start_workflow(
             kind,
             request,
-            id=process.id_for(request, transaction_id),
+            id=process_id,
             task_queue=TASK_QUEUE,
-            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            id_reuse_policy=reuse,
             static_summary=process.title(request),
             search_attributes=TypedSearchAttributes(attributes),
             rpc_timeout=START_TIMEOUT,
         )
     except WorkflowAlreadyStartedError:
-        return  # somebody has seen to it already: we ourselves before a crash, maybe
+        return False
     except RPCError as error:
         raise Unreachable(f"Temporal does not start {kind}: {error.message}") from error
+    return True

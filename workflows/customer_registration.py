@@ -71,6 +71,8 @@ class CustomerRegistrationWorkflow:
             valid = await saga.begin(CustomerActivities.validate, RegistrationStart(**request.model_dump()))
             data = CustomerData(email=valid.email, first_name=valid.first_name, last_name=valid.last_name)
             made = valid.registered or await self._make_account(data, request.password_hash)
+            if workflow.info().typed_search_attributes.get(CUSTOMER_ID) != made.customer_id:
+                workflow.upsert_search_attributes([CUSTOMER_ID.value_set(made.customer_id)])
             welcomed = made.welcomed or await self._welcome(made.customer_id)
         return RegistrationResult(
             customer=Customer(id=made.customer_id, **data.model_dump()),

@@ -6,6 +6,7 @@ before it posts. Nobody else waits for them, and one that is given up after thre
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import NoReturn
 
@@ -22,10 +23,12 @@ with workflow.unsafe.imports_passed_through():
     from workflows.saga import Saga
     from workflows.waiting import STOPPED, uninterrupted
 
+DAYS = timedelta(days=3)  # from its start on, what it waits for others included
+LAST_TRY = timedelta(minutes=1)
 # After 5, 10, 20 … seconds, later twice a day.
 POST = Policy(
     attempt=timedelta(seconds=20),
-    deadline=timedelta(days=3),
+    deadline=DAYS,
     retry=RetryPolicy(initial_interval=timedelta(seconds=5), maximum_interval=timedelta(hours=12)),
 )
 PATIENCE = timedelta(hours=1)  # until the one before is asked again: one that was terminated tells nobody
@@ -48,7 +51,8 @@ class DeliverWebhookWorkflow:
     @workflow.signal(name="follow")
     def follow(self, process_id: str) -> None:
         """Remember that this delivery waits for our end."""
-        self._followers.append(process_id)
+        if process_id not in self._followers:
+            self._followers.append(process_id)
 
     @workflow.signal(name="go")
     def go(self) -> None:
@@ -73,18 +77,31 @@ class DeliverWebhookWorkflow:
         async with self._saga as saga:
             if request.process_before:
                 await self._wait_for(request.process_before)
-            return await saga.step(WebhookActivities.post, request, policy=POST)
+            policy = replace(POST, deadline=max(_left(), LAST_TRY))
+            return await saga.step(WebhookActivities.post, request, policy=policy)
 
     async def _wait_for(self, process_id: str) -> None:
-        while not self._may_go and await _tell(process_id, "follow", workflow.info().workflow_id):
+        """Wait for its end, but not beyond our own three days: then this event is posted all the same."""
+        while (
+            not self._may_go
+            and _left() > timedelta(0)
+            and await _tell(process_id, "follow", workflow.info().workflow_id)
+        ):
             with suppress(asyncio.TimeoutError):
                 await workflow.wait_condition(
-                    lambda: self._may_go, timeout=PATIENCE, timeout_summary=f"Let {process_id} end"
+                    lambda: self._may_go,
+                    timeout=min(PATIENCE, max(_left(), LAST_TRY)),
+                    timeout_summary=f"Let {process_id} end",
                 )
 
     async def _let_go(self) -> None:
         while self._followers:
             await _tell(self._followers.pop(), "go")
+
+
+def _left() -> timedelta:
+    """Return how long this delivery may still take."""
+    return DAYS - (workflow.now() - workflow.info().workflow_start_time)
 
 
 async def _tell(process_id: str, signal: str, *words: str) -> bool:

@@ -8,7 +8,7 @@ import asyncio
 import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import httpx
 
@@ -28,6 +28,10 @@ async def resolve(host: str, port: int) -> list[str]:
     """Return the addresses of a name, the best to connect to first; raises OSError."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+CONNECT = 3.0  # seconds for one address, so that there is time for another
+RELAYS = ip_network("192.88.99.0/24")  # of 6to4, long out of use
 
 
 class CheckedTransport(httpx.AsyncBaseTransport):
@@ -50,7 +54,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         for address in (addresses := await self._addresses(request.url)):
             try:
                 return await self._transport.handle_async_request(_to(address, request))
-            except httpx.ConnectError:
+            except (httpx.ConnectError, httpx.ConnectTimeout):
                 if address == addresses[-1]:
                     raise
         raise WebhookForbidden
@@ -70,16 +74,20 @@ class CheckedTransport(httpx.AsyncBaseTransport):
 
 def _to(address: str, request: httpx.Request) -> httpx.Request:
     """Return the request as it goes to an address; its header Host is set already."""
+    timeouts = request.extensions.get("timeout", {}) | {"connect": CONNECT}
     return httpx.Request(
         request.method,
         request.url.copy_with(host=address),
         headers=request.headers,
         stream=request.stream,
-        extensions=request.extensions | {"sni_hostname": request.url.raw_host.decode()},
+        extensions=request.extensions | {"sni_hostname": request.url.raw_host.decode(), "timeout": timeouts},
     )
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
     """Tell whether an address is one of the Internet's; one that only wraps another is not."""
-    wraps = isinstance(address, IPv6Address) and (address.ipv4_mapped or address.sixtofour or address.teredo)
-    return address.is_global and not (address.is_multicast or address.is_reserved or wraps)
+    if isinstance(address, IPv6Address) and (
+        address.ipv4_mapped or address.sixtofour or address.teredo or address.is_site_local
+    ):
+        return False
+    return address.is_global and not (address.is_multicast or address.is_reserved or address in RELAYS)

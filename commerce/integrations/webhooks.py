@@ -70,7 +70,7 @@ class WebhookPoster:
         except (TimeoutError, httpx.TimeoutException):
             self._silent[parcel.url] = time.monotonic() + self._silence
             raise WebhookUnavailable(f"no answer within {self._timeout} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             raise WebhookUnavailable(type(error).__name__) from None
 
     async def close(self) -> None:

@@ -19,7 +19,7 @@ Runs the shop's processes, and tells how they stand.
 A **process** is known by its `transaction_id`; what runs is one of its **runs**. Every error has one shape:
 `{"error", "details"?, "fields"?, "transaction_id"?, "failed_step"?}`. Every answer has an `X-Request-ID`, the request's
 own if it brought one; the log has it too. Bodies have at most 1 MiB. As soon as the server has tokens, every route but
-health, metrics and this document asks for one: `Authorization: Bearer …`.
+health and this document asks for one: `Authorization: Bearer …`.
 """
 GREETED: errors.Answers = {200: errors.example({"message": "Hello John from step two!"}, "What `hello-world` answers")}
 TOKEN = Depends(HTTPBearer(auto_error=False, description="One of COMMERCE_API_TOKENS"))  # asked for by Tokens

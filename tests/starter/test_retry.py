@@ -23,6 +23,7 @@ from commerce.errors import (
 from commerce.messages.base import ProcessInput
 from commerce.messages.customers import registration_process_id
 from commerce.messages.orders import order_process_id
+from commerce.messages.pending_orders import PendingOrders
 from commerce.messages.upkeep import Upkeep
 from starter.client import register_customer, result_of, start
 from starter.monitor import status
@@ -178,6 +179,17 @@ async def test_a_customer_who_was_not_welcomed_is_welcomed_by_a_retry(place: Flo
         with pytest.raises(RetryRefused, match="it is completed"):
             await again(place, process)
     assert len(place.mails("welcome")) == 1
+    assert await place.findings() == []
+
+
+async def test_an_order_that_the_job_started_is_retried_although_it_is_on_hold(place: Floor, order: str) -> None:
+    await place.carrier_fault(operation="buy", fault="422", order_id=order)
+    async with place.worker():
+        await (await start(place.client, "process-pending-orders", PendingOrders())).result()
+        assert (await place.shop.facts(order, "hold_reason"))[0] == "failed: CarrierRefused"
+        await place.carrier_mended()
+        await again(place, order_process_id(order))
+        assert (await place.handle(order).result()).status == "fulfilled"
     assert await place.findings() == []
 
 

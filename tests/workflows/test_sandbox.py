@@ -28,7 +28,7 @@ STRICT = SandboxImportNotificationPolicy.RAISE_ON_UNINTENTIONAL_PASSTHROUGH
 SHARED = {"workflows", "__main__"}  # empty ones; the last one is the SDK's
 INPUTS = {  # of the others none is needed
     "hello-world": HelloWorld(name="John"),
-    "deliver-webhook": WebhookDelivery(endpoint_id=uuid4(), event_id=uuid4(), after=uuid4()),
+    "deliver-webhook": WebhookDelivery(endpoint_id=uuid4(), event_id=uuid4()),
 }
 LESSON = "Loaded anew for every run. Import it inside `imports_passed_through()`, or see PASSED_THROUGH in the plugin"
 
