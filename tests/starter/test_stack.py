@@ -193,6 +193,7 @@ async def test_it_survives_kill_9_of_everything(ups: Callable[[], Up]) -> None:
     assert without_pids(second) == without_pids(first)
     await find_traces(second)
 
+    until(lambda: all(psutil.pid_exists(pid) for pid in up.pids().values()), 30, up.said)  # none waits to start again
     orphans = up.pids()
     up.process.kill()
     up.process.wait()
