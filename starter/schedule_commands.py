@@ -1,38 +1,22 @@
 """The commands `commerce schedules …`: what Temporal's schedules are, and what operators do to them."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Column, Table
 
 from commerce.errors import BadInput
 from commerce.messages.base import field_errors
 from commerce.messages.schedules import JobSchedule, Span
-from commerce.settings import load_environment, load_settings
-
-if TYPE_CHECKING:
-    from temporalio.client import Client
-
-    from commerce.database import Database
-
-T = TypeVar("T")
+from starter.command_parts import AsJson, DataDir, ask, out, say, tell
 
 schedules_app = typer.Typer(help="The jobs that run by the clock.", no_args_is_help=True)
-out = Console(highlight=False)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The job, like sync-inventory")]
 Reason = Annotated[str, typer.Option(help="Why, for whoever looks at the list")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]
-DataDir = Annotated[
-    Path | None, typer.Option(help="Folder of the embedded stack. Default: COMMERCE_DATA_DIR, else .commerce")
-]
 MOMENT = "A day in the job's zone like 2026-03-01, or a time with its offset like 2026-03-01T06:00+01:00"
 
 
@@ -45,10 +29,9 @@ def apply_schedules(
     """Make Temporal's schedules what the settings want; paused ones stay paused, orphans are told, not deleted."""
     from starter.schedules import apply_settings
 
-    settings = load_settings(load_environment(data_dir))
-    applied = _ask(data_dir, lambda client, _: apply_settings(client, settings, paused=paused))
+    applied = ask(data_dir, lambda desk: apply_settings(desk.client, desk.settings, paused=paused))
     lines = [f"{outcome:>9}  {schedule_id}" for outcome, ids in applied for schedule_id in ids]
-    _tell(applied.model_dump(), "\n".join(lines), as_json=as_json)
+    tell(applied.model_dump(), "\n".join(lines), as_json=as_json)
 
 
 @schedules_app.command("list")
@@ -56,7 +39,7 @@ def list_schedules(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Show every job: when it runs, next and last, and whether it is paused."""
     from starter.schedule_views import listed_with_reasons
 
-    found = _ask(data_dir, listed_with_reasons)
+    found = ask(data_dir, lambda desk: listed_with_reasons(desk.client, desk.database))
     if as_json:
         out.print_json(data=[schedule.model_dump(mode="json") for schedule in found])
     elif found:
@@ -65,7 +48,7 @@ def list_schedules(as_json: AsJson = False, data_dir: DataDir = None) -> None:
             table.add_row(*_row(schedule))
         out.print(table)
     else:
-        _say("There are no schedules yet: a worker makes them as it starts, or `commerce schedules apply`")
+        say("There are no schedules yet: a worker makes them as it starts, or `commerce schedules apply`")
 
 
 @schedules_app.command()
@@ -73,8 +56,8 @@ def trigger(schedule_id: Id, as_json: AsJson = False, data_dir: DataDir = None) 
     """Run a job now, be it paused or not."""
     from starter.schedule_actions import trigger
 
-    process = _ask(data_dir, lambda client, _: trigger(client, schedule_id))
-    _tell({"id": schedule_id, "process": process}, f"{schedule_id} runs as {process or '…'}", as_json=as_json)
+    process = ask(data_dir, lambda desk: trigger(desk.client, schedule_id))
+    tell({"id": schedule_id, "process": process}, f"{schedule_id} runs as {process or '…'}", as_json=as_json)
 
 
 @schedules_app.command()
@@ -82,8 +65,8 @@ def pause(schedule_id: Id, reason: Reason = "by hand", as_json: AsJson = False, 
     """Let a job start no more by the clock."""
     from starter.schedule_actions import pause
 
-    _ask(data_dir, lambda client, database: pause(client, database, schedule_id, reason=reason))
-    _tell({"id": schedule_id, "paused": True, "reason": reason}, f"{schedule_id} is paused", as_json=as_json)
+    ask(data_dir, lambda desk: pause(desk.client, desk.database, schedule_id, reason=reason))
+    tell({"id": schedule_id, "paused": True, "reason": reason}, f"{schedule_id} is paused", as_json=as_json)
 
 
 @schedules_app.command()
@@ -91,8 +74,8 @@ def resume(schedule_id: Id, reason: Reason = "by hand", as_json: AsJson = False,
     """Let a job start by the clock again."""
     from starter.schedule_actions import resume
 
-    _ask(data_dir, lambda client, database: resume(client, database, schedule_id, reason=reason))
-    _tell({"id": schedule_id, "paused": False, "reason": reason}, f"{schedule_id} runs by the clock", as_json=as_json)
+    ask(data_dir, lambda desk: resume(desk.client, desk.database, schedule_id, reason=reason))
+    tell({"id": schedule_id, "paused": False, "reason": reason}, f"{schedule_id} runs by the clock", as_json=as_json)
 
 
 @schedules_app.command()
@@ -107,27 +90,11 @@ def backfill(
     from starter.schedule_actions import backfill
 
     span = _span(start, end)
-    times = _ask(data_dir, lambda client, _: backfill(client, schedule_id, span.start, span.end))
+    times = ask(data_dir, lambda desk: backfill(desk.client, schedule_id, span.start, span.end))
     shown = [time.isoformat() for time in times]
     count = f"{len(shown)} run{'s' if len(shown) != 1 else ''} of {schedule_id}"
     line = f"{count}, for {shown[0]} to {shown[-1]}" if shown else count
-    _tell({"id": schedule_id, "nominal_times": shown}, line, as_json=as_json)
-
-
-def _ask(data_dir: Path | None, question: Callable[["Client", "Database"], Awaitable[T]]) -> T:
-    from commerce.database import Database
-    from starter.client import connect
-
-    environment = load_environment(data_dir)
-    database = Database(load_settings(environment).database_url.get_secret_value())
-
-    async def ask() -> T:
-        try:
-            return await question(await connect(environment), database)
-        finally:
-            await database.close()
-
-    return asyncio.run(ask())
+    tell({"id": schedule_id, "nominal_times": shown}, line, as_json=as_json)
 
 
 def _span(start: str, end: str) -> Span:
@@ -151,14 +118,3 @@ def _row(schedule: JobSchedule) -> tuple[str, ...]:
         shown(schedule.next_runs[0]) if schedule.next_runs else "–",
         f"{shown(last.nominal_time)} {last.status}" if last else "–",
     )
-
-
-def _tell(data: dict[str, Any], line: str, *, as_json: bool) -> None:
-    if as_json:
-        out.print_json(data=data)
-    else:
-        _say(line)
-
-
-def _say(line: str) -> None:
-    out.print(line, markup=False, soft_wrap=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
-from rich.console import Console
 
 from commerce.settings import load_environment, load_settings
+from starter.command_parts import AsJson, DataDir, out, say, tell
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,13 +18,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 webhooks_app = typer.Typer(help="Who outside gets our events.", no_args_is_help=True)
-out = Console(highlight=False)
 ID_WIDTH = 36
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]
-DataDir = Annotated[
-    Path | None, typer.Option(help="Folder of the embedded stack. Default: COMMERCE_DATA_DIR, else .commerce")
-]
 Types = Annotated[
     list[str] | None,
     typer.Option("--types", help="Like order.placed,order.fulfilled. Default: all"),
@@ -46,8 +41,8 @@ def add(
     if as_json:
         out.print_json(data=added.model_dump(mode="json"))
     else:
-        _say(f"{added.id} gets {_wants(added)}")
-        _say(f"Its secret, which is not shown again: {added.secret}")
+        say(f"{added.id} gets {_wants(added)}")
+        say(f"Its secret, which is not shown again: {added.secret}")
 
 
 @webhooks_app.command("list")
@@ -59,11 +54,11 @@ def list_webhooks(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     if as_json:
         out.print_json(data=[endpoint.model_dump(mode="json") for endpoint in found])
     elif not found:
-        _say("There are no webhooks yet: `commerce webhooks add URL`")
+        say("There are no webhooks yet: `commerce webhooks add URL`")
     else:
         for endpoint in found:
-            _say(f"{endpoint.id}  {endpoint.url}")
-            _say(f"{'':{ID_WIDTH}}  {_wants(endpoint)}{_state(endpoint)}")
+            say(f"{endpoint.id}  {endpoint.url}")
+            say(f"{'':{ID_WIDTH}}  {_wants(endpoint)}{_state(endpoint)}")
 
 
 @webhooks_app.command()
@@ -76,10 +71,7 @@ def remove(
     from commerce import webhooks
 
     _ask(data_dir, lambda tx: webhooks.remove(tx, endpoint_id))
-    if as_json:
-        out.print_json(data={"id": endpoint_id, "removed": True})
-    else:
-        _say(f"{endpoint_id} is removed")
+    tell({"id": endpoint_id, "removed": True}, f"{endpoint_id} is removed", as_json=as_json)
 
 
 def _ask(data_dir: Path | None, question: Callable[["AsyncSession"], Awaitable[T]]) -> T:
@@ -103,7 +95,3 @@ def _wants(endpoint: "Endpoint") -> str:
 
 def _state(endpoint: "Endpoint") -> str:
     return f"; disabled since {endpoint.disabled_at:%Y-%m-%d %H:%M}" if endpoint.disabled_at else ""
-
-
-def _say(line: str) -> None:
-    out.print(line, markup=False, soft_wrap=True)
