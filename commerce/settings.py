@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -21,6 +22,9 @@ DEFAULT_DATA_DIR = Path(".commerce")
 CURRENCY = re.compile(r"[A-Z]{3}")
 EVENT_PREFIX = re.compile(r"([A-Za-z0-9-]+\.)+")
 TOKEN_LENGTH = 16  # characters at least
+LAST_PORT = 65_535
+# What a file may hold instead of the variable: COMMERCE_<NAME>_FILE names it.
+IN_FILES = ("database_url", "smtp_url", "carrier_api_key", "alert_webhook_url", "api_tokens")
 ADDRESS = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")  # whether mail can be brought there, only sending tells
 
 
@@ -83,8 +87,15 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = Field("console", description="How logs are written")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged at least")
     worker_activities: int = Field(20, ge=1, le=500, description="Steps at work at once in one worker")
+    metrics_address: str = Field(
+        "", description="Where a worker serves its metrics to Prometheus, like 127.0.0.1:9464; nowhere when empty"
+    )
+    traces_url: str | None = Field(
+        None, description="Where traces go by OTLP over HTTP, like http://127.0.0.1:4318/v1/traces; nowhere when empty"
+    )
+    traces_sampled: float = Field(1.0, ge=0, le=1, description="The part of all traces that is kept")
     api_host: str = Field("127.0.0.1", description="Address the API listens on")
-    api_port: int = Field(9000, ge=0, le=65535, description="Port the API listens on")
+    api_port: int = Field(9000, ge=0, le=LAST_PORT, description="Port the API listens on")
     api_tokens: tuple[SecretStr, ...] = Field(
         (), description="Who sends one of these as a bearer token may use the API, separated by commas"
     )
@@ -100,7 +111,9 @@ class Settings(BaseSettings):
     @field_validator("admin_emails", "api_tokens", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in re.split(r"[,\n]", value) if part.strip())
 
     @field_validator("database_url")
     @classmethod
@@ -138,7 +151,21 @@ class Settings(BaseSettings):
             raise ValueError(f"each must have at least {TOKEN_LENGTH} characters")
         return value
 
-    @field_validator("carrier_url", "warehouse_url", "alert_webhook_url", "temporal_ui_url")
+    @field_validator("metrics_address")
+    @classmethod
+    def _is_address_and_port(cls, value: str) -> str:
+        if not value:
+            return value
+        host, _, port = value.rpartition(":")
+        try:
+            ip_address(host.strip("[]"))
+        except ValueError:
+            host = ""
+        if not (host and port.isdecimal() and 0 < int(port) <= LAST_PORT):
+            raise ValueError("must be an IP address and a port, like 127.0.0.1:9464")
+        return value
+
+    @field_validator("carrier_url", "warehouse_url", "alert_webhook_url", "temporal_ui_url", "traces_url")
     @classmethod
     def _is_http(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
@@ -237,15 +264,34 @@ def read_stack(data_dir: Path) -> dict[str, Any]:
 
 
 def load_settings(environment: Mapping[str, str]) -> Settings:
-    """Check the COMMERCE_ variables of this environment; raises SettingsError."""
+    """Check the COMMERCE_ variables of this environment, and the files they name; raises SettingsError."""
+    in_files = _in_files(environment)
     values = {
         name: environment[f"{PREFIX}{name.upper()}"]
         for name in Settings.model_fields
         if environment.get(f"{PREFIX}{name.upper()}", "") != ""
     }
     try:
-        return Settings.model_validate(values)
+        return Settings.model_validate(values | in_files)
     except ValidationError as error:
         problem = error.errors()[0]
-        message = problem["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"{PREFIX}{str(problem['loc'][0]).upper()}: {message}") from error
+        name, message = str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{PREFIX}{name.upper()}{'_FILE' if name in in_files else ''}: {message}") from error
+
+
+def _in_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the secrets that files hold, which go before variables: a file is named only on purpose."""
+    named = {name: environment.get(f"{PREFIX}{name.upper()}_FILE", "") for name in IN_FILES}
+    return {name: _secret(name, Path(file)) for name, file in named.items() if file}
+
+
+def _secret(name: str, file: Path) -> str:
+    variable = f"{PREFIX}{name.upper()}_FILE"
+    try:
+        text = file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SettingsError(f"{variable}: {file} cannot be read: {reason}") from None
+    if not text:
+        raise SettingsError(f"{variable}: {file} is empty")
+    return text

@@ -33,6 +33,10 @@ NOTHING = "–"
         ("WORKER_ACTIVITIES", "many", "Input should be a valid integer"),
         ("WORKER_ACTIVITIES", "0", "Input should be greater than or equal to 1"),
         ("PARCEL_WEIGHT", "0", "Input should be greater than 0"),
+        ("METRICS_ADDRESS", "localhost:9464", "must be an IP address and a port, like 127.0.0.1:9464"),
+        ("METRICS_ADDRESS", "127.0.0.1:0", "must be an IP address and a port, like 127.0.0.1:9464"),
+        ("TRACES_URL", "collector:4318", "must start with http:// or https://"),
+        ("TRACES_SAMPLED", "2", "Input should be less than or equal to 1"),
         ("API_PORT", "65536", "Input should be less than or equal to 65535"),
     ],
 )
@@ -64,6 +68,40 @@ def test_secrets_are_not_shown() -> None:
     settings = load_settings({"COMMERCE_DATABASE_URL": "postgresql://ann:secret@db/shop"})
     assert "secret" not in repr(settings)
     assert settings.database_url.get_secret_value() == "postgresql://ann:secret@db/shop"
+
+
+def test_a_file_holds_a_secret_instead_of_the_variable(tmp_path: Path) -> None:
+    url, tokens = tmp_path / "database-url", tmp_path / "tokens"
+    url.write_text("postgresql://ann:secret@db/shop\n")
+    tokens.write_text("a-token-of-the-shop\nanother-token-of-it\n")
+    settings = load_settings(
+        {
+            "COMMERCE_DATABASE_URL": "postgresql://somewhere-else/shop",
+            "COMMERCE_DATABASE_URL_FILE": str(url),
+            "COMMERCE_API_TOKENS_FILE": str(tokens),
+        }
+    )
+    assert settings.database_url.get_secret_value() == "postgresql://ann:secret@db/shop"
+    assert [token.get_secret_value() for token in settings.api_tokens] == ["a-token-of-the-shop", "another-token-of-it"]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "{file} cannot be read: No such file or directory"),
+        ("\n", "{file} is empty"),
+        ("mysql://ann:secret@db/shop", "must start with postgresql://"),
+    ],
+)
+def test_what_is_wrong_with_such_a_file_is_told_without_its_content(
+    tmp_path: Path, content: str | None, complaint: str
+) -> None:
+    file = tmp_path / "database-url"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SettingsError) as error:
+        load_settings({"COMMERCE_DATABASE_URL_FILE": str(file)})
+    assert str(error.value) == f"COMMERCE_DATABASE_URL_FILE: {complaint.format(file=file)}"
 
 
 def test_only_start_up_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
