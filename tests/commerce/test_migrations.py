@@ -99,8 +99,8 @@ WATCH = """
         SELECT string_agg(DISTINCT relation::regclass::text, ', ') INTO held
         FROM pg_locks JOIN watched ON id = relation WHERE pid = pg_backend_pid()
         AND mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock');
-        SELECT string_agg(relname, ', ') INTO worked
-        FROM watched JOIN pg_class AS now ON now.oid = id JOIN pg_stat_xact_user_tables AS did USING (relname)
+        SELECT string_agg(now.relname, ', ') INTO worked
+        FROM watched JOIN pg_class AS now ON now.oid = id JOIN pg_stat_xact_user_tables AS did ON did.relid = id
         WHERE seq_tup_read + n_tup_upd + n_tup_del > 0 OR now.relfilenode <> watched.relfilenode;
         PERFORM pg_stat_force_next_flush();
         IF held IS NOT NULL AND worked IS NOT NULL THEN
