@@ -274,9 +274,32 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
     try:
         return Settings.model_validate(values | in_files)
     except ValidationError as error:
-        problem = error.errors()[0]
+        raise SettingsError(_problems(error, in_files)[0]) from error
+
+
+def wrong_values(environment: Mapping[str, str]) -> list[str]:
+    """Return everything that `load_settings` would not take, each as one line that names the variable."""
+    try:
+        load_settings(environment)
+    except SettingsError as error:
+        cause = error.__cause__
+        return _problems(cause, _in_files(environment)) if isinstance(cause, ValidationError) else [str(error)]
+    return []
+
+
+def known_variables() -> set[str]:
+    """Return the names of all variables that mean something to us."""
+    return {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {
+        f"{PREFIX}{name.upper()}_FILE" for name in IN_FILES
+    }
+
+
+def _problems(error: ValidationError, in_files: Mapping[str, str]) -> list[str]:
+    found = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
         name, message = str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"{PREFIX}{name.upper()}{'_FILE' if name in in_files else ''}: {message}") from error
+        found.append(f"{PREFIX}{name.upper()}{'_FILE' if name in in_files else ''}: {message}")
+    return found
 
 
 def _in_files(environment: Mapping[str, str]) -> dict[str, str]:
