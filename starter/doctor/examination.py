@@ -68,7 +68,10 @@ async def examine(installation: Installation, checks: Sequence[Check]) -> list[F
 
 async def _look(check: Check, installation: Installation, found: Mapping[Check, asyncio.Task[Outcome]]) -> Outcome:
     for needed in check.needs:
-        if (await found[needed]).state in ("failed", "not looked at"):
+        outcome = await found[needed]
+        if outcome.state == "not looked at":
+            return outcome  # which tells what is at the root of it
+        if outcome.state == "failed":
             return Outcome("not looked at", f"needs {needed.group}: {needed.name}")
     cure = LOST.get(check.group, "Try again; if it stays, look at the log of the server that was asked")
     try:

@@ -18,7 +18,6 @@ from starter.encryption_keys import KEYS, KEYS_FILE, SWITCH, file_open_to_others
 from starter.monitor import FILTERS, OURS
 
 RUNS = 20  # the newest, and as many of those that are open
-OLD, MISSING = "old", "missing"
 
 
 async def keys(installation: Installation) -> Outcome:
@@ -54,23 +53,20 @@ async def runs(installation: Installation) -> Outcome:
     found = await _listed(client, FILTERS["running"]) | await _listed(client, FILTERS[None])
     beginnings = await asyncio.gather(*(_beginning(client, run) for run in found.values()))
     used = Counter(key for payloads in beginnings for key in {sealed_with(payload) for payload in payloads} if key)
-    if missing := sorted(used.keys() - set(encryption.key_ids)):
-        count = sum(used[key] for key in missing)
-        return failed(
-            f"{count} of {len(found)} need a key that is missing: {', '.join(missing)}", add_key(installation)
-        )
+    if lacking := missing(used, encryption):
+        count = sum(used[key] for key in lacking)
+        return failed(f"{count} of {len(found)} need a key that is missing here", add_keys(installation, lacking))
     return ok(f"{len(found)} looked at, all can be read" if found else "there are none yet")
 
 
-def standing(keys_used: Iterable[str | None], encryption: Encryption) -> set[str]:
-    """Return what is wrong with the keys that something is encrypted with; None: it is in clear."""
-    newest = encryption.key_ids[0] if encryption.encrypts else None
-    return {MISSING if key is not None and key not in encryption.key_ids else OLD for key in keys_used if key != newest}
+def missing(used: Iterable[str | None], encryption: Encryption) -> list[str]:
+    """Return the ids that are none of our keys; None stands for what is in clear."""
+    return sorted({key for key in used if key is not None} - set(encryption.key_ids))
 
 
-def add_key(installation: Installation) -> str:
-    """Say how what is encrypted with a key that is missing is read again."""
-    return f"Add the key of that id to {variable(installation)}, behind the first one"
+def add_keys(installation: Installation, ids: Iterable[str]) -> str:
+    """Say how what is encrypted with keys that are missing is read again."""
+    return f"Add the key of id {', '.join(ids)} to {variable(installation)}, behind the first one"
 
 
 def variable(installation: Installation) -> str:

@@ -35,7 +35,9 @@ async def mail(installation: Installation) -> Outcome:
             f"{where} refuses us ({error.code})", f"Correct {variable}: what it wants may be smtp+starttls://"
         )
     except MailUnavailable as error:
-        return failed(f"{where} is not there: {error.reason}", f"Start it, or correct host and port in {variable}")
+        return failed(
+            f"{where}: {error.reason.rstrip('.')}", f"Start it, or correct scheme, host and port in {variable}"
+        )
     return ok(where)
 
 

@@ -8,7 +8,7 @@ from temporalio.converter import DataConverter
 
 from starter.doctor.examination import Installation
 from starter.doctor.findings import Outcome, failed, ok, warning
-from starter.doctor.keys import MISSING, add_key, standing
+from starter.doctor.keys import add_keys, missing
 from starter.encryption import Encryption, sealed_with
 from starter.schedule_table import FINGERPRINT, Job, definition, jobs, memo
 from starter.schedule_views import find, ours
@@ -21,8 +21,8 @@ async def settings(installation: Installation) -> Outcome:
     """Every job has its schedule, and each is what the settings want."""
     client, encryption, wanted = _needed(installation)
     found = await _found(client, wanted)
-    if missing := [job.id for job in wanted if job.id not in found]:
-        said = f"missing: {', '.join(missing)}"
+    if lacking := [job.id for job in wanted if job.id not in found]:
+        said = f"missing: {', '.join(lacking)}"
         by_hand = installation.settings is not None and installation.settings.schedules == "off"
         return warning(said, f"{APPLY} (COMMERCE_SCHEDULES is off)") if by_hand else failed(said, APPLY)
     converter = DataConverter(payload_codec=encryption)
@@ -36,13 +36,14 @@ async def settings(installation: Installation) -> Outcome:
 async def keys(installation: Installation) -> Outcome:
     """What Temporal keeps of each is encrypted with our newest key."""
     client, encryption, wanted = _needed(installation)
-    found = (await _found(client, wanted)).values()
-    wrong = {kept.id: bad for kept in found if (bad := standing(_keys_of(kept), encryption))}
-    if missing := [schedule_id for schedule_id, bad in wrong.items() if MISSING in bad]:
-        return failed(f"a key is missing for {', '.join(missing)}", add_key(installation))
-    if wrong:
-        return warning(f"an old key is used by {', '.join(wrong)}", APPLY)
-    return ok("the newest" if found else "there are no schedules")
+    used = {known.id: _key_of(known) for known in (await _found(client, wanted)).values()}
+    if lacking := missing(used.values(), encryption):
+        told = ", ".join(schedule_id for schedule_id, key in used.items() if key in lacking)
+        return failed(f"a key is missing here for {told}", add_keys(installation, lacking))
+    newest = encryption.key_ids[0] if encryption.encrypts else None
+    if old := [schedule_id for schedule_id, key in used.items() if key != newest]:
+        return warning(f"not under the newest key: {', '.join(old)}", APPLY)
+    return ok("all under the newest" if used else "there are no schedules")
 
 
 async def paused(installation: Installation) -> Outcome:
@@ -64,15 +65,14 @@ async def _found(client: Client, wanted: Sequence[Job]) -> dict[str, ScheduleDes
     return {known.id: known for known in described if known}
 
 
-def _keys_of(kept: ScheduleDescription) -> list[str | None]:
-    stored = memo(kept.schedule).get(FINGERPRINT)
-    return [sealed_with(stored)] if stored else []
+def _key_of(known: ScheduleDescription) -> str | None:
+    stored = memo(known.schedule).get(FINGERPRINT)
+    return sealed_with(stored) if stored else None
 
 
-async def _differs(job: Job, kept: ScheduleDescription, converter: DataConverter, encryption: Encryption) -> bool:
+async def _differs(job: Job, known: ScheduleDescription, converter: DataConverter, encryption: Encryption) -> bool:
     """Tell whether a schedule is of another definition; which key it is kept under is not the question here."""
-    key_ids = _keys_of(kept)
-    if MISSING in standing(key_ids, encryption):
+    key = _key_of(known)
+    if missing([key], encryption):
         return False  # nobody can tell
-    expected = definition(job, key_id=next(iter(key_ids), "") or "")
-    return bool(await fingerprint(converter, kept.schedule) != memo(expected)[FINGERPRINT])
+    return bool(await fingerprint(converter, known.schedule) != memo(definition(job, key_id=key or ""))[FINGERPRINT])

@@ -28,7 +28,7 @@ TEMPORAL_VARIABLES = {
         "PROFILE",
     )
 }
-ALIKE, VERY_ALIKE = 0.6, 0.9  # of the letters: for names that are meant for us, and for those of anybody
+ALIKE, VERY_ALIKE = 0.7, 0.9  # of the letters: for names that are meant for us, and for those of anybody
 
 
 async def values(installation: Installation) -> Outcome:
@@ -61,9 +61,12 @@ def _meant(name: str, known: set[str]) -> str | None:
     """Return the known name that an unknown one is most like, empty if it is like none; None: it is no matter."""
     if name in known:
         return None
-    ours = name.upper().startswith(PREFIX)
-    near = get_close_matches(name.upper(), sorted(known), 1, ALIKE if ours else VERY_ALIKE)
-    return near[0] if near else "" if ours else None
+    written = name.upper()
+    if not written.startswith(PREFIX):
+        return next(iter(get_close_matches(written, sorted(known), 1, VERY_ALIKE)), None)
+    rests = sorted(each.removeprefix(PREFIX) for each in known if each.startswith(PREFIX))
+    near = get_close_matches(written.removeprefix(PREFIX), rests, 1, ALIKE)
+    return f"{PREFIX}{near[0]}" if near else ""
 
 
 def _sentence(text: str) -> str:
