@@ -12,7 +12,7 @@ from tests.keys import ENCRYPTED
 
 TOKENS = ("first-token-of-the-shop", "a-second-token-für-all")
 DECODE = "/codec/default/decode"
-OPEN = ["/health/live", "/docs", "/openapi.json"]
+OPEN = ["/health/live", "/metrics", "/docs", "/openapi.json"]
 CLOSED = ["/nowhere", "/redoc", "/health", "/healthy", "/docs/", "/metrics/x", "/openapi.json/x"]
 
 
@@ -39,7 +39,7 @@ def basic(password: str, user: str = "anybody") -> dict[bytes, bytes]:
 
 
 @pytest.mark.parametrize("path", OPEN)
-async def test_health_and_docs_ask_for_none(http: httpx.AsyncClient, path: str) -> None:
+async def test_health_metrics_and_docs_ask_for_none(http: httpx.AsyncClient, path: str) -> None:
     assert (await http.get(path)).status_code == 200
 
 
