@@ -13,7 +13,7 @@ from starter.doctor.clocks import skewed
 from starter.doctor.examination import Installation
 from starter.doctor.findings import Outcome, failed, ok, warning
 
-WORKER_MORE = 3  # connections of a worker besides one for each step at work
+WORKER_MORE = 4  # connections of a worker besides one for each step at work: two in the pool, relay, vitals
 
 
 async def connection(installation: Installation) -> Outcome:
