@@ -1,10 +1,9 @@
 """PostgreSQL: whether it lets us in, has our tables, goes by our clock, and has connections for all of us."""
 
-import ssl
 from socket import gaierror
 
 import asyncpg
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 from commerce import checkup, migrations
 from commerce.database import POOL, POSTGRES_PORT, Database, connect
@@ -19,31 +18,14 @@ WORKER_MORE = 4  # connections of a worker besides one for each step at work: tw
 async def connection(installation: Installation) -> Outcome:
     """The server is there, knows our user, and has our database."""
     assert installation.settings
-    given, variable = installation.settings.database_url.get_secret_value(), installation.named("DATABASE_URL")
+    given = installation.settings.database_url.get_secret_value()
     url = make_url(given)
-    port = url.port or POSTGRES_PORT
-    where = f"{url.host}:{port}" if url.host else "the local socket"
     try:
         await (await connect(given)).close()
-    except asyncpg.InvalidCatalogNameError:
-        return failed(
-            f"{where} has no database {url.database}",
-            f"Make it: createdb -h {url.host} -p {port} {url.database}; or correct {variable}",
-        )
-    except asyncpg.InvalidAuthorizationSpecificationError:  # a wrong password, or a user that may not
-        return failed(f"{where} does not take our user and password", f"Correct user and password in {variable}")
-    except asyncpg.TooManyConnectionsError:
-        return failed(f"{where} has no connection left", "Raise max_connections of PostgreSQL, or run fewer workers")
-    except gaierror:
-        return failed(f"there is no host {url.host}", f"Correct the host in {variable}")
-    except (OSError, ssl.SSLError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        reason = "does not answer" if isinstance(error, TimeoutError) else f"is not there ({type(error).__name__})"
-        return failed(
-            f"PostgreSQL at {where} {reason}",
-            f"Start it (commerce up brings all), or correct host and port in {variable}",
-        )
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TypeError, ValueError, OverflowError) as error:
+        return _refused(error, url, installation.named("DATABASE_URL"))
     installation.database = Database(given, pool_size=3)  # three checks ask it at once
-    return ok(f"{where}, database {url.database}")
+    return ok(f"{_where(url)}, database {url.database}")
 
 
 async def tables(installation: Installation) -> Outcome:
@@ -88,3 +70,37 @@ async def connections(installation: Installation) -> Outcome:
 def wanted(settings: Settings) -> int:
     """Return how many connections one worker and one API may open."""
     return settings.worker_activities + WORKER_MORE + POOL
+
+
+def _where(url: URL) -> str:
+    return f"{url.host}:{url.port or POSTGRES_PORT}" if url.host else "the local socket"
+
+
+def _refused(error: Exception, url: URL, variable: str) -> Outcome:
+    """Tell why there is no connection; what the error itself says may hold what is in the URL."""
+    where, place = _where(url), f"host and port in {variable}"
+    match error:
+        case asyncpg.InvalidCatalogNameError():
+            make = f"createdb -h {url.host} -p {url.port or POSTGRES_PORT} {url.database}"
+            return failed(f"{where} has no database {url.database}", f"Make it: {make}; or correct {variable}")
+        case asyncpg.InvalidAuthorizationSpecificationError():  # a wrong password, or a user that may not
+            return failed(f"{where} does not take our user and password", f"Correct user and password in {variable}")
+        case asyncpg.TooManyConnectionsError():
+            return failed(
+                f"{where} has no connection left", "Raise max_connections of PostgreSQL, or run fewer workers"
+            )
+        case TypeError():
+            return failed(
+                "there is an option behind the ? that is not known", f"Remove it from {variable}: TLS is ssl=require"
+            )
+        case gaierror():
+            return failed(f"there is no host {url.host}", f"Correct the host in {variable}")
+        case TimeoutError():
+            return failed(f"PostgreSQL at {where} does not answer", f"See what is wrong with it, or correct {place}")
+        case ConnectionRefusedError() | FileNotFoundError():
+            return failed(
+                f"nobody listens at {where}", f"Start PostgreSQL (commerce up brings all), or correct {place}"
+            )
+        case _:
+            what = f"what is at {where} is no PostgreSQL that takes us ({type(error).__name__})"
+            return failed(what, f"Correct {place}, and ssl= if TLS is asked for")

@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 
 from commerce.database import Database
 from commerce.errors import CommerceError
-from commerce.settings import PREFIX, Settings
+from commerce.settings import PREFIX, Settings, SettingsError
 from starter.doctor.findings import FAILED, OK, Finding, Outcome, failed
 from starter.encryption import Encryption
 
@@ -81,7 +81,7 @@ async def _look(check: Check, installation: Installation, found: Mapping[Check, 
         return failed(f"no answer within {BOUND:g} s", cure)
     except RPCError as error:
         return failed(f"Temporal answers: {error.message}", cure)
-    except CommerceError as error:
+    except (CommerceError, SettingsError) as error:
         return failed(str(error), cure)
     except Exception as error:  # noqa: BLE001 - one that nobody has thought of must not hide what the others find
         return failed(f"cannot be looked at ({type(error).__name__})", cure)

@@ -35,9 +35,8 @@ async def mail(installation: Installation) -> Outcome:
             f"{where} refuses us ({error.code})", f"Correct {variable}: what it wants may be smtp+starttls://"
         )
     except MailUnavailable as error:
-        return failed(
-            f"{where}: {error.reason.rstrip('.')}", f"Start it, or correct scheme, host and port in {variable}"
-        )
+        said = f"{where} does not answer as a mail server does ({error.reason.rstrip('.')})"
+        return failed(said, f"Start it, or correct scheme, host and port in {variable}")
     return ok(where)
 
 

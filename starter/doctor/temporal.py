@@ -1,6 +1,7 @@
 """Temporal: whether it lets us in, its namespace is as we need it, somebody works, and it goes by our clock."""
 
 import asyncio
+import re
 from contextlib import suppress
 from datetime import UTC, timedelta
 
@@ -29,6 +30,7 @@ from starter.retention import least_ledger_days
 from workflows.visibility import SEARCH_ATTRIBUTES
 
 OWN_QUEUE = "commerce-doctor"  # nobody ever gives it a task
+HOST_AND_PORT = re.compile(r"[^\s/@]+:\d{1,5}")
 LOOK = 0.05  # seconds between looks
 ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
@@ -39,6 +41,8 @@ async def variables(installation: Installation) -> Outcome:
         where = configured(installation.environment)
     except SettingsError as error:
         return failed(str(error), "Correct the variable, or the file that TEMPORAL_CONFIG_FILE names")
+    if not HOST_AND_PORT.fullmatch(where["target_host"]):
+        return failed("TEMPORAL_ADDRESS: is not a host and a port", "Set it like temporal.shop.example:7233")
     return ok(f"{where['target_host']}, namespace {where['namespace']}")
 
 
@@ -46,7 +50,7 @@ async def connection(installation: Installation) -> Outcome:
     """The server is there."""
     try:
         client = await reach(installation.environment)
-    except Unreachable as error:
+    except (Unreachable, SettingsError) as error:
         return failed(str(error).removesuffix("."), "Start it, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS…")
     answer = await client.workflow_service.get_system_info(GetSystemInfoRequest())
     installation.client = client

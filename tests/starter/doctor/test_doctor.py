@@ -126,7 +126,7 @@ async def test_json_is_the_list_of_findings(doctor: Doctor, shop: dict[str, str]
             "group": "Outside",
             "check": "mail",
             "state": "failed",
-            "found": "127.0.0.1:1: SMTPConnectError",
+            "found": "127.0.0.1:1 does not answer as a mail server does (SMTPConnectError)",
             "cure": "Start it, or correct scheme, host and port in COMMERCE_SMTP_URL",
             "code": 1,
         }
@@ -143,7 +143,7 @@ async def test_everything_away_is_told_in_bounded_time_and_nothing_secret(
     assert ended.code == 3 and ended.err == ""
     assert "hunter" not in ended.out and KEY not in ended.out
     assert ended.out.splitlines()[-1].endswith("17 not looked at")
-    assert re.search(r"✗ failed +connection +PostgreSQL at ", ended.out)
+    assert re.search(r"✗ failed +connection +(PostgreSQL|nobody listens) at ", ended.out)
     assert re.search(r"– not looked at +stuck runs +needs Temporal: connection", ended.out)
     assert max(map(len, ended.out.splitlines())) <= WIDTH
 
@@ -156,10 +156,21 @@ async def test_a_wrong_setting_hides_nothing_that_needs_no_settings(doctor: Doct
     assert re.search(r"– not looked at +pending orders +needs Settings: values", ended.out)
 
 
-async def test_a_folder_that_is_none_leaves_nothing_to_look_at(doctor: Doctor, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    ended = await doctor("--data-dir", str(tmp_path / "file"))
-    assert (ended.code, ended.out) == (2, "") and len(ended.err.splitlines()) == 1
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        (".env", b"\xff", ".env cannot be read: it is no text"),
+        ("stack.json", b"3", "stack.json cannot be read"),
+        ("data", b"", "data is not a folder"),
+    ],
+)
+async def test_without_settings_there_is_nothing_to_look_at(
+    doctor: Doctor, tmp_path: Path, file: str, content: bytes, says: str
+) -> None:
+    (tmp_path / file).write_bytes(content)
+    ended = await doctor("--data-dir", file if file == "data" else ".")
+    assert (ended.code, ended.out, len(ended.err.splitlines())) == (2, "", 1)
+    assert says in ended.err
 
 
 async def test_what_nobody_has_thought_of_hides_nothing_else() -> None:

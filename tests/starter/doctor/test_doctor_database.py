@@ -1,6 +1,7 @@
 """What the doctor finds at a real PostgreSQL, and what it advises."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import make_url
@@ -13,23 +14,30 @@ from tests.starter.doctor.conftest import Find
 NEWEST = migrations.revisions()[0]
 
 
-def changed(url: str, **parts: str | int) -> str:
+def changed(url: str, **parts: Any) -> str:
     return make_url(url).set(**parts).render_as_string(hide_password=False)
 
 
 @pytest.mark.parametrize(
     ("wrong", "says", "cure"),
     [
-        ({"port": 1}, "PostgreSQL at 127.0.0.1:1 is not there", "Start it (commerce up brings all), or correct host"),
+        ({"port": 1}, "nobody listens at 127.0.0.1:1", "Start it (commerce up brings all), or correct"),
         ({"host": "db.invalid"}, "there is no host db.invalid", "Correct the host in COMMERCE_DATABASE_URL"),
         ({"password": "hunter2"}, "does not take our user and password", "Correct user and password in COMMERCE_DATA"),
         ({"username": "eve"}, "does not take our user and password", "Correct user and password in COMMERCE_DATA"),
+        (
+            {"query": {"sslmode": "require"}},
+            "an option behind the ?",
+            "Remove it from COMMERCE_DATABASE_URL: TLS is ss",
+        ),
+        ({"query": {"ssl": "require"}}, "is no PostgreSQL that takes us", "Correct host and port in COMMERCE_DATABASE"),
+        ({"port": 99_999}, "is no PostgreSQL that takes us", "Correct host and port in COMMERCE_DATABASE"),
         ({"database": "shopp"}, "has no database shopp", "Make it: createdb -h 127.0.0.1 -p "),
     ],
-    ids=["port", "host", "password", "user", "database"],
+    ids=["port", "host", "password", "user", "option", "TLS", "no port", "database"],
 )
 async def test_a_wrong_url_is_told_by_what_is_wrong(
-    find: Find, database_url: str, wrong: dict[str, str | int], says: str, cure: str
+    find: Find, database_url: str, wrong: dict[str, Any], says: str, cure: str
 ) -> None:
     found = await find("Database", "connection", COMMERCE_DATABASE_URL=changed(database_url, **wrong))
     assert (found.state, found.code) == ("failed", 3)

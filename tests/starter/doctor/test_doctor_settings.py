@@ -41,3 +41,5 @@ async def test_temporals_own_variables_are_read(find: Find) -> None:
     found = await find("Settings", "Temporal's", TEMPORAL_PROFILE="nobody's")
     assert (found.state, found.code) == ("failed", 2)
     assert "Profile 'nobody's' not found" in found.found and "TEMPORAL_CONFIG_FILE" in found.cure
+    found = await find("Settings", "Temporal's", TEMPORAL_ADDRESS="https://ann:hunter2@host")
+    assert found.found == "TEMPORAL_ADDRESS: is not a host and a port" and "hunter2" not in str(found)
