@@ -21,7 +21,7 @@ def changed(url: str, **parts: Any) -> str:
 @pytest.mark.parametrize(
     ("wrong", "says", "cure"),
     [
-        ({"port": 1}, "nobody listens at 127.0.0.1:1", "Start it (commerce up brings all), or correct"),
+        ({"port": 1}, "nobody listens at 127.0.0.1:1", "Start PostgreSQL (commerce up brings all), or correct"),
         ({"host": "db.invalid"}, "there is no host db.invalid", "Correct the host in COMMERCE_DATABASE_URL"),
         ({"password": "hunter2"}, "does not take our user and password", "Correct user and password in COMMERCE_DATA"),
         ({"username": "eve"}, "does not take our user and password", "Correct user and password in COMMERCE_DATA"),
