@@ -1,6 +1,5 @@
 """What a worker counts of the processes that end in it: each once, by how it ended."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
