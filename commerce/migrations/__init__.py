@@ -5,6 +5,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, NullPool, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -57,6 +58,11 @@ async def upgrade(url: URL, revision: str = "head") -> None:
                 raise
         await asyncio.sleep(PAUSE)
     raise DatabaseUnavailable(HELD)
+
+
+def revisions() -> list[str]:
+    """Return the revisions that this program knows, newest first."""
+    return [script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()]
 
 
 async def _upgrade(connection: AsyncConnection, revision: str) -> None:
