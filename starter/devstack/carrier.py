@@ -32,7 +32,7 @@ from starter.devstack import carrier_shapes as shapes
 from starter.devstack.carrier_shapes import Json, Wanted
 from starter.devstack.carrier_store import Shipments
 from starter.devstack.carrier_trial import CuttableProtocol, Fault, Faults, Operation, cut
-from starter.devstack.serving import LOOPBACK, Place, arguments, run, serving, until_stopped
+from starter.devstack.serving import LOOPBACK, Arguments, arguments, run, serving, until_stopped
 
 REFUSED_COUNTRY = "ZZ"
 REFUSED_ZIP = "REFUSED"
@@ -256,17 +256,17 @@ def running(data_dir: Path, port: int, host: str = LOOPBACK) -> AbstractAsyncCon
     return serving(create_app(data_dir), port, host, http=CuttableProtocol)
 
 
-async def serve(place: Place) -> None:
+async def serve(given: Arguments) -> None:
     """Serve the carrier until told to stop."""
-    async with running(*place) as url:
+    async with running(*given) as url:
         log.info("listening on %s", url)
         await until_stopped()
 
 
 def main() -> None:
     """Run the carrier as a process of its own."""
-    place = arguments("An EasyPost-shaped carrier for trying things.", "--data-dir")
-    run("carrier", lambda: serve(place))
+    given = arguments("An EasyPost-shaped carrier for trying things.", "--data-dir")
+    run("carrier", lambda: serve(given))
 
 
 if __name__ == "__main__":

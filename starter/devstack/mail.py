@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from starter.devstack.serving import LOOPBACK, Place, arguments, listen, run, until_stopped
+from starter.devstack.serving import LOOPBACK, Arguments, arguments, listen, run, until_stopped
 
 RULES = {"refused.example": "550 5.1.1 No such mailbox", "busy.example": "451 4.3.0 Try again later"}
 SWITCH = "refuse"
@@ -93,18 +93,18 @@ async def catching(mail_dir: Path, port: int, host: str = LOOPBACK) -> AsyncIter
         server.close()  # not wait_closed: since Python 3.12 that waits for clients that stay connected
 
 
-async def serve(place: Place) -> None:
+async def serve(given: Arguments) -> None:
     """Catch mails until told to stop."""
     logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd's: it tells every command, with addresses
-    async with catching(*place) as url:
-        log.info("listening on %s, mails in %s", url, place.folder)
+    async with catching(*given) as url:
+        log.info("listening on %s, mails in %s", url, given.folder)
         await until_stopped()
 
 
 def main() -> None:
     """Run the mail catcher as a process of its own."""
-    place = arguments("Catch every mail as a file.", "--mail-dir")
-    run("mail", lambda: serve(place))
+    given = arguments("Catch every mail as a file.", "--mail-dir")
+    run("mail", lambda: serve(given))
 
 
 if __name__ == "__main__":

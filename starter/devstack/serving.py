@@ -81,7 +81,7 @@ async def until_stopped() -> None:
     await stop.wait()
 
 
-class Place(NamedTuple):
+class Arguments(NamedTuple):
     """Where a server keeps everything, and where it listens."""
 
     folder: Path
@@ -89,14 +89,14 @@ class Place(NamedTuple):
     host: str
 
 
-def arguments(description: str, folder_option: str) -> Place:
+def arguments(description: str, folder_option: str) -> Arguments:
     """Return what the command line says."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(folder_option, dest="folder", type=Path, required=True, help="where everything is kept")
     parser.add_argument("--port", type=int, required=True, help="port to listen on; 0 takes a free one")
     parser.add_argument("--host", default=LOOPBACK, help="address to listen on; in a container 0.0.0.0")
     given = parser.parse_args()
-    return Place(given.folder, given.port, given.host)
+    return Arguments(given.folder, given.port, given.host)
 
 
 def run(name: str, server: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:

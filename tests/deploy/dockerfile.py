@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
 from dockerfile_parse import DockerfileParser
@@ -36,7 +37,8 @@ class Image:
         """Return what runs a command in it: as its user and with a read-only root, unless it is being built."""
         base = [part for place in _base() for part in ("--ro-bind", str(place), str(place))]
         mounts = [part for host, place in (binds or {}).items() for part in ("--bind", str(host), place)]
-        user = [] if writable else ["--unshare-user", "--uid", self.user.partition(":")[0], "--unshare-pid"]
+        uid, _, gid = self.user.partition(":")
+        user = [] if writable else ["--unshare-user", "--uid", uid, "--gid", gid, "--unshare-pid"]
         root = ["--bind" if writable else "--ro-bind", str(self.root), "/"]
         system = ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--die-with-parent"]
         return [str(shutil.which("bwrap")), *root, *base, *system, *mounts, *user, "--chdir", self.workdir, *command]
@@ -58,9 +60,9 @@ def _base() -> list[Path]:
 class Follower:
     """Carries out the instructions of one Dockerfile, stage by stage."""
 
-    def __init__(self, context: Path, folder: Path, caches: Path) -> None:
-        """Take the folder with the Dockerfile, one for the stages, and one for the caches that RUN mounts."""
-        self._context, self._folder, self._caches = context, folder, caches
+    def __init__(self, context: Path, folder: Path) -> None:
+        """Take the folder with the Dockerfile, and an empty one for the stages."""
+        self._context, self._folder = context, folder
         self._ignored = Ignored((context / ".dockerignore").read_text())
         self._stages: dict[str, Image] = {}
         self._given: dict[str, str] = {}  # the arguments before the first FROM
@@ -132,10 +134,11 @@ class Follower:
         )
         assert done.returncode == 0, f"RUN {script}\n{done.stdout}{done.stderr}"
 
-    def _cache(self, word: str) -> Path:
-        """Return the folder that stands for a cache; the one of uv is this machine's, where it has one."""
-        folder = self._caches if word.endswith("/uv") else self._folder / "cache"
-        folder.mkdir(parents=True, exist_ok=True)
+    def _cache(self, _word: str) -> Path:
+        """Return the folder that stands for a cache: uv's of this machine, where it has one."""
+        cache = Path(os.environ.get("UV_CACHE_DIR") or Path.home() / ".cache" / "uv")
+        folder = cache if os.access(cache, os.W_OK) else self._folder / "cache"
+        folder.mkdir(exist_ok=True)
         return folder
 
     def _user(self, image: Image, value: str) -> None:
@@ -180,7 +183,7 @@ def _fits(path: Path, pattern: str) -> bool:
 
 
 def _steps(file: Path) -> Iterator[dict[str, str]]:
-    parsed = DockerfileParser(fileobj=file.open("rb"))
+    parsed = DockerfileParser(fileobj=BytesIO(file.read_bytes()))
     yield from (step for step in parsed.structure if step["instruction"] != "COMMENT")
 
 
