@@ -106,8 +106,6 @@ async def test_each_owner_reaches_its_own_databases_only(server: dict[str, objec
         for database in databases:
             if database in owned:
                 await run_sql(f"{where}/{database}", "CREATE TABLE mine (id int)")
-                # Temporal's schema for finding runs makes this extension.
-                await run_sql(f"{where}/{database}", "CREATE EXTENSION btree_gin")
             else:
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
                     await run_sql(f"{where}/{database}", "SELECT 1")
