@@ -45,6 +45,7 @@ from commerce.integrations.webhooks import WebhookPoster
 from commerce.notifications import Notifier
 from commerce.relay import Relay
 from commerce.settings import Settings, SettingsError, load_environment, load_settings
+from starter import tracing
 from starter.client import connect
 from starter.encryption import Encryption
 from starter.process import end
@@ -63,6 +64,7 @@ from workflows.product_count import ProductCountWorkflow
 from workflows.sync_inventory import SyncInventoryWorkflow
 from workflows.upkeep import UpkeepWorkflow
 
+SERVICE = "commerce-worker"  # in traces
 GRACEFUL = timedelta(seconds=20)  # what steps under way get to end well
 BEYOND_RETENTION = 7  # days
 HARD_EXIT = 28  # seconds after the signal the process is gone whatever happens
@@ -190,6 +192,7 @@ def main(
         environment = load_environment()
         settings = load_settings(environment)
         logs.configure(settings)
+        tracing.begin(settings, SERVICE)
         asyncio.run(run(environment, settings, interceptors, subscribers))
     except SettingsError as error:
         code = _say(error, 2)

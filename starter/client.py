@@ -18,6 +18,7 @@ from commerce.messages.base import Message, field_errors
 from commerce.messages.customers import RegistrationResult
 from commerce.messages.orders import OrderProcessing, OrderResult
 from commerce.settings import SettingsError, load_settings
+from starter import tracing
 from starter.encryption import Encryption
 from starter.plugin import plugin
 from starter.processes import PROCESSES, TASK_QUEUE
@@ -35,7 +36,8 @@ async def connect(environment: Mapping[str, str], runtime: Runtime | None = None
 
     Raises Unreachable, and SettingsError where variables make no sense or there is no key to encrypt with.
     """
-    ours = plugin(Encryption.of(load_settings(environment)))
+    settings = load_settings(environment)
+    ours = plugin(Encryption.of(settings), tracing.begin(settings))
     config = connection(environment)
     try:
         return await asyncio.wait_for(

@@ -1,0 +1,79 @@
+"""Where spans come from that no process has: requests to our API, SQL, and HTTP to the outside."""
+
+import os
+import re
+from functools import lru_cache
+from typing import Any
+
+from fastapi import FastAPI
+from opentelemetry import propagate, trace
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext
+
+from commerce.trace_context import W3C
+
+UNWATCHED = "/health/,/metrics$"  # asked every few seconds
+NAMES = "OTEL_SEMCONV_STABILITY_OPT_IN"
+SPAN = "commerce.span"
+STATEMENTS = 1_000  # remembered
+LONGEST = 2_000  # characters of a statement
+VERB = re.compile(r"\s*(\w+)")
+TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+(?:ONLY\s+)?([a-z_]\w*)\b(?!\s*\()", re.IGNORECASE)
+
+
+def watch_api(app: FastAPI, provider: TracerProvider) -> None:
+    """Make a span of every request but probes, within the trace that its caller names."""
+    _settle()
+    FastAPIInstrumentor.instrument_app(
+        app, tracer_provider=provider, excluded_urls=UNWATCHED, exclude_spans=["receive", "send"]
+    )
+
+
+def watch_http(provider: TracerProvider) -> None:
+    """Make a span of every call by httpx, and tell its receiver of the trace."""
+    _settle()
+    HTTPXClientInstrumentor().instrument(tracer_provider=provider)
+
+
+def _settle() -> None:
+    os.environ.setdefault(NAMES, "http")  # today's names of attributes, not those of before 2023
+    propagate.set_global_textmap(W3C)  # and no baggage, which could be anything
+
+
+def watch_sql(tracer: Tracer) -> None:
+    """Make a span of every statement that belongs to a span; SQLAlchemy's own, as BEGIN or a ping, are none.
+
+    OpenTelemetry's own watcher also makes one of each checkout from the pool, and takes several times as long.
+    """
+
+    def before(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        if trace.get_current_span().is_recording():
+            name, text = _described(statement)
+            attributes = {"db.system.name": "postgresql", "db.query.text": text}
+            connection.info[SPAN] = tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
+
+    def after(connection: Connection, *_: Any) -> None:
+        if span := connection.info.pop(SPAN, None):
+            span.end()
+
+    def failed(failure: ExceptionContext) -> None:
+        span: Span | None = failure.connection.info.pop(SPAN, None) if failure.connection else None
+        if span:
+            span.set_attribute("error.type", type(failure.original_exception).__name__)
+            span.set_status(Status(StatusCode.ERROR))
+            span.end()
+
+    event.listen(Engine, "before_cursor_execute", before)
+    event.listen(Engine, "after_cursor_execute", after)
+    event.listen(Engine, "handle_error", failed)
+
+
+@lru_cache(STATEMENTS)
+def _described(statement: str) -> tuple[str, str]:
+    """Return a statement's name, like `SELECT orders`, and its text, which has no values: those are parameters."""
+    verb, table = VERB.match(statement), TABLE.search(statement)
+    name = " ".join(found[1] for found in (verb, table) if found)
+    return name or "SQL", " ".join(statement.split())[:LONGEST]
