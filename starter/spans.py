@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from urllib.parse import urlsplit
 from uuid import uuid4
-from weakref import WeakKeyDictionary
 
 import structlog
 from fastapi import FastAPI
@@ -136,22 +135,29 @@ class _WholeSteps(BatchSpanProcessor):
 
     def __init__(self, exporter: SpanExporter) -> None:
         super().__init__(exporter, max_queue_size=QUEUE, schedule_delay_millis=EVERY)
-        self._wholes: WeakKeyDictionary[object, _Whole] = WeakKeyDictionary()
+        self._wholes: dict[int, _Whole] = {}  # by the ids of their parts
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        whole = self._wholes.get(trace.get_current_span(parent_context))
-        self._wholes[span] = whole or _Whole(span)
+        above = trace.get_current_span(parent_context).get_span_context().span_id
+        whole = self._wholes.get(above) or _Whole(span.context.span_id)
+        whole.parts.append(span.context.span_id)
+        self._wholes[span.context.span_id] = whole
 
     def on_end(self, span: ReadableSpan) -> None:
-        whole = self._wholes.pop(span, None)
-        ended = whole.with_part(span) if whole else [span]
-        for part in ended:
+        whole = self._wholes.pop(span.context.span_id, None) if span.context else None
+        for part in whole.with_part(span) if whole else [span]:
             super().on_end(part)
+        if whole and span.context and whole.top == span.context.span_id:
+            for lost in whole.parts:
+                self._wholes.pop(lost, None)
 
 
 class _Whole:
-    def __init__(self, top: ReadableSpan) -> None:
-        self._top = top
+    """A step or a request: the id of its own span, those of all its parts, and what is held back until it ends."""
+
+    def __init__(self, top: int) -> None:
+        self.top = top
+        self.parts: list[int] = []
         self._held: list[ReadableSpan] | None = []
 
     def with_part(self, part: ReadableSpan) -> list[ReadableSpan]:
@@ -159,7 +165,7 @@ class _Whole:
         if self._held is None:
             return [part]
         self._held.append(part)
-        if part is not self._top and len(self._held) < HELD:
+        if part.context and part.context.span_id != self.top and len(self._held) < HELD:
             return []
         free, self._held = self._held, None
         return free
