@@ -1,13 +1,14 @@
 """Spans of processes and their steps: one tree from who starts a process down to each attempt of a step.
 
 A process's span is told of when the process ends, by whichever worker it ends in, yet steps name it as their parent
-from the beginning: its id comes from the run's own random seed, so every worker and every replay knows it. A worker
-that is killed takes no span with it that another one names.
+from the beginning: its id is made from ids of runs, so every worker and every replay knows it. A worker that is killed
+takes no span with it that another one names.
 """
 
 import asyncio
 from collections.abc import Mapping
 from functools import cached_property
+from hashlib import sha256
 from typing import Any, NoReturn
 
 from opentelemetry import context, trace
@@ -119,12 +120,12 @@ class _Process(WorkflowInboundInterceptor):
 
     @cached_property
     def span(self) -> SpanContext:
-        """This run; a reset goes on under the same id, for the steps before it have named it."""
-        chance = workflow.new_random("trace")
-        span_id = chance.getrandbits(64) or 1
+        """This run, known by those before it: so a reset goes on under the same id, which earlier steps have named."""
+        info = workflow.info()
+        digest = sha256(f"{info.first_execution_run_id} {info.continued_run_id}".encode()).digest()
+        span_id, trace_id = int.from_bytes(digest[:8]), int.from_bytes(digest[8:24])
         if self.parent.is_valid:
             return SpanContext(self.parent.trace_id, span_id, is_remote=True, trace_flags=self.parent.trace_flags)
-        trace_id = chance.getrandbits(128) or 1
         return SpanContext(trace_id, span_id, is_remote=True, trace_flags=self.tracing.flags(trace_id))
 
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002 - the SDK's own name
