@@ -192,7 +192,8 @@ def main(
         environment = load_environment()
         settings = load_settings(environment)
         logs.configure(settings)
-        tracing.begin(settings, SERVICE)
+        if traces := tracing.begin(settings, SERVICE):
+            traces.watch_libraries()
         asyncio.run(run(environment, settings, interceptors, subscribers))
     except SettingsError as error:
         code = _say(error, 2)

@@ -36,7 +36,7 @@ from activities.failures import describe
 from commerce import trace_context
 from commerce.redaction import redacted
 from commerce.trace_context import TRACEPARENT
-from starter.spans import Tracing, failed
+from starter.spans import FINE, Tracing, failed
 
 HEADER = "_tracer-data"  # as Temporal's own tracing calls it, in every language
 PLAIN = PayloadConverter.default
@@ -154,7 +154,8 @@ class _Process(WorkflowInboundInterceptor):
         about = {WORKFLOW_ID: redacted(info.workflow_id), RUN_ID: info.run_id}
         began = int(info.workflow_start_time.timestamp() * 1e9)
         with workflow.unsafe.sandbox_unrestricted():
-            self.tracing.tell(info.workflow_type, self.span, self.parent, began, about, error)
+            status = failed(error) if error else FINE
+            self.tracing.tell(info.workflow_type, self.span, self.parent, began, about, status=status)
 
 
 class _Calls(WorkflowOutboundInterceptor):

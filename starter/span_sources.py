@@ -2,6 +2,8 @@
 
 import os
 import re
+import time
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -9,7 +11,7 @@ from fastapi import FastAPI
 from opentelemetry import propagate, trace
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
+from opentelemetry.trace import SpanContext, Status, StatusCode, TracerProvider
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 
@@ -17,7 +19,8 @@ from commerce.trace_context import W3C
 
 UNWATCHED = "/health/,/metrics$"  # asked every few seconds
 NAMES = "OTEL_SEMCONV_STABILITY_OPT_IN"
-SPAN = "commerce.span"
+BEGUN = "commerce.begun"
+FAILED = Status(StatusCode.ERROR)
 STATEMENTS = 1_000  # remembered
 LONGEST = 2_000  # characters of a statement
 VERB = re.compile(r"\s*(\w+)")
@@ -43,28 +46,28 @@ def _settle() -> None:
     propagate.set_global_textmap(W3C)  # and no baggage, which could be anything
 
 
-def watch_sql(tracer: Tracer) -> None:
-    """Make a span of every statement that belongs to a span; SQLAlchemy's own, as BEGIN or a ping, are none.
+def watch_sql(tell: Callable[[str, SpanContext, int, Mapping[str, str], Status], None]) -> None:
+    """Tell of every statement that belongs to a span; SQLAlchemy's own, as BEGIN or a ping, are none.
 
-    OpenTelemetry's own watcher also makes one of each checkout from the pool, and takes several times as long.
+    OpenTelemetry's own watcher also tells of each checkout from the pool, and takes several times as long.
     """
 
-    def before(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
-        if trace.get_current_span().is_recording():
-            name, text = _described(statement)
-            attributes = {"db.system.name": "postgresql", "db.query.text": text}
-            connection.info[SPAN] = tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
+    def before(connection: Connection, *_: Any) -> None:
+        if (span := trace.get_current_span()).is_recording():
+            connection.info[BEGUN] = span.get_span_context(), time.time_ns()
 
-    def after(connection: Connection, *_: Any) -> None:
-        if span := connection.info.pop(SPAN, None):
-            span.end()
+    def after(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        if begun := connection.info.pop(BEGUN, None):
+            name, about = _described(statement)
+            parent, began = begun
+            tell(name, parent, began, about, Status())
 
     def failed(failure: ExceptionContext) -> None:
-        span: Span | None = failure.connection.info.pop(SPAN, None) if failure.connection else None
-        if span:
-            span.set_attribute("error.type", type(failure.original_exception).__name__)
-            span.set_status(Status(StatusCode.ERROR))
-            span.end()
+        begun = failure.connection.info.pop(BEGUN, None) if failure.connection else None
+        if begun and failure.statement:
+            name, about = _described(failure.statement)
+            parent, began = begun
+            tell(name, parent, began, {**about, "error.type": type(failure.original_exception).__name__}, FAILED)
 
     event.listen(Engine, "before_cursor_execute", before)
     event.listen(Engine, "after_cursor_execute", after)
@@ -72,8 +75,9 @@ def watch_sql(tracer: Tracer) -> None:
 
 
 @lru_cache(STATEMENTS)
-def _described(statement: str) -> tuple[str, str]:
+def _described(statement: str) -> tuple[str, Mapping[str, str]]:
     """Return a statement's name, like `SELECT orders`, and its text, which has no values: those are parameters."""
     verb, table = VERB.match(statement), TABLE.search(statement)
     name = " ".join(found[1] for found in (verb, table) if found)
-    return name or "SQL", " ".join(statement.split())[:LONGEST]
+    text = " ".join(statement.split())[:LONGEST]
+    return name or "SQL", {"db.system.name": "postgresql", "db.query.text": text}

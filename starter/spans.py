@@ -33,6 +33,8 @@ TOLD_AGAIN = 60.0  # seconds before an absent collector is told of again
 KEPT = frozenset({"http.request.method", "http.response.status_code", "http.route", "error.type"})
 KEPT_OF_CALLS = KEPT | {"url.scheme", "server.address", "server.port"}
 
+FINE = Status()
+
 log = structlog.stdlib.get_logger("commerce.traces")
 
 
@@ -53,7 +55,7 @@ class Tracing:
 
     def watch_libraries(self) -> None:
         """Let SQL and outgoing HTTP be spans of whatever span they happen in."""
-        span_sources.watch_sql(self.tracer)
+        span_sources.watch_sql(self.tell_call)
         span_sources.watch_http(self._provider)
 
     def watch_api(self, app: FastAPI) -> None:
@@ -72,7 +74,15 @@ class Tracing:
         return TraceFlags(TraceFlags.SAMPLED if kept else TraceFlags.DEFAULT)
 
     def tell(
-        self, name: str, span: SpanContext, parent: SpanContext, began: int, attributes: dict[str, str], error: str = ""
+        self,
+        name: str,
+        span: SpanContext,
+        parent: SpanContext,
+        began: int,
+        about: Mapping[str, str],
+        *,
+        kind: SpanKind = SpanKind.SERVER,
+        status: Status = FINE,
     ) -> None:
         """Tell of a span that ends now and began at this time (nanoseconds), under an id that was given out before."""
         self._processor.on_end(
@@ -81,14 +91,22 @@ class Tracing:
                 span,
                 parent if parent.is_valid else None,
                 self._resource,
-                attributes,
-                kind=SpanKind.SERVER,
-                status=failed(error) if error else Status(),
+                about,
+                kind=kind,
+                status=status,
                 start_time=began,
                 end_time=max(began, time.time_ns()),
                 instrumentation_scope=self._scope,
             )
         )
+
+    def tell_call(
+        self, name: str, parent: SpanContext, began: int, about: Mapping[str, str], status: Status = FINE
+    ) -> None:
+        """Tell of a call that ends now and has nothing below it: for less than half of what other spans take."""
+        span_id = self._provider.id_generator.generate_span_id()
+        span = SpanContext(parent.trace_id, span_id, is_remote=False, trace_flags=parent.trace_flags)
+        self.tell(name, span, parent, began, about, kind=SpanKind.CLIENT, status=status)
 
     def close(self, seconds: float) -> None:
         """Send what is left, unless that takes longer."""
@@ -138,16 +156,17 @@ class _WholeSteps(BatchSpanProcessor):
         self._wholes: dict[int, _Whole] = {}  # by the ids of their parts
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        above = trace.get_current_span(parent_context).get_span_context().span_id
-        whole = self._wholes.get(above) or _Whole(span.context.span_id)
+        above = span.parent and self._wholes.get(span.parent.span_id)
+        whole = above or _Whole(span.context.span_id)
         whole.parts.append(span.context.span_id)
         self._wholes[span.context.span_id] = whole
 
     def on_end(self, span: ReadableSpan) -> None:
-        whole = self._wholes.pop(span.context.span_id, None) if span.context else None
+        own, above = span.context, span.parent
+        whole = self._wholes.pop(own.span_id, None) or (above and self._wholes.get(above.span_id))
         for part in whole.with_part(span) if whole else [span]:
             super().on_end(part)
-        if whole and span.context and whole.top == span.context.span_id:
+        if whole and whole.top == own.span_id:
             for lost in whole.parts:
                 self._wholes.pop(lost, None)
 
@@ -165,7 +184,7 @@ class _Whole:
         if self._held is None:
             return [part]
         self._held.append(part)
-        if part.context and part.context.span_id != self.top and len(self._held) < HELD:
+        if part.context.span_id != self.top and len(self._held) < HELD:
             return []
         free, self._held = self._held, None
         return free

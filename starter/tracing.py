@@ -16,11 +16,12 @@ _begun: "Tracing | None" = None
 def begin(settings: Settings, service: str = CLI) -> "Tracing | None":
     """Return this process's traces, begun under the service's name when first asked for; None while they are off."""
     global _begun
-    if _begun is None and settings.traces_url:
+    if not settings.traces_url:
+        return None
+    if _begun is None:
         from starter.spans import Tracing, exporter
 
         _begun = Tracing(exporter(settings.traces_url), service, sampled=settings.traces_sampled)
-        _begun.watch_libraries()
     return _begun
 
 

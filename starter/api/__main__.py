@@ -55,6 +55,7 @@ def main() -> NoReturn:
         logs.configure(settings)
         app = create_app(settings, environment)
         if traces := tracing.begin(settings, SERVICE):
+            traces.watch_libraries()
             traces.watch_api(app)
         bound = _listen(settings)
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""Nothing personal or secret is kept by Temporal, when it is encrypted, or told by logs or spans, whatever goes wrong."""
+"""Nothing personal or secret is kept by Temporal, when it is encrypted, or told by logs and spans, whatever happens."""
 
 import json
 import os
