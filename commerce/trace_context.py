@@ -5,12 +5,28 @@ from contextlib import contextmanager
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import CarrierT, Getter, default_getter
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 PROCESS = context.create_key("process")
-W3C = TraceContextTextMapPropagator()
 TRACEPARENT = "traceparent"
+
+
+class _Traceparent(TraceContextTextMapPropagator):
+    """Reads and writes ids alone: what callers add in `tracestate` may be anything, and would go into each span."""
+
+    def extract(
+        self, carrier: CarrierT, context: Context | None = None, getter: Getter[CarrierT] = default_getter
+    ) -> Context:
+        span = trace.get_current_span(super().extract(carrier, Context(), getter)).get_span_context()
+        if not span.is_valid:
+            return context or Context()
+        bare = SpanContext(span.trace_id, span.span_id, is_remote=True, trace_flags=span.trace_flags)
+        return trace.set_span_in_context(NonRecordingSpan(bare), context)
+
+
+W3C = _Traceparent()
 
 
 def written(span: SpanContext) -> str:

@@ -24,7 +24,9 @@ FAILED = Status(StatusCode.ERROR)
 STATEMENTS = 1_000  # remembered
 LONGEST = 2_000  # characters of a statement
 VERB = re.compile(r"\s*(\w+)")
-TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+(?:ONLY\s+)?([a-z_]\w*)\b(?!\s*\()", re.IGNORECASE)
+TABLE = re.compile(r"\b(?:(?:INTO|UPDATE)\s+(\w+)|FROM\s+(?:ONLY\s+)?([a-z_]\w*)\b(?!\s*\())", re.IGNORECASE)
+
+Listeners = Mapping[str, Callable[..., Any]]
 
 
 def watch_api(app: FastAPI, provider: TracerProvider) -> None:
@@ -46,8 +48,12 @@ def _settle() -> None:
     propagate.set_global_textmap(W3C)  # and no baggage, which could be anything
 
 
-def watch_sql(tell: Callable[[str, SpanContext, int, Mapping[str, str], Status], None]) -> None:
+def watch_sql(
+    tell: Callable[[str, SpanContext, int, Mapping[str, str], Status], None],
+) -> Listeners:
     """Tell of every statement that belongs to a span; SQLAlchemy's own, as BEGIN or a ping, are none.
+
+    Returns what listens, by the names of SQLAlchemy's events.
 
     OpenTelemetry's own watcher also tells of each checkout from the pool, and takes several times as long.
     """
@@ -67,17 +73,27 @@ def watch_sql(tell: Callable[[str, SpanContext, int, Mapping[str, str], Status],
         if begun and failure.statement:
             name, about = _described(failure.statement)
             parent, began = begun
-            tell(name, parent, began, {**about, "error.type": type(failure.original_exception).__name__}, FAILED)
+            tell(name, parent, began, {**about, "error.type": _kind(failure.original_exception)}, FAILED)
 
-    event.listen(Engine, "before_cursor_execute", before)
-    event.listen(Engine, "after_cursor_execute", after)
-    event.listen(Engine, "handle_error", failed)
+    listeners: dict[str, Callable[..., Any]] = {
+        "before_cursor_execute": before,
+        "after_cursor_execute": after,
+        "handle_error": failed,
+    }
+    for name, listener in listeners.items():
+        event.listen(Engine, name, listener)
+    return listeners
+
+
+def _kind(error: BaseException) -> str:
+    """Return SQLSTATE, or the error's class when it has none; what it says may hold values."""
+    return getattr(error, "sqlstate", None) or type(error).__name__
 
 
 @lru_cache(STATEMENTS)
 def _described(statement: str) -> tuple[str, Mapping[str, str]]:
     """Return a statement's name, like `SELECT orders`, and its text, which has no values: those are parameters."""
     verb, table = VERB.match(statement), TABLE.search(statement)
-    name = " ".join(found[1] for found in (verb, table) if found)
+    name = " ".join(word for found in (verb, table) if found for word in found.groups() if word)
     text = " ".join(statement.split())[:LONGEST]
     return name or "SQL", {"db.system.name": "postgresql", "db.query.text": text}

@@ -125,12 +125,12 @@ def exporter(url: str) -> SpanExporter:
     for name in ("opentelemetry.exporter", "opentelemetry.sdk._shared_internal", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # several lines a second while the collector is away
     parts = urlsplit(url)
-    return _Outlet(
+    return Outlet(
         OTLPSpanExporter(endpoint=url, timeout=EXPORT_TIMEOUT), f"{parts.hostname}:{parts.port or parts.scheme}"
     )
 
 
-class _Outlet(SpanExporter):
+class Outlet(SpanExporter):
     """Sends spans without what is not to leave the house, and tells now and then that nobody takes them."""
 
     def __init__(self, exporter: SpanExporter, collector: str) -> None:
@@ -138,13 +138,18 @@ class _Outlet(SpanExporter):
         self._silent_until = 0.0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        result = self._exporter.export([_clean(span) for span in spans])
+        """Send spans; never raises."""
+        try:
+            result = self._exporter.export([_clean(span) for span in spans])
+        except Exception:  # noqa: BLE001 - whatever it is, it is told in one line
+            result = SpanExportResult.FAILURE
         if result is SpanExportResult.FAILURE and time.monotonic() > self._silent_until:
             self._silent_until = time.monotonic() + TOLD_AGAIN
             log.warning("traces are lost: their collector does not take them", collector=self._collector)
         return result
 
     def shutdown(self) -> None:
+        """Send nothing more."""
         self._exporter.shutdown()
 
 
