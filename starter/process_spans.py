@@ -6,7 +6,6 @@ takes no span with it that another one names.
 """
 
 import asyncio
-from collections.abc import Mapping
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, NoReturn
@@ -14,9 +13,7 @@ from typing import Any, NoReturn
 from opentelemetry import context, trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind
 from temporalio import activity, client, workflow
-from temporalio.api.common.v1 import Payload
 from temporalio.client import StartWorkflowInput, WorkflowHandle
-from temporalio.converter import PayloadConverter
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.worker import (
     ActivityInboundInterceptor,
@@ -35,14 +32,10 @@ from temporalio.worker import (
 from activities.failures import describe
 from commerce import trace_context
 from commerce.redaction import redacted
-from commerce.trace_context import TRACEPARENT
 from starter.spans import FINE, Tracing, failed
+from starter.trace_headers import named_in, naming
 
-HEADER = "_tracer-data"  # as Temporal's own tracing calls it, in every language
-PLAIN = PayloadConverter.default
 WORKFLOW_ID, RUN_ID = "temporalWorkflowID", "temporalRunID"  # as Temporal's own tracing calls them
-
-Headers = Mapping[str, Payload]
 
 
 class ProcessSpans(client.Interceptor, Interceptor):
@@ -72,7 +65,7 @@ class _Starts(client.OutboundInterceptor):
     async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:  # noqa: A002
         name, about = f"start {input.workflow}", {WORKFLOW_ID: redacted(input.id)}
         with self._tracing.span(name, SpanKind.PRODUCER, about) as span:
-            input.headers = _with(input.headers, span.get_span_context())
+            input.headers = naming(span.get_span_context(), input.headers)
             try:
                 return await super().start_workflow(input)
             except WorkflowAlreadyStartedError:
@@ -95,7 +88,7 @@ class _Step(ActivityInboundInterceptor):
             "temporalActivityID": info.activity_id,
             "attempt": info.attempt,
         }
-        token = context.attach(trace_context.within_process(_named_in(input.headers)))
+        token = context.attach(trace_context.within_process(named_in(input.headers)))
         try:
             with self._tracing.span(info.activity_type, SpanKind.SERVER, about) as span:
                 try:
@@ -116,7 +109,7 @@ class _Process(WorkflowInboundInterceptor):
     @cached_property
     def parent(self) -> SpanContext:
         """Who started this run; invalid when that is not known, as with schedules."""
-        return _named_in(workflow.info().headers)
+        return named_in(workflow.info().headers)
 
     @cached_property
     def span(self) -> SpanContext:
@@ -166,35 +159,22 @@ class _Calls(WorkflowOutboundInterceptor):
         self._process = process
 
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
-        input.headers = _with(input.headers, self._process.span)
+        input.headers = naming(self._process.span, input.headers)
         return super().start_activity(input)
 
     def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
-        input.headers = _with(input.headers, self._process.span)
+        input.headers = naming(self._process.span, input.headers)
         return super().start_local_activity(input)
 
     async def start_child_workflow(
         self,
         input: StartChildWorkflowInput,  # noqa: A002
     ) -> workflow.ChildWorkflowHandle[Any, Any]:
-        input.headers = _with(input.headers, self._process.span)
+        input.headers = naming(self._process.span, input.headers)
         return await super().start_child_workflow(input)
 
     def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:  # noqa: A002
         """Let the next run stand beside this one, below the first when nobody started that."""
         begun_by = self._process.parent if self._process.parent.is_valid else self._process.span
-        input.headers = _with(input.headers, begun_by)
+        input.headers = naming(begun_by, input.headers)
         super().continue_as_new(input)
-
-
-def _with(headers: Headers, span: SpanContext) -> Headers:
-    return {**headers, HEADER: PLAIN.to_payload({TRACEPARENT: trace_context.written(span)})}
-
-
-def _named_in(headers: Headers) -> SpanContext:
-    """Return who headers name, who may be written by anybody: an invalid span when they make no sense."""
-    try:
-        carried = PLAIN.from_payload(headers[HEADER])
-        return trace_context.read(carried.get(TRACEPARENT))
-    except Exception:  # noqa: BLE001 - a process must not hang because of a header
-        return trace_context.read(None)

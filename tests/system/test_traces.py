@@ -166,9 +166,27 @@ async def test_an_undone_order_shows_what_failed_and_what_was_undone(
 
     trace = await trace_of(collector, order_id, whole)
     [process], [label] = trace.named("order-processing"), trace.named("create-shipping-label")
-    assert [process] == trace.roots()
     assert label.error and process.error == label.error and label.error.startswith("CarrierRefused: ")
     assert all(trace.path(*trace.named(undo)) == ["order-processing", undo] for undo in UNDOS)
+
+
+async def test_a_run_that_is_retried_belongs_to_the_request_for_that(
+    shop: Floor, workers: Crew, collector: Collector, order_id: str
+) -> None:
+    await shop.shop.order(order_id, MUG=1)
+    async with shop.worker():
+        await shop.carrier_fault(operation="buy", fault="422", order_id=order_id)
+        await shop.fail(order_id)
+    await shop.carrier_mended()
+    await workers.start()
+    url = await api_of(workers)
+    async with httpx.AsyncClient(base_url=url, timeout=SECONDS, trust_env=False) as http:
+        asked = await http.post(f"/workflows/{order_process_id(order_id)}/retry", json={"reason": "mended"})
+    assert asked.status_code == 202, asked.text
+
+    trace = await trace_of(collector, order_id, whole)
+    [process] = trace.named("order-processing")
+    assert trace.path(process) == ["POST /workflows/{transaction_id}/retry", "order-processing"]
 
 
 async def test_a_worker_killed_amid_a_step_leaves_one_tree(
