@@ -14,6 +14,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -28,6 +29,15 @@ from tests.keys import ENCRYPTED
 TEMPLATE = "template_commerce"
 numbers = itertools.count()
 finished = pytest.StashKey[pytest.Session]()
+
+
+def pytest_configure() -> None:
+    """Give our log to pytest, as libraries do: on standard output it would run into what commands print."""
+    structlog.configure(
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[structlog.contextvars.merge_contextvars, structlog.stdlib.render_to_log_kwargs],
+    )
 
 
 def free_port() -> int:

@@ -39,7 +39,7 @@ Pair = namedtuple("Pair", "units phone")
 @pytest.fixture(params=["json", "console"])
 def written(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[StringIO]:
     """What is written once logs are configured as those of a process."""
-    root = logging.getLogger()
+    root, before = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
     stream = StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
@@ -47,7 +47,7 @@ def written(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     yield stream
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
+    structlog.configure(**before)
 
 
 def shown(**fields: Any) -> dict[str, Any]:
