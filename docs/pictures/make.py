@@ -12,7 +12,6 @@ import os
 import sys
 from base64 import b64encode
 from collections.abc import Mapping
-from email.message import EmailMessage
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,8 +22,10 @@ from PIL import Image
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
+from commerce.messages.analytics import report_key
 from docs.pictures.browser import Browser, BrowserError, browser, find
 from starter.demo import demo
+from starter.demo_jobs import DAYS
 from starter.devstack.carrier import REFUSED_COUNTRY
 from starter.devstack.stack import Stack
 
@@ -160,13 +161,9 @@ def _document(page: Browser, file: Path, html: str, *, width: int) -> bytes:
 
 
 def _report(mails: Path) -> str:
-    """Return the last day's report as a mail program shows it: its pictures are parts of the mail."""
-    found: list[EmailMessage] = []
-    for file in mails.glob("*.eml"):
-        mail = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
-        if mail["X-Commerce-Kind"] == "daily-report":
-            found.append(mail)
-    mail = max(found, key=lambda mail: str(mail["X-Commerce-Key"]))
+    """Return the report of the demo's last day as a mail program shows it: its pictures are parts of the mail."""
+    caught = (email.message_from_bytes(file.read_bytes(), policy=email.policy.default) for file in mails.glob("*.eml"))
+    mail = next(mail for mail in caught if mail["X-Commerce-Key"] == report_key(DAYS[-1]))
     body = mail.get_body(("html",))
     assert body is not None
     html: str = body.get_content()
@@ -180,7 +177,7 @@ def _report(mails: Path) -> str:
 def _small(png: bytes) -> bytes:
     """Return the same picture in fewer colours and bytes."""
     with Image.open(BytesIO(png)) as picture:
-        fewer = picture.convert("RGB").quantize(COLORS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        fewer = picture.convert("RGB").quantize(COLORS, kmeans=3, dither=Image.Dither.NONE)
     out = BytesIO()
     fewer.save(out, "PNG", optimize=True)
     return out.getvalue()
