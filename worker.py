@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import logging
 import os
 import signal
 import sys
@@ -14,9 +13,9 @@ from typing import Any
 
 import structlog
 from temporalio import activity, workflow
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
-from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.common import MetricMeter
+from temporalio.runtime import Runtime
 from temporalio.worker import Interceptor, PollerBehaviorAutoscaling, Worker
 
 from activities.analytics import AnalyticsActivities
@@ -47,11 +46,13 @@ from commerce.relay import Relay
 from commerce.settings import Settings, SettingsError, load_environment, load_settings
 from starter.client import connect
 from starter.encryption import Encryption
+from starter.metrics import begin_at_zero, counting_events, runtime
 from starter.process import end
 from starter.processes import TASK_QUEUE
-from starter.schedule_views import ANSWER, asking
+from starter.retention import least_ledger_days
 from starter.schedules import apply_settings
 from starter.subscribers import SUBSCRIBERS, Subscriber, giving
+from starter.vitals import keep
 from workflows.cleanup_expired_carts import CleanUpExpiredCartsWorkflow
 from workflows.collect_analytics_data import CollectAnalyticsDataWorkflow
 from workflows.customer_registration import CustomerRegistrationWorkflow
@@ -64,7 +65,6 @@ from workflows.sync_inventory import SyncInventoryWorkflow
 from workflows.upkeep import UpkeepWorkflow
 
 GRACEFUL = timedelta(seconds=20)  # what steps under way get to end well
-BEYOND_RETENTION = 7  # days
 HARD_EXIT = 28  # seconds after the signal the process is gone whatever happens
 WORKFLOWS: Sequence[type] = (
     OrderProcessingWorkflow,
@@ -166,16 +166,17 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with wired(settings) as steps:
-        client = await connect(environment, _runtime(settings))
+        measured = _runtime(settings)
+        client = await connect(environment, measured)
         _tell(encryption)
         await _check_retention(client, settings)
         if settings.schedules == "on":
             applied = await apply_settings(client, settings)
             log.info("schedules applied", **applied.model_dump())
-        relay = Relay(settings.database_url.get_secret_value(), giving(client, subscribers))
+        beside = _beside(settings, client, measured.metric_meter, subscribers)
         async with make_worker(client, steps, settings, interceptors):
             log.info("worker started", task_queue=TASK_QUEUE, pid=os.getpid())
-            await _work_until(stop, relay.run())
+            await _work_until(stop, *beside)
             threading.Timer(HARD_EXIT, os._exit, [0]).start()
             log.info("worker stopping", graceful_seconds=GRACEFUL.total_seconds())
         log.info("worker stopped")
@@ -198,15 +199,27 @@ def main(
     end(code)
 
 
-async def _work_until(stop: asyncio.Event, work: Coroutine[Any, Any, Any]) -> None:
-    """Do work beside everything else until told to stop; should it end by a bug of ours, the worker ends with it."""
-    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    ended, going_on = await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+def _beside(
+    settings: Settings, client: Client, meter: MetricMeter, subscribers: Mapping[str, Sequence[Subscriber]]
+) -> list[Coroutine[Any, Any, Any]]:
+    """Return what a worker does beside its tasks: it relays events, and shows how the shop stands."""
+    url = settings.database_url.get_secret_value()
+    relay = Relay(url, giving(client, subscribers), published=counting_events(meter))
+    if not settings.metrics_address:
+        return [relay.run()]
+    begin_at_zero(meter, client.namespace)
+    return [relay.run(), keep(url, client, meter)]
+
+
+async def _work_until(stop: asyncio.Event, *works: Coroutine[Any, Any, Any]) -> None:
+    """Do works beside everything else until told to stop; should one end by a bug of ours, the worker ends with it."""
+    working, stopping = [asyncio.create_task(work) for work in works], asyncio.create_task(stop.wait())
+    ended, going_on = await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     for task in going_on:
         task.cancel()
-    await asyncio.wait({working, stopping})
-    if working in ended:
-        working.result()
+    await asyncio.wait({*working, stopping})
+    for task in ended.intersection(working):
+        task.result()
 
 
 def _tell(encryption: Encryption) -> None:
@@ -218,10 +231,7 @@ def _tell(encryption: Encryption) -> None:
 
 async def _check_retention(client: Client, settings: Settings) -> None:
     """Keep the steps of a process for as long as Temporal knows of it, and a week more: a retry asks for them."""
-    request = DescribeNamespaceRequest(namespace=client.namespace)
-    with asking("tell how long it keeps runs"):
-        answer = await client.workflow_service.describe_namespace(request, retry=True, timeout=ANSWER)
-    least = answer.config.workflow_execution_retention_ttl.ToTimedelta().days + BEYOND_RETENTION
+    least = await least_ledger_days(client)
     if settings.keep_ledger_days < least:
         raise SettingsError(
             f"COMMERCE_KEEP_LEDGER_DAYS: must be at least {least}, a week more than Temporal keeps runs"
@@ -236,15 +246,7 @@ def _say(error: Exception, code: int) -> int:
 def _runtime(settings: Settings) -> Runtime:
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False
-    core = logging.getLogger("temporalio.core")
-    return Runtime(
-        telemetry=TelemetryConfig(
-            logging=LoggingConfig(
-                filter=TelemetryFilter(core_level="WARN", other_level="ERROR"),
-                forwarding=LogForwardingConfig(logger=core, append_target_to_name=False),
-            )
-        )
-    )
+    return runtime(settings.metrics_address)
 
 
 def poster_for(settings: Settings) -> WebhookPoster:

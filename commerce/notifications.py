@@ -157,8 +157,8 @@ class Notifier:
             raise min(errors, key=lambda error: isinstance(error, PermanentError))
         return Sent(status="sent" if keys else "skipped")
 
-    async def alert_at_last(self, alert: Alert) -> None:
-        """Write an alert down and try it once more; if it cannot be sent, it stays there as failed.
+    async def alert_at_last(self, alert: Alert) -> bool:
+        """Write an alert down and try it once more; False: it cannot be sent and stays there as failed.
 
         Raises DatabaseUnavailable.
         """
@@ -167,6 +167,8 @@ class Notifier:
             await self.alert(alert)
         except (PermanentError, MailUnavailable, AlertUnavailable, StepInProgress) as error:
             await self.give_up(alert.key, type(error).__name__)
+            return False
+        return True
 
     async def _queue_alert(self, alert: Alert) -> list[str]:
         """Queue an alert for each way that is set: kinds are kebab-case in a mail, snake_case as a webhook's type."""

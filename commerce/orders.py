@@ -70,18 +70,19 @@ REFUSE = text("""
     UPDATE orders SET refused_at = :at WHERE id = :order_id AND fulfillment_status <> 'fulfilled' RETURNING id
 """)
 # What was refused for stock waits until units of one of its items come in: only those can change the answer (V10).
-PENDING = text("""
-    SELECT id, created_at FROM orders
-    WHERE payment_status = 'captured' AND fulfillment_status = 'not_fulfilled'
+IS_PENDING = """payment_status = 'captured' AND fulfillment_status = 'not_fulfilled'
       AND cancelled_at IS NULL AND hold_reason IS NULL
-      AND (created_at, id) > (coalesce(CAST(:after AS timestamptz), '-infinity'), coalesce(CAST(:after_id AS text), ''))
       AND (refused_at IS NULL OR EXISTS (
           SELECT FROM order_lines AS line
           JOIN variant_inventory_items AS part ON part.variant_id = line.variant_id
           JOIN stock_movements AS moved ON moved.inventory_item_id = part.inventory_item_id
-          WHERE line.order_id = orders.id AND moved.quantity > 0 AND moved.created_at > refused_at))
+          WHERE line.order_id = orders.id AND moved.quantity > 0 AND moved.created_at > refused_at))"""
+PENDING = text(f"""
+    SELECT id, created_at FROM orders
+    WHERE {IS_PENDING}
+      AND (created_at, id) > (coalesce(CAST(:after AS timestamptz), '-infinity'), coalesce(CAST(:after_id AS text), ''))
     ORDER BY created_at, id LIMIT :limit
-""")
+""")  # noqa: S608 - a text of our own
 
 
 async def lock(tx: AsyncSession, order_id: str) -> bool:

@@ -7,7 +7,8 @@ What it does again after a crash must be harmless: whoever takes events must bea
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
@@ -17,9 +18,8 @@ import asyncpg
 import structlog
 from pydantic import TypeAdapter
 from pydantic_core import from_json
-from sqlalchemy import make_url
 
-from commerce.database import CONNECT_TIMEOUT, IDLE_TIMEOUT
+from commerce.database import IDLE_TIMEOUT, connect
 from commerce.errors import CommerceError, Unreachable
 from commerce.messages.webhooks import WebhookDelivery
 from commerce.outbox import CHANNEL
@@ -80,12 +80,21 @@ class _Pause:
 class Relay:
     """Gives each event to `give`, which returns when everybody has taken it.
 
-    `url` is the database's; `poll`: seconds between looks for what nobody told of.
+    `url` is the database's; `poll`: seconds between looks for what nobody told of; `published` hears how many events
+    of each type were taken by all.
     """
 
-    def __init__(self, url: str, give: Callable[[OutboxEvent], Awaitable[None]], *, poll: float = POLL) -> None:
+    def __init__(
+        self,
+        url: str,
+        give: Callable[[OutboxEvent], Awaitable[None]],
+        *,
+        poll: float = POLL,
+        published: Callable[[Mapping[str, int]], None] = lambda _: None,
+    ) -> None:
         self._url = url
         self._give = give
+        self._published = published
         self._poll = poll
         self._woken = asyncio.Event()
         self._held: dict[str, _Pause] = {}
@@ -130,9 +139,10 @@ class Relay:
         events = await self._waiting(connection)
         free = asyncio.Semaphore(AT_ONCE)
         taken = await asyncio.gather(*(self._in_order(group, free) for group in _by_aggregate(events)))
-        published = [event_id for group in taken for event_id in group]
+        published = [event for group in taken for event in group]
         if published:
-            await connection.execute(PUBLISHED, published)
+            await connection.execute(PUBLISHED, [event.id for event in published])
+            self._published(Counter(event.type for event in published))
         return len(published)
 
     async def _waiting(self, connection: asyncpg.Connection) -> list[OutboxEvent]:
@@ -140,9 +150,9 @@ class Relay:
         held = [aggregate for aggregate, pause in self._held.items() if pause.until > now]
         return [_event(row) for row in await connection.fetch(WAITING, held, BATCH)]
 
-    async def _in_order(self, events: Iterable[OutboxEvent], free: asyncio.Semaphore) -> list[UUID]:
+    async def _in_order(self, events: Iterable[OutboxEvent], free: asyncio.Semaphore) -> list[OutboxEvent]:
         """Give the events of one aggregate, up to the first that somebody cannot take now; return what was taken."""
-        taken: list[UUID] = []
+        taken: list[OutboxEvent] = []
         async with free:
             for event in events:
                 if self._unreachable or time.monotonic() > self._enough:  # the rest is for the next batch
@@ -153,7 +163,7 @@ class Relay:
                     self._hold(event, error)
                     break
                 self._held.pop(event.aggregate, None)
-                taken.append(event.id)
+                taken.append(event)
         return taken
 
     def _hold(self, event: OutboxEvent, error: Exception) -> None:
@@ -175,13 +185,9 @@ class Relay:
 
 async def _connect(url: str) -> asyncpg.Connection:
     """Open a connection as the pool would; one that falls silent, as of a frozen process, loses the lock."""
-    address = make_url(url).set(drivername="postgresql+asyncpg")
-    _, options = address.get_dialect()().create_connect_args(address)
     settings = {"application_name": "commerce relay", "idle_session_timeout": f"{IDLE_TIMEOUT}s"}
     keepalive = {"tcp_keepalives_idle": f"{IDLE_TIMEOUT}"}
-    return await asyncpg.connect(
-        **options, timeout=CONNECT_TIMEOUT, command_timeout=QUERY_TIMEOUT, server_settings=settings | keepalive
-    )
+    return await connect(url, command_timeout=QUERY_TIMEOUT, server_settings=settings | keepalive)
 
 
 def _by_aggregate(events: Iterable[OutboxEvent]) -> Iterable[list[OutboxEvent]]:

@@ -241,6 +241,14 @@ class Order(Base):
                 " AND cancelled_at IS NULL AND hold_reason IS NULL"
             ),
         ),
+        Index(
+            "ix_orders_held",
+            "created_at",
+            postgresql_where=text(
+                "payment_status = 'captured' AND fulfillment_status = 'not_fulfilled'"
+                " AND cancelled_at IS NULL AND hold_reason IS NOT NULL"
+            ),
+        ),
     )
 
 
@@ -346,7 +354,10 @@ class Notification(Base):
     error: Mapped[str | None]
     created_at: Mapped[Now] = mapped_column(index=True)
     sent_at: Mapped[datetime | None]
-    __table_args__ = (one_of("status", "queued", "sending", "sent", "failed"),)
+    __table_args__ = (
+        one_of("status", "queued", "sending", "sent", "failed"),
+        Index("ix_notifications_unsent", "created_at", postgresql_where=text("status <> 'sent'")),
+    )
 
 
 class OutboxEvent(Base):

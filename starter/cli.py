@@ -130,6 +130,18 @@ def audit(as_json: AsJson = False, data_dir: DataDir = None) -> int:
     return _commands(data_dir).audit(as_json=as_json)
 
 
+@app.command(epilog="Like: commerce doctor; commerce doctor --json | jq '.[] | select(.code > 0)'")
+def doctor(as_json: AsJson = False, data_dir: DataDir = None) -> int:
+    """Show on one screen what is wrong with this installation, and what mends it; nothing is changed.
+
+    Ends with 0 if nothing is wrong (warnings may be), 2 if a setting is, else 3 if the database or Temporal cannot be
+    reached, else 1.
+    """
+    from starter.doctor.command import doctor
+
+    return doctor(out, load_environment(data_dir), as_json=as_json)
+
+
 @app.command()
 def contract(as_json: AsJson = False) -> None:
     """Tell what every kind of process takes and returns, and what events tell; with --json as JSON Schemas."""

@@ -110,6 +110,12 @@ async def counts(client: Client) -> Mapping[str, Mapping[RunStatus, int]]:
         return dict(zip(PROCESSES, await asyncio.gather(*map(count, PROCESSES)), strict=True))
 
 
+async def stuck(client: Client) -> int:
+    """Return how many open runs there are whose own code fails. Raises Unreachable."""
+    with asking("count stuck runs"):
+        return (await client.count_workflows(f"{OURS} AND {FILTERS['stuck']}", rpc_timeout=ANSWER)).count
+
+
 async def _ask_worker(handle: WorkflowHandle[Any, Any]) -> tuple[Progress | None, str | None]:
     """Return what the run itself says, or why it says nothing."""
     try:

@@ -1,4 +1,4 @@
-"""What every process does before its own first line: refuse an input that does not fit, instead of hanging on it."""
+"""What every process does around its own lines: refuse an input that does not fit, and count how the run ends."""
 
 from typing import Any
 
@@ -14,6 +14,8 @@ with workflow.unsafe.imports_passed_through():
     from activities.failures import to_failure
     from commerce.errors import BadInput
     from commerce.messages.base import FieldError
+    from workflows.counting import count_result, count_stop
+    from workflows.waiting import STOPPED
 
 
 class InputInterceptor(Interceptor):
@@ -26,6 +28,16 @@ class InputInterceptor(Interceptor):
 
 class _InputInbound(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002 - the SDK's own name
+        # Neither a run that goes on as a new one nor a bug, which leaves it open, is the end of a process.
+        try:
+            result = await self._execute(input)
+        except STOPPED as failure:
+            count_stop(failure)
+            raise
+        count_result(result)
+        return result
+
+    async def _execute(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
         # The marker, not isinstance: the sandbox may hold another copy of the class.
         if len(input.args) != 1 or not getattr(input.args[0], "is_process_input", False):
             problem = FieldError(field="input", message=f"one object is expected, got {len(input.args)} arguments")

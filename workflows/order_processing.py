@@ -25,6 +25,8 @@ with workflow.unsafe.imports_passed_through():
         shipped_key,
     )
     from commerce.messages.progress import Progress
+    from commerce.metrics import STOCK_OUTS
+    from workflows.counting import count
     from workflows.policies import FINAL_STEP, MAIL, OUTSIDE_STEP, call_of, execute
     from workflows.saga import Saga
     from workflows.telling import alert_admins, sent, this_run
@@ -129,6 +131,7 @@ class OrderProcessingWorkflow:
     async def _refuse(self, order: OrderRef, shortage: InsufficientInventory) -> OrderResult:
         refusal = Refusal(order_id=order.order_id, items=shortage.items, count=shortage.count, at=self._looked_at)
         refused = await execute(OrderActivities.refuse, call_of("record-refusal", refusal), FINAL_STEP)
+        count(STOCK_OUTS, shortage.count)
         self._saga.enter("compensated")  # a result, also when there was nothing to undo yet
         await alert_admins(_alert(order, "insufficient-inventory", str(shortage), about=str(refused.day)))
         return OrderResult(

@@ -17,6 +17,8 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.base import Message
     from commerce.messages.progress import ProcessState, Progress, StepProgress
     from commerce.messages.steps import Begin, Begun, Call, Leftover
+    from commerce.metrics import STEPS_UNDONE, UNDO_FAILURES
+    from workflows.counting import count
     from workflows.policies import CHILD, DATABASE_STEP, UNDO, Policy, execute, execute_undo, key_of, name_of, note_of
     from workflows.visibility import FAILED_STEP, show
     from workflows.waiting import STOPPED, uninterrupted
@@ -136,9 +138,11 @@ class Saga:
             try:
                 await execute_undo(undo, UNDO)
                 step.state = "undone"
+                count(STEPS_UNDONE, step=step.name)
             except FailureError as failure:  # the other undos still run
                 step.state, step.error = "undo_failed", describe(failure)
                 stuck.append(f"{step.name} ({step.error})")
+                count(UNDO_FAILURES, step=step.name)
         self.enter("compensation_failed" if stuck else "compensated")
         if stuck:
             raise ApplicationError(f"Could not undo {', '.join(stuck)}", type="CompensationFailed") from error

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 
 
@@ -19,3 +20,8 @@ def config(connection: Connection | None = None) -> Config:
 def upgrade(connection: Connection) -> None:
     """Bring the schema to the newest revision, in the connection's transaction."""
     command.upgrade(config(connection), "head")
+
+
+def revisions() -> list[str]:
+    """Return the revisions that this program knows, newest first."""
+    return [script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()]

@@ -9,6 +9,7 @@ from temporalio.client import Client
 
 from commerce.database import Database
 from commerce.settings import Settings
+from starter.api.metrics import exporter
 from starter.client import connect
 
 
@@ -24,7 +25,7 @@ class Backends:
     async def client(self) -> Client:
         """Return the connection to Temporal; all who ask meanwhile wait for the same try. Raises Unreachable."""
         if self._connecting is None:
-            self._connecting = asyncio.create_task(connect(self._environment))
+            self._connecting = asyncio.create_task(connect(self._environment, exporter().runtime))
             self._connecting.add_done_callback(self._forget_failure)
         return await asyncio.shield(self._connecting)
 

@@ -1,4 +1,4 @@
-"""Gives every request an id, and the log one line of it."""
+"""Gives every request an id, the log one line of it, and the metrics its time."""
 
 import re
 import time
@@ -8,11 +8,15 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from commerce.metrics import HTTP_DURATION
 from starter.api.errors import REQUEST_ID
+from starter.api.metrics import exporter
+from starter.metrics import histogram
 
 SANE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 PROBES = "/health/"  # asked every few seconds
 BROKEN = 500  # what a request is answered with that raised
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # a caller may make up others without end
 
 log = structlog.stdlib.get_logger("commerce.api.requests")
 
@@ -45,7 +49,19 @@ class Requests:
         try:
             await self._app(scope, receive, send_named)
         finally:
-            _tell(scope, status, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            _measure(scope, status, seconds)
+            _tell(scope, status, seconds)
+
+
+def _measure(scope: Scope, status: int, seconds: float) -> None:
+    """Record the time by the route's pattern, for a path may name an order; a stream is recorded when it ends."""
+    labels = {
+        "method": scope["method"] if scope["method"] in METHODS else "other",
+        "route": getattr(scope.get("route"), "path", "unmatched"),
+        "status": str(status),
+    }
+    histogram(exporter().meter, HTTP_DURATION).record(seconds, labels)
 
 
 def _tell(scope: Scope, status: int, seconds: float) -> None:

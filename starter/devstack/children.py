@@ -10,7 +10,7 @@ import starter
 from commerce.settings import PREFIX
 from starter.devstack import postgres, temporal
 from starter.devstack.child import Child, rotate
-from starter.devstack.plan import LABELS, Plan
+from starter.devstack.plan import LABELS, METRICS_ADDRESS, Plan
 from starter.devstack.ports import LOOPBACK
 
 WORKER_GRACE = 30.0  # seconds; it ends by itself after 28
@@ -49,7 +49,7 @@ def make_outside(plan: Plan) -> list[Child]:
 
 def make_worker(plan: Plan) -> Child:
     """The worker; it may take long to stop, as it finishes the steps at work."""
-    child = _python(plan, "worker", "worker")
+    child = _python(plan, "worker", "worker", **{METRICS_ADDRESS: plan.metrics_address})
     child.grace = WORKER_GRACE
     return child
 

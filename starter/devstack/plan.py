@@ -18,6 +18,7 @@ USUAL_PORTS = {
     "mail": 1025,
     "carrier": 9010,
     "warehouse": 9020,
+    "metrics": 9464,
 }
 LABELS = {
     "postgres": "PostgreSQL",
@@ -26,12 +27,13 @@ LABELS = {
     "mail": "The mail catcher",
     "carrier": "The carrier",
     "warehouse": "The warehouse",
+    "metrics": "The worker's metrics",
     "worker": "The worker",
     "api": "The API",
 }
 SMTP_URL, CARRIER_URL, WAREHOUSE_URL = f"{PREFIX}SMTP_URL", f"{PREFIX}CARRIER_URL", f"{PREFIX}WAREHOUSE_URL"
-DATABASE_URL = f"{PREFIX}DATABASE_URL"
-REPLACEABLE = {SMTP_URL: "mail", CARRIER_URL: "carrier", WAREHOUSE_URL: "warehouse"}
+DATABASE_URL, METRICS_ADDRESS = f"{PREFIX}DATABASE_URL", f"{PREFIX}METRICS_ADDRESS"
+REPLACEABLE = {SMTP_URL: "mail", CARRIER_URL: "carrier", WAREHOUSE_URL: "warehouse", METRICS_ADDRESS: "metrics"}
 IGNORED = (DATABASE_URL, "TEMPORAL_ADDRESS")
 ADMIN = "admin@shop.example"
 
@@ -74,6 +76,11 @@ class Plan:
         """Host and port of Temporal."""
         return f"{LOOPBACK}:{self.ports['temporal']}"
 
+    @property
+    def metrics_address(self) -> str:
+        """Where our worker serves its metrics; not for others, which would find it in use."""
+        return self.own.get(METRICS_ADDRESS) or f"{LOOPBACK}:{self.ports['metrics']}"
+
     def database_url(self, database: str = postgres.DATABASE) -> str:
         """The URL of a database, password included; PostgreSQL must be set up."""
         return postgres.url(self.data_dir, self.ports["postgres"], database)
@@ -104,6 +111,7 @@ class Plan:
             "temporal_address": self.temporal_address,
             "temporal_ui": self.temporal_ui,
             "api_url": self.api_url,
+            "metrics_url": f"http://{self.metrics_address}/metrics" if pids.get("worker") else None,
             "smtp_url": environment[SMTP_URL],
             "carrier_url": self._carrier_root() if "carrier" in self.ports else environment[CARRIER_URL],
             "warehouse_url": environment[WAREHOUSE_URL],

@@ -26,6 +26,12 @@ from starter.schedules import apply_settings
 INTERRUPTED = 130
 # What can go wrong outside our code; told in one line.
 EXPECTED = (OSError, SettingsError, postgres.PostgresError, asyncpg.PostgresError, SQLAlchemyError, CommandError)
+PLACES = {
+    "Temporal's UI": "temporal_ui",
+    "The API": "api_url",
+    "The metrics": "metrics_url",
+    "The mails": "mail_dir",
+}
 
 
 class Stack:
@@ -174,8 +180,9 @@ class Stack:
     def _tell_places(self) -> None:
         """Say where a person may look."""
         facts = self.description
-        for name, place in (("Temporal's UI", "temporal_ui"), ("The API", "api_url"), ("The mails", "mail_dir")):
-            self._say(f"  {name:14} {facts[place]}")
+        for name, place in PLACES.items():
+            if facts[place]:
+                self._say(f"  {name:14} {facts[place]}")
         self._say("Everything stays up until Ctrl-C")
 
     def _publish(self) -> None:

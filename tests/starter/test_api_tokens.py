@@ -13,7 +13,7 @@ from tests.keys import ENCRYPTED
 
 TOKENS = ("first-token-of-the-shop", "a-second-token-für-all")
 DECODE = "/codec/default/decode"
-OPEN = ["/health/live", "/docs", "/docs/files/swagger-ui-bundle.js", "/openapi.json"]
+OPEN = ["/health/live", "/metrics", "/docs", "/docs/files/swagger-ui-bundle.js", "/openapi.json"]
 CLOSED = ["/nowhere", "/redoc", "/health", "/healthy", "/docs/", "/docs/files", "/metrics/x", "/openapi.json/x"]
 
 
@@ -40,7 +40,7 @@ def basic(password: str, user: str = "anybody") -> dict[bytes, bytes]:
 
 
 @pytest.mark.parametrize("path", OPEN)
-async def test_health_and_docs_ask_for_none(http: httpx.AsyncClient, path: str) -> None:
+async def test_health_metrics_and_docs_ask_for_none(http: httpx.AsyncClient, path: str) -> None:
     assert (await http.get(path)).status_code == 200
 
 
