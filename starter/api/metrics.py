@@ -2,12 +2,13 @@
 
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
+from typing import Annotated
 
 import httpx
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import PlainTextResponse
 from temporalio.common import MetricMeter
 from temporalio.runtime import Runtime
@@ -20,6 +21,7 @@ from starter.metrics import runtime
 LOOPBACK = "127.0.0.1"
 ANSWER_SECONDS = 2.0
 TRIES = 5
+NO_REST = httpx.Limits(max_keepalive_connections=0)  # a connection belongs to the event loop that made it
 SILENT = "The metrics cannot be told now"
 SHOWN = f"""# HELP {HTTP_DURATION.name} {HTTP_DURATION.help}
 # TYPE {HTTP_DURATION.name} histogram
@@ -33,12 +35,17 @@ ANSWERS: Answers = {
 routes = APIRouter(tags=["metrics"])
 
 
+def _asking() -> httpx.AsyncClient:
+    return httpx.AsyncClient(timeout=ANSWER_SECONDS, limits=NO_REST, trust_env=False)
+
+
 @dataclass(frozen=True)
 class Exporter:
-    """The runtime that measures this process, and where it tells."""
+    """The runtime that measures this process, where it tells, and how it is asked."""
 
     runtime: Runtime
     address: str
+    http: httpx.AsyncClient = field(default_factory=_asking)
 
     @property
     def meter(self) -> MetricMeter:
@@ -57,11 +64,10 @@ def exporter() -> Exporter:
 
 
 @routes.get("/metrics", response_class=PlainTextResponse, responses=ANSWERS)
-async def metrics() -> Response:
+async def metrics(source: Annotated[Exporter, Depends(exporter)]) -> Response:
     """Tell what is measured here, in Prometheus' text format; no token is asked for."""
     try:
-        async with httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False) as http:
-            told = (await http.get(f"http://{exporter().address}/metrics")).raise_for_status()
+        told = (await source.http.get(f"http://{source.address}/metrics")).raise_for_status()
     except httpx.HTTPError:
         return answer(HTTPStatus.SERVICE_UNAVAILABLE, Problem(error=SILENT))
     return PlainTextResponse(told.content, media_type=told.headers["content-type"])

@@ -1,0 +1,172 @@
+"""Alert rules and dashboards ask only for what a worker and an API really export, once there was good and bad luck."""
+
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+import yaml
+from temporalio.client import Client
+
+from commerce.messages.carts import CleanUpCarts
+from commerce.messages.tutorial import HelloWorld
+from commerce.metrics import METRICS, Metric
+from starter.devstack.serving import serving
+from starter.processes import PROCESSES, TASK_QUEUE
+from tests.conftest import free_port
+from tests.deploy.expressions import ALERTS, ROOT, Asked, alerts, dashboards, everything
+from tests.floor import Floor, floor
+from tests.scraping import Scrape, scrape
+from tests.starter.calling import api
+from tests.starter.clockwork import until
+from tests.system.workers import crew
+
+OPERATIONS = ROOT / "docs" / "operations.md"
+ADDED = {"job", "instance"}  # by Prometheus to everything that it fetches
+ITS_OWN = {"up", "ALERTS"}  # metrics of Prometheus
+TEXTS = ("summary", "description", "runbook_url")
+PROMTOOL = shutil.which("promtool")
+ASKED = everything()
+SECONDS = 60  # for what comes only when a question is asked again
+
+
+class Exported:
+    """What worker and API export between them."""
+
+    def __init__(self, *scrapes: Scrape) -> None:
+        self._scrapes = scrapes
+
+    def lacks(self, asked: Asked) -> list[str]:
+        """Return what an expression asks for in vain."""
+        return [lack for need in asked.needs() for lack in self._lack(asked.place, *need)]
+
+    def helps(self, metric: Metric) -> set[str]:
+        """Return what is said of a metric wherever it is exported."""
+        return {told.helps[metric.name] for told in self._scrapes if metric.name in told.helps}
+
+    def labels(self, name: str) -> set[str]:
+        return {label for told in self._scrapes for label in told.labels(name)}
+
+    def _lack(self, place: str, name: str, labels: set[str], values: Mapping[str, str]) -> Iterator[str]:
+        if name in ITS_OWN:
+            return
+        if not any(name in told.names for told in self._scrapes):
+            yield f"{place}: nobody exports {name}"
+        elif missing := labels - self.labels(name) - ADDED:
+            yield f"{place}: {name} has no {sorted(missing)}"
+        for label, value in values.items():
+            known = {each.labels.get(label) for told in self._scrapes for each in told.samples if each.name == name}
+            if label not in ADDED and value not in known:
+                yield f"{place}: no {label} of {name} is {value}"
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
+    async with floor(tmp_path, database_url, client) as made:
+        await made.shop.stock("MUG", main=5)
+        yield made
+
+
+async def live_through(shop: Floor, http: httpx.AsyncClient) -> None:
+    """Let happen what a shop sees in a year: orders that end in every way, a job, a bug, a question in vain."""
+    name = uuid4().hex  # the tests share a server
+    for order_id, units in ((f"{name}-1", 1), (f"{name}-2", 99), (f"{name}-3", 1)):
+        await shop.shop.order(order_id, MUG=units)
+    await shop.process(f"{name}-1")
+    await shop.process(f"{name}-2")
+    await shop.carrier_fault(operation="buy", fault="422")
+    await shop.fail(f"{name}-3")
+    job = f"cleanup-expired-carts-{name}"
+    await shop.client.execute_workflow("cleanup-expired-carts", CleanUpCarts(), id=job, task_queue=TASK_QUEUE)
+    await http.get(f"/workflows/{name}")
+    await shop.client.start_workflow(
+        "hello-world", HelloWorld(name="Ann"), id=name, task_queue=TASK_QUEUE, task_timeout=timedelta(seconds=1)
+    )
+
+
+async def test_all_that_is_asked_for_is_exported(shop: Floor, tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    async with (
+        crew(shop, tmp_path) as workers,
+        serving(api(shop), 0) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as http,
+    ):
+        await workers.start("tests.deploy.troubled_worker", COMMERCE_METRICS_ADDRESS=address)
+        await live_through(shop, http)
+
+        async def exported() -> Exported | None:
+            told = Exported(await scrape(f"http://{address}/metrics"), await scrape(f"{url}/metrics"))
+            return None if any(map(told.lacks, ASKED)) and time.monotonic() < deadline else told
+
+        deadline = time.monotonic() + SECONDS
+        told = await until(exported)
+    assert [lack for asked in ASKED for lack in told.lacks(asked)] == []
+    assert {metric.name: told.helps(metric) for metric in METRICS} == {m.name: {m.help} for m in METRICS}
+    assert {m.name: set(m.labels) - told.labels(m.exported) for m in METRICS if m.kind != "histogram"} == {
+        m.name: set() for m in METRICS if m.kind != "histogram"
+    }
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked.place)
+def test_every_expression_is_promql(asked: Asked) -> None:
+    assert asked.parsed()
+
+
+@pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
+def test_every_alert_says_what_it_is_and_where_to_read_on(alert: dict[str, Any]) -> None:
+    assert tuple(alert["annotations"]) == TEXTS
+    assert alert["annotations"]["runbook_url"] == f"docs/operations.md#{alert['alert'].lower()}"
+    assert alert["labels"]["severity"] in ("critical", "warning")
+
+
+@pytest.mark.skipif(not OPERATIONS.exists(), reason="there is no runbook yet")
+def test_every_alert_has_its_entry_in_the_runbook() -> None:
+    headings = {line.strip("# ") for line in OPERATIONS.read_text().splitlines() if line.startswith("### ")}
+    assert {alert["alert"] for alert in alerts()} - headings == set()
+
+
+def test_the_jobs_that_are_watched_are_those_there_are() -> None:
+    jobs = {kind for kind, process in PROCESSES.items() if process.is_job}
+    for name in ("JobFailed", "JobMissing"):
+        [rule] = [alert for alert in alerts() if alert["alert"] == name]
+        assert {job for job in jobs if job in rule["expr"]} == jobs
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool, which comes with Prometheus, is not installed")
+@pytest.mark.parametrize("arguments", [("check", "rules", "alerts.yml"), ("test", "rules", "alerts.test.yml")])
+def test_promtool_finds_nothing_wrong(arguments: tuple[str, ...]) -> None:
+    done = subprocess.run([PROMTOOL or "", *arguments], cwd=ALERTS.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_tried_with_what_fires_it() -> None:
+    tests = yaml.safe_load((ALERTS.parent / "alerts.test.yml").read_text())["tests"]
+    tried = [(case["alertname"], bool(case.get("exp_alerts"))) for test in tests for case in test["alert_rule_test"]]
+    names = {alert["alert"] for alert in alerts()}
+    assert {name for name, fires in tried if fires} == {name for name, fires in tried if not fires} == names
+
+
+@pytest.mark.parametrize(("name", "dashboard"), dashboards().items(), ids=dashboards())
+def test_a_dashboard_reads_well_on_any_grafana(name: str, dashboard: dict[str, Any]) -> None:
+    assert dashboard["uid"] == f"commerce-{name.removesuffix('.json')}" and dashboard["id"] is None
+    assert [variable["type"] for variable in dashboard["templating"]["list"]] == ["datasource"]
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels}) == len(panels)
+    for panel in panels:
+        assert panel["description"] and panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        assert panel["datasource"]["uid"] == "${datasource}"
+        assert all(target["legendFormat"] for target in panel["targets"]), panel["title"]
+    cells = [cell for panel in panels for cell in covered(panel["gridPos"])]
+    assert len(cells) == len(set(cells)), "panels lie over each other"
+
+
+def covered(place: dict[str, int]) -> list[tuple[int, int]]:
+    return [
+        (x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])
+    ]
