@@ -26,6 +26,7 @@ from starter.client import connect
 from starter.devstack import leftovers
 from starter.devstack.folder import FAILED, USAGE, StackError
 from starter.devstack.stack import Stack
+from tests.scraping import scrape
 from workflows.visibility import SEARCH_ATTRIBUTES
 
 ROOT = Path(__file__).parents[2]
@@ -174,6 +175,7 @@ async def test_it_survives_kill_9_of_everything(ups: Callable[[], Up]) -> None:
     first = up.stack
     assert set(up.pids()) == CHILDREN
     assert is_ready(first)
+    assert "commerce_runs_total" in (await scrape(first["metrics_url"])).names
     assert (up.data_dir / "stack.json").stat().st_mode & 0o777 == 0o600
     assert (up.data_dir / "encryption.keys").stat().st_mode & 0o777 == 0o600
     await leave_traces(first)

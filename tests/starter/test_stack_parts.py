@@ -207,6 +207,19 @@ class TestPlan:
         assert plan.describe({"worker": 7})["worker_pid"] == 7
         assert said == []
 
+    def test_metrics_have_a_port_that_only_its_own_worker_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "logs").mkdir()
+        plan, _ = self.make(tmp_path, {})
+        address = f"127.0.0.1:{plan.ports['metrics']}"
+        assert children.make_worker(plan).environment["COMMERCE_METRICS_ADDRESS"] == address
+        assert "COMMERCE_METRICS_ADDRESS" not in plan.environment()
+        assert plan.describe({"worker": 7})["metrics_url"] == f"http://{address}/metrics"
+        assert plan.describe({})["metrics_url"] is None
+
+    def test_metrics_may_have_an_address_of_the_users(self, tmp_path: Path) -> None:
+        plan, _ = self.make(tmp_path, {"COMMERCE_METRICS_ADDRESS": "127.0.0.1:9999"})
+        assert plan.describe({"worker": 7})["metrics_url"] == "http://127.0.0.1:9999/metrics"
+
     def test_a_setting_replaces_an_embedded_server(self, tmp_path: Path) -> None:
         own = {
             "COMMERCE_CARRIER_URL": "https://carrier.example/v2",

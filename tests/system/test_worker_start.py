@@ -1,6 +1,7 @@
 """A worker that cannot do its work says why in one line, with the right exit code, instead of starting."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,11 @@ def test_a_temporal_that_is_away_is_exit_code_3(tmp_path: Path, database_url: st
 def test_wrong_settings_of_temporals_are_exit_code_2(tmp_path: Path, database_url: str) -> None:
     code, line = start(tmp_path, COMMERCE_DATABASE_URL=database_url, TEMPORAL_PROFILE="nobody's")
     assert (code, line) == (2, "Temporal's settings (TEMPORAL_…) do not work: Profile 'nobody's' not found\n")
+
+
+def test_metrics_at_an_address_in_use_are_exit_code_2(tmp_path: Path, database_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = "{}:{}".format(*taken.getsockname())
+        code, line = start(tmp_path, COMMERCE_DATABASE_URL=database_url, COMMERCE_METRICS_ADDRESS=address)
+    said = f"COMMERCE_METRICS_ADDRESS: cannot listen on {address}: Address already in use (os error 98)\n"
+    assert (code, line) == (2, said)
