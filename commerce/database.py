@@ -65,10 +65,15 @@ class Database:
             raise DatabaseUnavailable(f"no connection to {where} ({type(error).__name__})") from None
 
     async def migrate(self) -> None:
-        """Bring the schema to the newest revision; several at once wait for each other."""
-        async with self.transaction() as tx:
-            await tx.execute(text("SET LOCAL statement_timeout = 0"))
-            await (await tx.connection()).run_sync(migrations.upgrade)
+        """Bring the schema to the newest revision beside a shop at work; several at once take turns.
+
+        Raises DatabaseUnavailable.
+        """
+        await self.ping()
+        try:
+            await migrations.upgrade(self._engine.url)
+        except DBAPIError as error:
+            raise DatabaseUnavailable(_reason(error)) from None
 
     async def ping(self) -> None:
         """Raise DatabaseUnavailable unless the database answers."""

@@ -12,7 +12,7 @@ from starter.doctor.clocks import skewed
 from starter.doctor.examination import Installation
 from starter.doctor.findings import Outcome, failed, ok, warning
 
-WORKER_MORE = 4  # connections of a worker besides one for each step at work: two in the pool, relay, vitals
+WORKER_MORE = 3  # connections of a worker besides one for each step at work; one more where it shows metrics
 
 
 async def connection(installation: Installation) -> Outcome:
@@ -69,7 +69,7 @@ async def connections(installation: Installation) -> Outcome:
 
 def wanted(settings: Settings) -> int:
     """Return how many connections one worker and one API may open."""
-    return settings.worker_activities + WORKER_MORE + POOL
+    return settings.worker_activities + WORKER_MORE + bool(settings.metrics_address) + POOL
 
 
 def _where(url: URL) -> str:

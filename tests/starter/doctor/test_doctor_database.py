@@ -21,7 +21,7 @@ def changed(url: str, **parts: Any) -> str:
 @pytest.mark.parametrize(
     ("wrong", "says", "cure"),
     [
-        ({"port": 1}, "nobody listens at 127.0.0.1:1", "Start it (commerce up brings all), or correct"),
+        ({"port": 1}, "nobody listens at 127.0.0.1:1", "Start PostgreSQL (commerce up brings all), or correct"),
         ({"host": "db.invalid"}, "there is no host db.invalid", "Correct the host in COMMERCE_DATABASE_URL"),
         ({"password": "hunter2"}, "does not take our user and password", "Correct user and password in COMMERCE_DATA"),
         ({"username": "eve"}, "does not take our user and password", "Correct user and password in COMMERCE_DATA"),
@@ -99,4 +99,4 @@ async def test_more_steps_at_once_than_there_are_connections(find: Find) -> None
     assert (await find("Database", "connections")).state == "ok"
     found = await find("Database", "connections", COMMERCE_WORKER_ACTIVITIES="300")
     assert (found.state, found.code) == ("warning", 0)
-    assert found.found.endswith("a worker and an API take up to 314") and "COMMERCE_WORKER_ACTIVITIES" in found.cure
+    assert found.found.endswith("a worker and an API take up to 313") and "COMMERCE_WORKER_ACTIVITIES" in found.cure
