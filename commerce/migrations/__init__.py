@@ -10,11 +10,17 @@ from sqlalchemy import URL, Connection, NullPool, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from commerce.errors import DatabaseUnavailable
+
 # Who waits for a lock makes others wait behind it. Less than PostgreSQL's deadlock_timeout of 1 s, so that in a
 # deadlock it is the migration that gives way.
 LOCK_TIMEOUT = 500  # milliseconds
 PAUSE = 1.0  # seconds in which the others go on
 TRIES = 600
+HELD = (
+    "the migration must change a table that a transaction has held all the time, for ten minutes or more; "
+    "find it in pg_stat_activity by xact_start, end it, and migrate again"
+)
 LOCK_NOT_AVAILABLE, DEADLOCK = "55P03", "40P01"
 SESSION = {
     "application_name": "commerce migrate",
@@ -38,20 +44,20 @@ def config(connection: Connection | None = None) -> Config:
 async def upgrade(url: URL, revision: str = "head") -> None:
     """Bring the schema to a revision; several at once take turns.
 
-    Raises what the driver raises; LockNotAvailable once somebody has held a table for TRIES times PAUSE.
+    Raises what the driver raises, and DatabaseUnavailable when a table is held too long that must be changed.
     """
     engine = create_async_engine(
         url, poolclass=NullPool, hide_parameters=True, connect_args={"server_settings": SESSION}
     )
-    for left in reversed(range(TRIES)):
+    for _ in range(TRIES):
         try:
             async with engine.connect() as connection:
-                await _upgrade(connection, revision)
-            break
+                return await _upgrade(connection, revision)
         except DBAPIError as error:
-            if not left or getattr(error.orig, "sqlstate", None) not in (LOCK_NOT_AVAILABLE, DEADLOCK):
+            if getattr(error.orig, "sqlstate", None) not in (LOCK_NOT_AVAILABLE, DEADLOCK):
                 raise
         await asyncio.sleep(PAUSE)
+    raise DatabaseUnavailable(HELD)
 
 
 def revisions() -> list[str]:

@@ -276,6 +276,15 @@ async def test_nobody_waits_behind_a_migration_that_waits(filled: str) -> None:
     await agree(filled)
 
 
+async def test_a_table_that_is_held_for_ever_is_told(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrations, "TRIES", 1)
+    async with reading(filled, "SELECT count(*) FROM carts"):
+        with pytest.raises(DatabaseUnavailable, match="find it in pg_stat_activity"):
+            await migrations.upgrade(driven(filled))
+    await migrations.upgrade(driven(filled))
+    await agree(filled)
+
+
 async def test_a_database_that_is_away_is_told_in_one_line() -> None:
     database = Database("postgresql://nobody:secret@127.0.0.1:1/shop")
     with pytest.raises(DatabaseUnavailable, match=r"no connection to 127\.0\.0\.1:1 "):
