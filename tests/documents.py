@@ -5,7 +5,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -88,7 +88,7 @@ def headings(document: Path) -> list[tuple[int, str]]:
     tokens = MARKDOWN.parse(document.read_text())
     return [
         (int(opening.tag.removeprefix("h")), text.content)
-        for opening, text in zip(tokens, tokens[1:], strict=False)
+        for opening, text in pairwise(tokens)
         if opening.type == "heading_open"
     ]
 

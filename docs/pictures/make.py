@@ -52,7 +52,15 @@ TERMINAL = TerminalTheme(
     (22, 27, 34),
     (236, 240, 244),
     [(48, 54, 61), (255, 123, 114), (126, 211, 133), (227, 179, 65), (121, 192, 255), (210, 168, 255), (86, 212, 221)],
-    [(110, 118, 129), (255, 161, 152), (86, 211, 100), (227, 179, 65), (121, 192, 255), (210, 168, 255), (86, 212, 221)],
+    [
+        (110, 118, 129),
+        (255, 161, 152),
+        (86, 211, 100),
+        (227, 179, 65),
+        (121, 192, 255),
+        (210, 168, 255),
+        (86, 212, 221),
+    ],
 )
 PAGE = """<!DOCTYPE html><meta charset="utf-8"><style>
 body {{ margin: 0; padding: 24px 28px; background: {background}; color: {foreground}; display: inline-block }}
@@ -100,22 +108,26 @@ async def _make(folder: Path, program: str, port: int) -> Mapping[str, bytes]:
     console = Console(record=True, width=COLUMNS, force_terminal=True, force_interactive=False, file=sys.stderr)
     if await demo(console, folder / ".commerce", port=port) != 0:
         raise BrowserError("the demo has not ended well")
-    async with Stack(folder / ".commerce", port=port, schedules=False, echo=sys.stderr.write) as stack:
+    async with Stack(folder / ".commerce", port=port, schedules=False, echo=_say) as stack:
         facts = stack.description
         await _process(facts["api_url"], "1001", ORDER | {"shipping_country": "GB"})
         await _process(facts["api_url"], "1002", ORDER | {"shipping_country": REFUSED_COUNTRY})
         return await asyncio.to_thread(_photographed, program, folder, facts, _terminal(console, folder))
 
 
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
 async def _process(api: str, order_id: str, order: Mapping[str, Any]) -> None:
     """Hand an order to the shop, and wait until its process has ended."""
     async with httpx.AsyncClient(base_url=api, timeout=10) as http, asyncio.timeout(WAIT_SECONDS):
         (await http.put(f"/orders/{order_id}", json=order)).raise_for_status()
-        while (run := await http.get(f"/workflows/order-processing-{order_id}")).status_code == httpx.codes.NOT_FOUND:
-            await asyncio.sleep(0.2)
-        while run.raise_for_status().json()["status"] == "running":
+        status = "unknown"
+        while status in ("unknown", "running"):
             await asyncio.sleep(0.2)
             run = await http.get(f"/workflows/order-processing-{order_id}")
+            status = "unknown" if run.status_code == httpx.codes.NOT_FOUND else run.raise_for_status().json()["status"]
 
 
 def _terminal(console: Console, folder: Path) -> str:
@@ -169,7 +181,7 @@ def _report(mails: Path) -> str:
     html: str = body.get_content()
     for part in mail.walk():
         if name := part["Content-ID"]:
-            data = b64encode(part.get_payload(decode=True)).decode()
+            data = b64encode(part.get_content()).decode()
             html = html.replace(f"cid:{name.strip('<>')}", f"data:{part.get_content_type()};base64,{data}")
     return html
 

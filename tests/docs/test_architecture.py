@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from tests.documents import ROOT, blocks, prose
 
 PAGE = ROOT / "docs" / "architecture.md"
-CONTRACTS: list[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+CONTRACTS: list[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
+    "contracts"
+]
 FORBIDDEN = {contract["name"]: contract for contract in CONTRACTS if contract["type"] == "forbidden"}
 
 
@@ -17,13 +20,13 @@ def drawn() -> set[tuple[str, str]]:
     """Return the arrows of the first diagram, which shows who imports whom."""
     picture = next(block.text for block in blocks(PAGE) if block.language == "mermaid")
     rows = [re.split(r"\s*-->\s*", line.strip()) for line in picture.splitlines() if "-->" in line]
-    return {arrow for row in rows for arrow in zip(row, row[1:], strict=False)}
+    return {arrow for row in rows for arrow in pairwise(row)}
 
 
 def test_the_arrows_are_the_layers() -> None:
     [layers] = [contract["layers"] for contract in CONTRACTS if contract["type"] == "layers"]
     rooms = ["worker", *layers]
-    assert drawn() == set(zip(rooms, rooms[1:], strict=False))
+    assert drawn() == set(pairwise(rooms))
 
 
 def test_nobody_imports_the_worker() -> None:

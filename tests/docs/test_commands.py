@@ -1,7 +1,7 @@
 """Every command of the pages can be typed, and does what the page shows, one after the other on one embedded stack.
 
-A block whose commands cannot be tried here says so in its first line, which readers see too: "# Not tried by the tests:"
-and why. A few are tried elsewhere, see ELSEWHERE.
+A block whose commands cannot be tried here says so in its first line, which readers see too: "# Not tried by the
+tests: " and why. A few are tried elsewhere, see ELSEWHERE.
 """
 
 import os

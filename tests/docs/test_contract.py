@@ -82,7 +82,10 @@ def test_a_result_is_told(kind: str) -> None:
 
 def test_the_parts_of_results_are_told() -> None:
     *most, last = Counts.model_fields
-    assert f"{told(*most)} and `{last}`, a list of {' and '.join(f'`{name}`' for name in ItemFailure.model_fields)}" in TEXT
+    assert (
+        f"{told(*most)} and `{last}`, a list of {' and '.join(f'`{name}`' for name in ItemFailure.model_fields)}"
+        in TEXT
+    )
     *most, last = InsufficientItem.model_fields
     assert f"{told(*most)} and `{last}`" in TEXT
 

@@ -8,12 +8,15 @@ import pytest
 import yaml
 
 from commerce.settings import IN_FILES, PREFIX, Settings
+from tests.deploy.compose import compose
 from tests.documents import PAGES, ROOT, Block, blocks, broken_links, headings, links, pictures, prose
 
 DOCS = ROOT / "docs"
 PICTURES = DOCS / "pictures"
 MOST_BYTES = 150_000  # of a picture
-SETTINGS = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {f"{PREFIX}{n.upper()}_FILE" for n in IN_FILES}
+SETTINGS = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {
+    f"{PREFIX}{n.upper()}_FILE" for n in IN_FILES
+}
 NAMED = re.compile(rf"\b{PREFIX}[A-Z0-9_]+\b(?![…*])")
 METRIC = re.compile(r"`(commerce_[a-z_]+)")
 PATH = ["README.md", "docs/tutorial.md", "docs/deployment.md", "docs/operations.md"]  # for somebody new
@@ -44,13 +47,15 @@ def test_a_block_is_cut_from_the_file_it_names(page: Path, block: Block) -> None
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
 def test_every_setting_that_is_named_exists(page: Path) -> None:
     named = {name for name in NAMED.findall(page.read_text()) if not name.endswith("_")}
-    assert named - SETTINGS == set()
+    of_scripts = {name for script in (ROOT / "deploy").rglob("*.sh") for name in NAMED.findall(script.read_text())}
+    assert named - SETTINGS - of_scripts == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
 def test_every_metric_that_is_named_is_described(page: Path) -> None:
     described = set(METRIC.findall((DOCS / "metrics.md").read_text()))
-    assert set(METRIC.findall(prose(page))) - described == set()
+    secrets = set(compose()["secrets"])  # files with names of the same kind
+    assert set(METRIC.findall(prose(page))) - described - secrets == set()
 
 
 def test_every_page_is_on_the_map() -> None:

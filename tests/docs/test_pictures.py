@@ -39,7 +39,7 @@ def test_a_page_is_photographed_as_it_stands(tmp_path: Path) -> None:
         opened.open(page.as_uri(), width=80, height=60)
         opened.wait("document.title === 'A page'")
         picture = opened.photograph(width=80, height=60)
-    assert picture.startswith(b"\x89PNG") and (80, 60) == size(picture)
+    assert picture.startswith(b"\x89PNG") and size(picture) == (80, 60)
 
 
 def size(png: bytes) -> tuple[int, int]:
