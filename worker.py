@@ -13,7 +13,6 @@ from typing import Any
 
 import structlog
 from temporalio import activity, workflow
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.common import MetricMeter
 from temporalio.runtime import Runtime
@@ -50,7 +49,7 @@ from starter.encryption import Encryption
 from starter.metrics import begin_at_zero, counting_events, runtime
 from starter.process import end
 from starter.processes import TASK_QUEUE
-from starter.schedule_views import ANSWER, asking
+from starter.retention import least_ledger_days
 from starter.schedules import apply_settings
 from starter.subscribers import SUBSCRIBERS, Subscriber, giving
 from starter.vitals import keep
@@ -66,7 +65,6 @@ from workflows.sync_inventory import SyncInventoryWorkflow
 from workflows.upkeep import UpkeepWorkflow
 
 GRACEFUL = timedelta(seconds=20)  # what steps under way get to end well
-BEYOND_RETENTION = 7  # days
 HARD_EXIT = 28  # seconds after the signal the process is gone whatever happens
 WORKFLOWS: Sequence[type] = (
     OrderProcessingWorkflow,
@@ -233,10 +231,7 @@ def _tell(encryption: Encryption) -> None:
 
 async def _check_retention(client: Client, settings: Settings) -> None:
     """Keep the steps of a process for as long as Temporal knows of it, and a week more: a retry asks for them."""
-    request = DescribeNamespaceRequest(namespace=client.namespace)
-    with asking("tell how long it keeps runs"):
-        answer = await client.workflow_service.describe_namespace(request, retry=True, timeout=ANSWER)
-    least = answer.config.workflow_execution_retention_ttl.ToTimedelta().days + BEYOND_RETENTION
+    least = await least_ledger_days(client)
     if settings.keep_ledger_days < least:
         raise SettingsError(
             f"COMMERCE_KEEP_LEDGER_DAYS: must be at least {least}, a week more than Temporal keeps runs"

@@ -36,7 +36,7 @@ def placed(order_id: str) -> Event:
 async def write(database: Database, *order_ids: str) -> float:
     """Commit events, and return when that was done."""
     async with database.transaction() as tx:
-        await outbox.publish_many(tx, [placed(order_id) for order_id in order_ids])
+        await outbox.publish(tx, *(placed(order_id) for order_id in order_ids))
     return time.time()
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import outbox
 from commerce.messages.carts import CartPlace, Expired, Expiry
+from commerce.messages.events import CartExpired
 from commerce.messages.jobs import MAX_FAILURES, ItemFailure
 from commerce.outbox import Event
 
@@ -59,7 +60,7 @@ async def expire(tx: AsyncSession, request: Expiry) -> Expired:
     if page is None:
         return Expired()
     gone, failures = await _delete(tx, page.held, request.before)
-    await outbox.publish_many(tx, [_expired(cart.id, cart.created_at) for cart in gone])
+    await outbox.publish(tx, *(_expired(cart.id, cart.created_at) for cart in gone))
     return Expired(
         seen=page.seen,
         changed=len(gone),
@@ -106,5 +107,5 @@ def _blame(error: DBAPIError) -> tuple[str, str]:
 
 
 def _expired(cart_id: str, created_at: datetime) -> Event:
-    data = {"cart_id": cart_id, "created_at": created_at.isoformat()}
-    return Event(f"cart.expired/{cart_id}/{data['created_at']}", "cart.expired", f"cart/{cart_id}", data)
+    fact = CartExpired(cart_id=cart_id, created_at=created_at)
+    return Event.of(fact, aggregate=f"cart/{cart_id}", key=f"{cart_id}/{created_at.isoformat()}")

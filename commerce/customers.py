@@ -7,6 +7,8 @@ from commerce import notifications, outbox
 from commerce.errors import CustomerAlreadyExists
 from commerce.messages.base import Nothing
 from commerce.messages.customers import Created, CustomerData, Registered, welcome_key
+from commerce.messages.events import CustomerCreated
+from commerce.outbox import Event
 
 DEFAULT_GROUP = "default_customers"
 
@@ -88,13 +90,8 @@ async def complete(tx: AsyncSession, customer_id: str) -> Nothing:
     await tx.execute(MAKE_GROUP, values)
     await tx.execute(JOIN, values)
     email, registered_at = (await tx.execute(ANNOUNCED, values)).one()
-    await outbox.publish(
-        tx,
-        key=f"customer.created/{customer_id}",
-        type="customer.created",
-        aggregate=f"customer/{customer_id}",
-        data={"customer_id": customer_id, "created_at": registered_at.isoformat()},
-    )
+    fact = CustomerCreated(customer_id=customer_id, created_at=registered_at)
+    await outbox.publish(tx, Event.of(fact, aggregate=f"customer/{customer_id}", key=customer_id))
     await notifications.queue(
         tx, key=welcome_key(customer_id), kind="welcome", recipient=email, data={"customer_id": customer_id}
     )

@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+import asyncpg
 from asyncpg import PostgresError
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
@@ -15,13 +17,14 @@ from commerce.errors import DatabaseUnavailable
 POSTGRES_PORT = 5432
 CONNECT_TIMEOUT = 5  # seconds
 IDLE_TIMEOUT = 30  # seconds a client may be silent within a transaction: a frozen one must not hold its locks
+POOL = 10  # connections
 STATEMENT_TIMEOUT = 60  # seconds; a step's own time limit ends it earlier
 
 
 class Database:
     """The shop's database. One instance per process; its pool must be at least as large as the steps at work."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = POOL) -> None:
         """Take a `postgresql://` URL; connect only when first used."""
         self._engine = create_async_engine(
             make_url(url).set(drivername="postgresql+asyncpg"),
@@ -62,10 +65,15 @@ class Database:
             raise DatabaseUnavailable(f"no connection to {where} ({type(error).__name__})") from None
 
     async def migrate(self) -> None:
-        """Bring the schema to the newest revision; several at once wait for each other."""
-        async with self.transaction() as tx:
-            await tx.execute(text("SET LOCAL statement_timeout = 0"))
-            await (await tx.connection()).run_sync(migrations.upgrade)
+        """Bring the schema to the newest revision beside a shop at work; several at once take turns.
+
+        Raises DatabaseUnavailable.
+        """
+        await self.ping()
+        try:
+            await migrations.upgrade(self._engine.url)
+        except DBAPIError as error:
+            raise DatabaseUnavailable(_reason(error)) from None
 
     async def ping(self) -> None:
         """Raise DatabaseUnavailable unless the database answers."""
@@ -75,6 +83,13 @@ class Database:
     async def close(self) -> None:
         """Give every connection back."""
         await self._engine.dispose()
+
+
+async def connect(url: str, **options: Any) -> asyncpg.Connection:
+    """Open one connection beside any pool, to a `postgresql://` URL; raises what asyncpg does."""
+    address = make_url(url).set(drivername="postgresql+asyncpg")
+    _, parts = address.get_dialect()().create_connect_args(address)
+    return await asyncpg.connect(**parts, timeout=CONNECT_TIMEOUT, **options)
 
 
 def _reason(error: DBAPIError) -> str:

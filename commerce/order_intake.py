@@ -15,6 +15,8 @@ from commerce.imports.order_rows import COLUMNS, OrderBlock
 from commerce.imports.orders import ORDER_FIELDS
 from commerce.imports.reading import Row
 from commerce.messages.base import FieldError
+from commerce.messages.events import OrderPlaced
+from commerce.outbox import Event
 
 MAX_DIFFERENCES = 100  # told
 LINE = "lineitem_"
@@ -124,19 +126,14 @@ def is_to_process(order: NewOrder) -> bool:
 
 
 async def _announce(tx: AsyncSession, order: NewOrder) -> None:
-    await outbox.publish(
-        tx,
-        key=f"order.placed/{order.id}",
-        type="order.placed",
-        aggregate=f"order/{order.id}",
-        data={
-            "order_id": order.id,
-            "units": sum(line.quantity for line in order.lines),
-            "total": order.total,
-            "currency": order.currency,
-            "created_at": order.created_at.isoformat(),
-        },
+    fact = OrderPlaced(
+        order_id=order.id,
+        units=sum(line.quantity for line in order.lines),
+        total=order.total,
+        currency=order.currency,
+        created_at=order.created_at,
     )
+    await outbox.publish(tx, Event.of(fact, aggregate=f"order/{order.id}", key=order.id))
 
 
 async def _is_known(tx: AsyncSession, order: NewOrder) -> bool:

@@ -18,8 +18,10 @@ from commerce.errors import (
     UnknownVariant,
     VariantWithoutItems,
 )
+from commerce.messages.events import OrderFulfilled, OrderShort
 from commerce.messages.orders import FulfilledOrder, Hold, Refusal, ValidOrder, shipped_key
 from commerce.messages.pending_orders import OrderPlace, PendingIds, PendingPage
+from commerce.outbox import Event
 
 READ = text("""
     SELECT payment_status, fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
@@ -161,13 +163,9 @@ async def refuse(tx: AsyncSession, refusal: Refusal, day: date) -> None:
     values = {"order_id": refusal.order_id, "at": refusal.at}
     if (await tx.execute(REFUSE, values)).one_or_none() is None:
         return
-    await outbox.publish(
-        tx,
-        key=f"order.insufficient_inventory/{refusal.order_id}/{day.isoformat()}",
-        type="order.insufficient_inventory",
-        aggregate=f"order/{refusal.order_id}",
-        data=refusal.model_dump(mode="json", include={"order_id", "count", "items"}),
-    )
+    fact = OrderShort(order_id=refusal.order_id, count=refusal.count, items=refusal.items)
+    key = f"{refusal.order_id}/{day.isoformat()}"
+    await outbox.publish(tx, Event.of(fact, aggregate=f"order/{refusal.order_id}", key=key))
 
 
 def _refuse_status(order_id: str, order: Row[tuple[object, ...]]) -> None:
@@ -199,19 +197,14 @@ async def _fulfilled(tx: AsyncSession, order_id: str) -> FulfilledOrder:
 
 
 async def _tell(tx: AsyncSession, order_id: str, order: Row[tuple[object, ...]], fulfilled: FulfilledOrder) -> None:
-    await outbox.publish(
-        tx,
-        key=f"order.fulfilled/{order_id}",
-        type="order.fulfilled",
-        aggregate=f"order/{order_id}",
-        data={
-            "order_id": order_id,
-            "fulfillment_id": fulfilled.fulfillment_id,
-            "units": order.units,
-            "total": order.total,
-            "currency": order.currency,
-        },
+    fact = OrderFulfilled(
+        order_id=order_id,
+        fulfillment_id=fulfilled.fulfillment_id,
+        units=order.units,
+        total=order.total,
+        currency=order.currency,
     )
+    await outbox.publish(tx, Event.of(fact, aggregate=f"order/{order_id}", key=order_id))
     if order.email:
         await notifications.queue(
             tx,

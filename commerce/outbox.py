@@ -1,6 +1,5 @@
 """Facts to publish, written in the transaction that made them true (N3)."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
@@ -8,16 +7,11 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce.messages.events import FACTS, Fact
+
 NAMESPACE = UUID("5e0c3ad5-0b9c-4c39-9a37-6d2b5b1f0f6e")  # never change it: an event's id must stay what it was
 CHANNEL = "commerce_outbox"  # where PostgreSQL tells of new events once they are committed
-TYPES = (
-    "order.placed",
-    "order.fulfilled",
-    "order.insufficient_inventory",
-    "customer.created",
-    "cart.expired",
-    "inventory.updated",
-)
+TYPES = tuple(fact.type for fact in FACTS)
 
 WRITE = text("""
     WITH written AS (
@@ -43,18 +37,18 @@ class Event(NamedTuple):
     aggregate: str
     data: dict[str, Any]
 
+    @classmethod
+    def of(cls, fact: Fact, *, aggregate: str, key: str) -> "Event":
+        """Return the event that tells a fact; `key` is what tells it from others of its type."""
+        return cls(f"{fact.type}/{key}", fact.type, aggregate, fact.model_dump(mode="json"))
+
 
 def event_id(key: str) -> UUID:
     """Return the id of the event that is written under this key."""
     return uuid5(NAMESPACE, key)
 
 
-async def publish(tx: AsyncSession, *, key: str, type: str, aggregate: str, data: dict[str, Any]) -> None:  # noqa: A002 - CloudEvents' word
-    """Write an event once per key: the same key again changes nothing; see Event."""
-    await publish_many(tx, [Event(key, type, aggregate, data)])
-
-
-async def publish_many(tx: AsyncSession, events: Sequence[Event]) -> None:
+async def publish(tx: AsyncSession, *events: Event) -> None:
     """Write events in this order by one statement, each once per key; the commit wakes the relay."""
     rows = [
         {"id": event_id(key), "type": kind, "aggregate": aggregate, "data": data}

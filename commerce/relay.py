@@ -18,9 +18,8 @@ import asyncpg
 import structlog
 from pydantic import TypeAdapter
 from pydantic_core import from_json
-from sqlalchemy import make_url
 
-from commerce.database import CONNECT_TIMEOUT, IDLE_TIMEOUT
+from commerce.database import IDLE_TIMEOUT, connect
 from commerce.errors import CommerceError, Unreachable
 from commerce.messages.webhooks import WebhookDelivery
 from commerce.outbox import CHANNEL
@@ -186,13 +185,9 @@ class Relay:
 
 async def _connect(url: str) -> asyncpg.Connection:
     """Open a connection as the pool would; one that falls silent, as of a frozen process, loses the lock."""
-    address = make_url(url).set(drivername="postgresql+asyncpg")
-    _, options = address.get_dialect()().create_connect_args(address)
     settings = {"application_name": "commerce relay", "idle_session_timeout": f"{IDLE_TIMEOUT}s"}
     keepalive = {"tcp_keepalives_idle": f"{IDLE_TIMEOUT}"}
-    return await asyncpg.connect(
-        **options, timeout=CONNECT_TIMEOUT, command_timeout=QUERY_TIMEOUT, server_settings=settings | keepalive
-    )
+    return await connect(url, command_timeout=QUERY_TIMEOUT, server_settings=settings | keepalive)
 
 
 def _by_aggregate(events: Iterable[OutboxEvent]) -> Iterable[list[OutboxEvent]]:

@@ -242,21 +242,28 @@ def _names_a_host(url: str) -> bool:
 
 def load_environment(data_dir: Path | None = None) -> dict[str, str]:
     """Return every variable, the strongest source winning: environment, `.env`, `stack.json` of the data folder."""
-    own: dict[str, str] = {k: v for k, v in dotenv_values(".env").items() if v is not None} | dict(os.environ)
+    own: dict[str, str] = _dotenv() | dict(os.environ)
     folder = data_dir or Path(own.get(f"{PREFIX}DATA_DIR", DEFAULT_DATA_DIR))
     stack: dict[str, str] = read_stack(folder).get("environment", {})
     return stack | own | {f"{PREFIX}DATA_DIR": str(folder)}
 
 
+def _dotenv() -> dict[str, str]:
+    try:
+        return {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f".env cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}") from None
+
+
 def read_stack(data_dir: Path) -> dict[str, Any]:
     """Return what the running embedded stack says of itself; empty when none runs there."""
     try:
-        stack: dict[str, Any] = json.loads((data_dir / STACK_FILE).read_text())
+        stack: dict[str, Any] = dict(json.loads((data_dir / STACK_FILE).read_text()))
     except FileNotFoundError:
         return {}
     except NotADirectoryError as error:
         raise SettingsError(f"{data_dir} is not a folder: --data-dir and {PREFIX}DATA_DIR take one") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise SettingsError(
             f"{data_dir / STACK_FILE} cannot be read ({error}); stop and start `commerce up`"
         ) from error
@@ -274,9 +281,32 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
     try:
         return Settings.model_validate(values | in_files)
     except ValidationError as error:
-        problem = error.errors()[0]
+        raise SettingsError(_problems(error, in_files)[0]) from error
+
+
+def wrong_values(environment: Mapping[str, str]) -> list[str]:
+    """Return everything that `load_settings` would not take, each as one line that names the variable."""
+    try:
+        load_settings(environment)
+    except SettingsError as error:
+        cause = error.__cause__
+        return _problems(cause, _in_files(environment)) if isinstance(cause, ValidationError) else [str(error)]
+    return []
+
+
+def known_variables() -> set[str]:
+    """Return the names of all variables that mean something to us."""
+    return {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {
+        f"{PREFIX}{name.upper()}_FILE" for name in IN_FILES
+    }
+
+
+def _problems(error: ValidationError, in_files: Mapping[str, str]) -> list[str]:
+    found = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
         name, message = str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"{PREFIX}{name.upper()}{'_FILE' if name in in_files else ''}: {message}") from error
+        found.append(f"{PREFIX}{name.upper()}{'_FILE' if name in in_files else ''}: {message}")
+    return found
 
 
 def _in_files(environment: Mapping[str, str]) -> dict[str, str]:

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import outbox
 from commerce.errors import StepInProgress
 from commerce.integrations.warehouse import Level
+from commerce.messages.events import InventoryUpdated
 from commerce.messages.steps import StepKey
 from commerce.messages.stock_sync import SkuPage
 from commerce.outbox import Event
@@ -123,23 +125,18 @@ async def write(tx: AsyncSession, levels: Sequence[Level], reference: str) -> No
     await tx.execute(MAKE_LEVELS, pairs)
     await tx.execute(LOCK_LEVELS, pairs)
     written = (await tx.execute(SET_LEVELS, values | {"reference": reference})).all()
-    await outbox.publish_many(
-        tx,
-        [
-            Event(
-                key=f"inventory.updated/{reference}/{row.inventory_item_id}/{row.location_id}",
-                type="inventory.updated",
-                aggregate=f"inventory/{row.inventory_item_id}",
-                data={
-                    "inventory_item_id": row.inventory_item_id,
-                    "location_id": row.location_id,
-                    "stocked_quantity": row.stocked,
-                    "change": row.quantity,
-                },
-            )
-            for row in written
-        ],
+    await outbox.publish(tx, *(_updated(row, reference) for row in written))
+
+
+def _updated(row: Row[Any], reference: str) -> Event:
+    fact = InventoryUpdated(
+        inventory_item_id=row.inventory_item_id,
+        location_id=row.location_id,
+        stocked_quantity=row.stocked,
+        change=row.quantity,
     )
+    item = row.inventory_item_id
+    return Event.of(fact, aggregate=f"inventory/{item}", key=f"{reference}/{item}/{row.location_id}")
 
 
 async def count(tx: AsyncSession, skus: Sequence[str], page: StepKey) -> tuple[int, int]:

@@ -130,19 +130,35 @@ def audit(as_json: AsJson = False, data_dir: DataDir = None) -> int:
     return _commands(data_dir).audit(as_json=as_json)
 
 
+@app.command(epilog="Like: commerce doctor; commerce doctor --json | jq '.[] | select(.code > 0)'")
+def doctor(as_json: AsJson = False, data_dir: DataDir = None) -> int:
+    """Show on one screen what is wrong with this installation, and what mends it; nothing is changed.
+
+    Ends with 0 if nothing is wrong (warnings may be), 2 if a setting is, else 3 if the database or Temporal cannot be
+    reached, else 1.
+    """
+    from starter.doctor.command import doctor
+
+    return doctor(out, load_environment(data_dir), as_json=as_json)
+
+
 @app.command()
 def contract(as_json: AsJson = False) -> None:
-    """Tell what every kind of process takes and returns; with --json as JSON Schemas."""
+    """Tell what every kind of process takes and returns, and what events tell; with --json as JSON Schemas."""
     from starter.contract import contract
 
     schemas = contract()
     if as_json:
         out.print_json(data=schemas)
         return
-    table = Table("process", "takes", "returns")
+    processes, events = Table("process", "takes", "returns"), Table("event", "data")
     for kind, parts in schemas.items():
-        table.add_row(kind, *(", ".join(parts[part].get("properties", {})) for part in ("entry", "result")))
-    out.print(table)
+        fields = {part: ", ".join(schema.get("properties", {})) for part, schema in parts.items()}
+        if "data" in fields:
+            events.add_row(kind, fields["data"])
+        else:
+            processes.add_row(kind, fields["entry"], fields["result"])
+    out.print(processes, events)
 
 
 def main() -> NoReturn:

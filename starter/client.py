@@ -1,11 +1,11 @@
 """How other programs reach the shop's processes: connect, start, wait."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.client import Client, Plugin, WorkflowFailureError, WorkflowHandle
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -35,11 +35,20 @@ async def connect(environment: Mapping[str, str], runtime: Runtime | None = None
 
     Raises Unreachable, and SettingsError where variables make no sense or there is no key to encrypt with.
     """
-    ours = plugin(Encryption.of(load_settings(environment)))
+    return await reach(environment, [plugin(Encryption.of(load_settings(environment)))], runtime)
+
+
+async def reach(
+    environment: Mapping[str, str], plugins: Sequence[Plugin] = (), runtime: Runtime | None = None
+) -> Client:
+    """Connect as Temporal's own variables say; without our plugin payloads stay as they are stored.
+
+    Raises Unreachable, and SettingsError where variables make no sense.
+    """
     config = connection(environment)
     try:
         return await asyncio.wait_for(
-            Client.connect(**config, plugins=[ours], runtime=runtime), timeout=CONNECT_TIMEOUT
+            Client.connect(**config, plugins=plugins, runtime=runtime), timeout=CONNECT_TIMEOUT
         )
     except ValueError as error:
         raise _unusable(error) from error

@@ -1,14 +1,15 @@
-"""The public contract as JSON Schemas: what every kind of process takes and returns."""
+"""The public contract as JSON Schemas: what every kind of process takes and returns, and what each event tells."""
 
 from typing import Any
 
+from commerce.messages.events import FACTS
 from starter.processes import PROCESSES
 
 Schemas = dict[str, dict[str, Any]]
 
 
 def contract() -> dict[str, Schemas]:
-    """Return by kind of process the schemas of `entry`, `input` and `result`.
+    """Return by kind of process the schemas of `entry`, `input` and `result`, and by type of event that of its `data`.
 
     `entry`: what `commerce start` and the HTTP API take; `input`: what a Temporal client gives, which differs only
     where something must not reach Temporal, such as a password.
@@ -20,4 +21,4 @@ def contract() -> dict[str, Schemas]:
             "result": process.result.model_json_schema(mode="serialization"),
         }
         for kind, process in PROCESSES.items()
-    }
+    } | {fact.type: {"data": fact.model_json_schema(mode="serialization")} for fact in FACTS}

@@ -65,8 +65,7 @@ class Encryption(PayloadCodec):
         )
 
     def _open(self, payload: Payload) -> Payload:
-        wanted = payload.metadata.get("encryption-key-id", b"").decode(errors="replace")
-        if payload.metadata.get("encoding") != ENCODING or not wanted:
+        if (wanted := sealed_with(payload)) is None:
             return payload
         if wanted not in self._ciphers:
             raise MissingKey(wanted)
@@ -80,3 +79,9 @@ class Encryption(PayloadCodec):
 def key_id(key: bytes) -> str:
     """Return the name of a key, derived from the key itself: a wrong key can never pass for the right one."""
     return sha256(key).hexdigest()[:16]
+
+
+def sealed_with(payload: Payload) -> str | None:
+    """Return the id of the key that a payload is encrypted with; None: it is in clear."""
+    wanted = payload.metadata.get("encryption-key-id", b"").decode(errors="replace")
+    return wanted if wanted and payload.metadata.get("encoding") == ENCODING else None

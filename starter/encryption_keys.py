@@ -25,6 +25,12 @@ def read_keys(settings: Settings) -> list[bytes]:
     return [urlsafe_b64decode(f"{key[:43]}=") for key in written]
 
 
+def file_open_to_others(settings: Settings) -> Path | None:
+    """Return the file of the keys if anybody but its owner can do something with it; raises OSError."""
+    file = settings.encryption_keys_file
+    return file if file and file.stat().st_mode & OTHERS else None
+
+
 def _written(settings: Settings) -> tuple[str, list[str]]:
     """Return the variable that says the keys, and the keys as they are written."""
     if given := re.findall(r"[^\s,]+", settings.encryption_keys.get_secret_value()):

@@ -40,7 +40,7 @@ async def open_run(client: Client, job_id: str) -> str | None:
     Raises Unreachable.
     """
     with asking(f"tell whether {job_id} runs"):
-        found = await _describe(client, job_id)
+        found = await find(client, job_id)
         if found and (running := _running(found)):
             return running[0]
         by_hand = await _latest(client, job_id)
@@ -50,7 +50,7 @@ async def open_run(client: Client, job_id: str) -> str | None:
 async def described(client: Client, schedule_id: str) -> ScheduleDescription:
     """Return what Temporal knows of a schedule of ours; raises ScheduleNotFound and Unreachable."""
     with asking(f"tell of {schedule_id}"):
-        found = await _describe(client, schedule_id)
+        found = await find(client, schedule_id)
         if found and _is_ours(found):
             return found
         known = [other.id for other in await ours(client)]
@@ -60,8 +60,18 @@ async def described(client: Client, schedule_id: str) -> ScheduleDescription:
 async def ours(client: Client) -> list[ScheduleDescription]:
     """Return every schedule of ours, by id; raises RPCError."""
     ids = sorted([entry.id async for entry in await client.list_schedules(rpc_timeout=ANSWER)])
-    found = [await _describe(client, schedule_id) for schedule_id in ids]
+    found = [await find(client, schedule_id) for schedule_id in ids]
     return [schedule for schedule in found if schedule and _is_ours(schedule)]
+
+
+async def find(client: Client, schedule_id: str) -> ScheduleDescription | None:
+    """Return what Temporal knows of a schedule, whosever it is; None: there is none. Raises RPCError."""
+    try:
+        return await client.get_schedule_handle(schedule_id).describe(rpc_timeout=ANSWER)
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            raise
+        return None
 
 
 @contextmanager
@@ -75,15 +85,6 @@ def asking(what: str) -> Iterator[None]:
 
 def _is_ours(found: ScheduleDescription) -> bool:
     return FINGERPRINT in memo(found.schedule)
-
-
-async def _describe(client: Client, schedule_id: str) -> ScheduleDescription | None:
-    try:
-        return await client.get_schedule_handle(schedule_id).describe(rpc_timeout=ANSWER)
-    except RPCError as error:
-        if error.status != RPCStatusCode.NOT_FOUND:
-            raise
-        return None
 
 
 async def _latest(client: Client, process: str) -> WorkflowExecutionDescription | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from temporalio.client import Client, Schedule, ScheduleAlreadyRunningError, ScheduleUpdate, ScheduleUpdateInput
+from temporalio.converter import DataConverter
 
 from commerce.messages.schedules import Applied
 from commerce.settings import Settings
@@ -50,7 +51,7 @@ async def _update(client: Client, schedule_id: str, wanted: Schedule) -> bool:
     async def rewrite(found: ScheduleUpdateInput) -> ScheduleUpdate | None:
         nonlocal differs
         now = found.description.schedule
-        differs = await _fingerprint(client, now) != memo(wanted)[FINGERPRINT]
+        differs = await fingerprint(client.data_converter, now) != memo(wanted)[FINGERPRINT]
         state = now.state if now.state.paused else replace(now.state, note=wanted.state.note)
         return ScheduleUpdate(replace(wanted, state=state)) if differs else None
 
@@ -58,6 +59,7 @@ async def _update(client: Client, schedule_id: str, wanted: Schedule) -> bool:
     return differs
 
 
-async def _fingerprint(client: Client, schedule: Schedule) -> str | None:
+async def fingerprint(converter: DataConverter, schedule: Schedule) -> str | None:
+    """Return of which definition a schedule is, as Temporal has it; raises MissingKey."""
     stored = memo(schedule).get(FINGERPRINT)
-    return (await client.data_converter.decode([stored]))[0] if stored else None
+    return (await converter.decode([stored]))[0] if stored else None

@@ -1,8 +1,8 @@
 """Mails by SMTP: one message, one connection, and errors that say whether trying again can help (N2)."""
 
 import re
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -72,10 +72,22 @@ class Mail:
         Raises MailRefused for an answer of 5xx, MailUnavailable for any other, no connection, or none in time.
         """
         recipients = [address.addr_spec for address in message["To"].addresses]
+        async with self._connected() as server:
+            await _hand_over(server, self.sender.addr_spec, recipients, message)
+
+    async def greet(self) -> None:
+        """Connect and log in, as for a mail, and send none; raises as `send` does."""
+        async with self._connected() as server:
+            await server.ehlo()
+            with suppress(aiosmtplib.SMTPException):
+                await server.quit(timeout=QUIT_TIMEOUT)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[aiosmtplib.SMTP]:
         server = aiosmtplib.SMTP(**self._options)
         try:
             await server.connect()
-            await _hand_over(server, self.sender.addr_spec, recipients, message)
+            yield server
         # `from None`: the server's own words may hold the recipient's address, and would go into workflow histories.
         except aiosmtplib.SMTPRecipientsRefused as error:
             raise _error(min(refused.code for refused in error.recipients)) from None

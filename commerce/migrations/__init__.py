@@ -1,10 +1,29 @@
-"""The schema's history, applied by `commerce migrate`."""
+"""The schema's history, applied by `commerce migrate` beside a shop that goes on working."""
 
+import asyncio
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.engine import Connection
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, NullPool, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+# Who waits for a lock makes others wait behind it. Less than PostgreSQL's deadlock_timeout of 1 s, so that in a
+# deadlock it is the migration that gives way.
+LOCK_TIMEOUT = 500  # milliseconds
+PAUSE = 1.0  # seconds in which the others go on
+TRIES = 600
+LOCK_NOT_AVAILABLE, DEADLOCK = "55P03", "40P01"
+SESSION = {
+    "application_name": "commerce migrate",
+    "statement_timeout": "0",
+    "lock_timeout": f"{LOCK_TIMEOUT}ms",
+    "client_connection_check_interval": "5s",  # a migration that was killed must not go on by itself for hours
+}
+# Tried, not waited for: who waits has a snapshot, and CREATE INDEX CONCURRENTLY would wait for it in turn.
+ALONE = text("SELECT pg_try_advisory_lock(hashtext('commerce.migrations'))")
 
 
 def config(connection: Connection | None = None) -> Config:
@@ -16,6 +35,34 @@ def config(connection: Connection | None = None) -> Config:
     return made
 
 
-def upgrade(connection: Connection) -> None:
-    """Bring the schema to the newest revision, in the connection's transaction."""
-    command.upgrade(config(connection), "head")
+async def upgrade(url: URL, revision: str = "head") -> None:
+    """Bring the schema to a revision; several at once take turns.
+
+    Raises what the driver raises; LockNotAvailable once somebody has held a table for TRIES times PAUSE.
+    """
+    engine = create_async_engine(
+        url, poolclass=NullPool, hide_parameters=True, connect_args={"server_settings": SESSION}
+    )
+    for left in reversed(range(TRIES)):
+        try:
+            async with engine.connect() as connection:
+                await _upgrade(connection, revision)
+            break
+        except DBAPIError as error:
+            if not left or getattr(error.orig, "sqlstate", None) not in (LOCK_NOT_AVAILABLE, DEADLOCK):
+                raise
+        await asyncio.sleep(PAUSE)
+
+
+def revisions() -> list[str]:
+    """Return the revisions that this program knows, newest first."""
+    return [script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()]
+
+
+async def _upgrade(connection: AsyncConnection, revision: str) -> None:
+    """Go on from where the schema stands, once nobody else does; that ends with the connection."""
+    while not await connection.scalar(ALONE):
+        await connection.rollback()
+        await asyncio.sleep(PAUSE)
+    await connection.commit()
+    await connection.run_sync(lambda sync: command.upgrade(config(sync), revision))

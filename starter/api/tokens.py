@@ -13,6 +13,7 @@ from starter.api.codec import PREFIX as CODEC
 from starter.api.errors import Problem, answer
 
 OPEN = ("/metrics", "/docs", "/openapi.json")
+DOCS_FILES = "/docs/files"  # scripts and styles of the page at /docs
 HEALTH = "/health/"
 
 
@@ -35,7 +36,7 @@ class Tokens:
         return await refusal(scope, receive, send)
 
     def _admits(self, path: str, authorization: str) -> bool:
-        if not self._tokens or path in OPEN or path.startswith(HEALTH):
+        if not self._tokens or path in OPEN or path.startswith((HEALTH, f"{DOCS_FILES}/")):
             return True
         scheme, _, given = authorization.partition(" ")
         match scheme.lower():

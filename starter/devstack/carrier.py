@@ -24,6 +24,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
@@ -239,7 +240,7 @@ def create_app(data_dir: Path) -> FastAPI:
         yield
         shipments.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Embedded carrier",
         lifespan=lifespan,
         exception_handlers={Refusal: _refused, HTTPException: _no_route},

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
 from pydantic import AwareDatetime, TypeAdapter
 
 from commerce.database import Database
@@ -160,7 +161,7 @@ def create_app(data_dir: Path, database_url: str) -> FastAPI:
         yield
         await warehouse.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Embedded warehouse",
         lifespan=lifespan,
         exception_handlers={DatabaseUnavailable: _database_away},

@@ -20,8 +20,11 @@ from commerce.database import Database
 from commerce.errors import AlertUnavailable, MailRefused, MailUnavailable, StepInProgress
 from commerce.integrations.alerts import AlertWebhook
 from commerce.integrations.email import Mail
+from commerce.messages.events import OrderShort
 from commerce.messages.notifications import Alert, Sent
+from commerce.messages.orders import InsufficientItem
 from commerce.notifications import LEASE, Notification, Notifier
+from commerce.outbox import Event
 from starter.devstack import mail as catcher
 
 KEY = "order-shipped/1001"
@@ -347,15 +350,10 @@ class TestAlert:
 
 
 async def refuse(database: Database, day: str, numbers: Iterable[int], count: int) -> None:
-    items = [{"variant_id": "v", "sku": f"{day}/{n}", "requested": 2, "available": 1} for n in numbers]
+    items = [InsufficientItem(variant_id="v", sku=f"{day}/{n}", requested=2, available=1) for n in numbers]
     async with database.transaction() as tx:
-        await outbox.publish(
-            tx,
-            key=f"order.insufficient_inventory/1001/{day}",
-            type="order.insufficient_inventory",
-            aggregate="order/1001",
-            data={"order_id": "1001", "count": count, "items": items},
-        )
+        fact = OrderShort(order_id="1001", count=count, items=items)
+        await outbox.publish(tx, Event.of(fact, aggregate="order/1001", key=f"1001/{day}"))
 
 
 def test_an_attempt_ends_before_its_lease() -> None:

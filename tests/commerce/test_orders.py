@@ -200,9 +200,9 @@ async def test_n3_a_refusal_is_published_once_per_order_and_day(shop: Shop) -> N
 
 
 async def test_n3_an_event_is_written_once_per_key_whoever_writes_first(shop: Shop) -> None:
-    event = {"key": "order.fulfilled/1", "type": "order.fulfilled", "aggregate": "order/1"}
     for number in range(2):
-        await shop.do(outbox.publish, **event, data={"number": number})
+        event = outbox.Event("order.fulfilled/1", "order.fulfilled", "order/1", {"number": number})
+        await shop.do(outbox.publish, event)
     assert await shop.events() == [("order.fulfilled", "order/1", {"number": 0})]
     [event_id] = await shop.sql("SELECT CAST(id AS text) FROM outbox_events")
     assert event_id == "997a7479-0d5b-5d25-8ad8-464aa845a6b1"  # fixed for ever

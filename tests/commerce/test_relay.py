@@ -76,7 +76,7 @@ def event(aggregate: str, number: int, kind: str = "cart.expired") -> Event:
 
 
 async def write(shop: Shop, *events: Event) -> None:
-    await shop.do(outbox.publish_many, events)
+    await shop.do(outbox.publish, *events)
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -108,7 +108,7 @@ async def test_nothing_is_lost_when_transactions_commit_out_of_order(
 ) -> None:
     async with relaying(database_url, taker):
         async with database.transaction() as tx:
-            await outbox.publish_many(tx, [event("cart/early", 1)])
+            await outbox.publish(tx, event("cart/early", 1))
             await write(shop, event("cart/late", 1))
             await all_published(shop)
             assert list(taker.took) == ["cart/late"]
@@ -228,8 +228,8 @@ async def test_a_commit_tells_once_per_transaction_and_only_of_what_is_new(
     connection = await asyncpg.connect(database_url)
     await connection.add_listener(CHANNEL, lambda *_: told.append(1))
     async with database.transaction() as tx:
-        await outbox.publish_many(tx, [event("cart/1", 1), event("cart/2", 1)])
-        await outbox.publish_many(tx, [event("cart/3", 1)])
+        await outbox.publish(tx, event("cart/1", 1), event("cart/2", 1))
+        await outbox.publish(tx, event("cart/3", 1))
         assert not told
     await write(shop, event("cart/1", 1))  # known already
     await connection.fetchval("SELECT 1")

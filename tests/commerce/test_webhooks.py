@@ -306,7 +306,7 @@ async def test_one_that_was_disabled_can_be_added_again_with_a_new_secret(shop: 
 
 async def test_what_is_posted_is_the_event_as_it_was_written(shop: Shop) -> None:
     endpoint = await shop.do(webhooks.add, "https://receiver.example/hook")
-    await shop.do(outbox.publish, key="k", type="order.placed", aggregate="order/1", data={"order_id": "1"})
+    await shop.do(outbox.publish, outbox.Event("k", "order.placed", "order/1", {"order_id": "1"}))
     [(event_id, created_at)] = await shop.sql("SELECT id, created_at FROM outbox_events")
     delivery = WebhookDelivery(endpoint_id=endpoint.id, event_id=event_id)
     expected = Parcel(endpoint.url, endpoint.secret, event_id, "order.placed", "order/1", {"order_id": "1"}, created_at)

@@ -180,7 +180,7 @@ async def webhook_delivered(shop: Floor, _name: str) -> str:
         endpoint = await shop.shop.do(webhooks.add, receiver.url)
         receiver.secret = endpoint.secret
         events = [Event(f"{receiver.url}/{number}", "cart.expired", "cart/1", {"number": number}) for number in (1, 2)]
-        await shop.shop.do(outbox.publish_many, events)
+        await shop.shop.do(outbox.publish, *events)
         first, second = (WebhookDelivery(endpoint_id=endpoint.id, event_id=event_id(event.key)) for event in events)
         await start(shop.client, "deliver-webhook", first)
         while not receiver.asked:  # noqa: ASYNC110 - it looks at what a server did

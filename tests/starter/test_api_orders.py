@@ -81,7 +81,7 @@ async def test_an_order_is_taken_in_and_announced(shop: Floor, http: httpx.Async
         "units": 2,
         "total": 2895,
         "currency": "GBP",
-        "created_at": "2026-03-02T12:00:00+00:00",
+        "created_at": "2026-03-02T12:00:00Z",
     }
     assert await shop.shop.events() == [("order.placed", "order/1001", data)]
 

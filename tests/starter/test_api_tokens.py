@@ -1,6 +1,7 @@
 """Tokens: which routes ask for one, how it may be brought, and that all is open without any."""
 
 import base64
+import re
 from collections.abc import AsyncIterator
 
 import httpx
@@ -12,8 +13,8 @@ from tests.keys import ENCRYPTED
 
 TOKENS = ("first-token-of-the-shop", "a-second-token-für-all")
 DECODE = "/codec/default/decode"
-OPEN = ["/health/live", "/metrics", "/docs", "/openapi.json"]
-CLOSED = ["/nowhere", "/redoc", "/health", "/healthy", "/docs/", "/metrics/x", "/openapi.json/x"]
+OPEN = ["/health/live", "/metrics", "/docs", "/docs/files/swagger-ui-bundle.js", "/openapi.json"]
+CLOSED = ["/nowhere", "/redoc", "/health", "/healthy", "/docs/", "/docs/files", "/metrics/x", "/openapi.json/x"]
 
 
 async def calling(**environment: str) -> AsyncIterator[httpx.AsyncClient]:
@@ -41,6 +42,12 @@ def basic(password: str, user: str = "anybody") -> dict[bytes, bytes]:
 @pytest.mark.parametrize("path", OPEN)
 async def test_health_metrics_and_docs_ask_for_none(http: httpx.AsyncClient, path: str) -> None:
     assert (await http.get(path)).status_code == 200
+
+
+async def test_the_page_of_the_docs_loads_nothing_from_elsewhere(http: httpx.AsyncClient) -> None:
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', (await http.get("/docs")).text)
+    assert loaded and all(url.startswith("/docs/files/") for url in loaded)
+    assert {(await http.get(url)).status_code for url in loaded} == {200}
 
 
 @pytest.mark.parametrize("path", CLOSED)

@@ -174,6 +174,6 @@ async def test_audit_lists_what_is_broken(shop: Floor, commerce: Commerce) -> No
 
 
 async def test_every_command_has_help(commerce: Commerce) -> None:
-    for command in ("up", "demo", "worker", "api", "migrate", "import", "start", "audit"):
+    for command in ("up", "demo", "worker", "api", "migrate", "import", "start", "audit", "doctor"):
         ended = await commerce(command, "--help")
         assert ended.code == 0 and "Usage: commerce" in ended.out

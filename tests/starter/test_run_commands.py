@@ -11,6 +11,7 @@ import pytest
 from temporalio.client import Client
 
 from commerce.messages.orders import order_process_id
+from commerce.outbox import TYPES
 from starter.cli import run
 from starter.processes import PROCESSES
 from tests.faults import Gate
@@ -160,12 +161,13 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"Usage: commerce runs {command}" in capsys.readouterr().out
 
 
-def test_the_contract_has_the_schemas_of_every_process(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_contract_has_the_schemas_of_every_process_and_event(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["contract"]) == 0
     assert "order-processing" in capsys.readouterr().out
     assert run(["contract", "--json"]) == 0
     schemas = json.loads(capsys.readouterr().out)
-    assert list(schemas) == list(PROCESSES)
+    assert list(schemas) == [*PROCESSES, *TYPES]
+    assert schemas["cart.expired"]["data"]["required"] == ["cart_id", "created_at"]
     assert schemas["order-processing"]["input"]["required"] == ["order_id"]
     assert schemas["order-processing"]["result"]["properties"]["status"]["enum"] == [
         "fulfilled",

@@ -76,7 +76,7 @@ def event(aggregate: str, number: int, kind: str = "cart.expired") -> Event:
 
 
 async def write(shop: Shop, *events: Event) -> None:
-    await shop.do(outbox.publish_many, events)
+    await shop.do(outbox.publish, *events)
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:

@@ -3,16 +3,19 @@
 import sqlalchemy as sa
 from alembic import op
 
+from commerce.migrations import beside
+
 revision = "0003"
 down_revision = "0002"
 
 
 def upgrade() -> None:
-    op.drop_index("ix_outbox_events_unpublished", table_name="outbox_events")
-    op.create_index(
-        "ix_outbox_events_unpublished",
+    # Under another name at first: the relay is never without an index.
+    beside.create_index(
+        "ix_outbox_events_unpublished_sequence",
         "outbox_events",
         ["sequence"],
-        unique=False,
         postgresql_where=sa.text("published_at IS NULL"),
     )
+    beside.drop_index("ix_outbox_events_unpublished", "outbox_events")
+    op.execute("ALTER INDEX ix_outbox_events_unpublished_sequence RENAME TO ix_outbox_events_unpublished")

@@ -1,27 +1,26 @@
 """vitals."""
 
 import sqlalchemy as sa
-from alembic import op
+
+from commerce.migrations import beside
 
 revision = "0004"
 down_revision = "0003"
 
 
 def upgrade() -> None:
-    op.create_index(
+    beside.create_index(
         "ix_orders_held",
         "orders",
         ["created_at"],
-        unique=False,
         postgresql_where=sa.text(
             "payment_status = 'captured' AND fulfillment_status = 'not_fulfilled'"
             " AND cancelled_at IS NULL AND hold_reason IS NOT NULL"
         ),
     )
-    op.create_index(
+    beside.create_index(
         "ix_notifications_unsent",
         "notifications",
         ["created_at"],
-        unique=False,
         postgresql_where=sa.text("status <> 'sent'"),
     )

@@ -1,0 +1,37 @@
+"""The doctor's screen: a line for each check, under it what mends it, grouped; in words, as colours may be missing."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from starter.doctor.findings import Finding, State
+
+WIDTH = 100  # columns
+MARKS: Mapping[State, tuple[str, str]] = {
+    "ok": ("✓", "green"),
+    "warning": ("!", "yellow"),
+    "failed": ("✗", "bold red"),
+    "not looked at": ("–", "dim"),
+}
+
+
+def show(out: Console, findings: Sequence[Finding]) -> None:
+    """Print all findings, and a last line that counts them."""
+    table = Table.grid(Column(no_wrap=True), Column(no_wrap=True), Column(overflow="fold"), padding=(0, 2))
+    for group, lines in groupby(findings, key=lambda finding: finding.group):
+        table.add_row(Text(group, "bold"))
+        for finding in lines:
+            mark, style = MARKS[finding.state]
+            table.add_row(Text(f"  {mark} {finding.state}", style), finding.check, _told(finding))
+    out.width = min(WIDTH, out.width) if out.is_terminal else WIDTH  # a pipe has none of its own
+    out.print(table)
+    counts = Counter(finding.state for finding in findings)
+    out.print(", ".join(f"{counts[state]} {state}" for state in MARKS if counts[state]), markup=False)
+
+
+def _told(finding: Finding) -> Text:
+    return Text(finding.found) + Text(f"\n→ {finding.cure}", "cyan") if finding.cure else Text(finding.found)

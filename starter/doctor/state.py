@@ -1,0 +1,63 @@
+"""How the shop stands: what waits too long, and what nobody will do unless a person looks."""
+
+from datetime import timedelta
+
+from commerce import vitals
+from commerce.vitals import ShopVitals
+from starter import monitor
+from starter.doctor.examination import Installation
+from starter.doctor.findings import Outcome, ok, warning
+
+LATE_ORDER, LATE_EVENT = 3_600, 60  # seconds
+
+
+async def pending(installation: Installation) -> Outcome:
+    """No paid order waits for long."""
+    found = await _look(installation)
+    if found.oldest_pending_order_age > LATE_ORDER:
+        said = f"{found.pending_orders:g} wait, the oldest for {_shown(found.oldest_pending_order_age)}"
+        return warning(said, "commerce start process-pending-orders")
+    return ok(f"{found.pending_orders:g} wait")
+
+
+async def held(installation: Installation) -> Outcome:
+    """No order is on hold."""
+    if count := (await _look(installation)).held_orders:
+        return warning(f"{count:g} wait for a person", "commerce runs failed; then commerce runs retry ID --reason …")
+    return ok("none")
+
+
+async def events(installation: Installation) -> Outcome:
+    """Events are given on soon."""
+    found = await _look(installation)
+    if found.outbox_lag > LATE_EVENT:
+        said = f"{found.outbox_events:g} not given on, the oldest for {_shown(found.outbox_lag)}"
+        return warning(said, "A worker does that (commerce worker); its log says `event held back` and why")
+    return ok(f"{found.outbox_events:g} not given on yet")
+
+
+async def mails(installation: Installation) -> Outcome:
+    """Mails and alerts are sent."""
+    found = await _look(installation)
+    late, lost = found.queued_notifications, found.failed_notifications
+    if late or lost:
+        said = f"{late:g} not sent for ten minutes, {lost:g} failed for good since yesterday"
+        return warning(said, "Mend what Outside says of mail; then commerce runs stuck, commerce runs failed")
+    return ok("all sent")
+
+
+async def stuck(installation: Installation) -> Outcome:
+    """No run stumbles over its own code."""
+    assert installation.client
+    count = await monitor.stuck(installation.client)
+    return warning(str(count), "commerce runs stuck; then commerce runs show ID") if count else ok("none")
+
+
+async def _look(installation: Installation) -> ShopVitals:
+    assert installation.database
+    async with installation.database.transaction() as tx:
+        return await vitals.look(tx)
+
+
+def _shown(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

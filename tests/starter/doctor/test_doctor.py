@@ -1,0 +1,189 @@
+"""The command `commerce doctor` as a whole: its screen, its JSON, its exit codes, and how long it may take."""
+
+import asyncio
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from fastapi import FastAPI
+from temporalio.client import Client
+
+from commerce.settings import load_settings
+from starter.api import health
+from starter.cli import run
+from starter.devstack import carrier, mail, warehouse
+from starter.devstack.serving import serving
+from starter.doctor.checks import CHECKS
+from starter.doctor.examination import BOUND, Check, Installation, examine
+from starter.doctor.findings import Outcome, exit_code
+from starter.doctor.screen import WIDTH
+from starter.pollers import polled
+from starter.processes import TASK_QUEUE
+from starter.schedules import apply_settings
+from tests.keys import KEY
+from tests.starter.clockwork import until
+from worker import make_worker, wired
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Doctor = Callable[..., Awaitable[Ended]]
+
+
+@pytest.fixture
+def doctor(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Doctor:
+    """Run `commerce doctor` as a program of its own would, with some variables more."""
+    monkeypatch.chdir(tmp_path)
+
+    async def call(*arguments: str, **more: str) -> Ended:
+        for name, value in (environment | more).items():
+            monkeypatch.setenv(name, value)
+        capsys.readouterr()
+        code = await asyncio.to_thread(run, ["doctor", *arguments])
+        return Ended(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def mute() -> Iterator[int]:
+    """A port where connections are taken, and never answered."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+async def shop(
+    environment: dict[str, str], here: Client, tmp_path: Path, database_url: str
+) -> AsyncIterator[dict[str, str]]:
+    """A whole shop at work; yields the variables that lead to the rest of it."""
+    async with AsyncExitStack() as stack:
+        more = {
+            "COMMERCE_SMTP_URL": await stack.enter_async_context(mail.catching(tmp_path / "mail", 0)),
+            "COMMERCE_CARRIER_URL": f"{await stack.enter_async_context(carrier.running(tmp_path / 'c', 0))}/v2",
+            "COMMERCE_WAREHOUSE_URL": await stack.enter_async_context(warehouse.running(tmp_path, 0, database_url)),
+        }
+        settings = load_settings(environment | more)
+        api = FastAPI()
+        api.include_router(health.routes)  # without what logs requests: the log would stand in what the command prints
+        url = await stack.enter_async_context(serving(api, 0))
+        await apply_settings(here, settings)
+        steps = await stack.enter_async_context(wired(settings))
+        await stack.enter_async_context(make_worker(here, steps, settings))
+
+        async def at_work() -> bool | None:
+            return await polled(here, TASK_QUEUE) or None
+
+        await until(at_work)
+        yield more | {"COMMERCE_API_PORT": url.rpartition(":")[2]}
+
+
+def away(port: int) -> dict[str, str]:
+    """Return the settings of a shop whose servers are all at this port."""
+    return {
+        "COMMERCE_DATABASE_URL": f"postgresql://ann:hunter2@127.0.0.1:{port}/shop",
+        "COMMERCE_SMTP_URL": f"smtp://ann:hunter3@127.0.0.1:{port}",
+        "COMMERCE_CARRIER_URL": f"http://ann:hunter4@127.0.0.1:{port}",
+        "COMMERCE_CARRIER_API_KEY": "hunter5",
+        "COMMERCE_WAREHOUSE_URL": f"http://ann:hunter6@127.0.0.1:{port}",
+        "COMMERCE_API_TOKENS": "hunter7-hunter7-hunter7",
+        "COMMERCE_API_PORT": str(port),
+        "TEMPORAL_ADDRESS": f"127.0.0.1:{port}",
+        "TEMPORAL_API_KEY": "hunter8",
+        "TEMPORAL_TLS": "false",
+    }
+
+
+async def test_a_shop_where_all_is_well(doctor: Doctor, shop: dict[str, str]) -> None:
+    ended = await doctor(**shop)
+    assert (ended.code, ended.err) == (0, ""), ended.out
+    assert ended.out.splitlines()[-1] == f"{len(CHECKS)} ok", ended.out
+    groups = [line.strip() for line in ended.out.splitlines() if line[:1].strip() and "ok" not in line]
+    assert groups == ["Settings", "Database", "Temporal", "Keys", "Schedules", "Outside", "State"]
+    warned = await doctor(**shop, COMMERCE_ADMIN_EMAILS="", COMMERCE_DATABSE_URL="x")
+    assert warned.code == 0 and warned.out.splitlines()[-1] == f"{len(CHECKS) - 2} ok, 2 warning"
+
+
+async def test_json_is_the_list_of_findings(doctor: Doctor, shop: dict[str, str]) -> None:
+    ended = await doctor("--json", **shop | {"COMMERCE_SMTP_URL": "smtp://127.0.0.1:1"})
+    found = json.loads(ended.out)
+    assert [(line["group"], line["check"]) for line in found] == [(check.group, check.name) for check in CHECKS]
+    assert ended.code == 1 and [line for line in found if line["code"]] == [
+        {
+            "group": "Outside",
+            "check": "mail",
+            "state": "failed",
+            "found": "127.0.0.1:1 does not answer as a mail server does (SMTPConnectError)",
+            "cure": "Start it, or correct scheme, host and port in COMMERCE_SMTP_URL",
+            "code": 1,
+        }
+    ]
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["closed", "silent"])
+async def test_everything_away_is_told_in_bounded_time_and_nothing_secret(
+    doctor: Doctor, mute: int, *, silent: bool
+) -> None:
+    began = time.monotonic()
+    ended = await doctor(**away(mute if silent else 1))
+    assert time.monotonic() - began < 2 * BOUND, "the checks do not run side by side"
+    assert ended.code == 3 and ended.err == ""
+    assert "hunter" not in ended.out and KEY not in ended.out
+    assert ended.out.splitlines()[-1].endswith("17 not looked at")
+    assert re.search(r"✗ failed +connection +(PostgreSQL|nobody listens) at ", ended.out)
+    assert re.search(r"– not looked at +stuck runs +needs Temporal: connection", ended.out)
+    assert max(map(len, ended.out.splitlines())) <= WIDTH
+
+
+async def test_a_wrong_setting_hides_nothing_that_needs_no_settings(doctor: Doctor) -> None:
+    ended = await doctor(COMMERCE_CURRENCY="hunter2")
+    assert ended.code == 2 and "hunter2" not in ended.out
+    assert ended.out.splitlines()[1].startswith("  ✗ failed         values")
+    assert re.search(r"✓ ok +search attributes", ended.out)
+    assert re.search(r"– not looked at +pending orders +needs Settings: values", ended.out)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        (".env", b"\xff", ".env cannot be read: it is no text"),
+        ("stack.json", b"3", "stack.json cannot be read"),
+        ("data", b"", "data is not a folder"),
+    ],
+)
+async def test_without_settings_there_is_nothing_to_look_at(
+    doctor: Doctor, tmp_path: Path, file: str, content: bytes, says: str
+) -> None:
+    (tmp_path / file).write_bytes(content)
+    ended = await doctor("--data-dir", file if file == "data" else ".")
+    assert (ended.code, ended.out, len(ended.err.splitlines())) == (2, "", 1)
+    assert says in ended.err
+
+
+async def test_what_nobody_has_thought_of_hides_nothing_else() -> None:
+    async def break_down(_installation: Installation) -> Outcome:
+        raise ValueError("postgresql://ann:hunter2@host")
+
+    async def stand(_installation: Installation) -> Outcome:
+        return Outcome("ok", "it stands")
+
+    broken = Check("Outside", "broken", break_down)
+    found = await examine(
+        Installation(dict(os.environ)), [broken, Check("Outside", "rest", stand), Check("State", "x", stand, (broken,))]
+    )
+    assert [line.state for line in found] == ["failed", "ok", "not looked at"]
+    assert found[0].found == "cannot be looked at (ValueError)" and found[2].found == "needs Outside: broken"
+    assert exit_code(found) == 1

@@ -1,0 +1,49 @@
+"""A worker of the next build, whose orders take one more step: `python -m tests.system.newer_worker`."""
+
+from temporalio import activity, workflow
+
+with workflow.unsafe.imports_passed_through():
+    import worker
+    from commerce.messages.base import Nothing
+    from commerce.messages.orders import FulfilledOrder, OrderProcessing, OrderRef, OrderResult, ValidOrder
+    from commerce.messages.progress import Progress
+    from commerce.messages.steps import Call
+    from workflows.order_processing import OrderProcessingWorkflow
+
+
+class GiftActivities:
+    """Make an order look nice."""
+
+    @activity.defn(name="wrap-gift")
+    async def wrap(self, _call: Call[OrderRef]) -> Nothing:
+        """Wrap the goods."""
+        return Nothing()
+
+
+@workflow.defn(name="order-processing")
+class NextOrderProcess(OrderProcessingWorkflow):
+    """Wraps the goods before anything else, in runs that have not come past this point."""
+
+    @workflow.query(name="progress")
+    def progress(self) -> Progress:
+        return super().progress()
+
+    @workflow.run
+    async def run(self, request: OrderProcessing) -> OrderResult:
+        return await super().run(request)
+
+    async def _process(self, order: OrderRef, valid: ValidOrder) -> FulfilledOrder:
+        if workflow.patched("wrap-gifts"):
+            await self._saga.step(GiftActivities.wrap, order)
+        return await super()._process(order, valid)
+
+
+def main() -> None:
+    worker.WORKFLOWS = (NextOrderProcess,)
+    steps_of = worker.steps_of
+    worker.steps_of = lambda *nouns: steps_of(*nouns, GiftActivities())
+    worker.main()
+
+
+if __name__ == "__main__":
+    main()

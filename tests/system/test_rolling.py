@@ -1,0 +1,144 @@
+"""A worker is replaced by one of a newer build while orders are processed: all of them end well, each once."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from temporalio.api.enums.v1 import WorkflowTaskFailedCause
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowExecutionStatus
+
+from commerce.messages.orders import OrderResult
+from tests.floor import Floor, floor
+from tests.system.workers import Crew, WorkerProcess, crew
+
+ORDERS, AT_ONCE, BEFORE = 500, 30, 200
+LEAST_SHARE = 0.05  # of all steps
+DEADLINE = 60  # seconds
+NEWER = "tests.system.newer_worker"
+OUTDATED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR
+ATTEMPTED = "SELECT 1 FROM step_ledger WHERE business_key LIKE '%' || :id AND step = 'create-shipping-label'"
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
+    async with floor(tmp_path, database_url, client) as made:
+        await made.shop.stock("MUG", main=ORDERS)
+        yield made
+
+
+@pytest.fixture
+async def workers(shop: Floor, tmp_path: Path) -> AsyncIterator[Crew]:
+    (tmp_path / "crew").mkdir()
+    async with crew(shop, tmp_path / "crew") as made:
+        yield made
+
+
+@pytest.mark.timeout(600)  # it has 500 orders to process
+async def test_one_of_two_workers_is_replaced_amid_500_orders(shop: Floor, workers: Crew) -> None:
+    order_ids = [f"rolled-{number}" for number in range(ORDERS)]
+    for order_id in order_ids:
+        await shop.shop.order(order_id, MUG=1)
+    old, other = await asyncio.gather(workers.start(), workers.start())
+    gate, enough, results = asyncio.Semaphore(AT_ONCE), asyncio.Event(), dict[str, OrderResult]()
+
+    async def process(order_id: str) -> None:
+        async with gate:
+            results[order_id] = await shop.process(order_id)
+        if len(results) == BEFORE:
+            enough.set()
+
+    processing = asyncio.gather(*map(process, order_ids))
+    await enough.wait()
+    assert (await old.stop())[0] == 0
+    new = await workers.start(NEWER)
+    await processing
+
+    await check(shop, results)
+    histories = [await events(shop, order_id) for order_id in order_ids]
+    steps = Counter(event.activity_task_started_event_attributes.identity for each in histories for event in each)
+    del steps[""]  # of other events
+    shares = [steps[identity] for worker in (old, other, new) for identity in steps if of(worker, identity)]
+    assert len(shares) == 3 and min(shares) > LEAST_SHARE * sum(steps.values()), steps
+
+
+async def check(shop: Floor, results: dict[str, OrderResult]) -> None:
+    """All is as if there had been one worker."""
+    assert {result.status for result in results.values()} == {"fulfilled"}
+    assert len({result.tracking_number for result in results.values()}) == ORDERS
+    told = [str(mail["X-Commerce-Key"]).removeprefix("order-shipped/") for mail in shop.mails("order-shipped")]
+    assert sorted(told) == sorted(results)
+    assert [(await shop.labels(order_id))["bought"] for order_id in results] == [1] * ORDERS
+    assert await shop.shop.levels("MUG") == {"main": (0, 0)}
+    assert await shop.findings() == []
+
+
+async def test_an_order_goes_on_with_the_build_that_knows_its_steps(shop: Floor, workers: Crew) -> None:
+    await shop.shop.order("from-old", MUG=1)
+    await shop.shop.order("from-new", MUG=1)
+
+    async with interrupted(shop, workers, "from-old", "worker"):
+        new = await workers.start(NEWER)
+    assert (await ended_well(shop, "from-old")) == {"patched": 0, "wrapped": 0, "outdated": 0}
+    await new.stop()
+
+    async with interrupted(shop, workers, "from-new", NEWER):
+        old = await workers.start()
+    await met_by_the_old(shop, "from-new")
+    assert await shop.status("from-new") == WorkflowExecutionStatus.RUNNING
+    await old.stop()
+    await workers.start(NEWER)
+    found = await ended_well(shop, "from-new")
+    assert found["patched"] == found["wrapped"] == 1 and found["outdated"] >= 1
+    assert await shop.findings() == []
+
+
+@asynccontextmanager
+async def interrupted(shop: Floor, workers: Crew, order_id: str, build: str) -> AsyncIterator[None]:
+    """Have a worker of this build begin an order; in the block it is gone, and behind it nothing holds the order up."""
+    await shop.carrier_fault(operation="create", fault="500", order_id=order_id, times=1000)
+    begun = await workers.start(build)
+    await shop.start(order_id)
+    async with asyncio.timeout(DEADLINE):
+        while not await shop.shop.sql(ATTEMPTED, id=order_id):  # noqa: ASYNC110 - it looks at what a server did
+            await asyncio.sleep(0.02)
+    await begun.stop()
+    yield
+    await shop.carrier_mended()
+
+
+async def met_by_the_old(shop: Floor, order_id: str) -> None:
+    """Wait until a worker that does not know the patch has refused to go on with the order."""
+    async with asyncio.timeout(DEADLINE):
+        while not any(map(is_outdated, await events(shop, order_id))):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.1)
+
+
+async def ended_well(shop: Floor, order_id: str) -> dict[str, int]:
+    """Wait for the end of an order, labelled and told once; return what of the change its history shows."""
+    async with asyncio.timeout(DEADLINE):
+        assert (await shop.handle(order_id).result()).status == "fulfilled"
+    assert (await shop.labels(order_id))["bought"] == 1
+    assert len(shop.mails("order-shipped", order_id)) == 1
+    history = await events(shop, order_id)
+    names = [event.activity_task_scheduled_event_attributes.activity_type.name for event in history]
+    return {
+        "patched": sum(event.HasField("marker_recorded_event_attributes") for event in history),
+        "wrapped": names.count("wrap-gift"),
+        "outdated": sum(map(is_outdated, history)),
+    }
+
+
+def is_outdated(event: HistoryEvent) -> bool:
+    return event.workflow_task_failed_event_attributes.cause == OUTDATED
+
+
+async def events(shop: Floor, order_id: str) -> list[HistoryEvent]:
+    return list((await shop.handle(order_id).fetch_history()).events)
+
+
+def of(worker: WorkerProcess, identity: str) -> bool:
+    return identity.startswith(f"{worker.process.pid}@")
