@@ -17,6 +17,7 @@ from dockerfile_parse import DockerfileParser
 
 # What every image gets of this machine in place of its base image: the system, and Python.
 BASE = tuple(f"/{name}" for name in ("usr", "bin", "sbin", "lib", "lib64", "etc", "opt"))
+PYTHON = Path("/base/python")  # its name in a base image; a machine may have it as `python3` only
 CACHE = "--mount=type=cache,target="
 SEEN = ("HTTP", "PIP_", "SSL_", "UV_", "http", "no_proxy", "NO_PROXY")  # variables that installing may need
 
@@ -45,7 +46,7 @@ class Image:
 
     def variables(self) -> dict[str, str]:
         """Return the environment of what runs in it."""
-        path = f"{sys.base_prefix}/bin:/usr/local/bin:/usr/bin:/bin"
+        path = f"{PYTHON.parent}:/usr/local/bin:/usr/bin:/bin"
         own = {name: _filled(value, {"PATH": path}) for name, value in self.environment.items()}
         return {"PATH": path, "HOME": "/root"} | own
 
@@ -65,7 +66,6 @@ class Follower:
         self._context, self._folder = context, folder
         self._ignored = Ignored((context / ".dockerignore").read_text())
         self._stages: dict[str, Image] = {}
-        self._given: dict[str, str] = {}  # the arguments before the first FROM
 
     def follow(self) -> Image:
         """Return the image of the last stage."""
@@ -76,7 +76,7 @@ class Follower:
                 image = self._new_stage(value)
             elif name == "ARG":
                 key, _, default = value.partition("=")
-                (image.arguments if self._stages else self._given)[key] = default
+                image.arguments[key] = default
             else:
                 getattr(self, f"_{name.lower()}")(image, value)
         return image
@@ -86,6 +86,10 @@ class Follower:
         image = self._stages[name] = Image(self._folder / name)
         for place in (*_base(), "/proc", "/dev", "/tmp", "/run/secrets"):
             _in(image, str(place)).mkdir(parents=True)
+        python = _in(image, str(PYTHON))
+        python.parent.mkdir()
+        python.write_text(f'#!/bin/sh\nexec {Path(sys.executable).resolve()} "$@"\n')
+        python.chmod(0o755)
         for link in (Path(place) for place in BASE if Path(place).is_symlink()):
             _in(image, str(link)).symlink_to(link.readlink())
         return image
