@@ -3,7 +3,6 @@
 import asyncio
 import email
 import os
-import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -19,7 +18,6 @@ from commerce.database import Database
 from commerce.settings import load_environment, load_settings
 from starter.client import connect
 from starter.devstack import carrier, leftovers, mail
-from starter.devstack.folder import read_json
 from tests.commerce.shop import Shop
 from tests.system.workers import ROOT, until
 
@@ -108,19 +106,21 @@ async def up(outside: World, data_dir: Path) -> AsyncIterator[Stack]:
         database = Database(database_url)
         client = await connect(environment)
         yield Stack(data_dir, Shop(database), client, database_url, outside.environment)
-        await kill(process, data_dir)
+        await kill(process)
         await database.close()
     finally:
-        await kill(process, data_dir)
+        if process.returncode is None:
+            await kill(process)
         leftovers.end(data_dir)
 
 
-async def kill(supervisor: asyncio.subprocess.Process, data_dir: Path) -> None:
-    """Kill the supervisor, which would start the others again, and then all of them."""
-    with suppress(ProcessLookupError):
-        supervisor.kill()
-    await supervisor.wait()
-    for entry in read_json(data_dir / "pids.json").values():
-        with suppress(ProcessLookupError):
-            os.kill(entry["pid"], signal.SIGKILL)
-            await asyncio.to_thread(psutil.wait_procs, [psutil.Process(entry["pid"])], 10)
+async def kill(supervisor: asyncio.subprocess.Process) -> None:
+    """Kill the supervisor, which would start the others again, and all that it has started."""
+    with suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(supervisor.pid)
+        everything = [parent, *parent.children(recursive=True)]
+        for process in everything:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        await supervisor.wait()
+        await asyncio.to_thread(psutil.wait_procs, everything[1:], 10)
