@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 
 from commerce.settings import read_stack
 from starter.cli import app
+from starter.devstack import postgres
 from starter.sample_carts import write_sample_carts
 from starter.sample_shop import CURRENCY, write_sample_shop
 from tests.documents import MARKDOWN, PAGES, ROOT, Typed, commands, typed
@@ -101,11 +102,14 @@ class Terminal:
         self.folder, self.data_dir = folder, folder / ".commerce"
         tools = folder / "tools"
         tools.mkdir()
-        for name, meant in (("commerce", f"{shlex.quote(sys.executable)} -m starter"), ("python", sys.executable)):
+        python = shlex.quote(sys.executable)
+        for name, meant in (("commerce", f"{python} -m starter"), ("python", python), ("python3", python)):
             (tools / name).write_text(f'#!/bin/sh\nexec {meant} "$@"\n')
             (tools / name).chmod(stat.S_IRWXU)
+        server = next(Path(part) for part in postgres.command(folder, 0) if part.endswith("/bin/postgres"))
+        places = [tools, Path(sys.executable).parent, *map(Path, os.environ["PATH"].split(os.pathsep)), server.parent]
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("COMMERCE_", "TEMPORAL_"))} | {
-            "PATH": os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PATH": os.pathsep.join(map(str, places)),
             "PYTHONPATH": str(ROOT),
             "COLUMNS": "200",
             "NO_PROXY": "*",
@@ -121,7 +125,8 @@ class Terminal:
             assert stack.poll() is None and time.monotonic() < deadline, (self.folder / "up.log").read_text()
             time.sleep(0.1)
         self.api_url = facts["api_url"]
-        self.environment["TEMPORAL_ADDRESS"] = facts["temporal_address"]
+        for name in ("TEMPORAL_ADDRESS", "COMMERCE_DATABASE_URL"):
+            self.environment[name] = facts["environment"][name]
         return stack
 
     def type(self, command: str) -> subprocess.CompletedProcess[str]:
