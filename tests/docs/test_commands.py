@@ -25,7 +25,7 @@ from starter.cli import app
 from starter.devstack import postgres
 from starter.sample_carts import write_sample_carts
 from starter.sample_shop import CURRENCY, write_sample_shop
-from tests.documents import MARKDOWN, PAGES, ROOT, Typed, commands, typed
+from tests.documents import MARKDOWN, PAGES, ROOT, UNTRIED, Typed, commands, typed
 
 ANYTHING = "…"
 START_SECONDS = 120
@@ -41,6 +41,8 @@ ELSEWHERE = {
 BY_ITS_OWN_TEST = {"typescript": "tests/starter/test_typescript.py"}
 # In the order in which somebody new reads them; others follow.
 FIRST = ("README", "tutorial", "concepts")
+# Nothing else is ever run: a page is not to do anything to the machine that its tests run on.
+TOOLS = {"commerce", "curl", "temporal", "python3", "pg_basebackup", "mkdir", "cp"}
 NOT_EVERYWHERE = ("curl", "temporal")
 PLACEHOLDER = re.compile(r"^[A-Z]+$|…")
 TEXTS = [(page.stem, text) for page in PAGES for text in commands(page) if text.startswith("commerce ")]
@@ -90,6 +92,15 @@ def found(words: list[str]) -> tuple[typer.core.TyperCommand, list[str]]:
     return command, words  # type: ignore[return-value]
 
 
+def test_what_is_tried_uses_tools_that_do_no_harm() -> None:
+    others = [f"{page}: {found.command}" for found, page in tried().items() if tool_of(found) not in TOOLS]
+    assert not others, f"write atop of their blocks: {UNTRIED}why"
+
+
+def tool_of(found: Typed) -> str:
+    return found.command.split()[0]
+
+
 def test_what_is_not_tried_says_why() -> None:
     assert all(found.untried != "" for page in PAGES for found in typed(page))
     assert all((ROOT / place).exists() for place in (*ELSEWHERE.values(), *BY_ITS_OWN_TEST.values()))
@@ -103,13 +114,15 @@ class Terminal:
         tools = folder / "tools"
         tools.mkdir()
         python = shlex.quote(sys.executable)
-        for name, meant in (("commerce", f"{python} -m starter"), ("python", python), ("python3", python)):
-            (tools / name).write_text(f'#!/bin/sh\nexec {meant} "$@"\n')
-            (tools / name).chmod(stat.S_IRWXU)
         server = next(Path(part) for part in postgres.command(folder, 0) if part.endswith("/bin/postgres"))
-        places = [tools, Path(sys.executable).parent, *map(Path, os.environ["PATH"].split(os.pathsep)), server.parent]
+        meant = {"python3": python, "commerce": f"{python} -m starter"}
+        meant["pg_basebackup"] = shlex.quote(str(server.with_name("pg_basebackup")))
+        for name, program in meant.items():
+            (tools / name).write_text(f'#!/bin/sh\nexec {program} "$@"\n')
+            (tools / name).chmod(stat.S_IRWXU)
+        places = [str(tools), str(Path(sys.executable).parent), os.environ["PATH"]]
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("COMMERCE_", "TEMPORAL_"))} | {
-            "PATH": os.pathsep.join(map(str, places)),
+            "PATH": os.pathsep.join(places),
             "PYTHONPATH": str(ROOT),
             "COLUMNS": "200",
             "NO_PROXY": "*",
@@ -167,9 +180,9 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
 
 @pytest.mark.timeout(600)
 def test_every_command_does_what_the_page_shows(terminal: Terminal) -> None:
-    missing = [name for name in NOT_EVERYWHERE if not shutil.which(name, path=terminal.environment["PATH"])]
+    missing = {name for name in NOT_EVERYWHERE if not shutil.which(name, path=terminal.environment["PATH"])}
     for found, page in tried().items():
-        if found.command.split()[0] in missing:
+        if tool_of(found) not in TOOLS - missing:
             continue
         done = terminal.type(found.command)
         told = f"{page}: {found.command}\n{done.stdout}\n{done.stderr}"
