@@ -139,6 +139,7 @@ def _terminal(console: Console, folder: Path) -> str:
 
 def _photographed(program: str, folder: Path, facts: Mapping[str, str], terminal: str) -> Mapping[str, bytes]:
     processes = f"{facts['temporal_ui']}/namespaces/default/workflows/order-processing-"
+    mail = _report(Path(facts["mail_dir"]))
     with browser(program) as page:
         return {
             "demo.png": _document(page, folder / "demo.html", terminal, width=900),
@@ -146,7 +147,7 @@ def _photographed(program: str, folder: Path, facts: Mapping[str, str], terminal
             "undone-order.png": _process_page(
                 page, f"{processes}1002", shown="Undo create-fulfillment", height=740, script=NO_RESULT
             ),
-            "report-mail.png": _document(page, folder / "mail.html", _report(Path(facts["mail_dir"])), width=640),
+            "report-mail.png": _document(page, folder / "mail.html", mail, width=640, until="document.images[0]"),
         }
 
 
@@ -159,15 +160,15 @@ def _process_page(page: Browser, url: str, *, shown: str, height: int, script: s
     return _small(page.photograph(width=WIDTH, height=height))
 
 
-def _document(page: Browser, file: Path, html: str, *, width: int) -> bytes:
-    """Photograph a page of our own."""
+def _document(page: Browser, file: Path, html: str, *, width: int, until: str = "document.body") -> bytes:
+    """Photograph a page of our own, down to the end of this element."""
     file.write_text(html)
     page.open(file.as_uri(), width=width, height=600)
     page.wait("document.readyState === 'complete' && [...document.images].every(image => image.complete)")
     return _small(
         page.photograph(
             width=page.run("document.documentElement.scrollWidth"),
-            height=page.run("Math.ceil(document.body.getBoundingClientRect().height)"),
+            height=page.run(f"Math.ceil({until}.getBoundingClientRect().bottom)"),
         )
     )
 

@@ -91,7 +91,7 @@ def test_the_parts_of_results_are_told() -> None:
 
 
 def test_every_process_has_its_id_told() -> None:
-    rows = table("its id")
+    rows = table("the id of")
     told_kinds = {kind for cell in rows for kind in CODE.findall(cell)}
     jobs = {kind for kind, process in PROCESSES.items() if process.is_job}
     assert told_kinds == set(PROCESSES) - jobs and "a job" in rows
