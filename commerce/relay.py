@@ -19,7 +19,8 @@ import structlog
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 
-from commerce.database import IDLE_TIMEOUT, connect
+from commerce.connecting import connect
+from commerce.database import IDLE_TIMEOUT
 from commerce.errors import CommerceError, Unreachable
 from commerce.messages.webhooks import WebhookDelivery
 from commerce.outbox import CHANNEL

@@ -1,15 +1,17 @@
 """The schema's history, applied by `commerce migrate` beside a shop that goes on working."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, NullPool, text
+from sqlalchemy import Connection, NullPool, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from commerce.connecting import DIALECT, connect
 from commerce.errors import DatabaseUnavailable
 
 # Who waits for a lock makes others wait behind it. Less than PostgreSQL's deadlock_timeout of 1 s, so that in a
@@ -41,14 +43,13 @@ def config(connection: Connection | None = None) -> Config:
     return made
 
 
-async def upgrade(url: URL, revision: str = "head") -> None:
+async def upgrade(url: str, revision: str = "head") -> None:
     """Bring the schema to a revision; several at once take turns.
 
     Raises what the driver raises, and DatabaseUnavailable when a table is held too long that must be changed.
     """
-    engine = create_async_engine(
-        url, poolclass=NullPool, hide_parameters=True, connect_args={"server_settings": SESSION}
-    )
+    creator = partial(connect, url, server_settings=SESSION)
+    engine = create_async_engine(DIALECT, async_creator=creator, poolclass=NullPool, hide_parameters=True)
     for _ in range(TRIES):
         try:
             async with engine.connect() as connection:

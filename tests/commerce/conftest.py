@@ -7,7 +7,7 @@ import pytest
 
 from commerce import migrations
 from starter.devstack import postgres
-from tests.commerce.old_shop import FILL, REVISIONS, copy_of, driven
+from tests.commerce.old_shop import FILL, REVISIONS, copy_of
 from tests.conftest import run_sql
 
 
@@ -17,7 +17,7 @@ async def filled_once(postgres_server: tuple[Path, int]) -> str:
     folder, port = postgres_server
     await run_sql(postgres.url(folder, port, "postgres"), "CREATE DATABASE filled")
     url = postgres.url(folder, port, "filled")
-    await migrations.upgrade(driven(url), REVISIONS[0])
+    await migrations.upgrade(url, REVISIONS[0])
     await run_sql(url, FILL)
     return "filled"
 

@@ -4,17 +4,18 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, make_url
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from commerce import migrations
+from commerce.connecting import DIALECT, connect
 from starter.devstack import postgres
 from tests.conftest import run_sql
 
@@ -70,13 +71,9 @@ async def copy_of(template: str, postgres_server: tuple[Path, int]) -> AsyncIter
     await run_sql(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def driven(url: str) -> URL:
-    return make_url(url).set(drivername="postgresql+asyncpg")
-
-
 async def agree(url: str) -> None:
     """Raise and list what differs from tables.py."""
-    engine = create_async_engine(driven(url))
+    engine = create_async_engine(DIALECT, async_creator=partial(connect, url))
 
     def check(connection: Connection) -> None:
         command.check(migrations.config(connection))

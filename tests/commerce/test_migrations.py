@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from commerce import migrations
-from tests.commerce.old_shop import REVISIONS, agree, driven
+from tests.commerce.old_shop import REVISIONS, agree
 from tests.conftest import run_sql
 
 Content = list[tuple[str, dict[str, Any]]]  # rows, each with its table
@@ -58,7 +58,7 @@ async def test_tables_and_migrations_agree(database_url: str) -> None:
 
 @pytest.mark.parametrize("revision", REVISIONS)
 async def test_a_shop_at_work_is_brought_forward_without_long_locks(filled: str, revision: str) -> None:
-    await migrations.upgrade(driven(filled), revision)
+    await migrations.upgrade(filled, revision)
     before = await content(filled)
     await run_sql(filled, WATCH)
     await bring_forward(filled)
@@ -71,7 +71,7 @@ async def bring_forward(url: str) -> None:
     """Migrate a watched shop; what holds it up teaches its cure."""
     fault = ""
     try:
-        await migrations.upgrade(driven(url))
+        await migrations.upgrade(url)
     except DBAPIError as error:
         fault = str(error.orig)
     if fault:

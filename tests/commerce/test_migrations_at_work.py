@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from commerce import migrations
 from commerce.database import Database
 from commerce.errors import DatabaseUnavailable
-from tests.commerce.old_shop import REVISIONS, agree, ask, copy_of, driven, reading, until
+from tests.commerce.old_shop import REVISIONS, agree, ask, copy_of, reading, until
 from tests.conftest import run_sql
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ async def test_cut_off_after_any_command_it_goes_on(postgres_server: tuple[Path,
         async with copy_of(filled_once, postgres_server) as url:
             await run_sql(url, CUT_OFF.format(number=number))
             was_cut_off = await cut_off(url)
-            await migrations.upgrade(driven(url))
+            await migrations.upgrade(url)
             await run_sql(url, "DROP EVENT TRIGGER cut_off; DROP FUNCTION cut_off; DROP SEQUENCE commands")
             shapes.append(await ask(url, SHAPE))
         if not was_cut_off:
@@ -54,7 +54,7 @@ async def test_cut_off_after_any_command_it_goes_on(postgres_server: tuple[Path,
 
 async def cut_off(url: str) -> bool:
     try:
-        await migrations.upgrade(driven(url))
+        await migrations.upgrade(url)
     except DBAPIError as error:
         assert "cut off" in str(error.orig)
         return True
@@ -85,7 +85,7 @@ async def test_several_at_once_take_turns(filled: str) -> None:
 
 async def test_nobody_waits_behind_a_migration_that_waits(filled: str) -> None:
     async with reading(filled, "SELECT count(*) FROM carts"):  # a long report
-        migrating = asyncio.create_task(migrations.upgrade(driven(filled)))
+        migrating = asyncio.create_task(migrations.upgrade(filled))
         await until(filled, WAITING)
         for number in range(5):  # each would be refused after ten seconds behind the migration
             await run_sql(
@@ -101,8 +101,8 @@ async def test_a_table_that_is_held_for_ever_is_told(filled: str, monkeypatch: p
     monkeypatch.setattr(migrations, "TRIES", 1)
     async with reading(filled, "SELECT count(*) FROM carts"):
         with pytest.raises(DatabaseUnavailable, match="find it in pg_stat_activity"):
-            await migrations.upgrade(driven(filled))
-    await migrations.upgrade(driven(filled))
+            await migrations.upgrade(filled)
+    await migrations.upgrade(filled)
     await agree(filled)
 
 

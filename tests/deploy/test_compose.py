@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 from datetime import timedelta
@@ -17,6 +18,7 @@ import worker
 from commerce.settings import IN_FILES, PREFIX, Settings, load_settings
 from starter.cli import app
 from starter.encryption import Encryption
+from starter.retention import BEYOND
 from tests.deploy.binary import knows, server_variables, versions
 from tests.deploy.compose import EXAMPLE, FILE, ROOT, Json, Missing, compose, environment, is_job, is_ours, services
 from workflows.visibility import SEARCH_ATTRIBUTES
@@ -123,7 +125,7 @@ def test_everything_it_names_is_there(name: str) -> None:
     for volume in service.get("volumes", []):
         source = volume.partition(":")[0]
         known = (ROOT / source).exists() if source.startswith("./") else source in whole["volumes"]
-        assert known or source == "./deploy/grafana/dashboards", source
+        assert known, source
     assert set(service.get("secrets", [])) <= set(whole["secrets"])
     assert set(service["networks"]) <= set(whole["networks"])
     for word in service.get("command", []):
@@ -164,6 +166,13 @@ def test_only_a_few_are_published_and_only_on_loopback() -> None:
     assert compose()["networks"]["inside"] == {"internal": True}
     outside = {name for name, service in SERVICES.items() if "outside" in service["networks"]}
     assert outside == {*PUBLISHED, "worker", "migrate", "cli", "mailpit"}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_takes_the_configuration() -> None:
+    command = ["promtool", "check", "config", str(ROOT / "deploy" / "prometheus" / "prometheus.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @each
@@ -245,7 +254,7 @@ def test_the_namespace_is_what_the_worker_asks_for() -> None:
     (attributes,) = re.findall(r"^attributes='(.+)'$", script, re.MULTILINE)
     assert dict.fromkeys(attributes.split(), "Keyword") == SEARCH_ATTRIBUTES
     kept = int(environment(SERVICES["temporal-namespace"])["RETENTION"].removesuffix("d"))
-    assert kept + worker.BEYOND_RETENTION <= Settings().keep_ledger_days
+    assert kept + BEYOND <= Settings().keep_ledger_days
 
 
 def test_prometheus_finds_them() -> None:
@@ -268,6 +277,8 @@ def test_grafana_finds_metrics_traces_and_dashboards() -> None:
     (provider,) = yml("grafana/provisioning/dashboards/dashboards.yml")["providers"]
     mounted = [volume.split(":")[1] for volume in SERVICES["grafana"]["volumes"]]
     assert provider["options"]["path"] in mounted
+    home = environment(SERVICES["grafana"])["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (ROOT / "deploy" / "grafana" / "dashboards" / Path(home).name).exists()
 
 
 def test_the_collector_uses_what_it_defines() -> None:

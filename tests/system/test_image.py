@@ -168,6 +168,9 @@ async def _process_an_order(image: Image, shop: Floor, folder: Path) -> None:
     ):
         await api.healthy(_at(image.healthcheck, 9000, port))
         await _until_ready(port, worker)
+        await worker.healthy(_at(image.healthcheck, 9464, metrics))
+        async with running(image, "cli", shop, folder, ["commerce", "doctor"], **own) as doctor:
+            assert await doctor.ended() == 0, doctor.said()
         assert (await _process(port, "image-1"))["result"]["status"] == "fulfilled"
         await until(lambda: len(shop.mails("order-shipped", "image-1")) == 1, 30, worker.said)
         assert worker.warnings() == []
