@@ -44,6 +44,7 @@ from commerce.integrations.webhooks import WebhookPoster
 from commerce.notifications import Notifier
 from commerce.relay import Relay
 from commerce.settings import Settings, SettingsError, load_environment, load_settings
+from starter import tracing
 from starter.client import connect
 from starter.encryption import Encryption
 from starter.metrics import begin_at_zero, counting_events, runtime
@@ -64,6 +65,7 @@ from workflows.product_count import ProductCountWorkflow
 from workflows.sync_inventory import SyncInventoryWorkflow
 from workflows.upkeep import UpkeepWorkflow
 
+SERVICE = "commerce-worker"  # in traces
 GRACEFUL = timedelta(seconds=20)  # what steps under way get to end well
 HARD_EXIT = 28  # seconds after the signal the process is gone whatever happens
 WORKFLOWS: Sequence[type] = (
@@ -191,6 +193,8 @@ def main(
         environment = load_environment()
         settings = load_settings(environment)
         logs.configure(settings)
+        if traces := tracing.begin(settings, SERVICE):
+            traces.watch_libraries()
         asyncio.run(run(environment, settings, interceptors, subscribers))
     except SettingsError as error:
         code = _say(error, 2)

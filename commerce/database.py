@@ -2,23 +2,27 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
 
-import asyncpg
-from asyncpg import PostgresError
+from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from commerce import migrations
+from commerce.connecting import DIALECT, POSTGRES_PORT, connect
 from commerce.errors import DatabaseUnavailable
 
-POSTGRES_PORT = 5432
-CONNECT_TIMEOUT = 5  # seconds
 IDLE_TIMEOUT = 30  # seconds a client may be silent within a transaction: a frozen one must not hold its locks
 POOL = 10  # connections
 STATEMENT_TIMEOUT = 60  # seconds; a step's own time limit ends it earlier
+SESSION = {
+    "application_name": "commerce",
+    "statement_timeout": f"{STATEMENT_TIMEOUT}s",
+    "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT}s",
+    "tcp_keepalives_idle": f"{IDLE_TIMEOUT}",
+}
 
 
 class Database:
@@ -26,21 +30,14 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = POOL) -> None:
         """Take a `postgresql://` URL; connect only when first used."""
+        self._url = url
         self._engine = create_async_engine(
-            make_url(url).set(drivername="postgresql+asyncpg"),
+            DIALECT,
+            async_creator=partial(connect, url, server_settings=SESSION),
             pool_size=pool_size,
             max_overflow=0,
             pool_pre_ping=True,
             hide_parameters=True,
-            connect_args={
-                "timeout": CONNECT_TIMEOUT,
-                "server_settings": {
-                    "application_name": "commerce",
-                    "statement_timeout": f"{STATEMENT_TIMEOUT}s",
-                    "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT}s",
-                    "tcp_keepalives_idle": f"{IDLE_TIMEOUT}",
-                },
-            },
         )
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
 
@@ -60,8 +57,9 @@ class Database:
     async def _connect(self, session: AsyncSession) -> None:
         try:
             await session.connection()
-        except (OSError, PostgresError, PoolTimeout) as error:
-            where = f"{self._engine.url.host}:{self._engine.url.port or POSTGRES_PORT}"
+        except (OSError, PostgresError, InterfaceError, PoolTimeout) as error:
+            url = make_url(self._url)
+            where = f"{url.host}:{url.port or POSTGRES_PORT}"
             raise DatabaseUnavailable(f"no connection to {where} ({type(error).__name__})") from None
 
     async def migrate(self) -> None:
@@ -71,7 +69,7 @@ class Database:
         """
         await self.ping()
         try:
-            await migrations.upgrade(self._engine.url)
+            await migrations.upgrade(self._url)
         except DBAPIError as error:
             raise DatabaseUnavailable(_reason(error)) from None
 
@@ -83,13 +81,6 @@ class Database:
     async def close(self) -> None:
         """Give every connection back."""
         await self._engine.dispose()
-
-
-async def connect(url: str, **options: Any) -> asyncpg.Connection:
-    """Open one connection beside any pool, to a `postgresql://` URL; raises what asyncpg does."""
-    address = make_url(url).set(drivername="postgresql+asyncpg")
-    _, parts = address.get_dialect()().create_connect_args(address)
-    return await asyncpg.connect(**parts, timeout=CONNECT_TIMEOUT, **options)
 
 
 def _reason(error: DBAPIError) -> str:

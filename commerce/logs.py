@@ -10,6 +10,7 @@ import structlog
 
 from commerce.redaction import redact
 from commerce.settings import Settings
+from commerce.trace_context import trace_id
 
 Event = MutableMapping[str, Any]
 TEMPORAL_FIELDS = {
@@ -31,6 +32,8 @@ def configure(settings: Settings) -> None:
         _lift_temporal,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if settings.traces_url:
+        before.append(_trace)
     structlog.configure(
         processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -65,6 +68,12 @@ def _rendering(form: Literal["console", "json"]) -> list[structlog.typing.Proces
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     drop = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     return [drop, structlog.processors.format_exc_info, redact, renderer]
+
+
+def _trace(_logger: Any, _method: str, event: Event) -> Event:
+    if trace := trace_id():
+        event["trace_id"] = trace
+    return event
 
 
 def _lift_temporal(_logger: Any, _method: str, event: Event) -> Event:

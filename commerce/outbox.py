@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.messages.events import FACTS, Fact
+from commerce.trace_context import to_go_on_from
 
 NAMESPACE = UUID("5e0c3ad5-0b9c-4c39-9a37-6d2b5b1f0f6e")  # never change it: an event's id must stay what it was
 CHANNEL = "commerce_outbox"  # where PostgreSQL tells of new events once they are committed
@@ -15,8 +16,8 @@ TYPES = tuple(fact.type for fact in FACTS)
 
 WRITE = text("""
     WITH written AS (
-        INSERT INTO outbox_events (id, type, aggregate, data)
-        SELECT * FROM jsonb_to_recordset(CAST(:events AS jsonb))
+        INSERT INTO outbox_events (id, type, aggregate, data, traceparent)
+        SELECT event.*, CAST(:traceparent AS text) FROM jsonb_to_recordset(CAST(:events AS jsonb))
             AS event (id uuid, type text, aggregate text, data jsonb)
         ON CONFLICT (id) DO NOTHING
         RETURNING id
@@ -49,9 +50,13 @@ def event_id(key: str) -> UUID:
 
 
 async def publish(tx: AsyncSession, *events: Event) -> None:
-    """Write events in this order by one statement, each once per key; the commit wakes the relay."""
+    """Write events in this order by one statement, each once per key; the commit wakes the relay.
+
+    Who takes them up goes on with the trace that they were written in.
+    """
     rows = [
         {"id": event_id(key), "type": kind, "aggregate": aggregate, "data": data}
         for key, kind, aggregate, data in events
     ]
-    await tx.execute(WRITE, {"events": to_json(rows).decode(), "channel": CHANNEL})
+    about = {"traceparent": to_go_on_from(), "channel": CHANNEL}
+    await tx.execute(WRITE, {"events": to_json(rows).decode()} | about)

@@ -19,7 +19,8 @@ import structlog
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 
-from commerce.database import IDLE_TIMEOUT, connect
+from commerce.connecting import connect
+from commerce.database import IDLE_TIMEOUT
 from commerce.errors import CommerceError, Unreachable
 from commerce.messages.webhooks import WebhookDelivery
 from commerce.outbox import CHANNEL
@@ -38,11 +39,11 @@ TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 # Webhooks are told which earlier event of the aggregate to let go first.
 WAITING = """
     WITH waiting AS (
-        SELECT id, sequence, type, aggregate, data, created_at FROM outbox_events
+        SELECT id, sequence, type, aggregate, data, created_at, traceparent FROM outbox_events
         WHERE published_at IS NULL AND aggregate <> ALL($1::text[])
         ORDER BY sequence LIMIT $2
     )
-    SELECT id, type, aggregate, data, created_at, (
+    SELECT id, type, aggregate, data, created_at, traceparent, (
         SELECT jsonb_agg(jsonb_build_object('endpoint_id', endpoint.id, 'event_id', waiting.id, 'after', (
             SELECT earlier.id FROM outbox_events AS earlier
             WHERE earlier.aggregate = waiting.aggregate AND earlier.sequence < waiting.sequence
@@ -69,6 +70,7 @@ class OutboxEvent:
     data: dict[str, Any]
     deliveries: Sequence[WebhookDelivery] = ()
     created_at: datetime | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -200,4 +202,12 @@ def _by_aggregate(events: Iterable[OutboxEvent]) -> Iterable[list[OutboxEvent]]:
 
 def _event(row: asyncpg.Record) -> OutboxEvent:
     wanted = deliveries.validate_json(row["deliveries"]) if row["deliveries"] else ()
-    return OutboxEvent(row["id"], row["type"], row["aggregate"], from_json(row["data"]), wanted, row["created_at"])
+    return OutboxEvent(
+        row["id"],
+        row["type"],
+        row["aggregate"],
+        from_json(row["data"]),
+        wanted,
+        row["created_at"],
+        row["traceparent"],
+    )

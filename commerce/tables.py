@@ -371,6 +371,7 @@ class OutboxEvent(Base):
     data: Mapped[Json]
     created_at: Mapped[Now]
     published_at: Mapped[datetime | None]
+    traceparent: Mapped[str | None]
     __table_args__ = (
         Index(None, "aggregate", "sequence"),
         Index("ix_outbox_events_unpublished", "sequence", postgresql_where=text("published_at IS NULL")),

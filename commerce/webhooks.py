@@ -34,7 +34,7 @@ LIST = text("SELECT id, url, event_types, created_at, disabled_at FROM webhook_e
 REMOVE = text("DELETE FROM webhook_endpoints WHERE CAST(id AS text) = :id RETURNING id")
 DISABLE = text("UPDATE webhook_endpoints SET disabled_at = now() WHERE id = :id AND disabled_at IS NULL")
 ENDPOINT = text("SELECT url, secret, disabled_at FROM webhook_endpoints WHERE id = :id")
-EVENT = text("SELECT type, aggregate, data, created_at FROM outbox_events WHERE id = :id")
+EVENT = text("SELECT type, aggregate, data, created_at, traceparent FROM outbox_events WHERE id = :id")
 
 
 async def add(tx: AsyncSession, url: str, event_types: Sequence[str] = (EVERYTHING,)) -> NewEndpoint:

@@ -18,6 +18,7 @@ from commerce.messages.base import Message, field_errors
 from commerce.messages.customers import RegistrationResult
 from commerce.messages.orders import OrderProcessing, OrderResult
 from commerce.settings import SettingsError, load_settings
+from starter import tracing
 from starter.encryption import Encryption
 from starter.plugin import plugin
 from starter.processes import PROCESSES, TASK_QUEUE
@@ -35,7 +36,8 @@ async def connect(environment: Mapping[str, str], runtime: Runtime | None = None
 
     Raises Unreachable, and SettingsError where variables make no sense or there is no key to encrypt with.
     """
-    return await reach(environment, [plugin(Encryption.of(load_settings(environment)))], runtime)
+    settings = load_settings(environment)
+    return await reach(environment, [plugin(Encryption.of(settings), tracing.begin(settings))], runtime)
 
 
 async def reach(

@@ -12,6 +12,7 @@ SWITCH, KEYS, KEYS_FILE = f"{PREFIX}ENCRYPTION", f"{PREFIX}ENCRYPTION_KEYS", f"{
 HOW = f"make one with `openssl rand -base64 32`, or store everything in clear with {SWITCH}=off"
 KEY = re.compile(r"[\w+/-]{43}=?", re.ASCII)  # 32 bytes in either base64, padded or not
 OTHERS = 0o077  # the bits of a file's mode that are about anybody but its owner
+MOUNTED = Path("/run/secrets")  # by an orchestrator, which itself sees to it that nobody else gets them
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def _lines(file: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise SettingsError(f"{KEYS_FILE}: {file} cannot be read: {reason}") from None
-    if mode & OTHERS:
+    if mode & OTHERS and not file.is_relative_to(MOUNTED):
         _warn_of_readers(file)
     return [line for line in lines if line and not line.startswith("#")]
 

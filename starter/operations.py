@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 
-from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.common.v1 import Header, Payload, Payloads
 from temporalio.api.enums.v1 import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.sdk.v1 import UserMetadata
@@ -23,6 +23,7 @@ from commerce.messages.orders import OrderProcessing, shipped_key
 from starter.processes import PROCESSES
 from starter.runs import ANSWER, latest, problem, recent_events, status_of
 from starter.schedule_views import asking, open_run
+from starter.trace_headers import naming_this
 from workflows.visibility import CUSTOMER_ID, ORDER_ID
 
 UNLESS_FINE = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
@@ -117,6 +118,7 @@ async def _start_again(client: Client, found: WorkflowExecutionDescription, begi
         workflow_type=begun.workflow_type,
         task_queue=TaskQueue(name=begun.task_queue.name),
         input=Payloads(payloads=await _input(client, begun.workflow_type.name, begun.input.payloads)),
+        header=Header(fields=naming_this()),
         search_attributes=begun.search_attributes,
         user_metadata=await _title(client, beginning),
         identity=client.identity,

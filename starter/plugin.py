@@ -1,7 +1,7 @@
 """How our processes speak with Temporal: one plugin for client, worker and replayer alike."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from temporalio.api.common.v1 import Payload
@@ -27,6 +27,9 @@ from commerce.messages.base import FieldError, field_errors
 from starter.encryption import Encryption, MissingKey
 from workflows.inbound import InputInterceptor
 
+if TYPE_CHECKING:
+    from starter.spans import Tracing
+
 # Loaded once and shared by all runs, instead of anew for each run in its sandbox.
 PASSED_THROUGH = (
     "activities",  # referred to by method only; brings SQLAlchemy along, which costs a second to load
@@ -35,6 +38,7 @@ PASSED_THROUGH = (
     "pydantic_core",
     "annotated_types",
     "structlog",  # 40 ms to load
+    "opentelemetry",  # finds its context by reading files, which the sandbox forbids
     "starter",  # where the payload converter is from
 )
 
@@ -86,8 +90,8 @@ class _FailureConverter(DefaultFailureConverterWithEncodedAttributes):
             super().to_failure(exception, payload_converter, failure)
 
 
-def plugin(codec: Encryption) -> SimplePlugin:
-    """Return the converter, the interceptors and the sandbox that all of our processes use."""
+def plugin(codec: Encryption, tracing: "Tracing | None" = None) -> SimplePlugin:
+    """Return the converter, the interceptors and the sandbox that all of our processes use; traces if they are on."""
     converter = DataConverter(
         payload_converter_class=_PayloadConverter,
         failure_converter_class=_FailureConverter if codec.encrypts else DefaultFailureConverter,
@@ -96,8 +100,22 @@ def plugin(codec: Encryption) -> SimplePlugin:
     return SimplePlugin(
         "commerce",
         data_converter=converter,
-        interceptors=[LogInterceptor(), LivenessInterceptor(), FailureInterceptor(), InputInterceptor()],
+        interceptors=[
+            *_spans(tracing),
+            LogInterceptor(),
+            LivenessInterceptor(),
+            FailureInterceptor(),
+            InputInterceptor(),
+        ],
         workflow_runner=SandboxedWorkflowRunner(
             restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
         ),
     )
+
+
+def _spans(tracing: "Tracing | None") -> list[Any]:
+    if tracing is None:
+        return []
+    from starter.process_spans import ProcessSpans  # loads OpenTelemetry's SDK
+
+    return [ProcessSpans(tracing)]

@@ -8,9 +8,12 @@ import os
 import sys
 from typing import NoReturn
 
+from starter import tracing
+
 
 def end(code: int) -> NoReturn:
-    """Flush logs and standard streams, then leave with this exit code without Python's finalisation."""
+    """Flush traces, logs and standard streams, then leave with this exit code without Python's finalisation."""
+    tracing.finish()
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         try:

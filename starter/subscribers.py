@@ -14,6 +14,7 @@ from commerce.errors import Unreachable
 from commerce.messages.base import ProcessInput
 from commerce.messages.orders import OrderProcessing
 from commerce.relay import OutboxEvent
+from commerce.trace_context import going_on_from
 from starter.processes import PROCESSES, TASK_QUEUE
 from starter.runs import latest
 from workflows.visibility import SAGA_STATE
@@ -47,7 +48,8 @@ def giving(
 
     async def give(event: OutboxEvent) -> None:
         takers = (*subscribers.get(event.type, ()), deliver_to_webhooks)
-        answers = await asyncio.gather(*(taker(client, event) for taker in takers), return_exceptions=True)
+        with going_on_from(event.traceparent):
+            answers = await asyncio.gather(*(taker(client, event) for taker in takers), return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer

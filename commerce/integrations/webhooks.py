@@ -32,6 +32,7 @@ class Parcel:
     aggregate: str
     data: dict[str, Any]
     created_at: datetime
+    traceparent: str | None = None
 
 
 class WebhookPoster:
@@ -94,6 +95,8 @@ class WebhookPoster:
             "subject": parcel.aggregate,
             "datacontenttype": "application/json",
         }
+        if parcel.traceparent:
+            attributes["traceparent"] = parcel.traceparent  # CloudEvents' extension for distributed tracing
         message = to_structured_event(CloudEvent(attributes, parcel.data))
         now, event_id = datetime.now(UTC), str(parcel.event_id)
         signature = {

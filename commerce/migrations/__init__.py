@@ -1,20 +1,28 @@
 """The schema's history, applied by `commerce migrate` beside a shop that goes on working."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, NullPool, text
+from sqlalchemy import Connection, NullPool, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from commerce.connecting import DIALECT, connect
+from commerce.errors import DatabaseUnavailable
 
 # Who waits for a lock makes others wait behind it. Less than PostgreSQL's deadlock_timeout of 1 s, so that in a
 # deadlock it is the migration that gives way.
 LOCK_TIMEOUT = 500  # milliseconds
 PAUSE = 1.0  # seconds in which the others go on
 TRIES = 600
+HELD = (
+    "the migration must change a table that a transaction has held all the time, for ten minutes or more; "
+    "find it in pg_stat_activity by xact_start, end it, and migrate again"
+)
 LOCK_NOT_AVAILABLE, DEADLOCK = "55P03", "40P01"
 SESSION = {
     "application_name": "commerce migrate",
@@ -35,23 +43,22 @@ def config(connection: Connection | None = None) -> Config:
     return made
 
 
-async def upgrade(url: URL, revision: str = "head") -> None:
+async def upgrade(url: str, revision: str = "head") -> None:
     """Bring the schema to a revision; several at once take turns.
 
-    Raises what the driver raises; LockNotAvailable once somebody has held a table for TRIES times PAUSE.
+    Raises what the driver raises, and DatabaseUnavailable when a table is held too long that must be changed.
     """
-    engine = create_async_engine(
-        url, poolclass=NullPool, hide_parameters=True, connect_args={"server_settings": SESSION}
-    )
-    for left in reversed(range(TRIES)):
+    creator = partial(connect, url, server_settings=SESSION)
+    engine = create_async_engine(DIALECT, async_creator=creator, poolclass=NullPool, hide_parameters=True)
+    for _ in range(TRIES):
         try:
             async with engine.connect() as connection:
-                await _upgrade(connection, revision)
-            break
+                return await _upgrade(connection, revision)
         except DBAPIError as error:
-            if not left or getattr(error.orig, "sqlstate", None) not in (LOCK_NOT_AVAILABLE, DEADLOCK):
+            if getattr(error.orig, "sqlstate", None) not in (LOCK_NOT_AVAILABLE, DEADLOCK):
                 raise
         await asyncio.sleep(PAUSE)
+    raise DatabaseUnavailable(HELD)
 
 
 def revisions() -> list[str]:

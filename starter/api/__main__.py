@@ -16,10 +16,12 @@ from fastapi import FastAPI
 
 from commerce import logs
 from commerce.settings import Settings, SettingsError, load_environment, load_settings
+from starter import tracing
 from starter.api.app import create_app, stop
 from starter.process import end
 
 FAILED, USAGE = 1, 2
+SERVICE = "commerce-api"  # in traces
 STOP_SECONDS = 5  # that open requests get to finish
 
 log = logging.getLogger("commerce.api")
@@ -52,6 +54,9 @@ def main() -> NoReturn:
         settings = load_settings(environment)
         logs.configure(settings)
         app = create_app(settings, environment)
+        if traces := tracing.begin(settings, SERVICE):
+            traces.watch_libraries()
+            traces.watch_api(app)
         bound = _listen(settings)
     except SettingsError as error:
         _fail(str(error), USAGE)

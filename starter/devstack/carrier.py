@@ -32,7 +32,7 @@ from starter.devstack import carrier_shapes as shapes
 from starter.devstack.carrier_shapes import Json, Wanted
 from starter.devstack.carrier_store import Shipments
 from starter.devstack.carrier_trial import CuttableProtocol, Fault, Faults, Operation, cut
-from starter.devstack.serving import arguments, run, serving, until_stopped
+from starter.devstack.serving import LOOPBACK, Arguments, arguments, run, serving, until_stopped
 
 REFUSED_COUNTRY = "ZZ"
 REFUSED_ZIP = "REFUSED"
@@ -251,22 +251,22 @@ def create_app(data_dir: Path) -> FastAPI:
     return app
 
 
-def running(data_dir: Path, port: int) -> AbstractAsyncContextManager[str]:
-    """Serve the carrier on the loopback interface while the block runs; yields its URL. Raises OSError."""
-    return serving(create_app(data_dir), port, http=CuttableProtocol)
+def running(data_dir: Path, port: int, host: str = LOOPBACK) -> AbstractAsyncContextManager[str]:
+    """Serve the carrier while the block runs; yields its URL. Raises OSError."""
+    return serving(create_app(data_dir), port, host, http=CuttableProtocol)
 
 
-async def serve(data_dir: Path, port: int) -> None:
+async def serve(given: Arguments) -> None:
     """Serve the carrier until told to stop."""
-    async with running(data_dir, port) as url:
+    async with running(*given) as url:
         log.info("listening on %s", url)
         await until_stopped()
 
 
 def main() -> None:
     """Run the carrier as a process of its own."""
-    data_dir, port = arguments("An EasyPost-shaped carrier for trying things.", "--data-dir")
-    run("carrier", lambda: serve(data_dir, port))
+    given = arguments("An EasyPost-shaped carrier for trying things.", "--data-dir")
+    run("carrier", lambda: serve(given))
 
 
 if __name__ == "__main__":

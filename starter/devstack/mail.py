@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from starter.devstack.serving import LOOPBACK, arguments, listen, run, until_stopped
+from starter.devstack.serving import LOOPBACK, Arguments, arguments, listen, run, until_stopped
 
 RULES = {"refused.example": "550 5.1.1 No such mailbox", "busy.example": "451 4.3.0 Try again later"}
 SWITCH = "refuse"
@@ -79,32 +79,32 @@ def _sync_folder(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def catching(mail_dir: Path, port: int) -> AsyncIterator[str]:
-    """Catch mails on the loopback interface while the block runs; yields the `smtp://` URL. Raises OSError."""
+async def catching(mail_dir: Path, port: int, host: str = LOOPBACK) -> AsyncIterator[str]:
+    """Catch mails while the block runs; yields the `smtp://` URL. Raises OSError."""
     await asyncio.to_thread(mail_dir.mkdir, parents=True, exist_ok=True)
     loop, catcher = asyncio.get_running_loop(), Catcher(mail_dir)
-    bound = listen(port)
+    bound = listen(port, host)
     server = await loop.create_server(
         lambda: SMTP(catcher, enable_SMTPUTF8=True, hostname="localhost", ident="mail catcher", loop=loop), sock=bound
     )
     try:
-        yield f"smtp://{LOOPBACK}:{bound.getsockname()[1]}"
+        yield f"smtp://{host}:{bound.getsockname()[1]}"
     finally:
         server.close()  # not wait_closed: since Python 3.12 that waits for clients that stay connected
 
 
-async def serve(mail_dir: Path, port: int) -> None:
+async def serve(given: Arguments) -> None:
     """Catch mails until told to stop."""
     logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd's: it tells every command, with addresses
-    async with catching(mail_dir, port) as url:
-        log.info("listening on %s, mails in %s", url, mail_dir)
+    async with catching(*given) as url:
+        log.info("listening on %s, mails in %s", url, given.folder)
         await until_stopped()
 
 
 def main() -> None:
     """Run the mail catcher as a process of its own."""
-    mail_dir, port = arguments("Catch every mail as a file.", "--mail-dir")
-    run("mail", lambda: serve(mail_dir, port))
+    given = arguments("Catch every mail as a file.", "--mail-dir")
+    run("mail", lambda: serve(given))
 
 
 if __name__ == "__main__":

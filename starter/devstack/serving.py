@@ -1,4 +1,4 @@
-"""What the embedded servers written in Python share: a loopback socket, and a clean stop on SIGTERM or SIGINT."""
+"""What the embedded servers written in Python share: their socket, and a clean stop on SIGTERM or SIGINT."""
 
 import argparse
 import asyncio
@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
@@ -21,13 +21,13 @@ STOP_TIMEOUT = 2  # seconds that open requests get to finish
 log = logging.getLogger(__name__)
 
 
-def listen(port: int) -> socket.socket:
-    """Return a socket bound to this port of the loopback interface (0: any free one); raises OSError."""
+def listen(port: int, host: str = LOOPBACK) -> socket.socket:
+    """Return a socket bound to this port of this interface (0: any free one); raises OSError."""
     # The protocol must be named: asyncio sets TCP_NODELAY only then, and answers wait 40 ms without it.
     bound = socket.socket(proto=socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        bound.bind((LOOPBACK, port))
+        bound.bind((host, port))
     except OSError:
         bound.close()
         raise
@@ -55,10 +55,10 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: FastAPI, port: int, **options: Any) -> AsyncIterator[str]:
-    """Serve an app on the loopback interface while the block runs; yields its URL. `options` are uvicorn's."""
-    bound = listen(port)
-    url = f"http://{LOOPBACK}:{bound.getsockname()[1]}"
+async def serving(app: FastAPI, port: int, host: str = LOOPBACK, **options: Any) -> AsyncIterator[str]:
+    """Serve an app on this interface while the block runs; yields its URL. `options` are uvicorn's."""
+    bound = listen(port, host)
+    url = f"http://{host}:{bound.getsockname()[1]}"
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_TIMEOUT, **options
     )
@@ -81,13 +81,22 @@ async def until_stopped() -> None:
     await stop.wait()
 
 
-def arguments(description: str, folder_option: str) -> tuple[Path, int]:
-    """Return the folder and the port that the command line names."""
+class Arguments(NamedTuple):
+    """Where a server keeps everything, and where it listens."""
+
+    folder: Path
+    port: int
+    host: str
+
+
+def arguments(description: str, folder_option: str) -> Arguments:
+    """Return what the command line says."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(folder_option, dest="folder", type=Path, required=True, help="where everything is kept")
-    parser.add_argument("--port", type=int, required=True, help=f"port on {LOOPBACK}; 0 takes a free one")
+    parser.add_argument("--port", type=int, required=True, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--host", default=LOOPBACK, help="address to listen on; in a container 0.0.0.0")
     given = parser.parse_args()
-    return given.folder, given.port
+    return Arguments(given.folder, given.port, given.host)
 
 
 def run(name: str, server: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:

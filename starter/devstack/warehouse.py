@@ -29,7 +29,7 @@ from commerce.database import Database
 from commerce.errors import DatabaseUnavailable
 from commerce.settings import SettingsError, load_environment, load_settings
 from starter.devstack.carrier_trial import CuttableProtocol
-from starter.devstack.serving import arguments, run, serving, until_stopped
+from starter.devstack.serving import LOOPBACK, Arguments, arguments, run, serving, until_stopped
 from starter.devstack.warehouse_shapes import Answer, Json, PageSize, Question, SetLevel
 from starter.devstack.warehouse_stock import Place, Stock
 from starter.devstack.warehouse_store import Levels
@@ -172,26 +172,26 @@ def create_app(data_dir: Path, database_url: str) -> FastAPI:
     return app
 
 
-def running(data_dir: Path, port: int, database_url: str) -> AbstractAsyncContextManager[str]:
-    """Serve the warehouse on the loopback interface while the block runs; yields its URL. Raises OSError."""
-    return serving(create_app(data_dir, database_url), port, http=CuttableProtocol)
+def running(data_dir: Path, port: int, database_url: str, host: str = LOOPBACK) -> AbstractAsyncContextManager[str]:
+    """Serve the warehouse while the block runs; yields its URL. Raises OSError."""
+    return serving(create_app(data_dir, database_url), port, host, http=CuttableProtocol)
 
 
-async def serve(data_dir: Path, port: int, database_url: str) -> None:
+async def serve(given: Arguments, database_url: str) -> None:
     """Serve the warehouse until told to stop."""
-    async with running(data_dir, port, database_url) as url:
+    async with running(given.folder, given.port, database_url, given.host) as url:
         log.info("listening on %s", url)
         await until_stopped()
 
 
 def main() -> None:
     """Run the warehouse as a process of its own."""
-    data_dir, port = arguments("A warehouse for trying things.", "--data-dir")
+    given = arguments("A warehouse for trying things.", "--data-dir")
     try:
         database_url = load_settings(load_environment()).database_url.get_secret_value()
     except SettingsError as error:
         raise SystemExit(f"warehouse: {error}") from None
-    run("warehouse", lambda: serve(data_dir, port, database_url))
+    run("warehouse", lambda: serve(given, database_url))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import asyncpg
 from sqlalchemy import URL, make_url
 
 from commerce import checkup, migrations
-from commerce.database import POOL, POSTGRES_PORT, Database, connect
+from commerce.connecting import POSTGRES_PORT, connect
+from commerce.database import POOL, Database
 from commerce.settings import Settings
 from starter.doctor.clocks import skewed
 from starter.doctor.examination import Installation
@@ -22,7 +23,7 @@ async def connection(installation: Installation) -> Outcome:
     url = make_url(given)
     try:
         await (await connect(given)).close()
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TypeError, ValueError, OverflowError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, OverflowError) as error:
         return _refused(error, url, installation.named("DATABASE_URL"))
     installation.database = Database(given, pool_size=3)  # three checks ask it at once
     return ok(f"{_where(url)}, database {url.database}")
@@ -89,10 +90,8 @@ def _refused(error: Exception, url: URL, variable: str) -> Outcome:
             return failed(
                 f"{where} has no connection left", "Raise max_connections of PostgreSQL, or run fewer workers"
             )
-        case TypeError():
-            return failed(
-                "there is an option behind the ? that is not known", f"Remove it from {variable}: TLS is ssl=require"
-            )
+        case asyncpg.ClientConfigurationError() | asyncpg.UndefinedObjectError():
+            return failed("an option behind the ? is not one of PostgreSQL's", f"Correct or remove it in {variable}")
         case gaierror():
             return failed(f"there is no host {url.host}", f"Correct the host in {variable}")
         case TimeoutError():
@@ -103,4 +102,4 @@ def _refused(error: Exception, url: URL, variable: str) -> Outcome:
             )
         case _:
             what = f"what is at {where} is no PostgreSQL that takes us ({type(error).__name__})"
-            return failed(what, f"Correct {place}, and ssl= if TLS is asked for")
+            return failed(what, f"Correct {place}, and sslmode= if TLS is asked for")

@@ -4,11 +4,13 @@ import json
 from collections.abc import Sequence
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from starter.plugin import plugin
+from starter.spans import Tracing
 from tests.keys import codec
 from tests.replay.changed import WithoutCheck
 from tests.replay.record import HISTORIES
@@ -34,10 +36,10 @@ def recorded(name: str) -> WorkflowHistory:
     return WorkflowHistory.from_json(process_id, history)
 
 
-async def replay(name: str, workflows: Sequence[type] = WORKFLOWS) -> None:
+async def replay(name: str, workflows: Sequence[type] = WORKFLOWS, tracing: Tracing | None = None) -> None:
     """Replay a recorded run; an AssertionError says what to do when it does not fit."""
     try:
-        await Replayer(workflows=workflows, plugins=[plugin(codec())]).replay_workflow(recorded(name))
+        await Replayer(workflows=workflows, plugins=[plugin(codec(), tracing)]).replay_workflow(recorded(name))
     except NondeterminismError as error:
         raise AssertionError(LESSON.format(name=name, error=error)) from None
 
@@ -45,6 +47,15 @@ async def replay(name: str, workflows: Sequence[type] = WORKFLOWS) -> None:
 @pytest.mark.parametrize("name", SCENES)
 async def test_a_recorded_run_can_go_on(name: str) -> None:
     await replay(name)
+
+
+async def test_a_run_recorded_without_traces_goes_on_with_them_and_what_it_did_is_not_told_again() -> None:
+    exporter = InMemorySpanExporter()
+    tracing = Tracing(exporter, "test")
+    for name in SCENES:
+        await replay(name, tracing=tracing)
+    tracing.close(5)
+    assert exporter.get_finished_spans() == ()
 
 
 def test_every_recorded_run_is_replayed() -> None:

@@ -1,4 +1,4 @@
-"""Nothing personal or secret is kept by Temporal, when it is encrypted, or told by any log, whatever goes wrong."""
+"""Nothing personal or secret is kept by Temporal, when it is encrypted, or told by logs and spans, whatever happens."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from commerce.settings import load_settings
 from starter.client import connect
 from starter.devstack import keys
 from starter.devstack.stack import Stack
+from tests.collector import collecting
 from tests.commerce.shop import Shop
 from tests.floor import Floor
 from tests.system import leak_words as words
@@ -121,9 +122,14 @@ async def test_encrypted_nothing_personal_or_secret_is_left_anywhere(
     tmp_path: Path, surroundings: pytest.MonkeyPatch
 ) -> None:
     surroundings.setenv("COMMERCE_ENCRYPTION", "on")
-    traces = await played(tmp_path, "json")
+    async with collecting() as collector:
+        surroundings.setenv("COMMERCE_TRACES_URL", collector.url)
+        traces = await played(tmp_path, "json")
+    assert {"commerce-api", "commerce-worker"} <= {span.service for span in collector.spans}
+    assert any("[redacted]" in span.error for span in collector.spans if span.error)
+    spans = {f"spans, batch {number}": body for number, body in enumerate(collector.bodies)}
     assert all(b"binary/encrypted" in content for place, content in traces.temporal.items() if "history" in place)
-    leaks = found({**traces.passed_on, **traces.kept_back}, {**traces.temporal, **traces.logs})
+    leaks = found({**traces.passed_on, **traces.kept_back}, {**traces.temporal, **traces.logs, **spans})
     assert not leaks, told(leaks)
 
 

@@ -16,6 +16,7 @@ from tests.keys import ENCRYPTED
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 30.0
+STARTED = "worker started"
 
 
 class WorkerProcess:
@@ -26,8 +27,8 @@ class WorkerProcess:
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
 
-    async def started(self) -> None:
-        await until(lambda: "worker started" in self.said(), START_SECONDS, self.tail)
+    async def started(self, says: str = STARTED) -> None:
+        await until(lambda: says in self.said(), START_SECONDS, self.tail)
 
     def said(self) -> str:
         return self.log.read_text()
@@ -49,9 +50,9 @@ class WorkerProcess:
 
 
 class Crew:
-    """Starts workers for a floor; none is left at the end."""
+    """Starts workers for a floor, each with `more` variables; none is left at the end."""
 
-    def __init__(self, floor: Floor, folder: Path) -> None:
+    def __init__(self, floor: Floor, folder: Path, **more: str) -> None:
         self._folder = folder
         self._workers: list[WorkerProcess] = []
         own = {name: value for name, value in os.environ.items() if not name.startswith(("COMMERCE_", "TEMPORAL_"))}
@@ -68,15 +69,16 @@ class Crew:
             "COMMERCE_SCHEDULES": "off",  # the tests share a server, and its schedules would run in each other's shops
             "COMMERCE_LOG_FORMAT": "json",
             **ENCRYPTED,
+            **more,
         }
 
-    async def start(self, module: str = "worker", **more: str) -> WorkerProcess:
-        """Start a worker as operators do, or one of the tests' own."""
+    async def start(self, module: str = "worker", says: str = STARTED, **more: str) -> WorkerProcess:
+        """Start a worker as operators do, or one of the tests' own, or another program that says when it is ready."""
         folder = self._folder / f"worker {len(self._workers) + 1}"
         folder.mkdir(parents=True)
         worker = WorkerProcess([sys.executable, "-m", module], self._environment | more, folder)
         self._workers.append(worker)
-        await worker.started()
+        await worker.started(says)
         return worker
 
     async def start_pausing(self, points: Mapping[str, str]) -> WorkerProcess:
@@ -100,9 +102,9 @@ class Crew:
 
 
 @asynccontextmanager
-async def crew(floor: Floor, folder: Path) -> AsyncIterator[Crew]:
+async def crew(floor: Floor, folder: Path, **more: str) -> AsyncIterator[Crew]:
     """Workers for this floor, while the block runs."""
-    made = Crew(floor, folder)
+    made = Crew(floor, folder, **more)
     try:
         yield made
     finally:

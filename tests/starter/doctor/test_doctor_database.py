@@ -25,16 +25,17 @@ def changed(url: str, **parts: Any) -> str:
         ({"host": "db.invalid"}, "there is no host db.invalid", "Correct the host in COMMERCE_DATABASE_URL"),
         ({"password": "hunter2"}, "does not take our user and password", "Correct user and password in COMMERCE_DATA"),
         ({"username": "eve"}, "does not take our user and password", "Correct user and password in COMMERCE_DATA"),
+        ({"query": {"sslmode": "quite"}}, "an option behind the ?", "Correct or remove it in COMMERCE_DATABASE_URL"),
+        ({"query": {"sslmood": "x"}}, "an option behind the ?", "Correct or remove it in COMMERCE_DATABASE_URL"),
         (
             {"query": {"sslmode": "require"}},
-            "an option behind the ?",
-            "Remove it from COMMERCE_DATABASE_URL: TLS is ss",
+            "is no PostgreSQL that takes us",
+            "Correct host and port in COMMERCE_DATABASE",
         ),
-        ({"query": {"ssl": "require"}}, "is no PostgreSQL that takes us", "Correct host and port in COMMERCE_DATABASE"),
-        ({"port": 99_999}, "is no PostgreSQL that takes us", "Correct host and port in COMMERCE_DATABASE"),
+        ({"port": 99_999}, "is no PostgreSQL that takes us", "Correct host and port in COMMERCE_DATA"),
         ({"database": "shopp"}, "has no database shopp", "Make it: createdb -h 127.0.0.1 -p "),
     ],
-    ids=["port", "host", "password", "user", "option", "TLS", "no port", "database"],
+    ids=["port", "host", "password", "user", "option", "no option", "TLS", "no port", "database"],
 )
 async def test_a_wrong_url_is_told_by_what_is_wrong(
     find: Find, database_url: str, wrong: dict[str, Any], says: str, cure: str

@@ -1,0 +1,55 @@
+# The worker, the API and the commands in one image. Build it with `docker compose build`.
+# Python is the version that the tests run with; another one: --build-arg PYTHON=3.13-slim-trixie.
+ARG PYTHON=3.11-slim-trixie
+
+FROM python:${PYTHON} AS build
+# The same as in the Makefile.
+ARG UV_VERSION=0.13.9
+RUN python -m venv /uv && /uv/bin/pip install --quiet --no-cache-dir uv==${UV_VERSION}
+ENV UV_PROJECT_ENVIRONMENT=/app \
+    UV_COMPILE_BYTECODE=1 \
+    UV_LINK_MODE=copy \
+    UV_PYTHON_DOWNLOADS=never
+WORKDIR /src
+# First what changes seldom: the locked packages, without the embedded servers and without what tests need.
+COPY pyproject.toml uv.lock ./
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /uv/bin/uv sync --quiet --locked --no-dev --no-install-project --python python
+COPY LICENSE README.md worker.py ./
+COPY activities activities
+COPY commerce commerce
+COPY starter starter
+COPY workflows workflows
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /uv/bin/uv sync --quiet --locked --no-dev --no-editable --python python && mkdir /empty
+
+FROM python:${PYTHON}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="durable-commerce" \
+      org.opencontainers.image.description="The back office of a shop as durable processes" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /app /app
+COPY --chmod=755 deploy/image/answers /app/bin/answers
+# The root may be read-only: what is written goes to /tmp and, for the stand-ins of a trial, to /data.
+COPY --from=build --chown=10001:10001 /empty /data
+ENV PATH=/app/bin:$PATH \
+    HOME=/tmp \
+    MPLCONFIGDIR=/tmp \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    COMMERCE_DATA_DIR=/data \
+    COMMERCE_LOG_FORMAT=json \
+    COMMERCE_METRICS_ADDRESS=0.0.0.0:9464 \
+    COMMERCE_API_HOST=0.0.0.0
+WORKDIR /data
+# A number, not a name: orchestrators that refuse root can see that this is not root.
+USER 10001:10001
+EXPOSE 9000 9464
+# A worker answers at the first address, an API at the second.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["answers", "http://127.0.0.1:9464/metrics", "http://127.0.0.1:9000/health/live"]
+ENTRYPOINT ["commerce"]
+CMD ["--help"]

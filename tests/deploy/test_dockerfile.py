@@ -1,0 +1,46 @@
+"""The Dockerfile says what it should; what it makes is run by tests/system/test_image.py."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.compose import ROOT, services
+from tests.deploy.dockerfile import Ignored
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    hadolint = Path(sys.executable).parent / "hadolint"
+    done = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_uv_is_that_of_the_makefile() -> None:
+    (made,) = re.findall(r"^UV_VERSION := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert f"ARG UV_VERSION={made}\n" in (ROOT / "Dockerfile").read_text()
+
+
+def test_its_version_is_that_of_the_package_and_of_compose() -> None:
+    (version,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert f"ARG VERSION={version}\n" in (ROOT / "Dockerfile").read_text()
+    assert services()["worker"]["image"] == f"durable-commerce:{version}"
+
+
+@pytest.mark.parametrize(
+    ("path", "kept_out"),
+    [
+        ("secrets/api_tokens", True),
+        (".env", True),
+        (".git/config", True),
+        (".commerce/encryption.keys", True),
+        ("starter/__pycache__/cli.cpython-311.pyc", True),
+        ("deploy/make-secrets", True),
+        ("deploy/image/answers", False),
+        ("commerce/templates/report.html", False),
+        ("worker.py", False),
+    ],
+)
+def test_nothing_but_the_code_gets_into_it(path: str, kept_out: bool) -> None:
+    assert Ignored((ROOT / ".dockerignore").read_text()).has(Path(path)) == kept_out

