@@ -47,6 +47,7 @@ def browser(program: str) -> Iterator["Browser"]:
     with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         running = Browser(program, Path(profile))
         try:
+            running.attach()
             yield running
         finally:
             running.close()
@@ -69,15 +70,16 @@ class Browser:
         os.close(theirs_out)
         self._received, self._number = b"", 0
         self._session: str | None = None
+
+    def attach(self) -> None:
+        """Open the one page, once the browser answers."""
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self._call("Page.enable")
 
-    def open(self, url: str, *, width: int, height: int, scale: float = 1.0) -> None:
+    def open(self, url: str, *, width: int, height: int) -> None:
         """Show a page in a window of this size, in pixels."""
-        self._call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=False
-        )
+        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self._call("Page.navigate", url=url)
 
     def run(self, script: str) -> Any:
