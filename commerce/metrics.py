@@ -62,7 +62,7 @@ OUTBOX_LAG = Metric("gauge", "commerce_outbox_lag_seconds", "Age of the oldest o
 UNSENT_NOTIFICATIONS = Metric(
     "gauge",
     "commerce_unsent_notifications",
-    "Mails and alerts not sent: queued for more than ten minutes, or failed within the last day",
+    "Mails and alerts not sent: queued for more than ten minutes, or failed and less than a day old",
     ("status",),
 )
 

@@ -57,7 +57,7 @@ class Exporter:
 def exporter() -> Exporter:
     """Return the one of this process, begun when it is first asked for; raises OSError when there is no free port."""
     for _ in range(TRIES):
-        address = f"{LOOPBACK}:{_free_port()}"
+        address = f"{LOOPBACK}:{free_port()}"
         with suppress(SettingsError):  # somebody else took it meanwhile
             return Exporter(runtime(address), address)
     raise OSError("no free port for the metrics of the API")
@@ -73,7 +73,8 @@ async def metrics(source: Annotated[Exporter, Depends(exporter)]) -> Response:
     return PlainTextResponse(told.content, media_type=told.headers["content-type"])
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]

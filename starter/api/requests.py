@@ -14,7 +14,7 @@ from starter.api.metrics import exporter
 from starter.metrics import histogram
 
 SANE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
-PROBES = "/health/"  # asked every few seconds
+PROBES = ("/health/", "/metrics")  # asked every few seconds
 BROKEN = 500  # what a request is answered with that raised
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # a caller may make up others without end
 

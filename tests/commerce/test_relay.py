@@ -103,6 +103,21 @@ async def test_everything_is_given_in_order_per_aggregate(shop: Shop, database_u
     assert list(taker.took.values()) == [list(numbers)] * 6
 
 
+async def test_what_all_have_taken_is_told_by_type(shop: Shop, database_url: str, taker: Taker) -> None:
+    told: Counter[str] = Counter()
+    taker.refused = lambda event: Unreachable("nobody there") if event.aggregate == "cart/2" else None
+    await write(shop, event("cart/1", 1), event("cart/1", 2, "order.placed"), event("cart/2", 1))
+    relay = asyncio.create_task(Relay(database_url, taker, poll=0.2, published=told.update).run())
+
+    async def all_told() -> bool:
+        return told.total() == 2
+
+    await until(all_told)
+    relay.cancel()
+    await asyncio.wait([relay])
+    assert told == {"cart.expired": 1, "order.placed": 1}
+
+
 async def test_nothing_is_lost_when_transactions_commit_out_of_order(
     shop: Shop, database: Database, database_url: str, taker: Taker
 ) -> None:

@@ -1,0 +1,196 @@
+"""Every command of the pages can be typed, and does what the page shows, one after the other on one embedded stack.
+
+A block whose commands cannot be tried here says so in its first line, which readers see too: "# Not tried by the
+tests: " and why. A few are tried elsewhere, see ELSEWHERE.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from typer.core import TyperGroup
+
+from commerce.settings import read_stack
+from starter.cli import app
+from starter.devstack import postgres
+from starter.sample_carts import write_sample_carts
+from starter.sample_shop import CURRENCY, write_sample_shop
+from tests.documents import MARKDOWN, PAGES, ROOT, UNTRIED, Typed, commands, typed
+
+ANYTHING = "…"
+START_SECONDS = 120
+COMMAND_SECONDS = 120
+# What another test does, or this one before any other command: the beginning of a command, and where.
+ELSEWHERE = {
+    "make demo": "tests/system/test_demo.py",
+    "make test": ".ci/run",
+    ". .venv/bin/activate": "Makefile",
+    "commerce up": "tests/docs/test_commands.py",
+    "python -m pytest tests/workflows/test_tutorial.py": "tests/workflows/test_tutorial.py",
+}
+BY_ITS_OWN_TEST = {"typescript": "tests/starter/test_typescript.py"}
+# In the order in which somebody new reads them; others follow.
+FIRST = ("README", "tutorial", "concepts")
+# Nothing else is ever run: a page is not to do anything to the machine that its tests run on.
+TOOLS = {"commerce", "curl", "temporal", "python3", "pg_basebackup", "mkdir", "cp"}
+NOT_EVERYWHERE = ("curl", "temporal")
+PLACEHOLDER = re.compile(r"^[A-Z]+$|…")
+TEXTS = [(page.stem, text) for page in PAGES for text in commands(page) if text.startswith("commerce ")]
+INLINE = sorted(
+    {
+        (page.stem, part.content)
+        for page in PAGES
+        for token in MARKDOWN.parse(page.read_text())
+        for part in token.children or ()
+        if part.type == "code_inline" and part.content.startswith("commerce ")
+    }
+)
+
+
+def tried() -> dict[Typed, str]:
+    """Return what this module tries, each command once, with the page that it is of."""
+    pages = sorted(PAGES, key=lambda page: (FIRST.index(page.stem) if page.stem in FIRST else len(FIRST), page.stem))
+    return {
+        found: page.stem
+        for page in pages
+        for found in typed(page)
+        if page.stem not in BY_ITS_OWN_TEST and found.untried is None and not found.command.startswith(tuple(ELSEWHERE))
+    }
+
+
+@pytest.mark.parametrize(("page", "text"), TEXTS, ids=[f"{page}-{text[:60]}" for page, text in TEXTS])
+def test_a_command_can_be_typed(page: str, text: str) -> None:
+    command, arguments = found(shlex.split(text)[1:])
+    command.make_context(command.name, arguments)  # reads them, and complains of what it does not know
+
+
+@pytest.mark.parametrize(("page", "text"), INLINE, ids=[f"{page}-{text}" for page, text in INLINE])
+def test_a_command_that_is_mentioned_exists_with_its_options(page: str, text: str) -> None:
+    if PLACEHOLDER.search(text.split()[1]):
+        return  # of commands as such
+    command, arguments = found(shlex.split(text)[1:])
+    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    assert {argument for argument in arguments if argument.startswith("--")} - known <= {"--help"}
+
+
+def found(words: list[str]) -> tuple[typer.core.TyperCommand, list[str]]:
+    """Return the command that these words name, and what is left of them."""
+    command = typer.main.get_command(app)
+    while isinstance(command, TyperGroup) and words and words[0] in command.commands:
+        command, words = command.commands[words[0]], words[1:]
+    assert not (isinstance(command, TyperGroup) and words and not words[0].startswith(("-", ANYTHING))), words
+    return command, words  # type: ignore[return-value]
+
+
+def test_what_is_tried_uses_tools_that_do_no_harm() -> None:
+    others = [f"{page}: {found.command}" for found, page in tried().items() if tool_of(found) not in TOOLS]
+    assert not others, f"write atop of their blocks: {UNTRIED}why"
+
+
+def tool_of(found: Typed) -> str:
+    return found.command.split()[0]
+
+
+def test_what_is_not_tried_says_why() -> None:
+    assert all(found.untried != "" for page in PAGES for found in typed(page))
+    assert all((ROOT / place).exists() for place in (*ELSEWHERE.values(), *BY_ITS_OWN_TEST.values()))
+
+
+class Terminal:
+    """A shell of somebody who has walked the README up to its first hour, beside a stack that is up."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.data_dir = folder, folder / ".commerce"
+        tools = folder / "tools"
+        tools.mkdir()
+        python = shlex.quote(sys.executable)
+        server = next(Path(part) for part in postgres.command(folder, 0) if part.endswith("/bin/postgres"))
+        meant = {"python3": python, "commerce": f"{python} -m starter"}
+        meant["pg_basebackup"] = shlex.quote(str(server.with_name("pg_basebackup")))
+        for name, program in meant.items():
+            (tools / name).write_text(f'#!/bin/sh\nexec {program} "$@"\n')
+            (tools / name).chmod(stat.S_IRWXU)
+        places = [str(tools), str(Path(sys.executable).parent), os.environ["PATH"]]
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("COMMERCE_", "TEMPORAL_"))} | {
+            "PATH": os.pathsep.join(places),
+            "PYTHONPATH": str(ROOT),
+            "COLUMNS": "200",
+            "NO_PROXY": "*",
+        }
+
+    def up(self) -> subprocess.Popen[bytes]:
+        """Start the stack; jobs run only when they are told to."""
+        with (self.folder / "up.log").open("w") as log:
+            command = [sys.executable, "-m", "starter", "up", "--port", "0", "--no-schedules"]
+            stack = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
+        deadline = time.monotonic() + START_SECONDS
+        while not (facts := read_stack(self.data_dir)):
+            assert stack.poll() is None and time.monotonic() < deadline, (self.folder / "up.log").read_text()
+            time.sleep(0.1)
+        self.api_url = facts["api_url"]
+        for name in ("TEMPORAL_ADDRESS", "COMMERCE_DATABASE_URL"):
+            self.environment[name] = facts["environment"][name]
+        return stack
+
+    def type(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command; what the pages call port 9000 is wherever this stack has its API."""
+        here = command.replace("http://localhost:9000", self.api_url)
+        return subprocess.run(
+            ["/bin/sh", "-c", here],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    """A terminal beside a running stack that knows the demo's shop; the demo's undone order is undone here too."""
+    made = Terminal(tmp_path)
+    stack = made.up()
+    try:
+        write_sample_shop(made.data_dir)
+        write_sample_carts(made.data_dir, CURRENCY)
+        for file in ("inventory", "orders"):
+            assert made.type(f"commerce import {file} .commerce/sample-{file}.csv").returncode == 0
+        assert made.type("""commerce start order-processing --input '{"order_id": "S1058"}'""").returncode == 1
+        yield made
+    finally:
+        stack.send_signal(signal.SIGTERM)
+        try:
+            stack.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            stack.kill()
+            stack.wait()
+
+
+@pytest.mark.timeout(600)
+def test_every_command_does_what_the_page_shows(terminal: Terminal) -> None:
+    missing = {name for name in NOT_EVERYWHERE if not shutil.which(name, path=terminal.environment["PATH"])}
+    for found, page in tried().items():
+        if tool_of(found) not in TOOLS - missing:
+            continue
+        done = terminal.type(found.command)
+        told = f"{page}: {found.command}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, told
+        assert re.fullmatch(pattern(found.shown), done.stdout.strip(), re.DOTALL), told
+
+
+def pattern(shown: str) -> str:
+    """Return what an output must be like; … stands for anything, and nothing at all for any output."""
+    lines = shown.strip() or ANYTHING
+    return ".*".join(map(re.escape, lines.split(ANYTHING)))

@@ -1,0 +1,46 @@
+"""The script that makes the pictures; that they are what a run shows, only who looks at them can say."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from docs.pictures.browser import browser, find
+from tests.documents import ROOT
+
+SCRIPT = [sys.executable, "-m", "docs.pictures.make"]
+
+
+def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    own = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    return subprocess.run([*SCRIPT, *arguments], cwd=ROOT, env=own, capture_output=True, text=True, check=False)
+
+
+def test_it_tells_its_options() -> None:
+    done = make("--help")
+    assert done.returncode == 0
+    assert all(option in done.stdout for option in ("--to", "--browser", "--port"))
+
+
+def test_without_a_browser_it_says_what_to_install(tmp_path: Path) -> None:
+    done = make("--to", str(tmp_path), PATH=str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "No Chromium is installed (Debian: apt install chromium): name one by --browser\n"
+
+
+def test_a_page_is_photographed_as_it_stands(tmp_path: Path) -> None:
+    if not (program := find()):
+        pytest.skip("no Chromium is installed")
+    page = tmp_path / "page.html"
+    page.write_text("<title>A page</title><body style='margin:0;background:#00ff00'>")
+    with browser(program) as opened:
+        opened.open(page.as_uri(), width=80, height=60)
+        opened.wait("document.title === 'A page'")
+        picture = opened.photograph(width=80, height=60)
+    assert picture.startswith(b"\x89PNG") and size(picture) == (80, 60)
+
+
+def size(png: bytes) -> tuple[int, int]:
+    return int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
