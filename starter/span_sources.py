@@ -18,6 +18,7 @@ from sqlalchemy.engine import ExceptionContext
 from commerce.trace_context import W3C
 
 UNWATCHED = "/health/,/metrics$"  # asked every few seconds
+UNTOLD, OWN_METRICS = "OTEL_PYTHON_HTTPX_EXCLUDED_URLS", r"127\.0\.0\.1:\d+/metrics$"  # the API asks itself for them
 NAMES = "OTEL_SEMCONV_STABILITY_OPT_IN"
 BEGUN = "commerce.begun"
 FAILED = Status(StatusCode.ERROR)
@@ -40,6 +41,7 @@ def watch_api(app: FastAPI, provider: TracerProvider) -> None:
 def watch_http(provider: TracerProvider) -> None:
     """Make a span of every call by httpx, and tell its receiver of the trace."""
     _settle()
+    os.environ.setdefault(UNTOLD, OWN_METRICS)
     HTTPXClientInstrumentor().instrument(tracer_provider=provider)
 
 
