@@ -24,6 +24,7 @@ from tests.deploy.compose import EXAMPLE, FILE, ROOT, Json, Missing, compose, en
 from workflows.visibility import SEARCH_ATTRIBUTES
 
 SERVICES = services()
+DOCKERFILE = ROOT / "Dockerfile"
 each = pytest.mark.parametrize("name", SERVICES)
 SECRETS = "/run/secrets/"
 # What is published, all of it to this machine alone.
@@ -36,6 +37,7 @@ UI_VARIABLES = {
     "TEMPORAL_DEFAULT_NAMESPACE",
     "TEMPORAL_CORS_ORIGINS",
     "TEMPORAL_NOTIFY_ON_NEW_VERSION",
+    "TEMPORAL_CSRF_COOKIE_INSECURE",
     "TEMPORAL_CODEC_ENDPOINT",
     "TEMPORAL_CODEC_INCLUDE_CREDENTIALS",
 }
@@ -86,6 +88,19 @@ def test_our_variables_are_settings_and_pass(secrets: Path) -> None:
             assert settings.api_tokens
             assert settings.database_url.get_secret_value().startswith("postgresql://commerce:")
             assert settings.smtp_url.get_secret_value() == "smtp://mailpit:1025"
+
+
+def test_an_env_file_does_not_move_what_others_rely_on() -> None:
+    in_image = dict(re.findall(r"(COMMERCE_(?:API_HOST|DATA_DIR|METRICS_ADDRESS))=(\S+)", DOCKERFILE.read_text()))
+    assert len(in_image) == 3
+    fixed = in_image | {"COMMERCE_API_PORT": str(PUBLISHED["api"]), "COMMERCE_ENCRYPTION_KEYS": ""}
+    assert {name: environment(SERVICES["api"])[name] for name in fixed} == fixed
+
+
+def test_the_doctor_finds_the_api() -> None:
+    elsewhere = {"COMMERCE_API_HOST": "api"}
+    assert set(elsewhere.values()) <= set(SERVICES)
+    assert environment(SERVICES["cli"]) == environment(SERVICES["api"]) | elsewhere
 
 
 def test_variables_of_temporals_are_known() -> None:
@@ -244,7 +259,7 @@ def _seconds(period: str) -> float:
 def test_there_are_connections_for_all() -> None:
     settings = Settings()
     temporal = 4 * (20 + 10)  # SQL_MAX_CONNS and SQL_VIS_MAX_CONNS of each of its services, as they come
-    ours = int(SERVICES["worker"]["deploy"]["replicas"]) * (settings.worker_activities + 3) + 10
+    ours = int(SERVICES["worker"]["deploy"]["replicas"]) * (settings.worker_activities + 4) + 10
     most = next(word for word in SERVICES["postgres"]["command"] if word.startswith("max_connections="))
     assert temporal + ours + 20 <= int(most.partition("=")[2])
 

@@ -1,19 +1,22 @@
-"""docs/deployment.md and the compose file speak of the same things."""
+"""docs/deployment.md and docs/operations.md speak of the same things as the compose file."""
 
 import re
+from pathlib import Path
 
 import typer
 from typer.core import TyperGroup
 
 from starter.cli import app
+from starter.sample_shop import write_sample_shop
 from tests.deploy.compose import FILE, ROOT, compose
 from tests.documents import commands
 
 PAGE = ROOT / "docs" / "deployment.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
 TEXT = PAGE.read_text()
 WHOLE = compose()
 SECRET = re.compile(r"\bsecrets/(\w+)")
-SERVICE = re.compile(r"docker compose (?:exec|run --rm)(?: --no-deps| -v \S+)* (\w+)")
+SERVICE = re.compile(r"docker\scompose\s(?:exec|run\s--rm)(?:\s(?:--no-deps|-T|-v\s\S+|--entrypoint\s\w+))*\s([\w-]+)")
 
 
 def test_files_that_it_names_are_there() -> None:
@@ -40,7 +43,16 @@ def test_commands_and_services_that_it_names_exist() -> None:
     assert in_cli
     assert set(in_cli) <= set(group.commands)
     assert set(SERVICE.findall(TEXT)) == {"cli", "mailpit", "postgres", "migrate"}
-    assert set(SERVICE.findall(TEXT)) <= set(WHOLE["services"])
+    assert set(SERVICE.findall(OPERATIONS.read_text())) == {"cli", "postgres", "temporal-namespace"}
+    assert {*SERVICE.findall(TEXT), *SERVICE.findall(OPERATIONS.read_text())} <= set(WHOLE["services"])
+
+
+def test_the_first_order_is_one_of_the_examples_that_is_fulfilled(tmp_path: Path) -> None:
+    example = write_sample_shop(tmp_path)
+    assert {file.name for file in (example.inventory, example.orders)} <= set(re.findall(r"/in/(\S+)", TEXT))
+    ids = set(re.findall(r'"order_id": "(\w+)"', TEXT))
+    assert {example.expected[order_id] for order_id in ids} == {"fulfilled"}
+    assert not ids & set(example.cases.values())
 
 
 def test_ports_that_it_names_are_published() -> None:
