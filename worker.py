@@ -212,7 +212,11 @@ def _beside(
     if not settings.metrics_address:
         return [relay.run()]
     begin_at_zero(meter, client.namespace)
-    return [relay.run(), keep(url, client, meter)]
+
+    async def connected() -> Client:
+        return client
+
+    return [relay.run(), keep(url, connected, meter)]
 
 
 async def _work_until(stop: asyncio.Event, *works: Coroutine[Any, Any, Any]) -> None:

@@ -53,7 +53,7 @@ def to_go_on_from() -> str | None:
     A step's is its process: the step itself may be killed and nobody hear of it, while the process goes on.
     """
     span = context.get_value(PROCESS)
-    here = span if isinstance(span, SpanContext) else trace.get_current_span().get_span_context()
+    here = span if isinstance(span, SpanContext) and span.is_valid else trace.get_current_span().get_span_context()
     return written(here) if here.is_valid else None
 
 

@@ -29,7 +29,7 @@ def read_keys(settings: Settings) -> list[bytes]:
 def file_open_to_others(settings: Settings) -> Path | None:
     """Return the file of the keys if anybody but its owner can do something with it; raises OSError."""
     file = settings.encryption_keys_file
-    return file if file and file.stat().st_mode & OTHERS else None
+    return file if file and _is_open_to_others(file) else None
 
 
 def _written(settings: Settings) -> tuple[str, list[str]]:
@@ -42,13 +42,16 @@ def _written(settings: Settings) -> tuple[str, list[str]]:
 def _lines(file: Path) -> list[str]:
     try:
         lines = [line.strip() for line in file.read_text().splitlines()]
-        mode = file.stat().st_mode
+        if _is_open_to_others(file):
+            _warn_of_readers(file)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise SettingsError(f"{KEYS_FILE}: {file} cannot be read: {reason}") from None
-    if mode & OTHERS and not file.is_relative_to(MOUNTED):
-        _warn_of_readers(file)
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def _is_open_to_others(file: Path) -> bool:
+    return bool(file.stat().st_mode & OTHERS) and not file.is_relative_to(MOUNTED)
 
 
 @cache  # once, however often a process reads its keys

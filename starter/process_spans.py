@@ -129,7 +129,6 @@ class _Process(WorkflowInboundInterceptor):
             self._tell()
             raise
         except asyncio.CancelledError:
-            workflow.random()  # raises when the run only leaves this worker's memory and is not at its end
             self._tell("CancelledError")
             raise
         except Exception as error:
@@ -140,7 +139,7 @@ class _Process(WorkflowInboundInterceptor):
         return result
 
     def _tell(self, error: str = "") -> None:
-        """Tell of this run, unless it ended long ago and is only looked at again."""
+        """Tell of this run, unless it is only looked at again or leaves this worker's memory: both count as replay."""
         if workflow.unsafe.is_replaying():
             return
         info = workflow.info()

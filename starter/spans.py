@@ -124,10 +124,8 @@ def exporter(url: str) -> SpanExporter:
     """Return what sends spans by OTLP over HTTP."""
     for name in ("opentelemetry.exporter", "opentelemetry.sdk._shared_internal", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # several lines a second while the collector is away
-    parts = urlsplit(url)
-    return Outlet(
-        OTLPSpanExporter(endpoint=url, timeout=EXPORT_TIMEOUT), f"{parts.hostname}:{parts.port or parts.scheme}"
-    )
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    return Outlet(OTLPSpanExporter(endpoint=url, timeout=EXPORT_TIMEOUT), host)
 
 
 class Outlet(SpanExporter):
@@ -163,7 +161,7 @@ class _WholeSteps(BatchSpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         above = span.parent and self._wholes.get(span.parent.span_id)
         whole = above or _Whole(span.context.span_id)
-        whole.parts.append(span.context.span_id)
+        whole.parts.add(span.context.span_id)
         self._wholes[span.context.span_id] = whole
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -171,6 +169,8 @@ class _WholeSteps(BatchSpanProcessor):
         whole = self._wholes.pop(own.span_id, None) or (above and self._wholes.get(above.span_id))
         for part in whole.with_part(span) if whole else [span]:
             super().on_end(part)
+        if whole:
+            whole.parts.discard(own.span_id)
         if whole and whole.top == own.span_id:
             for lost in whole.parts:
                 self._wholes.pop(lost, None)
@@ -181,18 +181,18 @@ class _Whole:
 
     def __init__(self, top: int) -> None:
         self.top = top
-        self.parts: list[int] = []
+        self.parts: set[int] = set()  # that have not ended
         self._held: list[ReadableSpan] | None = []
 
     def with_part(self, part: ReadableSpan) -> list[ReadableSpan]:
         """Take a part that ended; return those that may go on their way."""
-        if self._held is None:
+        if (held := self._held) is None:
             return [part]
-        self._held.append(part)
-        if part.context.span_id != self.top and len(self._held) < HELD:
+        held.append(part)
+        if part.context.span_id != self.top and len(held) < HELD:
             return []
-        free, self._held = self._held, None
-        return free
+        self._held = None
+        return held
 
 
 def _clean(span: ReadableSpan) -> ReadableSpan:

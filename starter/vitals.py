@@ -102,14 +102,13 @@ class Vitals:
         self._gauges[metric].set(float(value), labels)
 
 
-async def keep(url: str, client: Client, meter: MetricMeter) -> NoReturn:
-    """Show how the shop stands by a connection of its own to the database at this URL, until cancelled."""
+async def keep(url: str, client: Callable[[], Awaitable[Client]], meter: MetricMeter) -> NoReturn:
+    """Show how the shop stands by a connection of its own to the database at this URL, until cancelled.
+
+    It waits for none that others use: a busy pool is no database that is away.
+    """
     database = Database(url, pool_size=1)
-
-    async def connected() -> Client:
-        return client
-
     try:
-        await Vitals(meter, database, connected).run()
+        await Vitals(meter, database, client).run()
     finally:
         await database.close()

@@ -43,10 +43,12 @@ class Saga:
         return self
 
     async def __aexit__(self, _kind: object, error: BaseException | None, _trace: TracebackType | None) -> None:
+        if error is not None and not isinstance(error, STOPPED):
+            return  # a bug leaves the run open; one that is thrown out of memory may ask Temporal nothing any more
         cancelled = workflow.cancellation_reason() is not None and not self._final
         if error is None and not cancelled:
             self.enter("completed")
-        elif error is None or isinstance(error, STOPPED):
+        else:
             if failed := [step.name for step in self.progress.steps if step.state == "failed"]:
                 workflow.upsert_search_attributes([FAILED_STEP.value_set(failed[-1])])
             if self._undos and not self._final:

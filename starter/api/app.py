@@ -15,7 +15,7 @@ from starter.api.backends import Backends
 from starter.api.limits import BodyLimit
 from starter.api.requests import Requests
 from starter.api.tokens import DOCS_FILES, Tokens
-from starter.vitals import Vitals
+from starter.vitals import keep
 
 ABOUT = """
 Runs the shop's processes, and tells how they stand.
@@ -39,8 +39,8 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        vitals = Vitals(metrics.exporter().meter, backends.database, backends.client)
-        async with beside(vitals.run()):
+        url = settings.database_url.get_secret_value()
+        async with beside(keep(url, backends.client, metrics.exporter().meter)):
             yield
         await backends.close()
 

@@ -9,6 +9,7 @@ from temporalio.converter import DataConverter
 from starter.doctor.examination import Installation
 from starter.doctor.findings import Outcome, failed, ok, warning
 from starter.doctor.keys import add_keys, missing
+from starter.doctor.temporal import where
 from starter.encryption import Encryption, sealed_with
 from starter.schedule_table import FINGERPRINT, Job, definition, jobs, memo
 from starter.schedule_views import find, ours
@@ -29,7 +30,10 @@ async def settings(installation: Installation) -> Outcome:
     if differing := [job.id for job in wanted if await _differs(job, found[job.id], converter, encryption)]:
         return warning(f"not as the settings say: {', '.join(differing)}", APPLY)
     if orphans := [known.id for known in await ours(client) if known.id not in found]:
-        return warning(f"of no job: {', '.join(orphans)}", f"temporal schedule delete --schedule-id {orphans[0]}")
+        return warning(
+            f"of no job: {', '.join(orphans)}",
+            f"For each: temporal schedule delete --schedule-id {orphans[0]} {where(client)}",
+        )
     return ok(f"{len(found)} as the settings say")
 
 

@@ -23,7 +23,10 @@ async def pending(installation: Installation) -> Outcome:
 async def held(installation: Installation) -> Outcome:
     """No order is on hold."""
     if count := (await _look(installation)).held_orders:
-        return warning(f"{count:g} wait for a person", "commerce runs failed; then commerce runs retry ID --reason …")
+        return warning(
+            f"{count:g} wait for a person",
+            "commerce runs failed, commerce runs list --status cancelled; then commerce runs retry ID --reason …",
+        )
     return ok("none")
 
 
@@ -42,7 +45,7 @@ async def mails(installation: Installation) -> Outcome:
     late, lost = found.queued_notifications, found.failed_notifications
     if late or lost:
         said = f"{late:g} not sent for ten minutes, {lost:g} failed for good since yesterday"
-        return warning(said, "Mend what Outside says of mail; then commerce runs stuck, commerce runs failed")
+        return warning(said, "Mend what Outside says of mail; then docs/operations.md, NotificationsUnsent")
     return ok("all sent")
 
 

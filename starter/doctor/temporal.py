@@ -65,7 +65,7 @@ async def namespace(installation: Installation) -> Outcome:
     except RPCError as error:
         if error.status != RPCStatusCode.NOT_FOUND:
             raise
-        make = f"temporal operator namespace create --retention 30d {_where(client)}"
+        make = f"temporal operator namespace create --retention 30d {where(client)}"
         return failed(f"there is no namespace {client.namespace}", f"{make}; or correct TEMPORAL_NAMESPACE")
     return ok(client.namespace)
 
@@ -75,7 +75,7 @@ async def search_attributes(installation: Installation) -> Outcome:
     client = _client(installation)
     request = ListSearchAttributesRequest(namespace=client.namespace)
     known = (await client.operator_service.list_search_attributes(request)).custom_attributes
-    command = f"temporal operator search-attribute {{}} {_where(client)}"
+    command = f"temporal operator search-attribute {{}} {where(client)}"
     wrong = [name for name in SEARCH_ATTRIBUTES if name in known and known[name] != _type(name)]
     if wrong:
         remove = f"{command.format('remove')} {_names(wrong)}"
@@ -140,7 +140,8 @@ def _host(client: Client) -> str:
     return client.service_client.config.target_host
 
 
-def _where(client: Client) -> str:
+def where(client: Client) -> str:
+    """Return the options by which Temporal's own command line reaches what we reach."""
     return f"--address {_host(client)} --namespace {client.namespace}"
 
 

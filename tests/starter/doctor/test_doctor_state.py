@@ -57,7 +57,7 @@ async def test_mails_that_are_not_sent(find: Find, database: Database) -> None:
         "warning",
         "1 not sent for ten minutes, 1 failed for good since yesterday",
     )
-    assert "commerce runs stuck" in found.cure and "a@b.example" not in str(found)
+    assert "NotificationsUnsent" in found.cure and "a@b.example" not in str(found)
 
 
 async def test_a_run_whose_code_fails(find: Find, here: Client) -> None:
