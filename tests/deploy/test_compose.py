@@ -15,6 +15,7 @@ import yaml
 from typer.core import TyperGroup
 
 import worker
+from commerce.database import POOL
 from commerce.settings import IN_FILES, PREFIX, Settings, load_settings
 from starter.cli import app
 from starter.encryption import Encryption
@@ -259,7 +260,7 @@ def _seconds(period: str) -> float:
 def test_there_are_connections_for_all() -> None:
     settings = Settings()
     temporal = 4 * (20 + 10)  # SQL_MAX_CONNS and SQL_VIS_MAX_CONNS of each of its services, as they come
-    ours = int(SERVICES["worker"]["deploy"]["replicas"]) * (settings.worker_activities + 4) + 10
+    ours = int(SERVICES["worker"]["deploy"]["replicas"]) * (settings.worker_activities + 4) + POOL + 1
     most = next(word for word in SERVICES["postgres"]["command"] if word.startswith("max_connections="))
     assert temporal + ours + 20 <= int(most.partition("=")[2])
 
