@@ -23,7 +23,7 @@ NAMES = "OTEL_SEMCONV_STABILITY_OPT_IN"
 BEGUN = "commerce.begun"
 FAILED = Status(StatusCode.ERROR)
 STATEMENTS = 1_000  # remembered
-LONGEST = 2_000  # characters of a statement
+LONGEST = 200  # characters of a statement: which one it is, one sees by its beginning
 VERB = re.compile(r"\s*(\w+)")
 TABLE = re.compile(r"\b(?:(?:INTO|UPDATE)\s+(\w+)|FROM\s+(?:ONLY\s+)?([a-z_]\w*)\b(?!\s*\())", re.IGNORECASE)
 
