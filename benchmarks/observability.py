@@ -2,7 +2,8 @@
 
 DIR is the data folder of `commerce up --no-worker --no-schedules`. Each round (default 9) processes as many new orders
 of one kind (default 150) twice, by a worker of its own each time: one that is not observed, and one whose metrics are
-fetched every few seconds and whose traces all go to a place that throws them away. Which of them goes first alternates.
+fetched every few seconds and whose traces go to a place that throws them away: one in ten, or what
+COMMERCE_TRACES_SAMPLED says. Which of them goes first alternates.
 Prints orders per second of each, their medians, and the ratio.
 """
 

@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     traces_url: str | None = Field(
         None, description="Where traces go by OTLP over HTTP, like http://127.0.0.1:4318/v1/traces; nowhere when empty"
     )
-    traces_sampled: float = Field(1.0, ge=0, le=1, description="The part of all traces that is kept")
+    traces_sampled: float = Field(0.1, ge=0, le=1, description="The part of all traces that is kept")
     api_host: str = Field("127.0.0.1", description="Address the API listens on")
     api_port: int = Field(9000, ge=0, le=LAST_PORT, description="Port the API listens on")
     api_tokens: tuple[SecretStr, ...] = Field(

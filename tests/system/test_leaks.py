@@ -124,6 +124,7 @@ async def test_encrypted_nothing_personal_or_secret_is_left_anywhere(
     surroundings.setenv("COMMERCE_ENCRYPTION", "on")
     async with collecting() as collector:
         surroundings.setenv("COMMERCE_TRACES_URL", collector.url)
+        surroundings.setenv("COMMERCE_TRACES_SAMPLED", "1")
         traces = await played(tmp_path, "json")
     assert {"commerce-api", "commerce-worker"} <= {span.service for span in collector.spans}
     assert any("[redacted]" in span.error for span in collector.spans if span.error)

@@ -64,7 +64,7 @@ async def collector() -> AsyncIterator[Collector]:
 
 @pytest.fixture
 async def workers(shop: Floor, tmp_path: Path, collector: Collector) -> AsyncIterator[Crew]:
-    async with crew(shop, tmp_path / "crew", COMMERCE_TRACES_URL=collector.url) as made:
+    async with crew(shop, tmp_path / "crew", COMMERCE_TRACES_URL=collector.url, COMMERCE_TRACES_SAMPLED="1") as made:
         yield made
 
 
