@@ -14,6 +14,7 @@ from starter.doctor.examination import Installation
 from starter.doctor.findings import Outcome, failed, ok, warning
 
 WORKER_MORE = 3  # connections of a worker besides one for each step at work; one more where it shows metrics
+API_MORE = 1  # of an API besides its pool: to look how the shop stands
 
 
 async def connection(installation: Installation) -> Outcome:
@@ -70,7 +71,8 @@ async def connections(installation: Installation) -> Outcome:
 
 def wanted(settings: Settings) -> int:
     """Return how many connections one worker and one API may open."""
-    return settings.worker_activities + WORKER_MORE + bool(settings.metrics_address) + POOL
+    worker = settings.worker_activities + WORKER_MORE + bool(settings.metrics_address)
+    return worker + POOL + API_MORE
 
 
 def _where(url: URL) -> str:

@@ -100,4 +100,4 @@ async def test_more_steps_at_once_than_there_are_connections(find: Find) -> None
     assert (await find("Database", "connections")).state == "ok"
     found = await find("Database", "connections", COMMERCE_WORKER_ACTIVITIES="300")
     assert (found.state, found.code) == ("warning", 0)
-    assert found.found.endswith("a worker and an API take up to 313") and "COMMERCE_WORKER_ACTIVITIES" in found.cure
+    assert found.found.endswith("a worker and an API take up to 314") and "COMMERCE_WORKER_ACTIVITIES" in found.cure
