@@ -69,9 +69,9 @@ CLEAR_HOLD = text("UPDATE orders SET hold_reason = NULL WHERE id = :order_id AND
 REFUSE = text("""
     UPDATE orders SET refused_at = :at WHERE id = :order_id AND fulfillment_status <> 'fulfilled' RETURNING id
 """)
+IS_OPEN = "payment_status = 'captured' AND fulfillment_status = 'not_fulfilled' AND cancelled_at IS NULL"
 # What was refused for stock waits until units of one of its items come in: only those can change the answer (V10).
-IS_PENDING = """payment_status = 'captured' AND fulfillment_status = 'not_fulfilled'
-      AND cancelled_at IS NULL AND hold_reason IS NULL
+IS_PENDING = f"""{IS_OPEN} AND hold_reason IS NULL
       AND (refused_at IS NULL OR EXISTS (
           SELECT FROM order_lines AS line
           JOIN variant_inventory_items AS part ON part.variant_id = line.variant_id

@@ -10,13 +10,13 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Annotated
 
 import httpx
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from commerce.errors import WarehouseAnswerInvalid, WarehouseRefused, WarehouseUnavailable
+from commerce.integrations.retry_after import retry_after
 
 MAX_SKUS = 1_000  # in one question; the other bounds are those of its answer
 MAX_PAGES = 100
@@ -217,15 +217,4 @@ def _refuse_status(answer: httpx.Response) -> None:
     if answer.is_client_error and status not in RETRYABLE:
         raise WarehouseRefused(status)
     if not answer.is_success:
-        raise _NotNow(f"HTTP {status}", _retry_after(answer.headers.get("Retry-After", "")))
-
-
-def _retry_after(header: str) -> float:
-    """Return the seconds that a Retry-After header asks for, in either of its forms; 0 if it asks for nothing."""
-    if header.isdecimal() and header.isascii():
-        return float(header)
-    try:
-        at = parsedate_to_datetime(header)
-    except (ValueError, OverflowError):
-        return 0
-    return max(0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+        raise _NotNow(f"HTTP {status}", retry_after(answer.headers.get("Retry-After", "")))

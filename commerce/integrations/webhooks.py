@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -15,6 +14,7 @@ from cloudevents.core.v1.event import CloudEvent
 from standardwebhooks import Webhook
 
 from commerce.errors import WebhookUnavailable
+from commerce.integrations.retry_after import retry_after
 
 TIMEOUT = 10  # seconds for the whole call
 SILENCE = 30  # seconds that a receiver which let us wait in vain is left in peace, so that it cannot keep a worker busy
@@ -111,17 +111,6 @@ def _outcome(answer: httpx.Response) -> Literal["delivered", "gone"]:
     if answer.status_code == httpx.codes.GONE:
         return "gone"
     if not answer.is_success:
-        wait = _retry_after(answer.headers.get("Retry-After", ""))
+        wait = retry_after(answer.headers.get("Retry-After", ""))
         raise WebhookUnavailable(f"HTTP {answer.status_code}", min(wait, LONGEST_WAIT.total_seconds()))
     return "delivered"
-
-
-def _retry_after(header: str) -> float:
-    """Return the seconds that a Retry-After header asks for, in either of its forms; 0 if it asks for nothing."""
-    if header.isdecimal() and header.isascii():
-        return float(header)
-    try:
-        at = parsedate_to_datetime(header)
-    except (ValueError, OverflowError):
-        return 0
-    return max(0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -1,10 +1,11 @@
 """Runs checks side by side, each within its time, and leaves out those that need what is away."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -14,6 +15,8 @@ from commerce.errors import CommerceError
 from commerce.settings import PREFIX, Settings, SettingsError
 from starter.doctor.findings import FAILED, OK, Finding, Outcome, failed
 from starter.encryption import Encryption
+
+T = TypeVar("T")
 
 BOUND = 6.0  # seconds a check may take: one more than it takes to give a server up
 LOST = {
@@ -36,6 +39,14 @@ class Installation:
     database: Database | None = None
     client: Client | None = None
     encryption: Encryption | None = None
+    _asked: dict[object, asyncio.Future[Any]] = field(default_factory=dict)
+
+    async def once(self, question: Callable[["Installation"], Coroutine[Any, Any, T]]) -> T:
+        """Return the answer to what several checks want to know: it is asked once, and outlives who waits for it."""
+        if question not in self._asked:
+            self._asked[question] = asyncio.create_task(question(self))
+        answer: T = await asyncio.shield(self._asked[question])
+        return answer
 
     def named(self, name: str) -> str:
         """Return the variable that brings a setting here: the one of its file, if that is used."""

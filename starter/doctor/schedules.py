@@ -21,7 +21,7 @@ APPLY = "commerce schedules apply"
 async def settings(installation: Installation) -> Outcome:
     """Every job has its schedule, and each is what the settings want."""
     client, encryption, wanted = _needed(installation)
-    found = await _found(client, wanted)
+    found = await installation.once(_found)
     if lacking := [job.id for job in wanted if job.id not in found]:
         said = f"missing: {', '.join(lacking)}"
         by_hand = installation.settings is not None and installation.settings.schedules == "off"
@@ -39,8 +39,8 @@ async def settings(installation: Installation) -> Outcome:
 
 async def keys(installation: Installation) -> Outcome:
     """What Temporal keeps of each is encrypted with our newest key."""
-    client, encryption, wanted = _needed(installation)
-    used = {known.id: _key_of(known) for known in (await _found(client, wanted)).values()}
+    _, encryption, _ = _needed(installation)
+    used = {known.id: _key_of(known) for known in (await installation.once(_found)).values()}
     if lacking := missing(used.values(), encryption):
         told = ", ".join(schedule_id for schedule_id, key in used.items() if key in lacking)
         return failed(f"a key is missing here for {told}", add_keys(installation, lacking))
@@ -52,8 +52,7 @@ async def keys(installation: Installation) -> Outcome:
 
 async def paused(installation: Installation) -> Outcome:
     """None is paused."""
-    client, _, wanted = _needed(installation)
-    found = await _found(client, wanted)
+    found = await installation.once(_found)
     if stopped := [schedule_id for schedule_id, kept in found.items() if kept.schedule.state.paused]:
         return warning(", ".join(stopped), f"commerce schedules resume {stopped[0]}")
     return ok("none")
@@ -64,7 +63,8 @@ def _needed(installation: Installation) -> tuple[Client, Encryption, Sequence[Jo
     return installation.client, installation.encryption, jobs(installation.settings)
 
 
-async def _found(client: Client, wanted: Sequence[Job]) -> dict[str, ScheduleDescription]:
+async def _found(installation: Installation) -> dict[str, ScheduleDescription]:
+    client, _, wanted = _needed(installation)
     described = await asyncio.gather(*(find(client, job.id) for job in wanted))
     return {known.id: known for known in described if known}
 

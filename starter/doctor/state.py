@@ -13,7 +13,7 @@ LATE_ORDER, LATE_EVENT = 3_600, 60  # seconds
 
 async def pending(installation: Installation) -> Outcome:
     """No paid order waits for long."""
-    found = await _look(installation)
+    found = await installation.once(_look)
     if found.oldest_pending_order_age > LATE_ORDER:
         said = f"{found.pending_orders:g} wait, the oldest for {_shown(found.oldest_pending_order_age)}"
         return warning(said, "commerce start process-pending-orders")
@@ -22,7 +22,7 @@ async def pending(installation: Installation) -> Outcome:
 
 async def held(installation: Installation) -> Outcome:
     """No order is on hold."""
-    if count := (await _look(installation)).held_orders:
+    if count := (await installation.once(_look)).held_orders:
         return warning(
             f"{count:g} wait for a person",
             "commerce runs failed, commerce runs list --status cancelled; then commerce runs retry ID --reason …",
@@ -32,7 +32,7 @@ async def held(installation: Installation) -> Outcome:
 
 async def events(installation: Installation) -> Outcome:
     """Events are given on soon."""
-    found = await _look(installation)
+    found = await installation.once(_look)
     if found.outbox_lag > LATE_EVENT:
         said = f"{found.outbox_events:g} not given on, the oldest for {_shown(found.outbox_lag)}"
         return warning(said, "A worker does that (commerce worker); its log says `event held back` and why")
@@ -41,7 +41,7 @@ async def events(installation: Installation) -> Outcome:
 
 async def mails(installation: Installation) -> Outcome:
     """Mails and alerts are sent."""
-    found = await _look(installation)
+    found = await installation.once(_look)
     late, lost = found.queued_notifications, found.failed_notifications
     if late or lost:
         said = f"{late:g} not sent for ten minutes, {lost:g} failed for good since yesterday"

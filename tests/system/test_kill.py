@@ -11,7 +11,7 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from tests.floor import Floor, ended, floor
-from tests.system.workers import Crew, crew, until
+from tests.system.workers import Crew, until
 from worker import GRACEFUL, HARD_EXIT
 
 COMPLETED, FAILED, CANCELLED = (
@@ -88,13 +88,6 @@ async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterat
     async with floor(tmp_path, database_url, client) as made:
         await made.shop.sql(CALL_OFF)
         await made.shop.sql(CALLED_OFF_ONCE_LABELLED)
-        yield made
-
-
-@pytest.fixture
-async def workers(shop: Floor, tmp_path: Path) -> AsyncIterator[Crew]:
-    (tmp_path / "crew").mkdir()
-    async with crew(shop, tmp_path / "crew") as made:
         yield made
 
 

@@ -24,7 +24,7 @@ from commerce.messages.upkeep import Upkeep
 from starter.processes import TASK_QUEUE
 from tests.faults import Gate
 from tests.floor import Floor, floor
-from tests.system.workers import Crew, crew
+from tests.system.workers import Crew
 from worker import WORKFLOWS, wired
 from workflows.job import TRIES
 
@@ -97,13 +97,6 @@ GENERATIONS = "SELECT DISTINCT generation FROM step_ledger WHERE business_key = 
 @pytest.fixture
 async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
     async with floor(tmp_path, database_url, client) as made:
-        yield made
-
-
-@pytest.fixture
-async def workers(shop: Floor, tmp_path: Path) -> AsyncIterator[Crew]:
-    (tmp_path / "crew").mkdir()
-    async with crew(shop, tmp_path / "crew") as made:
         yield made
 
 

@@ -13,7 +13,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from commerce.messages.orders import OrderResult
 from tests.floor import Floor, floor
-from tests.system.workers import Crew, WorkerProcess, crew
+from tests.system.workers import Crew, WorkerProcess
 
 ORDERS, AT_ONCE, BEFORE = 500, 30, 200
 LEAST_SHARE = 0.05  # of all steps
@@ -27,13 +27,6 @@ ATTEMPTED = "SELECT 1 FROM step_ledger WHERE business_key LIKE '%' || :id AND st
 async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
     async with floor(tmp_path, database_url, client) as made:
         await made.shop.stock("MUG", main=ORDERS)
-        yield made
-
-
-@pytest.fixture
-async def workers(shop: Floor, tmp_path: Path) -> AsyncIterator[Crew]:
-    (tmp_path / "crew").mkdir()
-    async with crew(shop, tmp_path / "crew") as made:
         yield made
 
 
