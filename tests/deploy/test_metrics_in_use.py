@@ -125,7 +125,6 @@ def test_every_alert_says_what_it_is_and_where_to_read_on(alert: dict[str, Any])
     assert alert["labels"]["severity"] in ("critical", "warning")
 
 
-@pytest.mark.skipif(not OPERATIONS.exists(), reason="there is no runbook yet")
 def test_every_alert_has_its_entry_in_the_runbook() -> None:
     headings = {line.strip("# ") for line in OPERATIONS.read_text().splitlines() if line.startswith("### ")}
     assert {alert["alert"] for alert in alerts()} - headings == set()
