@@ -32,28 +32,28 @@ from activities.products import ProductActivities
 from activities.stock_sync import StockSyncActivities
 from activities.upkeep import Retention, UpkeepActivities
 from activities.webhooks import WebhookActivities
-from commerce import logs
 from commerce.database import Database
 from commerce.errors import DatabaseUnavailable, Unreachable
 from commerce.integrations.alerts import AlertWebhook
 from commerce.integrations.carrier import Address, Carrier, Parcel
-from commerce.integrations.checked_transport import CheckedTransport
-from commerce.integrations.email import Mail
+from commerce.integrations.public_transport import PublicTransport
 from commerce.integrations.warehouse import Warehouse
 from commerce.integrations.webhooks import WebhookPoster
-from commerce.notifications import Notifier
+from commerce.mail.notifier import Notifier
+from commerce.mail.smtp import Mail
 from commerce.relay import Relay
 from commerce.settings import Settings, SettingsError, load_environment, load_settings
-from starter import tracing
+from commerce.telemetry import logs
 from starter.client import connect
-from starter.encryption import Encryption
-from starter.metrics import begin_at_zero, counting_events, runtime
-from starter.process import end
+from starter.connection.encryption import Encryption
+from starter.operate.gauges import publish_gauges
+from starter.operate.ledger_retention import least_ledger_days
 from starter.processes import TASK_QUEUE
-from starter.retention import least_ledger_days
-from starter.schedules import apply_settings
+from starter.schedules.apply import apply_settings
 from starter.subscribers import SUBSCRIBERS, Subscriber, giving
-from starter.vitals import keep
+from starter.telemetry import tracing
+from starter.telemetry.exit import exit_process
+from starter.telemetry.metrics import begin_at_zero, counting_events, runtime
 from workflows.cleanup_expired_carts import CleanUpExpiredCartsWorkflow
 from workflows.collect_analytics_data import CollectAnalyticsDataWorkflow
 from workflows.customer_registration import CustomerRegistrationWorkflow
@@ -200,7 +200,7 @@ def main(
         code = _say(error, 2)
     except (Unreachable, DatabaseUnavailable) as error:
         code = _say(error, 3)
-    end(code)
+    exit_process(code)
 
 
 def _beside(
@@ -216,7 +216,7 @@ def _beside(
     async def connected() -> Client:
         return client
 
-    return [relay.run(), keep(url, connected, meter)]
+    return [relay.run(), publish_gauges(url, connected, meter)]
 
 
 async def _work_until(stop: asyncio.Event, *works: Coroutine[Any, Any, Any]) -> None:
@@ -259,7 +259,7 @@ def _runtime(settings: Settings) -> Runtime:
 
 def poster_for(settings: Settings) -> WebhookPoster:
     """Make what posts our events to webhooks."""
-    transport = CheckedTransport(private=settings.webhook_private == "allow")
+    transport = PublicTransport(private=settings.webhook_private == "allow")
     return WebhookPoster(source=settings.event_source, prefix=settings.event_prefix, transport=transport)
 
 

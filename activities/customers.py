@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from temporalio import activity
 
-from commerce import addresses, customers, ledger, names
+from commerce import customers, email_addresses, ledger, person_names
 from commerce.database import Database
 from commerce.errors import BadInput, WrongProcessId
 from commerce.messages.base import FieldError, Nothing
@@ -19,9 +19,9 @@ from commerce.messages.customers import (
 from commerce.messages.steps import Begin, Call
 
 CHECKS: dict[str, Callable[[str], str]] = {
-    "email": addresses.checked,
-    "first_name": names.checked_name,
-    "last_name": names.checked_name,
+    "email": email_addresses.checked,
+    "first_name": person_names.checked_name,
+    "last_name": person_names.checked_name,
 }
 
 

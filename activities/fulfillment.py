@@ -10,7 +10,7 @@ from commerce.database import Database
 from commerce.errors import CarrierRefused, StepInProgress, StepWithdrawn
 from commerce.integrations.carrier import Carrier
 from commerce.messages.base import Nothing
-from commerce.messages.orders import Fulfilled, Label, OrderRef
+from commerce.messages.orders import CreatedFulfillment, Label, OrderRef
 from commerce.messages.steps import Call
 
 LEASE = timedelta(seconds=25)  # one attempt at the carrier, shorter than the step's start-to-close time
@@ -25,17 +25,17 @@ class FulfillmentActivities:
         self._carrier = carrier
 
     @activity.defn(name="create-fulfillment")
-    async def create(self, call: Call[OrderRef]) -> Fulfilled:
+    async def create(self, call: Call[OrderRef]) -> CreatedFulfillment:
         """Take the reserved units off the shelves."""
         async with self._database.transaction() as tx:
-            return await ledger.once(tx, call, Fulfilled, lambda: fulfillment.create(tx, call.input.order_id))
+            return await ledger.once(tx, call, CreatedFulfillment, lambda: fulfillment.create(tx, call.input.order_id))
 
     @activity.defn(name="cancel-fulfillment")
     async def cancel(self, call: Call[OrderRef]) -> Nothing:
         """Put the units back and hold them again."""
         order_id = call.input.order_id
         async with self._database.transaction() as tx:
-            return await ledger.undo(tx, call, Fulfilled, lambda made: fulfillment.cancel(tx, made, order_id))
+            return await ledger.undo(tx, call, CreatedFulfillment, lambda made: fulfillment.cancel(tx, made, order_id))
 
     @activity.defn(name="create-shipping-label")
     async def create_label(self, call: Call[OrderRef]) -> Label:

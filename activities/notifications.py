@@ -2,11 +2,11 @@
 
 from temporalio import activity
 
+from commerce.mail.notifier import Notifier
 from commerce.messages.base import Nothing
 from commerce.messages.notifications import Alert, FailedNotification, NotificationRef, Sent
 from commerce.messages.steps import Call
-from commerce.metrics import MAILS
-from commerce.notifications import Notifier
+from commerce.telemetry.metrics import MAILS
 
 
 class NotificationActivities:

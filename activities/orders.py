@@ -8,7 +8,7 @@ from commerce import ledger, orders
 from commerce.database import Database
 from commerce.errors import OrderNotFound
 from commerce.messages.base import Nothing
-from commerce.messages.orders import FulfilledOrder, Hold, OrderRef, OrderStart, Refusal, Refused, ValidOrder
+from commerce.messages.orders import EarlierFulfillment, Hold, OrderRef, OrderStart, Refusal, Refused, ValidOrder
 from commerce.messages.pending_orders import PendingIds, PendingPage
 from commerce.messages.steps import Begin, Call
 
@@ -44,11 +44,11 @@ class OrderActivities:
             return await orders.list_pending(tx, call.input)
 
     @activity.defn(name="complete-order")
-    async def complete(self, call: Call[OrderRef]) -> FulfilledOrder:
+    async def complete(self, call: Call[OrderRef]) -> EarlierFulfillment:
         """Make the order fulfilled, publish it and queue the customer's mail: the point of no return."""
         async with self._database.transaction() as tx:
             return await ledger.once(
-                tx, call, FulfilledOrder, lambda: orders.complete(tx, call.input.order_id), final=True
+                tx, call, EarlierFulfillment, lambda: orders.complete(tx, call.input.order_id), final=True
             )
 
     @activity.defn(name="record-refusal")

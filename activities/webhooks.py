@@ -8,9 +8,10 @@ from temporalio.exceptions import ApplicationError
 from commerce import webhooks
 from commerce.database import Database
 from commerce.errors import WebhookUnavailable
-from commerce.integrations.webhooks import Parcel, WebhookPoster
+from commerce.integrations.webhooks import WebhookPoster
 from commerce.messages.steps import Call
 from commerce.messages.webhooks import Delivered, WebhookDelivery
+from commerce.webhooks import WebhookMessage
 
 
 class WebhookActivities:
@@ -24,11 +25,11 @@ class WebhookActivities:
     async def post(self, call: Call[WebhookDelivery]) -> Delivered:
         """Post the event, signed; what is answered by no 2xx is posted again, for days."""
         async with self._database.transaction() as tx:
-            parcel = await webhooks.parcel(tx, call.input)
-        if not isinstance(parcel, Parcel):
-            return Delivered(status=parcel)
+            message = await webhooks.message(tx, call.input)
+        if not isinstance(message, WebhookMessage):
+            return Delivered(status=message)
         try:
-            status = await self._poster.post(parcel)
+            status = await self._poster.post(message)
         except WebhookUnavailable as error:
             wait = timedelta(seconds=error.wait) if error.wait else None
             raise ApplicationError(str(error), type=type(error).__name__, next_retry_delay=wait) from None

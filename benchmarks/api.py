@@ -17,7 +17,7 @@ import httpx
 from commerce.messages.orders import order_process_id
 from commerce.settings import load_environment, load_settings, read_stack
 from starter.client import connect, start_order
-from starter.process import end
+from starter.telemetry.exit import exit_process
 
 FEW, MANY = 10, 200
 
@@ -59,4 +59,4 @@ async def _in_turns(times: int, *asked: Callable[[], Awaitable[Any]]) -> list[li
 
 if __name__ == "__main__":
     asyncio.run(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else MANY))
-    end(0)
+    exit_process(0)

@@ -22,7 +22,7 @@ from commerce.messages.orders import order_process_id
 from commerce.outbox import Event
 from commerce.settings import load_environment, load_settings
 from starter.client import connect
-from starter.process import end
+from starter.telemetry.exit import exit_process
 
 AIM = 200  # milliseconds, median
 BURST = 10  # times N
@@ -79,4 +79,4 @@ async def main(data_dir: Path, number: int) -> bool:
 
 if __name__ == "__main__":
     ok = asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 100))
-    end(0 if ok else 1)
+    exit_process(0 if ok else 1)

@@ -30,7 +30,7 @@ from commerce.messages.stock_sync import SyncInventory
 from commerce.settings import load_settings
 from starter.client import connect, start
 from starter.devstack.stack import Stack
-from starter.process import end
+from starter.telemetry.exit import exit_process
 
 MIB = 1024 * 1024
 MAX_SYNC_SECONDS, MAX_GROWTH_MIB, MAX_HISTORY_EVENTS, MAX_DAY_SECONDS = 60, 50, 5_000, 2
@@ -225,4 +225,4 @@ if __name__ == "__main__":
     given = parser.parse_args()
     done = asyncio.run(measure(given.part, given.size))
     sys.stdout.flush()
-    end(0 if done else 1)
+    exit_process(0 if done else 1)

@@ -27,9 +27,9 @@ from commerce.database import Database
 from commerce.settings import load_environment, load_settings
 from starter.api.metrics import free_port
 from starter.client import connect, process_order
-from starter.pollers import polled
-from starter.process import end
+from starter.operate.worker_presence import polled
 from starter.processes import TASK_QUEUE
+from starter.telemetry.exit import exit_process
 
 ROUNDS, ORDERS = 9, 150
 WARM_UP = 20  # orders of each run that do not count
@@ -178,4 +178,4 @@ async def _forget(reader: StreamReader, writer: StreamWriter) -> None:
 if __name__ == "__main__":
     numbers = [int(argument) for argument in sys.argv[2:]]
     good = asyncio.run(main(Path(sys.argv[1]), *(numbers + [ROUNDS, ORDERS][len(numbers) :])))
-    end(0 if good else 1)
+    exit_process(0 if good else 1)

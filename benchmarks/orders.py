@@ -15,7 +15,7 @@ from sqlalchemy import text
 from commerce.database import Database
 from commerce.settings import load_environment, load_settings
 from starter.client import connect, process_order
-from starter.process import end
+from starter.telemetry.exit import exit_process
 
 PENDING = text(
     "SELECT id FROM orders WHERE payment_status = 'captured' AND cancelled_at IS NULL ORDER BY created_at, id"
@@ -46,4 +46,4 @@ async def main(data_dir: Path, at_once: int) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1))
-    end(0)
+    exit_process(0)

@@ -4,8 +4,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import passwords
-from commerce.addresses import checked
 from commerce.database import Database
+from commerce.email_addresses import checked
 from commerce.messages.customers import AuthUser, NewAuthUser
 
 CREATE = text("""

@@ -11,8 +11,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from commerce import migrations
-from commerce.connecting import DIALECT, POSTGRES_PORT, connect
 from commerce.errors import DatabaseUnavailable
+from commerce.postgres import DIALECT, POSTGRES_PORT, connect
 
 IDLE_TIMEOUT = 30  # seconds a client may be silent within a transaction: a frozen one must not hold its locks
 POOL = 10  # connections

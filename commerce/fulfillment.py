@@ -17,7 +17,7 @@ from commerce.errors import (
     ReservationMissing,
 )
 from commerce.messages.base import FieldError
-from commerce.messages.orders import MAX_INSUFFICIENT_ITEMS, Fulfilled, Label
+from commerce.messages.orders import MAX_INSUFFICIENT_ITEMS, CreatedFulfillment, Label
 
 LIVE = text("""
     SELECT CAST(fulfillment.id AS text) AS id, CAST(coalesce(sum(item.quantity), 0) AS bigint) AS units
@@ -189,7 +189,7 @@ class Shipment:
     phone: str = field(repr=False)
 
 
-async def create(tx: AsyncSession, order_id: str, quantities: Mapping[int, int] | None = None) -> Fulfilled:
+async def create(tx: AsyncSession, order_id: str, quantities: Mapping[int, int] | None = None) -> CreatedFulfillment:
     """Take the reserved units off the shelves; an order with a live fulfillment gets that one, `created` false (V4).
 
     `quantities`: units per order line id, None for the whole order. `units` of the answer are those of inventory items.
@@ -200,16 +200,16 @@ async def create(tx: AsyncSession, order_id: str, quantities: Mapping[int, int] 
         raise OrderNotFound(order_id)
     live = (await tx.execute(LIVE, {"order_id": order_id})).one_or_none()
     if live is not None:
-        return Fulfilled(fulfillment_id=live.id, units=live.units, created=False)
+        return CreatedFulfillment(fulfillment_id=live.id, units=live.units, created=False)
     asked = {"order_id": order_id, "quantities": None if quantities is None else _positive(quantities)}
     if quantities is not None:
         await _refuse_above(tx, asked)
     await _refuse_missing(tx, asked)
     made = (await tx.execute(TAKE, asked)).one()
-    return Fulfilled(fulfillment_id=made.id, units=made.units)
+    return CreatedFulfillment(fulfillment_id=made.id, units=made.units)
 
 
-async def cancel(tx: AsyncSession, fulfillment: Fulfilled, order_id: str) -> None:
+async def cancel(tx: AsyncSession, fulfillment: CreatedFulfillment, order_id: str) -> None:
     """Put the units back and hold them for the order as before; nothing if it was found, not made, or is cancelled."""
     if not fulfillment.created:
         return

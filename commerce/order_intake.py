@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import outbox
 from commerce.errors import BadInput, PermanentError
-from commerce.imports.content import content_hash
+from commerce.imports.content_hash import content_hash
+from commerce.imports.csv_rows import Row
 from commerce.imports.new_order import NewLine, NewOrder
 from commerce.imports.order_rows import COLUMNS, OrderBlock
 from commerce.imports.orders import ORDER_FIELDS
-from commerce.imports.reading import Row
 from commerce.messages.base import FieldError
 from commerce.messages.events import OrderPlaced
 from commerce.outbox import Event

@@ -19,7 +19,7 @@ from commerce.errors import (
     VariantWithoutItems,
 )
 from commerce.messages.events import OrderFulfilled, OrderShort
-from commerce.messages.orders import FulfilledOrder, Hold, Refusal, ValidOrder, shipped_key
+from commerce.messages.orders import EarlierFulfillment, Hold, Refusal, ValidOrder, shipped_key
 from commerce.messages.pending_orders import OrderPlace, PendingIds, PendingPage
 from commerce.outbox import Event
 
@@ -113,7 +113,7 @@ async def validate(tx: AsyncSession, order_id: str) -> ValidOrder:
     )
 
 
-async def complete(tx: AsyncSession, order_id: str) -> FulfilledOrder:
+async def complete(tx: AsyncSession, order_id: str) -> EarlierFulfillment:
     """Make the order fulfilled, write `order.fulfilled` and queue the customer's mail; again: the same answer (V8).
 
     Raises OrderNotFound, FulfillmentMissing, OrderCancelled.
@@ -188,15 +188,15 @@ def _refuse_lines(order_id: str, order: Row[tuple[object, ...]]) -> None:
         raise VariantWithoutItems(order.empty_variant_id)
 
 
-async def _fulfilled(tx: AsyncSession, order_id: str) -> FulfilledOrder:
+async def _fulfilled(tx: AsyncSession, order_id: str) -> EarlierFulfillment:
     values = {"order_id": order_id, "notification_key": shipped_key(order_id)}
     row = (await tx.execute(FULFILLED, values)).mappings().one_or_none()
     if row is None:
         raise FulfillmentMissing(order_id)
-    return FulfilledOrder.model_validate(dict(row))
+    return EarlierFulfillment.model_validate(dict(row))
 
 
-async def _tell(tx: AsyncSession, order_id: str, order: Row[tuple[object, ...]], fulfilled: FulfilledOrder) -> None:
+async def _tell(tx: AsyncSession, order_id: str, order: Row[tuple[object, ...]], fulfilled: EarlierFulfillment) -> None:
     fact = OrderFulfilled(
         order_id=order_id,
         fulfillment_id=fulfilled.fulfillment_id,

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.messages.events import FACTS, Fact
-from commerce.trace_context import to_go_on_from
+from commerce.telemetry.trace_context import to_go_on_from
 
 NAMESPACE = UUID("5e0c3ad5-0b9c-4c39-9a37-6d2b5b1f0f6e")  # never change it: an event's id must stay what it was
 CHANNEL = "commerce_outbox"  # where PostgreSQL tells of new events once they are committed

@@ -19,11 +19,11 @@ import structlog
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 
-from commerce.connecting import connect
 from commerce.database import IDLE_TIMEOUT
 from commerce.errors import CommerceError, Unreachable
 from commerce.messages.webhooks import WebhookDelivery
 from commerce.outbox import CHANNEL
+from commerce.postgres import connect
 
 LOCK = 0x0B5E55ED  # any number that nobody else locks
 BATCH = 200  # events

@@ -14,7 +14,7 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from commerce.crons import cron_line
+from commerce.cron import cron_line
 
 PREFIX = "COMMERCE_"
 STACK_FILE = "stack.json"

@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import outbox
 from commerce.errors import StepInProgress
-from commerce.integrations.warehouse import Level
 from commerce.messages.events import InventoryUpdated
 from commerce.messages.steps import StepKey
 from commerce.messages.stock_sync import SkuPage
@@ -86,11 +85,21 @@ COUNT = text("""
 """)
 
 
+@dataclass(frozen=True, slots=True)
+class CountedLevel:
+    """Units of a SKU at a location, as counted at `as_of` (UTC): our own movements since then are not in it."""
+
+    sku: str
+    location: str
+    on_hand: int
+    as_of: datetime
+
+
 @dataclass(frozen=True)
 class Differences:
     """Levels whose stock is not what it is to be, and how many are at places that the shop does not have."""
 
-    levels: Sequence[Level]
+    levels: Sequence[CountedLevel]
     unknown_locations: int
 
 
@@ -99,7 +108,7 @@ async def next_skus(tx: AsyncSession, page: SkuPage) -> list[str]:
     return list(await tx.scalars(NEXT_SKUS, {"after": page.after, "limit": page.limit}))
 
 
-async def compare(tx: AsyncSession, levels: Sequence[Level]) -> Differences:
+async def compare(tx: AsyncSession, levels: Sequence[CountedLevel]) -> Differences:
     """Return which of the warehouse's levels differ from ours; writes and locks nothing."""
     found = (await tx.execute(COMPARE, _arrays(levels))).all()
     differ = {(row.sku, row.location) for row in found if not row.homeless}
@@ -118,7 +127,7 @@ async def hold(tx: AsyncSession, key: StepKey, lease: datetime | None) -> None:
         raise StepInProgress(key.step)
 
 
-async def write(tx: AsyncSession, levels: Sequence[Level], reference: str) -> None:
+async def write(tx: AsyncSession, levels: Sequence[CountedLevel], reference: str) -> None:
     """Set these levels, each with its movement and event; what agrees by now stays. `reference` names the page."""
     values = _arrays(levels)
     pairs = {name: values[name] for name in ("skus", "locations")}
@@ -146,7 +155,7 @@ async def count(tx: AsyncSession, skus: Sequence[str], page: StepKey) -> tuple[i
     return changed, oversold
 
 
-def _arrays(levels: Sequence[Level]) -> dict[str, list[object]]:
+def _arrays(levels: Sequence[CountedLevel]) -> dict[str, list[object]]:
     return {
         "skus": [level.sku for level in levels],
         "locations": [level.location for level in levels],

@@ -1,17 +1,19 @@
 """Webhook endpoints: who outside wants which of our events, and what a delivery to one of them is made of."""
 
+import re
 import secrets
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.errors import BadInput, EventNotFound, WebhookExists, WebhookNotFound
-from commerce.integrations.checked_transport import is_loopback
-from commerce.integrations.webhooks import Parcel
 from commerce.messages.base import FieldError
 from commerce.messages.webhooks import Endpoint, NewEndpoint, WebhookDelivery
 from commerce.outbox import TYPES
@@ -19,6 +21,7 @@ from commerce.outbox import TYPES
 EVERYTHING = "*"
 MAX_URL = 2_000  # characters
 SECRET_BYTES = 32
+LOCALHOST = re.compile(r"localhost\.?|127(\.\d{1,3}){3}|::1", re.ASCII | re.IGNORECASE)
 URL_RULE = "must be a URL like https://receiver.example/events; http:// for this machine only"
 
 # One that was disabled is taken up again, with a new secret.
@@ -35,6 +38,25 @@ REMOVE = text("DELETE FROM webhook_endpoints WHERE CAST(id AS text) = :id RETURN
 DISABLE = text("UPDATE webhook_endpoints SET disabled_at = now() WHERE id = :id AND disabled_at IS NULL")
 ENDPOINT = text("SELECT url, secret, disabled_at FROM webhook_endpoints WHERE id = :id")
 EVENT = text("SELECT type, aggregate, data, created_at, traceparent FROM outbox_events WHERE id = :id")
+
+
+@dataclass(frozen=True)
+class WebhookMessage:
+    """An event on its way to a receiver; `type` is its name without prefix."""
+
+    url: str
+    secret: str = field(repr=False)
+    event_id: UUID
+    type: str
+    aggregate: str
+    data: dict[str, Any]
+    created_at: datetime
+    traceparent: str | None = None
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a URL's host says itself that it is this machine."""
+    return bool(LOCALHOST.fullmatch(host))
 
 
 async def add(tx: AsyncSession, url: str, event_types: Sequence[str] = (EVERYTHING,)) -> NewEndpoint:
@@ -63,7 +85,7 @@ async def disable(tx: AsyncSession, delivery: WebhookDelivery) -> None:
     await tx.execute(DISABLE, {"id": delivery.endpoint_id})
 
 
-async def parcel(tx: AsyncSession, delivery: WebhookDelivery) -> Parcel | Literal["disabled", "removed"]:
+async def message(tx: AsyncSession, delivery: WebhookDelivery) -> WebhookMessage | Literal["disabled", "removed"]:
     """Return what is to be posted where, or why nothing is; raises EventNotFound."""
     endpoint = (await tx.execute(ENDPOINT, {"id": delivery.endpoint_id})).one_or_none()
     if endpoint is None or endpoint.disabled_at is not None:
@@ -71,7 +93,7 @@ async def parcel(tx: AsyncSession, delivery: WebhookDelivery) -> Parcel | Litera
     event = (await tx.execute(EVENT, {"id": delivery.event_id})).mappings().one_or_none()
     if event is None:
         raise EventNotFound(str(delivery.event_id))
-    return Parcel(endpoint.url, endpoint.secret, delivery.event_id, **event)
+    return WebhookMessage(endpoint.url, endpoint.secret, delivery.event_id, **event)
 
 
 def checked_url(url: str) -> str:

@@ -1,5 +1,5 @@
 """`python -m starter`: the command line."""
 
-from starter.cli import main
+from starter.cli.app import main
 
 main()

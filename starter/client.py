@@ -12,20 +12,20 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError
 
-from activities.failures import describe, shop_error
+from activities.boundary.failures import describe, shop_error
 from commerce.errors import BadInput, ProcessFailed, Unreachable
 from commerce.messages.base import Message, field_errors
 from commerce.messages.customers import RegistrationResult
 from commerce.messages.orders import OrderProcessing, OrderResult
 from commerce.settings import SettingsError, load_settings
-from starter import tracing
-from starter.encryption import Encryption
-from starter.plugin import plugin
-from starter.processes import PROCESSES, TASK_QUEUE
+from starter.connection.encryption import Encryption
+from starter.connection.plugin import plugin
+from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from starter.registration import Registration
-from starter.schedule_views import open_run
+from starter.schedules.queries import open_run
+from starter.telemetry import tracing
+from workflows.engine.search_attributes import SAGA_STATE
 from workflows.order_processing import OrderProcessingWorkflow
-from workflows.visibility import SAGA_STATE
 
 ResultT = TypeVar("ResultT")
 CONNECT_TIMEOUT = 5  # seconds
@@ -83,7 +83,7 @@ async def start(
     BadInput, Unreachable; a process that nobody may join raises its own error (RegistrationInProgress, JobInProgress,
     ProcessIdTaken).
     """
-    process = PROCESSES[kind]
+    process = PROCESS_TYPES[kind]
     if process.is_job and process.taken and (running := await open_run(client, kind)):
         raise process.taken(running)
     prepared = await process.prepare(request)

@@ -30,7 +30,7 @@ from commerce.messages.upkeep import Upkeep, UpkeepResult
 from commerce.messages.webhooks import Delivered, WebhookDelivery
 from starter import registration
 from starter.registration import Registration
-from workflows.visibility import ORDER_ID
+from workflows.engine.search_attributes import ORDER_ID
 
 TASK_QUEUE = "commerce"
 CHOSEN_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
@@ -57,7 +57,7 @@ async def after_nobody(delivery: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Process:
+class ProcessType:
     """One kind of process; `id`, `title` and `subjects` are made of its prepared input and tell nothing personal."""
 
     entry: type[Message]
@@ -93,13 +93,13 @@ class Process:
         return chosen
 
     def _is_of_another_kind(self, chosen: str) -> bool:
-        others = [kind for kind, process in PROCESSES.items() if process is not self]
+        others = [kind for kind, process in PROCESS_TYPES.items() if process is not self]
         return any(chosen == kind or chosen.startswith(f"{kind}-") for kind in others)
 
 
-def job(kind: str, entry: type[JobInput], result: type[Counts], title: str) -> Process:
+def job(kind: str, entry: type[JobInput], result: type[Counts], title: str) -> ProcessType:
     """Return a kind of job as it is started by hand: under its name, and not while another run of it is open."""
-    return Process(
+    return ProcessType(
         entry,
         result,
         id=lambda _: kind,
@@ -110,22 +110,22 @@ def job(kind: str, entry: type[JobInput], result: type[Counts], title: str) -> P
     )
 
 
-def tutorial(kind: str, entry: type[ProcessInput], result: type[Message], title: str) -> Process:
+def tutorial(kind: str, entry: type[ProcessInput], result: type[Message], title: str) -> ProcessType:
     """Return a kind of process that runs under any id, a new one where none is chosen."""
-    return Process(
+    return ProcessType(
         entry, result, id=lambda _: f"{kind}-{uuid4()}", title=lambda _: title, taken=ProcessIdTaken, any_id=True
     )
 
 
-PROCESSES: Mapping[str, Process] = {
-    "order-processing": Process(
+PROCESS_TYPES: Mapping[str, ProcessType] = {
+    "order-processing": ProcessType(
         OrderProcessing,
         OrderResult,
         id=lambda order: order_process_id(order.order_id),
         title=lambda order: f"Order {order.order_id}",
         subjects=lambda order: [SearchAttributePair(ORDER_ID, order.order_id)],
     ),
-    "customer-registration": Process(
+    "customer-registration": ProcessType(
         Registration,
         RegistrationResult,
         id=lambda customer: registration_process_id(customer.email),
@@ -139,7 +139,7 @@ PROCESSES: Mapping[str, Process] = {
     "process-pending-orders": job("process-pending-orders", PendingOrders, OrdersWorkedOff, "Work off pending orders"),
     "collect-analytics-data": job("collect-analytics-data", Analytics, AnalyticsResult, "Count a day and report it"),
     "upkeep": job("upkeep", Upkeep, UpkeepResult, "Throw old records away"),
-    "deliver-webhook": Process(
+    "deliver-webhook": ProcessType(
         WebhookDelivery,
         Delivered,
         id=lambda delivery: delivery.process_id,

@@ -5,10 +5,10 @@ from typing import Annotated
 from pydantic import AfterValidator, SecretStr
 
 from commerce import passwords
-from commerce.addresses import checked
+from commerce.email_addresses import checked
 from commerce.messages.base import Message
 from commerce.messages.customers import CustomerRegistration
-from commerce.names import checked_name
+from commerce.person_names import checked_name
 
 
 def _checked_password(password: SecretStr) -> SecretStr:

@@ -14,10 +14,10 @@ from commerce.errors import Unreachable
 from commerce.messages.base import ProcessInput
 from commerce.messages.orders import OrderProcessing
 from commerce.relay import OutboxEvent
-from commerce.trace_context import going_on_from
-from starter.processes import PROCESSES, TASK_QUEUE
-from starter.runs import latest
-from workflows.visibility import SAGA_STATE
+from commerce.telemetry.trace_context import going_on_from
+from starter.operate.run_history import latest
+from starter.processes import PROCESS_TYPES, TASK_QUEUE
+from workflows.engine.search_attributes import SAGA_STATE
 
 START_TIMEOUT = timedelta(seconds=3)
 
@@ -69,7 +69,7 @@ async def start_once(
 
     `since`: one that failed before this time has not seen to it, and another is started.
     """
-    process_id = PROCESSES[kind].id_for(request, transaction_id)
+    process_id = PROCESS_TYPES[kind].id_for(request, transaction_id)
     if not await _start(client, kind, request, process_id, WorkflowIDReusePolicy.REJECT_DUPLICATE) and since:
         before = await latest(client, process_id)
         if before.start_time < since:
@@ -80,7 +80,7 @@ async def _start(
     client: Client, kind: str, request: ProcessInput, process_id: str, reuse: WorkflowIDReusePolicy
 ) -> bool:
     """Start a process; False: somebody has seen to it already, we ourselves before a crash, maybe."""
-    process = PROCESSES[kind]
+    process = PROCESS_TYPES[kind]
     attributes = [*process.subjects(request), SearchAttributePair(SAGA_STATE, "running")]
     try:
         await client.start_workflow(

@@ -23,7 +23,7 @@ from commerce.database import Database
 from commerce.errors import Unreachable
 from starter.client import connect
 from starter.devstack import postgres, temporal
-from starter.process import end
+from starter.telemetry.exit import exit_process
 from tests.keys import ENCRYPTED
 
 TEMPLATE = "template_commerce"
@@ -155,4 +155,4 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """End without Python's finalisation, as our processes do: it may abort once a Temporal client was used."""
     if (session := config.stash.get(finished, None)) is not None:
         atexit._run_exitfuncs()  # pytest unlocks its temporary folders there
-        end(int(session.exitstatus))
+        exit_process(int(session.exitstatus))

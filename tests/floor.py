@@ -19,9 +19,11 @@ from commerce.errors import PermanentError
 from commerce.messages.orders import OrderResult, order_process_id
 from commerce.messages.progress import Progress
 from commerce.settings import Settings, load_settings
-from starter.audit import audit
 from starter.client import process_order, start_order
-from starter.devstack import carrier, mail, warehouse
+from starter.devstack import mail
+from starter.devstack.carrier import server as carrier
+from starter.devstack.warehouse import server as warehouse
+from starter.operate.audit import audit
 from tests.commerce.shop import Shop
 from worker import make_worker, wired
 from workflows.order_processing import OrderProcessingWorkflow
@@ -93,7 +95,7 @@ class Floor:
         return counts
 
     async def carrier_fault(self, **fault: object) -> None:
-        """Make the carrier misbehave, see starter/devstack/carrier_trial.py."""
+        """Make the carrier misbehave, see starter/devstack/carrier/faults.py."""
         async with httpx.AsyncClient(auth=("test", "")) as http:
             (await http.post(f"{self.carrier_url}/trial/faults", json=fault)).raise_for_status()
 

@@ -1,7 +1,7 @@
 """The keys that the tests encrypt with, so that they run as a shop does."""
 
 from commerce.settings import load_settings
-from starter.encryption import Encryption
+from starter.connection.encryption import Encryption
 
 KEY = "dGVzdHMgcmVhZCBhcyBzZW50ZW5jZXMsIG5vdCBrZXk="  # 32 bytes that are no secret
 OTHER_KEY = "YW5vdGhlciBrZXkgb2YgdGhpcnR5LXR3byBieXRlcyE="

@@ -17,21 +17,22 @@ from commerce.messages.tutorial import CountProducts
 from commerce.relay import OutboxEvent
 from commerce.settings import load_settings
 from starter.api.app import create_app
-from starter.cli import app
-from starter.schedule_actions import trigger
-from starter.schedule_table import Job
-from starter.schedules import apply
+from starter.cli.app import app
+from starter.schedules.actions import trigger
+from starter.schedules.apply import apply
+from starter.schedules.table import ScheduledJob
 from starter.subscribers import giving, start_once
-from tests.documents import ROOT, Block, blocks, broken_links, commands
+from tests.documents import Block, blocks, broken_links, commands
 from tests.floor import floor
 from tests.keys import ENCRYPTED
+from tests.paths import ROOT
 from tests.replay.scenes import SCENES
 from tests.starter.clockwork import forget, until
 
 PAGE = ROOT / "docs" / "tutorial.md"
 MARKED = [block for block in blocks(PAGE) if block.language == "python"]
 
-EVERY_MORNING = Job(
+EVERY_MORNING = ScheduledJob(
     "product-count",  # the type of process, and the id of the schedule
     "0 6 * * *",
     "Europe/London",

@@ -8,7 +8,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.carts import CartActivities
     from commerce.messages.carts import CartsExpired, CleanUpCarts, CleanUpState, Expiry
     from commerce.messages.progress import Progress
-    from workflows.job import Job
+    from workflows.engine.job import Job
 
 
 @workflow.defn(name="cleanup-expired-carts")

@@ -8,9 +8,10 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.analytics import Analytics, AnalyticsResult, CountDay, Day
     from commerce.messages.notifications import Alert, NotificationRef
     from commerce.messages.progress import Progress
-    from workflows.job import Job
-    from workflows.policies import LONG_BATCH, MAIL, call_of, execute
-    from workflows.telling import sent, this_run
+    from workflows.engine.alerts import run_key, send_or_alert
+    from workflows.engine.calls import call_of, execute
+    from workflows.engine.job import Job
+    from workflows.engine.policies import LONG_BATCH, MAIL
 
 
 @workflow.defn(name="collect-analytics-data")
@@ -47,9 +48,9 @@ async def _report(day: Day) -> bool:
     mail = day.report
     alert = Alert(
         kind="notification-failed",
-        key=f"notification-failed/{mail}/{this_run()}",
+        key=f"notification-failed/{mail}/{run_key()}",
         message=f"The report of {day.day} was not sent",
         job_name="collect-analytics-data",
     )
     call = call_of("send-notification", NotificationRef(key=mail))
-    return await sent(execute(NotificationActivities.send, call, MAIL), mail, alert)
+    return await send_or_alert(execute(NotificationActivities.send, call, MAIL), mail, alert)

@@ -6,8 +6,8 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.auth import AuthActivities
+    from activities.boundary.failures import surface
     from activities.customers import CustomerActivities
-    from activities.failures import surface
     from activities.notifications import NotificationActivities
     from commerce.messages.base import Nothing
     from commerce.messages.customers import (
@@ -24,11 +24,11 @@ with workflow.unsafe.imports_passed_through():
     )
     from commerce.messages.notifications import Alert, NotificationRef
     from commerce.messages.progress import Progress
-    from workflows.policies import FINAL_STEP, MAIL
-    from workflows.saga import Saga
-    from workflows.telling import alert_admins, sent, this_run
-    from workflows.visibility import CUSTOMER_ID, OUTCOME
-    from workflows.waiting import STOPPED
+    from workflows.engine.alerts import alert_admins, run_key, send_or_alert
+    from workflows.engine.cancellation import STOPPED
+    from workflows.engine.policies import FINAL_STEP, MAIL
+    from workflows.engine.saga import Saga
+    from workflows.engine.search_attributes import CUSTOMER_ID, OUTCOME
 
 PLAN = (
     CustomerActivities.validate,
@@ -97,10 +97,10 @@ class CustomerRegistrationWorkflow:
         alert = _alert("notification-failed", "A new customer was not welcomed")
         mail = welcome_key(customer_id)
         sending = self._saga.step(NotificationActivities.send_welcome, NotificationRef(key=mail), policy=MAIL)
-        return await sent(sending, mail, alert)
+        return await send_or_alert(sending, mail, alert)
 
 
 def _alert(kind: str, message: str, error: str | None = None) -> Alert:
     """Return an alert that names the process, which tells nothing personal."""
     process = workflow.info().workflow_id
-    return Alert(kind=kind, key=f"{kind}/{process}/{this_run()}", message=f"{message}: {process}", error=error)
+    return Alert(kind=kind, key=f"{kind}/{process}/{run_key()}", message=f"{message}: {process}", error=error)

@@ -15,13 +15,13 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.failures import surface
+    from activities.boundary.failures import surface
     from activities.webhooks import WebhookActivities
     from commerce.messages.progress import Progress
     from commerce.messages.webhooks import Delivered, WebhookDelivery
-    from workflows.policies import Policy
-    from workflows.saga import Saga
-    from workflows.waiting import STOPPED, uninterrupted
+    from workflows.engine.cancellation import STOPPED, uninterrupted
+    from workflows.engine.policies import Policy
+    from workflows.engine.saga import Saga
 
 DAYS = timedelta(days=3)  # from its start on, what it waits for others included
 LAST_TRY = timedelta(minutes=1)

@@ -7,7 +7,7 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.base import Nothing
     from commerce.messages.progress import Progress
     from commerce.messages.tutorial import Greeting, HelloWorld
-    from workflows.saga import Saga
+    from workflows.engine.saga import Saga
 
 PLAN = (HelloActivities.greet, HelloActivities.greet_by_name)
 

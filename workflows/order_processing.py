@@ -5,7 +5,7 @@ import asyncio
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.failures import cause, describe, surface, to_failure
+    from activities.boundary.failures import cause, describe, surface, to_failure
     from activities.fulfillment import FulfillmentActivities
     from activities.inventory import InventoryActivities
     from activities.notifications import NotificationActivities
@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from commerce.errors import InsufficientInventory, OrderNotFound, OrderOnHold, WrongProcessId
     from commerce.messages.notifications import Alert, NotificationRef
     from commerce.messages.orders import (
-        FulfilledOrder,
+        EarlierFulfillment,
         Hold,
         OrderProcessing,
         OrderRef,
@@ -25,13 +25,14 @@ with workflow.unsafe.imports_passed_through():
         shipped_key,
     )
     from commerce.messages.progress import Progress
-    from commerce.metrics import STOCK_OUTS
-    from workflows.counting import count
-    from workflows.policies import FINAL_STEP, MAIL, OUTSIDE_STEP, call_of, execute
-    from workflows.saga import Saga
-    from workflows.telling import alert_admins, sent, this_run
-    from workflows.visibility import ORDER_ID, OUTCOME
-    from workflows.waiting import STOPPED, uninterrupted
+    from commerce.telemetry.metrics import STOCK_OUTS
+    from workflows.engine.alerts import alert_admins, run_key, send_or_alert
+    from workflows.engine.calls import call_of, execute
+    from workflows.engine.cancellation import STOPPED, uninterrupted
+    from workflows.engine.metrics import count
+    from workflows.engine.policies import FINAL_STEP, MAIL, OUTSIDE_STEP
+    from workflows.engine.saga import Saga
+    from workflows.engine.search_attributes import ORDER_ID, OUTCOME
 
 PLAN = (
     OrderActivities.validate,
@@ -88,7 +89,7 @@ class OrderProcessingWorkflow:
             notification_sent=notified,
         )
 
-    async def _process(self, order: OrderRef, valid: ValidOrder) -> FulfilledOrder:
+    async def _process(self, order: OrderRef, valid: ValidOrder) -> EarlierFulfillment:
         saga = self._saga
         self._looked_at = workflow.now()  # stock that comes in from here on may change a refusal
         await saga.step(InventoryActivities.check, order)
@@ -108,7 +109,7 @@ class OrderProcessingWorkflow:
         alert = _alert(order, "notification-failed", "The customer was not told that the order was shipped")
         mail = shipped_key(order.order_id)
         sending = self._saga.step(NotificationActivities.send, NotificationRef(key=mail), policy=MAIL)
-        return await sent(sending, mail, alert)
+        return await send_or_alert(sending, mail, alert)
 
     async def _end_undone(self, order: OrderRef, failure: BaseException) -> OrderResult:
         if cause(failure, OrderOnHold):  # it stays as it is
@@ -144,5 +145,5 @@ class OrderProcessingWorkflow:
 
 def _alert(order: OrderRef, kind: str, message: str, error: str | None = None, about: str | None = None) -> Alert:
     """Return an alert that is told once per run, or once per what it is about."""
-    key = f"{kind}/{order.order_id}/{about or this_run()}"
+    key = f"{kind}/{order.order_id}/{about or run_key()}"
     return Alert(kind=kind, key=key, message=message, order_id=order.order_id, error=error)

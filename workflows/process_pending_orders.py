@@ -9,16 +9,16 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.failures import cause, describe
+    from activities.boundary.failures import cause, describe
     from activities.orders import OrderActivities
     from commerce.errors import OrderOnHold
     from commerce.messages.jobs import ItemFailure
     from commerce.messages.orders import OrderProcessing, OrderResult, order_process_id
     from commerce.messages.pending_orders import OrdersWorkedOff, PendingOrders, PendingPage, PendingState
     from commerce.messages.progress import Progress
-    from workflows.job import Job
+    from workflows.engine.cancellation import gather
+    from workflows.engine.job import Job
     from workflows.order_processing import OrderProcessingWorkflow
-    from workflows.waiting import together
 
 Child = workflow.ChildWorkflowHandle[OrderProcessingWorkflow, OrderResult]
 PATIENCE = timedelta(minutes=2)  # for one order: others wait behind it, and it goes on without us
@@ -51,7 +51,7 @@ class ProcessPendingOrdersWorkflow:
             while True:
                 page = await job.batch(OrderActivities.list_pending, PendingPage(after=after, limit=request.page))
                 free = asyncio.Semaphore(request.at_once)
-                for ended in await together(*(process(order_id, free) for order_id in page.order_ids)):
+                for ended in await gather(*(process(order_id, free) for order_id in page.order_ids)):
                     counts = counts.plus(ended)
                 after = page.next
                 job.tell(counts)

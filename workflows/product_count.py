@@ -7,7 +7,7 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.base import Nothing
     from commerce.messages.progress import Progress
     from commerce.messages.tutorial import CountProducts, ProductCount
-    from workflows.saga import Saga
+    from workflows.engine.saga import Saga
 
 PLAN = (ProductActivities.count,)
 

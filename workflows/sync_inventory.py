@@ -3,15 +3,15 @@
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.failures import to_failure
+    from activities.boundary.failures import to_failure
     from activities.stock_sync import StockSyncActivities
     from commerce.errors import WarehouseIncomplete
     from commerce.messages.notifications import Alert
     from commerce.messages.progress import Progress
     from commerce.messages.stock_sync import SkuPage, StockSynced, SyncInventory, SyncState
-    from workflows.job import Job
-    from workflows.telling import alert_admins
-    from workflows.waiting import STOPPED
+    from workflows.engine.alerts import alert_admins
+    from workflows.engine.cancellation import STOPPED
+    from workflows.engine.job import Job
 
 FEW = 4  # SKUs: of fewer than these the warehouse may lack any number
 

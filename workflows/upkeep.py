@@ -6,7 +6,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.upkeep import UpkeepActivities
     from commerce.messages.progress import Progress
     from commerce.messages.upkeep import Prune, Upkeep, UpkeepResult, UpkeepState
-    from workflows.job import Job
+    from workflows.engine.job import Job
 
 PLAN = (UpkeepActivities.prune_ledger, UpkeepActivities.prune_events, UpkeepActivities.prune_notifications)
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.database import Database
 from commerce.imports import carts, inventory, orders
-from commerce.imports.reading import UnreadableFile
+from commerce.imports.csv_rows import UnreadableFile
 from commerce.imports.report import BadRow, ImportReport, Progress, Tally
 
 __all__ = ["BadRow", "ImportReport", "UnreadableFile", "import_carts", "import_inventory", "import_orders"]

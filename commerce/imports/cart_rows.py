@@ -6,11 +6,11 @@ from datetime import datetime
 from functools import partial
 from typing import NamedTuple
 
-from commerce.imports import values
-from commerce.imports.blocks import NEVER, Block, Refuse, gather
+from commerce.imports import cells
+from commerce.imports.cells import SHORT_TEXT, optional, text
+from commerce.imports.csv_rows import Columns, Row
 from commerce.imports.money import money
-from commerce.imports.reading import Columns, Row
-from commerce.imports.values import SHORT_TEXT, optional, text
+from commerce.imports.row_groups import NEVER, Block, Refuse, gather
 
 MAX_LINES = 10_000  # of one cart
 
@@ -21,7 +21,7 @@ COLUMNS = Columns(
     )
 )
 
-short, quantity = text(SHORT_TEXT), values.count(1)
+short, quantity = text(SHORT_TEXT), cells.count(1)
 
 
 class NewCartLine(NamedTuple):
@@ -68,15 +68,15 @@ class CartBlock(Block[NewCartLine]):
         self._lines = []
 
     def _read_head(self, row: Row) -> None:
-        self._currency = row.read("Currency", optional(values.currency), None) or self._currency
+        self._currency = row.read("Currency", optional(cells.currency), None) or self._currency
         self._head = partial(
             NewCart,
-            id=row.read("Id", values.order_id, "") if self.id else "",
-            email=row.read("Email", optional(values.email), None),
+            id=row.read("Id", cells.order_id, "") if self.id else "",
+            email=row.read("Email", optional(cells.email), None),
             currency=self._currency,
-            created_at=row.read("Created at", values.moment, NEVER),
-            updated_at=row.read("Updated at", values.moment, NEVER),
-            completed_at=row.read("Completed at", optional(values.moment), None),
+            created_at=row.read("Created at", cells.moment, NEVER),
+            updated_at=row.read("Updated at", cells.moment, NEVER),
+            completed_at=row.read("Completed at", optional(cells.moment), None),
         )
 
     def _read_line(self, row: Row) -> NewCartLine:

@@ -8,10 +8,10 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.imports import staging, values
+from commerce.imports import cells, staging
 from commerce.imports.cart_rows import COLUMNS, CartBlock, NewCart, NewCartLine, read_carts
-from commerce.imports.content import content_hash
-from commerce.imports.reading import Row, open_rows
+from commerce.imports.content_hash import content_hash
+from commerce.imports.csv_rows import Row, open_rows
 from commerce.imports.report import Tally
 from commerce.imports.staging import Staged, Staging
 
@@ -100,5 +100,5 @@ async def _stage(session: AsyncSession, rows: Iterable[Row], tally: Tally, curre
 
 def _bad(block: CartBlock) -> tuple[object, ...]:
     """Return what is left of a bad block: enough to see that a cart is in the file twice."""
-    cart_id = block.id if values.ORDER_ID.fullmatch(block.id) else None
+    cart_id = block.id if cells.ORDER_ID.fullmatch(block.id) else None
     return (block.line, "bad", cart_id, *[None] * (1 + len(CART_FIELDS)))

@@ -7,8 +7,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.imports import staging
+from commerce.imports.csv_rows import Row, open_rows
 from commerce.imports.inventory_rows import COLUMNS, NewLevel, read_level
-from commerce.imports.reading import Row, open_rows
 from commerce.imports.report import Tally
 from commerce.imports.staging import Staging
 

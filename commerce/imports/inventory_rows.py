@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from commerce.imports import values
-from commerce.imports.reading import Columns, Row
-from commerce.imports.values import LONG_TEXT, SHORT_TEXT, filled, optional, word
+from commerce.imports import cells
+from commerce.imports.cells import LONG_TEXT, SHORT_TEXT, filled, optional, word
+from commerce.imports.csv_rows import Columns, Row
 
 COLUMNS = Columns(
     required=("Handle", "Title", "SKU", "Location", "Available", "On hand"),
@@ -13,7 +13,7 @@ COLUMNS = Columns(
 )
 NOT_STOCKED = "not stocked"  # how shop admins write that a location has no level of a SKU
 
-short, long = filled(values.text(SHORT_TEXT)), filled(values.text(LONG_TEXT))
+short, long = filled(cells.text(SHORT_TEXT)), filled(cells.text(LONG_TEXT))
 tracked = optional(word({"true": True, "false": False}))
 policy = optional(word({"deny": False, "continue": True}))
 
@@ -46,4 +46,4 @@ def read_level(row: Row) -> NewLevel:
 
 
 def _on_hand(cell: str) -> int | None:
-    return None if cell.lower() in ("", NOT_STOCKED) else values.count(0)(cell)
+    return None if cell.lower() in ("", NOT_STOCKED) else cells.count(0)(cell)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-from commerce.imports.values import BadValue
+from commerce.imports.cells import BadValue
 
 MAX_MINOR_UNITS = 10**15 - 1  # of any currency; sums of thousands of them still fit a bigint
 USUAL_DIGITS = 2

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from commerce.imports import values
-from commerce.imports.blocks import NEVER, Block, Refuse, gather
+from commerce.imports import cells
+from commerce.imports.cells import LONG_TEXT, SHORT_TEXT, BadValue, optional, text, word
+from commerce.imports.csv_rows import Columns, Row
 from commerce.imports.money import bounded, money
 from commerce.imports.new_order import NewLine, NewOrder
-from commerce.imports.reading import Columns, Row
-from commerce.imports.values import LONG_TEXT, SHORT_TEXT, BadValue, optional, text, word
+from commerce.imports.row_groups import NEVER, Block, Refuse, gather
 
 MAX_LINES = 10_000  # of one order
 
@@ -36,8 +36,8 @@ FULFILLMENT_STATUSES = {"": "not_fulfilled", "partial": "partially_fulfilled", "
 YES_OR_NO = {"": True, "true": True, "false": False}
 
 short, long = text(SHORT_TEXT), text(LONG_TEXT)
-short_or_none, long_or_none, moment_or_none = optional(short), optional(long), optional(values.moment)
-quantity, requires_shipping = values.count(1), word(YES_OR_NO)
+short_or_none, long_or_none, moment_or_none = optional(short), optional(long), optional(cells.moment)
+quantity, requires_shipping = cells.count(1), word(YES_OR_NO)
 payment_status, fulfillment_status = word(PAYMENT_STATUSES), word(FULFILLMENT_STATUSES)
 
 
@@ -74,7 +74,7 @@ class OrderBlock(Block[NewLine]):
         self._lines = []
 
     def _read_head(self, row: Row) -> None:
-        stated_currency = row.read("Currency", optional(values.currency), None)
+        stated_currency = row.read("Currency", optional(cells.currency), None)
         self._currency = stated_currency or self._currency
         amount = optional(money(self._currency))
         shipping = row.read("Shipping", amount, None)
@@ -83,7 +83,7 @@ class OrderBlock(Block[NewLine]):
         self._head = partial(
             NewOrder,
             id=self._read_id(row),
-            email=row.read("Email", optional(values.email), None),
+            email=row.read("Email", optional(cells.email), None),
             payment_status=row.read("Financial Status", payment_status, ""),
             fulfillment_status=row.read("Fulfillment Status", fulfillment_status, ""),
             currency=self._currency,
@@ -96,15 +96,15 @@ class OrderBlock(Block[NewLine]):
             shipping_province=row.read("Shipping Province", short_or_none, None),
             shipping_country=row.read("Shipping Country", short_or_none, None),
             shipping_phone=row.read("Shipping Phone", optional(_unquoted), None),
-            created_at=row.read("Created at", values.moment, NEVER),
+            created_at=row.read("Created at", cells.moment, NEVER),
             paid_at=row.read("Paid at", moment_or_none, None),
             cancelled_at=row.read("Cancelled at", moment_or_none, None),
         )
 
     def _read_id(self, row: Row) -> str:
         if self.own_id:
-            return row.read("Id", values.order_id, "")
-        return row.read("Name", lambda _: values.order_id(self.id), "") if self.name else ""
+            return row.read("Id", cells.order_id, "")
+        return row.read("Name", lambda _: cells.order_id(self.id), "") if self.name else ""
 
     def _read_line(self, row: Row) -> NewLine:
         return NewLine(
@@ -122,4 +122,4 @@ def read_orders(rows: Iterable[Row], currency: str, refuse: Refuse) -> Iterator[
 
 
 def _unquoted(cell: str) -> str:
-    return short(values.unquoted(cell))
+    return short(cells.unquoted(cell))

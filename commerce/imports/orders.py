@@ -8,11 +8,11 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.imports import staging, values
-from commerce.imports.content import content_hash
+from commerce.imports import cells, staging
+from commerce.imports.content_hash import content_hash
+from commerce.imports.csv_rows import Row, open_rows
 from commerce.imports.new_order import NewLine, NewOrder
 from commerce.imports.order_rows import COLUMNS, OrderBlock, read_orders
-from commerce.imports.reading import Row, open_rows
 from commerce.imports.report import Tally
 from commerce.imports.staging import Staged, Staging
 
@@ -121,5 +121,5 @@ async def _stage(session: AsyncSession, rows: Iterable[Row], tally: Tally, curre
 def _bad(block: OrderBlock) -> tuple[object, ...]:
     """Return what is left of a bad block: enough to see that an order is in the file twice."""
     name = None if "\0" in block.name else block.name
-    order_id = block.id if values.ORDER_ID.fullmatch(block.id) else None
+    order_id = block.id if cells.ORDER_ID.fullmatch(block.id) else None
     return (block.line, name, block.own_id, "bad", order_id, *[None] * (1 + len(ORDER_FIELDS)))

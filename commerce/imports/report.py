@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from pydantic import Field
 
-from commerce.imports.reading import Row
+from commerce.imports.csv_rows import Row
 from commerce.messages.base import Message
 
 MAX_BAD_ROWS = 1_000  # kept; all are counted

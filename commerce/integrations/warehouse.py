@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from commerce.errors import WarehouseAnswerInvalid, WarehouseRefused, WarehouseUnavailable
 from commerce.integrations.retry_after import retry_after
+from commerce.stock_sync import CountedLevel
 
 MAX_SKUS = 1_000  # in one question; the other bounds are those of its answer
 MAX_PAGES = 100
@@ -32,22 +33,12 @@ RETRYABLE = {408, 425, 429}
 ISO_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
-    """Units of a SKU at a location, as counted at `as_of` (UTC): our own movements since then are not in it."""
-
-    sku: str
-    location: str
-    on_hand: int
-    as_of: datetime
-
-
 @dataclass(frozen=True)
 class OnHand:
     """A full answer; a SKU that is not in it is unknown to the warehouse. `as_of`: the earliest of its levels'."""
 
     as_of: datetime
-    levels: tuple[Level, ...]
+    levels: tuple[CountedLevel, ...]
 
 
 def _iso(value: object) -> object:
@@ -154,14 +145,14 @@ class _Question:
         self.patience: float = PATIENCE
         self._asked = frozenset(skus)
         self._tokens: set[str] = set()
-        self._found: dict[tuple[str, str], Level] = {}
+        self._found: dict[tuple[str, str], CountedLevel] = {}
         self._as_of: list[datetime] = []
 
     def add(self, page: _Page) -> None:
         """Take a page in; raises WarehouseAnswerInvalid when it does not go with the question or the other pages."""
         as_of = _past(page.as_of)
         for number, level in enumerate(page.levels):
-            self._add(f"levels.{number}", Level(level.sku, level.location, level.on_hand, as_of))
+            self._add(f"levels.{number}", CountedLevel(level.sku, level.location, level.on_hand, as_of))
         if len(self._found) > MAX_LEVELS:
             raise WarehouseAnswerInvalid("levels", f"are more than {MAX_LEVELS:,} on all pages")
         self._as_of.append(as_of)
@@ -171,7 +162,7 @@ class _Question:
         """Return all that was found."""
         return OnHand(min(self._as_of), tuple(self._found.values()))
 
-    def _add(self, where: str, level: Level) -> None:
+    def _add(self, where: str, level: CountedLevel) -> None:
         if level.sku not in self._asked:
             raise WarehouseAnswerInvalid(f"{where}.sku", "was not asked for")
         known = self._found.setdefault((level.sku, level.location), level)

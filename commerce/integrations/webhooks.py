@@ -3,10 +3,8 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
-from uuid import UUID
+from typing import Literal
 
 import httpx
 from cloudevents.core.bindings.http import to_structured_event
@@ -15,24 +13,11 @@ from standardwebhooks import Webhook
 
 from commerce.errors import WebhookUnavailable
 from commerce.integrations.retry_after import retry_after
+from commerce.webhooks import WebhookMessage
 
 TIMEOUT = 10  # seconds for the whole call
 SILENCE = 30  # seconds that a receiver which let us wait in vain is left in peace, so that it cannot keep a worker busy
 LONGEST_WAIT = timedelta(hours=12)  # however long a receiver asks us to wait
-
-
-@dataclass(frozen=True)
-class Parcel:
-    """An event on its way to a receiver; `type` is its name without prefix."""
-
-    url: str
-    secret: str = field(repr=False)
-    event_id: UUID
-    type: str
-    aggregate: str
-    data: dict[str, Any]
-    created_at: datetime
-    traceparent: str | None = None
 
 
 class WebhookPoster:
@@ -54,22 +39,22 @@ class WebhookPoster:
         self._silence = silence
         self._silent: dict[str, float] = {}  # by URL until when
 
-    async def post(self, parcel: Parcel) -> Literal["delivered", "gone"]:
+    async def post(self, message: WebhookMessage) -> Literal["delivered", "gone"]:
         """Post an event; `gone` if the receiver wants no more. No redirect is followed, no answer's body read.
 
         Raises WebhookUnavailable for every other answer than a 2xx and for none, WebhookForbidden.
         """
-        self._leave_in_peace(parcel.url)
-        headers, body = self._message(parcel)
+        self._leave_in_peace(message.url)
+        headers, body = self._as_request(message)
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                self._client.stream("POST", parcel.url, headers=headers, content=body) as answer,
+                self._client.stream("POST", message.url, headers=headers, content=body) as answer,
             ):
-                self._silent.pop(parcel.url, None)
+                self._silent.pop(message.url, None)
                 return _outcome(answer)
         except (TimeoutError, httpx.TimeoutException):
-            self._silent[parcel.url] = time.monotonic() + self._silence
+            self._silent[message.url] = time.monotonic() + self._silence
             raise WebhookUnavailable(f"no answer within {self._timeout} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             raise WebhookUnavailable(type(error).__name__) from None
@@ -86,25 +71,25 @@ class WebhookPoster:
             raise WebhookUnavailable("no answer a moment ago")
         self._silent[url] = time.monotonic() + self._silence
 
-    def _message(self, parcel: Parcel) -> tuple[Mapping[str, str], bytes]:
+    def _as_request(self, message: WebhookMessage) -> tuple[Mapping[str, str], bytes]:
         attributes = {
-            "id": str(parcel.event_id),
+            "id": str(message.event_id),
             "source": self._source,
-            "type": self._prefix + parcel.type,
-            "time": parcel.created_at.astimezone(UTC),
-            "subject": parcel.aggregate,
+            "type": self._prefix + message.type,
+            "time": message.created_at.astimezone(UTC),
+            "subject": message.aggregate,
             "datacontenttype": "application/json",
         }
-        if parcel.traceparent:
-            attributes["traceparent"] = parcel.traceparent  # CloudEvents' extension for distributed tracing
-        message = to_structured_event(CloudEvent(attributes, parcel.data))
-        now, event_id = datetime.now(UTC), str(parcel.event_id)
+        if message.traceparent:
+            attributes["traceparent"] = message.traceparent  # CloudEvents' extension for distributed tracing
+        event = to_structured_event(CloudEvent(attributes, message.data))
+        now, event_id = datetime.now(UTC), str(message.event_id)
         signature = {
             "webhook-id": event_id,
             "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": Webhook(parcel.secret).sign(event_id, now, message.body.decode()),
+            "webhook-signature": Webhook(message.secret).sign(event_id, now, event.body.decode()),
         }
-        return message.headers | signature, message.body
+        return event.headers | signature, event.body
 
 
 def _outcome(answer: httpx.Response) -> Literal["delivered", "gone"]:

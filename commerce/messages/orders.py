@@ -59,14 +59,14 @@ class ValidOrder(Begun):
     units: int = 0
     needs_label: bool = False
     has_email: bool = False
-    fulfilled: "FulfilledOrder | None" = None  # set when an earlier run has fulfilled it already
+    fulfilled: "EarlierFulfillment | None" = None  # set when an earlier run has fulfilled it already
 
     def note(self) -> str:
         """Return how large the order is."""
         return "fulfilled by an earlier run" if self.fulfilled else f"{self.units} units on {self.lines} lines"
 
 
-class FulfilledOrder(Message):
+class EarlierFulfillment(Message):
     """What an earlier run of a fulfilled order has achieved."""
 
     fulfillment_id: str
@@ -86,7 +86,7 @@ class Reserved(Message):
         return f"{self.units} units held"
 
 
-class Fulfilled(Message):
+class CreatedFulfillment(Message):
     """What `create-fulfillment` made; `created` is false when it found a live one."""
 
     fulfillment_id: str

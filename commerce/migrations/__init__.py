@@ -11,8 +11,8 @@ from sqlalchemy import Connection, NullPool, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from commerce.connecting import DIALECT, connect
 from commerce.errors import DatabaseUnavailable
+from commerce.postgres import DIALECT, connect
 
 # Who waits for a lock makes others wait behind it. Less than PostgreSQL's deadlock_timeout of 1 s, so that in a
 # deadlock it is the migration that gives way.

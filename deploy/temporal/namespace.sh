@@ -1,6 +1,6 @@
 #!/bin/sh
 # Gives Temporal the shop's namespace, its retention and its search attributes; a second run changes nothing.
-# The names are those of workflows/visibility.py. TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE are Temporal's own variables.
+# The names are those of workflows/engine/search_attributes.py. TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE are Temporal's own variables.
 set -eu
 
 namespace=${TEMPORAL_NAMESPACE:-default}

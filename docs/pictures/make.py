@@ -24,9 +24,9 @@ from rich.terminal_theme import TerminalTheme
 
 from commerce.messages.analytics import report_key
 from docs.pictures.browser import Browser, BrowserError, browser, find
-from starter.demo import demo
-from starter.demo_jobs import DAYS
-from starter.devstack.carrier import REFUSED_COUNTRY
+from starter.demo.jobs import DAYS
+from starter.demo.story import demo
+from starter.devstack.carrier.server import REFUSED_COUNTRY
 from starter.devstack.stack import Stack
 
 HERE = Path(__file__).parent

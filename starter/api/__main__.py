@@ -14,11 +14,11 @@ from typing import NoReturn
 import uvicorn
 from fastapi import FastAPI
 
-from commerce import logs
 from commerce.settings import Settings, SettingsError, load_environment, load_settings
-from starter import tracing
+from commerce.telemetry import logs
 from starter.api.app import create_app, stop
-from starter.process import end
+from starter.telemetry import tracing
+from starter.telemetry.exit import exit_process
 
 FAILED, USAGE = 1, 2
 SERVICE = "commerce-api"  # in traces
@@ -73,7 +73,7 @@ def main() -> NoReturn:
         log.info("The API listens on %s port %d", *bound.getsockname()[:2])
         asyncio.run(_Server(config, app).serve(sockets=[bound]))
     log.info("The API stopped")
-    end(0)
+    exit_process(0)
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -104,7 +104,7 @@ def _is_loopback(host: str) -> bool:
 
 def _fail(message: str, code: int) -> NoReturn:
     sys.stderr.write(f"{message}\n")
-    end(code)
+    exit_process(code)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from starter.api.backends import Backends
 from starter.api.limits import BodyLimit
 from starter.api.requests import Requests
 from starter.api.tokens import DOCS_FILES, Tokens
-from starter.vitals import keep
+from starter.operate.gauges import publish_gauges
 
 ABOUT = """
 Runs the shop's processes, and tells how they stand.
@@ -40,7 +40,7 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         url = settings.database_url.get_secret_value()
-        async with beside(keep(url, backends.client, metrics.exporter().meter)):
+        async with beside(publish_gauges(url, backends.client, metrics.exporter().meter)):
             yield
         await backends.close()
 

@@ -17,7 +17,7 @@ from commerce.settings import Settings
 from starter.api.bodies import AWAY
 from starter.api.errors import Answers, documented, example
 from starter.client import connection
-from starter.encryption import Encryption, MissingKey
+from starter.connection.encryption import Encryption, MissingKey
 
 PREFIX = "/codec/"
 LOOPBACK = ("localhost", "127.0.0.1")

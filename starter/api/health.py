@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 from commerce.errors import DatabaseUnavailable, Unreachable
 from starter.api.backends import Backends
 from starter.api.errors import Problem, answer, documented, example
-from starter.pollers import polled
+from starter.operate.worker_presence import polled
 from starter.processes import TASK_QUEUE
 
 CHECK_SECONDS = 2.0

@@ -13,10 +13,10 @@ from fastapi.responses import PlainTextResponse
 from temporalio.common import MetricMeter
 from temporalio.runtime import Runtime
 
-from commerce.metrics import HTTP_DURATION
 from commerce.settings import SettingsError
+from commerce.telemetry.metrics import HTTP_DURATION
 from starter.api.errors import Answers, Problem, answer, documented
-from starter.metrics import runtime
+from starter.telemetry.metrics import runtime
 
 LOOPBACK = "127.0.0.1"
 ANSWER_SECONDS = 2.0

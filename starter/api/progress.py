@@ -12,10 +12,10 @@ from temporalio.client import Client, WorkflowExecutionDescription
 
 from commerce.errors import Unreachable
 from commerce.messages.runs import Status
-from starter import monitor, runs
 from starter.api import workflow_examples as examples
 from starter.api.backends import Given, Temporal
 from starter.api.bodies import AWAY, TransactionId
+from starter.operate import monitor, run_history
 
 LOOK = 0.3  # seconds between two looks at a process
 HEARTBEAT = 15  # seconds between comments, by which both ends see that the other is there
@@ -74,7 +74,7 @@ class Watch:
     async def _look_once(self) -> None:
         """See whether something has changed; its worker is asked only then."""
         try:
-            seen = _what_changes(await runs.latest(self._client, self.state.transaction_id))
+            seen = _what_changes(await run_history.latest(self._client, self.state.transaction_id))
             if seen == self._seen and self.state.progress:
                 return
             state = await monitor.status(self._client, self.state.transaction_id, ui=self._ui)

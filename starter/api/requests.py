@@ -8,10 +8,10 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from commerce.metrics import HTTP_DURATION
+from commerce.telemetry.metrics import HTTP_DURATION
 from starter.api.errors import REQUEST_ID
 from starter.api.metrics import exporter
-from starter.metrics import histogram
+from starter.telemetry.metrics import histogram
 
 SANE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 PROBES = ("/health/", "/metrics")  # asked every few seconds

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from commerce.messages.schedules import JobSchedule, Span
-from starter import schedule_actions, schedule_views
 from starter.api import schedule_examples as examples
 from starter.api.backends import ShopDatabase, Temporal
 from starter.api.bodies import ACTOR, AWAY, LONGEST_ID, GivenReason
 from starter.api.errors import within
+from starter.schedules import actions, queries
 
 FIRST_YEAR, LAST_YEAR = 1970, 2999  # what calendars and Temporal can reckon with
 
@@ -66,26 +66,26 @@ class Backfilled(BaseModel):
 @routes.get("", responses=examples.SCHEDULES)
 async def list_schedules(temporal: Temporal, database: ShopDatabase) -> Schedules:
     """List the jobs: when they run, their next and last runs, and why one is paused."""
-    return Schedules(schedules=await schedule_views.listed_with_reasons(temporal, database))
+    return Schedules(schedules=await queries.listed_with_reasons(temporal, database))
 
 
 @routes.post("/{schedule_id}/trigger", status_code=HTTPStatus.ACCEPTED, responses=examples.TRIGGERED)
 async def trigger(schedule_id: ScheduleId, temporal: Temporal) -> Triggered:
     """Run a job now, be it paused or not."""
-    return Triggered(id=schedule_id, transaction_id=await schedule_actions.trigger(temporal, schedule_id))
+    return Triggered(id=schedule_id, transaction_id=await actions.trigger(temporal, schedule_id))
 
 
 @routes.post("/{schedule_id}/pause", responses=examples.PAUSED)
 async def pause(schedule_id: ScheduleId, temporal: Temporal, database: ShopDatabase, why: GivenReason) -> Switched:
     """Let a job start no more by the clock; again: no more than another reason."""
-    await schedule_actions.pause(temporal, database, schedule_id, reason=why.reason, actor=ACTOR)
+    await actions.pause(temporal, database, schedule_id, reason=why.reason, actor=ACTOR)
     return Switched(id=schedule_id, paused=True, reason=why.reason)
 
 
 @routes.post("/{schedule_id}/resume", responses=examples.RESUMED)
 async def resume(schedule_id: ScheduleId, temporal: Temporal, database: ShopDatabase, why: GivenReason) -> Switched:
     """Let a job start by the clock again."""
-    await schedule_actions.resume(temporal, database, schedule_id, reason=why.reason, actor=ACTOR)
+    await actions.resume(temporal, database, schedule_id, reason=why.reason, actor=ACTOR)
     return Switched(id=schedule_id, paused=False, reason=why.reason)
 
 
@@ -93,5 +93,5 @@ async def resume(schedule_id: ScheduleId, temporal: Temporal, database: ShopData
 async def backfill(schedule_id: ScheduleId, temporal: Temporal, span: Backfill) -> Backfilled:
     """Run a job for times gone by, one after the other; it may be paused. Times to come are left to the schedule."""
     with within("body"):
-        times = await schedule_actions.backfill(temporal, schedule_id, span.start, span.end)
+        times = await actions.backfill(temporal, schedule_id, span.start, span.end)
     return Backfilled(id=schedule_id, nominal_times=times)

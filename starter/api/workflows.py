@@ -12,17 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
-from activities.failures import describe, shop_error
+from activities.boundary.failures import describe, shop_error
 from commerce.errors import CustomerAlreadyExists
 from commerce.messages.runs import Page, Status, Wanted
-from starter import monitor, operations
 from starter.api import workflow_examples as examples
 from starter.api.backends import Given, ShopDatabase, Temporal
 from starter.api.bodies import ACTOR, AWAY, GivenReason, Text, TransactionId
 from starter.api.errors import Problem, answer, within
 from starter.client import start
-from starter.processes import PROCESSES
-from workflows.visibility import FAILED_STEP
+from starter.operate import actions, monitor
+from starter.processes import PROCESS_TYPES
+from workflows.engine.search_attributes import FAILED_STEP
 
 FAILED = "Workflow execution failed"
 UNTOLD = "Temporal does not tell how it ends; ask for it later"
@@ -37,7 +37,7 @@ class Execute(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": examples.EXECUTE})
 
-    workflow_id: Text = Field(max_length=200, description=f"The type: {', '.join(PROCESSES)}")
+    workflow_id: Text = Field(max_length=200, description=f"The type: {', '.join(PROCESS_TYPES)}")
     input: dict[str, Any] = Field({}, description="What this type takes; registration takes a `password`")
     transaction_id: Text | None = Field(
         None,
@@ -79,7 +79,7 @@ async def execute(body: Execute, backends: Given, request: Request) -> Executed 
     A process goes on whether or not anybody waits for it: ask `GET /workflows/{transaction_id}` later, or follow
     `GET /workflows/{transaction_id}/events`. Sending the same again is safe: an order is fulfilled once.
     """
-    process = PROCESSES.get(body.workflow_id)
+    process = PROCESS_TYPES.get(body.workflow_id)
     if process is None:
         return answer(HTTPStatus.BAD_REQUEST, Problem(error=f"Unknown workflow: {body.workflow_id}"))
     with within("body.input"):
@@ -107,7 +107,7 @@ async def list_workflows(
         Wanted | None, Query(description="`failed`: also timed out and terminated; `stuck`: its code fails")
     ] = None,
     kind: Annotated[
-        str | None, Query(alias="type", description="Only this type", json_schema_extra={"enum": list(PROCESSES)})
+        str | None, Query(alias="type", description="Only this type", json_schema_extra={"enum": list(PROCESS_TYPES)})
     ] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="So many at most")] = 50,
     cursor: Annotated[str | None, Query(max_length=10_000, description="The `next_cursor` of the page before")] = None,
@@ -126,14 +126,14 @@ async def get_workflow(transaction_id: TransactionId, temporal: Temporal, backen
 @routes.post("/{transaction_id}/retry", status_code=HTTPStatus.ACCEPTED, responses=examples.RETRY)
 async def retry(transaction_id: TransactionId, temporal: Temporal, database: ShopDatabase, why: GivenReason) -> Done:
     """Start a process again that failed, was cancelled or cut off, with the same input; what it left is undone."""
-    run_id = await operations.retry(temporal, database, transaction_id, reason=why.reason, actor=ACTOR)
+    run_id = await actions.retry(temporal, database, transaction_id, reason=why.reason, actor=ACTOR)
     return Done(transaction_id=transaction_id, run_id=run_id, action="retry")
 
 
 @routes.post("/{transaction_id}/cancel", status_code=HTTPStatus.ACCEPTED, responses=examples.CANCEL)
 async def cancel(transaction_id: TransactionId, temporal: Temporal, database: ShopDatabase, why: GivenReason) -> Done:
     """Ask a process to undo itself; past its final step it is not undone any more and ends well."""
-    run_id = await operations.cancel(temporal, database, transaction_id, reason=why.reason, actor=ACTOR)
+    run_id = await actions.cancel(temporal, database, transaction_id, reason=why.reason, actor=ACTOR)
     return Done(transaction_id=transaction_id, run_id=run_id, action="cancel")
 
 

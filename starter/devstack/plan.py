@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from commerce.settings import PREFIX, load_settings
-from starter.devstack import keys, postgres, temporal
+from starter.connection.encryption_keys import KEYS, KEYS_FILE, SWITCH
+from starter.devstack import key_file, postgres, temporal
 from starter.devstack.ports import LOOPBACK, Ports
-from starter.encryption_keys import KEYS, KEYS_FILE, SWITCH
 
 USUAL_PORTS = {
     "postgres": 15432,
@@ -59,7 +59,7 @@ class Plan:
         usual = USUAL_PORTS if api_port else dict.fromkeys(USUAL_PORTS, 0)
         wanted = {name: port for name, port in (usual | {"api": api_port}).items() if name not in replaced}
         chosen = {name: ports.choose(name, LABELS[name], port) for name, port in wanted.items()}
-        return cls(data_dir, own, chosen, keys.prepare(data_dir, settings))
+        return cls(data_dir, own, chosen, key_file.prepare(data_dir, settings))
 
     @property
     def api_url(self) -> str:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from starter.devstack.folder import StackError, read_json, write_json
+from starter.devstack.data_folder import StackError, read_json, write_json
 
 LOOPBACK = "127.0.0.1"
 # Below the range from which the system takes the local ports of outgoing connections: a server that is restarted

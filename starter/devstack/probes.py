@@ -8,7 +8,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from starter.devstack import postgres, temporal
-from starter.devstack.folder import StackError
+from starter.devstack.data_folder import StackError
 from starter.devstack.plan import Plan
 from starter.devstack.ports import LOOPBACK
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 import uvicorn
 from fastapi import FastAPI
 
-from starter.process import end
+from starter.telemetry.exit import exit_process
 
 LOOPBACK = "127.0.0.1"
 STOP_TIMEOUT = 2  # seconds that open requests get to finish
@@ -106,5 +106,5 @@ def run(name: str, server: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:
         asyncio.run(server())
     except OSError as error:
         log.error("cannot serve: %s", error)
-        end(1)
-    end(0)
+        exit_process(1)
+    exit_process(0)

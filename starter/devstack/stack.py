@@ -15,13 +15,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from commerce.database import Database
 from commerce.settings import SettingsError, load_environment, load_settings
 from starter.client import connect
-from starter.devstack import children, folder, leftovers, postgres, probes
-from starter.devstack.child import Child
-from starter.devstack.family import Family
-from starter.devstack.folder import USAGE, StackError
-from starter.devstack.interrupt import interruptible
+from starter.devstack import data_folder, orphans, postgres, probes, servers
+from starter.devstack.data_folder import USAGE, StackError
 from starter.devstack.plan import Plan
-from starter.schedules import apply_settings
+from starter.devstack.server_process import ServerProcess
+from starter.devstack.signals import interruptible
+from starter.devstack.supervisor import Supervisor
+from starter.schedules.apply import apply_settings
 
 INTERRUPTED = 130
 # What can go wrong outside our code; told in one line.
@@ -53,7 +53,7 @@ class Stack:
         self.data_dir = data_dir.resolve()
         self._port, self._with_worker, self._with_schedules, self._echo = port, worker, schedules, echo
         self._folder = contextlib.ExitStack()
-        self._family = Family(self.data_dir, self._say, self._publish)
+        self._family = Supervisor(self.data_dir, self._say, self._publish)
         self._plan: Plan
         self._ready = False
 
@@ -93,13 +93,15 @@ class Stack:
     async def start(self) -> None:
         """Start everything and return when all is ready; after a failure nothing runs. Raises StackError."""
         began = time.monotonic()
-        folder.make(self.data_dir)
-        self._folder.enter_context(folder.held(self.data_dir))
+        data_folder.make(self.data_dir)
+        self._folder.enter_context(data_folder.held(self.data_dir))
         try:
             await self._start()
         except EXPECTED as error:
             await self.stop()
-            raise StackError(_one_line(error), USAGE if isinstance(error, SettingsError) else folder.FAILED) from error
+            raise StackError(
+                _one_line(error), USAGE if isinstance(error, SettingsError) else data_folder.FAILED
+            ) from error
         except BaseException:
             await self.stop()
             raise
@@ -111,10 +113,10 @@ class Stack:
         """Stop everything in order, each server within its time; when cancelled, kill what is left."""
         if self._ready:
             self._ready = False
-            folder.remove_stack(self.data_dir)
+            data_folder.remove_stack(self.data_dir)
             self._say("Stopping …")
         try:
-            await self._family.stop(children.STOP_ORDER)
+            await self._family.stop(servers.STOP_ORDER)
         finally:
             self._folder.close()
 
@@ -134,10 +136,10 @@ class Stack:
 
     async def _clear(self) -> None:
         """End what a killed stack left in this folder."""
-        folder.remove_stack(self.data_dir)
-        if count := await asyncio.to_thread(leftovers.end, self.data_dir):
+        data_folder.remove_stack(self.data_dir)
+        if count := await asyncio.to_thread(orphans.end, self.data_dir):
             self._say(f"Ended {count} processes that an earlier stack had left behind")
-        self._folder.callback(leftovers.forget, self.data_dir)
+        self._folder.callback(orphans.forget, self.data_dir)
 
     def _make_plan(self) -> Plan:
         return Plan.make(self.data_dir, load_environment(self.data_dir), self._port, self._say)
@@ -145,7 +147,7 @@ class Stack:
     async def _start_database(self) -> None:
         plan = self._plan
         await self._family.start(
-            children.make_postgres(plan), lambda: probes.database(plan), port=plan.ports["postgres"]
+            servers.make_postgres(plan), lambda: probes.database(plan), port=plan.ports["postgres"]
         )
         database = Database(plan.database_url())
         try:
@@ -156,26 +158,26 @@ class Stack:
     async def _start_temporal(self) -> None:
         plan = self._plan
         await self._family.start(
-            children.make_temporal(plan), lambda: probes.workflows(plan), port=plan.ports["temporal"]
+            servers.make_temporal(plan), lambda: probes.workflows(plan), port=plan.ports["temporal"]
         )
 
     async def _start_outside(self) -> None:
         """Start what stands for the world outside."""
-        await _together(*(self._start_listener(child) for child in children.make_outside(self._plan)))
+        await _together(*(self._start_listener(child) for child in servers.make_outside(self._plan)))
 
-    async def _start_listener(self, child: Child) -> None:
+    async def _start_listener(self, child: ServerProcess) -> None:
         port = self._plan.ports[child.name]
         await self._family.start(child, lambda: probes.listens(port), port=port)
 
     async def _start_api(self) -> None:
         """Start the API, which waits for nothing."""
         port = self._plan.ports["api"]
-        await self._family.start(children.make_api(self._plan), lambda: probes.answers(port, "/health/live"), port=port)
+        await self._family.start(servers.make_api(self._plan), lambda: probes.answers(port, "/health/live"), port=port)
 
     async def _start_worker(self) -> None:
         """Start the worker; that it polls is told by the API, which then is ready too."""
         port = self._plan.ports["api"]
-        await self._family.start(children.make_worker(self._plan), lambda: probes.answers(port, "/health/ready"))
+        await self._family.start(servers.make_worker(self._plan), lambda: probes.answers(port, "/health/ready"))
 
     def _tell_places(self) -> None:
         """Say where a person may look."""
@@ -187,7 +189,7 @@ class Stack:
 
     def _publish(self) -> None:
         if self._ready:
-            folder.write_stack(self.data_dir, self.description)
+            data_folder.write_stack(self.data_dir, self.description)
 
     def _say(self, line: str) -> None:
         """Tell the user; whether somebody still reads is nothing that a stack ends of (rich would end the program)."""

@@ -12,9 +12,9 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSe
 from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
 from temporalio.client import Client
 
-from starter.devstack.folder import StackError
+from starter.devstack.data_folder import StackError
 from starter.devstack.ports import LOOPBACK
-from workflows.visibility import SEARCH_ATTRIBUTES
+from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 
 NAMESPACE = "default"
 RETENTION = timedelta(days=30)  # how long closed runs can be looked at

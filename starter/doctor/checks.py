@@ -1,6 +1,6 @@
 """All checks, in the order of the screen."""
 
-from starter.doctor import database, keys, outside, schedules, settings, state, temporal
+from starter.doctor import backlog, database, keys, outside, schedules, settings, temporal
 from starter.doctor.examination import Check
 from starter.doctor.findings import UNREACHABLE, USAGE
 
@@ -39,9 +39,9 @@ CHECKS = (
     Check("Outside", "carrier", outside.carrier, (VALUES,)),
     Check("Outside", "warehouse", outside.warehouse, (VALUES,)),
     Check("Outside", "API", outside.api, (VALUES,)),
-    Check("State", "pending orders", state.pending, (TABLES,)),
-    Check("State", "held orders", state.held, (TABLES,)),
-    Check("State", "events", state.events, (TABLES,)),
-    Check("State", "mails", state.mails, (TABLES,)),
-    Check("State", "stuck runs", state.stuck, (ATTRIBUTES,)),
+    Check("State", "pending orders", backlog.pending, (TABLES,)),
+    Check("State", "held orders", backlog.held, (TABLES,)),
+    Check("State", "events", backlog.events, (TABLES,)),
+    Check("State", "mails", backlog.mails, (TABLES,)),
+    Check("State", "stuck runs", backlog.stuck, (ATTRIBUTES,)),
 )

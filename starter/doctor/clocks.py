@@ -2,13 +2,13 @@
 
 from datetime import datetime, timedelta
 
-from starter.doctor.findings import Outcome, failed, ok, warning
+from starter.doctor.findings import CheckResult, failed, ok, warning
 
 NOTICED, TOO_FAR = timedelta(seconds=2), timedelta(seconds=30)
 CURE = "Set both clocks by NTP: `timedatectl set-ntp true` on the machine that is wrong"
 
 
-def skewed(theirs: datetime, before: datetime, after: datetime, whose: str) -> Outcome:
+def skewed(theirs: datetime, before: datetime, after: datetime, whose: str) -> CheckResult:
     """Judge a server's time that was taken between two times of ours: only what lies outside of them is skew."""
     skew = max(theirs - after, before - theirs, timedelta())
     if skew < NOTICED:

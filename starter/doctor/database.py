@@ -5,19 +5,19 @@ from socket import gaierror
 import asyncpg
 from sqlalchemy import URL, make_url
 
-from commerce import checkup, migrations
-from commerce.connecting import POSTGRES_PORT, connect
+from commerce import database_status, migrations
 from commerce.database import POOL, Database
+from commerce.postgres import POSTGRES_PORT, connect
 from commerce.settings import Settings
 from starter.doctor.clocks import skewed
 from starter.doctor.examination import Installation
-from starter.doctor.findings import Outcome, failed, ok, warning
+from starter.doctor.findings import CheckResult, failed, ok, warning
 
 WORKER_MORE = 3  # connections of a worker besides one for each step at work; one more where it shows metrics
 API_MORE = 1  # of an API besides its pool: to look how the shop stands
 
 
-async def connection(installation: Installation) -> Outcome:
+async def connection(installation: Installation) -> CheckResult:
     """The server is there, knows our user, and has our database."""
     assert installation.settings
     given = installation.settings.database_url.get_secret_value()
@@ -30,11 +30,11 @@ async def connection(installation: Installation) -> Outcome:
     return ok(f"{_where(url)}, database {url.database}")
 
 
-async def tables(installation: Installation) -> Outcome:
+async def tables(installation: Installation) -> CheckResult:
     """The tables are those that this program knows."""
     assert installation.database
     async with installation.database.transaction() as tx:
-        revision = await checkup.revision(tx)
+        revision = await database_status.revision(tx)
     known = migrations.revisions()
     if revision is None:
         return failed("there are no tables yet", "commerce migrate")
@@ -47,21 +47,21 @@ async def tables(installation: Installation) -> Outcome:
     return ok(f"revision {revision}")
 
 
-async def clock(installation: Installation) -> Outcome:
+async def clock(installation: Installation) -> CheckResult:
     """Its clock goes with this machine's."""
     assert installation.database
     async with installation.database.transaction() as tx:
         before = installation.now()
-        theirs = await checkup.clock(tx)
+        theirs = await database_status.clock(tx)
         after = installation.now()
     return skewed(theirs, before, after, "PostgreSQL")
 
 
-async def connections(installation: Installation) -> Outcome:
+async def connections(installation: Installation) -> CheckResult:
     """It lets a worker and an API connect as often as they want to."""
     assert installation.database and installation.settings
     async with installation.database.transaction() as tx:
-        used, allowed = await checkup.connections(tx)
+        used, allowed = await database_status.connections(tx)
     needed = wanted(installation.settings)
     found = f"{used} of {allowed} in use; a worker and an API take up to {needed}"
     if needed > allowed:
@@ -79,7 +79,7 @@ def _where(url: URL) -> str:
     return f"{url.host}:{url.port or POSTGRES_PORT}" if url.host else "the local socket"
 
 
-def _refused(error: Exception, url: URL, variable: str) -> Outcome:
+def _refused(error: Exception, url: URL, variable: str) -> CheckResult:
     """Tell why there is no connection; what the error itself says may hold what is in the URL."""
     where, place = _where(url), f"host and port in {variable}"
     match error:

@@ -13,8 +13,8 @@ from temporalio.service import RPCError
 from commerce.database import Database
 from commerce.errors import CommerceError
 from commerce.settings import PREFIX, Settings, SettingsError
-from starter.doctor.findings import FAILED, OK, Finding, Outcome, failed
-from starter.encryption import Encryption
+from starter.connection.encryption import Encryption
+from starter.doctor.findings import FAILED, OK, CheckResult, Finding, failed
 
 T = TypeVar("T")
 
@@ -63,27 +63,29 @@ class Check:
 
     group: str
     name: str
-    look: Callable[[Installation], Awaitable[Outcome]]
+    look: Callable[[Installation], Awaitable[CheckResult]]
     needs: tuple["Check", ...] = ()
     code: int = FAILED
 
 
 async def examine(installation: Installation, checks: Sequence[Check]) -> list[Finding]:
     """Look at everything at once and return what was found, in the order of the checks. Raises nothing."""
-    found: dict[Check, asyncio.Task[Outcome]] = {}
+    found: dict[Check, asyncio.Task[CheckResult]] = {}
     async with _closing(installation):
         for check in checks:
             found[check] = asyncio.create_task(_look(check, installation, found))
         return [_finding(check, await found[check]) for check in checks]
 
 
-async def _look(check: Check, installation: Installation, found: Mapping[Check, asyncio.Task[Outcome]]) -> Outcome:
+async def _look(
+    check: Check, installation: Installation, found: Mapping[Check, asyncio.Task[CheckResult]]
+) -> CheckResult:
     for needed in check.needs:
         outcome = await found[needed]
         if outcome.state == "not looked at":
             return outcome  # which tells what is at the root of it
         if outcome.state == "failed":
-            return Outcome("not looked at", f"needs {needed.group}: {needed.name}")
+            return CheckResult("not looked at", f"needs {needed.group}: {needed.name}")
     cure = LOST.get(check.group, "Try again; if it stays, look at the log of the server that was asked")
     try:
         async with asyncio.timeout(BOUND):
@@ -98,7 +100,7 @@ async def _look(check: Check, installation: Installation, found: Mapping[Check, 
         return failed(f"cannot be looked at ({type(error).__name__})", cure)
 
 
-def _finding(check: Check, outcome: Outcome) -> Finding:
+def _finding(check: Check, outcome: CheckResult) -> Finding:
     code = check.code if outcome.state == "failed" else OK
     return Finding(group=check.group, check=check.name, code=code, **outcome._asdict())
 

@@ -9,7 +9,7 @@ State = Literal["ok", "warning", "failed", "not looked at"]
 OK, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 
 
-class Outcome(NamedTuple):
+class CheckResult(NamedTuple):
     """How a check went: its state, what was found, what mends it (empty where nothing is to be mended)."""
 
     state: State
@@ -29,19 +29,19 @@ class Finding(Message):
     """The exit code that this finding asks for: 0, 1 something is wrong, 2 a setting is, 3 a server is away."""
 
 
-def ok(found: str) -> Outcome:
+def ok(found: str) -> CheckResult:
     """All is well."""
-    return Outcome("ok", found)
+    return CheckResult("ok", found)
 
 
-def warning(found: str, cure: str) -> Outcome:
+def warning(found: str, cure: str) -> CheckResult:
     """The shop works, but not as it should, or not for long."""
-    return Outcome("warning", found, cure)
+    return CheckResult("warning", found, cure)
 
 
-def failed(found: str, cure: str) -> Outcome:
+def failed(found: str, cure: str) -> CheckResult:
     """Something does not work."""
-    return Outcome("failed", found, cure)
+    return CheckResult("failed", found, cure)
 
 
 def exit_code(findings: Iterable[Finding]) -> int:

@@ -11,16 +11,16 @@ from temporalio.client import WorkflowExecution as Listed
 from temporalio.service import RPCError, RPCStatusCode
 
 from commerce.settings import SettingsError
+from starter.connection.encryption import Encryption, sealed_with
+from starter.connection.encryption_keys import KEYS, KEYS_FILE, SWITCH, file_open_to_others
 from starter.doctor.examination import Installation
-from starter.doctor.findings import Outcome, failed, ok, warning
-from starter.encryption import Encryption, sealed_with
-from starter.encryption_keys import KEYS, KEYS_FILE, SWITCH, file_open_to_others
-from starter.monitor import FILTERS, OURS
+from starter.doctor.findings import CheckResult, failed, ok, warning
+from starter.operate.monitor import FILTERS, OURS
 
 RUNS = 20  # the newest, and as many of those that are open
 
 
-async def keys(installation: Installation) -> Outcome:
+async def keys(installation: Installation) -> CheckResult:
     """There is a key, or somebody has decided that there be none."""
     assert installation.settings
     try:
@@ -36,7 +36,7 @@ async def keys(installation: Installation) -> Outcome:
     return ok(f"{ids[0]} encrypts" + (f", {', '.join(ids[1:])} only decrypt" if ids[1:] else ""))
 
 
-async def key_file(installation: Installation) -> Outcome:
+async def key_file(installation: Installation) -> CheckResult:
     """Nobody but its owner can read the file of the keys."""
     assert installation.settings
     if installation.settings.encryption_keys_file is None:
@@ -46,7 +46,7 @@ async def key_file(installation: Installation) -> Outcome:
     return ok("only its owner can read it")
 
 
-async def runs(installation: Installation) -> Outcome:
+async def runs(installation: Installation) -> CheckResult:
     """What the newest runs and those still open began with can be read with our keys."""
     client, encryption = installation.client, installation.encryption
     assert client and encryption

@@ -8,18 +8,18 @@ from urllib.parse import urlsplit
 import httpx
 
 from commerce.errors import MailRefused, MailUnavailable, WarehouseAnswerInvalid, WarehouseRefused, WarehouseUnavailable
-from commerce.integrations.email import Mail
 from commerce.integrations.warehouse import Warehouse
+from commerce.mail.smtp import Mail
 from commerce.settings import read_stack
 from starter.doctor.examination import Installation
-from starter.doctor.findings import Outcome, failed, ok, warning
+from starter.doctor.findings import CheckResult, failed, ok, warning
 
 TIMEOUT = 4  # seconds
 NO_LOGIN = {530, 534, 535, 538}  # SMTP answers that are about who we are
 NOBODY = "doctor"  # a shipment and a SKU that nobody has
 
 
-async def mail(installation: Installation) -> Outcome:
+async def mail(installation: Installation) -> CheckResult:
     """The mail server takes us; it is sent no mail."""
     assert installation.settings
     url, variable = installation.settings.smtp_url, installation.named("SMTP_URL")
@@ -40,7 +40,7 @@ async def mail(installation: Installation) -> Outcome:
     return ok(where)
 
 
-async def carrier(installation: Installation) -> Outcome:
+async def carrier(installation: Installation) -> CheckResult:
     """The carrier answers, and takes our key."""
     assert installation.settings
     url, key = installation.settings.carrier_url, installation.settings.carrier_api_key
@@ -56,7 +56,7 @@ async def carrier(installation: Installation) -> Outcome:
     return ok(where)
 
 
-async def warehouse(installation: Installation) -> Outcome:
+async def warehouse(installation: Installation) -> CheckResult:
     """The warehouse answers a question as it should."""
     assert installation.settings
     where = _where(installation.settings.warehouse_url)
@@ -72,7 +72,7 @@ async def warehouse(installation: Installation) -> Outcome:
     return ok(where)
 
 
-async def api(installation: Installation) -> Outcome:
+async def api(installation: Installation) -> CheckResult:
     """Our own API answers."""
     assert installation.settings
     stack = await asyncio.to_thread(read_stack, Path(installation.environment["COMMERCE_DATA_DIR"]))

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from temporalio.client import Client, ScheduleDescription
 from temporalio.converter import DataConverter
 
+from starter.connection.encryption import Encryption, sealed_with
 from starter.doctor.examination import Installation
-from starter.doctor.findings import Outcome, failed, ok, warning
+from starter.doctor.findings import CheckResult, failed, ok, warning
 from starter.doctor.keys import add_keys, missing
 from starter.doctor.temporal import where
-from starter.encryption import Encryption, sealed_with
-from starter.schedule_table import FINGERPRINT, Job, definition, jobs, memo
-from starter.schedule_views import find, ours
-from starter.schedules import fingerprint
+from starter.schedules.apply import fingerprint
+from starter.schedules.queries import find, ours
+from starter.schedules.table import FINGERPRINT, ScheduledJob, definition, memo, scheduled_jobs
 
 APPLY = "commerce schedules apply"
 
 
-async def settings(installation: Installation) -> Outcome:
+async def settings(installation: Installation) -> CheckResult:
     """Every job has its schedule, and each is what the settings want."""
     client, encryption, wanted = _needed(installation)
     found = await installation.once(_found)
@@ -37,7 +37,7 @@ async def settings(installation: Installation) -> Outcome:
     return ok(f"{len(found)} as the settings say")
 
 
-async def keys(installation: Installation) -> Outcome:
+async def keys(installation: Installation) -> CheckResult:
     """What Temporal keeps of each is encrypted with our newest key."""
     _, encryption, _ = _needed(installation)
     used = {known.id: _key_of(known) for known in (await installation.once(_found)).values()}
@@ -50,7 +50,7 @@ async def keys(installation: Installation) -> Outcome:
     return ok("all under the newest" if used else "there are no schedules")
 
 
-async def paused(installation: Installation) -> Outcome:
+async def paused(installation: Installation) -> CheckResult:
     """None is paused."""
     found = await installation.once(_found)
     if stopped := [schedule_id for schedule_id, kept in found.items() if kept.schedule.state.paused]:
@@ -58,9 +58,9 @@ async def paused(installation: Installation) -> Outcome:
     return ok("none")
 
 
-def _needed(installation: Installation) -> tuple[Client, Encryption, Sequence[Job]]:
+def _needed(installation: Installation) -> tuple[Client, Encryption, Sequence[ScheduledJob]]:
     assert installation.client and installation.encryption and installation.settings
-    return installation.client, installation.encryption, jobs(installation.settings)
+    return installation.client, installation.encryption, scheduled_jobs(installation.settings)
 
 
 async def _found(installation: Installation) -> dict[str, ScheduleDescription]:
@@ -74,7 +74,9 @@ def _key_of(known: ScheduleDescription) -> str | None:
     return sealed_with(stored) if stored else None
 
 
-async def _differs(job: Job, known: ScheduleDescription, converter: DataConverter, encryption: Encryption) -> bool:
+async def _differs(
+    job: ScheduledJob, known: ScheduleDescription, converter: DataConverter, encryption: Encryption
+) -> bool:
     """Tell whether a schedule is of another definition; which key it is kept under is not the question here."""
     key = _key_of(known)
     if missing([key], encryption):

@@ -4,7 +4,7 @@ from difflib import get_close_matches
 
 from commerce.settings import PREFIX, known_variables, load_settings, wrong_values
 from starter.doctor.examination import Installation
-from starter.doctor.findings import Outcome, failed, ok, warning
+from starter.doctor.findings import CheckResult, failed, ok, warning
 
 TEMPORAL = "TEMPORAL_"
 TEMPORAL_VARIABLES = {
@@ -31,7 +31,7 @@ TEMPORAL_VARIABLES = {
 ALIKE, VERY_ALIKE = 0.7, 0.9  # of the letters: for names that are meant for us, and for those of anybody
 
 
-async def values(installation: Installation) -> Outcome:
+async def values(installation: Installation) -> CheckResult:
     """Every variable of ours holds something that makes sense."""
     if wrong := wrong_values(installation.environment):
         return failed("; ".join(wrong), "Correct it where it is set: in the environment, in .env, or in the file named")
@@ -39,7 +39,7 @@ async def values(installation: Installation) -> Outcome:
     return ok("all make sense")
 
 
-async def names(installation: Installation) -> Outcome:
+async def names(installation: Installation) -> CheckResult:
     """No variable has a name that nobody reads."""
     known = known_variables() | TEMPORAL_VARIABLES
     unknown = {name: near for name in sorted(installation.environment) if (near := _meant(name, known)) is not None}
@@ -49,7 +49,7 @@ async def names(installation: Installation) -> Outcome:
     return warning(f"nobody reads {', '.join(unknown)}", _sentence("; ".join(cures)))
 
 
-async def admins(installation: Installation) -> Outcome:
+async def admins(installation: Installation) -> CheckResult:
     """Somebody is told when something needs a person."""
     assert installation.settings
     if count := len(installation.settings.admin_emails):

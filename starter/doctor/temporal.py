@@ -23,11 +23,11 @@ from starter.client import connection as configured
 from starter.client import reach
 from starter.doctor.clocks import skewed
 from starter.doctor.examination import Installation
-from starter.doctor.findings import Outcome, failed, ok
-from starter.pollers import polled
+from starter.doctor.findings import CheckResult, failed, ok
+from starter.operate.ledger_retention import least_ledger_days
+from starter.operate.worker_presence import polled
 from starter.processes import TASK_QUEUE
-from starter.retention import least_ledger_days
-from workflows.visibility import SEARCH_ATTRIBUTES
+from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 
 OWN_QUEUE = "commerce-doctor"  # nobody ever gives it a task
 HOST_AND_PORT = re.compile(r"[^\s/@]+:\d{1,5}")
@@ -35,7 +35,7 @@ LOOK = 0.05  # seconds between looks
 ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
 
-async def variables(installation: Installation) -> Outcome:
+async def variables(installation: Installation) -> CheckResult:
     """What Temporal's own variables say makes sense."""
     try:
         where = configured(installation.environment)
@@ -46,7 +46,7 @@ async def variables(installation: Installation) -> Outcome:
     return ok(f"{where['target_host']}, namespace {where['namespace']}")
 
 
-async def connection(installation: Installation) -> Outcome:
+async def connection(installation: Installation) -> CheckResult:
     """The server is there."""
     try:
         client = await reach(installation.environment)
@@ -57,7 +57,7 @@ async def connection(installation: Installation) -> Outcome:
     return ok(f"{_host(client)}, version {answer.server_version}")
 
 
-async def namespace(installation: Installation) -> Outcome:
+async def namespace(installation: Installation) -> CheckResult:
     """The namespace exists."""
     client = _client(installation)
     try:
@@ -70,7 +70,7 @@ async def namespace(installation: Installation) -> Outcome:
     return ok(client.namespace)
 
 
-async def search_attributes(installation: Installation) -> Outcome:
+async def search_attributes(installation: Installation) -> CheckResult:
     """What processes are listed by is registered; no process starts without."""
     client = _client(installation)
     request = ListSearchAttributesRequest(namespace=client.namespace)
@@ -87,14 +87,14 @@ async def search_attributes(installation: Installation) -> Outcome:
     return ok(f"{len(SEARCH_ATTRIBUTES)} registered")
 
 
-async def worker(installation: Installation) -> Outcome:
+async def worker(installation: Installation) -> CheckResult:
     """Somebody works off our task queue."""
     if await polled(_client(installation), TASK_QUEUE):
         return ok(f"polls the task queue {TASK_QUEUE}")
     return failed(f"none polls the task queue {TASK_QUEUE}", "commerce worker")
 
 
-async def retention(installation: Installation) -> Outcome:
+async def retention(installation: Installation) -> CheckResult:
     """We keep the steps of a process for longer than Temporal knows of it."""
     assert installation.settings
     kept, least = installation.settings.keep_ledger_days, await least_ledger_days(_client(installation))
@@ -103,7 +103,7 @@ async def retention(installation: Installation) -> Outcome:
     return ok(f"steps are kept for {kept} days, {least} are needed")
 
 
-async def clock(installation: Installation) -> Outcome:
+async def clock(installation: Installation) -> CheckResult:
     """Its clock goes with this machine's: it notes by its own when a poll begins, so we poll a queue of our own."""
     client, before = _client(installation), installation.now()
     identity = f"doctor {before.isoformat()}"

@@ -16,7 +16,7 @@ from commerce.integrations.carrier import Carrier
 from commerce.messages.orders import Label, OrderRef
 from commerce.messages.steps import Begin, Call, StepKey
 from commerce.settings import load_settings
-from starter.devstack import carrier as embedded
+from starter.devstack.carrier import server as embedded
 from tests.commerce.shop import Shop
 from worker import carrier_for
 

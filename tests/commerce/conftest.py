@@ -7,7 +7,7 @@ import pytest
 
 from commerce import migrations
 from starter.devstack import postgres
-from tests.commerce.old_shop import FILL, REVISIONS, copy_of
+from tests.commerce.migrations.old_shop import FILL, REVISIONS, copy_of
 from tests.conftest import run_sql
 
 

@@ -9,7 +9,7 @@ from commerce import audit, auth, customers, fulfillment, inventory, ledger, ord
 from commerce.audit import MAX_FINDINGS, Finding
 from commerce.database import Database
 from commerce.messages.customers import Created, CustomerData, NewAuthUser, registration_process_id
-from commerce.messages.orders import Fulfilled, FulfilledOrder, OrderRef, Reserved, order_process_id
+from commerce.messages.orders import CreatedFulfillment, EarlierFulfillment, OrderRef, Reserved, order_process_id
 from commerce.messages.steps import Begin, Call, StepKey
 from tests.commerce.shop import NOON, Shop
 
@@ -53,14 +53,14 @@ class Back:
         generation = (await self.reserve(order_id)).key.generation
         call = self.call(order_id, generation, "create-fulfillment", "cancel-fulfillment")
         async with self.shop.database.transaction() as tx:
-            await ledger.once(tx, call, Fulfilled, lambda: fulfillment.create(tx, order_id))
+            await ledger.once(tx, call, CreatedFulfillment, lambda: fulfillment.create(tx, order_id))
         return call
 
     async def complete(self, order_id: str) -> None:
         generation = (await self.fulfill(order_id)).key.generation
         call = self.call(order_id, generation, "complete-order", None)
         async with self.shop.database.transaction() as tx:
-            await ledger.once(tx, call, FulfilledOrder, lambda: orders.complete(tx, order_id), final=True)
+            await ledger.once(tx, call, EarlierFulfillment, lambda: orders.complete(tx, order_id), final=True)
 
     async def register(self) -> None:
         """Make an account."""

@@ -8,7 +8,7 @@ import pydantic_core
 import pytest
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
-from activities.failures import cause, describe, to_failure
+from activities.boundary.failures import cause, describe, to_failure
 from commerce import errors
 from commerce.errors import BadInput, CommerceError, InsufficientInventory, OrderNotFound, PermanentError
 from commerce.messages.base import FieldError

@@ -19,7 +19,7 @@ from commerce.errors import (
     ReservationMissing,
     VariantWithoutItems,
 )
-from commerce.messages.orders import Fulfilled, InsufficientItem, Reserved
+from commerce.messages.orders import CreatedFulfillment, InsufficientItem, Reserved
 from tests.commerce.shop import Shop
 
 
@@ -291,13 +291,13 @@ async def test_whatever_happens_the_books_balance_and_the_check_is_right(
     await shop.deliver("BOX", **boxes)
     for order_id, lines in orders.items():
         await shop.order(order_id, *lines)
-    made: dict[str, Fulfilled] = {}
+    made: dict[str, CreatedFulfillment] = {}
     for act, order_id in story:
         await perform(shop, act, order_id, orders[order_id], made)
         assert await shop.breaches() == []
 
 
-async def perform(shop: Shop, act: str, order_id: str, lines: Lines, made: dict[str, Fulfilled]) -> None:
+async def perform(shop: Shop, act: str, order_id: str, lines: Lines, made: dict[str, CreatedFulfillment]) -> None:
     if act == "reserve" and not await shop.held(order_id):
         lacking = await short_of(shop, lines)
         assert await found_short(shop, inventory.check, order_id) == lacking

@@ -19,11 +19,12 @@ from commerce import notifications, outbox
 from commerce.database import Database
 from commerce.errors import AlertUnavailable, MailRefused, MailUnavailable, StepInProgress
 from commerce.integrations.alerts import AlertWebhook
-from commerce.integrations.email import Mail
+from commerce.mail.notifier import LEASE, SEND_TIMEOUT, Notifier
+from commerce.mail.smtp import Mail
 from commerce.messages.events import OrderShort
 from commerce.messages.notifications import Alert, Sent
 from commerce.messages.orders import InsufficientItem
-from commerce.notifications import LEASE, Notification, Notifier
+from commerce.notifications import Notification
 from commerce.outbox import Event
 from starter.devstack import mail as catcher
 
@@ -357,4 +358,4 @@ async def refuse(database: Database, day: str, numbers: Iterable[int], count: in
 
 
 def test_an_attempt_ends_before_its_lease() -> None:
-    assert notifications.SEND_TIMEOUT + timedelta(seconds=2) < LEASE < timedelta(seconds=15)
+    assert SEND_TIMEOUT + timedelta(seconds=2) < LEASE < timedelta(seconds=15)

@@ -22,7 +22,7 @@ from commerce.errors import (
     UnknownVariant,
     VariantWithoutItems,
 )
-from commerce.messages.orders import FulfilledOrder, Hold, InsufficientItem, Label, Refusal, ValidOrder
+from commerce.messages.orders import EarlierFulfillment, Hold, InsufficientItem, Label, Refusal, ValidOrder
 from tests.commerce.shop import NOON, Shop
 
 TODAY = NOON.date()
@@ -36,7 +36,7 @@ async def shop(database: Database) -> AsyncIterator[Shop]:
     assert await shop.breaches() == []
 
 
-async def fulfill(shop: Shop, order_id: str) -> FulfilledOrder:
+async def fulfill(shop: Shop, order_id: str) -> EarlierFulfillment:
     await shop.do(inventory.reserve, order_id)
     await shop.do(fulfillment.create, order_id)
     return await shop.do(orders.complete, order_id)
@@ -132,7 +132,7 @@ async def test_v8_completing_fulfills_publishes_and_queues_the_mail_at_once(shop
     made = await shop.do(fulfillment.create, "1")
     await shop.do(fulfillment.record_label, "1", Label(shipment_id="s", tracking_number="T1", label_url="u"))
     done = await shop.do(orders.complete, "1")
-    assert done == FulfilledOrder(fulfillment_id=made.fulfillment_id, tracking_number="T1")
+    assert done == EarlierFulfillment(fulfillment_id=made.fulfillment_id, tracking_number="T1")
     assert await shop.facts("1", "fulfillment_status", "hold_reason", "refused_at") == ("fulfilled", None, None)
     data = {"order_id": "1", "fulfillment_id": made.fulfillment_id, "units": 2, "total": 500, "currency": "GBP"}
     assert await shop.events() == [("order.fulfilled", "order/1", data)]

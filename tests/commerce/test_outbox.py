@@ -1,10 +1,9 @@
 """Events: what each type tells is what the documents say."""
 
-from pathlib import Path
-
 from commerce.messages.events import FACTS, Fact
+from tests.paths import ROOT
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "events.md"
+DOCUMENT = ROOT / "docs" / "events.md"
 
 
 def row(fact: type[Fact]) -> str:

@@ -10,8 +10,9 @@ from pydantic import SecretStr
 from temporalio.envconfig import ClientConfig
 
 from commerce.settings import PREFIX, Settings, SettingsError, load_environment, load_settings
+from tests.paths import ROOT
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
+DOCUMENT = ROOT / "docs" / "configuration.md"
 NOTHING = "–"
 
 

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 from dotenv import dotenv_values
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
+
 FILE = ROOT / "docker-compose.yml"
 EXAMPLE = {name: value or "" for name, value in dotenv_values(ROOT / "deploy" / "env.example").items()}
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<how>[-?])(?P<text>[^}]*))?\}")

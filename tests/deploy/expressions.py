@@ -4,13 +4,13 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import promql_parser as promql
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
+
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
 DASHBOARDS = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
 SHOWN = re.compile(r"\{\{\s*(\w+)\s*\}\}")  # in a legend

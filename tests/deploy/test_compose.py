@@ -17,12 +17,13 @@ from typer.core import TyperGroup
 import worker
 from commerce.database import POOL
 from commerce.settings import IN_FILES, PREFIX, Settings, load_settings
-from starter.cli import app
-from starter.encryption import Encryption
-from starter.retention import BEYOND
+from starter.cli.app import app
+from starter.connection.encryption import Encryption
+from starter.operate.ledger_retention import BEYOND
 from tests.deploy.binary import knows, server_variables, versions
-from tests.deploy.compose import EXAMPLE, FILE, ROOT, Json, Missing, compose, environment, is_job, is_ours, services
-from workflows.visibility import SEARCH_ATTRIBUTES
+from tests.deploy.compose import EXAMPLE, FILE, Json, Missing, compose, environment, is_job, is_ours, services
+from tests.paths import ROOT
+from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 
 SERVICES = services()
 DOCKERFILE = ROOT / "Dockerfile"

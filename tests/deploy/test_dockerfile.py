@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.compose import ROOT, services
+from tests.deploy.compose import services
 from tests.deploy.dockerfile import Ignored
+from tests.paths import ROOT
 
 
 def test_hadolint_has_nothing_to_say() -> None:

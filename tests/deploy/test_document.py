@@ -6,10 +6,11 @@ from pathlib import Path
 import typer
 from typer.core import TyperGroup
 
-from starter.cli import app
-from starter.sample_shop import write_sample_shop
-from tests.deploy.compose import FILE, ROOT, compose
+from starter.cli.app import app
+from starter.demo.sample_shop import write_sample_shop
+from tests.deploy.compose import FILE, compose
 from tests.documents import commands
+from tests.paths import ROOT
 
 PAGE = ROOT / "docs" / "deployment.md"
 OPERATIONS = ROOT / "docs" / "operations.md"

@@ -16,14 +16,15 @@ from temporalio.client import Client
 
 from commerce.messages.carts import CleanUpCarts
 from commerce.messages.tutorial import HelloWorld
-from commerce.metrics import METRICS, Metric
+from commerce.telemetry.metrics import METRICS, Metric
 from starter.devstack.serving import serving
-from starter.processes import PROCESSES, TASK_QUEUE
+from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from tests.conftest import free_port
-from tests.deploy.expressions import ALERTS, ROOT, Asked, alerts, dashboards, everything
+from tests.deploy.expressions import ALERTS, Asked, alerts, dashboards, everything
 from tests.floor import Floor, floor
+from tests.paths import ROOT
 from tests.scraping import Scrape, scrape
-from tests.starter.calling import api
+from tests.starter.api.calling import api
 from tests.starter.clockwork import until
 from tests.system.workers import crew
 
@@ -131,7 +132,7 @@ def test_every_alert_has_its_entry_in_the_runbook() -> None:
 
 
 def test_the_jobs_that_are_watched_are_those_there_are() -> None:
-    jobs = {kind for kind, process in PROCESSES.items() if process.is_job}
+    jobs = {kind for kind, process in PROCESS_TYPES.items() if process.is_job}
     for name in ("JobFailed", "JobMissing"):
         [rule] = [alert for alert in alerts() if alert["alert"] == name]
         assert {job for job in jobs if job in rule["expr"]} == jobs

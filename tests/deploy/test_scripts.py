@@ -15,14 +15,15 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
 from commerce.settings import load_settings
+from starter.connection.encryption_keys import read_keys
 from starter.devstack import postgres
-from starter.encryption_keys import read_keys
 from tests.conftest import free_port, run_sql
 from tests.deploy.binary import TEMPORAL
+from tests.paths import ROOT
 from tests.system.workers import until
-from workflows.visibility import SEARCH_ATTRIBUTES
+from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+DEPLOY = ROOT / "deploy"
 SCRIPTS = [DEPLOY / "make-secrets", *DEPLOY.rglob("*.sh")]
 OWNS = {"commerce": ["commerce"], "temporal": ["temporal", "temporal_visibility"]}
 DAY = 24 * 60 * 60  # seconds

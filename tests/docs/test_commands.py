@@ -21,11 +21,12 @@ import typer
 from typer.core import TyperGroup
 
 from commerce.settings import read_stack
-from starter.cli import app
+from starter.cli.app import app
+from starter.demo.sample_carts import write_sample_carts
+from starter.demo.sample_shop import CURRENCY, write_sample_shop
 from starter.devstack import postgres
-from starter.sample_carts import write_sample_carts
-from starter.sample_shop import CURRENCY, write_sample_shop
-from tests.documents import MARKDOWN, PAGES, ROOT, UNTRIED, Typed, commands, typed
+from tests.documents import MARKDOWN, PAGES, UNTRIED, Typed, commands, typed
+from tests.paths import ROOT
 
 ANYTHING = "…"
 START_SECONDS = 120
@@ -38,7 +39,7 @@ ELSEWHERE = {
     "commerce up": "tests/docs/test_commands.py",
     "python -m pytest tests/workflows/test_tutorial.py": "tests/workflows/test_tutorial.py",
 }
-BY_ITS_OWN_TEST = {"typescript": "tests/starter/test_typescript.py"}
+BY_ITS_OWN_TEST = {"typescript": "tests/docs/test_typescript.py"}
 # In the order in which somebody new reads them; others follow.
 FIRST = ("README", "tutorial", "concepts")
 # Nothing else is ever run: a page is not to do anything to the machine that its tests run on.

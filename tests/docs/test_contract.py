@@ -15,18 +15,19 @@ from commerce.messages.orders import InsufficientItem, order_process_id
 from commerce.messages.progress import ProcessState, Progress, StepProgress, StepState
 from commerce.messages.runs import Status
 from commerce.settings import load_settings
-from starter import cli
 from starter.api.app import create_app
 from starter.api.errors import Problem
 from starter.api.tokens import OPEN
-from starter.contract import contract
-from starter.processes import PROCESSES, TASK_QUEUE
-from tests.documents import ROOT, prose, tables
+from starter.cli.app import app
+from starter.cli.contract import contract
+from starter.processes import PROCESS_TYPES, TASK_QUEUE
+from tests.documents import prose, tables
 from tests.keys import ENCRYPTED
+from tests.paths import ROOT
 from workflows.customer_registration import PLAN as REGISTRATION
+from workflows.engine.calls import name_of
+from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 from workflows.order_processing import PLAN as ORDER
-from workflows.policies import name_of
-from workflows.visibility import SEARCH_ATTRIBUTES
 
 PAGE = ROOT / "docs" / "contract.md"
 TEXT = " ".join(prose(PAGE).split())
@@ -35,7 +36,7 @@ OPTIONAL = re.compile(r"\*`([^`]+)`\*")
 IN_PARENTHESES = re.compile(r"\([^)]*\)")
 THEMSELVES = {"resume", "after"}  # fields that only processes set
 DOCUMENT: dict[str, Any] = create_app(load_settings(ENCRYPTED), ENCRYPTED).openapi()
-CONTRACT = {kind: parts for kind, parts in contract().items() if kind in PROCESSES}
+CONTRACT = {kind: parts for kind, parts in contract().items() if kind in PROCESS_TYPES}
 
 
 def table(first: str) -> dict[str, list[str]]:
@@ -62,7 +63,7 @@ def commands(group: Any, before: str = "") -> Iterator[str]:
 
 
 def test_every_type_is_told() -> None:
-    assert set(table("type")) == {f"`{kind}`" for kind in PROCESSES}
+    assert set(table("type")) == {f"`{kind}`" for kind in PROCESS_TYPES}
     assert f"Task queue `{TASK_QUEUE}`" in TEXT
 
 
@@ -93,8 +94,8 @@ def test_the_parts_of_results_are_told() -> None:
 def test_every_process_has_its_id_told() -> None:
     rows = table("the id of")
     told_kinds = {kind for cell in rows for kind in CODE.findall(cell)}
-    jobs = {kind for kind, process in PROCESSES.items() if process.is_job}
-    assert told_kinds == set(PROCESSES) - jobs and "a job" in rows
+    jobs = {kind for kind, process in PROCESS_TYPES.items() if process.is_job}
+    assert told_kinds == set(PROCESS_TYPES) - jobs and "a job" in rows
     for prefix in (order_process_id(""), REGISTERED, "deliver-webhook-"):
         assert any(f"`{prefix}" in row[0] for row in rows.values())
 
@@ -142,11 +143,11 @@ def test_the_shape_of_an_error_is_told() -> None:
 
 def test_every_command_is_told() -> None:
     told_commands = {name for cell in table("command") for name in CODE.findall(cell)}
-    assert told_commands == set(commands(typer.main.get_command(cli.app)))
+    assert told_commands == set(commands(typer.main.get_command(app.app)))
 
 
 def test_every_exit_code_is_told() -> None:
-    codes = {0, cli.FAILED, cli.USAGE, cli.UNREACHABLE, cli.INTERRUPTED}
+    codes = {0, app.FAILED, app.USAGE, app.UNREACHABLE, app.INTERRUPTED}
     assert set(table("exit code")) == {str(code) for code in codes}
 
 

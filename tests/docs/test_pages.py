@@ -9,7 +9,8 @@ import yaml
 
 from commerce.settings import IN_FILES, PREFIX, Settings
 from tests.deploy.compose import compose
-from tests.documents import PAGES, ROOT, Block, blocks, broken_links, headings, links, pictures, prose
+from tests.documents import PAGES, Block, blocks, broken_links, headings, links, pictures, prose
+from tests.paths import ROOT
 
 DOCS = ROOT / "docs"
 PICTURES = DOCS / "pictures"

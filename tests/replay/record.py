@@ -12,11 +12,11 @@ from pathlib import Path
 
 from temporalio.client import WorkflowHistory
 
-from commerce import logs
 from commerce.settings import load_settings
+from commerce.telemetry import logs
 from starter.client import connect
 from starter.devstack.stack import Stack
-from starter.process import end
+from starter.telemetry.exit import exit_process
 from tests.floor import floor
 from tests.replay.scenes import FAULTS, SCENES
 
@@ -55,4 +55,4 @@ def say(line: str) -> None:
 if __name__ == "__main__":
     logs.configure(load_settings({"COMMERCE_LOG_LEVEL": "error"}))
     asyncio.run(record(sys.argv[1:] or list(SCENES)))
-    end(0)
+    exit_process(0)

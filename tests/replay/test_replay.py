@@ -9,8 +9,8 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
-from starter.plugin import plugin
-from starter.spans import Tracing
+from starter.connection.plugin import plugin
+from starter.telemetry.span_export import Tracing
 from tests.keys import codec
 from tests.replay.changed import WithoutCheck
 from tests.replay.record import HISTORIES

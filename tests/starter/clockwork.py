@@ -14,7 +14,7 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from commerce.messages.base import ProcessInput
-from starter.schedule_table import Job
+from starter.schedules.table import ScheduledJob
 
 T = TypeVar("T")
 QUEUE = "clockwork"
@@ -52,8 +52,8 @@ class Waiting:
         await workflow.wait_condition(lambda: self.told)
 
 
-NIGHTLY = Job("trial-nightly", "0 1 * * *", "UTC", timedelta(hours=1), "Counts sheep", queue=QUEUE)
-WAITING = Job("trial-waiting", "0 2 * * *", "UTC", timedelta(hours=1), "Waits", queue=QUEUE)
+NIGHTLY = ScheduledJob("trial-nightly", "0 1 * * *", "UTC", timedelta(hours=1), "Counts sheep", queue=QUEUE)
+WAITING = ScheduledJob("trial-waiting", "0 2 * * *", "UTC", timedelta(hours=1), "Waits", queue=QUEUE)
 
 
 def worker(client: Client) -> Worker:

@@ -18,10 +18,10 @@ from commerce.errors import CustomerAlreadyExists, ProcessFailed
 from commerce.messages.customers import registration_process_id
 from commerce.messages.orders import order_process_id
 from starter.client import register_customer, start
-from starter.operations import cancel
+from starter.operate.actions import cancel
 from starter.processes import TASK_QUEUE
 from starter.registration import Registration
-from starter.schedule_actions import pause
+from starter.schedules.actions import pause
 from tests.floor import Floor, ended
 from tests.system import leak_words as words
 from tests.system.leak_worker import BUGGY

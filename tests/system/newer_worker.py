@@ -5,7 +5,7 @@ from temporalio import activity, workflow
 with workflow.unsafe.imports_passed_through():
     import worker
     from commerce.messages.base import Nothing
-    from commerce.messages.orders import FulfilledOrder, OrderProcessing, OrderRef, OrderResult, ValidOrder
+    from commerce.messages.orders import EarlierFulfillment, OrderProcessing, OrderRef, OrderResult, ValidOrder
     from commerce.messages.progress import Progress
     from commerce.messages.steps import Call
     from workflows.order_processing import OrderProcessingWorkflow
@@ -32,7 +32,7 @@ class NextOrderProcess(OrderProcessingWorkflow):
     async def run(self, request: OrderProcessing) -> OrderResult:
         return await super().run(request)
 
-    async def _process(self, order: OrderRef, valid: ValidOrder) -> FulfilledOrder:
+    async def _process(self, order: OrderRef, valid: ValidOrder) -> EarlierFulfillment:
         if workflow.patched("wrap-gifts"):
             await self._saga.step(GiftActivities.wrap, order)
         return await super()._process(order, valid)

@@ -21,8 +21,8 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 import worker
 from commerce import analytics, carts, stock_sync, upkeep
 from commerce.integrations.carrier import Carrier
-from commerce.integrations.email import Mail
 from commerce.integrations.warehouse import Warehouse
+from commerce.mail.smtp import Mail
 from commerce.messages.orders import order_process_id
 
 OUTSIDE = ((Carrier, "create"), (Carrier, "buy"), (Carrier, "refund"), (Mail, "send"), (Warehouse, "levels"))

@@ -17,9 +17,11 @@ from temporalio.client import Client
 from commerce.database import Database
 from commerce.settings import load_environment, load_settings
 from starter.client import connect
-from starter.devstack import carrier, leftovers, mail
+from starter.devstack import mail, orphans
+from starter.devstack.carrier import server as carrier
 from tests.commerce.shop import Shop
-from tests.system.workers import ROOT, until
+from tests.paths import ROOT
+from tests.system.workers import until
 
 SECONDS = 120
 
@@ -111,7 +113,7 @@ async def up(outside: World, data_dir: Path) -> AsyncIterator[Stack]:
     finally:
         if process.returncode is None:
             await kill(process)
-        leftovers.end(data_dir)
+        orphans.end(data_dir)
 
 
 async def kill(supervisor: asyncio.subprocess.Process) -> None:

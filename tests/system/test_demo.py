@@ -17,9 +17,9 @@ from commerce.database import Database
 from starter.devstack import postgres
 from tests.commerce.shop import Shop
 from tests.conftest import free_port
+from tests.paths import ROOT
 from tests.system.workers import until
 
-ROOT = Path(__file__).parents[2]
 STARTED = 297  # orders; three more are not to be processed
 SECONDS = 200  # for one demo, on a machine that is busy with other tests
 INTERRUPTED = 130

@@ -15,10 +15,11 @@ import pytest
 from temporalio.client import Client
 
 from tests.conftest import free_port
-from tests.deploy.compose import ROOT, environment, services
+from tests.deploy.compose import environment, services
 from tests.deploy.dockerfile import Follower, Image
 from tests.floor import Floor, floor
 from tests.keys import KEY
+from tests.paths import ROOT
 from tests.system.workers import until
 
 BWRAP = shutil.which("bwrap")

@@ -26,7 +26,7 @@ from tests.faults import Gate
 from tests.floor import Floor, floor
 from tests.system.workers import Crew
 from worker import WORKFLOWS, wired
-from workflows.job import TRIES
+from workflows.engine.job import TRIES
 
 Results = Mapping[str, dict[str, Any]]
 

@@ -13,15 +13,16 @@ import pytest
 from commerce.database import Database
 from commerce.settings import load_settings
 from starter.client import connect
-from starter.devstack import keys
+from starter.devstack import key_file
 from starter.devstack.stack import Stack
 from tests.collector import collecting
 from tests.commerce.shop import Shop
 from tests.floor import Floor
+from tests.paths import ROOT
 from tests.system import leak_words as words
 from tests.system.leak_scenes import Stage, bother_the_api, play
 from tests.system.leak_search import Words, files, found, kept_by_temporal, told
-from tests.system.workers import ROOT, WorkerProcess
+from tests.system.workers import WorkerProcess
 
 SETTINGS = {
     "COMMERCE_LOG_LEVEL": "debug",
@@ -85,7 +86,10 @@ async def played(folder: Path, *log_formats: str) -> Traces:
         temporal = await kept_by_temporal(shop.client)
         hashes = {"hash of a password": [*words.PASSED_ON["hash of a password"], *await shop.shop.sql(HASHES)]}
     data_dir = stack.data_dir
-    secrets = {"password of the database": lines(data_dir / "postgres.password"), "key": lines(data_dir / keys.FILE)}
+    secrets = {
+        "password of the database": lines(data_dir / "postgres.password"),
+        "key": lines(data_dir / key_file.FILE),
+    }
     return Traces(
         temporal | files(folder, "stack/temporal.db*", TEMPORALS_LOG),
         logs_of(folder),

@@ -17,10 +17,10 @@ from commerce.messages.carts import CleanUpCarts
 from commerce.messages.orders import order_process_id
 from commerce.messages.pending_orders import PendingOrders
 from starter.client import start
-from starter.operations import cancel
-from starter.schedule_actions import backfill, trigger
-from starter.schedule_table import definition, jobs
-from starter.schedule_views import described
+from starter.operate.actions import cancel
+from starter.schedules.actions import backfill, trigger
+from starter.schedules.queries import described
+from starter.schedules.table import definition, scheduled_jobs
 from tests.floor import Floor, ended, floor
 from tests.starter.clockwork import forget, until
 from tests.system.workers import crew
@@ -61,7 +61,7 @@ async def shop(tmp_path: Path, database_url: str, clock: Client) -> AsyncIterato
 
 async def schedule(shop: Floor, job_id: str, every: timedelta | None = None) -> None:
     """Schedule a job as the worker does: so often, or paused at its own times."""
-    [job] = [job for job in jobs(shop.settings) if job.id == job_id]
+    [job] = [job for job in scheduled_jobs(shop.settings) if job.id == job_id]
     wanted = definition(job, key_id="", paused=every is None)
     if every:
         wanted = replace(wanted, spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]))

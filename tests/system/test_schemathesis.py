@@ -22,9 +22,9 @@ from starter.api.orders import EXAMPLE
 from starter.api.workflow_examples import EXECUTE
 from starter.api.workflows import FAILED
 from starter.devstack.serving import serving
-from starter.schedules import apply
+from starter.schedules.apply import apply
 from tests.floor import floor
-from tests.starter.calling import api
+from tests.starter.api.calling import api
 from tests.starter.clockwork import NIGHTLY, forget
 
 EXAMPLES = 40  # cases per operation

@@ -18,8 +18,9 @@ from commerce.messages.orders import order_process_id
 from tests.collector import Collector, Trace, collecting
 from tests.conftest import free_port
 from tests.floor import Floor, ended, floor
+from tests.paths import ROOT
 from tests.receiver import receiving
-from tests.system.workers import ROOT, Crew, WorkerProcess, crew, until
+from tests.system.workers import Crew, WorkerProcess, crew, until
 
 SECONDS = 30
 STEPS = [
@@ -266,5 +267,5 @@ def test_off_nothing_of_the_sdk_is_loaded() -> None:
         command = [sys.executable, "-c", f"import sys, {module}; {loaded}"]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
 
-    assert after("starter.cli") == []
+    assert after("starter.cli.app") == []
     assert not any(name.startswith("opentelemetry.sdk") for name in after("worker, starter.api.app"))

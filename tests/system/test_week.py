@@ -17,9 +17,10 @@ from commerce.imports import import_inventory, import_orders
 from commerce.messages.orders import OrderResult
 from tests.commerce.shop import Shop
 from tests.floor import Floor, floor
+from tests.paths import SHARED_DATA
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
-ORDERS, INVENTORY = DATA / "week-orders.csv.gz", DATA / "week-inventory.csv.gz"
+DATA = SHARED_DATA
+ORDERS, INVENTORY = SHARED_DATA / "week-orders.csv.gz", DATA / "week-inventory.csv.gz"
 pytestmark = pytest.mark.skipif(not ORDERS.exists(), reason=f"{ORDERS} is missing")
 
 AT_ONCE = 30

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.keys import ENCRYPTED
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 NOWHERE = "127.0.0.1:1"
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tests.floor import Floor
 from tests.keys import ENCRYPTED
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 START_SECONDS = 30.0
 STARTED = "worker started"
 

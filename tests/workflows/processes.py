@@ -17,9 +17,9 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.base import Message, Nothing, ProcessInput
     from commerce.messages.progress import Progress
     from commerce.messages.steps import Begin, Begun, Call
-    from workflows.policies import Policy
-    from workflows.saga import Saga
-    from workflows.waiting import may_fail, together
+    from workflows.engine.cancellation import allow_failure, gather
+    from workflows.engine.policies import Policy
+    from workflows.engine.saga import Saga
 
 QUICK = Policy(
     attempt=timedelta(seconds=5), deadline=timedelta(seconds=20), retry=RetryPolicy(timedelta(milliseconds=20))
@@ -138,9 +138,9 @@ class ScriptedProcess:
 
     async def play(self, step: Step) -> None:
         if step.beside:
-            await together(*(self.take(one) for one in (step, *step.beside)))
+            await gather(*(self.take(one) for one in (step, *step.beside)))
         elif step.how == "may fail":
-            if await may_fail(self.take(step)) is None:
+            if await allow_failure(self.take(step)) is None:
                 self.ended.append(f"{step.name} failed")
         else:
             await self.take(step)

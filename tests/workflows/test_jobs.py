@@ -20,7 +20,7 @@ from commerce.messages.pending_orders import OrdersWorkedOff, PendingOrders
 from commerce.messages.stock_sync import StockSynced
 from commerce.messages.upkeep import Upkeep, UpkeepResult
 from starter.client import start
-from starter.operations import cancel
+from starter.operate.actions import cancel
 from starter.processes import TASK_QUEUE
 from tests.faults import Faults, Gate
 from tests.floor import Floor, floor

@@ -14,7 +14,7 @@ from commerce.messages.orders import OrderProcessing
 from commerce.messages.progress import Progress
 from commerce.messages.tutorial import CountProducts, HelloWorld
 from starter.client import start
-from starter.processes import PROCESSES, TASK_QUEUE
+from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from tests.faults import Faults, Gate
 from tests.floor import Floor, floor
 
@@ -72,7 +72,7 @@ async def test_a_step_refused_for_good_fails_the_run_and_is_shown(place: Floor) 
 @pytest.mark.parametrize("given", [{}, {"name": ""}, {"name": "x" * 101}, {"name": None}])
 async def test_a_name_that_does_not_fit_fails_the_run(shop: Floor, given: dict[str, object]) -> None:
     handle = await shop.client.start_workflow(
-        "hello-world", given, id=PROCESSES["hello-world"].id(JOHN), task_queue=TASK_QUEUE
+        "hello-world", given, id=PROCESS_TYPES["hello-world"].id(JOHN), task_queue=TASK_QUEUE
     )
     with pytest.raises(WorkflowFailureError) as failure:
         await handle.result()
@@ -89,7 +89,7 @@ async def test_each_start_is_a_run_of_its_own_unless_an_id_is_chosen(shop: Floor
 
 
 async def test_a_chosen_id_is_taken_while_its_run_is_open_and_free_again_afterwards(place: Floor) -> None:
-    gate, mine = Gate("step-1"), PROCESSES["hello-world"].id(JOHN)
+    gate, mine = Gate("step-1"), PROCESS_TYPES["hello-world"].id(JOHN)
     async with place.worker([gate]):
         handle = await start(place.client, "hello-world", JOHN, transaction_id=mine)
         await gate.reached.wait()
@@ -109,9 +109,9 @@ async def test_an_id_that_cannot_be_or_is_of_another_kind_is_refused(client: Cli
 
 def test_the_other_kinds_have_one_id_for_an_input_and_take_no_other() -> None:
     order = OrderProcessing(order_id="1001")
-    assert PROCESSES["order-processing"].id_for(order) == "order-processing-1001"
-    assert PROCESSES["order-processing"].id_for(order, "order-processing-1001") == "order-processing-1001"
+    assert PROCESS_TYPES["order-processing"].id_for(order) == "order-processing-1001"
+    assert PROCESS_TYPES["order-processing"].id_for(order, "order-processing-1001") == "order-processing-1001"
     with pytest.raises(WrongProcessId, match="order-processing-1001"):
-        PROCESSES["order-processing"].id_for(order, "order-processing-1002")
+        PROCESS_TYPES["order-processing"].id_for(order, "order-processing-1002")
     with pytest.raises(WrongProcessId, match="cleanup-expired-carts"):
-        PROCESSES["cleanup-expired-carts"].id_for(CleanUpCarts(), "mine")
+        PROCESS_TYPES["cleanup-expired-carts"].id_for(CleanUpCarts(), "mine")

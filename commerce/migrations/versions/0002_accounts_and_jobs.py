@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from commerce.migrations import beside
+from commerce.migrations import concurrent_indexes
 
 revision = "0002"
 down_revision = "0001"
@@ -33,16 +33,16 @@ def upgrade() -> None:
     op.add_column(
         "customers", sa.Column("registered_at", sa.DateTime(timezone=True), nullable=True), if_not_exists=True
     )
-    beside.create_index(
+    concurrent_indexes.create_index(
         "ix_carts_open", "carts", ["updated_at", "id"], postgresql_where=sa.text("completed_at IS NULL")
     )
-    beside.create_index("ix_customers_registered_at", "customers", ["registered_at"])
-    beside.create_index("uq_customers_email", "customers", ["email"], unique=True)
-    beside.create_index("ix_notifications_created_at", "notifications", ["created_at"])
-    beside.create_index("ix_orders_created_at", "orders", ["created_at"])
-    beside.create_index("ix_orders_customer_id_created_at", "orders", ["customer_id", "created_at"])
-    beside.drop_index("ix_orders_customer_id", "orders")
-    beside.create_index(
+    concurrent_indexes.create_index("ix_customers_registered_at", "customers", ["registered_at"])
+    concurrent_indexes.create_index("uq_customers_email", "customers", ["email"], unique=True)
+    concurrent_indexes.create_index("ix_notifications_created_at", "notifications", ["created_at"])
+    concurrent_indexes.create_index("ix_orders_created_at", "orders", ["created_at"])
+    concurrent_indexes.create_index("ix_orders_customer_id_created_at", "orders", ["customer_id", "created_at"])
+    concurrent_indexes.drop_index("ix_orders_customer_id", "orders")
+    concurrent_indexes.create_index(
         "ix_outbox_events_published",
         "outbox_events",
         ["published_at"],

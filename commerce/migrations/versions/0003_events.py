@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from commerce.migrations import beside
+from commerce.migrations import concurrent_indexes
 
 revision = "0003"
 down_revision = "0002"
@@ -11,11 +11,11 @@ down_revision = "0002"
 
 def upgrade() -> None:
     # Under another name at first: the relay is never without an index.
-    beside.create_index(
+    concurrent_indexes.create_index(
         "ix_outbox_events_unpublished_sequence",
         "outbox_events",
         ["sequence"],
         postgresql_where=sa.text("published_at IS NULL"),
     )
-    beside.drop_index("ix_outbox_events_unpublished", "outbox_events")
+    concurrent_indexes.drop_index("ix_outbox_events_unpublished", "outbox_events")
     op.execute("ALTER INDEX ix_outbox_events_unpublished_sequence RENAME TO ix_outbox_events_unpublished")

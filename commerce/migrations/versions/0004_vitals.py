@@ -2,14 +2,14 @@
 
 import sqlalchemy as sa
 
-from commerce.migrations import beside
+from commerce.migrations import concurrent_indexes
 
 revision = "0004"
 down_revision = "0003"
 
 
 def upgrade() -> None:
-    beside.create_index(
+    concurrent_indexes.create_index(
         "ix_orders_held",
         "orders",
         ["created_at"],
@@ -18,7 +18,7 @@ def upgrade() -> None:
             " AND cancelled_at IS NULL AND hold_reason IS NOT NULL"
         ),
     )
-    beside.create_index(
+    concurrent_indexes.create_index(
         "ix_notifications_unsent",
         "notifications",
         ["created_at"],

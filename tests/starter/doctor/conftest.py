@@ -19,7 +19,7 @@ from starter.doctor.examination import Check, Installation, examine
 from starter.doctor.findings import Finding
 from tests.conftest import free_port
 from tests.keys import ENCRYPTED
-from workflows.visibility import SEARCH_ATTRIBUTES
+from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 
 Find = Callable[..., Awaitable[Finding]]
 

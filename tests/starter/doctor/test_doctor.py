@@ -17,16 +17,18 @@ from temporalio.client import Client
 
 from commerce.settings import load_settings
 from starter.api import health
-from starter.cli import run
-from starter.devstack import carrier, mail, warehouse
+from starter.cli.app import run
+from starter.devstack import mail
+from starter.devstack.carrier import server as carrier
 from starter.devstack.serving import serving
+from starter.devstack.warehouse import server as warehouse
 from starter.doctor.checks import CHECKS
 from starter.doctor.examination import BOUND, Check, Installation, examine
-from starter.doctor.findings import Outcome, exit_code
+from starter.doctor.findings import CheckResult, exit_code
 from starter.doctor.screen import WIDTH
-from starter.pollers import polled
+from starter.operate.worker_presence import polled
 from starter.processes import TASK_QUEUE
-from starter.schedules import apply_settings
+from starter.schedules.apply import apply_settings
 from tests.keys import KEY
 from tests.starter.clockwork import until
 from worker import make_worker, wired
@@ -174,11 +176,11 @@ async def test_without_settings_there_is_nothing_to_look_at(
 
 
 async def test_what_nobody_has_thought_of_hides_nothing_else() -> None:
-    async def break_down(_installation: Installation) -> Outcome:
+    async def break_down(_installation: Installation) -> CheckResult:
         raise ValueError("postgresql://ann:hunter2@host")
 
-    async def stand(_installation: Installation) -> Outcome:
-        return Outcome("ok", "it stands")
+    async def stand(_installation: Installation) -> CheckResult:
+        return CheckResult("ok", "it stands")
 
     broken = Check("Outside", "broken", break_down)
     found = await examine(

@@ -7,14 +7,14 @@ from temporalio.client import Client
 
 from commerce.settings import load_settings
 from starter.client import connect, start_order
-from starter.schedule_table import definition, jobs
-from starter.schedules import apply_settings
+from starter.schedules.apply import apply_settings
+from starter.schedules.table import definition, scheduled_jobs
 from tests.keys import KEY, OTHER_KEY, codec, keys
 from tests.starter.clockwork import NIGHTLY, until
 from tests.starter.doctor.conftest import Find
 
 KEY_ID = codec().key_ids[0]
-JOBS = [job.id for job in jobs(load_settings({}))]
+JOBS = [job.id for job in scheduled_jobs(load_settings({}))]
 ALL = ", ".join(JOBS)
 CHANGED = keys(OTHER_KEY, KEY)
 

@@ -10,8 +10,10 @@ import pytest
 from aiosmtpd.smtp import SMTP, AuthResult
 from fastapi import FastAPI
 
-from starter.devstack import carrier, mail, warehouse
+from starter.devstack import mail
+from starter.devstack.carrier import server as carrier
 from starter.devstack.serving import serving
+from starter.devstack.warehouse import server as warehouse
 from tests.starter.doctor.conftest import Find
 
 

@@ -8,7 +8,7 @@ from commerce.settings import load_settings
 from tests.starter.clockwork import until
 from tests.starter.doctor.conftest import Find, register
 from worker import make_worker, steps_of
-from workflows.visibility import SEARCH_ATTRIBUTES
+from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 
 
 async def test_a_server_that_is_away(find: Find) -> None:

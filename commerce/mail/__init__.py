@@ -1,0 +1,1 @@
+"""Mails: their facts, their rendering, and the SMTP server that takes them."""

@@ -1,0 +1,1 @@
+"""Logs without personal data, trace context, and the names of our metrics."""

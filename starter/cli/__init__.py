@@ -1,0 +1,1 @@
+"""The command line `commerce`, one module per group of commands."""

@@ -1,0 +1,1 @@
+"""`commerce demo`: a sample shop processed before your eyes."""

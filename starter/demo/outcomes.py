@@ -1,0 +1,74 @@
+"""What became of some orders, in numbers."""
+
+from collections.abc import Collection
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from commerce.messages.base import Message
+
+PENDING = text("""
+    SELECT id FROM orders
+    WHERE id = ANY(CAST(:order_ids AS text[])) AND payment_status = 'captured'
+      AND fulfillment_status = 'not_fulfilled' AND cancelled_at IS NULL
+    ORDER BY created_at, id
+""")
+ORDERS = text("""
+    WITH chosen AS (
+        SELECT id, fulfillment_status, payment_status, cancelled_at, hold_reason, refused_at,
+               (SELECT sum(quantity) FROM order_lines WHERE order_id = orders.id) AS units
+        FROM orders WHERE id = ANY(CAST(:order_ids AS text[]))
+    ), open AS (
+        SELECT id, CASE WHEN cancelled_at IS NOT NULL THEN 'cancelled'
+                        WHEN payment_status <> 'captured' THEN 'unpaid'
+                        WHEN hold_reason IS NOT NULL THEN 'undone'
+                        WHEN refused_at IS NOT NULL THEN 'refused' END AS state
+        FROM chosen WHERE fulfillment_status = 'not_fulfilled'
+    )
+    SELECT (SELECT count(*) FROM chosen WHERE fulfillment_status = 'fulfilled') AS fulfilled,
+           (SELECT count(*) FROM chosen WHERE fulfillment_status = 'fulfilled_elsewhere') AS fulfilled_elsewhere,
+           (SELECT count(*) FROM open WHERE state = 'refused') AS refused,
+           (SELECT count(*) FROM open WHERE state = 'undone') AS undone,
+           (SELECT count(*) FROM open WHERE state = 'cancelled') AS cancelled,
+           (SELECT count(*) FROM open WHERE state = 'unpaid') AS unpaid,
+           (SELECT CAST(coalesce(sum(units), 0) AS bigint) FROM chosen WHERE fulfillment_status = 'fulfilled') AS units,
+           (SELECT count(*) FROM fulfillments JOIN chosen ON chosen.id = order_id
+            WHERE fulfillments.cancelled_at IS NULL AND label_url IS NOT NULL) AS labels
+""")
+MAILS = text("""
+    SELECT kind, status = 'sent' AS sent, count(*) AS mails FROM notifications
+    WHERE order_id = ANY(CAST(:order_ids AS text[])) AND recipient LIKE '%@%'
+    GROUP BY kind, sent ORDER BY mails DESC, kind
+""")
+
+
+class OrderOutcomes(Message):
+    """Numbers of orders by what became of them, and of what left the house for them."""
+
+    fulfilled: int
+    refused: int  # for stock
+    undone: int
+    unpaid: int
+    cancelled: int
+    fulfilled_elsewhere: int
+    units: int  # on the lines of fulfilled orders
+    labels: int  # bought and not given back
+    mails: dict[str, int]  # sent, by kind
+    unsent: int  # mails
+
+
+async def pending(tx: AsyncSession, order_ids: Collection[str]) -> list[str]:
+    """Return those of these orders that are paid and still to be fulfilled, in order of arrival."""
+    return list(await tx.scalars(PENDING, {"order_ids": list(order_ids)}))
+
+
+async def count_outcomes(tx: AsyncSession, order_ids: Collection[str]) -> OrderOutcomes:
+    """Count what became of these orders so far."""
+    values = {"order_ids": list(order_ids)}
+    orders = (await tx.execute(ORDERS, values)).mappings().one()
+    mails = (await tx.execute(MAILS, values)).all()
+    return OrderOutcomes(
+        **orders,
+        mails={row.kind: row.mails for row in mails if row.sent},
+        unsent=sum(row.mails for row in mails if not row.sent),
+    )

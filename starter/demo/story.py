@@ -1,0 +1,121 @@
+"""The demo: takes a small shop in, processes its orders on a stack of its own, and shows what became of them."""
+
+import asyncio
+import shlex
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from rich.console import Console
+from temporalio.client import Client
+
+from commerce import imports
+from commerce.database import Database
+from commerce.messages.orders import order_process_id
+from commerce.settings import load_settings
+from starter.client import connect
+from starter.demo import customers, jobs, orders, outcomes
+from starter.demo.orders import Summary
+from starter.demo.sample_shop import CURRENCY, SampleShop, write_sample_shop
+from starter.demo.screen import Screen
+from starter.devstack.data_folder import FAILED, StackError
+from starter.devstack.signals import interruptible
+from starter.devstack.stack import INTERRUPTED, Stack
+from starter.operate.audit import audit
+
+
+async def demo(console: Console, data_dir: Path, *, port: int = 9000) -> int:
+    """Run the demo on the embedded stack of this folder; on a terminal it then stays up until Ctrl-C.
+
+    `port` is the API's, 0: any. Returns the exit code: 0 when every order ended as it should and the audit is clean,
+    1 when not, 130 when cut off; started again it goes on. Raises StackError, Unreachable, DatabaseUnavailable.
+    """
+    screen, code = Screen(console), INTERRUPTED
+    screen.title("durable-commerce", "a small shop, its orders processed for real")
+    screen.head(f"Starting everything in {data_dir}")
+    with interruptible() as interrupt:
+        try:
+            async with Stack(data_dir, port=port, echo=screen.say) as stack:
+                good = await _run(stack, screen)
+                code = 0 if good else FAILED
+                if console.is_terminal and sys.stdin.isatty():
+                    screen.head("Everything stays up until Ctrl-C")
+                    await asyncio.Event().wait()
+                screen.head(
+                    f"Everything stops now; `commerce up --data-dir {shlex.quote(str(data_dir))}` shows it again"
+                )
+        except asyncio.CancelledError:
+            if not interrupt.happened:
+                raise
+            if code == INTERRUPTED:
+                screen.complain("Interrupted; started again, the demo goes on where it was")
+    return code
+
+
+async def _run(stack: Stack, screen: Screen) -> bool:
+    async with _tools(stack) as (database, client):
+        shop = await _take_in(database, stack.data_dir, screen)
+        screen.head("Processing the orders")
+        summary = await _process(database, client, shop, screen)
+        screen.summary(summary)
+        screen.head("Registering customers")
+        screen.customers(await customers.register(database, client, shop.order_ids, screen.say))
+        screen.head("Running the jobs, which otherwise run by the clock")
+        settings = load_settings(stack.environment)
+        screen.jobs(await jobs.run(database, client, stack.data_dir, settings.warehouse_url, CURRENCY))
+        findings = await audit(database, client)
+        screen.verdict(findings)
+        screen.places(_places(stack, client, shop))
+    return summary.good and not findings
+
+
+@asynccontextmanager
+async def _tools(stack: Stack) -> AsyncIterator[tuple[Database, Client]]:
+    settings = load_settings(stack.environment)
+    database = Database(settings.database_url.get_secret_value(), pool_size=2)
+    try:
+        yield database, await connect(stack.environment)
+    finally:
+        await database.close()
+
+
+async def _take_in(database: Database, data_dir: Path, screen: Screen) -> SampleShop:
+    """Take the sample shop in as files, as any other; the second time nothing changes."""
+    shop = await asyncio.to_thread(write_sample_shop, data_dir)
+    orders = await imports.import_orders(database, [shop.orders], currency=CURRENCY)
+    if orders.bad:  # another version's sample shop is there
+        raise StackError(f"The sample shop does not fit here, use another --data-dir: {orders.bad[0].reason}")
+    stock = await imports.import_inventory(database, [shop.inventory])
+    known = "" if stock.taken + orders.taken else ", known from an earlier time"
+    screen.head("Taking in the sample shop")
+    screen.say(f"{stock.read:,} levels of stock, {len(shop.order_ids):,} orders with {orders.read:,} lines{known}")
+    return shop
+
+
+async def _process(database: Database, client: Client, shop: SampleShop, screen: Screen) -> Summary:
+    async with database.transaction() as tx:
+        before = await outcomes.count_outcomes(tx, shop.order_ids)
+        pending = await outcomes.pending(tx, shop.order_ids)
+    began = time.monotonic()
+    with screen.progress(len(pending)) as tell:
+        endings = await orders.process(client, pending, tell)
+    seconds = time.monotonic() - began
+    findings = await audit(database, client)
+    async with database.transaction() as tx:
+        after = await outcomes.count_outcomes(tx, shop.order_ids)
+    unexpected = orders.surprises(endings, shop.expected)
+    return Summary(before, after, endings, seconds, unexpected, findings)
+
+
+def _places(stack: Stack, client: Client, shop: SampleShop) -> Mapping[str, str]:
+    """Return where a person may look, by what is to be seen there."""
+    facts = stack.description
+    processes = f"{facts['temporal_ui']}/namespaces/{client.namespace}/workflows"
+    return {
+        "Every process": processes,
+        "The undone order": f"{processes}/{order_process_id(shop.cases['refused by carrier'])}",
+        "The mails": facts["mail_dir"],
+        "The API": f"{facts['api_url']}/docs",
+    }

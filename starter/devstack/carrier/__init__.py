@@ -1,0 +1,1 @@
+"""The embedded carrier: EasyPost's shipments API in small, with faults to order."""

@@ -1,0 +1,273 @@
+"""The embedded carrier: EasyPost's shipments API in small, with its faults, so that the shop can be tried without it.
+
+    python -m starter.devstack.carrier --data-dir D --port P
+
+Like the real one it knows no idempotency: each POST of a shipment makes another one. Any key is taken as HTTP Basic's
+user name. It refuses, for good, to ship to country `ZZ` and to the postal code `REFUSED`.
+
+For trying things (`/docs` has the details):
+POST /trial/faults     {"operation": "create" | "buy" | "refund" | "get", "fault": "500" | "422" | "cut" | "slow",
+                        "times": 1, "reference": null, "order_id": null, "seconds": 15}
+GET, DELETE /trial/faults
+GET /trial/labels      ?reference= or ?order_id= : counts of shipments, bought, refunded, live; the newest labels
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from html import escape
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from fastapi_offline import FastAPIOffline
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from starter.devstack.carrier import schemas
+from starter.devstack.carrier.faults import CuttableProtocol, Fault, Faults, Operation, cut
+from starter.devstack.carrier.schemas import Json, Wanted
+from starter.devstack.carrier.store import Shipments
+from starter.devstack.serving import LOOPBACK, Arguments, arguments, run, serving, until_stopped
+
+REFUSED_COUNTRY = "ZZ"
+REFUSED_ZIP = "REFUSED"
+REFUSALS = {
+    "create": ("ADDRESS.VERIFY.FAILURE", "Unable to verify address."),
+    "buy": ("SHIPMENT.POSTAGE.FAILURE", "Unable to buy postage."),
+    "refund": ("SHIPMENT.REFUND.UNAVAILABLE", "Unable to request refund. The parcel has been shipped."),
+    "get": ("SHIPMENT.INVALID", "The shipment is invalid."),
+}
+LABEL = """<!doctype html><meta charset="utf-8"><title>{code}</title>
+<body style="font:16px sans-serif;width:24em;margin:2em;border:2px solid;padding:1em">
+<p>From: {sender}</p><p style="font-size:1.3em">To: <b>{recipient}</b></p>
+<p>{service} · order {order}</p><p style="font:1.4em monospace">{code}</p><b>{state}</b></body>
+"""
+
+log = logging.getLogger(__name__)
+
+
+class Refusal(Exception):
+    """An answer in the API's error shape."""
+
+    def __init__(self, status: int, code: str, message: str, errors: list[Json] | None = None) -> None:
+        super().__init__(code)
+        self.status = status
+        self.body = {"error": {"code": code, "message": message, "errors": errors or []}}
+
+
+async def require_key(key: Annotated[HTTPBasicCredentials | None, Depends(HTTPBasic(auto_error=False))]) -> None:
+    """Refuse a request without an API key."""
+    if key is None or not key.username:
+        raise Refusal(401, "USER.UNAUTHORIZED", "Authentication is required; use your API key as the user name.")
+
+
+api = APIRouter(prefix="/v2/shipments", dependencies=[Depends(require_key)])
+trial = APIRouter()
+
+
+@api.post("", status_code=201)
+async def create(request: Request) -> JSONResponse:
+    """Make a new shipment and offer rates for it."""
+    shipment = schemas.shipment(await _shipment_of(request))
+    _refuse_address(shipment["to_address"])
+    return await _act(request, "create", shipment, request.app.state.shipments.put, 201)
+
+
+@api.get("/{shipment_id}")
+async def get(request: Request, shipment_id: str) -> JSONResponse:
+    """Return a shipment as it is."""
+    return await _act(request, "get", _find(request, shipment_id), lambda found: found)
+
+
+@api.post("/{shipment_id}/buy")
+async def buy(request: Request, shipment_id: str) -> JSONResponse:
+    """Buy the label of a shipment, once."""
+    chosen = (await _body(request)).get("rate")
+
+    def work(shipment: Json) -> Json:
+        if shipment["postage_label"] is not None:
+            raise Refusal(422, "SHIPMENT.POSTAGE.EXISTS", "Postage already exists for this shipment.")
+        rate = next((rate for rate in shipment["rates"] if {"id": rate["id"]} == chosen), None)
+        if rate is None:
+            raise Refusal(422, "SHIPMENT.MISSING_RATE", "The rate is not one of this shipment's.")
+        return _put(request, schemas.bought(shipment, rate, str(request.base_url).rstrip("/")))
+
+    return await _act(request, "buy", _find(request, shipment_id), work)
+
+
+@api.post("/{shipment_id}/refund")
+async def refund(request: Request, shipment_id: str) -> JSONResponse:
+    """Take a bought label back, once."""
+
+    def work(shipment: Json) -> Json:
+        if shipment["postage_label"] is None:
+            raise Refusal(422, "SHIPMENT.POSTAGE.REQUIRED", "There is no postage to refund.")
+        if shipment["refund_status"] is not None:
+            raise Refusal(422, "SHIPMENT.REFUND.UNAVAILABLE", "A refund was requested already.")
+        return _put(request, schemas.refunded(shipment))
+
+    return await _act(request, "refund", _find(request, shipment_id), work)
+
+
+@trial.post("/trial/faults")
+async def set_fault(request: Request, fault: Fault) -> list[Fault]:
+    """Make the carrier misbehave; faults are tried in the order in which they were set."""
+    faults: Faults = request.app.state.faults
+    faults.all.append(fault)
+    return faults.all
+
+
+@trial.get("/trial/faults")
+async def faults_set(request: Request) -> list[Fault]:
+    """Return the faults that are set, with the times that are left."""
+    faults: Faults = request.app.state.faults
+    return faults.all
+
+
+@trial.delete("/trial/faults", status_code=204)
+async def clear_faults(request: Request) -> None:
+    """Make the carrier behave again."""
+    request.app.state.faults.all.clear()
+
+
+@trial.get("/trial/labels")
+async def labels(request: Request, reference: str | None = None, order_id: str | None = None) -> Json:
+    """Count shipments and labels; `live`: bought and not refunded."""
+    shipments: Shipments = request.app.state.shipments
+    return shipments.labels(reference, order_id)
+
+
+@trial.get("/labels/{shipment_id}.html")
+async def label(request: Request, shipment_id: str) -> HTMLResponse:
+    """Show a bought label."""
+    shipment = _find(request, shipment_id)
+    if shipment["postage_label"] is None:
+        raise Refusal(404, "NOT_FOUND", "No label was bought for this shipment.")
+    return HTMLResponse(
+        LABEL.format(
+            code=shipment["tracking_code"],
+            sender=_line(shipment["from_address"]),
+            recipient=_line(shipment["to_address"]),
+            service=escape(shipment["selected_rate"]["service"]),
+            order=escape(str(shipment["options"].get("invoice_number", "?"))),
+            state="REFUNDED: do not use" if shipment["refund_status"] else "",
+        )
+    )
+
+
+async def _act(
+    request: Request, operation: Operation, shipment: Json, work: Callable[[Json], Json], status: int = 200
+) -> JSONResponse:
+    """Do the work of an operation, with the fault that is set for it."""
+    fault = request.app.state.faults.take(operation, shipment)
+    kind = fault.fault if fault else None
+    if kind == "500":
+        raise Refusal(500, "INTERNAL_SERVER_ERROR", "We're sorry, something went wrong.")
+    if kind == "422":
+        raise Refusal(422, *REFUSALS[operation])
+    if kind == "slow":
+        await asyncio.sleep(fault.seconds)
+    answer = work(request.app.state.shipments.get(shipment["id"]) or shipment)  # it may have changed meanwhile
+    if kind == "cut":
+        await cut(request)
+    return JSONResponse(answer, status)
+
+
+async def _body(request: Request) -> Json:
+    try:
+        body = json.loads(await request.body() or "{}")
+    except ValueError as error:
+        raise Refusal(400, "PARAMETERS.INVALID_TYPE", "The body is not JSON.") from error
+    return body if isinstance(body, dict) else {}
+
+
+async def _shipment_of(request: Request) -> Json:
+    given = (await _body(request)).get("shipment")
+    if not given or not isinstance(given, dict):
+        blank = {"field": "shipment", "message": "cannot be blank"}
+        raise Refusal(422, "PARAMETER.REQUIRED", "Missing required parameter.", [blank])
+    try:
+        return Wanted.model_validate(given).model_dump()
+    except ValidationError as error:
+        errors = [{"field": ".".join(map(str, e["loc"])), "message": e["msg"]} for e in error.errors()]
+        raise Refusal(422, "SHIPMENT.INVALID_PARAMS", "Unable to create shipment.", errors) from error
+
+
+def _refuse_address(address: Json) -> None:
+    if address["country"] == REFUSED_COUNTRY or address["zip"] == REFUSED_ZIP:
+        wrong: Json = {"code": "E.ADDRESS.NOT_FOUND", "field": "address", "message": "Address not found"}
+        raise Refusal(422, *REFUSALS["create"], [wrong | {"suggestion": None}])
+
+
+def _find(request: Request, shipment_id: str) -> Json:
+    shipments: Shipments = request.app.state.shipments
+    found = shipments.get(shipment_id)
+    if found is None:
+        raise Refusal(404, "NOT_FOUND", "The requested resource could not be found.")
+    return found
+
+
+def _put(request: Request, shipment: Json) -> Json:
+    shipments: Shipments = request.app.state.shipments
+    return shipments.put(shipment)
+
+
+def _line(address: Json) -> str:
+    return escape(", ".join(address[part] for part in ("name", "street1", "city", "zip", "country") if address[part]))
+
+
+async def _refused(_request: Request, refusal: Exception) -> JSONResponse:
+    assert isinstance(refusal, Refusal)
+    return JSONResponse(refusal.body, refusal.status)
+
+
+async def _no_route(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return await _refused(_request, Refusal(error.status_code, "NOT_FOUND", error.detail))
+
+
+def create_app(data_dir: Path) -> FastAPI:
+    """Return the carrier with its shipments in this folder."""
+    shipments = Shipments(data_dir)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        shipments.close()
+
+    app = FastAPIOffline(
+        title="Embedded carrier",
+        lifespan=lifespan,
+        exception_handlers={Refusal: _refused, HTTPException: _no_route},
+    )
+    app.state.shipments, app.state.faults = shipments, Faults()
+    app.include_router(api)
+    app.include_router(trial)
+    return app
+
+
+def running(data_dir: Path, port: int, host: str = LOOPBACK) -> AbstractAsyncContextManager[str]:
+    """Serve the carrier while the block runs; yields its URL. Raises OSError."""
+    return serving(create_app(data_dir), port, host, http=CuttableProtocol)
+
+
+async def serve(given: Arguments) -> None:
+    """Serve the carrier until told to stop."""
+    async with running(*given) as url:
+        log.info("listening on %s", url)
+        await until_stopped()
+
+
+def main() -> None:
+    """Run the carrier as a process of its own."""
+    given = arguments("An EasyPost-shaped carrier for trying things.", "--data-dir")
+    run("carrier", lambda: serve(given))
+
+
+if __name__ == "__main__":
+    main()

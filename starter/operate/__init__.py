@@ -1,0 +1,1 @@
+"""What operators do and see: monitor, retry and cancel, audit, gauges."""

@@ -1,0 +1,110 @@
+"""What operators do to the schedules of jobs: trigger, pause, resume, and run for times gone by."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ListScheduleMatchingTimesRequest
+from temporalio.client import Client, ScheduleBackfill, ScheduleDescription, ScheduleOverlapPolicy
+
+from commerce import operator_actions
+from commerce.database import Database
+from commerce.errors import BadInput, JobInProgress
+from commerce.messages.base import FieldError
+from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
+from starter.schedules.queries import described, open_run
+
+SECOND = timedelta(seconds=1)
+MAX_LISTED = 1000  # nominal times that Temporal lists at once
+
+
+async def trigger(client: Client, schedule_id: str) -> str | None:
+    """Run a job now, be it paused or not, and return the id of the run; None: Temporal has not told it yet.
+
+    Raises ScheduleNotFound, JobInProgress, Unreachable.
+    """
+    before = await described(client, schedule_id)
+    if process := await open_run(client, schedule_id):
+        raise JobInProgress(schedule_id, process)
+    with unreachable_if_refused(f"trigger {schedule_id}"):
+        await client.get_schedule_handle(schedule_id).trigger(
+            overlap=ScheduleOverlapPolicy.SKIP, rpc_timeout=RPC_TIMEOUT
+        )
+    known = [run.run_id for run in _runs(before)]
+    new = [run.workflow_id for run in _runs(await described(client, schedule_id)) if run.run_id not in known]
+    return new[-1] if new else None
+
+
+async def pause(client: Client, database: Database, schedule_id: str, *, reason: str, actor: str = "") -> None:
+    """Let a job start no more by the clock; the reason is kept in our table, Temporal gets the entry's id.
+
+    Raises ScheduleNotFound, Unreachable, DatabaseUnavailable.
+    """
+    await described(client, schedule_id)
+    note = await _record(database, process_id=schedule_id, action="pause", reason=reason, actor=actor)
+    with unreachable_if_refused(f"pause {schedule_id}"):
+        await client.get_schedule_handle(schedule_id).pause(note=note, rpc_timeout=RPC_TIMEOUT)
+
+
+async def resume(client: Client, database: Database, schedule_id: str, *, reason: str, actor: str = "") -> None:
+    """Let a job start by the clock again; what is said of `pause` holds here too."""
+    await described(client, schedule_id)
+    note = await _record(database, process_id=schedule_id, action="resume", reason=reason, actor=actor)
+    with unreachable_if_refused(f"resume {schedule_id}"):
+        await client.get_schedule_handle(schedule_id).unpause(note=note, rpc_timeout=RPC_TIMEOUT)
+
+
+async def backfill(client: Client, schedule_id: str, start: date | datetime, end: date | datetime) -> list[datetime]:
+    """Run a job for its nominal times in [start, end), one after the other, and return these times.
+
+    A day begins at midnight in the job's zone; times still to come are left to the schedule. Raises BadInput,
+    ScheduleNotFound, Unreachable.
+    """
+    zone = ZoneInfo((await described(client, schedule_id)).schedule.spec.time_zone_name or "UTC")
+    first, behind = _instant(start, zone), _instant(end, zone)
+    if first >= behind:
+        raise BadInput([FieldError(field="to", message="must be later than from")])
+    times = await _nominal_times(client, schedule_id, first, min(behind, datetime.now(UTC)))
+    if times:
+        # Whether Temporal counts the ends in differs from version to version; no cron line knows these.
+        span = ScheduleBackfill(times[0] - SECOND, times[-1] + SECOND, overlap=ScheduleOverlapPolicy.BUFFER_ALL)
+        with unreachable_if_refused(f"backfill {schedule_id}"):
+            await client.get_schedule_handle(schedule_id).backfill(span, rpc_timeout=RPC_TIMEOUT)
+    return times
+
+
+async def _record(database: Database, **facts: str) -> str:
+    action = operator_actions.action(**facts)
+    async with database.transaction() as tx:
+        return await operator_actions.record(tx, action)
+
+
+def _runs(found: ScheduleDescription) -> list[WorkflowExecution]:
+    return [run.start_workflow_result for run in found.raw_description.info.recent_actions]
+
+
+def _instant(moment: date | datetime, zone: ZoneInfo) -> datetime:
+    return moment if isinstance(moment, datetime) else datetime.combine(moment, time.min, zone)
+
+
+async def _nominal_times(client: Client, schedule_id: str, first: datetime, behind: datetime) -> list[datetime]:
+    """Return the times in [first, behind) that the schedule means, oldest first."""
+    request = ListScheduleMatchingTimesRequest(
+        namespace=client.namespace,
+        schedule_id=schedule_id,
+        start_time=_timestamp(first - SECOND),
+        end_time=_timestamp(behind),
+    )
+    with unreachable_if_refused(f"list the times of {schedule_id}"):
+        answer = await client.workflow_service.list_schedule_matching_times(request, retry=True, timeout=RPC_TIMEOUT)
+    if len(answer.start_time) >= MAX_LISTED:
+        raise BadInput([FieldError(field="to", message=f"must leave fewer than {MAX_LISTED} runs")])
+    times = [listed.ToDatetime(UTC) for listed in answer.start_time]
+    return [listed for listed in times if first <= listed < behind]
+
+
+def _timestamp(moment: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp

@@ -1,0 +1,1 @@
+"""Traces and metrics of our programs, and how a program ends."""

@@ -1,0 +1,90 @@
+"""Where a process of ours keeps its metrics: those of Temporal's SDK and our own, at one address, for Prometheus."""
+
+import logging
+from collections.abc import Callable, Mapping
+
+from temporalio.common import MetricCounter, MetricGaugeFloat, MetricHistogramFloat, MetricMeter
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
+
+from commerce.outbox import TYPES
+from commerce.settings import SettingsError
+from commerce.telemetry.metrics import EVENTS_PUBLISHED, HTTP_DURATION, RUNS, STOCK_OUTS, Metric
+from starter.processes import PROCESS_TYPES, TASK_QUEUE
+
+# Seconds. What waits for a worker waits for milliseconds, or for minutes when there are too few of them.
+WAITS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+BUCKETS: Mapping[str, tuple[float, ...]] = {
+    "temporal_workflow_task_schedule_to_start_latency": WAITS,
+    "temporal_activity_schedule_to_start_latency": WAITS,
+    HTTP_DURATION.name: WAITS,
+}
+OUTCOMES = ("completed", "failed", "cancelled")
+ORDER_OUTCOMES = ("fulfilled", "insufficient_inventory", "failed", "cancelled")
+
+
+def runtime(address: str = "") -> Runtime:
+    """Make the runtime of Temporal's SDK; it logs as we do, and serves metrics at an address like 127.0.0.1:9464.
+
+    Without an address nothing is measured. Raises SettingsError when it cannot listen there.
+    """
+    core = logging.getLogger("temporalio.core")
+    logs = LoggingConfig(
+        filter=TelemetryFilter(core_level="WARN", other_level="ERROR"),
+        forwarding=LogForwardingConfig(logger=core, append_target_to_name=False),
+    )
+    prometheus = PrometheusConfig(
+        bind_address=address,
+        counters_total_suffix=True,
+        unit_suffix=True,
+        durations_as_seconds=True,
+        histogram_bucket_overrides=BUCKETS,
+    )
+    metrics = prometheus if address else None
+    try:  # the labels `job` and `instance` tell which process it is
+        return Runtime(telemetry=TelemetryConfig(logging=logs, metrics=metrics, attach_service_name=False))
+    except ValueError as error:
+        reason = str(error).removeprefix("Failed starting Prometheus exporter: ")
+        raise SettingsError(f"COMMERCE_METRICS_ADDRESS: cannot listen on {address}: {reason}") from None
+
+
+def counter(meter: MetricMeter, metric: Metric) -> MetricCounter:
+    """Return what counts this."""
+    return meter.create_counter(metric.name, metric.help)
+
+
+def gauge(meter: MetricMeter, metric: Metric) -> MetricGaugeFloat:
+    """Return what shows this."""
+    return meter.create_gauge_float(metric.name, metric.help)
+
+
+def histogram(meter: MetricMeter, metric: Metric) -> MetricHistogramFloat:
+    """Return what measures this, in seconds."""
+    return meter.create_histogram_float(metric.name, metric.help)
+
+
+def begin_at_zero(meter: MetricMeter, namespace: str) -> None:
+    """Let counters of processes begin at zero: of one that begins with its first count Prometheus sees no increase."""
+    where = {"namespace": namespace, "task_queue": TASK_QUEUE}
+    for kind in PROCESS_TYPES:
+        for outcome in ORDER_OUTCOMES if kind == "order-processing" else OUTCOMES:
+            counter(meter, RUNS).add(0, where | {"workflow_type": kind, "outcome": outcome})
+    counter(meter, STOCK_OUTS).add(0, where | {"workflow_type": "order-processing"})
+
+
+def counting_events(meter: MetricMeter) -> Callable[[Mapping[str, int]], None]:
+    """Return what counts published events by type."""
+    events = counter(meter, EVENTS_PUBLISHED)
+
+    def count(published: Mapping[str, int]) -> None:
+        for kind, number in published.items():
+            events.add(number, {"type": kind})
+
+    count(dict.fromkeys(TYPES, 0))
+    return count

@@ -1,0 +1,256 @@
+"""Exports of abandoned checkouts come in whole or not at all, once, and say what is wrong with them."""
+
+import asyncio
+import csv
+import gzip
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from commerce.database import Database
+from commerce.imports import BadRow, ImportReport, UnreadableFile, import_carts
+from commerce.imports.cart_rows import COLUMNS, MAX_LINES, NewCart, read_carts
+from commerce.imports.csv_rows import open_rows
+from tests.commerce.shop import Shop
+from tests.paths import SHARED_DATA
+
+DATA = SHARED_DATA
+FIRST = {
+    "Id": "C1",
+    "Email": "ann@shop.example",
+    "Created at": "2010-11-15 08:34:00 +0000",
+    "Updated at": "2010-11-15 09:00:00 +0000",
+    "Currency": "GBP",
+    "Lineitem quantity": "2",
+    "Lineitem sku": "22149",
+    "Lineitem price": "1.66",
+}
+LINE = {column: FIRST[column] for column in FIRST if column.startswith("Lineitem")}
+TOUCHED = datetime(2010, 11, 15, 9, tzinfo=UTC)
+QUANTITY = "Lineitem quantity: must be a whole number of at least 1"
+PRICE = "Lineitem price: must be an amount of at least 0, like 12.50"
+OFFSET = "Completed at: must say its offset from UTC, like 2010-11-15 08:34:00 +0000"
+
+
+def first(cart_id: str = "C1", **changes: str) -> dict[str, str]:
+    """A cart's first row; a keyword stands for the column with blanks for underscores."""
+    return FIRST | {"Id": cart_id} | columns(changes)
+
+
+def further(cart_id: str = "C1", **changes: str) -> dict[str, str]:
+    return LINE | {"Id": cart_id} | columns(changes)
+
+
+def columns(changes: dict[str, str]) -> dict[str, str]:
+    return {name.replace("_", " "): value for name, value in changes.items()}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    def write(*rows: dict[str, str], name: str = "carts.csv") -> Path:
+        with (tmp_path / name).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS.required, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def shop(database: Database) -> Shop:
+    return Shop(database)
+
+
+def read(file: Path) -> tuple[list[NewCart], list[tuple[int, str]]]:
+    """What the rows of a file say by themselves: good carts, and bad rows by line."""
+    refused: list[tuple[int, str]] = []
+    with open_rows(file, COLUMNS) as rows:
+        blocks = list(read_carts(rows, "GBP", lambda line, reason: refused.append((line, reason))))
+    return [block.cart for block in blocks if block.cart], refused
+
+
+async def take(shop: Shop, *files: Path, skip_bad: bool = False) -> ImportReport:
+    return await import_carts(shop.database, files, skip_bad=skip_bad, currency="GBP")
+
+
+async def bad(shop: Shop, *files: Path, skip_bad: bool = False) -> list[tuple[int, str]]:
+    report = await take(shop, *files, skip_bad=skip_bad)
+    assert report.bad_count == len(report.bad)
+    return [(row.line, row.reason) for row in report.bad]
+
+
+async def everything(shop: Shop) -> list[Any]:
+    """All rows with their transaction ids: equal only if nothing was even rewritten."""
+    tables = ("carts", "cart_lines", "customers", "outbox_events")
+    return [await shop.sql(f"SELECT t.xmin || ' ' || t::text FROM {table} AS t ORDER BY t.ctid") for table in tables]
+
+
+async def test_a_cart_comes_in_with_its_lines_as_old_as_itself(shop: Shop, write: Callable[..., Path]) -> None:
+    await shop.variant("22149")
+    file = write(first(), further(Lineitem_sku="NEW", Lineitem_quantity="3", Lineitem_price="0"))
+    assert await take(shop, file) == ImportReport(read=2, taken=1)
+    created = datetime(2010, 11, 15, 8, 34, tzinfo=UTC)
+    columns = "id, email, currency, created_at, updated_at, completed_at"
+    assert await shop.sql(f"SELECT {columns} FROM carts") == [("C1", "ann@shop.example", "GBP", created, TOUCHED, None)]
+    lines = "SELECT cart_id, variant_id, sku, quantity, unit_price, updated_at FROM cart_lines ORDER BY id"
+    assert await shop.sql(lines) == [
+        ("C1", "22149", "22149", 2, 166, TOUCHED),
+        ("C1", None, "NEW", 3, 0, TOUCHED),
+    ]
+    assert await shop.events() == []
+    assert await shop.sql("SELECT count(*) FROM customers") == [0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "stored", "value"),
+    [
+        ({"Email": " Jo@Shop.Example "}, "email", "jo@shop.example"),
+        ({"Email": ""}, "email", None),
+        ({"Completed at": "2010-11-15 10:00:00 +0100"}, "completed_at", TOUCHED),
+        ({"Updated at": "2010-11-15T09:00Z"}, "updated_at", TOUCHED),
+        ({"Currency": ""}, "currency", "GBP"),
+        ({"Currency": "jpy", "Lineitem price": "5"}, "currency", "JPY"),
+        ({"Id": "gid:7.a_B-1"}, "id", "gid:7.a_B-1"),
+    ],
+)
+def test_fields_are_translated(write: Callable[..., Path], changes: dict[str, str], stored: str, value: object) -> None:
+    (cart,), refused = read(write(first() | changes))
+    assert (getattr(cart, stored), refused) == (value, [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"Id": ""}, "Id: must not be empty"),
+        ({"Id": "a/b"}, "Id: must be 1 to 100 of the characters A-Z a-z 0-9 . _ : -"),
+        ({"Email": "ann"}, "Email: must be an e-mail address"),
+        ({"Created at": "yesterday"}, "Created at: must be a time like 2010-11-15 08:34:00 +0000"),
+        ({"Updated at": ""}, "Updated at: must be a time like 2010-11-15 08:34:00 +0000"),
+        ({"Completed at": "2010-11-15 08:34:00"}, OFFSET),
+        ({"Currency": "pounds"}, "Currency: must be three letters, like GBP"),
+        ({"Currency": "JPY"}, "Lineitem price: must have at most 0 decimals in this currency"),
+        ({"Lineitem quantity": "0"}, QUANTITY),
+        ({"Lineitem sku": "a\0b"}, "Lineitem sku: must not hold NUL characters"),
+        ({"Lineitem price": "", "Lineitem quantity": ""}, f"{QUANTITY}; {PRICE}"),
+    ],
+)  # fmt: skip
+def test_a_bad_cell_is_reported_by_line_and_column(
+    write: Callable[..., Path], changes: dict[str, str], reason: str
+) -> None:
+    carts, refused = read(write(first("C0"), first() | changes, first("C2")))
+    assert refused == [(3, reason)]
+    assert [cart.id for cart in carts] == ["C0", "C2"]
+
+
+def test_a_cart_has_so_many_lines_at_most(write: Callable[..., Path]) -> None:
+    _, refused = read(write(first(), *[further()] * MAX_LINES))
+    assert refused == [(MAX_LINES + 2, "a cart must not have more than 10,000 lines")]
+
+
+async def test_importing_twice_changes_nothing_at_all(shop: Shop, write: Callable[..., Path]) -> None:
+    file = write(first(), further(), first("C2", Email=""))
+    assert await take(shop, file) == ImportReport(read=3, taken=2)
+    before = await everything(shop)
+    assert await take(shop, file, file) == ImportReport(read=6, unchanged=4)
+    assert await everything(shop) == before
+
+
+async def test_what_the_shop_does_to_a_cart_leaves_it_known(shop: Shop, write: Callable[..., Path]) -> None:
+    file = write(first(), first("C2"))
+    await take(shop, file)
+    await shop.sql("UPDATE carts SET completed_at = now(), updated_at = now() WHERE id = 'C1'")
+    await shop.sql("DELETE FROM cart_lines WHERE cart_id = 'C2'")
+    before = await everything(shop)
+    assert await take(shop, file) == ImportReport(read=2, unchanged=2)
+    assert await everything(shop) == before
+
+
+@pytest.mark.parametrize(
+    "changes", [{"Updated at": "2010-11-16 09:00:00 +0000"}, {"Email": ""}, {"Lineitem quantity": "3"}]
+)
+async def test_a_known_cart_with_other_content_is_bad(
+    shop: Shop, write: Callable[..., Path], changes: dict[str, str]
+) -> None:
+    await take(shop, write(first()))
+    before = await everything(shop)
+    other = write(first("C9"), first() | changes)
+    assert await bad(shop, other) == [(3, "cart C1 is known with other content")]
+    assert await everything(shop) == before
+    report = await take(shop, other, skip_bad=True)
+    assert (report.taken, report.unchanged, report.bad_count) == (1, 0, 1)
+
+
+async def test_a_cart_of_the_shops_own_is_not_the_files(shop: Shop, write: Callable[..., Path]) -> None:
+    await shop.sql("INSERT INTO carts (id, currency, created_at, updated_at) VALUES ('C1', 'GBP', now(), now())")
+    assert await bad(shop, write(first())) == [(2, "cart C1 is known with other content")]
+
+
+async def test_a_cart_that_others_bring_meanwhile_is_compared_too(shop: Shop, write: Callable[..., Path]) -> None:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    mine = "INSERT INTO carts (id, currency, created_at, updated_at) VALUES ('C2', 'GBP', now(), now())"
+    async with shop.database.transaction() as tx:
+        await tx.execute(text(mine))
+        taking = asyncio.create_task(bad(shop, write(first(), first("C2"))))
+        while await shop.sql(waiting) == [0]:  # noqa: ASYNC110 - no event tells it
+            await asyncio.sleep(0.01)
+    assert await taking == [(3, "cart C2 is known with other content")]
+    assert await shop.sql("SELECT id FROM carts") == ["C2"]
+
+
+async def test_nothing_of_a_file_with_a_bad_row_is_taken_in_unless_told_so(
+    shop: Shop, write: Callable[..., Path]
+) -> None:
+    file = write(first(), further(Lineitem_quantity="x"), further(), first("C2"))
+    row = BadRow(file=str(file), line=3, reason=QUANTITY)
+    refused = ImportReport(read=4, bad=[row], bad_count=1)
+    assert await take(shop, file) == refused
+    assert await shop.sql("SELECT id FROM carts") == []
+    assert await take(shop, file, skip_bad=True) == refused.model_copy(update={"taken": 1})
+    assert await shop.sql("SELECT cart_id FROM cart_lines") == ["C2"]
+
+
+async def test_a_cart_must_not_appear_twice(shop: Shop, write: Callable[..., Path]) -> None:
+    twice = "cart C1 appears twice: the rows of a cart must stand together"
+    stray = "cart C1 appears twice or lacks its first row: the rows of a cart must stand together"
+    assert await bad(shop, write(first(), first("C2"), first()), skip_bad=True) == [(4, twice)]
+    assert await shop.sql("SELECT id FROM carts") == ["C2"]
+    assert await bad(shop, write(first(), first("C3"), further()), skip_bad=True) == [(4, stray)]
+    assert await shop.sql("SELECT id FROM carts ORDER BY id") == ["C2", "C3"]
+
+
+async def test_a_row_that_names_no_cart_spoils_the_one_above(shop: Shop, write: Callable[..., Path]) -> None:
+    file = write(first(), further(""), first("C2"))
+    assert await bad(shop, file, skip_bad=True) == [(3, "Id: must not be empty")]
+    assert await shop.sql("SELECT id FROM carts") == ["C2"]
+
+
+async def test_files_may_be_gzip_and_progress_hears_the_rows_of_all(
+    shop: Shop, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    packed, heard = tmp_path / "carts.csv.gz", list[int]()
+    packed.write_bytes(gzip.compress(write(first(), further()).read_bytes()))
+    big = write(*(first(f"B{number}") for number in range(10_001)))
+    report = await import_carts(shop.database, [packed, big], currency="GBP", progress=heard.append)
+    assert report == ImportReport(read=10_003, taken=10_002)
+    assert heard == [2, 10_002, 10_003]
+
+
+async def test_a_file_of_something_else_is_one_error(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_text("Id,Email,Currency\n")
+    lacking = ", ".join(column for column in COLUMNS.required if column not in ("Id", "Email", "Currency"))
+    with pytest.raises(UnreadableFile, match=f"it lacks the columns {lacking}"):
+        await take(shop, tmp_path / "orders.csv")
+
+
+@pytest.mark.skipif(not SHARED_DATA.exists(), reason="needs the sample data beside the project")
+async def test_a_real_week_comes_in_whole(shop: Shop) -> None:
+    file = SHARED_DATA / "week-abandoned-checkouts.csv.gz"
+    report = await take(shop, file)
+    assert (report.taken, report.bad_count) == (122, 0)
+    assert await shop.sql("SELECT count(*) FROM cart_lines") == [report.read]
+    assert (await take(shop, file)).unchanged == 122

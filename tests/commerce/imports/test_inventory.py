@@ -1,0 +1,277 @@
+"""Inventory exports set stock by movements, once per value, and make the shop's catalogue."""
+
+import asyncio
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from commerce.database import Database
+from commerce.imports import BadRow, ImportReport, UnreadableFile, import_inventory, import_orders
+from commerce.imports.csv_rows import open_rows
+from commerce.imports.inventory_rows import COLUMNS, read_level
+from tests.paths import SHARED_DATA
+
+DATA = SHARED_DATA
+HEADER = ["Handle", "Title", "SKU", "Location", "Available", "On hand", "Tracked", "Policy"]
+ORDER_COLUMNS = (
+    "Name,Email,Financial Status,Paid at,Fulfillment Status,Currency,Shipping,Shipping Method,Created at,"
+    "Lineitem quantity,Lineitem name,Lineitem price,Lineitem sku,Lineitem requires shipping,Shipping Country,Id"
+)
+STOCK = "SELECT inventory_item_id, location_id, stocked_quantity FROM inventory_levels ORDER BY 1, 2"
+MOVEMENTS = "SELECT inventory_item_id, quantity, reason, reference FROM stock_movements ORDER BY id"
+Write = Callable[..., Path]
+
+
+def row(sku: str = "A", on_hand: str = "5", **changes: str) -> dict[str, str]:
+    """A row; a keyword stands for the column with blanks for underscores."""
+    usual = {"Handle": f"h-{sku}", "Title": f"T {sku}", "SKU": sku, "Location": "Main", "Available": "?"}
+    return usual | {"On hand": on_hand} | {name.replace("_", " "): value for name, value in changes.items()}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(*rows: dict[str, str], header: list[str] = HEADER, name: str = "stock.csv") -> Path:
+        with (tmp_path / name).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, header, restval="", extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        return tmp_path / name
+
+    return write
+
+
+async def take(database: Database, *files: Path, skip_bad: bool = False) -> ImportReport:
+    return await import_inventory(database, files, skip_bad=skip_bad)
+
+
+async def counts(database: Database, *files: Path, skip_bad: bool = False) -> tuple[int, int, list[tuple[int, str]]]:
+    report = await take(database, *files, skip_bad=skip_bad)
+    return report.taken, report.unchanged, [(bad.line, bad.reason) for bad in report.bad]
+
+
+async def rows(database: Database, query: str) -> list[tuple[Any, ...]]:
+    async with database.transaction() as tx:
+        return [tuple(found) for found in await tx.execute(text(query))]
+
+
+async def change(database: Database, statement: str) -> None:
+    async with database.transaction() as tx:
+        await tx.execute(text(statement))
+
+
+async def everything(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of all tables with their transaction ids: equal only if nothing was even rewritten."""
+    tables = await rows(database, "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+    return {
+        name: await rows(database, f"SELECT t.xmin::text, t::text FROM {name} AS t ORDER BY ctid") for (name,) in tables
+    }
+
+
+async def test_rows_become_products_variants_items_and_levels(database: Database, write: Write) -> None:
+    file = write(
+        row("A", "5", Handle="mug", Title="Mug", Location="Zeta"),
+        row("B b", "0", Handle="mug", Title="Mug, blue", Location="Zeta"),
+        row("A", "7", Handle="mug", Title="Mug", Location="Alpha"),
+    )
+    assert await counts(database, file) == (3, 0, [])
+    assert await rows(database, "SELECT id, title FROM products") == [("mug", "Mug")]
+    variants = "SELECT id, sku, product_id, manage_inventory, allow_backorder FROM variants ORDER BY id"
+    assert await rows(database, variants) == [("A", "A", "mug", True, False), ("B b", "B b", "mug", True, False)]
+    parts = "SELECT variant_id, inventory_item_id, required_quantity FROM variant_inventory_items ORDER BY 1"
+    assert await rows(database, parts) == [("A", "A", 1), ("B b", "B b", 1)]
+    places = "SELECT id, name, priority FROM locations ORDER BY priority"
+    assert await rows(database, places) == [("Zeta", "Zeta", 0), ("Alpha", "Alpha", 1)]
+    assert await rows(database, STOCK) == [("A", "Alpha", 7), ("A", "Zeta", 5), ("B b", "Zeta", 0)]
+    moved = [("A", 7, "import", "stock.csv"), ("A", 5, "import", "stock.csv")]
+    assert sorted(await rows(database, MOVEMENTS)) == sorted(moved)
+    assert await rows(database, "SELECT count(*) FROM outbox_events") == [(0,)]
+    await take(database, write(row("C", Location="New")))
+    assert await rows(database, places) == [("Zeta", "Zeta", 0), ("Alpha", "Alpha", 1), ("New", "New", 2)]
+
+
+async def test_titles_tracking_and_policy_follow_the_file_where_it_says_them(database: Database, write: Write) -> None:
+    flags = "SELECT title, manage_inventory, allow_backorder FROM variants JOIN products ON products.id = product_id"
+    await take(database, write(row(Tracked="false", Policy="continue"), row(Location="Other")))
+    assert await rows(database, flags.replace("title", "products.title")) == [("T A", False, True)]
+    silent = write(row(Title="New"), row(Title="New", Location="Other"), header=HEADER[:-2])
+    assert await counts(database, silent) == (1, 1, [])
+    assert await rows(database, flags.replace("title", "products.title")) == [("New", False, True)]
+    assert await counts(database, write(row(Title="New", Tracked="TRUE", Policy="deny"))) == (1, 0, [])
+    assert await rows(database, flags.replace("title", "products.title")) == [("New", True, False)]
+
+
+async def test_a_kit_stays_a_kit(database: Database, write: Write) -> None:
+    await take(database, write(row("PART")))
+    await change(database, "INSERT INTO variants (id, product_id, sku) VALUES ('kit-id', 'h-PART', 'KIT')")
+    await change(database, "INSERT INTO variant_inventory_items VALUES ('kit-id', 'PART', 3)")
+    await take(database, write(row("KIT", Handle="h-PART", Title="T PART", Policy="continue")))
+    assert await rows(
+        database, "SELECT inventory_item_id FROM variant_inventory_items WHERE variant_id = 'kit-id'"
+    ) == [("PART",)]
+    assert await rows(database, "SELECT id, allow_backorder FROM variants WHERE sku = 'KIT'") == [("kit-id", True)]
+
+
+async def test_lines_of_earlier_orders_find_their_variants(database: Database, write: Write, tmp_path: Path) -> None:
+    orders = tmp_path / "orders.csv"
+    head = "#1,,paid,,,GBP,0,,2010-11-15 08:34:00 +0000,1,x,1,A,true,,1"
+    orders.write_text(f"{ORDER_COLUMNS}\n{head}\n#1,,,,,,,,,1,x,1,B,true,,\n#1,,,,,,,,,1,x,1,,true,,\n")
+    assert (await import_orders(database, [orders], currency="GBP")).taken == 1
+    await take(database, write(row("A"), row("C")))
+    linked = "SELECT sku, variant_id FROM order_lines ORDER BY position"
+    assert await rows(database, linked) == [("A", "A"), ("B", None), ("", None)]
+    before = await rows(database, "SELECT xmin::text FROM order_lines ORDER BY position")
+    await take(database, write(row("D")))
+    assert await rows(database, "SELECT xmin::text FROM order_lines ORDER BY position") == before
+    assert (await import_orders(database, [orders], currency="GBP")).unchanged == 1
+
+
+async def test_importing_twice_changes_nothing_at_all(database: Database, write: Write) -> None:
+    file = write(row("A"), row("B", "0"), row("C", "not stocked"), row("A", "3", Location="Other"))
+    assert await counts(database, file) == (4, 0, [])
+    before = await everything(database)
+    assert await counts(database, file, file) == (0, 8, [])
+    assert await everything(database) == before
+
+
+async def test_the_same_value_again_leaves_stock_that_has_moved(database: Database, write: Write) -> None:
+    await take(database, write(row(on_hand="5")))
+    await change(database, "UPDATE inventory_levels SET stocked_quantity = 2")
+    assert await counts(database, write(row(on_hand="5"))) == (0, 1, [])
+    assert await rows(database, STOCK) == [("A", "Main", 2)]
+    assert await counts(database, write(row(on_hand="9"), name="second.csv")) == (1, 0, [])
+    assert await rows(database, STOCK) == [("A", "Main", 9)]
+    assert await rows(database, MOVEMENTS) == [("A", 5, "import", "stock.csv"), ("A", 7, "import", "second.csv")]
+
+
+async def test_a_new_value_that_stock_has_already_is_no_movement(database: Database, write: Write) -> None:
+    await take(database, write(row(on_hand="5")))
+    await change(database, "UPDATE inventory_levels SET stocked_quantity = 2")
+    assert await counts(database, write(row(on_hand="2"))) == (1, 0, [])
+    assert len(await rows(database, MOVEMENTS)) == 1
+    assert await counts(database, write(row(on_hand="2"))) == (0, 1, [])
+
+
+async def test_stock_below_what_is_reserved_is_flagged(database: Database, write: Write) -> None:
+    await take(database, write(row(on_hand="5")))
+    await change(database, "UPDATE inventory_levels SET reserved_quantity = 4")
+    oversold = "SELECT stocked_quantity, oversold FROM inventory_levels"
+    await take(database, write(row(on_hand="3")))
+    assert await rows(database, oversold) == [(3, True)]
+    await take(database, write(row(on_hand="4")))
+    assert await rows(database, oversold) == [(4, False)]
+
+
+@pytest.mark.parametrize("said", ["", "not stocked", " Not Stocked "])
+async def test_a_place_that_does_not_stock_a_sku_has_no_level(database: Database, write: Write, said: str) -> None:
+    assert await counts(database, write(row(on_hand=said), row("B", "5"))) == (2, 0, [])
+    assert await rows(database, STOCK) == [("B", "Main", 5)]
+    assert await counts(database, write(row("B", said))) == (0, 1, [])
+    assert await rows(database, STOCK) == [("B", "Main", 5)]  # what is known of it stays
+
+
+async def test_an_import_waits_for_a_step_and_counts_from_what_it_left(database: Database, write: Write) -> None:
+    await take(database, write(row("A"), row("B")))
+    async with database.transaction() as step:
+        await step.execute(text("UPDATE inventory_levels SET stocked_quantity = 1 WHERE inventory_item_id = 'B'"))
+        taking = asyncio.create_task(take(database, write(row("A", "6"), row("B", "6"))))
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        while not await rows(database, waiting):  # noqa: ASYNC110 - no event tells it
+            await asyncio.sleep(0.01)
+    await taking
+    assert [quantity for _, quantity, _, _ in (await rows(database, MOVEMENTS))[2:]] in ([1, 5], [5, 1])
+    assert await rows(database, STOCK) == [("A", "Main", 6), ("B", "Main", 6)]
+
+
+async def test_imports_at_once_take_turns(database: Database, write: Write) -> None:
+    files = [write(*(row(f"S{n}", str(1 + n + i)) for n in range(100)), name=f"{i}.csv") for i in range(4)]
+    reports = await asyncio.gather(*(take(database, file) for file in files))
+    assert [report.taken for report in reports] == [100] * 4
+    moved = "SELECT inventory_item_id, sum(quantity) FROM stock_movements GROUP BY 1"
+    held = "SELECT inventory_item_id, stocked_quantity FROM inventory_levels"
+    assert sorted(await rows(database, moved)) == sorted(await rows(database, held))
+
+
+COUNT = "must be a whole number of at least 0"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("Handle", "", "must not be empty"),
+        ("Handle", "x" * 256, "must not be longer than 255 characters"),
+        ("Title", "", "must not be empty"),
+        ("Title", "x" * 1001, "must not be longer than 1,000 characters"),
+        ("SKU", " ", "must not be empty"),
+        ("SKU", "a\0", "must not hold NUL characters"),
+        ("Location", "", "must not be empty"),
+        ("On hand", "-1", COUNT),
+        ("On hand", "1.0", COUNT),
+        ("On hand", "many", COUNT),
+        ("On hand", "2147483648", "must be at most 2,147,483,647"),
+        ("Tracked", "perhaps", "must be one of true, false"),
+        ("Policy", "ask", "must be one of deny, continue"),
+    ],
+)
+def test_a_bad_cell_is_reported_by_column(write: Write, name: str, value: str, reason: str) -> None:
+    with open_rows(write(row("B") | {name: value}), COLUMNS) as found:
+        (only,) = found
+        read_level(only)
+    assert only.problems == [f"{name}: {reason}"]
+
+
+async def test_nothing_of_a_file_with_a_bad_row_is_taken_in_unless_told_so(database: Database, write: Write) -> None:
+    file = write(row("A"), row("B", "-1"), row("C"))
+    before = await everything(database)
+    report = await take(database, file)
+    assert report == ImportReport(read=3, bad=[BadRow(file=str(file), line=3, reason=f"On hand: {COUNT}")], bad_count=1)
+    assert await everything(database) == before
+    assert await take(database, file, skip_bad=True) == report.model_copy(update={"taken": 2})
+    assert await rows(database, STOCK) == [("A", "Main", 5), ("C", "Main", 5)]
+    file.write_text(file.read_text() + "h,torn\n")
+    assert (await counts(database, file))[2][1:] == [(5, "must have 8 cells as the header has, not 2")]
+
+
+async def test_a_sku_is_once_at_a_place_and_of_one_product(database: Database, write: Write) -> None:
+    moved = "Handle: the SKU belongs to another product"
+    file = write(
+        row("A"), row("B"), row("A", "6"), row("B", Handle="other", Location="Other"), row("A", Location="Other")
+    )
+    bad = [(4, "SKU: is on line 2 for the same location"), (5, moved)]
+    assert await counts(database, file) == (0, 0, bad)
+    assert await counts(database, file, skip_bad=True) == (3, 0, bad)
+    assert await rows(database, STOCK) == [("A", "Main", 5), ("A", "Other", 5), ("B", "Main", 5)]
+    assert await counts(database, write(row("A", Handle="other"), row("A", Handle="other", Location="X"))) == (
+        *(0, 0),
+        [(2, moved), (3, moved)],
+    )
+    assert await rows(database, "SELECT id FROM products ORDER BY 1") == [("h-A",), ("h-B",)]
+
+
+async def test_on_hand_goes_by_two_names(database: Database, write: Write) -> None:
+    file = write(row(), header=[*HEADER[:5], "On hand"])
+    file.write_text(file.read_text().replace("On hand", "On hand (current)"))
+    assert await counts(database, file) == (1, 0, [])
+    with pytest.raises(UnreadableFile, match=r"stock.csv cannot be taken in: it lacks the columns SKU, On hand\.$"):
+        await take(database, write(row(), header=["Handle", "Title", "Location", "Available"]))
+
+
+@pytest.mark.skipif(not SHARED_DATA.exists(), reason="needs the sample data beside the project")
+async def test_a_real_week_is_stocked_and_known(database: Database) -> None:
+    totals = json.loads((SHARED_DATA / "week-totals.json").read_text())
+    skus = totals["skus"]
+    await import_orders(database, [DATA / "week-orders.csv.gz"], currency="GBP")
+    report = await take(database, DATA / "week-inventory.csv.gz")
+    assert report == ImportReport(read=2 * skus, taken=2 * skus)
+    (sums,) = await rows(
+        database,
+        """SELECT (SELECT count(*) FROM variants), (SELECT count(*) FROM inventory_levels),
+                  (SELECT count(*) FROM order_lines WHERE variant_id IS NULL),
+                  (SELECT sum(quantity) FROM stock_movements) - (SELECT sum(stocked_quantity) FROM inventory_levels)""",
+    )
+    assert sums == (skus, 2 * skus, 0, 0)
+    assert await counts(database, DATA / "week-inventory.csv.gz") == (0, 2 * skus, [])

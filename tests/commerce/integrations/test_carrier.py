@@ -1,0 +1,311 @@
+"""The carrier: one label however often it is tried, and errors that say whether trying again can help (V6, V7)."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from commerce.errors import CarrierRefused, CarrierUnavailable
+from commerce.fulfillment import Shipment
+from commerce.integrations.carrier import Address, Carrier, Parcel
+from starter.devstack.carrier import server as embedded
+from tests.paths import SHARED_DATA
+
+RECORDINGS = SHARED_DATA / "fixtures/easypost/decoded"
+SENDER = Address("Shop", "1 Warehouse Way", "London", "N1 9GU", "", "GB", "")
+PARCEL = Parcel(10, 8, 4, 16)
+SHIPMENT = Shipment(
+    fulfillment_id="ff-1",
+    order_id="1001",
+    currency="GBP",
+    name="Zoë Smith",
+    street1="1 High Street",
+    city="Leeds",
+    zip="LS1 1AA",
+    state="",
+    country="GB",
+    phone="",
+)
+BOUGHT = {
+    "id": "shp_1",
+    "tracking_code": "94001",
+    "postage_label": {"label_url": "https://labels.example/1"},
+    "rates": [{"id": "rate_1", "rate": "6.07"}],
+    "refund_status": None,
+}
+UNBOUGHT = BOUGHT | {"tracking_code": None, "postage_label": None}
+
+
+def answering(*answers: Callable[[httpx.Request], httpx.Response] | tuple[int, Any]) -> Carrier:
+    """A carrier that gives these answers, one after the other."""
+    left = list(answers)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        given = left.pop(0)
+        if callable(given):
+            return given(request)
+        status, body = given
+        return httpx.Response(status, **({"json": body} if isinstance(body, dict) else {"text": body}))
+
+    transport = httpx.MockTransport(answer)
+    return Carrier("https://carrier.example/v2", SecretStr("key"), SENDER, PARCEL, transport=transport)
+
+
+def error(code: str) -> dict[str, Any]:
+    return {"error": {"code": code, "message": "Leeds LS1 1AA is not a place", "errors": []}}
+
+
+def failing(with_error: Exception) -> Callable[[httpx.Request], httpx.Response]:
+    def fail(_request: httpx.Request) -> httpx.Response:
+        raise with_error
+
+    return fail
+
+
+class Stand:
+    """The embedded carrier on a real port, our client of it, and its trial switches."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.carrier = Carrier(f"{url}/v2", SecretStr("key"), SENDER, PARCEL)
+        self._trial = httpx.AsyncClient(base_url=url)
+
+    async def fault(self, operation: str, fault: str, times: int | None = 1, **more: Any) -> None:
+        wanted = {"operation": operation, "fault": fault, "times": times} | more
+        (await self._trial.post("/trial/faults", json=wanted)).raise_for_status()
+
+    async def labels(self) -> tuple[int, int]:
+        """Return how many labels were bought, and how many of them refunded."""
+        counts = (await self._trial.get("/trial/labels", params={"order_id": "1001"})).json()
+        return counts["bought"], counts["refunded"]
+
+    async def close(self) -> None:
+        await self.carrier.close()
+        await self._trial.aclose()
+
+
+@pytest.fixture
+async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
+    async with embedded.running(tmp_path, 0) as url:
+        stand = Stand(url)
+        yield stand
+        await stand.close()
+
+
+class TestBuying:
+    async def test_the_cheapest_label_is_bought(self, stand: Stand) -> None:
+        label = await stand.carrier.buy(await stand.carrier.create(SHIPMENT, "ref"))
+        assert label.shipment_id.startswith("shp_")
+        assert len(label.tracking_number) == 22
+        async with httpx.AsyncClient() as browser:
+            page = await browser.get(label.label_url)
+        assert label.tracking_number in page.text
+        assert "GroundAdvantage" in page.text
+
+    async def test_again_gives_the_same_label(self, stand: Stand) -> None:
+        shipment_id = await stand.carrier.create(SHIPMENT, "ref")
+        assert await stand.carrier.buy(shipment_id) == await stand.carrier.buy(shipment_id)
+        assert await stand.labels() == (1, 0)
+
+    async def test_a_cut_connection_leaves_one_label(self, stand: Stand) -> None:
+        shipment_id = await stand.carrier.create(SHIPMENT, "ref")
+        await stand.fault("buy", "cut")
+        with pytest.raises(CarrierUnavailable):
+            await stand.carrier.buy(shipment_id)
+        label = await stand.carrier.buy(shipment_id)
+        assert label.shipment_id == shipment_id
+        assert await stand.labels() == (1, 0)
+
+    async def test_two_at_once_leave_one_label(self, stand: Stand) -> None:
+        shipment_id = await stand.carrier.create(SHIPMENT, "ref")
+        await stand.fault("buy", "slow", times=2, seconds=0.2)
+        first, second = await asyncio.gather(stand.carrier.buy(shipment_id), stand.carrier.buy(shipment_id))
+        assert first == second
+        assert await stand.labels() == (1, 0)
+
+    async def test_postage_that_exists_already_is_used(self) -> None:
+        exists = (422, error("SHIPMENT.POSTAGE.EXISTS"))
+        label = await answering((200, UNBOUGHT), exists, (200, BOUGHT)).buy("shp_1")
+        assert label.tracking_number == "94001"
+
+    async def test_the_cheapest_is_told_by_number_not_by_text(self) -> None:
+        def bought(request: httpx.Request) -> httpx.Response:
+            assert json.loads(request.content) == {"rate": {"id": "cheap"}}
+            return httpx.Response(200, json=BOUGHT)
+
+        rates = [{"id": "dear", "rate": "10.50"}, {"id": "cheap", "rate": "9.99"}]
+        await answering((200, UNBOUGHT | {"rates": rates}), bought).buy("shp_1")
+
+    async def test_no_rates(self) -> None:
+        with pytest.raises(CarrierRefused, match="NO_RATES"):
+            await answering((200, UNBOUGHT | {"rates": []})).buy("shp_1")
+
+    async def test_a_refunded_label_is_not_used_again(self, stand: Stand) -> None:
+        shipment_id = await stand.carrier.create(SHIPMENT, "ref")
+        await stand.carrier.buy(shipment_id)
+        await stand.carrier.refund(shipment_id)
+        with pytest.raises(CarrierRefused, match="REFUNDED"):
+            await stand.carrier.buy(shipment_id)
+
+    async def test_the_request_is_what_the_api_wants(self) -> None:
+        def created(request: httpx.Request) -> httpx.Response:
+            assert request.url == "https://carrier.example/v2/shipments"
+            assert request.headers["Authorization"] == "Basic a2V5Og=="
+            sent = json.loads(request.content)["shipment"]
+            assert sent["reference"] == "ref"
+            assert sent["to_address"] == {
+                "name": "Zoë Smith",
+                "street1": "1 High Street",
+                "city": "Leeds",
+                "zip": "LS1 1AA",
+                "country": "GB",
+            }
+            assert sent["parcel"] == {"length": 10, "width": 8, "height": 4, "weight": 16}
+            assert sent["options"] == {"invoice_number": "1001", "currency": "GBP"}
+            return httpx.Response(201, json=UNBOUGHT)
+
+        assert await answering(created).create(SHIPMENT, "ref") == "shp_1"
+
+
+class TestRefunding:
+    async def test_once_however_often_it_is_asked(self, stand: Stand) -> None:
+        shipment_id = await stand.carrier.create(SHIPMENT, "ref")
+        await stand.carrier.buy(shipment_id)
+        for _ in range(2):
+            await stand.carrier.refund(shipment_id)
+        assert await stand.labels() == (1, 1)
+
+    async def test_a_cut_connection_refunds_once(self, stand: Stand) -> None:
+        shipment_id = await stand.carrier.create(SHIPMENT, "ref")
+        await stand.carrier.buy(shipment_id)
+        await stand.fault("refund", "cut")
+        with pytest.raises(CarrierUnavailable):
+            await stand.carrier.refund(shipment_id)
+        assert await stand.carrier.refund(shipment_id)
+        assert await stand.labels() == (1, 1)
+
+    async def test_nothing_bought_is_nothing_to_refund(self, stand: Stand) -> None:
+        assert not await stand.carrier.refund(await stand.carrier.create(SHIPMENT, "ref"))
+        assert await stand.labels() == (0, 0)
+
+    async def test_an_unknown_shipment_is_nothing_to_refund(self, stand: Stand) -> None:
+        assert not await stand.carrier.refund("shp_unknown")
+
+    async def test_one_that_is_refused_is_told(self, stand: Stand) -> None:
+        shipment_id = await stand.carrier.create(SHIPMENT, "ref")
+        await stand.carrier.buy(shipment_id)
+        await stand.fault("refund", "422")
+        with pytest.raises(CarrierRefused, match=r"SHIPMENT\.REFUND\.UNAVAILABLE"):
+            await stand.carrier.refund(shipment_id)
+
+    async def test_one_that_is_rejected_is_told(self) -> None:
+        with pytest.raises(CarrierRefused, match="REJECTED"):
+            await answering((200, BOUGHT), (200, BOUGHT | {"refund_status": "rejected"})).refund("shp_1")
+
+    async def test_a_wrong_key_is_told(self) -> None:
+        with pytest.raises(CarrierRefused, match="401"):
+            await answering((401, error("USER.UNAUTHORIZED"))).refund("shp_1")
+
+
+class TestErrors:
+    @pytest.mark.parametrize("operation", ["create", "get", "buy", "refund"])
+    async def test_a_500_is_worth_another_try(self, stand: Stand, operation: str) -> None:
+        async def all_of_it() -> None:
+            shipment_id = await stand.carrier.create(SHIPMENT, "ref")
+            await stand.carrier.buy(shipment_id)
+            await stand.carrier.refund(shipment_id)
+
+        await stand.fault(operation, "500")
+        with pytest.raises(CarrierUnavailable, match="500"):
+            await all_of_it()
+        await all_of_it()
+
+    @pytest.mark.parametrize("answer", [(503, "busy"), (429, error("RATE_LIMITED")), (302, "moved"), (408, "late")])
+    async def test_so_are_others(self, answer: tuple[int, Any]) -> None:
+        with pytest.raises(CarrierUnavailable, match=str(answer[0])):
+            await answering(answer).create(SHIPMENT, "ref")
+
+    @pytest.mark.parametrize(
+        "code", ["SHIPMENT.PURCHASE.IN_PROGRESS", "SHIPMENT.POSTAGE.TIMED_OUT", "SHIPMENT.POSTAGE.NO_RESPONSE"]
+    )
+    async def test_so_is_what_is_undecided(self, code: str) -> None:
+        with pytest.raises(CarrierUnavailable, match=code):
+            await answering((200, UNBOUGHT), (422, error(code))).buy("shp_1")
+
+    @pytest.mark.parametrize(
+        "body",
+        ["<html>", "", "[]", "{}", {"id": 7}, {"id": "../x"}, UNBOUGHT | {"rates": [{"id": "r", "rate": "NaN"}]}],
+        ids=str,
+    )
+    async def test_so_is_an_answer_that_cannot_be_read(self, body: Any) -> None:
+        with pytest.raises(CarrierUnavailable, match="unreadable") as raised:
+            await answering((201, body)).create(SHIPMENT, "ref")
+        assert raised.value.__cause__ is None
+
+    async def test_so_is_a_label_without_number(self) -> None:
+        with pytest.raises(CarrierUnavailable, match="no label"):
+            await answering((200, BOUGHT | {"tracking_code": None})).buy("shp_1")
+
+    @pytest.mark.parametrize("failure", [httpx.ConnectError("no"), httpx.ReadTimeout("late"), ConnectionResetError()])
+    async def test_so_is_a_broken_connection(self, failure: Exception) -> None:
+        with pytest.raises(CarrierUnavailable, match=type(failure).__name__):
+            await answering(failing(failure)).create(SHIPMENT, "ref")
+
+    async def test_nobody_listens(self) -> None:
+        closed = Carrier("http://127.0.0.1:1/v2", SecretStr("key"), SENDER, PARCEL)
+        with pytest.raises(CarrierUnavailable, match="ConnectError"):
+            await closed.create(SHIPMENT, "ref")
+        await closed.close()
+
+    async def test_a_call_takes_its_time_and_no_more(self, stand: Stand) -> None:
+        await stand.fault("create", "slow", seconds=1)
+        hasty = Carrier(f"{stand.url}/v2", SecretStr("key"), SENDER, PARCEL, timeout=0.2)
+        with pytest.raises(CarrierUnavailable, match=r"within 0\.2 s|ReadTimeout"):
+            await hasty.create(SHIPMENT, "ref")
+        await hasty.close()
+
+    async def test_a_refusal_gives_the_code_and_nothing_personal(self) -> None:
+        with pytest.raises(CarrierRefused) as refused:
+            await answering((422, error("ADDRESS.VERIFY.FAILURE"))).create(SHIPMENT, "ref")
+        assert refused.value.data() == {"code": "ADDRESS.VERIFY.FAILURE", "status": 422}
+
+    @pytest.mark.parametrize("body", ["<html>", error("Leeds LS1 1AA"), {"error": "Leeds"}, {}], ids=str)
+    async def test_a_refusal_that_cannot_be_read_is_unknown(self, body: Any) -> None:
+        with pytest.raises(CarrierRefused, match="UNKNOWN"):
+            await answering((400, body)).create(SHIPMENT, "ref")
+
+    @pytest.mark.parametrize("wrong", [{"country": "ZZ"}, {"zip": "REFUSED"}])
+    async def test_the_embedded_carrier_refuses_some_for_good(self, stand: Stand, wrong: dict[str, str]) -> None:
+        with pytest.raises(CarrierRefused, match=r"ADDRESS\.VERIFY\.FAILURE"):
+            await stand.carrier.create(replace(SHIPMENT, **wrong), "ref")
+
+
+@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="the recordings of the real API are not here")
+class TestRecordings:
+    """What the real API answered."""
+
+    def recorded(self, name: str) -> list[tuple[int, Any]]:
+        calls = json.loads((RECORDINGS / f"{name}.json").read_text())
+        return [(call["response"]["status"]["code"], call["response"]["body"]) for call in calls]
+
+    async def test_a_bought_label(self) -> None:
+        created, bought = self.recorded("test_shipment_buy")
+        assert await answering(created).create(SHIPMENT, "123") == created[1]["id"]
+        label = await answering(created, bought).buy(created[1]["id"])
+        assert label.tracking_number == "9400100208303109505657"
+        assert label.label_url.endswith(".png")
+
+    async def test_a_refund(self) -> None:
+        bought, refunded = self.recorded("test_shipment_refund")
+        await answering(bought, refunded).refund(bought[1]["id"])
+        await answering(refunded).refund(bought[1]["id"])
+
+    async def test_an_error(self) -> None:
+        with pytest.raises(CarrierRefused, match=r"PARAMETER\.REQUIRED \(HTTP 422\)"):
+            await answering(*self.recorded("test_error")).create(SHIPMENT, "ref")

@@ -1,0 +1,369 @@
+"""Webhooks: who may be one, what is posted, how it is signed, and where it never goes."""
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from ipaddress import ip_address
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from standardwebhooks import Webhook
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from commerce import outbox, webhooks
+from commerce.database import Database
+from commerce.errors import (
+    BadInput,
+    EventNotFound,
+    WebhookExists,
+    WebhookForbidden,
+    WebhookNotFound,
+    WebhookUnavailable,
+)
+from commerce.integrations.public_transport import PublicTransport, Resolve
+from commerce.integrations.webhooks import LONGEST_WAIT, WebhookPoster
+from commerce.messages.webhooks import WebhookDelivery
+from commerce.webhooks import WebhookMessage, is_loopback
+from tests.commerce.shop import Shop
+from tests.receiver import Receiver, receiving
+
+EVENT = UUID("0198d5a4-0000-7000-8000-000000000001")
+SECRET = "whsec_dGVzdHMgcmVhZCBhcyBzZW50ZW5jZXMsIG5vdCBrZXk="
+OTHER_SECRET = "whsec_YW5vdGhlciBrZXkgb2YgdGhpcnR5LXR3byBieXRlcyE="
+PUBLIC = "93.184.215.14"
+NAME = "receiver.example"
+INSIDE = """
+    127.0.0.1 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 240.0.0.1 255.255.255.255
+    198.18.0.1 192.0.2.1 ::1 :: fe80::1 fc00::1 ff02::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 64:ff9b::7f00:1
+    2002:7f00:1:: 2001:db8::1
+"""
+
+
+@pytest.fixture
+def shop(database: Database) -> Shop:
+    return Shop(database)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as made:
+        made.secret = SECRET
+        yield made
+
+
+def parcel(url: str, secret: str = SECRET) -> WebhookMessage:
+    created_at = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    return WebhookMessage(
+        url, secret, EVENT, "order.placed", "order/1001", {"order_id": "1001", "number": 1}, created_at
+    )
+
+
+def poster(transport: httpx.AsyncBaseTransport | None = None) -> WebhookPoster:
+    return WebhookPoster(
+        source="/durable-commerce", prefix="com.shop.", transport=transport or PublicTransport(private=False)
+    )
+
+
+def names(*answers: Sequence[str]) -> Resolve:
+    """Return a resolver that answers so, one time after the other."""
+    rest = list(answers)
+
+    async def resolve(_host: str, _port: int) -> Sequence[str]:
+        return rest.pop(0)
+
+    return resolve
+
+
+class Network(httpx.AsyncBaseTransport):
+    """A network that answers 204 from everywhere but the addresses that are down; tells who was connected to."""
+
+    def __init__(self, *down: str) -> None:
+        self.down = down
+        self.reached: list[tuple[str, str, str]] = []  # address, Host, server name of TLS
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.host in self.down:
+            raise httpx.ConnectError("down")
+        self.reached.append((request.url.host, request.headers["Host"], request.extensions["sni_hostname"]))
+        return httpx.Response(204)
+
+
+async def test_an_event_is_posted_as_cloudevents_json_and_signed(receiver: Receiver) -> None:
+    assert await poster().post(parcel(receiver.url)) == "delivered"
+    [(body, headers)] = receiver.requests
+    event = from_structured_event(HTTPMessage(headers, body))
+    assert event.get_attributes() == {
+        "specversion": "1.0",
+        "id": str(EVENT),
+        "source": "/durable-commerce",
+        "type": "com.shop.order.placed",
+        "time": datetime(2026, 3, 2, 12, tzinfo=UTC),
+        "subject": "order/1001",
+        "datacontenttype": "application/json",
+    }
+    assert event.get_data() == {"order_id": "1001", "number": 1}
+    assert headers["content-type"] == "application/cloudevents+json"
+    assert receiver.took[0]["id"] == str(EVENT)  # its signature was verified
+
+
+async def test_a_wrong_signature_is_found_out(receiver: Receiver) -> None:
+    await poster().post(parcel(receiver.url))
+    [(body, headers)] = receiver.requests
+    forged = [
+        (Webhook(OTHER_SECRET), body, headers),
+        (Webhook(SECRET), body.replace(b"1001", b"1002"), headers),
+        (Webhook(SECRET), body, headers | {"webhook-id": str(uuid4())}),
+        (Webhook(SECRET), body, headers | {"webhook-timestamp": str(int(headers["webhook-timestamp"]) - 1)}),
+        (Webhook(SECRET), body, headers | {"webhook-timestamp": "1700000000"}),
+    ]
+    for checker, content, told in forged:
+        with pytest.raises(WebhookVerificationError):
+            checker.verify(content, told)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 404, 409, 429, 500, 503])
+async def test_everything_but_a_2xx_is_to_be_tried_again(receiver: Receiver, status: int) -> None:
+    receiver.answer, receiver.headers = status, {"Location": receiver.url}
+    with pytest.raises(WebhookUnavailable) as error:
+        await poster().post(parcel(receiver.url))
+    assert (error.value.reason, error.value.wait) == (f"HTTP {status}", 0)
+    assert len(receiver.requests) == 1  # no redirect was followed
+
+
+class Silence(httpx.AsyncBaseTransport):
+    """A network in which nobody answers until `answers` is set; counts who tried."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+        self.answers = asyncio.Event()
+
+    async def handle_async_request(self, _: httpx.Request) -> httpx.Response:
+        self.tries += 1
+        await self.answers.wait()
+        return httpx.Response(204)
+
+
+async def test_a_receiver_that_lets_us_wait_in_vain_is_left_in_peace_for_a_while() -> None:
+    network = Silence()
+    hasty = WebhookPoster(source="/", prefix="", transport=network, timeout=0.05, silence=3600)
+    with pytest.raises(WebhookUnavailable, match=r"no answer within 0.05 s"):
+        await hasty.post(parcel(f"https://{NAME}/"))
+    with pytest.raises(WebhookUnavailable, match="no answer a moment ago"):
+        await hasty.post(parcel(f"https://{NAME}/"))
+    assert network.tries == 1
+    with pytest.raises(WebhookUnavailable, match=r"no answer within 0.05 s"):
+        await hasty.post(parcel("https://other.example/"))
+
+
+async def test_when_the_while_is_over_one_may_try_for_all() -> None:
+    network = Silence()
+    hasty = WebhookPoster(source="/", prefix="", transport=network, timeout=0.05, silence=0)
+    with pytest.raises(WebhookUnavailable):
+        await hasty.post(parcel(f"https://{NAME}/"))
+    network.answers.set()
+    assert await hasty.post(parcel(f"https://{NAME}/")) == "delivered"
+
+
+async def test_gone_is_told(receiver: Receiver) -> None:
+    receiver.answer = 410
+    assert await poster().post(parcel(receiver.url)) == "gone"
+
+
+async def test_nobody_there_is_to_be_tried_again() -> None:
+    with pytest.raises(WebhookUnavailable) as error:
+        await poster().post(parcel("http://127.0.0.1:1/hook"))
+    assert error.value.reason == "ConnectError"
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [
+        ("120", 120, 120),
+        ("9999999", LONGEST_WAIT.total_seconds(), LONGEST_WAIT.total_seconds()),
+        ("in an hour", 3_000, 3_600),
+        ("soon", 0, 0),
+        ("-5", 0, 0),
+    ],
+)
+async def test_a_receiver_may_say_how_long_to_wait(receiver: Receiver, header: str, least: float, most: float) -> None:
+    told = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True) if header == "in an hour" else header
+    receiver.answer, receiver.headers = 503, {"Retry-After": told}
+    with pytest.raises(WebhookUnavailable) as error:
+        await poster().post(parcel(receiver.url))
+    assert least <= error.value.wait <= most
+
+
+@pytest.mark.parametrize("address", INSIDE.split())
+async def test_a_name_that_leads_inside_is_refused(address: str) -> None:
+    network = Network()
+    inside = PublicTransport(private=False, resolve=names([address]), transport=network)
+    with pytest.raises(WebhookForbidden):
+        await poster(inside).post(parcel(f"https://{NAME}/hook"))
+    literal = f"[{address}]" if ip_address(address).version == 6 else address
+    if not is_loopback(address):
+        with pytest.raises(WebhookForbidden):
+            await poster(PublicTransport(private=False, transport=network)).post(parcel(f"https://{literal}/hook"))
+    assert network.reached == []
+
+
+async def test_what_is_connected_to_is_the_address_that_was_checked() -> None:
+    """A name that leads elsewhere from one look to the next gains nothing: it is looked up once per connection."""
+    network = Network()
+    rebinding = PublicTransport(private=False, resolve=names([PUBLIC], ["127.0.0.1"]), transport=network)
+    await poster(rebinding).post(parcel(f"https://{NAME}:8443/hook"))
+    assert network.reached == [(PUBLIC, f"{NAME}:8443", NAME)]
+    with pytest.raises(WebhookForbidden):
+        await poster(rebinding).post(parcel(f"https://{NAME}:8443/hook"))
+
+
+async def test_of_several_addresses_the_first_that_may_and_can_be_connected_to_is_taken() -> None:
+    network = Network("2606:4700::1")
+    resolve = names(["127.0.0.1", "2606:4700::1", PUBLIC, "93.184.215.15"])
+    await poster(PublicTransport(private=False, resolve=resolve, transport=network)).post(parcel(f"https://{NAME}/"))
+    assert [address for address, *_ in network.reached] == [PUBLIC]
+    all_down = PublicTransport(private=False, resolve=names([PUBLIC]), transport=Network(PUBLIC))
+    with pytest.raises(WebhookUnavailable):
+        await poster(all_down).post(parcel(f"https://{NAME}/"))
+
+
+async def test_private_addresses_can_be_allowed() -> None:
+    network = Network()
+    allowed = PublicTransport(private=True, resolve=names(["10.1.2.3"]), transport=network)
+    await poster(allowed).post(parcel(f"https://{NAME}/hook"))
+    assert network.reached == [("10.1.2.3", NAME, NAME)]
+
+
+async def test_localhost_leads_to_this_machine_and_nowhere_else() -> None:
+    network = Network()
+    astray = PublicTransport(private=True, resolve=names([PUBLIC, "127.0.0.1"]), transport=network)
+    await poster(astray).post(parcel("http://localhost:8080/hook"))
+    assert network.reached == [("127.0.0.1", "localhost:8080", "localhost")]
+
+
+async def test_a_certificate_must_be_for_the_name_not_for_the_address(tmp_path: Path) -> None:
+    certificate, key = certified(tmp_path, NAME)
+    trusting = httpx.AsyncHTTPTransport(verify=ssl.create_default_context(cafile=certificate), trust_env=False)
+    here = names(["127.0.0.1"], ["127.0.0.1"])
+    async with receiving(ssl_certfile=certificate, ssl_keyfile=key) as receiver:
+        port = receiver.url.split(":")[2]
+        ours = poster(PublicTransport(private=True, resolve=here, transport=trusting))
+        assert await ours.post(parcel(f"https://{NAME}:{port}")) == "delivered"
+        with pytest.raises(WebhookUnavailable):
+            await ours.post(parcel(f"https://other.example:{port}"))
+        await ours.close()
+
+
+def certified(folder: Path, name: str) -> tuple[Path, Path]:
+    """Make a certificate for a name, signed by itself, and return its file and that of its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, encryption = serialization.Encoding.PEM, serialization.NoEncryption()
+    files = folder / "certificate.pem", folder / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(pem))
+    files[1].write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, encryption))
+    return files
+
+
+async def test_a_webhook_is_added_with_a_secret_that_the_list_does_not_show(shop: Shop) -> None:
+    added = await shop.do(webhooks.add, "https://receiver.example/hook", ["order.placed", "order.placed"])
+    assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", added.secret)
+    [listed] = await shop.do(webhooks.endpoints)
+    assert (listed.id, listed.url, listed.event_types) == (added.id, added.url, ("order.placed",))
+    assert added.secret not in repr(listed)
+    with pytest.raises(WebhookExists):
+        await shop.do(webhooks.add, "https://receiver.example/hook")
+    await shop.do(webhooks.remove, str(added.id))
+    assert await shop.do(webhooks.endpoints) == []
+    with pytest.raises(WebhookNotFound):
+        await shop.do(webhooks.remove, str(added.id))
+
+
+async def test_one_that_was_disabled_can_be_added_again_with_a_new_secret(shop: Shop) -> None:
+    first = await shop.do(webhooks.add, "https://receiver.example/hook")
+    delivery = WebhookDelivery(endpoint_id=first.id, event_id=EVENT)
+    await shop.do(webhooks.disable, delivery)
+    assert (await shop.do(webhooks.endpoints))[0].disabled_at is not None
+    assert await shop.do(webhooks.message, delivery) == "disabled"
+    again = await shop.do(webhooks.add, "https://receiver.example/hook", ["cart.expired"])
+    assert again.id == first.id and again.secret != first.secret
+    [listed] = await shop.do(webhooks.endpoints)
+    assert (listed.disabled_at, listed.event_types) == (None, ("cart.expired",))
+
+
+async def test_what_is_posted_is_the_event_as_it_was_written(shop: Shop) -> None:
+    endpoint = await shop.do(webhooks.add, "https://receiver.example/hook")
+    await shop.do(outbox.publish, outbox.Event("k", "order.placed", "order/1", {"order_id": "1"}))
+    [(event_id, created_at)] = await shop.sql("SELECT id, created_at FROM outbox_events")
+    delivery = WebhookDelivery(endpoint_id=endpoint.id, event_id=event_id)
+    expected = WebhookMessage(
+        endpoint.url, endpoint.secret, event_id, "order.placed", "order/1", {"order_id": "1"}, created_at
+    )
+    assert await shop.do(webhooks.message, delivery) == expected
+    assert endpoint.secret not in repr(replace(expected, aggregate=""))
+    with pytest.raises(EventNotFound):
+        await shop.do(webhooks.message, WebhookDelivery(endpoint_id=endpoint.id, event_id=EVENT))
+    assert await shop.do(webhooks.message, WebhookDelivery(endpoint_id=EVENT, event_id=event_id)) == "removed"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://receiver.example", "https://receiver.example:8443/a?b=c", "http://localhost:9/hook", "http://[::1]/hook"],
+)
+def test_a_url_is_https_or_of_this_machine(url: str) -> None:
+    assert webhooks.checked_url(url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "receiver.example",
+        "http://receiver.example/hook",
+        "http://10.0.0.1/hook",
+        "http://localhost.example/hook",
+        "http://127.0.0.1.example/hook",
+        "ftp://receiver.example",
+        "https:///hook",
+        "https://receiver.example:port/hook",
+        "https://[::1/hook",
+        "https://ann:secret@receiver.example/hook",
+        "https://receiver.example/hook#part",
+        "https://receiver.example/a b",
+        "https://receiver.example/a\nb",
+        "https://bücher.example/hook",
+        f"https://receiver.example/{'a' * 2_000}",
+    ],
+)
+def test_another_url_is_refused(url: str) -> None:
+    with pytest.raises(BadInput) as error:
+        webhooks.checked_url(url)
+    assert [problem.field for problem in error.value.fields] == ["url"]
+
+
+@pytest.mark.parametrize("wanted", [[], ["order.lost"], ["order.placed", "com.shop.order.placed"]])
+def test_an_unknown_type_is_refused(wanted: list[str]) -> None:
+    with pytest.raises(BadInput) as error:
+        webhooks.checked_types(wanted)
+    assert "order.placed, order.fulfilled" in str(error.value)
+
+
+def test_a_star_stands_for_all() -> None:
+    assert webhooks.checked_types(["order.placed", "*"]) == ["*"]

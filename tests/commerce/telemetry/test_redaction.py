@@ -1,0 +1,211 @@
+"""No log line shows what is personal or secret, whoever writes it, in whichever format."""
+
+import json
+import logging
+import re
+import sys
+from collections import deque, namedtuple
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from commerce.settings import Settings
+from commerce.telemetry import logs
+from commerce.telemetry.redaction import MAX_DEPTH, MAX_TEXT, OUR_OWN, REDACTED, TOO_DEEP, redact, redacted
+
+ADDRESS = "ann.o'brien+shop@shop.example"
+HASH = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$mnV4ZGVyYmFyZ2FpbmRpZ2VzdGRpZ2VzdA"
+URL = "postgresql://commerce:p@ss/w:rd@db.example:5432/shop"
+TOKEN = "Bearer eyJhbGci.eyJzdWIi-_.c2ln"
+SECRETS = (ADDRESS, "brien", HASH, "c29tZXNhbHRz", "p@ss", "w:rd", "eyJ", "hunter2")
+TEXT = f"{ADDRESS} has {HASH} at {URL} with {TOKEN}, password='hunter2 hunter2'"
+
+
+class Person(BaseModel):
+    email: str
+    first_name: str
+    units: int
+
+
+Pair = namedtuple("Pair", "units phone")
+
+
+@pytest.fixture(params=["json", "console"])
+def written(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[StringIO]:
+    """What is written once logs are configured as those of a process."""
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    stream = StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.configure(Settings(log_format=request.param))
+    yield stream
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**before)
+
+
+def shown(**fields: Any) -> dict[str, Any]:
+    return dict(redact(None, "info", {"event": "said", **fields}))
+
+
+def fail() -> None:
+    raise ValueError(TEXT)
+
+
+def test_our_own_lines_are_redacted_with_their_exceptions(written: StringIO) -> None:
+    log = structlog.stdlib.get_logger("shop")
+    try:
+        fail()
+    except ValueError:
+        log.exception(TEXT, recipient=ADDRESS, nested={"list": [TEXT]}, order_id="1001")
+    line = written.getvalue()
+    assert "1001" in line and "Traceback" in line and "in fail" in line and REDACTED in line
+    assert not [secret for secret in SECRETS if secret in line]
+
+
+def test_lines_of_libraries_are_redacted_with_their_exceptions_and_extras(written: StringIO) -> None:
+    try:
+        fail()
+    except ValueError as error:
+        logging.getLogger("library").warning("of %s: %r", ADDRESS, error, exc_info=True, extra={"api_key": "hunter2"})
+    line = written.getvalue()
+    assert "of " in line and "Traceback" in line and "in fail" in line and REDACTED in line
+    assert not [secret for secret in SECRETS if secret in line]
+
+
+def test_a_line_that_cannot_be_made_is_lost_without_its_values(written: StringIO) -> None:
+    record = logging.makeLogRecord({"name": "library", "msg": "of %d", "args": (ADDRESS,)})
+    (ours,) = (h for h in logging.getLogger().handlers if getattr(h, "stream", None) is written)
+    ours.handle(record)
+    assert written.getvalue() == "a log line of library was lost: <class 'TypeError'>\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    (
+        *("password", "Password", "smtp_password", "passwordHash", "password_hash", "X-Api-Key", "authorization"),
+        *("email", "customer_email", "recipients", "first_name", "lastName", "phone", "address", "shipping_city"),
+    ),
+)
+def test_fields_with_a_telling_name_lose_their_value(name: str) -> None:
+    assert shown(**{name: "Ann"})[name] == REDACTED
+    assert shown(deep=[{"deeper": {name: 12}}])["deep"] == [{"deeper": {name: REDACTED}}]
+
+
+def test_what_is_harmless_stays_as_it_is() -> None:
+    line = {
+        "event": "step done",
+        "logger": "commerce.steps",
+        "level": "info",
+        "timestamp": "2026-11-21T21:32:16.1Z",
+        "workflow_id": "order-processing-1001",
+        "attempt": 2,
+        "milliseconds": 1.5,
+        "error": None,
+        "name": "sync",
+        "key": "order-shipped/1001",
+        "has_email": True,
+        "url": "http://127.0.0.1:9000/health",
+        "tokens_left": 3,
+        "reason": "The input does not fit: email: must be an e-mail address; password: must have at least 8 characters",
+        "list": [1, "a = b", {"status": "sent"}],
+    }
+    assert shown(**line) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        (f"sent to {ADDRESS}.", "sent to [redacted]"),
+        (f"<{ADDRESS}>, mailto:{ADDRESS}", "<[redacted]>, mailto:[redacted]"),
+        ("jö@ünï.example, ann@localhost, ann@[::1]", "[redacted], [redacted], [redacted]::1]"),
+        ("/customers?of=ann%40shop.example&page=2", "/customers?of=[redacted]&page=2"),
+        ('"ann"@shop.example', REDACTED),
+        (f"'{HASH}' is stored", "'[redacted]' is stored"),
+        (f"{URL} is away", "postgresql://[redacted]@db.example:5432/shop is away"),
+        (f"Authorization: {TOKEN}", "Authorization: Bearer [redacted]"),
+        ("{'Authorization': 'Basic dXNlcjpw'}", "{'Authorization': [redacted]}"),
+        ('{"password": "hunter2", "id": 1}', '{"password": [redacted], "id": 1}'),
+        ("/?token=hunter2&page=2", "/?token=[redacted]&page=2"),
+        ("duplicate\nDETAIL:  Key (name)=(Ann) exists.\nend", "duplicate\nDETAIL:[redacted]\nend"),
+    ],
+)
+def test_secrets_within_a_text_are_replaced(text: str, rest: str) -> None:
+    assert redacted(text) == rest
+    assert redacted(rest) == rest
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_value_in_quotes_is_found_however_often_it_was_quoted_again(times: int) -> None:
+    text = {"first_name": "Zephyrina", "last_name": 'Quacken"bush'}
+    quoted: Any = text
+    for _ in range(times):
+        quoted = json.dumps(quoted)
+    assert "Zephyrina" in quoted
+    assert not re.search("Zephyrina|Quacken|bush", redacted(quoted))
+
+
+@given(
+    st.emails(),
+    st.text(),
+    st.sampled_from(["", " ", "'", '"', "(", "<", "=", ":", ",", "/", "\n", "é", "%", "]", "%40", "@"]),
+)
+def test_no_address_stays_wherever_it_stands(address: str, around: str, joint: str) -> None:
+    domain = address.rpartition("@")[2]
+    for text in (address, f"{joint}{address}{joint}", f"{around}{joint}{address}{joint}{around}"):
+        assert address not in redacted(text)
+        assert f"@{domain}" not in redacted(text)
+        line = shown(event=text, names={text: text}, many=[ValueError(text)])
+        assert address not in json.dumps(line, ensure_ascii=False)
+
+
+@given(st.recursive(st.text() | st.integers() | st.none(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)))
+def test_any_value_can_be_redacted_and_written(value: Any) -> None:
+    json.dumps(shown(value=value))
+    assert redact(None, "info", shown(value=value)) == shown(value=value)
+
+
+def test_objects_are_shown_as_their_redacted_text() -> None:
+    person = Person(email=ADDRESS, first_name="Ann", units=3)
+    assert shown(person=person)["person"] == "Person(email=[redacted], first_name=[redacted], units=3)"
+    assert shown(error=ValueError(ADDRESS), raw=b"ann@shop.example") == {
+        "event": "said",
+        "error": 'ValueError([redacted]")',
+        "raw": "[redacted]'",
+    }
+    assert shown(pair=Pair(2, "0123"))["pair"] == {"units": 2, "phone": REDACTED}
+    assert shown(bag=(deque([ADDRESS]), {ADDRESS}))["bag"] == [[REDACTED], [REDACTED]]
+    assert shown(odd={(ADDRESS,): 1, 2: 3})["odd"] == {'([redacted]",)': 1, 2: 3}
+
+
+def test_depth_is_bounded() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    assert str(shown(endless=endless)["endless"]).count("[") == MAX_DEPTH + TOO_DEEP.count("[")
+
+
+def test_a_long_text_loses_its_middle_and_no_secret_lies_across_the_cut() -> None:
+    for place in range(MAX_TEXT // 2 - len(TEXT), MAX_TEXT // 2 + 1):
+        long = redacted(" " * place + TEXT + "." * MAX_TEXT + TEXT + " " * place)
+        assert len(long) < MAX_TEXT + 100
+        assert not [secret for secret in SECRETS if secret in long]
+    assert redacted("a" * MAX_TEXT) == "a" * MAX_TEXT
+    assert redacted("a" * 5_000 + "b" * 2_345 + "c" * 5_000) == (
+        "a" * 5_000 + " … 2,345 characters left out … " + "c" * 5_000
+    )
+
+
+def test_what_cannot_be_read_is_left_out_and_stops_nobody() -> None:
+    class Unreadable:
+        def __repr__(self) -> str:
+            raise RuntimeError(ADDRESS)
+
+    line = dict.fromkeys(OUR_OWN, "ours") | {"event": ADDRESS, "value": Unreadable()}
+    left = "a line that cannot be redacted was left out: RuntimeError"
+    assert redact(None, "info", line) == dict.fromkeys(OUR_OWN, "ours") | {"event": left}

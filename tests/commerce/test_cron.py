@@ -1,0 +1,78 @@
+"""Cron lines: what a setting may say, and that a wrong line is refused before Temporal sees it."""
+
+import pytest
+
+from commerce.cron import Preset, cron_line
+from commerce.settings import SettingsError, load_settings
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("0 2 * * *", "0 2 * * *"),
+        ("  */15   *  * * * ", "*/15 * * * *"),
+        ("0,30 9-17 1-31/2 jan-mar,Dec MON-fri", "0,30 9-17 1-31/2 jan-mar,Dec MON-fri"),
+        ("5/15 0 * * 7", "5/15 0 * * 7"),
+        ("0 0 29 2 *", "0 0 29 2 *"),
+        ("0 0 31 2,3 *", "0 0 31 2,3 *"),
+    ],
+)
+def test_a_line_of_five_fields_stands_for_itself(line: str, meant: str) -> None:
+    assert cron_line(line) == meant
+
+
+@pytest.mark.parametrize("name", ["every_6_hours", "EVERY_6_HOURS", "every6Hours", " every6hours "])
+def test_a_name_stands_for_its_line(name: str) -> None:
+    assert cron_line(name) == Preset.EVERY_6_HOURS.value == "0 */6 * * *"
+
+
+def test_every_named_line_is_one() -> None:
+    assert [cron_line(preset.value) for preset in Preset] == [cron_line(preset.name) for preset in Preset]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("", "five fields"),
+        ("* * * *", "five fields"),
+        ("* * * * * *", "five fields"),
+        ("@hourly", "five fields"),
+        ("fortnightly", "one of every_minute, every_5_minutes"),
+        ("60 * * * *", "minute must be"),
+        ("-1 * * * *", "minute must be"),
+        ("+1 * * * *", "minute must be"),
+        ("١ * * * *", "minute must be"),
+        ("*/0 * * * *", "minute must be"),
+        ("*/60 * * * *", "minute must be"),
+        ("*/5/2 * * * *", "minute must be"),
+        ("*-5 * * * *", "minute must be"),
+        ("1,,2 * * * *", "minute must be"),
+        ("0 24 * * *", "hour must be"),
+        ("0 17-9 * * *", "hour must be"),
+        ("0 0 0 * *", "day of the month must be"),
+        ("0 0 L * *", "day of the month must be"),
+        ("0 0 * 13 *", "month must be"),
+        ("0 0 * mon *", "month must be"),
+        ("0 0 * * 8", "day of the week must be"),
+        ("0 0 * * sat-sun", "day of the week must be"),
+        ("0 0 31 2 *", "it would never run"),
+        ("0 0 31 4,jun,9/2 *", "it would never run"),
+    ],
+)
+def test_a_wrong_line_says_what_is_wrong(line: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint) as error:
+        cron_line(line)
+    assert "\n" not in str(error.value)
+
+
+def test_a_setting_takes_a_line_or_a_name() -> None:
+    settings = load_settings({"COMMERCE_CRON_SYNC_INVENTORY": "hourly", "COMMERCE_CRON_UPKEEP": "15 4 * * sun"})
+    assert (settings.cron_sync_inventory, settings.cron_upkeep) == ("0 * * * *", "15 4 * * sun")
+
+
+@pytest.mark.parametrize(
+    "job", ["CLEANUP_EXPIRED_CARTS", "SYNC_INVENTORY", "PROCESS_PENDING_ORDERS", "COLLECT_ANALYTICS_DATA", "UPKEEP"]
+)
+def test_a_wrong_setting_is_told_in_one_line_that_names_the_variable(job: str) -> None:
+    with pytest.raises(SettingsError, match=f"^COMMERCE_CRON_{job}: its hour must be .*$"):
+        load_settings({f"COMMERCE_CRON_{job}": "0 25 * * *"})

@@ -1,0 +1,130 @@
+"""The program of docs/typescript.md, compiled and run as it stands there.
+
+It needs node and the packages that the page names: `npm install` them in any folder, and set NODE_PATH to its
+node_modules.
+"""
+
+import asyncio
+import json
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio.api.common.v1 import Payload
+from temporalio.client import Client
+
+from tests.documents import blocks, broken_links, commands
+from tests.floor import Floor, floor
+from tests.keys import ENCRYPTED, KEY, OTHER_KEY, codec
+from tests.paths import ROOT
+from tests.starter.connection.test_encrypted_runs import payloads
+
+PAGE = ROOT / "docs" / "typescript.md"
+INSTALL, COMPILE, START = "npm install ", "npx tsc ", "node "
+DECODE = """
+    const [{ data, ...metadata }, keys] = process.argv.slice(1).map((argument) => JSON.parse(argument));
+    const bytes = (hex) => Buffer.from(hex, 'hex');
+    const sealed = { data: bytes(data), metadata: {} };
+    for (const [name, value] of Object.entries(metadata)) sealed.metadata[name] = bytes(value);
+    const { Encryption } = require('./codec');
+    new Encryption(keys).decode([sealed]).then(([clear]) => console.log(Buffer.from(clear.data).toString()));
+"""
+
+
+def command(kind: str) -> list[str]:
+    """Return the one command of this kind that the page names."""
+    [found] = [line for line in commands(PAGE) if line.startswith(kind) and "--save-dev" not in line]
+    return shlex.split(found)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the page's program, compiled by the page's command."""
+    folder = tmp_path_factory.mktemp("typescript")
+    (folder / "node_modules").symlink_to(_node_modules())
+    for block in blocks(PAGE):
+        if block.file:
+            (folder / block.file).write_text(block.text)
+    done = subprocess.run(command(COMPILE), cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def _node_modules() -> Path:
+    """Return the folder that node finds the page's packages in; skips the test where there is none."""
+    if not (shutil.which("node") and shutil.which("npx")):
+        pytest.skip("node is not installed")
+    packages = [*command(INSTALL)[2:], "typescript"]
+    asked = f"for (const name of {json.dumps(packages)}) console.log(require.resolve(name))"
+    found = subprocess.run(["node", "-e", asked], cwd=ROOT, capture_output=True, text=True, check=False)
+    if found.returncode:
+        pytest.skip(f"node does not find {', '.join(packages)}: npm install them, and set NODE_PATH")
+    folders = {parent for line in found.stdout.splitlines() for parent in Path(line).parents}
+    return next(folder for folder in folders if folder.name == "node_modules" and (folder / "@temporalio").is_dir())
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
+    async with floor(tmp_path, database_url, client) as made, made.worker():
+        await made.shop.stock("MUG", main=3)
+        yield made
+
+
+async def run(program: Path, shop: Floor, order_id: str, environment: dict[str, str]) -> tuple[int | None, str, str]:
+    """Run the program as the page says, and return its exit code, output and errors."""
+    variables = {"TEMPORAL_ADDRESS": shop.client.service_client.config.target_host, "PATH": os.environ["PATH"]}
+    node, file, _ = command(START)
+    process = await asyncio.create_subprocess_exec(
+        *(node, file, order_id),
+        cwd=program,
+        env=variables | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_it_has_an_order_fulfilled_and_stores_nothing_in_clear(program: Path, shop: Floor) -> None:
+    await shop.shop.order("1", MUG=2)
+    code, out, err = await run(program, shop, "1", ENCRYPTED)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["status"] == "fulfilled"
+    history = await shop.handle("1").fetch_history()
+    assert {payload.metadata["encoding"] for payload in payloads(history)} == {b"binary/encrypted"}
+    assert json.loads(out) == (await shop.handle("1").result()).model_dump(mode="json")
+
+
+async def test_it_learns_why_an_order_is_refused(program: Path, shop: Floor) -> None:
+    code, out, err = await run(program, shop, "1001", ENCRYPTED)
+    assert (code, out, err) == (1, "", "Order 1001 does not exist.\n")
+
+
+async def test_it_finds_its_keys_in_a_file(program: Path, shop: Floor, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(f"# newest first\n{KEY}\n\n{OTHER_KEY}\n")
+    await shop.shop.order("1", MUG=1)
+    code, out, _ = await run(program, shop, "1", {"COMMERCE_ENCRYPTION_KEYS_FILE": str(tmp_path / "keys")})
+    assert (code, json.loads(out)["order_id"]) == (0, "1")
+
+
+async def test_its_codec_reads_ours_with_older_keys_too_and_names_the_one_that_is_missing(program: Path) -> None:
+    [sealed] = await codec(OTHER_KEY).encode([Payload(metadata={"encoding": b"json/plain"}, data=b'"Zo\xc3\xab"')])
+    assert decoded(program, sealed, KEY, OTHER_KEY) == (0, '"Zoë"\n')
+    code, said = decoded(program, sealed, KEY)
+    assert code == 1 and f"Error: encryption key {codec(OTHER_KEY).key_ids[0]} is missing" in said
+
+
+def decoded(program: Path, sealed: Payload, *known: str) -> tuple[int, str]:
+    """Let the page's codec read a payload, and return node's exit code and what it says."""
+    source = {"data": sealed.data.hex()} | {name: value.hex() for name, value in sealed.metadata.items()}
+    asked = ["node", "-e", DECODE, json.dumps(source), json.dumps(known)]
+    done = subprocess.run(asked, cwd=program, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_links_of_the_page_lead_somewhere() -> None:
+    assert broken_links(PAGE) == []

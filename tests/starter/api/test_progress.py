@@ -1,0 +1,164 @@
+"""A process followed by Server-Sent Events: from whatever it stands at, through its changes, to its end."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from temporalio.client import Client
+
+from starter.api import progress
+from tests.conftest import free_port
+from tests.faults import Faults, Gate
+from tests.floor import Floor, floor
+from tests.paths import ROOT
+from tests.starter.api.calling import api, dialling, surroundings
+from tests.starter.clockwork import until
+
+Event = tuple[str, Any]
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
+    async with floor(tmp_path, database_url, client) as made:
+        await made.shop.stock("MUG", main=100)
+        yield made
+
+
+async def events(http: httpx.AsyncClient, order_id: str) -> AsyncGenerator[Event]:
+    """Yield what is told, as name and data, until the stream ends."""
+    async with http.stream("GET", f"/workflows/order-processing-{order_id}/events") as answer:
+        assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/event-stream")
+        name = ""
+        async for line in answer.aiter_lines():
+            field, _, value = line.partition(": ")
+            if field == "event":
+                name = value
+            elif field == "data":
+                yield name, json.loads(value)
+
+
+def states(data: Any) -> dict[str, str]:
+    return {step["name"]: step["state"] for step in data["progress"]["steps"]}
+
+
+async def all_of(http: httpx.AsyncClient, order_id: str) -> list[Event]:
+    return [event async for event in events(http, order_id)]
+
+
+async def test_an_order_is_followed_to_its_end_by_three_with_one_look_out(shop: Floor) -> None:
+    await shop.shop.order("sse-1", MUG=1)
+    gate, app = Gate("create-fulfillment"), api(shop)
+    async with shop.worker([gate]), dialling(app) as http:
+        await shop.start("sse-1")
+        await gate.reached.wait()
+        streams = [events(http, "sse-1") for _ in range(3)]
+        firsts = [await anext(stream) for stream in streams]
+        assert {name for name, _ in firsts} == {"progress"}
+        assert states(firsts[0][1])["reserve-inventory"] == "done"
+        assert states(firsts[0][1])["create-fulfillment"] == "running"
+        assert len(app.state.watches._open) == 1
+        gate.opened.set()
+        for stream in streams:
+            *changes, (last, data) = [event async for event in stream]
+            assert {name for name, _ in changes} == {"progress"} and last == "end"
+            assert (data["status"], data["result"]["status"]) == ("completed", "fulfilled")
+            assert changes[-1][1] == data
+        assert app.state.watches._open == {}
+
+
+async def test_who_comes_late_sees_what_was(shop: Floor) -> None:
+    await shop.shop.order("sse-2", MUG=1)
+    async with shop.worker([Faults({"create-fulfillment": "before"})]), dialling(api(shop)) as http:
+        await shop.fail("sse-2")
+        [(first, data), (last, again)] = await all_of(http, "sse-2")
+    assert (first, last, data) == ("progress", "end", again)
+    assert (data["status"], data["state"], data["failed_step"]) == ("failed", "compensated", "create-fulfillment")
+    assert states(data)["reserve-inventory"] == "undone"
+
+
+async def test_a_process_without_a_worker_is_told_as_such_until_one_comes(shop: Floor) -> None:
+    await shop.shop.order("sse-3", MUG=1)
+    await shop.start("sse-3")
+    async with dialling(api(shop)) as http, aclosing(events(http, "sse-3")) as stream:
+        _, data = await anext(stream)
+        assert data["status"] == "running" and data["progress"] is None and data["progress_missing"]
+        async with shop.worker():
+            assert [name async for name, _ in stream][-1] == "end"
+
+
+async def test_nobody_looks_any_more_once_all_have_left(shop: Floor) -> None:
+    await shop.shop.order("sse-4", MUG=1)
+    app, gate = api(shop), Gate("validate-order")
+    async with shop.worker([gate]), dialling(app) as http:
+        await shop.start("sse-4")
+        await gate.reached.wait()
+        async with aclosing(events(http, "sse-4")) as stream:
+            await anext(stream)
+            assert len(app.state.watches._open) == 1
+
+        async def left() -> bool | None:
+            return True if not app.state.watches._open else None
+
+        await until(left)
+        gate.opened.set()
+        assert (await shop.process("sse-4")).status == "fulfilled"
+
+
+async def test_a_heartbeat_shows_that_both_are_there(shop: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "HEARTBEAT", 0.05)
+    await shop.shop.order("sse-5", MUG=1)
+    gate = Gate("validate-order")
+    async with shop.worker([gate]), dialling(api(shop)) as http:
+        await shop.start("sse-5")
+        await gate.reached.wait()
+        async with http.stream("GET", "/workflows/order-processing-sse-5/events") as answer:
+            lines = answer.aiter_lines()
+            assert (await _comment(lines)).startswith(": ping")
+        gate.opened.set()
+        await shop.process("sse-5")
+
+
+async def test_a_server_that_stops_lets_its_followers_and_those_who_wait_go(shop: Floor, tmp_path: Path) -> None:
+    await shop.shop.order("sse-6", MUG=1)
+    port, gate = free_port(), Gate("validate-order")
+    server = subprocess.Popen(  # noqa: ASYNC220 - starts at once
+        [sys.executable, "-m", "starter.api"],
+        cwd=tmp_path,
+        env=surroundings(shop) | {"PYTHONPATH": str(ROOT), "COMMERCE_API_PORT": str(port)},
+    )
+    async with (
+        shop.worker([gate]),
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as http,
+    ):
+        await until(lambda: _lives(http))
+        await shop.start("sse-6")
+        await gate.reached.wait()
+        body = {"workflow_id": "order-processing", "input": {"order_id": "sse-6"}, "wait_seconds": 900}
+        waiting = asyncio.create_task(http.post("/workflows/execute", json=body))
+        async with aclosing(events(http, "sse-6")) as stream:
+            await anext(stream)
+            server.send_signal(signal.SIGTERM)
+            assert [name async for name, _ in stream] == []
+        assert (await waiting).status_code == 202
+        assert await asyncio.to_thread(server.wait, 30) == 0
+        gate.opened.set()
+        await shop.process("sse-6")
+
+
+async def _comment(lines: AsyncIterator[str]) -> str:
+    return await anext(line async for line in lines if line.startswith(":"))
+
+
+async def _lives(http: httpx.AsyncClient) -> bool | None:
+    try:
+        return True if (await http.get("/health/live")).is_success else None
+    except httpx.TransportError:
+        return None

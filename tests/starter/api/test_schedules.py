@@ -1,0 +1,115 @@
+"""Schedules over HTTP, on a real Temporal server."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from temporalio.client import Client
+
+from starter.schedules.apply import apply
+from tests.floor import Floor, floor
+from tests.starter.api.calling import api, calling
+from tests.starter.clockwork import NIGHTLY, WAITING, Waiting, forget, until, worker
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
+    """A shop with two jobs: one that ends at once, one that waits to be told."""
+    async with floor(tmp_path, database_url, client) as made:
+        await apply(client, [NIGHTLY, WAITING], key_id="a")
+        async with worker(client):
+            yield made
+        await forget(client, NIGHTLY.id, WAITING.id)
+
+
+@pytest.fixture
+async def http(shop: Floor) -> AsyncIterator[httpx.AsyncClient]:
+    async with calling(api(shop)) as made:
+        yield made
+
+
+async def listed(http: httpx.AsyncClient, job: str) -> dict[str, Any]:
+    async def look() -> dict[str, Any] | None:
+        found = (await http.get("/schedules")).json()["schedules"]
+        return next((schedule for schedule in found if schedule["id"] == job), None)
+
+    return await until(look)
+
+
+async def test_the_jobs_are_listed_with_their_next_and_last_runs(http: httpx.AsyncClient) -> None:
+    found = await listed(http, NIGHTLY.id)
+    assert found.keys() == {"id", "cron", "zone", "paused", "note", "next_runs", "last_runs", "running"}
+    assert (found["cron"], found["zone"], found["paused"]) == ("0 1 * * *", "UTC", False)
+    assert found["next_runs"] and found["last_runs"] == []
+
+
+async def test_a_job_is_triggered_once_at_a_time(shop: Floor, http: httpx.AsyncClient) -> None:
+    answer = await http.post(f"/schedules/{WAITING.id}/trigger")
+    assert (answer.status_code, answer.json()["id"]) == (202, WAITING.id)
+
+    async def running() -> str | None:
+        return next(iter((await listed(http, WAITING.id))["running"]), None)
+
+    process = await until(running)
+    assert answer.json()["transaction_id"] in (process, None)
+    again = await http.post(f"/schedules/{WAITING.id}/trigger")
+    assert (again.status_code, again.json()) == (409, {"error": f"{WAITING.id} runs already as {process}."})
+    await shop.client.get_workflow_handle(process).signal(Waiting.end)
+
+
+async def test_a_job_is_paused_with_a_reason_and_resumed(shop: Floor, http: httpx.AsyncClient) -> None:
+    answer = await http.post(f"/schedules/{NIGHTLY.id}/pause", json={"reason": "The sheep are ill"})
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {"id": NIGHTLY.id, "paused": True, "reason": "The sheep are ill"},
+    )
+    found = await listed(http, NIGHTLY.id)
+    assert (found["paused"], found["note"], found["next_runs"]) == (True, "The sheep are ill", [])
+    answer = await http.post(f"/schedules/{NIGHTLY.id}/resume")
+    assert (answer.status_code, answer.json()["paused"]) == (200, False)
+    assert not (await listed(http, NIGHTLY.id))["paused"]
+    actions = await shop.shop.sql("SELECT action, actor FROM operator_actions ORDER BY created_at")
+    assert actions == [("pause", "http"), ("resume", "http")]
+
+
+async def test_a_job_is_run_for_days_gone_by(http: httpx.AsyncClient) -> None:
+    answer = await http.post(f"/schedules/{NIGHTLY.id}/backfill", json={"from": "2026-03-01", "to": "2026-03-03"})
+    assert (answer.status_code, answer.json()) == (
+        202,
+        {"id": NIGHTLY.id, "nominal_times": ["2026-03-01T01:00:00Z", "2026-03-02T01:00:00Z"]},
+    )
+
+    async def done() -> list[str] | None:
+        runs = [run for run in (await listed(http, NIGHTLY.id))["last_runs"] if run["status"] == "completed"]
+        return [run["nominal_time"] for run in runs] if len(runs) == 2 else None
+
+    assert await until(done) == answer.json()["nominal_times"]
+
+
+@pytest.mark.parametrize(
+    ("span", "field"),
+    [
+        ({"from": "2026-03-02", "to": "2026-03-02"}, "body.to"),
+        ({"from": "1970-01-01", "to": "2026-03-02"}, "body.to"),
+        ({"from": "0001-01-01", "to": "2026-03-02"}, "body.from"),
+        ({"from": "2026-03-01", "to": "9999-12-31"}, "body.to"),
+        ({"from": "2026-03-01T06:00", "to": "2026-03-02"}, "body.from"),
+        ({"from": "2026-03-01"}, "body.to"),
+    ],
+)
+async def test_a_span_that_makes_no_sense_is_refused(http: httpx.AsyncClient, span: dict[str, str], field: str) -> None:
+    answer = await http.post(f"/schedules/{NIGHTLY.id}/backfill", json=span)
+    assert answer.status_code == 422, answer.text
+    assert {found["field"].removesuffix(".date").removesuffix(".datetime") for found in answer.json()["fields"]} == {
+        field
+    }
+
+
+@pytest.mark.parametrize("action", ["trigger", "pause", "resume", "backfill"])
+@pytest.mark.parametrize("job", ["nobodys-job", "%00", "%F0%9F%91%BB" * 200])
+async def test_a_job_that_is_not_ours_is_not_found(http: httpx.AsyncClient, action: str, job: str) -> None:
+    body = {"from": "2026-03-01", "to": "2026-03-02"} if action == "backfill" else None
+    answer = await http.post(f"/schedules/{job}/{action}", json=body)
+    assert (answer.status_code, answer.json()["error"].split(" (")[0][:20]) == (404, "There is no schedule")

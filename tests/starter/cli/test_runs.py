@@ -1,0 +1,183 @@
+"""`commerce runs …` and `commerce contract`: what they print, for people and for programs, and their exit codes."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import pytest
+from temporalio.client import Client
+
+from commerce.messages.orders import order_process_id
+from commerce.outbox import TYPES
+from starter.cli.app import run
+from starter.processes import PROCESS_TYPES
+from tests.faults import Gate
+from tests.floor import Floor, ended, floor
+from tests.keys import ENCRYPTED
+from tests.starter.clockwork import until
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Commerce = Callable[..., Awaitable[Outcome]]
+
+
+@pytest.fixture
+async def place(
+    tmp_path: Path, database_url: str, client: Client, temporal_server: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Floor]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    environment = {"TEMPORAL_ADDRESS": temporal_server, "COMMERCE_DATABASE_URL": database_url, **ENCRYPTED}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    async with floor(tmp_path, database_url, client) as made:
+        await made.shop.stock("MUG", main=3)
+        yield made
+
+
+@pytest.fixture
+async def order(place: Floor) -> str:
+    """An order that no other test knows."""
+    order_id = uuid4().hex
+    await place.shop.order(order_id, MUG=1)
+    return order_id
+
+
+@pytest.fixture
+def runs(place: Floor, capsys: pytest.CaptureFixture[str]) -> Commerce:
+    """Run a command as a program of its own would, on the shop's settings."""
+
+    async def call(*arguments: str) -> Outcome:
+        capsys.readouterr()
+        code = await asyncio.to_thread(run, ["runs", *arguments])
+        return Outcome(code, *capsys.readouterr())
+
+    return call
+
+
+async def until_listed(runs: Commerce, process: str, *arguments: str) -> dict[str, Any]:
+    async def look() -> dict[str, Any] | None:
+        found = (await runs(*arguments, "--json")).json["workflows"]
+        return next((told for told in found if told["transaction_id"] == process), None)
+
+    return await until(look)
+
+
+async def test_a_failed_order_is_found_looked_at_and_retried(place: Floor, order: str, runs: Commerce) -> None:
+    process = order_process_id(order)
+    await place.carrier_fault(operation="buy", fault="422")
+    async with place.worker():
+        await place.fail(order)
+        told = await until_listed(runs, process, "failed", "--type", "order-processing")
+        assert (told["status"], told["state"], told["failed_step"]) == (
+            "failed",
+            "compensated",
+            "create-shipping-label",
+        )
+        listed = await runs("failed", "--limit", "1")
+        assert listed.code == 0 and "failed," in listed.out and "--cursor" in listed.out
+
+        shown = await runs("show", process)
+        lines = shown.out.splitlines()
+        assert shown.code == 0 and f"{process}  failed, compensated" in lines
+        assert any(line.startswith("error       CarrierRefused: ") for line in lines)
+        assert any(line.startswith("↩ create-shipping-label") for line in lines)
+        assert (await runs("show", process, "--json")).json["failed_step"] == "create-shipping-label"
+
+        failed_again = await runs("retry", process, "--reason", "too early", "--wait")
+        assert failed_again.code == 1 and "CarrierRefused" in failed_again.out
+        await place.carrier_mended()
+        again = await runs("retry", process, "--reason", "mended", "--json")
+        assert again.code == 0 and again.json["action"] == "retry"
+        assert (await place.handle(order).result()).status == "fulfilled"
+        assert again.json["run_id"] == (await place.handle(order).describe()).run_id
+
+        refused = await runs("retry", process, "--reason", "once more")
+        assert (refused.code, refused.err) == (1, f"{process} is not retried: it is completed.\n")
+        assert '"status": "fulfilled"' in (await runs("show", process)).out
+        assert (await until_listed(runs, process, "list", "--status", "completed"))["state"] == "completed"
+
+
+async def test_a_cancel_waits_until_the_order_is_undone(place: Floor, order: str, runs: Commerce) -> None:
+    async with place.worker([gate := Gate("create-fulfillment")]):
+        await place.start(order)
+        await gate.reached.wait()
+        gate.opened.set()
+        undone = await runs("cancel", order_process_id(order), "--reason", "by mistake")
+    assert undone.code == 0 and f"{order_process_id(order)}  cancelled, compensated" in undone.out.splitlines()
+
+
+async def test_a_cancel_may_be_left_alone(place: Floor, order: str, runs: Commerce) -> None:
+    await place.start(order)
+    asked = await runs("cancel", order_process_id(order), "--reason", "by mistake", "--no-wait")
+    assert (asked.code, asked.out) == (0, f"{order_process_id(order)} is asked to undo itself\n")
+    assert await place.shop.sql("SELECT reason FROM operator_actions") == ["by mistake"]
+    async with place.worker():
+        await ended(place.handle(order))
+
+
+async def test_a_cancel_that_comes_too_late_is_exit_code_1(place: Floor, order: str, runs: Commerce) -> None:
+    async with place.worker([gate := Gate("send-notification")]):
+        await place.start(order)
+        await gate.reached.wait()
+        late = asyncio.ensure_future(runs("cancel", order_process_id(order), "--reason", "by mistake"))
+        while not await place.shop.sql("SELECT 1 FROM operator_actions"):  # noqa: ASYNC110 - what a thread did
+            await asyncio.sleep(0.02)
+        gate.opened.set()
+        assert (await late).code == 1 and "completed" in (await late).out
+
+
+async def test_what_is_asked_wrongly_is_one_line_and_exit_code_2(runs: Commerce) -> None:
+    for arguments in (["list", "--status", "happy"], ["failed", "--type", "x"], ["stuck", "--limit", "0"], ["retry"]):
+        ended = await runs(*arguments)
+        assert ended.code == 2 and len(ended.err.splitlines()) == 1, ended
+    assert (await runs("retry", "nobody")).err == "Missing option '--reason'.\n"
+
+
+async def test_an_unknown_process_is_exit_code_1_and_a_server_that_is_away_3(
+    runs: Commerce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await runs("show", "nobody") == (1, "", "There is no process nobody.\n")
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
+    away = await runs("stuck")
+    assert away.code == 3 and "Temporal does not answer at 127.0.0.1:1" in away.err
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("list", "show", "failed", "stuck", "retry", "cancel"):
+        assert run(["runs", command, "--help"]) == 0
+        assert f"Usage: commerce runs {command}" in capsys.readouterr().out
+
+
+def test_the_contract_has_the_schemas_of_every_process_and_event(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["contract"]) == 0
+    assert "order-processing" in capsys.readouterr().out
+    assert run(["contract", "--json"]) == 0
+    schemas = json.loads(capsys.readouterr().out)
+    assert list(schemas) == [*PROCESS_TYPES, *TYPES]
+    assert schemas["cart.expired"]["data"]["required"] == ["cart_id", "created_at"]
+    assert schemas["order-processing"]["input"]["required"] == ["order_id"]
+    assert schemas["order-processing"]["result"]["properties"]["status"]["enum"] == [
+        "fulfilled",
+        "insufficient_inventory",
+    ]
+    registration = schemas["customer-registration"]
+    assert "password" in registration["entry"]["properties"] and "password_hash" in registration["input"]["properties"]
+
+
+def test_a_shell_is_told_how_to_complete(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        run(["--show-completion", "bash"])
+    assert "_commerce_completion" in capsys.readouterr().out

@@ -1,0 +1,138 @@
+"""Real runs, encrypted: nothing of them is stored in clear, a missing key only makes them wait, keys can change."""
+
+import base64
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Payload, SearchAttributes
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.failure.v1 import Failure
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHistory
+from temporalio.common import RawValue
+from temporalio.converter import DataConverter
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Replayer
+
+from commerce.messages.orders import order_process_id
+from commerce.settings import SettingsError
+from starter.client import connect
+from starter.connection.encryption import MissingKey
+from starter.connection.plugin import plugin
+from starter.processes import TASK_QUEUE
+from tests.floor import Floor, floor
+from tests.keys import KEY, OTHER_KEY, codec, keys
+from tests.starter.connection.published_codec import PublishedCodec
+from worker import WORKFLOWS
+
+TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
+    async with floor(tmp_path, database_url, client) as made:
+        await made.shop.stock("MUG", main=9)
+        yield made
+
+
+async def with_keys(shop: Floor, *newest_first: str) -> Floor:
+    """Return the same shop with other keys."""
+    address = shop.client.service_client.config.target_host
+    return replace(shop, client=await connect({"TEMPORAL_ADDRESS": address, **keys(*newest_first)}))
+
+
+def parts(message: Message) -> Iterator[Message]:
+    """Return a message and all that lies in it, save search attributes, which are for all to see."""
+    yield message
+    for field, value in message.ListFields():
+        if field.message_type is None or isinstance(value, SearchAttributes):
+            continue
+        if field.message_type.GetOptions().map_entry:
+            value = [part for part in value.values() if isinstance(part, Message)]
+        for part in [value] if isinstance(value, Message) else value:
+            yield from parts(part)
+
+
+def payloads(history: WorkflowHistory) -> list[Payload]:
+    return [part for event in history.events for part in parts(event) if isinstance(part, Payload)]
+
+
+def failures(history: WorkflowHistory) -> list[Failure]:
+    return [part for event in history.events for part in parts(event) if isinstance(part, Failure)]
+
+
+async def test_nothing_of_a_run_is_stored_in_clear(shop: Floor) -> None:
+    await shop.shop.order("secret-1", MUG=1)
+    await shop.carrier_fault(operation="buy", fault="422", order_id="secret-1")
+    async with shop.worker():
+        failure = await shop.fail("secret-1")
+    history = await shop.handle("secret-1").fetch_history()
+    assert {payload.metadata["encoding"] for payload in payloads(history)} == {b"binary/encrypted"}
+    assert {(told.message, told.stack_trace) for told in failures(history)} == {("Encoded failure", "")}
+    assert "The carrier refuses: " in str(failure)  # our client reads it
+
+
+async def test_a_codec_made_from_the_published_form_reads_all_of_it(shop: Floor, temporal_server: str) -> None:
+    await shop.shop.order("1", MUG=1)
+    async with shop.worker():
+        await shop.process("1")
+    published = PublishedCodec(base64.b64decode(KEY))
+    read = await published.decode(payloads(await shop.handle("1").fetch_history()))
+    assert b'"Order 1"' in [payload.data for payload in read]  # its title
+    assert json.loads(read[0].data) == {"order_id": "1", "unless_held": False}
+
+    elsewhere = await Client.connect(temporal_server, data_converter=DataConverter(payload_codec=published))
+    assert (await elsewhere.get_workflow_handle(order_process_id("1")).result())["status"] == "fulfilled"
+
+
+async def test_without_a_key_nobody_connects_unless_encryption_is_off(temporal_server: str) -> None:
+    with pytest.raises(SettingsError, match=r"^COMMERCE_ENCRYPTION_KEYS "):
+        await connect({"TEMPORAL_ADDRESS": temporal_server})
+    await connect({"TEMPORAL_ADDRESS": temporal_server, "COMMERCE_ENCRYPTION": "off"})
+
+
+async def test_a_run_waits_for_a_worker_that_has_its_key(shop: Floor) -> None:
+    await shop.shop.order("1", MUG=1)
+    elsewhere, handle = await with_keys(shop, OTHER_KEY), await shop.start("1")
+    missing = f"Encryption key {codec().key_ids[0]} is missing: add it to COMMERCE_ENCRYPTION_KEYS"
+    async with elsewhere.worker():
+        async for event in handle.fetch_history_events(wait_new_event=True):
+            if event.event_type == TASK_FAILED:
+                break
+        told = event.workflow_task_failed_event_attributes.failure
+        assert (told.message, told.stack_trace, told.HasField("cause")) == (missing, "", False)
+        assert await shop.status("1") == WorkflowExecutionStatus.RUNNING
+    async with shop.worker():
+        assert (await handle.result()).status == "fulfilled"
+    with pytest.raises(MissingKey, match=missing):
+        await elsewhere.handle("1").result()
+
+
+async def test_an_input_that_nobody_can_decrypt_fails_its_run(shop: Floor, temporal_server: str) -> None:
+    [rubbish] = await codec().encode([Payload(data=b"{}")])
+    rubbish.data = rubbish.data[:-1]
+    plain = await Client.connect(temporal_server)
+    async with shop.worker():
+        await plain.start_workflow(
+            "order-processing", RawValue(rubbish), id=order_process_id("1"), task_queue=TASK_QUEUE
+        )
+        with pytest.raises(WorkflowFailureError) as failure:
+            await shop.handle("1").result()
+    assert isinstance(failure.value.cause, ApplicationError)
+    assert failure.value.cause.type == "BadInput"
+
+
+async def test_after_a_change_of_keys_old_and_new_runs_can_be_read_and_replayed(shop: Floor) -> None:
+    changed, after = await with_keys(shop, OTHER_KEY, KEY), codec(OTHER_KEY, KEY)
+    replayer = Replayer(workflows=WORKFLOWS, plugins=[plugin(after)])
+    for order_id, at_work, key_id in zip(("old", "new"), (shop, changed), reversed(after.key_ids), strict=True):
+        await shop.shop.order(order_id, MUG=1)
+        async with at_work.worker():
+            await at_work.process(order_id)
+        history = await changed.handle(order_id).fetch_history()
+        assert {payload.metadata["encryption-key-id"].decode() for payload in payloads(history)} == {key_id}
+        assert (await changed.handle(order_id).result()).order_id == order_id
+        await replayer.replay_workflow(history)

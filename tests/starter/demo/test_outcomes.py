@@ -1,0 +1,70 @@
+"""What became of orders is counted once each, and only of those that were asked for."""
+
+from typing import Any
+
+import pytest
+
+from commerce import fulfillment, inventory, orders
+from commerce.database import Database
+from commerce.messages.orders import Hold, Label, Refusal
+from starter.demo import outcomes
+from starter.demo.outcomes import OrderOutcomes
+from tests.commerce.shop import NOON, Shop
+
+IDS = ["1", "2", "3", "4", "5", "6", "7"]
+MAIL = """INSERT INTO notifications (key, kind, recipient, order_id, status, message_id)
+          VALUES (:key, :kind, :recipient, :order_id, :status, '')"""
+
+
+@pytest.fixture
+async def shop(database: Database) -> Shop:
+    """1 fulfilled, 2 refused, 3 undone, 4 unpaid, 5 cancelled, 6 fulfilled elsewhere, 7 new; 8 is not asked for."""
+    shop = Shop(database)
+    await shop.stock("MUG", main=20)
+    facts: dict[str, dict[str, Any]] = {
+        "4": {"payment_status": "authorized"},
+        "5": {"cancelled_at": NOON},
+        "6": {"fulfillment_status": "fulfilled_elsewhere"},
+    }
+    for order_id in [*IDS, "8"]:
+        await shop.order(order_id, MUG=2, facts=facts.get(order_id))
+    for order_id in ("1", "8"):
+        await shop.do(inventory.reserve, order_id)
+        await shop.do(fulfillment.create, order_id)
+        await shop.do(orders.complete, order_id)
+    await shop.do(fulfillment.record_label, "1", Label(shipment_id="s", tracking_number="t", label_url="u"))
+    await shop.do(orders.refuse, Refusal(order_id="2", items=[], count=1, at=NOON), NOON.date())
+    await shop.do(orders.hold, Hold(order_id="3", reason="failed"))
+    await shop.sql("UPDATE notifications SET status = 'sent' WHERE order_id = '1'")
+    for key, kind, recipient, status in [
+        ("a", "insufficient-inventory", "admin@shop.example", "sent"),
+        ("b", "insufficient-inventory", "webhook", "sent"),
+        ("c", "order-failed", "admin@shop.example", "failed"),
+    ]:
+        await shop.sql(MAIL, key=key, kind=kind, recipient=recipient, order_id="2", status=status)
+    return shop
+
+
+async def test_outcomes(shop: Shop) -> None:
+    assert await shop.do(outcomes.count_outcomes, IDS) == OrderOutcomes(
+        fulfilled=1,
+        refused=1,
+        undone=1,
+        unpaid=1,
+        cancelled=1,
+        fulfilled_elsewhere=1,
+        units=2,
+        labels=1,
+        mails={"insufficient-inventory": 1, "order-shipped": 1},
+        unsent=1,
+    )
+
+
+async def test_outcomes_of_nothing_are_zeros(shop: Shop) -> None:
+    nothing = await shop.do(outcomes.count_outcomes, [])
+    assert (nothing.fulfilled, nothing.units, nothing.mails) == (0, 0, {})
+
+
+async def test_pending_are_paid_and_open_by_arrival(shop: Shop) -> None:
+    await shop.sql("UPDATE orders SET created_at = created_at - interval '1 day' WHERE id = '7'")
+    assert await shop.do(outcomes.pending, IDS) == ["7", "2", "3"]

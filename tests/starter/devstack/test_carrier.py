@@ -1,0 +1,256 @@
+"""The embedded carrier: a process that keeps what it sold, and answers in the shape of the real API."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from starter.devstack import serving
+from starter.devstack.carrier import server as carrier
+from tests.paths import SHARED_DATA
+
+RECORDINGS = SHARED_DATA / "fixtures/easypost/decoded"
+ADDRESS = {"name": "Zoë <b>", "street1": "1 High Street", "city": "Leeds", "zip": "LS1", "country": "GB"}
+WANTED: dict[str, Any] = {
+    "reference": "ref",
+    "to_address": ADDRESS,
+    "from_address": ADDRESS,
+    "parcel": {"length": 10, "width": 8, "height": 4, "weight": 15.4},
+    "options": {"invoice_number": "1001"},
+}
+Start = Callable[[], tuple[subprocess.Popen[str], httpx.Client]]
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    app = carrier.create_app(tmp_path)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://carrier", auth=("key", "")) as client:
+        yield client
+    app.state.shipments.close()
+
+
+async def created(api: httpx.AsyncClient, **more: Any) -> dict[str, Any]:
+    answer = await api.post("/v2/shipments", json={"shipment": WANTED | more})
+    assert answer.status_code == 201
+    shipment: dict[str, Any] = answer.json()
+    return shipment
+
+
+async def bought(api: httpx.AsyncClient, shipment: dict[str, Any]) -> httpx.Response:
+    return await api.post(f"/v2/shipments/{shipment['id']}/buy", json={"rate": {"id": shipment["rates"][0]["id"]}})
+
+
+def code(answer: httpx.Response) -> tuple[int, str]:
+    body = answer.json()["error"]
+    assert set(body) == {"code", "message", "errors"}
+    return answer.status_code, body["code"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start the carrier as a process of its own, on a free port and one folder."""
+    command = [sys.executable, "-m", "starter.devstack.carrier", "--data-dir", str(tmp_path / "d"), "--port", "0"]
+
+    def start() -> tuple["subprocess.Popen[str]", httpx.Client]:
+        process = stack.enter_context(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        stack.callback(process.kill)
+        assert process.stderr is not None
+        url = process.stderr.readline().strip().removeprefix("carrier: listening on ")
+        return process, stack.enter_context(httpx.Client(base_url=url, auth=("key", "")))
+
+    with ExitStack() as stack:
+        yield start
+
+
+class TestShipments:
+    async def test_each_create_makes_another(self, api: httpx.AsyncClient) -> None:
+        assert (await created(api))["id"] != (await created(api))["id"]
+
+    async def test_a_bought_label_is_kept_and_shown(self, api: httpx.AsyncClient) -> None:
+        shipment = await created(api)
+        label = (await bought(api, shipment)).json()
+        assert label == (await api.get(f"/v2/shipments/{shipment['id']}")).json()
+        page = await api.get(label["postage_label"]["label_url"])
+        assert page.headers["content-type"].startswith("text/html")
+        assert label["tracking_code"] in page.text
+        assert "Zoë &lt;b&gt;" in page.text
+
+    async def test_a_label_is_bought_and_refunded_once(self, api: httpx.AsyncClient) -> None:
+        shipment = await created(api)
+        refund = f"/v2/shipments/{shipment['id']}/refund"
+        assert code(await api.post(refund)) == (422, "SHIPMENT.POSTAGE.REQUIRED")
+        assert (await bought(api, shipment)).status_code == 200
+        assert code(await bought(api, shipment)) == (422, "SHIPMENT.POSTAGE.EXISTS")
+        assert (await api.post(refund)).json()["refund_status"] == "submitted"
+        assert code(await api.post(refund)) == (422, "SHIPMENT.REFUND.UNAVAILABLE")
+
+    async def test_abroad_and_heavy_cost_more(self, api: httpx.AsyncClient) -> None:
+        near, far = await created(api), await created(api, to_address=ADDRESS | {"country": "FR"})
+        heavy = await created(api, parcel=WANTED["parcel"] | {"weight": 160})
+        prices = [float(shipment["rates"][0]["rate"]) for shipment in (near, heavy, far)]
+        assert prices == sorted(set(prices))
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("body", "refusal"),
+        [
+            ({"shipment": {}}, (422, "PARAMETER.REQUIRED")),
+            ({}, (422, "PARAMETER.REQUIRED")),
+            ([], (422, "PARAMETER.REQUIRED")),
+            ({"shipment": "x"}, (422, "PARAMETER.REQUIRED")),
+            ({"shipment": WANTED | {"parcel": None}}, (422, "SHIPMENT.INVALID_PARAMS")),
+            ({"shipment": WANTED | {"parcel": {}}}, (422, "SHIPMENT.INVALID_PARAMS")),
+            ({"shipment": WANTED | {"parcel": {"weight": "much"}}}, (422, "SHIPMENT.INVALID_PARAMS")),
+            ({"shipment": WANTED | {"to_address": ADDRESS | {"country": "ZZ"}}}, (422, "ADDRESS.VERIFY.FAILURE")),
+            ({"shipment": WANTED | {"to_address": ADDRESS | {"zip": "REFUSED"}}}, (422, "ADDRESS.VERIFY.FAILURE")),
+        ],
+        ids=str,
+    )
+    async def test_of_a_shipment(self, api: httpx.AsyncClient, body: Any, refusal: tuple[int, str]) -> None:
+        assert code(await api.post("/v2/shipments", json=body)) == refusal
+
+    async def test_of_what_is_no_json(self, api: httpx.AsyncClient) -> None:
+        assert code(await api.post("/v2/shipments", content=b"{")) == (400, "PARAMETERS.INVALID_TYPE")
+
+    async def test_of_a_rate_that_is_not_the_shipments(self, api: httpx.AsyncClient) -> None:
+        shipment = await created(api)
+        for body in ({"rate": {"id": "rate_x"}}, {"rate": "x"}, {}):
+            answer = await api.post(f"/v2/shipments/{shipment['id']}/buy", json=body)
+            assert code(answer) == (422, "SHIPMENT.MISSING_RATE")
+
+    @pytest.mark.parametrize("path", ["shp_x", "shp_x/buy", "shp_x/refund"])
+    async def test_of_what_is_not_there(self, api: httpx.AsyncClient, path: str) -> None:
+        method = "GET" if path == "shp_x" else "POST"
+        assert code(await api.request(method, f"/v2/shipments/{path}")) == (404, "NOT_FOUND")
+        assert code(await api.get("/nowhere")) == (404, "NOT_FOUND")
+
+    async def test_without_a_key(self, api: httpx.AsyncClient) -> None:
+        for key in (httpx.Auth(), httpx.BasicAuth("", "")):
+            answer = await api.post("/v2/shipments", json={"shipment": WANTED}, auth=key)
+            assert code(answer) == (401, "USER.UNAUTHORIZED")
+
+
+class TestTrial:
+    async def set(self, api: httpx.AsyncClient, **fault: Any) -> None:
+        assert (await api.post("/trial/faults", json=fault)).status_code == 200
+
+    async def test_a_fault_is_used_up(self, api: httpx.AsyncClient) -> None:
+        await self.set(api, operation="buy", fault="500", times=2)
+        shipment = await created(api)
+        assert [(await bought(api, shipment)).status_code for _ in range(3)] == [500, 500, 200]
+
+    async def test_a_fault_without_times_stays_until_removed(self, api: httpx.AsyncClient) -> None:
+        await self.set(api, operation="create", fault="422")
+        for _ in range(3):
+            answer = await api.post("/v2/shipments", json={"shipment": WANTED})
+            assert code(answer) == (422, "ADDRESS.VERIFY.FAILURE")
+        assert (await api.get("/trial/faults")).json()[0]["fault"] == "422"
+        await api.delete("/trial/faults")
+        await created(api)
+
+    @pytest.mark.parametrize("only", [{"reference": "other"}, {"order_id": "1002"}])
+    async def test_a_fault_may_be_for_one_shipment(self, api: httpx.AsyncClient, only: dict[str, str]) -> None:
+        await self.set(api, operation="buy", fault="500", **only)
+        other = await created(api, reference="other", options={"invoice_number": "1002"})
+        assert (await bought(api, await created(api))).status_code == 200
+        assert (await bought(api, other)).status_code == 500
+
+    async def test_cut_does_the_work_and_gives_no_answer(self, api: httpx.AsyncClient) -> None:
+        shipment = await created(api)
+        await self.set(api, operation="buy", fault="cut", times=1)
+        with pytest.raises(ConnectionAbortedError):
+            await bought(api, shipment)
+        assert code(await bought(api, shipment)) == (422, "SHIPMENT.POSTAGE.EXISTS")
+
+    async def test_labels_are_counted(self, api: httpx.AsyncClient) -> None:
+        first, second = await created(api), await created(api)
+        await created(api, reference="other")
+        for shipment in (first, second):
+            await bought(api, shipment)
+        await api.post(f"/v2/shipments/{first['id']}/refund")
+        counts = (await api.get("/trial/labels", params={"reference": "ref"})).json()
+        assert [label["shipment_id"] for label in counts.pop("labels")] == [second["id"], first["id"]]
+        assert counts == {"shipments": 2, "bought": 2, "refunded": 1, "live": 1}
+        assert (await api.get("/trial/labels")).json()["shipments"] == 3
+
+
+class TestProcess:
+    def test_it_forgets_nothing_when_it_is_killed(self, start: Start) -> None:
+        process, client = start()
+        shipment = client.post("/v2/shipments", json={"shipment": WANTED}).json()
+        rate = {"rate": {"id": shipment["rates"][0]["id"]}}
+        label = client.post(f"/v2/shipments/{shipment['id']}/buy", json=rate).json()
+        process.kill()
+        process.wait()
+        _, again = start()
+        assert again.get(f"/v2/shipments/{shipment['id']}").json() == label
+
+    def test_cut_gives_no_answer_at_all(self, start: Start) -> None:
+        _, client = start()
+        client.post("/trial/faults", json={"operation": "create", "fault": "cut", "times": 1})
+        with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+            client.post("/v2/shipments", json={"shipment": WANTED})
+        assert client.get("/trial/labels").json()["shipments"] == 1
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_it_stops_cleanly(self, start: Start, number: signal.Signals) -> None:
+        process, client = start()
+        client.get("/trial/labels")  # a connection that stays open
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=10)
+        assert (process.returncode, errors) == (0, "")
+
+    def test_a_port_in_use_is_one_line(self, start: Start, tmp_path: Path) -> None:
+        _, client = start()
+        command = [sys.executable, "-m", "starter.devstack.carrier", "--data-dir", str(tmp_path)]
+        done = subprocess.run([*command, "--port", str(client.base_url.port)], capture_output=True, text=True)
+        assert done.returncode == 1
+        assert done.stderr.startswith("carrier: cannot serve: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_its_socket_lets_asyncio_send_at_once() -> None:
+    with serving.listen(0) as bound:
+        assert bound.proto == socket.IPPROTO_TCP  # else no TCP_NODELAY: 40 ms per answer
+
+
+@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="the recordings of the real API are not here")
+class TestRecordings:
+    """The answers have the keys of what the real API answered."""
+
+    def same(self, ours: Any, theirs: Any, where: str = "") -> None:
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            assert set(ours) == set(theirs), where
+            for key in set(ours) - {"options", "verifications", "customs_info"}:  # these echo what was asked for
+                self.same(ours[key], theirs[key], f"{where}.{key}")
+        elif isinstance(ours, list) and isinstance(theirs, list):
+            for one, other in zip(ours, theirs, strict=False):
+                self.same(one, other, f"{where}[]")
+        elif None not in (ours, theirs):
+            assert type(ours) is type(theirs), where
+
+    async def test_of_create_buy_and_refund(self, api: httpx.AsyncClient) -> None:
+        theirs = json.loads((RECORDINGS / "test_shipment_buy.json").read_text())
+        shipment = await created(api, **theirs[0]["request"]["body"]["shipment"])
+        self.same(shipment, theirs[0]["response"]["body"])
+        self.same((await bought(api, shipment)).json(), theirs[1]["response"]["body"])
+        refunded = json.loads((RECORDINGS / "test_shipment_refund.json").read_text())[-1]
+        answer = await api.post(f"/v2/shipments/{shipment['id']}/refund")
+        assert answer.status_code == refunded["response"]["status"]["code"]
+        self.same(answer.json(), refunded["response"]["body"])
+
+    async def test_of_an_error(self, api: httpx.AsyncClient) -> None:
+        (theirs,) = json.loads((RECORDINGS / "test_error.json").read_text())
+        answer = await api.post("/v2/shipments", json=theirs["request"]["body"])
+        assert answer.status_code == theirs["response"]["status"]["code"]
+        assert answer.json() == theirs["response"]["body"]

@@ -1,0 +1,312 @@
+"""The parts of the embedded stack, each alone: ports, children, leftovers, the plan."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from temporalio.client import Client
+
+from commerce.settings import SettingsError, load_settings
+from starter.connection.encryption import Encryption
+from starter.devstack import data_folder, orphans, servers, temporal
+from starter.devstack.data_folder import UNREACHABLE, USAGE, StackError
+from starter.devstack.plan import Plan
+from starter.devstack.ports import SPARE, Ports, can_listen
+from starter.devstack.probes import answers
+from starter.devstack.server_process import LOG_LIMIT, RESTART_SECONDS, ServerProcess, rotate
+from starter.devstack.supervisor import Supervisor
+from tests.keys import KEY, OTHER_KEY, codec
+
+PRIVILEGED = 81  # a port below 1024, which is for root alone on most systems
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def make_child(tmp_path: Path, code: str) -> ServerProcess:
+    return ServerProcess("sample", "The sample", [sys.executable, "-c", code], {}, tmp_path / "sample.log")
+
+
+def quiet(_line: str) -> None:
+    """Say nothing."""
+
+
+async def never() -> str | None:
+    return "not yet"
+
+
+async def until_it_says(child: ServerProcess, line: str) -> None:
+    async with asyncio.timeout(30):
+        while child.last_line() != line:  # noqa: ASYNC110 - a file sets no event
+            await asyncio.sleep(0.02)
+
+
+class TestPorts:
+    def test_one_in_use_is_replaced_and_said(self, tmp_path: Path, taken: int) -> None:
+        said: list[str] = []
+        port = Ports(tmp_path / "ports.json", said.append).choose("temporal", "Temporal", taken)
+        assert port in SPARE
+        assert said == [f"Port {taken} is in use; Temporal listens on {port}"]
+
+    @pytest.mark.skipif(can_listen(PRIVILEGED), reason="this user may listen anywhere")
+    def test_one_that_is_not_for_this_user_is_replaced_and_said(self, tmp_path: Path) -> None:
+        said: list[str] = []
+        port = Ports(tmp_path / "ports.json", said.append).choose("api", "The API", PRIVILEGED)
+        assert said == [f"Port {PRIVILEGED} is not for this user; The API listens on {port}"]
+
+    def test_those_of_last_time_are_kept(self, tmp_path: Path) -> None:
+        said: list[str] = []
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            wanted = server.getsockname()[1]
+            first = Ports(tmp_path / "ports.json", said.append).choose("api", "The API", wanted)
+        assert Ports(tmp_path / "ports.json", said.append).choose("api", "The API", wanted) == first
+        assert said[-1] == f"The API listens on {first}, as last time"
+
+    def test_another_wish_counts_more_than_last_time(self, tmp_path: Path) -> None:
+        first = Ports(tmp_path / "ports.json", quiet).choose("api", "The API", 0)
+        other = Ports(tmp_path / "ports.json", quiet).choose("api", "The API", first + 1)
+        assert other == first + 1
+
+    def test_two_servers_get_two_ports(self, tmp_path: Path) -> None:
+        ports = Ports(tmp_path / "ports.json", quiet)
+        first = ports.choose("mail", "Mail", 0)
+        assert ports.choose("carrier", "The carrier", first) != first
+
+
+class TestFolder:
+    def test_one_holds_it_at_a_time(self, tmp_path: Path) -> None:
+        with data_folder.held(tmp_path), pytest.raises(StackError, match="runs already"), data_folder.held(tmp_path):
+            pass
+        with data_folder.held(tmp_path):
+            pass
+
+
+class TestChildren:
+    async def test_who_keeps_dying_before_it_is_ready_fails_the_start(self, tmp_path: Path) -> None:
+        said: list[str] = []
+        family = Supervisor(tmp_path, said.append, lambda: None)
+        child = make_child(tmp_path, "import sys; sys.exit('no such file\\n')")
+        with pytest.raises(StackError, match="The sample ended with exit code 1: no such file"):
+            await family.start(child, never)
+        await family.stop([["sample"]])
+        assert "It starts again in 0.2 s" in said[0]
+        assert not child.alive
+
+    async def test_a_wrong_setting_is_not_tried_again(self, tmp_path: Path) -> None:
+        family = Supervisor(tmp_path, quiet, lambda: None)
+        with pytest.raises(StackError) as refused:
+            await family.start(make_child(tmp_path, f"import os; os._exit({USAGE})"), never)
+        await family.stop([["sample"]])
+        assert refused.value.code == USAGE
+
+    async def test_what_is_unreachable_says_so(self, tmp_path: Path) -> None:
+        family = Supervisor(tmp_path, quiet, lambda: None)
+        with pytest.raises(StackError) as refused:
+            await family.start(make_child(tmp_path, f"import os; os._exit({UNREACHABLE})"), never)
+        await family.stop([["sample"]])
+        assert refused.value.code == UNREACHABLE
+
+    async def test_who_does_not_stop_in_time_is_killed(self, tmp_path: Path) -> None:
+        child = make_child(
+            tmp_path,
+            "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)",
+        )
+        child.grace = 0.2
+        child.start()
+        await until_it_says(child, "deaf")
+        await child.stop()
+        assert child.code == -9
+
+    def test_waits_grow_while_it_keeps_dying_and_start_anew_after_a_good_time(self, tmp_path: Path) -> None:
+        child = make_child(tmp_path, "")
+        child.created = time.time()
+        assert [child.next_start() for _ in range(7)] == [*RESTART_SECONDS, RESTART_SECONDS[-1]]
+        child.created = time.time() - 3600
+        assert child.next_start() == RESTART_SECONDS[0]
+
+    async def test_who_is_killed_has_no_last_word(self, tmp_path: Path) -> None:
+        child = make_child(tmp_path, "import time; print('all is well', flush=True); time.sleep(60)")
+        child.start()
+        await until_it_says(child, "all is well")
+        child.kill()
+        await child.ended()
+        assert child.death() == "The sample was killed by SIGKILL"
+
+    async def test_only_what_it_wrote_since_its_start_is_told(self, tmp_path: Path) -> None:
+        child = make_child(tmp_path, "import time; time.sleep(300)")
+        child.log.write_text("of an earlier run\n")
+        child.start()
+        assert child.last_line() == ""
+        await child.stop()
+
+    def test_a_large_log_is_put_aside(self, tmp_path: Path) -> None:
+        log = tmp_path / "worker.log"
+        log.write_bytes(b"x" * (LOG_LIMIT + 1))
+        rotate(log)
+        assert not log.exists()
+        assert (tmp_path / "worker.log.1").stat().st_size == LOG_LIMIT + 1
+
+
+class TestLeftovers:
+    def test_a_recorded_process_is_ended(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+        created = psutil.Process(sleeper.pid).create_time()
+        self.write(tmp_path, sleeper.pid, created)
+        assert orphans.end(tmp_path) == 1
+        assert sleeper.wait(timeout=10) < 0
+        assert not (tmp_path / "pids.json").exists()
+
+    def test_a_reused_number_is_left_alone(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+        self.write(tmp_path, sleeper.pid, psutil.Process(sleeper.pid).create_time() - 60)
+        assert orphans.end(tmp_path) == 0
+        assert sleeper.poll() is None
+
+    def test_a_stale_lock_of_postgresql_goes(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+        (tmp_path / "postgres").mkdir()
+        (tmp_path / "postgres" / "postmaster.pid").write_text(f"{sleeper.pid}\n")
+        assert orphans.end(tmp_path) == 0
+        assert sleeper.poll() is None
+        assert not (tmp_path / "postgres" / "postmaster.pid").exists()
+
+    @staticmethod
+    def write(data_dir: Path, pid: int, created: float) -> None:
+        (data_dir / "pids.json").write_text(json.dumps({"worker": {"pid": pid, "created": created}}))
+
+
+class TestPlan:
+    def make(self, tmp_path: Path, own: dict[str, str]) -> tuple[Plan, list[str]]:
+        said: list[str] = []
+        (tmp_path / "postgres.password").write_text("secret")
+        return Plan.make(tmp_path, own, 0, said.append), said
+
+    def test_the_embedded_servers_are_told_to_programs(self, tmp_path: Path) -> None:
+        plan, said = self.make(tmp_path, {})
+        environment = plan.describe({"worker": 7})["environment"]
+        assert environment["COMMERCE_CARRIER_URL"] == f"http://127.0.0.1:{plan.ports['carrier']}/v2"
+        assert environment["COMMERCE_SMTP_URL"] == f"smtp://127.0.0.1:{plan.ports['mail']}"
+        assert environment["COMMERCE_ADMIN_EMAILS"] == "admin@shop.example"
+        assert environment["TEMPORAL_ADDRESS"] == f"127.0.0.1:{plan.ports['temporal']}"
+        assert plan.describe({"worker": 7})["worker_pid"] == 7
+        assert said == []
+
+    def test_metrics_have_a_port_that_only_its_own_worker_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "logs").mkdir()
+        plan, _ = self.make(tmp_path, {})
+        address = f"127.0.0.1:{plan.ports['metrics']}"
+        assert servers.make_worker(plan).environment["COMMERCE_METRICS_ADDRESS"] == address
+        assert "COMMERCE_METRICS_ADDRESS" not in plan.environment()
+        assert plan.describe({"worker": 7})["metrics_url"] == f"http://{address}/metrics"
+        assert plan.describe({})["metrics_url"] is None
+
+    def test_metrics_may_have_an_address_of_the_users(self, tmp_path: Path) -> None:
+        plan, _ = self.make(tmp_path, {"COMMERCE_METRICS_ADDRESS": "127.0.0.1:9999"})
+        assert plan.describe({"worker": 7})["metrics_url"] == "http://127.0.0.1:9999/metrics"
+
+    def test_a_setting_replaces_an_embedded_server(self, tmp_path: Path) -> None:
+        own = {
+            "COMMERCE_CARRIER_URL": "https://carrier.example/v2",
+            "COMMERCE_SMTP_URL": "smtp://mail.example",
+            "COMMERCE_WAREHOUSE_URL": "https://warehouse.example",
+        }
+        plan, _ = self.make(tmp_path, own)
+        assert servers.make_outside(plan) == []
+        assert own.items() <= plan.environment().items()
+        assert plan.describe({})["carrier_url"] == "https://carrier.example/v2"
+        assert plan.describe({})["warehouse_url"] == "https://warehouse.example"
+
+    def test_foreign_database_and_temporal_are_ignored_and_said(self, tmp_path: Path) -> None:
+        own = {"COMMERCE_DATABASE_URL": "postgresql://db.example/shop", "TEMPORAL_ADDRESS": "temporal.example:7233"}
+        plan, said = self.make(tmp_path, own)
+        assert not own.items() & plan.environment().items()
+        assert [line.partition(" ")[0] for line in said] == ["COMMERCE_DATABASE_URL", "TEMPORAL_ADDRESS"]
+
+    def test_a_developers_own_temporal_variables_reach_no_child(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TEMPORAL_API_KEY", "theirs")
+        plan, _ = self.make(tmp_path, {})
+        assert "TEMPORAL_API_KEY" not in servers.make_worker(plan).environment
+
+
+class TestKeys:
+    def environment(self, data_dir: Path, **own: str) -> dict[str, str]:
+        """Return what a stack of this folder tells its programs, started with these variables of encryption."""
+        (data_dir / "postgres.password").write_text("secret")
+        variables = {f"COMMERCE_ENCRYPTION{name}": value for name, value in own.items()}
+        return Plan.make(data_dir, variables, 0, quiet).environment()
+
+    def codec(self, data_dir: Path, **own: str) -> Encryption:
+        return Encryption.of(load_settings(self.environment(data_dir, **own)))
+
+    def test_one_is_made_once_for_its_owner_alone(self, tmp_path: Path) -> None:
+        first = self.codec(tmp_path)
+        assert len(first.key_ids) == 1 and first.encrypts
+        assert self.codec(tmp_path).key_ids == first.key_ids
+        assert (tmp_path / "encryption.keys").stat().st_mode & 0o777 == 0o600
+
+    def test_those_of_the_user_come_first_and_none_is_lost(self, tmp_path: Path) -> None:
+        made = self.codec(tmp_path).key_ids
+        theirs = codec(OTHER_KEY, KEY).key_ids
+        assert self.codec(tmp_path, _KEYS=f"{OTHER_KEY},{KEY}").key_ids == (*theirs, *made)
+        assert self.codec(tmp_path).key_ids == (*theirs, *made)
+        assert self.codec(tmp_path, _KEYS=KEY).key_ids == (theirs[1], theirs[0], *made)
+
+    def test_they_are_told_as_a_file_only(self, tmp_path: Path) -> None:
+        told = self.environment(tmp_path, _KEYS=KEY)
+        assert told["COMMERCE_ENCRYPTION_KEYS_FILE"] == str(tmp_path / "encryption.keys")
+        assert KEY not in str(told) and told["COMMERCE_ENCRYPTION_KEYS"] == ""
+
+    def test_a_file_of_the_user_is_used_where_it_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "own.keys").write_text(KEY)
+        monkeypatch.chdir(tmp_path)
+        told = self.environment(tmp_path, _KEYS_FILE="own.keys")
+        assert told["COMMERCE_ENCRYPTION_KEYS_FILE"] == str(tmp_path / "own.keys")
+        assert not (tmp_path / "encryption.keys").exists()
+
+    def test_off_is_passed_on_and_earlier_runs_stay_readable(self, tmp_path: Path) -> None:
+        made = self.codec(tmp_path).key_ids
+        off = self.codec(tmp_path, **{"": "off"})
+        assert not off.encrypts and off.key_ids == made
+
+    def test_a_wrong_one_stops_the_start_and_is_not_kept(self, tmp_path: Path) -> None:
+        with pytest.raises(SettingsError, match=r"^COMMERCE_ENCRYPTION_KEYS: key 1 is not base64 of 32 bytes"):
+            self.environment(tmp_path, _KEYS="hunter2")
+        assert not (tmp_path / "encryption.keys").exists()
+
+    def test_the_ui_of_temporal_knows_who_decrypts(self, tmp_path: Path) -> None:
+        (tmp_path / "postgres.password").write_text("secret")
+        (tmp_path / "logs").mkdir()
+        plan = Plan.make(tmp_path, {}, 0, quiet)
+        assert f"{plan.api_url}/codec/default" in servers.make_temporal(plan).command
+        told = servers.make_api(plan).environment
+        assert told["COMMERCE_TEMPORAL_UI_URL"] == plan.describe({})["temporal_ui"]
+
+
+async def test_a_probe_says_that_nobody_listens() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        assert "failed" in str(await answers(closed.getsockname()[1], "/health/live"))
+
+
+async def test_the_namespace_is_prepared_also_a_second_time(temporal_server: str) -> None:
+    client = await Client.connect(temporal_server)
+    await temporal.prepare(client)
+    await temporal.prepare(client)

@@ -1,0 +1,113 @@
+"""What leaves the house in spans: of a request its route, method and status; of statements no values."""
+
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
+from sqlalchemy import Engine, event, text
+
+from commerce.database import Database
+from commerce.errors import DatabaseUnavailable
+from commerce.settings import load_settings
+from starter.api.app import create_app
+from starter.telemetry import library_spans
+from starter.telemetry.span_export import Outlet, Tracing
+from tests.keys import ENCRYPTED
+from tests.starter.api.calling import calling
+
+SECRET = "ann@customer.example"
+CALLER = f"00-{5:032x}-{7:016x}-01"
+TELLING = dict.fromkeys(("User-Agent", "Host", "X-Request-ID", "Cookie", "Authorization", "Baggage"), SECRET)
+
+
+@pytest.fixture
+def exporter() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def tracing(exporter: InMemorySpanExporter) -> Iterator[Tracing]:
+    made = Tracing(Outlet(exporter, "collector"), "test")
+    yield made
+    made.close(5)
+
+
+@pytest.fixture
+def watched(tracing: Tracing) -> Iterator[Tracing]:
+    """A process that tells of its SQL, until the end of the test."""
+    listeners = library_spans.watch_sql(tracing.tell_call)
+    yield tracing
+    for name, listener in listeners.items():
+        event.remove(Engine, name, listener)
+
+
+async def test_of_a_request_route_method_and_status_are_told(tracing: Tracing, exporter: InMemorySpanExporter) -> None:
+    app = create_app(load_settings(ENCRYPTED), ENCRYPTED)
+    tracing.watch_api(app)
+    async with calling(app) as http:
+        for path in (f"/nobody/{SECRET}", f"/orders/{SECRET}?q={SECRET}", "/health/live", "/metrics"):
+            await http.get(path, headers=TELLING | {"traceparent": CALLER, "tracestate": "zq=leak"})
+        await http.put(f"/orders/{SECRET}", content=SECRET)
+        await http.request(f"ANN-{SECRET.split('@')[0]}", f"/orders/{SECRET}")
+    tracing.close(5)
+
+    spans = exporter.get_finished_spans()
+    assert [(span.name, (span.attributes or {})["http.response.status_code"]) for span in spans] == [
+        ("GET", 404),
+        ("GET /orders/{order_id}", 405),
+        ("PUT /orders/{order_id}", 422),
+        ("HTTP /orders/{order_id}", 405),
+    ]
+    assert [span.parent and span.parent.span_id for span in spans] == [7, 7, None, None]
+    sent = encode_spans(spans).SerializeToString().lower()
+    assert not any(word in sent for word in (b"ann", b"customer.example", b"leak"))
+
+
+async def test_a_statement_is_told_of_without_values_and_only_within_a_span(
+    watched: Tracing, exporter: InMemorySpanExporter, database: Database
+) -> None:
+    await database.ping()
+    with watched.span("step", SpanKind.SERVER, {}):
+        async with database.transaction() as tx:
+            await tx.execute(text("UPDATE customers SET email = :email WHERE email = :email"), {"email": SECRET})
+        with pytest.raises(DatabaseUnavailable):
+            async with database.transaction() as tx:
+                await tx.execute(text("SELECT CAST(:email AS integer) FROM customers"), {"email": SECRET})
+        with pytest.raises(DatabaseUnavailable):
+            async with database.transaction() as tx:
+                await tx.execute(text("INSERT INTO customers (nothing) VALUES (:email)"), {"email": SECRET})
+    watched.close(5)
+
+    told = [(span.name, dict(span.attributes or {}).get("error.type")) for span in exporter.get_finished_spans()]
+    assert told == [
+        ("UPDATE customers", None),
+        ("SELECT customers", "22000"),
+        ("INSERT customers", "42703"),
+        ("step", None),
+    ]
+    assert SECRET.encode() not in encode_spans(exporter.get_finished_spans()).SerializeToString()
+
+
+def test_a_step_with_very_many_statements_is_not_held_back_to_its_end(
+    tracing: Tracing, exporter: InMemorySpanExporter
+) -> None:
+    with tracing.span("step", SpanKind.SERVER, {}) as step:
+        for _ in range(1_500):
+            tracing.tell_call("SELECT", step.get_span_context(), 1, {})
+        tracing._provider.force_flush()
+        assert len(exporter.get_finished_spans()) == 1_500
+    tracing.close(5)
+    assert exporter.get_finished_spans()[-1].name == "step"
+
+
+def test_an_exporter_that_breaks_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(InMemorySpanExporter):
+        def export(self, spans: object) -> SpanExportResult:
+            raise ValueError(SECRET)
+
+    outlet = Outlet(Broken(), "collector.example:4318")
+    assert [outlet.export([]) for _ in range(3)] == [SpanExportResult.FAILURE] * 3
+    assert caplog.messages == ["traces are lost: their collector does not take them"] and SECRET not in caplog.text
