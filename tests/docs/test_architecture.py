@@ -25,7 +25,8 @@ def drawn() -> set[tuple[str, str]]:
 
 
 def test_the_arrows_are_the_layers() -> None:
-    [layers] = [contract["layers"] for contract in CONTRACTS if contract["type"] == "layers" and "containers" not in contract]
+    whole = [contract for contract in CONTRACTS if contract["type"] == "layers" and "containers" not in contract]
+    [layers] = [contract["layers"] for contract in whole]
     rooms = ["worker", *layers]
     assert drawn() == set(pairwise(rooms))
 
