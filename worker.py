@@ -47,9 +47,9 @@ from commerce.telemetry import logs
 from starter.client import connect
 from starter.connection.encryption import Encryption
 from starter.operate.gauges import publish_gauges
-from starter.operate.ledger_retention import least_ledger_days
+from starter.operate.ledger_retention import min_ledger_days
 from starter.processes import TASK_QUEUE
-from starter.schedules.apply import apply_settings
+from starter.schedules.apply import apply_schedules
 from starter.subscribers import SUBSCRIBERS, Subscriber, giving
 from starter.telemetry import tracing
 from starter.telemetry.exit import exit_process
@@ -173,7 +173,7 @@ async def run(
         _tell(encryption)
         await _check_retention(client, settings)
         if settings.schedules == "on":
-            applied = await apply_settings(client, settings)
+            applied = await apply_schedules(client, settings)
             log.info("schedules applied", **applied.model_dump())
         beside = _beside(settings, client, measured.metric_meter, subscribers)
         async with make_worker(client, steps, settings, interceptors):
@@ -239,7 +239,7 @@ def _tell(encryption: Encryption) -> None:
 
 async def _check_retention(client: Client, settings: Settings) -> None:
     """Keep the steps of a process for as long as Temporal knows of it, and a week more: a retry asks for them."""
-    least = await least_ledger_days(client)
+    least = await min_ledger_days(client)
     if settings.keep_ledger_days < least:
         raise SettingsError(
             f"COMMERCE_KEEP_LEDGER_DAYS: must be at least {least}, a week more than Temporal keeps runs"

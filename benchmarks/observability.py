@@ -27,7 +27,7 @@ from commerce.database import Database
 from commerce.settings import load_environment, load_settings
 from starter.api.metrics import free_port
 from starter.client import connect, process_order
-from starter.operate.worker_presence import polled
+from starter.operate.worker_presence import is_worker_polling
 from starter.processes import TASK_QUEUE
 from starter.telemetry.exit import exit_process
 
@@ -67,7 +67,7 @@ async def main(data_dir: Path, rounds: int, number: int) -> bool:
     environment = load_environment(data_dir)
     database = Database(load_settings(environment).database_url.get_secret_value())
     client = await connect(environment)
-    if await polled(client, TASK_QUEUE):
+    if await is_worker_polling(client, TASK_QUEUE):
         sys.exit("A worker is at work already: run `commerce up --no-worker`, and wait a minute after the last one")
     await make_goods(database)
     rates: dict[str, list[float]] = {"bare": [], "observed": []}

@@ -22,7 +22,7 @@ from starter.connection.encryption import Encryption
 from starter.connection.plugin import plugin
 from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from starter.registration import Registration
-from starter.schedules.queries import open_run
+from starter.schedules.queries import find_open_run
 from starter.telemetry import tracing
 from workflows.engine.search_attributes import SAGA_STATE
 from workflows.order_processing import OrderProcessingWorkflow
@@ -84,7 +84,7 @@ async def start(
     ProcessIdTaken).
     """
     process = PROCESS_TYPES[kind]
-    if process.is_job and process.taken and (running := await open_run(client, kind)):
+    if process.is_job and process.taken and (running := await find_open_run(client, kind)):
         raise process.taken(running)
     prepared = await process.prepare(request)
     process_id = process.id_for(prepared, transaction_id)

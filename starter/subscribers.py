@@ -15,7 +15,7 @@ from commerce.messages.base import ProcessInput
 from commerce.messages.orders import OrderProcessing
 from commerce.relay import OutboxEvent
 from commerce.telemetry.trace_context import going_on_from
-from starter.operate.run_history import latest
+from starter.operate.run_history import get_latest_run
 from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from workflows.engine.search_attributes import SAGA_STATE
 
@@ -71,7 +71,7 @@ async def start_once(
     """
     process_id = PROCESS_TYPES[kind].id_for(request, transaction_id)
     if not await _start(client, kind, request, process_id, WorkflowIDReusePolicy.REJECT_DUPLICATE) and since:
-        before = await latest(client, process_id)
+        before = await get_latest_run(client, process_id)
         if before.start_time < since:
             await _start(client, kind, request, process_id, WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
 

@@ -19,7 +19,7 @@ from commerce.settings import load_settings
 from starter.api.app import create_app
 from starter.cli.app import app
 from starter.schedules.actions import trigger
-from starter.schedules.apply import apply
+from starter.schedules.apply import apply_jobs
 from starter.schedules.table import ScheduledJob
 from starter.subscribers import giving, start_once
 from tests.documents import Block, blocks, broken_links, commands
@@ -102,7 +102,7 @@ async def test_the_schedule_counts_the_products(
 ) -> None:
     async with floor(tmp_path, database_url, client) as shop, shop.worker():
         await shop.shop.variant("MUG")
-        assert EVERY_MORNING.id in (await apply(client, [EVERY_MORNING], key_id="")).created
+        assert EVERY_MORNING.id in (await apply_jobs(client, [EVERY_MORNING], key_id="")).created
         process = await until(lambda: trigger(client, EVERY_MORNING.id))
         assert await client.get_workflow_handle(process).result() == {"count": 1}
 

@@ -34,7 +34,7 @@ class JobSchedule(BaseModel, frozen=True):
     running: list[str]
 
 
-class Applied(Message):
+class ApplyResult(Message):
     """What became of the schedules when they were applied, by id; orphans are ours but no job wants them any more."""
 
     created: list[str]

@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 from commerce.errors import DatabaseUnavailable, Unreachable
 from starter.api.backends import Backends
 from starter.api.errors import Problem, answer, documented, example
-from starter.operate.worker_presence import polled
+from starter.operate.worker_presence import is_worker_polling
 from starter.processes import TASK_QUEUE
 
 CHECK_SECONDS = 2.0
@@ -54,7 +54,7 @@ class Health:
     async def _ask_temporal(self) -> str | None:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                at_work = await polled(await self._backends.client(), TASK_QUEUE)
+                at_work = await is_worker_polling(await self._backends.client(), TASK_QUEUE)
         except (Unreachable, RPCError, TimeoutError) as error:
             log.warning("Temporal does not answer: %r", error)
             return f"temporal: {SILENT}"

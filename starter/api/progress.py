@@ -74,10 +74,10 @@ class Watch:
     async def _look_once(self) -> None:
         """See whether something has changed; its worker is asked only then."""
         try:
-            seen = _what_changes(await run_history.latest(self._client, self.state.transaction_id))
+            seen = _what_changes(await run_history.get_latest_run(self._client, self.state.transaction_id))
             if seen == self._seen and self.state.progress:
                 return
-            state = await monitor.status(self._client, self.state.transaction_id, ui=self._ui)
+            state = await monitor.get_status(self._client, self.state.transaction_id, ui=self._ui)
         except Unreachable as error:  # streams outlive it; their readers get heartbeats meanwhile
             log.warning("a followed process cannot be seen: %s", error)
             return
@@ -145,7 +145,7 @@ async def follow(
     `end`). Comments are heartbeats.
     """
     ui = backends.settings.temporal_ui_url
-    first = await monitor.status(temporal, transaction_id, ui=ui)
+    first = await monitor.get_status(temporal, transaction_id, ui=ui)
 
     async def events() -> AsyncIterator[ServerSentEvent]:
         async with watches.following(temporal, ui, first) as watch:

@@ -66,7 +66,7 @@ class Backfilled(BaseModel):
 @routes.get("", responses=examples.SCHEDULES)
 async def list_schedules(temporal: Temporal, database: ShopDatabase) -> Schedules:
     """List the jobs: when they run, their next and last runs, and why one is paused."""
-    return Schedules(schedules=await queries.listed_with_reasons(temporal, database))
+    return Schedules(schedules=await queries.list_schedules_with_reasons(temporal, database))
 
 
 @routes.post("/{schedule_id}/trigger", status_code=HTTPStatus.ACCEPTED, responses=examples.TRIGGERED)

@@ -114,13 +114,13 @@ async def list_workflows(
 ) -> Page:
     """List processes, each by its latest run; one that was retried well is not failed. A new one may lag a second."""
     with within("query"):
-        return await monitor.listed(temporal, status, kind, limit, cursor)
+        return await monitor.list_processes(temporal, status, kind, limit, cursor)
 
 
 @routes.get("/{transaction_id}", responses=examples.STATUS)
 async def get_workflow(transaction_id: TransactionId, temporal: Temporal, backends: Given) -> Status:
     """Tell how the latest run of a process stands, step by step."""
-    return await monitor.status(temporal, transaction_id, ui=backends.settings.temporal_ui_url)
+    return await monitor.get_status(temporal, transaction_id, ui=backends.settings.temporal_ui_url)
 
 
 @routes.post("/{transaction_id}/retry", status_code=HTTPStatus.ACCEPTED, responses=examples.RETRY)

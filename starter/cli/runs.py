@@ -116,10 +116,10 @@ def cancel(
 def _list(
     status: Wanted | None, kind: str | None, limit: int, cursor: str | None, *, as_json: bool, data_dir: Path | None
 ) -> None:
-    from starter.operate.monitor import listed
+    from starter.operate.monitor import list_processes
 
     async def look(desk: Desk) -> tuple[Page, ZoneInfo]:
-        return await listed(desk.client, status, kind, limit, cursor), desk.settings.zone
+        return await list_processes(desk.client, status, kind, limit, cursor), desk.settings.zone
 
     page, zone = ask(data_dir, look)
     if as_json:
@@ -137,9 +137,9 @@ def _list(
 
 
 async def _shown(desk: Desk, process_id: str) -> Status:
-    from starter.operate.monitor import status
+    from starter.operate.monitor import get_status
 
-    return await status(desk.client, process_id, ui=desk.settings.temporal_ui_url)
+    return await get_status(desk.client, process_id, ui=desk.settings.temporal_ui_url)
 
 
 def _show(found: Status, *, as_json: bool) -> None:

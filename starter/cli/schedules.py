@@ -27,9 +27,9 @@ def apply_schedules(
     data_dir: DataDir = None,
 ) -> None:
     """Make Temporal's schedules what the settings want; paused ones stay paused, orphans are told, not deleted."""
-    from starter.schedules.apply import apply_settings
+    from starter.schedules.apply import apply_schedules
 
-    applied = ask(data_dir, lambda desk: apply_settings(desk.client, desk.settings, paused=paused))
+    applied = ask(data_dir, lambda desk: apply_schedules(desk.client, desk.settings, paused=paused))
     lines = [f"{outcome:>9}  {schedule_id}" for outcome, ids in applied for schedule_id in ids]
     tell(applied.model_dump(), "\n".join(lines), as_json=as_json)
 
@@ -37,9 +37,9 @@ def apply_schedules(
 @schedules_app.command("list")
 def list_schedules(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Show every job: when it runs, next and last, and whether it is paused."""
-    from starter.schedules.queries import listed_with_reasons
+    from starter.schedules.queries import list_schedules_with_reasons
 
-    found = ask(data_dir, lambda desk: listed_with_reasons(desk.client, desk.database))
+    found = ask(data_dir, lambda desk: list_schedules_with_reasons(desk.client, desk.database))
     if as_json:
         out.print_json(data=[schedule.model_dump(mode="json") for schedule in found])
     elif found:

@@ -12,7 +12,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec
 
 from commerce.settings import Settings, SettingsError
-from starter.connection.encryption_keys import HOW, KEYS, KEYS_FILE, read_keys
+from starter.connection.encryption_keys import KEY_ADVICE, KEYS_FILE_VARIABLE, KEYS_VARIABLE, read_keys
 
 ENCODING = b"binary/encrypted"
 NONCE_BYTES = 12
@@ -24,7 +24,7 @@ class MissingKey(SettingsError):
     def __init__(self, key_id: str) -> None:
         """Take the id that the payload names; whoever wrote it may have written anything there."""
         shown = re.sub(r"[^\w.:-]", "?", key_id[:64], flags=re.ASCII)
-        super().__init__(f"Encryption key {shown} is missing: add it to {KEYS}")
+        super().__init__(f"Encryption key {shown} is missing: add it to {KEYS_VARIABLE}")
 
 
 class Encryption(PayloadCodec):
@@ -40,7 +40,7 @@ class Encryption(PayloadCodec):
         """Make the codec that these settings ask for; raises SettingsError, which never shows a key."""
         keys, encrypts = read_keys(settings), settings.encryption == "on"
         if encrypts and not keys:
-            raise SettingsError(f"{KEYS} or {KEYS_FILE}: there is no key; {HOW}")
+            raise SettingsError(f"{KEYS_VARIABLE} or {KEYS_FILE_VARIABLE}: there is no key; {KEY_ADVICE}")
         return cls(keys, encrypts=encrypts)
 
     @property
@@ -65,7 +65,7 @@ class Encryption(PayloadCodec):
         )
 
     def _open(self, payload: Payload) -> Payload:
-        if (wanted := sealed_with(payload)) is None:
+        if (wanted := payload_key_id(payload)) is None:
             return payload
         if wanted not in self._ciphers:
             raise MissingKey(wanted)
@@ -81,7 +81,7 @@ def key_id(key: bytes) -> str:
     return sha256(key).hexdigest()[:16]
 
 
-def sealed_with(payload: Payload) -> str | None:
+def payload_key_id(payload: Payload) -> str | None:
     """Return the id of the key that a payload is encrypted with; None: it is in clear."""
     wanted = payload.metadata.get("encryption-key-id", b"").decode(errors="replace")
     return wanted if wanted and payload.metadata.get("encoding") == ENCODING else None

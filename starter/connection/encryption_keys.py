@@ -8,8 +8,9 @@ from pathlib import Path
 
 from commerce.settings import PREFIX, Settings, SettingsError
 
-SWITCH, KEYS, KEYS_FILE = f"{PREFIX}ENCRYPTION", f"{PREFIX}ENCRYPTION_KEYS", f"{PREFIX}ENCRYPTION_KEYS_FILE"
-HOW = f"make one with `openssl rand -base64 32`, or store everything in clear with {SWITCH}=off"
+ENCRYPTION_VARIABLE = f"{PREFIX}ENCRYPTION"
+KEYS_VARIABLE, KEYS_FILE_VARIABLE = f"{PREFIX}ENCRYPTION_KEYS", f"{PREFIX}ENCRYPTION_KEYS_FILE"
+KEY_ADVICE = f"make one with `openssl rand -base64 32`, or store everything in clear with {ENCRYPTION_VARIABLE}=off"
 KEY = re.compile(r"[\w+/-]{43}=?", re.ASCII)  # 32 bytes in either base64, padded or not
 OTHERS = 0o077  # the bits of a file's mode that are about anybody but its owner
 MOUNTED = Path("/run/secrets")  # by an orchestrator, which itself sees to it that nobody else gets them
@@ -22,7 +23,7 @@ def read_keys(settings: Settings) -> list[bytes]:
     variable, written = _written(settings)
     for number, key in enumerate(written, 1):
         if not KEY.fullmatch(key):
-            raise SettingsError(f"{variable}: key {number} is not base64 of 32 bytes; {HOW}")
+            raise SettingsError(f"{variable}: key {number} is not base64 of 32 bytes; {KEY_ADVICE}")
     return [urlsafe_b64decode(f"{key[:43]}=") for key in written]
 
 
@@ -35,8 +36,8 @@ def file_open_to_others(settings: Settings) -> Path | None:
 def _written(settings: Settings) -> tuple[str, list[str]]:
     """Return the variable that says the keys, and the keys as they are written."""
     if given := re.findall(r"[^\s,]+", settings.encryption_keys.get_secret_value()):
-        return KEYS, given
-    return KEYS_FILE, _lines(settings.encryption_keys_file) if settings.encryption_keys_file else []
+        return KEYS_VARIABLE, given
+    return KEYS_FILE_VARIABLE, _lines(settings.encryption_keys_file) if settings.encryption_keys_file else []
 
 
 def _lines(file: Path) -> list[str]:
@@ -46,7 +47,7 @@ def _lines(file: Path) -> list[str]:
             _warn_of_readers(file)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise SettingsError(f"{KEYS_FILE}: {file} cannot be read: {reason}") from None
+        raise SettingsError(f"{KEYS_FILE_VARIABLE}: {file} cannot be read: {reason}") from None
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -56,4 +57,4 @@ def _is_open_to_others(file: Path) -> bool:
 
 @cache  # once, however often a process reads its keys
 def _warn_of_readers(file: Path) -> None:
-    log.warning("%s: others can read %s; its mode should be 600", KEYS_FILE, file)
+    log.warning("%s: others can read %s; its mode should be 600", KEYS_FILE_VARIABLE, file)

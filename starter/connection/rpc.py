@@ -21,7 +21,7 @@ def unreachable_if_refused(action: str) -> Iterator[None]:
         raise Unreachable(f"Temporal does not {action}: {error.message}") from error
 
 
-async def latest_run(client: Client, process_id: str) -> WorkflowExecutionDescription | None:
+async def find_latest_run(client: Client, process_id: str) -> WorkflowExecutionDescription | None:
     """Describe the latest run of a process; None if there is none. Raises RPCError."""
     try:
         return await client.get_workflow_handle(process_id).describe(rpc_timeout=RPC_TIMEOUT)

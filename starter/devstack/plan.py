@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from commerce.settings import PREFIX, load_settings
-from starter.connection.encryption_keys import KEYS, KEYS_FILE, SWITCH
+from starter.connection.encryption_keys import ENCRYPTION_VARIABLE, KEYS_FILE_VARIABLE, KEYS_VARIABLE
 from starter.devstack import key_file, postgres, temporal
 from starter.devstack.ports import LOOPBACK, Ports
 
@@ -94,9 +94,11 @@ class Plan:
             CARRIER_URL: self.own.get(CARRIER_URL) or f"{self._carrier_root()}/v2",
             WAREHOUSE_URL: self.own.get(WAREHOUSE_URL) or f"http://{LOOPBACK}:{self.ports['warehouse']}",
             f"{PREFIX}ADMIN_EMAILS": self.own.get(f"{PREFIX}ADMIN_EMAILS") or ADMIN,
-            SWITCH: self.own.get(SWITCH) or "on",
-            KEYS_FILE: str(self.keys_file),
-            **({KEYS: ""} if self.own.get(KEYS) else {}),  # the file has them too; they would win over all of its keys
+            ENCRYPTION_VARIABLE: self.own.get(ENCRYPTION_VARIABLE) or "on",
+            KEYS_FILE_VARIABLE: str(self.keys_file),
+            **(
+                {KEYS_VARIABLE: ""} if self.own.get(KEYS_VARIABLE) else {}
+            ),  # the file has them too; they would win over all of its keys
             f"{PREFIX}TEMPORAL_UI_URL": self.temporal_ui,
             "TEMPORAL_ADDRESS": self.temporal_address,
             "TEMPORAL_NAMESPACE": temporal.NAMESPACE,

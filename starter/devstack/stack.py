@@ -21,7 +21,7 @@ from starter.devstack.plan import Plan
 from starter.devstack.server_process import ServerProcess
 from starter.devstack.signals import interruptible
 from starter.devstack.supervisor import Supervisor
-from starter.schedules.apply import apply_settings
+from starter.schedules.apply import apply_schedules
 
 INTERRUPTED = 130
 # What can go wrong outside our code; told in one line.
@@ -130,7 +130,7 @@ class Stack:
         """Start database and Temporal, then the worker, which needs both."""
         await _together(self._start_database(), self._start_temporal())
         if not self._with_schedules:
-            await apply_settings(await connect(self.environment), load_settings(self.environment), paused=True)
+            await apply_schedules(await connect(self.environment), load_settings(self.environment), paused=True)
         if self._with_worker:
             await self._start_worker()
 

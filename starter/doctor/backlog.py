@@ -52,7 +52,7 @@ async def mails(installation: Installation) -> CheckResult:
 async def stuck(installation: Installation) -> CheckResult:
     """No run stumbles over its own code."""
     assert installation.client
-    count = await monitor.stuck(installation.client)
+    count = await monitor.count_stuck_runs(installation.client)
     return warning(str(count), "commerce runs stuck; then commerce runs show ID") if count else ok("none")
 
 

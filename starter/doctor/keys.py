@@ -11,11 +11,16 @@ from temporalio.client import WorkflowExecution as Listed
 from temporalio.service import RPCError, RPCStatusCode
 
 from commerce.settings import SettingsError
-from starter.connection.encryption import Encryption, sealed_with
-from starter.connection.encryption_keys import KEYS, KEYS_FILE, SWITCH, file_open_to_others
+from starter.connection.encryption import Encryption, payload_key_id
+from starter.connection.encryption_keys import (
+    ENCRYPTION_VARIABLE,
+    KEYS_FILE_VARIABLE,
+    KEYS_VARIABLE,
+    file_open_to_others,
+)
 from starter.doctor.examination import Installation
 from starter.doctor.findings import CheckResult, failed, ok, warning
-from starter.operate.monitor import FILTERS, OURS
+from starter.operate.monitor import FILTERS, OUR_RUNS
 
 RUNS = 20  # the newest, and as many of those that are open
 
@@ -31,7 +36,10 @@ async def keys(installation: Installation) -> CheckResult:
         return failed(problem, f"{theirs}; if there are none yet, {how}" if how else f"{theirs}, or correct the file")
     installation.encryption = encryption
     if not encryption.encrypts:
-        return warning("encryption is off: Temporal stores everything in clear", f"Set {SWITCH}=on, and {KEYS_FILE}")
+        return warning(
+            "encryption is off: Temporal stores everything in clear",
+            f"Set {ENCRYPTION_VARIABLE}=on, and {KEYS_FILE_VARIABLE}",
+        )
     ids = encryption.key_ids
     return ok(f"{ids[0]} encrypts" + (f", {', '.join(ids[1:])} only decrypt" if ids[1:] else ""))
 
@@ -52,7 +60,7 @@ async def runs(installation: Installation) -> CheckResult:
     assert client and encryption
     found = await _listed(client, FILTERS["running"]) | await _listed(client, FILTERS[None])
     beginnings = await asyncio.gather(*(_beginning(client, run) for run in found.values()))
-    used = Counter(key for payloads in beginnings for key in {sealed_with(payload) for payload in payloads} if key)
+    used = Counter(key for payloads in beginnings for key in {payload_key_id(payload) for payload in payloads} if key)
     if lacking := missing(used, encryption):
         count = sum(used[key] for key in lacking)
         return failed(f"{count} of {len(found)} need a key that is missing here", add_keys(installation, lacking))
@@ -72,12 +80,16 @@ def add_keys(installation: Installation, ids: Iterable[str]) -> str:
 def variable(installation: Installation) -> str:
     """Return the variable that the keys are from, or are to be."""
     settings = installation.settings
-    return KEYS_FILE if settings and settings.encryption_keys_file and not settings.encryption_keys else KEYS
+    return (
+        KEYS_FILE_VARIABLE
+        if settings and settings.encryption_keys_file and not settings.encryption_keys
+        else KEYS_VARIABLE
+    )
 
 
 async def _listed(client: Client, which: str) -> dict[str, Listed]:
     """Return some runs by their run ids, the newest first."""
-    return {run.run_id: run async for run in client.list_workflows(f"{OURS} AND {which}", limit=RUNS)}
+    return {run.run_id: run async for run in client.list_workflows(f"{OUR_RUNS} AND {which}", limit=RUNS)}
 
 
 async def _beginning(client: Client, run: Listed) -> Sequence[Payload]:

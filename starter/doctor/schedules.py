@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from temporalio.client import Client, ScheduleDescription
 from temporalio.converter import DataConverter
 
-from starter.connection.encryption import Encryption, sealed_with
+from starter.connection.encryption import Encryption, payload_key_id
 from starter.doctor.examination import Installation
 from starter.doctor.findings import CheckResult, failed, ok, warning
 from starter.doctor.keys import add_keys, missing
 from starter.doctor.temporal import where
-from starter.schedules.apply import fingerprint
-from starter.schedules.queries import find, ours
-from starter.schedules.table import FINGERPRINT, ScheduledJob, definition, memo, scheduled_jobs
+from starter.schedules.apply import stored_fingerprint
+from starter.schedules.queries import fetch_schedules, find_schedule
+from starter.schedules.table import FINGERPRINT, ScheduledJob, action_memo, build_schedule, scheduled_jobs
 
 APPLY = "commerce schedules apply"
 
@@ -29,7 +29,7 @@ async def settings(installation: Installation) -> CheckResult:
     converter = DataConverter(payload_codec=encryption)
     if differing := [job.id for job in wanted if await _differs(job, found[job.id], converter, encryption)]:
         return warning(f"not as the settings say: {', '.join(differing)}", APPLY)
-    if orphans := [known.id for known in await ours(client) if known.id not in found]:
+    if orphans := [known.id for known in await fetch_schedules(client) if known.id not in found]:
         return warning(
             f"of no job: {', '.join(orphans)}",
             f"For each: temporal schedule delete --schedule-id {orphans[0]} {where(client)}",
@@ -65,13 +65,13 @@ def _needed(installation: Installation) -> tuple[Client, Encryption, Sequence[Sc
 
 async def _found(installation: Installation) -> dict[str, ScheduleDescription]:
     client, _, wanted = _needed(installation)
-    described = await asyncio.gather(*(find(client, job.id) for job in wanted))
+    described = await asyncio.gather(*(find_schedule(client, job.id) for job in wanted))
     return {known.id: known for known in described if known}
 
 
 def _key_of(known: ScheduleDescription) -> str | None:
-    stored = memo(known.schedule).get(FINGERPRINT)
-    return sealed_with(stored) if stored else None
+    stored = action_memo(known.schedule).get(FINGERPRINT)
+    return payload_key_id(stored) if stored else None
 
 
 async def _differs(
@@ -81,4 +81,7 @@ async def _differs(
     key = _key_of(known)
     if missing([key], encryption):
         return False  # nobody can tell
-    return bool(await fingerprint(converter, known.schedule) != memo(definition(job, key_id=key or ""))[FINGERPRINT])
+    return bool(
+        await stored_fingerprint(converter, known.schedule)
+        != action_memo(build_schedule(job, key_id=key or ""))[FINGERPRINT]
+    )

@@ -24,8 +24,8 @@ from starter.client import reach
 from starter.doctor.clocks import skewed
 from starter.doctor.examination import Installation
 from starter.doctor.findings import CheckResult, failed, ok
-from starter.operate.ledger_retention import least_ledger_days
-from starter.operate.worker_presence import polled
+from starter.operate.ledger_retention import min_ledger_days
+from starter.operate.worker_presence import is_worker_polling
 from starter.processes import TASK_QUEUE
 from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 
@@ -89,7 +89,7 @@ async def search_attributes(installation: Installation) -> CheckResult:
 
 async def worker(installation: Installation) -> CheckResult:
     """Somebody works off our task queue."""
-    if await polled(_client(installation), TASK_QUEUE):
+    if await is_worker_polling(_client(installation), TASK_QUEUE):
         return ok(f"polls the task queue {TASK_QUEUE}")
     return failed(f"none polls the task queue {TASK_QUEUE}", "commerce worker")
 
@@ -97,7 +97,7 @@ async def worker(installation: Installation) -> CheckResult:
 async def retention(installation: Installation) -> CheckResult:
     """We keep the steps of a process for longer than Temporal knows of it."""
     assert installation.settings
-    kept, least = installation.settings.keep_ledger_days, await least_ledger_days(_client(installation))
+    kept, least = installation.settings.keep_ledger_days, await min_ledger_days(_client(installation))
     if kept < least:
         return failed(f"steps are kept for {kept} days, runs nearly as long", f"Set COMMERCE_KEEP_LEDGER_DAYS={least}")
     return ok(f"steps are kept for {kept} days, {least} are needed")

@@ -21,9 +21,9 @@ from commerce.messages.customers import welcome_key
 from commerce.messages.operator_actions import Action
 from commerce.messages.orders import OrderProcessing, shipped_key
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
-from starter.operate.run_history import latest, problem, recent_events, status_of
+from starter.operate.run_history import get_latest_run, recent_events, status_of, stuck_reason
 from starter.processes import PROCESS_TYPES
-from starter.schedules.queries import open_run
+from starter.schedules.queries import find_open_run
 from starter.telemetry.trace_headers import naming_this
 from workflows.engine.search_attributes import CUSTOMER_ID, ORDER_ID
 
@@ -38,7 +38,7 @@ async def retry(client: Client, database: Database, process_id: str, *, reason: 
     A completed one is run again only for a mail to the customer that was not sent. Raises RetryRefused, JobInProgress,
     BadInput, ProcessNotFound, Unreachable, DatabaseUnavailable.
     """
-    found = await latest(client, process_id)
+    found = await get_latest_run(client, process_id)
     action = operator_actions.action(
         process_id=process_id, run_id=found.run_id, action="retry", reason=reason, actor=actor
     )
@@ -63,7 +63,7 @@ async def cancel(
     The reason is kept in our table, Temporal gets the id of that entry. Raises CancelRefused when it has ended,
     BadInput, ProcessNotFound, Unreachable, DatabaseUnavailable.
     """
-    found = await latest(client, process_id)
+    found = await get_latest_run(client, process_id)
     action = operator_actions.action(
         process_id=process_id, run_id=found.run_id, action="cancel", reason=reason, actor=actor
     )
@@ -86,10 +86,10 @@ async def cancel(
 async def _refuse_if_open(client: Client, found: WorkflowExecutionDescription) -> None:
     if status_of(found) == "running":
         with unreachable_if_refused(f"tell of {found.id}"):
-            stuck = await problem(client, found, await recent_events(client, found))
+            stuck = await stuck_reason(client, found, await recent_events(client, found))
         raise RetryRefused(found.id, f"it runs, but its code fails: {stuck}" if stuck else "it runs")
     process = PROCESS_TYPES.get(found.workflow_type)
-    if process and process.is_job and process.taken and (running := await open_run(client, found.workflow_type)):
+    if process and process.is_job and process.taken and (running := await find_open_run(client, found.workflow_type)):
         raise process.taken(running)
 
 

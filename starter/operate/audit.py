@@ -9,7 +9,7 @@ from temporalio.client import Client
 from commerce import audit as rules
 from commerce.audit import Finding
 from commerce.database import Database
-from starter.connection.rpc import latest_run, unreachable_if_refused
+from starter.connection.rpc import find_latest_run, unreachable_if_refused
 
 AT_ONCE = 20  # questions to Temporal
 
@@ -58,7 +58,7 @@ async def _ended(client: Client, keys: Collection[str]) -> Ended:
 
 async def _latest_if_ended(client: Client, key: str) -> Mapping[str, str | None]:
     with unreachable_if_refused(f"say whether {key} runs"):
-        run = await latest_run(client, key)
+        run = await find_latest_run(client, key)
     if run is None:
         return {key: None}
     return {key: run.run_id} if run.close_time else {}

@@ -16,8 +16,8 @@ from commerce.database import Database
 from commerce.errors import CommerceError
 from commerce.telemetry import metrics
 from commerce.telemetry.metrics import Metric
-from starter.operate.monitor import stuck
-from starter.operate.worker_presence import polled
+from starter.operate.monitor import count_stuck_runs
+from starter.operate.worker_presence import is_worker_polling
 from starter.processes import TASK_QUEUE
 from starter.telemetry.metrics import gauge
 
@@ -78,10 +78,10 @@ class Gauges:
             return await backlog.measure(tx)
 
     async def _polled(self) -> bool:
-        return await polled(await self._client(), TASK_QUEUE)
+        return await is_worker_polling(await self._client(), TASK_QUEUE)
 
     async def _stuck(self) -> int:
-        return await stuck(await self._client())
+        return await count_stuck_runs(await self._client())
 
     async def _ask(self, whom: str, question: Awaitable[T]) -> T | None:
         """Return the answer; None when there is none in time, which is told once."""

@@ -5,12 +5,12 @@ from temporalio.client import Client
 
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
 
-BEYOND = 7  # days: whoever retries a run at the very end still finds its steps
+EXTRA_DAYS = 7  # days: whoever retries a run at the very end still finds its steps
 
 
-async def least_ledger_days(client: Client) -> int:
+async def min_ledger_days(client: Client) -> int:
     """Return the days that COMMERCE_KEEP_LEDGER_DAYS must be at least; raises Unreachable."""
     request = DescribeNamespaceRequest(namespace=client.namespace)
     with unreachable_if_refused("tell how long it keeps runs"):
         answer = await client.workflow_service.describe_namespace(request, retry=True, timeout=RPC_TIMEOUT)
-    return answer.config.workflow_execution_retention_ttl.ToTimedelta().days + BEYOND
+    return answer.config.workflow_execution_retention_ttl.ToTimedelta().days + EXTRA_DAYS

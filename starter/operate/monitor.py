@@ -25,7 +25,7 @@ from commerce.messages.base import FieldError
 from commerce.messages.progress import ProcessState, Progress
 from commerce.messages.runs import Page, Run, RunProgress, RunStatus, Status, StepStatus, Wanted
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
-from starter.operate.run_history import attempts, latest, problem, recent_events, status_of
+from starter.operate.run_history import count_attempts, get_latest_run, recent_events, status_of, stuck_reason
 from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from workflows.engine.search_attributes import FAILED_STEP, SAGA_STATE
 
@@ -35,7 +35,7 @@ AT_ONCE = 20  # questions to Temporal
 DIGEST = 8  # bytes
 LOOKS = 10  # at lists of Temporal's, for one page: where most runs have newer ones, the page is short
 STATES: Mapping[str, ProcessState] = {state: state for state in get_args(ProcessState)}
-OURS = f"TaskQueue = '{TASK_QUEUE}'"
+OUR_RUNS = f"TaskQueue = '{TASK_QUEUE}'"
 COUNTED: Mapping[str, RunStatus] = {
     "Running": "running",
     "Completed": "completed",
@@ -54,12 +54,12 @@ FILTERS: Mapping[Wanted | None, str] = {
 }
 
 
-async def status(client: Client, process_id: str, *, ui: str | None = None) -> Status:
+async def get_status(client: Client, process_id: str, *, ui: str | None = None) -> Status:
     """Return how the latest run of a process stands; `ui`: where Temporal's UI is.
 
     Raises ProcessNotFound, Unreachable.
     """
-    found = await latest(client, process_id)
+    found = await get_latest_run(client, process_id)
     handle = client.get_workflow_handle(found.id, run_id=found.run_id)
     with unreachable_if_refused(f"tell of {process_id}"):
         (told, missing), (result, error), events = await asyncio.gather(
@@ -67,17 +67,17 @@ async def status(client: Client, process_id: str, *, ui: str | None = None) -> S
         )
     return Status(
         **_run(found, told and told.state).model_dump(),
-        progress=await _progress(client, found, told, attempts(events, _pending(found))) if told else None,
+        progress=await _progress(client, found, told, count_attempts(events, _pending(found))) if told else None,
         progress_missing=missing,
         result=result,
-        error=error or await problem(client, found, events),
+        error=error or await stuck_reason(client, found, events),
         ui_url=ui and _page_in(ui, found),
     )
 
 
-async def listed(
+async def list_processes(
     client: Client,
-    status: Wanted | None = None,
+    get_status: Wanted | None = None,
     kind: str | None = None,
     limit: int = 50,
     cursor: str | None = None,
@@ -87,7 +87,7 @@ async def listed(
     `failed`: also timed out and terminated; `stuck`: open, but their own code fails. `limit`: 1 to 500.
     Raises BadInput naming what does not fit, Unreachable.
     """
-    query = _query(status, kind, limit)
+    query = _query(get_status, kind, limit)
     token = _token(query, cursor) if cursor else None
     runs: list[Run] = []
     for _ in range(LOOKS):
@@ -98,11 +98,11 @@ async def listed(
     return Page(workflows=runs, next_cursor=_cursor(query, token) if token else None)
 
 
-async def counts(client: Client) -> Mapping[str, Mapping[RunStatus, int]]:
+async def count_runs(client: Client) -> Mapping[str, Mapping[RunStatus, int]]:
     """Return how many runs there are, older ones of a process too, by type and status. Raises Unreachable."""
 
     async def count(kind: str) -> Mapping[RunStatus, int]:
-        query = f"{OURS} AND {FILTERS[None]} AND WorkflowType = '{kind}' GROUP BY ExecutionStatus"
+        query = f"{OUR_RUNS} AND {FILTERS[None]} AND WorkflowType = '{kind}' GROUP BY ExecutionStatus"
         groups = (await client.count_workflows(query, rpc_timeout=RPC_TIMEOUT)).groups
         return {COUNTED[str(group.group_values[0])]: group.count for group in groups}
 
@@ -110,10 +110,12 @@ async def counts(client: Client) -> Mapping[str, Mapping[RunStatus, int]]:
         return dict(zip(PROCESS_TYPES, await asyncio.gather(*map(count, PROCESS_TYPES)), strict=True))
 
 
-async def stuck(client: Client) -> int:
+async def count_stuck_runs(client: Client) -> int:
     """Return how many open runs there are whose own code fails. Raises Unreachable."""
     with unreachable_if_refused("count stuck runs"):
-        return (await client.count_workflows(f"{OURS} AND {FILTERS['stuck']}", rpc_timeout=RPC_TIMEOUT)).count
+        return (
+            await client.count_workflows(f"{OUR_RUNS} AND {FILTERS['count_stuck_runs']}", rpc_timeout=RPC_TIMEOUT)
+        ).count
 
 
 async def _ask_worker(handle: WorkflowHandle[Any, Any]) -> tuple[Progress | None, str | None]:
@@ -168,9 +170,9 @@ def _pending(found: WorkflowExecutionDescription) -> Sequence[Any]:
 
 def _state(found: WorkflowExecution, told: str | None) -> ProcessState | None:
     """Return how a process stands by what it said last; it says nothing of being cut off."""
-    status = status_of(found)
-    if status != "running" and told in (None, "running", "compensating"):
-        return "completed" if status == "completed" else "failed"
+    get_status = status_of(found)
+    if get_status != "running" and told in (None, "running", "compensating"):
+        return "completed" if get_status == "completed" else "failed"
     return STATES.get(told or "")
 
 
@@ -179,7 +181,7 @@ def _run(found: WorkflowExecution, told: str | None = None) -> Run:
         transaction_id=found.id,
         run_id=found.run_id,
         type=found.workflow_type,
-        status=status_of(found),
+        get_status=status_of(found),
         state=_state(found, told or found.typed_search_attributes.get(SAGA_STATE)),
         started_at=found.start_time,
         ended_at=found.close_time,
@@ -192,9 +194,9 @@ def _page_in(ui: str, found: WorkflowExecution) -> str:
     return f"{ui.rstrip('/')}/namespaces/{where}/history"
 
 
-def _query(status: Wanted | None, kind: str | None, limit: int) -> str:
+def _query(get_status: Wanted | None, kind: str | None, limit: int) -> str:
     problems = []
-    if status not in FILTERS:
+    if get_status not in FILTERS:
         problems.append(FieldError(field="status", message=f"must be one of {', '.join(get_args(Wanted))}"))
     if kind is not None and kind not in PROCESS_TYPES:
         problems.append(FieldError(field="type", message=f"must be one of {', '.join(PROCESS_TYPES)}"))
@@ -202,7 +204,7 @@ def _query(status: Wanted | None, kind: str | None, limit: int) -> str:
         problems.append(FieldError(field="limit", message=f"must be 1 to {MAX_LISTED}"))
     if problems:
         raise BadInput(problems)
-    return " AND ".join([OURS, FILTERS[status], *([f"WorkflowType = '{kind}'"] if kind else [])])
+    return " AND ".join([OUR_RUNS, FILTERS[get_status], *([f"WorkflowType = '{kind}'"] if kind else [])])
 
 
 def _cursor(query: str, token: bytes) -> str:
@@ -239,7 +241,7 @@ async def _latest_of(client: Client, executions: Sequence[WorkflowExecution]) ->
             return True
         async with free:
             try:
-                return (await latest(client, run.id)).run_id == run.run_id
+                return (await get_latest_run(client, run.id)).run_id == run.run_id
             except ProcessNotFound:  # thrown away meanwhile
                 return False
 

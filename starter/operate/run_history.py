@@ -13,7 +13,7 @@ from temporalio.common import SearchAttributeKey
 from activities.boundary.failures import describe
 from commerce.errors import ProcessNotFound
 from commerce.messages.runs import RunStatus
-from starter.connection.rpc import RPC_TIMEOUT, latest_run, unreachable_if_refused
+from starter.connection.rpc import RPC_TIMEOUT, find_latest_run, unreachable_if_refused
 
 RECENT = 250  # events: all of most processes, the last batches of a job
 PROBLEMS = SearchAttributeKey.for_keyword_list("TemporalReportedProblems")
@@ -28,10 +28,10 @@ STATUSES: Mapping[WorkflowExecutionStatus, RunStatus] = {
 }
 
 
-async def latest(client: Client, process_id: str) -> WorkflowExecutionDescription:
+async def get_latest_run(client: Client, process_id: str) -> WorkflowExecutionDescription:
     """Describe the latest run of a process; raises ProcessNotFound, Unreachable."""
     with unreachable_if_refused(f"describe {process_id}"):
-        found = await latest_run(client, process_id)
+        found = await find_latest_run(client, process_id)
     if found is None:
         raise ProcessNotFound(process_id)
     return found
@@ -55,7 +55,7 @@ async def recent_events(client: Client, run: Listed) -> Sequence[HistoryEvent]:
     return answer.history.events[::-1]
 
 
-async def problem(client: Client, run: Listed, events: Sequence[HistoryEvent]) -> str | None:
+async def stuck_reason(client: Client, run: Listed, events: Sequence[HistoryEvent]) -> str | None:
     """Return why the code of an open run fails, given its recent events; None: nobody has reported that it does."""
     reported = run.typed_search_attributes.get(PROBLEMS)
     if not reported or status_of(run) != "running":
@@ -67,7 +67,7 @@ async def problem(client: Client, run: Listed, events: Sequence[HistoryEvent]) -
     return ", ".join(reported)
 
 
-def attempts(events: Sequence[HistoryEvent], pending: Sequence[PendingActivityInfo]) -> Mapping[str, int]:
+def count_attempts(events: Sequence[HistoryEvent], pending: Sequence[PendingActivityInfo]) -> Mapping[str, int]:
     """Count by activity how often it was begun since it was last done; a job's batches are tried as new activities."""
     names: dict[int, str] = {}
     counted: dict[str, int] = {}

@@ -12,7 +12,7 @@ FRESH = timedelta(seconds=75)
 KINDS = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
 
 
-async def polled(client: Client, task_queue: str) -> bool:
+async def is_worker_polling(client: Client, task_queue: str) -> bool:
     """Tell whether somebody polls for workflow tasks and for activities; raises RPCError."""
     return all([await _polled(client, task_queue, kind) for kind in KINDS])
 

@@ -13,7 +13,7 @@ from commerce.database import Database
 from commerce.errors import BadInput, JobInProgress
 from commerce.messages.base import FieldError
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
-from starter.schedules.queries import described, open_run
+from starter.schedules.queries import find_open_run, get_schedule
 
 SECOND = timedelta(seconds=1)
 MAX_LISTED = 1000  # nominal times that Temporal lists at once
@@ -24,15 +24,15 @@ async def trigger(client: Client, schedule_id: str) -> str | None:
 
     Raises ScheduleNotFound, JobInProgress, Unreachable.
     """
-    before = await described(client, schedule_id)
-    if process := await open_run(client, schedule_id):
+    before = await get_schedule(client, schedule_id)
+    if process := await find_open_run(client, schedule_id):
         raise JobInProgress(schedule_id, process)
     with unreachable_if_refused(f"trigger {schedule_id}"):
         await client.get_schedule_handle(schedule_id).trigger(
             overlap=ScheduleOverlapPolicy.SKIP, rpc_timeout=RPC_TIMEOUT
         )
     known = [run.run_id for run in _runs(before)]
-    new = [run.workflow_id for run in _runs(await described(client, schedule_id)) if run.run_id not in known]
+    new = [run.workflow_id for run in _runs(await get_schedule(client, schedule_id)) if run.run_id not in known]
     return new[-1] if new else None
 
 
@@ -41,7 +41,7 @@ async def pause(client: Client, database: Database, schedule_id: str, *, reason:
 
     Raises ScheduleNotFound, Unreachable, DatabaseUnavailable.
     """
-    await described(client, schedule_id)
+    await get_schedule(client, schedule_id)
     note = await _record(database, process_id=schedule_id, action="pause", reason=reason, actor=actor)
     with unreachable_if_refused(f"pause {schedule_id}"):
         await client.get_schedule_handle(schedule_id).pause(note=note, rpc_timeout=RPC_TIMEOUT)
@@ -49,7 +49,7 @@ async def pause(client: Client, database: Database, schedule_id: str, *, reason:
 
 async def resume(client: Client, database: Database, schedule_id: str, *, reason: str, actor: str = "") -> None:
     """Let a job start by the clock again; what is said of `pause` holds here too."""
-    await described(client, schedule_id)
+    await get_schedule(client, schedule_id)
     note = await _record(database, process_id=schedule_id, action="resume", reason=reason, actor=actor)
     with unreachable_if_refused(f"resume {schedule_id}"):
         await client.get_schedule_handle(schedule_id).unpause(note=note, rpc_timeout=RPC_TIMEOUT)
@@ -61,7 +61,7 @@ async def backfill(client: Client, schedule_id: str, start: date | datetime, end
     A day begins at midnight in the job's zone; times still to come are left to the schedule. Raises BadInput,
     ScheduleNotFound, Unreachable.
     """
-    zone = ZoneInfo((await described(client, schedule_id)).schedule.spec.time_zone_name or "UTC")
+    zone = ZoneInfo((await get_schedule(client, schedule_id)).schedule.spec.time_zone_name or "UTC")
     first, behind = _instant(start, zone), _instant(end, zone)
     if first >= behind:
         raise BadInput([FieldError(field="to", message="must be later than from")])

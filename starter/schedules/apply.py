@@ -6,35 +6,37 @@ from dataclasses import replace
 from temporalio.client import Client, Schedule, ScheduleAlreadyRunningError, ScheduleUpdate, ScheduleUpdateInput
 from temporalio.converter import DataConverter
 
-from commerce.messages.schedules import Applied
+from commerce.messages.schedules import ApplyResult
 from commerce.settings import Settings
 from starter.connection.encryption import Encryption
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
-from starter.schedules.queries import ours
-from starter.schedules.table import FINGERPRINT, ScheduledJob, definition, memo, scheduled_jobs
+from starter.schedules.queries import fetch_schedules
+from starter.schedules.table import FINGERPRINT, ScheduledJob, action_memo, build_schedule, scheduled_jobs
 
 
-async def apply_settings(client: Client, settings: Settings, *, paused: bool = False) -> Applied:
+async def apply_schedules(client: Client, settings: Settings, *, paused: bool = False) -> ApplyResult:
     """Apply the schedules of all jobs as these settings want them; see `apply`."""
     encryption = Encryption.of(settings)
     key_id = encryption.key_ids[0] if encryption.encrypts else ""
-    return await apply(client, scheduled_jobs(settings), key_id=key_id, paused=paused)
+    return await apply_jobs(client, scheduled_jobs(settings), key_id=key_id, paused=paused)
 
 
-async def apply(client: Client, wanted: Sequence[ScheduledJob], *, key_id: str, paused: bool = False) -> Applied:
+async def apply_jobs(
+    client: Client, wanted: Sequence[ScheduledJob], *, key_id: str, paused: bool = False
+) -> ApplyResult:
     """Make Temporal's schedules those of the wanted jobs, and return what became of each.
 
     Missing ones are created, paused if so asked; those of another definition or encryption key than `key_id` are
     updated, and stay paused if an operator paused them; orphans are told, never deleted. Any number of workers may do
     this at once. Raises Unreachable, and MissingKey where Temporal's copy is encrypted with a key that is not at hand.
     """
-    done: dict[str, list[str]] = {outcome: [] for outcome in Applied.model_fields}
+    done: dict[str, list[str]] = {outcome: [] for outcome in ApplyResult.model_fields}
     with unreachable_if_refused("take the schedules"):
         for job in wanted:
-            done[await _bring(client, job.id, definition(job, key_id=key_id, paused=paused))].append(job.id)
+            done[await _bring(client, job.id, build_schedule(job, key_id=key_id, paused=paused))].append(job.id)
         known = {job.id for job in wanted}
-        done["orphans"] = [found.id for found in await ours(client) if found.id not in known]
-    return Applied.model_validate(done)
+        done["orphans"] = [found.id for found in await fetch_schedules(client) if found.id not in known]
+    return ApplyResult.model_validate(done)
 
 
 async def _bring(client: Client, schedule_id: str, wanted: Schedule) -> str:
@@ -52,7 +54,7 @@ async def _update(client: Client, schedule_id: str, wanted: Schedule) -> bool:
     async def rewrite(found: ScheduleUpdateInput) -> ScheduleUpdate | None:
         nonlocal differs
         now = found.description.schedule
-        differs = await fingerprint(client.data_converter, now) != memo(wanted)[FINGERPRINT]
+        differs = await stored_fingerprint(client.data_converter, now) != action_memo(wanted)[FINGERPRINT]
         state = now.state if now.state.paused else replace(now.state, note=wanted.state.note)
         return ScheduleUpdate(replace(wanted, state=state)) if differs else None
 
@@ -60,7 +62,7 @@ async def _update(client: Client, schedule_id: str, wanted: Schedule) -> bool:
     return differs
 
 
-async def fingerprint(converter: DataConverter, schedule: Schedule) -> str | None:
+async def stored_fingerprint(converter: DataConverter, schedule: Schedule) -> str | None:
     """Return of which definition a schedule is, as Temporal has it; raises MissingKey."""
-    stored = memo(schedule).get(FINGERPRINT)
+    stored = action_memo(schedule).get(FINGERPRINT)
     return (await converter.decode([stored]))[0] if stored else None

@@ -82,13 +82,13 @@ def scheduled_jobs(settings: Settings) -> Sequence[ScheduledJob]:
     )
 
 
-def memo(schedule: Schedule) -> Mapping[str, Any]:
+def action_memo(schedule: Schedule) -> Mapping[str, Any]:
     """Return the memo of what a schedule starts: values as we set them, payloads as Temporal tells them."""
     action = schedule.action
     return (action.memo or {}) if isinstance(action, ScheduleActionStartWorkflow) else {}
 
 
-def definition(job: ScheduledJob, *, key_id: str, paused: bool = False) -> Schedule:
+def build_schedule(job: ScheduledJob, *, key_id: str, paused: bool = False) -> Schedule:
     """Return the schedule of a job as Temporal is to have it, its fingerprint in the memo.
 
     The fingerprint differs whenever anything here does, or the key (`key_id`) that Temporal's copy of it is

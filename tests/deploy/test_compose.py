@@ -19,7 +19,7 @@ from commerce.database import POOL
 from commerce.settings import IN_FILES, PREFIX, Settings, load_settings
 from starter.cli.app import app
 from starter.connection.encryption import Encryption
-from starter.operate.ledger_retention import BEYOND
+from starter.operate.ledger_retention import EXTRA_DAYS
 from tests.deploy.binary import knows, server_variables, versions
 from tests.deploy.compose import EXAMPLE, FILE, Json, Missing, compose, environment, is_job, is_ours, services
 from tests.paths import ROOT
@@ -271,7 +271,7 @@ def test_the_namespace_is_what_the_worker_asks_for() -> None:
     (attributes,) = re.findall(r"^attributes='(.+)'$", script, re.MULTILINE)
     assert dict.fromkeys(attributes.split(), "Keyword") == SEARCH_ATTRIBUTES
     kept = int(environment(SERVICES["temporal-namespace"])["RETENTION"].removesuffix("d"))
-    assert kept + BEYOND <= Settings().keep_ledger_days
+    assert kept + EXTRA_DAYS <= Settings().keep_ledger_days
 
 
 def test_prometheus_finds_them() -> None:

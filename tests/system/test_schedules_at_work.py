@@ -19,8 +19,8 @@ from commerce.messages.pending_orders import PendingOrders
 from starter.client import start
 from starter.operate.actions import cancel
 from starter.schedules.actions import backfill, trigger
-from starter.schedules.queries import described
-from starter.schedules.table import definition, scheduled_jobs
+from starter.schedules.queries import get_schedule
+from starter.schedules.table import build_schedule, scheduled_jobs
 from tests.floor import Floor, ended, floor
 from tests.starter.clockwork import forget, until
 from tests.system.workers import crew
@@ -62,7 +62,7 @@ async def shop(tmp_path: Path, database_url: str, clock: Client) -> AsyncIterato
 async def schedule(shop: Floor, job_id: str, every: timedelta | None = None) -> None:
     """Schedule a job as the worker does: so often, or paused at its own times."""
     [job] = [job for job in scheduled_jobs(shop.settings) if job.id == job_id]
-    wanted = definition(job, key_id="", paused=every is None)
+    wanted = build_schedule(job, key_id="", paused=every is None)
     if every:
         wanted = replace(wanted, spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]))
     await shop.client.create_schedule(job_id, wanted)
@@ -70,7 +70,7 @@ async def schedule(shop: Floor, job_id: str, every: timedelta | None = None) -> 
 
 async def scheduled_runs(shop: Floor, job_id: str) -> list[WorkflowExecutionDescription]:
     """Return the last ten runs that a schedule has started, oldest first."""
-    actions = (await described(shop.client, job_id)).raw_description.info.recent_actions
+    actions = (await get_schedule(shop.client, job_id)).raw_description.info.recent_actions
     ids = [action.start_workflow_result for action in actions]
     return [await shop.client.get_workflow_handle(run.workflow_id, run_id=run.run_id).describe() for run in ids]
 
@@ -79,7 +79,7 @@ async def rest(shop: Floor, job_id: str, runs: int) -> None:
     """Wait until a schedule has started so many runs and none is open."""
 
     async def look() -> bool | None:
-        info = (await described(shop.client, job_id)).raw_description.info
+        info = (await get_schedule(shop.client, job_id)).raw_description.info
         return (info.action_count == runs and not info.running_workflows and not info.buffer_size) or None
 
     await until(look)
@@ -101,10 +101,12 @@ async def test_runs_of_one_job_never_overlap_whichever_worker_and_however_starte
 
 async def one_run_at_a_time(shop: Floor) -> None:
     """Hold a scheduled run up until its schedule has skipped some others; meanwhile it can't be started by hand."""
-    before = (await described(shop.client, CLEAN_UP)).info.num_actions_skipped_overlap
+    before = (await get_schedule(shop.client, CLEAN_UP)).info.num_actions_skipped_overlap
 
     async def skipped() -> bool | None:
-        return ((await described(shop.client, CLEAN_UP)).info.num_actions_skipped_overlap >= before + SKIPPED) or None
+        return (
+            (await get_schedule(shop.client, CLEAN_UP)).info.num_actions_skipped_overlap >= before + SKIPPED
+        ) or None
 
     async with shop.database.transaction() as tx:
         await tx.execute(text("LOCK TABLE carts"))

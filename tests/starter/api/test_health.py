@@ -15,7 +15,7 @@ from temporalio.client import Client
 
 from commerce.settings import load_settings
 from starter.api.app import create_app
-from starter.operate.worker_presence import polled
+from starter.operate.worker_presence import is_worker_polling
 from tests.keys import ENCRYPTED
 from tests.paths import ROOT
 
@@ -84,7 +84,7 @@ async def test_servers_that_do_not_answer_are_waited_for_two_seconds(mute: int) 
 
 
 async def test_a_missing_worker_is_named(database_url: str, temporal_server: str) -> None:
-    assert not await polled(await Client.connect(temporal_server), "nobody works here")
+    assert not await is_worker_polling(await Client.connect(temporal_server), "nobody works here")
     async for http in calling(database_url, temporal_server):
         answer = await http.get("/health/ready")
         assert answer.status_code in (200, 503)  # workers of other tests may have polled just now

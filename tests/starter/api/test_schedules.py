@@ -8,7 +8,7 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from starter.schedules.apply import apply
+from starter.schedules.apply import apply_jobs
 from tests.floor import Floor, floor
 from tests.starter.api.calling import api, calling
 from tests.starter.clockwork import NIGHTLY, WAITING, Waiting, forget, until, worker
@@ -18,7 +18,7 @@ from tests.starter.clockwork import NIGHTLY, WAITING, Waiting, forget, until, wo
 async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
     """A shop with two jobs: one that ends at once, one that waits to be told."""
     async with floor(tmp_path, database_url, client) as made:
-        await apply(client, [NIGHTLY, WAITING], key_id="a")
+        await apply_jobs(client, [NIGHTLY, WAITING], key_id="a")
         async with worker(client):
             yield made
         await forget(client, NIGHTLY.id, WAITING.id)

@@ -26,9 +26,9 @@ from starter.doctor.checks import CHECKS
 from starter.doctor.examination import BOUND, Check, Installation, examine
 from starter.doctor.findings import CheckResult, exit_code
 from starter.doctor.screen import WIDTH
-from starter.operate.worker_presence import polled
+from starter.operate.worker_presence import is_worker_polling
 from starter.processes import TASK_QUEUE
-from starter.schedules.apply import apply_settings
+from starter.schedules.apply import apply_schedules
 from tests.keys import KEY
 from tests.starter.clockwork import until
 from worker import make_worker, wired
@@ -82,12 +82,12 @@ async def shop(
         api = FastAPI()
         api.include_router(health.routes)  # without what logs requests: the log would stand in what the command prints
         url = await stack.enter_async_context(serving(api, 0))
-        await apply_settings(here, settings)
+        await apply_schedules(here, settings)
         steps = await stack.enter_async_context(wired(settings))
         await stack.enter_async_context(make_worker(here, steps, settings))
 
         async def at_work() -> bool | None:
-            return await polled(here, TASK_QUEUE) or None
+            return await is_worker_polling(here, TASK_QUEUE) or None
 
         await until(at_work)
         yield more | {"COMMERCE_API_PORT": url.rpartition(":")[2]}

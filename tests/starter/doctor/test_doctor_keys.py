@@ -7,8 +7,8 @@ from temporalio.client import Client
 
 from commerce.settings import load_settings
 from starter.client import connect, start_order
-from starter.schedules.apply import apply_settings
-from starter.schedules.table import definition, scheduled_jobs
+from starter.schedules.apply import apply_schedules
+from starter.schedules.table import build_schedule, scheduled_jobs
 from tests.keys import KEY, OTHER_KEY, codec, keys
 from tests.starter.clockwork import NIGHTLY, until
 from tests.starter.doctor.conftest import Find
@@ -22,7 +22,7 @@ CHANGED = keys(OTHER_KEY, KEY)
 @pytest.fixture
 async def applied(here: Client, environment: dict[str, str]) -> Client:
     """A namespace whose schedules are as the settings say."""
-    await apply_settings(here, load_settings(environment), paused=True)
+    await apply_schedules(here, load_settings(environment), paused=True)
     for job in JOBS:
         await here.get_schedule_handle(job).unpause()
     return here
@@ -84,7 +84,7 @@ async def test_schedules_of_other_settings(find: Find, applied: Client) -> None:
 
 
 async def test_a_schedule_of_no_job(find: Find, applied: Client) -> None:
-    await applied.create_schedule(NIGHTLY.id, definition(NIGHTLY, key_id=KEY_ID, paused=True))
+    await applied.create_schedule(NIGHTLY.id, build_schedule(NIGHTLY, key_id=KEY_ID, paused=True))
 
     async def told() -> str | None:
         found = await find("Schedules", "settings")

@@ -14,7 +14,7 @@ from commerce.errors import BadInput, ProcessNotFound, RetryRefused
 from commerce.messages.orders import OrderProcessing, order_process_id
 from commerce.messages.runs import Page, Run, Status, Wanted
 from starter.operate.actions import cancel, retry
-from starter.operate.monitor import counts, listed, status
+from starter.operate.monitor import count_runs, get_status, list_processes
 from starter.processes import TASK_QUEUE
 from tests.faults import Faults, Gate
 from tests.floor import Floor, ended, floor
@@ -49,7 +49,7 @@ async def start(place: Floor, order_id: str, **timeouts: Any) -> None:
 
 
 async def seen(place: Floor, order_id: str) -> Status:
-    return await status(place.client, order_process_id(order_id))
+    return await get_status(place.client, order_process_id(order_id))
 
 
 def states(found: Status) -> dict[str, str]:
@@ -61,7 +61,7 @@ async def test_a_fulfilled_order_is_told_with_its_steps_and_result(place: Floor)
     order_id = await order(place)
     async with place.worker():
         result = await place.process(order_id)
-        found = await status(place.client, order_process_id(order_id), ui="http://localhost:8233/")
+        found = await get_status(place.client, order_process_id(order_id), ui="http://localhost:8233/")
     assert (found.type, found.status, found.state, found.error) == (KIND, "completed", "completed", None)
     assert found.result == result.model_dump(mode="json")
     assert set(states(found).values()) == {"done"}
@@ -173,7 +173,7 @@ async def test_without_a_worker_everything_but_the_steps_is_told(place: Floor) -
 @pytest.mark.parametrize("process_id", ["nobody", "x" * 5_000])
 async def test_an_id_that_nobody_runs_under_is_an_error(client: Client, process_id: str) -> None:
     with pytest.raises(ProcessNotFound):
-        await status(client, process_id)
+        await get_status(client, process_id)
 
 
 async def test_a_run_with_a_plain_bug_is_stuck_and_a_better_deploy_finishes_it(place: Floor) -> None:
@@ -181,7 +181,7 @@ async def test_a_run_with_a_plain_bug_is_stuck_and_a_better_deploy_finishes_it(p
     process = order_process_id(order_id)
 
     async def stuck() -> Run | None:
-        return find(await listed(place.client, "stuck", KIND), order_id)
+        return find(await list_processes(place.client, "stuck", KIND), order_id)
 
     async with (
         wired(place.settings) as steps,
@@ -197,7 +197,7 @@ async def test_a_run_with_a_plain_bug_is_stuck_and_a_better_deploy_finishes_it(p
         assert (await place.handle(order_id).result()).status == "fulfilled"
         found = await seen(place, order_id)
     assert (found.status, found.error) == ("completed", None)
-    assert find(await listed(place.client, "stuck", KIND), order_id) is None
+    assert find(await list_processes(place.client, "stuck", KIND), order_id) is None
 
 
 def find(page: Page, order_id: str) -> Run | None:
@@ -206,7 +206,7 @@ def find(page: Page, order_id: str) -> Run | None:
 
 async def until_listed(place: Floor, wanted: Wanted, *order_ids: str) -> list[Run]:
     async def look() -> list[Run] | None:
-        found = [find(await listed(place.client, wanted, KIND), order_id) for order_id in order_ids]
+        found = [find(await list_processes(place.client, wanted, KIND), order_id) for order_id in order_ids]
         return [run for run in found if run] if all(found) else None
 
     return await until(look)
@@ -228,12 +228,12 @@ async def test_processes_are_listed_by_their_latest_run_page_by_page(place: Floo
     told: list[str] = []
     cursor = None
     for _ in range(3):
-        page = await listed(place.client, "failed", KIND, limit=1, cursor=cursor)
+        page = await list_processes(place.client, "failed", KIND, limit=1, cursor=cursor)
         [run] = page.workflows
         assert (run.status, run.state, run.failed_step) == ("failed", "compensated", "create-shipping-label")
         told, cursor = [*told, run.transaction_id], page.next_cursor
     assert told == [order_process_id(order_id) for order_id in (orders[3], orders[2], orders[1])]
-    assert find(await listed(place.client, "failed", KIND), mended) is None
+    assert find(await list_processes(place.client, "failed", KIND), mended) is None
 
 
 async def test_what_was_cut_off_is_listed_with_the_failed(place: Floor) -> None:
@@ -257,16 +257,16 @@ async def test_a_list_asked_for_wrongly_is_refused_naming_the_field(client: Clie
     ]
     for asked, field in wrong:
         with pytest.raises(BadInput) as refused:
-            await listed(client, **asked)  # type: ignore[arg-type]
+            await list_processes(client, **asked)  # type: ignore[arg-type]
         assert [problem.field for problem in refused.value.fields] == [field]
 
 
 async def test_runs_are_counted_by_type_and_status(place: Floor) -> None:
-    before = (await counts(place.client))[KIND].get("terminated", 0)
+    before = (await count_runs(place.client))[KIND].get("terminated", 0)
     for order_id in [await order(place) for _ in range(3)]:
         await (await place.start(order_id)).terminate()
 
     async def three_more() -> bool | None:
-        return (await counts(place.client))[KIND].get("terminated", 0) >= before + 3 or None
+        return (await count_runs(place.client))[KIND].get("terminated", 0) >= before + 3 or None
 
     assert await until(three_more)

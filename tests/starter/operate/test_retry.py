@@ -27,9 +27,9 @@ from commerce.messages.pending_orders import PendingOrders
 from commerce.messages.upkeep import Upkeep
 from starter.client import register_customer, result_of, start
 from starter.operate.actions import cancel, retry
-from starter.operate.monitor import status
+from starter.operate.monitor import get_status
 from starter.processes import TASK_QUEUE
-from starter.schedules.apply import apply
+from starter.schedules.apply import apply_jobs
 from tests.faults import Faults, Gate
 from tests.floor import Floor, ended, floor
 from tests.starter.clockwork import NIGHTLY, forget, until, worker
@@ -62,7 +62,7 @@ async def again(place: Floor, process: str) -> str:
 
 
 async def state(place: Floor, order_id: str) -> tuple[str, str | None]:
-    found = await status(place.client, order_process_id(order_id))
+    found = await get_status(place.client, order_process_id(order_id))
     return found.status, found.state
 
 
@@ -104,12 +104,12 @@ async def test_an_order_that_ended_badly_is_fulfilled_by_a_retry(
     place: Floor, order: str, end_badly: Callable[[Floor, str], Awaitable[None]]
 ) -> None:
     await end_badly(place, order)
-    before = await status(place.client, order_process_id(order))
+    before = await get_status(place.client, order_process_id(order))
     async with place.worker():
         run_id = await again(place, order_process_id(order))
         assert run_id != before.run_id
         assert (await place.handle(order).result()).status == "fulfilled"
-        found = await status(place.client, order_process_id(order))
+        found = await get_status(place.client, order_process_id(order))
     assert (found.run_id, found.type, found.status, found.state) == (run_id, before.type, "completed", "completed")
     labels = await place.labels(order)
     assert labels["live"] == 1 and labels["bought"] == labels["refunded"] + 1
@@ -238,7 +238,7 @@ async def test_a_registration_that_failed_is_retried_with_the_hash_that_it_began
 
 
 async def test_a_scheduled_run_is_retried_for_the_time_that_it_was_meant_for(place: Floor) -> None:
-    await apply(place.client, [NIGHTLY], key_id="a", paused=True)
+    await apply_jobs(place.client, [NIGHTLY], key_id="a", paused=True)
     schedule = place.client.get_schedule_handle(NIGHTLY.id)
     await schedule.trigger()
 

@@ -14,14 +14,14 @@ from temporalio.service import RPCError, RPCStatusCode
 from commerce.cron import Preset
 from commerce.database import Database
 from commerce.errors import BadInput, JobInProgress, ScheduleNotFound, Unreachable
-from commerce.messages.schedules import Applied, JobSchedule
+from commerce.messages.schedules import ApplyResult, JobSchedule
 from commerce.settings import Settings, load_settings
 from starter.client import connect
 from starter.connection.encryption import MissingKey
 from starter.schedules.actions import backfill, pause, resume, trigger
-from starter.schedules.apply import apply, apply_settings
-from starter.schedules.queries import listed, listed_with_reasons, open_run
-from starter.schedules.table import ScheduledJob, definition, memo, scheduled_jobs
+from starter.schedules.apply import apply_jobs, apply_schedules
+from starter.schedules.queries import find_open_run, list_schedules, list_schedules_with_reasons
+from starter.schedules.table import ScheduledJob, action_memo, build_schedule, scheduled_jobs
 from tests.keys import ENCRYPTED, KEY
 from tests.starter.clockwork import NIGHTLY, QUEUE, WAITING, NoOptions, Waiting, forget, until, worker
 from workflows.engine.search_attributes import SAGA_STATE
@@ -39,12 +39,12 @@ async def clock(client: Client) -> AsyncIterator[Client]:
     await forget(client, NIGHTLY.id, WAITING.id, FOREIGN, *OURS)
 
 
-async def bring(client: Client, *wanted: ScheduledJob, key_id: str = "a", paused: bool = False) -> Applied:
-    return await apply(client, wanted, key_id=key_id, paused=paused)
+async def bring(client: Client, *wanted: ScheduledJob, key_id: str = "a", paused: bool = False) -> ApplyResult:
+    return await apply_jobs(client, wanted, key_id=key_id, paused=paused)
 
 
-def became(**outcomes: list[str]) -> Applied:
-    return Applied.model_validate({outcome: [] for outcome in Applied.model_fields} | outcomes)
+def became(**outcomes: list[str]) -> ApplyResult:
+    return ApplyResult.model_validate({outcome: [] for outcome in ApplyResult.model_fields} | outcomes)
 
 
 async def description(client: Client, job: ScheduledJob) -> ScheduleDescription:
@@ -55,7 +55,7 @@ async def shown(client: Client, job: ScheduledJob) -> JobSchedule:
     """Return a schedule as it is listed, once it is."""
 
     async def look() -> JobSchedule | None:
-        return next((found for found in await listed(client) if found.id == job.id), None)
+        return next((found for found in await list_schedules(client) if found.id == job.id), None)
 
     return await until(look)
 
@@ -100,12 +100,16 @@ def test_a_setting_moves_its_own_job(job: str) -> None:
     ],
 )
 def test_whatever_differs_shows_in_the_fingerprint(other: ScheduledJob) -> None:
-    assert memo(definition(other, key_id="a")) != memo(definition(NIGHTLY, key_id="a"))
+    assert action_memo(build_schedule(other, key_id="a")) != action_memo(build_schedule(NIGHTLY, key_id="a"))
 
 
 def test_the_fingerprint_tells_keys_apart_but_not_a_pause() -> None:
-    plain = memo(definition(NIGHTLY, key_id="a"))
-    assert memo(definition(NIGHTLY, key_id="b")) != plain == memo(definition(NIGHTLY, key_id="a", paused=True))
+    plain = action_memo(build_schedule(NIGHTLY, key_id="a"))
+    assert (
+        action_memo(build_schedule(NIGHTLY, key_id="b"))
+        != plain
+        == action_memo(build_schedule(NIGHTLY, key_id="a", paused=True))
+    )
 
 
 async def test_what_is_missing_is_created_and_then_left_alone(clock: Client) -> None:
@@ -133,7 +137,7 @@ async def test_an_operators_pause_outlives_an_update_and_the_reason_stays_here(
     await pause(clock, database, NIGHTLY.id, reason="The sheep are ill")
     assert await bring(clock, CHANGED) == became(updated=[NIGHTLY.id])
     assert (await shown(clock, NIGHTLY)).note.startswith("operator action ")
-    [found] = [job for job in await listed_with_reasons(clock, database) if job.id == NIGHTLY.id]
+    [found] = [job for job in await list_schedules_with_reasons(clock, database) if job.id == NIGHTLY.id]
     assert (found.paused, found.note, found.cron) == (True, "The sheep are ill", CHANGED.cron)
     assert found.next_runs == []
     await resume(clock, database, NIGHTLY.id, reason="They are well")
@@ -183,16 +187,16 @@ async def test_workers_may_apply_at_the_same_time(clock: Client) -> None:
 
 async def test_temporal_takes_the_jobs_as_the_settings_want_them(clock: Client) -> None:
     settings = load_settings({"COMMERCE_CRON_UPKEEP": "0,30 9-17/2 1-31/2 jan-mar,DEC mon-fri", **ENCRYPTED})
-    assert await apply_settings(clock, settings, paused=True) == became(created=list(OURS))
-    assert await apply_settings(clock, settings) == became(unchanged=list(OURS))
+    assert await apply_schedules(clock, settings, paused=True) == became(created=list(OURS))
+    assert await apply_schedules(clock, settings) == became(unchanged=list(OURS))
     in_clear = load_settings({"COMMERCE_CRON_UPKEEP": settings.cron_upkeep, "COMMERCE_ENCRYPTION": "off", **ENCRYPTED})
-    assert await apply_settings(clock, in_clear) == became(updated=list(OURS))
+    assert await apply_schedules(clock, in_clear) == became(updated=list(OURS))
 
 
 async def test_after_a_change_of_keys_the_old_one_is_needed_once_more(clock: Client, temporal_server: str) -> None:
-    async def apply_with(*keys: str) -> Applied:
+    async def apply_with(*keys: str) -> ApplyResult:
         environment = {"TEMPORAL_ADDRESS": temporal_server, "COMMERCE_ENCRYPTION_KEYS": ",".join(keys)}
-        return await apply_settings(await connect(environment), load_settings(environment))
+        return await apply_schedules(await connect(environment), load_settings(environment))
 
     assert await apply_with(KEY) == became(created=list(OURS))
     with pytest.raises(MissingKey):
@@ -271,34 +275,34 @@ async def test_in_the_hour_of_a_clock_change_a_job_runs(clock: Client, cron: str
 
 async def test_a_job_is_not_triggered_while_it_runs(clock: Client) -> None:
     await bring(clock, WAITING, paused=True)
-    assert await open_run(clock, WAITING.id) is None
+    assert await find_open_run(clock, WAITING.id) is None
     async with worker(clock):
         process = await trigger(clock, WAITING.id)
-        assert process and await open_run(clock, WAITING.id) == process
+        assert process and await find_open_run(clock, WAITING.id) == process
         with pytest.raises(JobInProgress, match=f"^{WAITING.id} runs already as {process}.$"):
             await trigger(clock, WAITING.id)
         run = clock.get_workflow_handle_for(Waiting.run, process)
         assert (await run.describe()).typed_search_attributes[SAGA_STATE] == "running"
         await run.signal(Waiting.end)
         await run.result()
-        assert await open_run(clock, WAITING.id) is None
+        assert await find_open_run(clock, WAITING.id) is None
     assert (await description(clock, WAITING)).info.num_actions == 1
 
 
 async def test_a_job_is_not_triggered_while_it_runs_by_hand(clock: Client) -> None:
     await bring(clock, WAITING)
     run = await clock.start_workflow(Waiting.run, NoOptions(), id=WAITING.id, task_queue=QUEUE)
-    assert await open_run(clock, WAITING.id) == WAITING.id
+    assert await find_open_run(clock, WAITING.id) == WAITING.id
     with pytest.raises(JobInProgress):
         await trigger(clock, WAITING.id)
     await run.terminate()
-    assert await open_run(clock, WAITING.id) is None
+    assert await find_open_run(clock, WAITING.id) is None
 
 
 async def test_a_job_without_a_schedule_may_run_too(clock: Client) -> None:
-    assert await open_run(clock, WAITING.id) is None
+    assert await find_open_run(clock, WAITING.id) is None
     await clock.start_workflow(Waiting.run, NoOptions(), id=WAITING.id, task_queue=QUEUE)
-    assert await open_run(clock, WAITING.id) == WAITING.id
+    assert await find_open_run(clock, WAITING.id) == WAITING.id
 
 
 async def test_what_ran_is_listed(clock: Client) -> None:
@@ -334,8 +338,8 @@ class AwayClient:
     "ask",
     [
         lambda client: bring(client, NIGHTLY),
-        listed,
-        lambda client: open_run(client, NIGHTLY.id),
+        list_schedules,
+        lambda client: find_open_run(client, NIGHTLY.id),
         lambda client: trigger(client, NIGHTLY.id),
         lambda client: backfill(client, NIGHTLY.id, date(2026, 3, 1), date(2026, 3, 2)),
     ],
