@@ -50,10 +50,10 @@ from starter.operate.gauges import publish_gauges
 from starter.operate.ledger_retention import min_ledger_days
 from starter.processes import TASK_QUEUE
 from starter.schedules.apply import apply_schedules
-from starter.subscribers import SUBSCRIBERS, Subscriber, giving
+from starter.subscribers import SUBSCRIBERS, Subscriber, event_publisher
 from starter.telemetry import tracing
 from starter.telemetry.exit import exit_process
-from starter.telemetry.metrics import begin_at_zero, counting_events, runtime
+from starter.telemetry.metrics import create_runtime, event_counter, zero_counters
 from workflows.cleanup_expired_carts import CleanUpExpiredCartsWorkflow
 from workflows.collect_analytics_data import CollectAnalyticsDataWorkflow
 from workflows.customer_registration import CustomerRegistrationWorkflow
@@ -163,7 +163,7 @@ async def run(
     subscribers: Mapping[str, Sequence[Subscriber]] = SUBSCRIBERS,
 ) -> None:
     """Work until SIGTERM or SIGINT; raises SettingsError, Unreachable and DatabaseUnavailable at the start."""
-    encryption = Encryption.of(settings)
+    encryption = Encryption.from_settings(settings)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -193,8 +193,8 @@ def main(
         environment = load_environment()
         settings = load_settings(environment)
         logs.configure(settings)
-        if traces := tracing.begin(settings, SERVICE):
-            traces.watch_libraries()
+        if traces := tracing.start(settings, SERVICE):
+            traces.instrument_libraries()
         asyncio.run(run(environment, settings, interceptors, subscribers))
     except SettingsError as error:
         code = _say(error, 2)
@@ -208,10 +208,10 @@ def _beside(
 ) -> list[Coroutine[Any, Any, Any]]:
     """Return what a worker does beside its tasks: it relays events, and shows how the shop stands."""
     url = settings.database_url.get_secret_value()
-    relay = Relay(url, giving(client, subscribers), published=counting_events(meter))
+    relay = Relay(url, event_publisher(client, subscribers), published=event_counter(meter))
     if not settings.metrics_address:
         return [relay.run()]
-    begin_at_zero(meter, client.namespace)
+    zero_counters(meter, client.namespace)
 
     async def connected() -> Client:
         return client
@@ -254,7 +254,7 @@ def _say(error: Exception, code: int) -> int:
 def _runtime(settings: Settings) -> Runtime:
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False
-    return runtime(settings.metrics_address)
+    return create_runtime(settings.metrics_address)
 
 
 def poster_for(settings: Settings) -> WebhookPoster:

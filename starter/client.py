@@ -37,17 +37,19 @@ async def connect(environment: Mapping[str, str], runtime: Runtime | None = None
     Raises Unreachable, and SettingsError where variables make no sense or there is no key to encrypt with.
     """
     settings = load_settings(environment)
-    return await reach(environment, [plugin(Encryption.of(settings), tracing.begin(settings))], runtime)
+    return await open_connection(
+        environment, [plugin(Encryption.from_settings(settings), tracing.start(settings))], runtime
+    )
 
 
-async def reach(
+async def open_connection(
     environment: Mapping[str, str], plugins: Sequence[Plugin] = (), runtime: Runtime | None = None
 ) -> Client:
     """Connect as Temporal's own variables say; without our plugin payloads stay as they are stored.
 
     Raises Unreachable, and SettingsError where variables make no sense.
     """
-    config = connection(environment)
+    config = connection_config(environment)
     try:
         return await asyncio.wait_for(
             Client.connect(**config, plugins=plugins, runtime=runtime), timeout=CONNECT_TIMEOUT
@@ -58,7 +60,7 @@ async def reach(
         raise Unreachable(f"Temporal does not answer at {config['target_host']}") from error
 
 
-def connection(environment: Mapping[str, str]) -> ClientConnectConfig:
+def connection_config(environment: Mapping[str, str]) -> ClientConnectConfig:
     """Return what Temporal's own variables and its file of profiles say; raises SettingsError."""
     try:
         config = ClientConfig.load_client_connect_config(override_env_vars=environment)
@@ -109,7 +111,7 @@ async def start(
         raise Unreachable(f"Temporal does not start {kind}: {error.message}") from error
 
 
-async def result_of(handle: WorkflowHandle[Any, ResultT]) -> ResultT:
+async def wait_for_result(handle: WorkflowHandle[Any, ResultT]) -> ResultT:
     """Wait for the end of a process and return its result.
 
     Raises the shop's own error that stopped it (CarrierRefused …), ProcessFailed for whatever else did, Unreachable.
@@ -137,7 +139,7 @@ async def start_order(client: Client, order_id: str) -> WorkflowHandle[OrderProc
 
 async def process_order(client: Client, order_id: str) -> OrderResult:
     """Process an order and return how it ended; raises what stopped it as `result_of` does."""
-    return await result_of(await start_order(client, order_id))
+    return await wait_for_result(await start_order(client, order_id))
 
 
 async def register_customer(
@@ -153,4 +155,4 @@ async def register_customer(
         request = Registration.model_validate(given)
     except ValidationError as error:
         raise BadInput(field_errors(error)) from None
-    return RegistrationResult.model_validate(await result_of(await start(client, "customer-registration", request)))
+    return RegistrationResult.model_validate(await wait_for_result(await start(client, "customer-registration", request)))

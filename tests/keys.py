@@ -7,14 +7,14 @@ KEY = "dGVzdHMgcmVhZCBhcyBzZW50ZW5jZXMsIG5vdCBrZXk="  # 32 bytes that are no sec
 OTHER_KEY = "YW5vdGhlciBrZXkgb2YgdGhpcnR5LXR3byBieXRlcyE="
 
 
-def keys(*newest_first: str) -> dict[str, str]:
+def encryption_env(*newest_first: str) -> dict[str, str]:
     """Return the environment that brings these keys."""
     return {"COMMERCE_ENCRYPTION_KEYS": ",".join(newest_first)}
 
 
-ENCRYPTED = keys(KEY)
+ENCRYPTION_ENV = encryption_env(KEY)
 
 
 def codec(*newest_first: str) -> Encryption:
     """Return the codec of these keys, of the usual one if there are none."""
-    return Encryption.of(load_settings(keys(*newest_first or [KEY])))
+    return Encryption.from_settings(load_settings(encryption_env(*newest_first or [KEY])))

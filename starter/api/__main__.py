@@ -54,9 +54,9 @@ def main() -> NoReturn:
         settings = load_settings(environment)
         logs.configure(settings)
         app = create_app(settings, environment)
-        if traces := tracing.begin(settings, SERVICE):
-            traces.watch_libraries()
-            traces.watch_api(app)
+        if traces := tracing.start(settings, SERVICE):
+            traces.instrument_libraries()
+            traces.instrument_api(app)
         bound = _listen(settings)
     except SettingsError as error:
         _fail(str(error), USAGE)

@@ -16,7 +16,7 @@ from temporalio.api.common.v1 import Payloads
 from commerce.settings import Settings
 from starter.api.bodies import AWAY
 from starter.api.errors import Answers, documented, example
-from starter.client import connection
+from starter.client import connection_config
 from starter.connection.encryption import Encryption, MissingKey
 
 PREFIX = "/codec/"
@@ -45,7 +45,7 @@ class Codec:
 
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
         """Read keys and namespace; raises SettingsError."""
-        self.encryption, self.namespace = Encryption.of(settings), connection(environment)["namespace"]
+        self.encryption, self.namespace = Encryption.from_settings(settings), connection_config(environment)["namespace"]
 
 
 async def _codec(request: Request, namespace: Annotated[str, Path(description="Temporal's, and ours")]) -> Encryption:

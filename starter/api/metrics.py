@@ -16,7 +16,7 @@ from temporalio.runtime import Runtime
 from commerce.settings import SettingsError
 from commerce.telemetry.metrics import HTTP_DURATION
 from starter.api.errors import Answers, Problem, answer, documented
-from starter.telemetry.metrics import runtime
+from starter.telemetry.metrics import create_runtime
 
 LOOPBACK = "127.0.0.1"
 ANSWER_SECONDS = 2.0
@@ -59,7 +59,7 @@ def exporter() -> Exporter:
     for _ in range(TRIES):
         address = f"{LOOPBACK}:{free_port()}"
         with suppress(SettingsError):  # somebody else took it meanwhile
-            return Exporter(runtime(address), address)
+            return Exporter(create_runtime(address), address)
     raise OSError("no free port for the metrics of the API")
 
 

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from commerce.telemetry.metrics import HTTP_DURATION
 from starter.api.errors import REQUEST_ID
 from starter.api.metrics import exporter
-from starter.telemetry.metrics import histogram
+from starter.telemetry.metrics import create_histogram
 
 SANE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 PROBES = ("/health/", "/metrics")  # asked every few seconds
@@ -61,7 +61,7 @@ def _measure(scope: Scope, status: int, seconds: float) -> None:
         "route": getattr(scope.get("route"), "path", "unmatched"),
         "status": str(status),
     }
-    histogram(exporter().meter, HTTP_DURATION).record(seconds, labels)
+    create_histogram(exporter().meter, HTTP_DURATION).record(seconds, labels)
 
 
 def _tell(scope: Scope, status: int, seconds: float) -> None:

@@ -36,7 +36,7 @@ class Encryption(PayloadCodec):
         self.encrypts = encrypts
 
     @classmethod
-    def of(cls, settings: Settings) -> "Encryption":
+    def from_settings(cls, settings: Settings) -> "Encryption":
         """Make the codec that these settings ask for; raises SettingsError, which never shows a key."""
         keys, encrypts = read_keys(settings), settings.encryption == "on"
         if encrypts and not keys:

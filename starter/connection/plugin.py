@@ -28,7 +28,7 @@ from starter.connection.encryption import Encryption, MissingKey
 from workflows.engine.input_check import InputInterceptor
 
 if TYPE_CHECKING:
-    from starter.telemetry.span_export import Tracing
+    from starter.telemetry.span_export import SpanRecorder
 
 # Loaded once and shared by all runs, instead of anew for each run in its sandbox.
 PASSED_THROUGH = (
@@ -90,7 +90,7 @@ class _FailureConverter(DefaultFailureConverterWithEncodedAttributes):
             super().to_failure(exception, payload_converter, failure)
 
 
-def plugin(codec: Encryption, tracing: "Tracing | None" = None) -> SimplePlugin:
+def plugin(codec: Encryption, tracing: "SpanRecorder | None" = None) -> SimplePlugin:
     """Return the converter, the interceptors and the sandbox that all of our processes use; traces if they are on."""
     converter = DataConverter(
         payload_converter_class=_PayloadConverter,
@@ -113,7 +113,7 @@ def plugin(codec: Encryption, tracing: "Tracing | None" = None) -> SimplePlugin:
     )
 
 
-def _spans(tracing: "Tracing | None") -> list[Any]:
+def _spans(tracing: "SpanRecorder | None") -> list[Any]:
     if tracing is None:
         return []
     from starter.telemetry.process_spans import ProcessSpans  # loads OpenTelemetry's SDK

@@ -29,7 +29,7 @@ async def keys(installation: Installation) -> CheckResult:
     """There is a key, or somebody has decided that there be none."""
     assert installation.settings
     try:
-        encryption = Encryption.of(installation.settings)
+        encryption = Encryption.from_settings(installation.settings)
     except SettingsError as error:
         problem, _, how = str(error).partition("; ")
         theirs = "Take the key that the other programs of the shop have"

@@ -24,7 +24,7 @@ from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
 from starter.operate.run_history import get_latest_run, recent_events, status_of, stuck_reason
 from starter.processes import PROCESS_TYPES
 from starter.schedules.queries import find_open_run
-from starter.telemetry.trace_headers import naming_this
+from starter.telemetry.trace_headers import current_trace_headers
 from workflows.engine.search_attributes import CUSTOMER_ID, ORDER_ID
 
 UNLESS_FINE = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
@@ -123,7 +123,7 @@ async def _start_again(client: Client, found: WorkflowExecutionDescription, begi
         workflow_type=begun.workflow_type,
         task_queue=TaskQueue(name=begun.task_queue.name),
         input=Payloads(payloads=await _input(client, begun.workflow_type.name, begun.input.payloads)),
-        header=Header(fields=naming_this()),
+        header=Header(fields=current_trace_headers()),
         search_attributes=begun.search_attributes,
         user_metadata=await _title(client, beginning),
         identity=client.identity,

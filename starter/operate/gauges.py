@@ -19,7 +19,7 @@ from commerce.telemetry.metrics import Metric
 from starter.operate.monitor import count_stuck_runs
 from starter.operate.worker_presence import is_worker_polling
 from starter.processes import TASK_QUEUE
-from starter.telemetry.metrics import gauge
+from starter.telemetry.metrics import create_gauge
 
 EVERY = 15.0  # seconds; as often as Prometheus usually asks
 ANSWER_SECONDS = 5.0
@@ -36,7 +36,7 @@ class Gauges:
 
     def __init__(self, meter: MetricMeter, database: Database, client: Callable[[], Awaitable[Client]]) -> None:
         """Take where to show it, and what is looked at; `client` connects to Temporal when that is not done yet."""
-        self._gauges = {metric: gauge(meter, metric) for metric in metrics.GAUGES}
+        self._gauges = {metric: create_gauge(meter, metric) for metric in metrics.GAUGES}
         self._database, self._client = database, client
         self._missing: set[str] = set()
 

@@ -16,7 +16,7 @@ from starter.schedules.table import FINGERPRINT, ScheduledJob, action_memo, buil
 
 async def apply_schedules(client: Client, settings: Settings, *, paused: bool = False) -> ApplyResult:
     """Apply the schedules of all jobs as these settings want them; see `apply`."""
-    encryption = Encryption.of(settings)
+    encryption = Encryption.from_settings(settings)
     key_id = encryption.key_ids[0] if encryption.encrypts else ""
     return await apply_jobs(client, scheduled_jobs(settings), key_id=key_id, paused=paused)
 

@@ -13,7 +13,7 @@ from starter.telemetry import tracing
 
 def exit_process(code: int) -> NoReturn:
     """Flush traces, logs and standard streams, then leave with this exit code without Python's finalisation."""
-    tracing.finish()
+    tracing.flush()
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         try:

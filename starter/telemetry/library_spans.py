@@ -30,7 +30,7 @@ TABLE = re.compile(r"\b(?:(?:INTO|UPDATE)\s+(\w+)|FROM\s+(?:ONLY\s+)?([a-z_]\w*)
 Listeners = Mapping[str, Callable[..., Any]]
 
 
-def watch_api(app: FastAPI, provider: TracerProvider) -> None:
+def instrument_api(app: FastAPI, provider: TracerProvider) -> None:
     """Make a span of every request but probes, within the trace that its caller names."""
     _settle()
     FastAPIInstrumentor.instrument_app(
@@ -38,7 +38,7 @@ def watch_api(app: FastAPI, provider: TracerProvider) -> None:
     )
 
 
-def watch_http(provider: TracerProvider) -> None:
+def instrument_http(provider: TracerProvider) -> None:
     """Make a span of every call by httpx, and tell its receiver of the trace."""
     _settle()
     os.environ.setdefault(UNTOLD, OWN_METRICS)
@@ -50,7 +50,7 @@ def _settle() -> None:
     propagate.set_global_textmap(W3C)  # and no baggage, which could be anything
 
 
-def watch_sql(
+def instrument_sql(
     tell: Callable[[str, SpanContext, int, Mapping[str, str], Status], None],
 ) -> Listeners:
     """Tell of every statement that belongs to a span; SQLAlchemy's own, as BEGIN or a ping, are none.

@@ -29,7 +29,7 @@ OUTCOMES = ("completed", "failed", "cancelled")
 ORDER_OUTCOMES = ("fulfilled", "insufficient_inventory", "failed", "cancelled")
 
 
-def runtime(address: str = "") -> Runtime:
+def create_runtime(address: str = "") -> Runtime:
     """Make the runtime of Temporal's SDK; it logs as we do, and serves metrics at an address like 127.0.0.1:9464.
 
     Without an address nothing is measured. Raises SettingsError when it cannot listen there.
@@ -54,33 +54,33 @@ def runtime(address: str = "") -> Runtime:
         raise SettingsError(f"COMMERCE_METRICS_ADDRESS: cannot listen on {address}: {reason}") from None
 
 
-def counter(meter: MetricMeter, metric: Metric) -> MetricCounter:
+def create_counter(meter: MetricMeter, metric: Metric) -> MetricCounter:
     """Return what counts this."""
     return meter.create_counter(metric.name, metric.help)
 
 
-def gauge(meter: MetricMeter, metric: Metric) -> MetricGaugeFloat:
+def create_gauge(meter: MetricMeter, metric: Metric) -> MetricGaugeFloat:
     """Return what shows this."""
     return meter.create_gauge_float(metric.name, metric.help)
 
 
-def histogram(meter: MetricMeter, metric: Metric) -> MetricHistogramFloat:
+def create_histogram(meter: MetricMeter, metric: Metric) -> MetricHistogramFloat:
     """Return what measures this, in seconds."""
     return meter.create_histogram_float(metric.name, metric.help)
 
 
-def begin_at_zero(meter: MetricMeter, namespace: str) -> None:
+def zero_counters(meter: MetricMeter, namespace: str) -> None:
     """Let counters of processes begin at zero: of one that begins with its first count Prometheus sees no increase."""
     where = {"namespace": namespace, "task_queue": TASK_QUEUE}
     for kind in PROCESS_TYPES:
         for outcome in ORDER_OUTCOMES if kind == "order-processing" else OUTCOMES:
-            counter(meter, RUNS).add(0, where | {"workflow_type": kind, "outcome": outcome})
-    counter(meter, STOCK_OUTS).add(0, where | {"workflow_type": "order-processing"})
+            create_counter(meter, RUNS).add(0, where | {"workflow_type": kind, "outcome": outcome})
+    create_counter(meter, STOCK_OUTS).add(0, where | {"workflow_type": "order-processing"})
 
 
-def counting_events(meter: MetricMeter) -> Callable[[Mapping[str, int]], None]:
+def event_counter(meter: MetricMeter) -> Callable[[Mapping[str, int]], None]:
     """Return what counts published events by type."""
-    events = counter(meter, EVENTS_PUBLISHED)
+    events = create_counter(meter, EVENTS_PUBLISHED)
 
     def count(published: Mapping[str, int]) -> None:
         for kind, number in published.items():

@@ -32,8 +32,8 @@ from temporalio.worker import (
 from activities.boundary.failures import describe
 from commerce.telemetry import trace_context
 from commerce.telemetry.redaction import redacted
-from starter.telemetry.span_export import FINE, Tracing, failed
-from starter.telemetry.trace_headers import named_in, naming
+from starter.telemetry.span_export import FINE, SpanRecorder, failed
+from starter.telemetry.trace_headers import read_parent, with_parent
 
 WORKFLOW_ID, RUN_ID = "temporalWorkflowID", "temporalRunID"  # as Temporal's own tracing calls them
 
@@ -41,7 +41,7 @@ WORKFLOW_ID, RUN_ID = "temporalWorkflowID", "temporalRunID"  # as Temporal's own
 class ProcessSpans(client.Interceptor, Interceptor):
     """Makes a span of each start, each run of a process, and each attempt of a step."""
 
-    def __init__(self, tracing: Tracing) -> None:
+    def __init__(self, tracing: SpanRecorder) -> None:
         self._tracing = tracing
 
     def intercept_client(self, next: client.OutboundInterceptor) -> client.OutboundInterceptor:  # noqa: A002
@@ -58,14 +58,14 @@ class ProcessSpans(client.Interceptor, Interceptor):
 
 
 class _Starts(client.OutboundInterceptor):
-    def __init__(self, next: client.OutboundInterceptor, tracing: Tracing) -> None:  # noqa: A002
+    def __init__(self, next: client.OutboundInterceptor, tracing: SpanRecorder) -> None:  # noqa: A002
         super().__init__(next)
         self._tracing = tracing
 
     async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:  # noqa: A002
         name, about = f"start {input.workflow}", {WORKFLOW_ID: redacted(input.id)}
         with self._tracing.span(name, SpanKind.PRODUCER, about) as span:
-            input.headers = naming(span.get_span_context(), input.headers)
+            input.headers = with_parent(span.get_span_context(), input.headers)
             try:
                 return await super().start_workflow(input)
             except WorkflowAlreadyStartedError:
@@ -76,7 +76,7 @@ class _Starts(client.OutboundInterceptor):
 
 
 class _Step(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, tracing: Tracing) -> None:  # noqa: A002
+    def __init__(self, next: ActivityInboundInterceptor, tracing: SpanRecorder) -> None:  # noqa: A002
         super().__init__(next)
         self._tracing = tracing
 
@@ -88,7 +88,7 @@ class _Step(ActivityInboundInterceptor):
             "temporalActivityID": info.activity_id,
             "attempt": info.attempt,
         }
-        token = context.attach(trace_context.within_process(named_in(input.headers)))
+        token = context.attach(trace_context.within_process(read_parent(input.headers)))
         try:
             with self._tracing.span(info.activity_type, SpanKind.SERVER, about) as span:
                 try:
@@ -101,7 +101,7 @@ class _Step(ActivityInboundInterceptor):
 
 
 class _Process(WorkflowInboundInterceptor):
-    tracing: Tracing
+    tracing: SpanRecorder
 
     def init(self, outbound: WorkflowOutboundInterceptor) -> None:
         super().init(_Calls(outbound, self))
@@ -109,7 +109,7 @@ class _Process(WorkflowInboundInterceptor):
     @cached_property
     def parent(self) -> SpanContext:
         """Who started this run; invalid when that is not known, as with schedules."""
-        return named_in(workflow.info().headers)
+        return read_parent(workflow.info().headers)
 
     @cached_property
     def span(self) -> SpanContext:
@@ -158,22 +158,22 @@ class _Calls(WorkflowOutboundInterceptor):
         self._process = process
 
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
-        input.headers = naming(self._process.span, input.headers)
+        input.headers = with_parent(self._process.span, input.headers)
         return super().start_activity(input)
 
     def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
-        input.headers = naming(self._process.span, input.headers)
+        input.headers = with_parent(self._process.span, input.headers)
         return super().start_local_activity(input)
 
     async def start_child_workflow(
         self,
         input: StartChildWorkflowInput,  # noqa: A002
     ) -> workflow.ChildWorkflowHandle[Any, Any]:
-        input.headers = naming(self._process.span, input.headers)
+        input.headers = with_parent(self._process.span, input.headers)
         return await super().start_child_workflow(input)
 
     def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:  # noqa: A002
         """Let the next run stand beside this one, below the first when nobody started that."""
         begun_by = self._process.parent if self._process.parent.is_valid else self._process.span
-        input.headers = naming(begun_by, input.headers)
+        input.headers = with_parent(begun_by, input.headers)
         super().continue_as_new(input)

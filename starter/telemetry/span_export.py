@@ -38,7 +38,7 @@ FINE = Status()
 log = structlog.stdlib.get_logger("commerce.traces")
 
 
-class Tracing:
+class SpanRecorder:
     """The traces of one process: where spans are made and what sends them."""
 
     def __init__(self, exporter: SpanExporter, service: str, *, sampled: float = 1.0) -> None:
@@ -53,14 +53,14 @@ class Tracing:
         self._provider.add_span_processor(self._processor)
         self.tracer = self._provider.get_tracer(OURS)
 
-    def watch_libraries(self) -> None:
+    def instrument_libraries(self) -> None:
         """Let SQL and outgoing HTTP be spans of whatever span they happen in."""
-        library_spans.watch_sql(self.tell_call)
-        library_spans.watch_http(self._provider)
+        library_spans.instrument_sql(self.tell_call)
+        library_spans.instrument_http(self._provider)
 
-    def watch_api(self, app: FastAPI) -> None:
+    def instrument_api(self, app: FastAPI) -> None:
         """Let every request that this app answers be a span."""
-        library_spans.watch_api(app, self._provider)
+        library_spans.instrument_api(app, self._provider)
 
     def span(self, name: str, kind: SpanKind, about: Mapping[str, str | int]) -> AbstractContextManager[trace.Span]:
         """Make a span that is the current one while the block lasts; of errors it is told by who knows what to say."""
@@ -125,10 +125,10 @@ def exporter(url: str) -> SpanExporter:
     for name in ("opentelemetry.exporter", "opentelemetry.sdk._shared_internal", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # several lines a second while the collector is away
     host = urlsplit(url).netloc.rpartition("@")[2]
-    return Outlet(OTLPSpanExporter(endpoint=url, timeout=EXPORT_TIMEOUT), host)
+    return RedactingExporter(OTLPSpanExporter(endpoint=url, timeout=EXPORT_TIMEOUT), host)
 
 
-class Outlet(SpanExporter):
+class RedactingExporter(SpanExporter):
     """Sends spans without what is not to leave the house, and tells now and then that nobody takes them."""
 
     def __init__(self, exporter: SpanExporter, collector: str) -> None:

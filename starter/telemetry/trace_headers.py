@@ -18,15 +18,15 @@ PARENTS = 1_000  # remembered
 Headers = Mapping[str, Payload]
 
 
-def naming(span: SpanContext, headers: Headers) -> Headers:
+def with_parent(span: SpanContext, headers: Headers) -> Headers:
     """Return headers that name this span as the parent of what they go with."""
     return {**headers, HEADER: _payload(trace_context.written(span))}
 
 
-def naming_this() -> Headers:
+def current_trace_headers() -> Headers:
     """Return headers that name the span at work, if there is one."""
     here = trace.get_current_span().get_span_context()
-    return naming(here, {}) if here.is_valid else {}
+    return with_parent(here, {}) if here.is_valid else {}
 
 
 @lru_cache(PARENTS)  # a run names itself to each of its steps
@@ -34,7 +34,7 @@ def _payload(traceparent: str) -> Payload:
     return PLAIN.to_payload({TRACEPARENT: traceparent})
 
 
-def named_in(headers: Headers) -> SpanContext:
+def read_parent(headers: Headers) -> SpanContext:
     """Return the parent that headers name; they may be written by anybody: it is invalid when they make no sense."""
     try:
         return trace_context.read(PLAIN.from_payload(headers[HEADER])[TRACEPARENT])

@@ -86,7 +86,7 @@ def test_our_variables_are_settings_and_pass(secrets: Path) -> None:
         mounted = {key: value.replace(SECRETS, f"{secrets}/") for key, value in own.items()}
         settings = load_settings(EXAMPLE | mounted)
         if is_ours(service):
-            assert Encryption.of(settings).encrypts
+            assert Encryption.from_settings(settings).encrypts
             assert settings.api_tokens
             assert settings.database_url.get_secret_value().startswith("postgresql://commerce:")
             assert settings.smtp_url.get_secret_value() == "smtp://mailpit:1025"

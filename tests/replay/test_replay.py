@@ -10,11 +10,11 @@ from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from starter.connection.plugin import plugin
-from starter.telemetry.span_export import Tracing
+from starter.telemetry.span_export import SpanRecorder
 from tests.keys import codec
 from tests.replay.changed import WithoutCheck
 from tests.replay.record import HISTORIES
-from tests.replay.scenes import SCENES
+from tests.replay.scenarios import SCENARIOS
 from worker import WORKFLOWS
 
 LESSON = """
@@ -36,7 +36,7 @@ def recorded(name: str) -> WorkflowHistory:
     return WorkflowHistory.from_json(process_id, history)
 
 
-async def replay(name: str, workflows: Sequence[type] = WORKFLOWS, tracing: Tracing | None = None) -> None:
+async def replay(name: str, workflows: Sequence[type] = WORKFLOWS, tracing: SpanRecorder | None = None) -> None:
     """Replay a recorded run; an AssertionError says what to do when it does not fit."""
     try:
         await Replayer(workflows=workflows, plugins=[plugin(codec(), tracing)]).replay_workflow(recorded(name))
@@ -44,22 +44,22 @@ async def replay(name: str, workflows: Sequence[type] = WORKFLOWS, tracing: Trac
         raise AssertionError(LESSON.format(name=name, error=error)) from None
 
 
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("name", SCENARIOS)
 async def test_a_recorded_run_can_go_on(name: str) -> None:
     await replay(name)
 
 
 async def test_a_run_recorded_without_traces_goes_on_with_them_and_what_it_did_is_not_told_again() -> None:
     exporter = InMemorySpanExporter()
-    tracing = Tracing(exporter, "test")
-    for name in SCENES:
+    tracing = SpanRecorder(exporter, "test")
+    for name in SCENARIOS:
         await replay(name, tracing=tracing)
     tracing.close(5)
     assert exporter.get_finished_spans() == ()
 
 
 def test_every_recorded_run_is_replayed() -> None:
-    assert {path.name for path in HISTORIES.iterdir()} == {f"{name}.json" for name in SCENES}
+    assert {path.name for path in HISTORIES.iterdir()} == {f"{name}.json" for name in SCENARIOS}
 
 
 async def test_a_careless_change_is_found_and_the_message_teaches_what_to_do() -> None:

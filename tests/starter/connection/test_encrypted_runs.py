@@ -23,8 +23,8 @@ from starter.client import connect
 from starter.connection.encryption import MissingKey
 from starter.connection.plugin import plugin
 from starter.processes import TASK_QUEUE
-from tests.floor import Floor, floor
-from tests.keys import KEY, OTHER_KEY, codec, keys
+from tests.keys import KEY, OTHER_KEY, codec, encryption_env
+from tests.running_shop import RunningShop, running_shop
 from tests.starter.connection.published_codec import PublishedCodec
 from worker import WORKFLOWS
 
@@ -32,16 +32,16 @@ TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
-    async with floor(tmp_path, database_url, client) as made:
-        await made.shop.stock("MUG", main=9)
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as made:
+        await made.data.stock("MUG", main=9)
         yield made
 
 
-async def with_keys(shop: Floor, *newest_first: str) -> Floor:
+async def with_keys(shop: RunningShop, *newest_first: str) -> RunningShop:
     """Return the same shop with other keys."""
     address = shop.client.service_client.config.target_host
-    return replace(shop, client=await connect({"TEMPORAL_ADDRESS": address, **keys(*newest_first)}))
+    return replace(shop, client=await connect({"TEMPORAL_ADDRESS": address, **encryption_env(*newest_first)}))
 
 
 def parts(message: Message) -> Iterator[Message]:
@@ -64,19 +64,19 @@ def failures(history: WorkflowHistory) -> list[Failure]:
     return [part for event in history.events for part in parts(event) if isinstance(part, Failure)]
 
 
-async def test_nothing_of_a_run_is_stored_in_clear(shop: Floor) -> None:
-    await shop.shop.order("secret-1", MUG=1)
-    await shop.carrier_fault(operation="buy", fault="422", order_id="secret-1")
+async def test_nothing_of_a_run_is_stored_in_clear(shop: RunningShop) -> None:
+    await shop.data.order("secret-1", MUG=1)
+    await shop.inject_carrier_fault(operation="buy", fault="422", order_id="secret-1")
     async with shop.worker():
-        failure = await shop.fail("secret-1")
+        failure = await shop.expect_failure("secret-1")
     history = await shop.handle("secret-1").fetch_history()
     assert {payload.metadata["encoding"] for payload in payloads(history)} == {b"binary/encrypted"}
     assert {(told.message, told.stack_trace) for told in failures(history)} == {("Encoded failure", "")}
     assert "The carrier refuses: " in str(failure)  # our client reads it
 
 
-async def test_a_codec_made_from_the_published_form_reads_all_of_it(shop: Floor, temporal_server: str) -> None:
-    await shop.shop.order("1", MUG=1)
+async def test_a_codec_made_from_the_published_form_reads_all_of_it(shop: RunningShop, temporal_server: str) -> None:
+    await shop.data.order("1", MUG=1)
     async with shop.worker():
         await shop.process("1")
     published = PublishedCodec(base64.b64decode(KEY))
@@ -94,8 +94,8 @@ async def test_without_a_key_nobody_connects_unless_encryption_is_off(temporal_s
     await connect({"TEMPORAL_ADDRESS": temporal_server, "COMMERCE_ENCRYPTION": "off"})
 
 
-async def test_a_run_waits_for_a_worker_that_has_its_key(shop: Floor) -> None:
-    await shop.shop.order("1", MUG=1)
+async def test_a_run_waits_for_a_worker_that_has_its_key(shop: RunningShop) -> None:
+    await shop.data.order("1", MUG=1)
     elsewhere, handle = await with_keys(shop, OTHER_KEY), await shop.start("1")
     missing = f"Encryption key {codec().key_ids[0]} is missing: add it to COMMERCE_ENCRYPTION_KEYS"
     async with elsewhere.worker():
@@ -111,7 +111,7 @@ async def test_a_run_waits_for_a_worker_that_has_its_key(shop: Floor) -> None:
         await elsewhere.handle("1").result()
 
 
-async def test_an_input_that_nobody_can_decrypt_fails_its_run(shop: Floor, temporal_server: str) -> None:
+async def test_an_input_that_nobody_can_decrypt_fails_its_run(shop: RunningShop, temporal_server: str) -> None:
     [rubbish] = await codec().encode([Payload(data=b"{}")])
     rubbish.data = rubbish.data[:-1]
     plain = await Client.connect(temporal_server)
@@ -125,11 +125,11 @@ async def test_an_input_that_nobody_can_decrypt_fails_its_run(shop: Floor, tempo
     assert failure.value.cause.type == "BadInput"
 
 
-async def test_after_a_change_of_keys_old_and_new_runs_can_be_read_and_replayed(shop: Floor) -> None:
+async def test_after_a_change_of_keys_old_and_new_runs_can_be_read_and_replayed(shop: RunningShop) -> None:
     changed, after = await with_keys(shop, OTHER_KEY, KEY), codec(OTHER_KEY, KEY)
     replayer = Replayer(workflows=WORKFLOWS, plugins=[plugin(after)])
     for order_id, at_work, key_id in zip(("old", "new"), (shop, changed), reversed(after.key_ids), strict=True):
-        await shop.shop.order(order_id, MUG=1)
+        await shop.data.order(order_id, MUG=1)
         async with at_work.worker():
             await at_work.process(order_id)
         history = await changed.handle(order_id).fetch_history()

@@ -30,7 +30,9 @@ async def opened(codec: Encryption, payload: Payload) -> Payload:
 
 def of(**variables: str) -> Encryption:
     """Return the codec of COMMERCE_ENCRYPTION_KEYS and so on."""
-    return Encryption.of(load_settings({f"COMMERCE_ENCRYPTION{name}": value for name, value in variables.items()}))
+    return Encryption.from_settings(
+        load_settings({f"COMMERCE_ENCRYPTION{name}": value for name, value in variables.items()})
+    )
 
 
 class TestForm:

@@ -254,7 +254,7 @@ class TestKeys:
         return Plan.make(data_dir, variables, 0, quiet).environment()
 
     def codec(self, data_dir: Path, **own: str) -> Encryption:
-        return Encryption.of(load_settings(self.environment(data_dir, **own)))
+        return Encryption.from_settings(load_settings(self.environment(data_dir, **own)))
 
     def test_one_is_made_once_for_its_owner_alone(self, tmp_path: Path) -> None:
         first = self.codec(tmp_path)

@@ -15,7 +15,7 @@ from commerce.errors import Unreachable
 from commerce.messages.pending_orders import PendingPage
 from commerce.orders import list_pending
 from starter.operate.gauges import Gauges
-from starter.telemetry.metrics import runtime
+from starter.telemetry.metrics import create_runtime
 from tests.commerce.shop import Shop
 from tests.conftest import free_port
 from tests.scraping import Scrape, scrape
@@ -50,7 +50,7 @@ def address() -> str:
 
 @pytest.fixture
 def measured(address: str) -> Runtime:
-    return runtime(address)
+    return create_runtime(address)
 
 
 Look = Callable[..., Awaitable[Scrape]]

@@ -17,7 +17,7 @@ from starter.operate.actions import cancel, retry
 from starter.operate.monitor import count_runs, get_status, list_processes
 from starter.processes import TASK_QUEUE
 from tests.faults import Faults, Gate
-from tests.floor import Floor, ended, floor
+from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.starter.clockwork import until
 from tests.system.buggy_worker import BuggyProcess
 from worker import wired
@@ -27,20 +27,20 @@ KIND = "order-processing"
 
 
 @pytest.fixture
-async def place(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
-    async with floor(tmp_path, database_url, client) as made:
-        await made.shop.stock("MUG", main=100)
+async def place(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as made:
+        await made.data.stock("MUG", main=100)
         yield made
 
 
-async def order(place: Floor) -> str:
+async def order(place: RunningShop) -> str:
     """Take an order in that no other test knows."""
     order_id = uuid4().hex
-    await place.shop.order(order_id, MUG=1)
+    await place.data.order(order_id, MUG=1)
     return order_id
 
 
-async def start(place: Floor, order_id: str, **timeouts: Any) -> None:
+async def start(place: RunningShop, order_id: str, **timeouts: Any) -> None:
     """Start an order's process with timeouts, which ours has none of."""
     request, process = OrderProcessing(order_id=order_id), order_process_id(order_id)
     await place.client.start_workflow(
@@ -48,7 +48,7 @@ async def start(place: Floor, order_id: str, **timeouts: Any) -> None:
     )
 
 
-async def seen(place: Floor, order_id: str) -> Status:
+async def seen(place: RunningShop, order_id: str) -> Status:
     return await get_status(place.client, order_process_id(order_id))
 
 
@@ -57,7 +57,7 @@ def states(found: Status) -> dict[str, str]:
     return {step.name: step.state for step in found.progress.steps}
 
 
-async def test_a_fulfilled_order_is_told_with_its_steps_and_result(place: Floor) -> None:
+async def test_a_fulfilled_order_is_told_with_its_steps_and_result(place: RunningShop) -> None:
     order_id = await order(place)
     async with place.worker():
         result = await place.process(order_id)
@@ -71,18 +71,18 @@ async def test_a_fulfilled_order_is_told_with_its_steps_and_result(place: Floor)
     assert found.ui_url == page
 
 
-async def test_an_undone_order_is_told_with_its_error_and_the_step_that_failed(place: Floor) -> None:
+async def test_an_undone_order_is_told_with_its_error_and_the_step_that_failed(place: RunningShop) -> None:
     order_id = await order(place)
-    await place.carrier_fault(operation="buy", fault="422")
+    await place.inject_carrier_fault(operation="buy", fault="422")
     async with place.worker():
-        await place.fail(order_id)
+        await place.expect_failure(order_id)
         found = await seen(place, order_id)
     assert (found.status, found.state, found.failed_step) == ("failed", "compensated", "create-shipping-label")
     assert found.error and found.error.startswith("CarrierRefused: ") and found.result is None
     assert states(found)["create-fulfillment"] == "undone"
 
 
-async def test_a_step_that_is_tried_again_is_told_with_its_attempts_and_last_error(place: Floor) -> None:
+async def test_a_step_that_is_tried_again_is_told_with_its_attempts_and_last_error(place: RunningShop) -> None:
     order_id = await order(place)
     async with place.worker([Faults({"create-fulfillment": "before"}, permanent=False, times=4)]):
         handle = await place.start(order_id)
@@ -101,7 +101,7 @@ async def test_a_step_that_is_tried_again_is_told_with_its_attempts_and_last_err
     assert found.progress and [step.attempts for step in found.progress.steps] == [1, 1, 1, 5, 1, 1, 1]
 
 
-async def test_an_undo_that_is_tried_again_is_told_as_well(place: Floor) -> None:
+async def test_an_undo_that_is_tried_again_is_told_as_well(place: RunningShop) -> None:
     order_id = await order(place)
     faults = Faults({"complete-order": "before", "cancel-fulfillment": "before"})
     async with place.worker([Faults({"complete-order": "before"}), faults]):
@@ -115,11 +115,11 @@ async def test_an_undo_that_is_tried_again_is_told_as_well(place: Floor) -> None
         found = await until(undoing)
         assert (found.status, found.state, found.failed_step) == ("running", "compensating", "complete-order")
         faults.steps = {}
-        await ended(handle)
+        await wait_for_end(handle)
         assert (await seen(place, order_id)).state == "compensated"
 
 
-async def test_a_cancelled_order_is_told_as_such(place: Floor) -> None:
+async def test_a_cancelled_order_is_told_as_such(place: RunningShop) -> None:
     order_id = await order(place)
     async with place.worker([gate := Gate("create-fulfillment")]):
         await place.start(order_id)
@@ -131,7 +131,7 @@ async def test_a_cancelled_order_is_told_as_such(place: Floor) -> None:
     assert (found.status, found.state) == ("cancelled", "compensated")
 
 
-async def test_what_cuts_a_run_off_wins_over_what_the_run_says(place: Floor) -> None:
+async def test_what_cuts_a_run_off_wins_over_what_the_run_says(place: RunningShop) -> None:
     terminated, timed_out = await order(place), await order(place)
     async with place.worker([gate := Gate("create-fulfillment")]):
         handle = await place.start(terminated)
@@ -144,16 +144,16 @@ async def test_what_cuts_a_run_off_wins_over_what_the_run_says(place: Floor) -> 
     async with place.worker([gate := Gate("create-fulfillment")]):
         await start(place, timed_out, execution_timeout=timedelta(seconds=1))
         await gate.reached.wait()
-        await ended(place.handle(timed_out))
+        await wait_for_end(place.handle(timed_out))
         found = await seen(place, timed_out)
         gate.opened.set()
     assert (found.status, found.state) == ("timed_out", "failed")
 
 
-async def test_an_undo_that_failed_for_good_is_told(place: Floor) -> None:
+async def test_an_undo_that_failed_for_good_is_told(place: RunningShop) -> None:
     order_id = await order(place)
     async with place.worker([Faults({"complete-order": "before", "release-inventory": "before"})]):
-        await place.fail(order_id)
+        await place.expect_failure(order_id)
         found = await seen(place, order_id)
     assert (found.status, found.state) == ("failed", "compensation_failed")
     assert states(found)["reserve-inventory"] == "undo_failed" and states(found)["create-fulfillment"] == "undone"
@@ -161,7 +161,7 @@ async def test_an_undo_that_failed_for_good_is_told(place: Floor) -> None:
     assert found.error == f"Could not undo reserve-inventory ({what}) after {why}"
 
 
-async def test_without_a_worker_everything_but_the_steps_is_told(place: Floor) -> None:
+async def test_without_a_worker_everything_but_the_steps_is_told(place: RunningShop) -> None:
     order_id = await order(place)
     await place.start(order_id)
     found = await seen(place, order_id)
@@ -176,7 +176,7 @@ async def test_an_id_that_nobody_runs_under_is_an_error(client: Client, process_
         await get_status(client, process_id)
 
 
-async def test_a_run_with_a_plain_bug_is_stuck_and_a_better_deploy_finishes_it(place: Floor) -> None:
+async def test_a_run_with_a_plain_bug_is_stuck_and_a_better_deploy_finishes_it(place: RunningShop) -> None:
     order_id = await order(place)
     process = order_process_id(order_id)
 
@@ -204,7 +204,7 @@ def find(page: Page, order_id: str) -> Run | None:
     return next((run for run in page.workflows if run.transaction_id == order_process_id(order_id)), None)
 
 
-async def until_listed(place: Floor, wanted: Wanted, *order_ids: str) -> list[Run]:
+async def until_listed(place: RunningShop, wanted: Wanted, *order_ids: str) -> list[Run]:
     async def look() -> list[Run] | None:
         found = [find(await list_processes(place.client, wanted, KIND), order_id) for order_id in order_ids]
         return [run for run in found if run] if all(found) else None
@@ -212,16 +212,16 @@ async def until_listed(place: Floor, wanted: Wanted, *order_ids: str) -> list[Ru
     return await until(look)
 
 
-async def test_processes_are_listed_by_their_latest_run_page_by_page(place: Floor) -> None:
+async def test_processes_are_listed_by_their_latest_run_page_by_page(place: RunningShop) -> None:
     orders = [await order(place) for _ in range(4)]
     mended = orders[0]
-    await place.carrier_fault(operation="buy", fault="422")
+    await place.inject_carrier_fault(operation="buy", fault="422")
     async with place.worker():
         for order_id in orders:
-            await place.fail(order_id)
-        await place.fail(orders[3])  # twice
+            await place.expect_failure(order_id)
+        await place.expect_failure(orders[3])  # twice
         await until_listed(place, "failed", *orders)
-        await place.carrier_mended()
+        await place.clear_carrier_faults()
         await place.process(mended)
     [fine] = await until_listed(place, "completed", mended)
     assert (fine.status, fine.state, fine.failed_step) == ("completed", "completed", None)
@@ -236,7 +236,7 @@ async def test_processes_are_listed_by_their_latest_run_page_by_page(place: Floo
     assert find(await list_processes(place.client, "failed", KIND), mended) is None
 
 
-async def test_what_was_cut_off_is_listed_with_the_failed(place: Floor) -> None:
+async def test_what_was_cut_off_is_listed_with_the_failed(place: RunningShop) -> None:
     order_id = await order(place)
     handle = await place.start(order_id)
     assert (await until_listed(place, "running", order_id))[0].state == "running"
@@ -261,7 +261,7 @@ async def test_a_list_asked_for_wrongly_is_refused_naming_the_field(client: Clie
         assert [problem.field for problem in refused.value.fields] == [field]
 
 
-async def test_runs_are_counted_by_type_and_status(place: Floor) -> None:
+async def test_runs_are_counted_by_type_and_status(place: RunningShop) -> None:
     before = (await count_runs(place.client))[KIND].get("terminated", 0)
     for order_id in [await order(place) for _ in range(3)]:
         await (await place.start(order_id)).terminate()

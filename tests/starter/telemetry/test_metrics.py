@@ -8,7 +8,7 @@ from commerce.outbox import TYPES
 from commerce.settings import SettingsError
 from commerce.telemetry.metrics import METRICS, Metric
 from starter.processes import PROCESS_TYPES
-from starter.telemetry.metrics import begin_at_zero, counting_events, runtime
+from starter.telemetry.metrics import create_runtime, event_counter, zero_counters
 from tests.conftest import free_port
 from tests.paths import ROOT
 from tests.scraping import scrape
@@ -18,9 +18,9 @@ DOCUMENT = ROOT / "docs" / "metrics.md"
 
 def test_an_address_in_use_is_told_in_one_line() -> None:
     address = f"127.0.0.1:{free_port()}"
-    first = runtime(address)
+    first = create_runtime(address)
     with pytest.raises(SettingsError) as refused:
-        runtime(address)
+        create_runtime(address)
     assert str(refused.value) == (
         f"COMMERCE_METRICS_ADDRESS: cannot listen on {address}: Address already in use (os error 98)"
     )
@@ -29,9 +29,9 @@ def test_an_address_in_use_is_told_in_one_line() -> None:
 
 async def test_counters_begin_at_zero_and_say_what_they_are() -> None:
     address = f"127.0.0.1:{free_port()}"
-    measured = runtime(address)  # it serves for as long as somebody has it
-    begin_at_zero(measured.metric_meter, "default")
-    counting_events(measured.metric_meter)({"order.placed": 2})
+    measured = create_runtime(address)  # it serves for as long as somebody has it
+    zero_counters(measured.metric_meter, "default")
+    event_counter(measured.metric_meter)({"order.placed": 2})
     told = await scrape(f"http://{address}/metrics")
     runs = [sample for sample in told.samples if sample.name == "commerce_runs_total"]
     assert {sample.labels["workflow_type"] for sample in runs} == set(PROCESS_TYPES)

@@ -17,7 +17,7 @@ from temporalio.worker import Worker
 
 from commerce.messages.base import ProcessInput
 from starter.connection.plugin import plugin
-from starter.telemetry.span_export import Tracing
+from starter.telemetry.span_export import SpanRecorder
 from tests.keys import codec
 
 SOON = timedelta(seconds=20)
@@ -61,7 +61,7 @@ class Walks:
     """Strolls that are traced."""
 
     client: Client
-    tracing: Tracing
+    tracing: SpanRecorder
     exporter: InMemorySpanExporter
     queue: str = field(default_factory=lambda: f"strolls-{uuid4()}")
 
@@ -93,7 +93,7 @@ class Walks:
 @pytest.fixture
 async def walks(temporal_server: str) -> AsyncIterator[Walks]:
     exporter = InMemorySpanExporter()
-    tracing = Tracing(exporter, "test")
+    tracing = SpanRecorder(exporter, "test")
     yield Walks(await Client.connect(temporal_server, plugins=[plugin(codec(), tracing)]), tracing, exporter)
     tracing.close(0)
 

@@ -14,8 +14,8 @@ from commerce.errors import DatabaseUnavailable
 from commerce.settings import load_settings
 from starter.api.app import create_app
 from starter.telemetry import library_spans
-from starter.telemetry.span_export import Outlet, Tracing
-from tests.keys import ENCRYPTED
+from starter.telemetry.span_export import RedactingExporter, SpanRecorder
+from tests.keys import ENCRYPTION_ENV
 from tests.starter.api.calling import calling
 
 SECRET = "ann@customer.example"
@@ -29,24 +29,26 @@ def exporter() -> InMemorySpanExporter:
 
 
 @pytest.fixture
-def tracing(exporter: InMemorySpanExporter) -> Iterator[Tracing]:
-    made = Tracing(Outlet(exporter, "collector"), "test")
+def tracing(exporter: InMemorySpanExporter) -> Iterator[SpanRecorder]:
+    made = SpanRecorder(RedactingExporter(exporter, "collector"), "test")
     yield made
     made.close(5)
 
 
 @pytest.fixture
-def watched(tracing: Tracing) -> Iterator[Tracing]:
+def watched(tracing: SpanRecorder) -> Iterator[SpanRecorder]:
     """A process that tells of its SQL, until the end of the test."""
-    listeners = library_spans.watch_sql(tracing.tell_call)
+    listeners = library_spans.instrument_sql(tracing.tell_call)
     yield tracing
     for name, listener in listeners.items():
         event.remove(Engine, name, listener)
 
 
-async def test_of_a_request_route_method_and_status_are_told(tracing: Tracing, exporter: InMemorySpanExporter) -> None:
-    app = create_app(load_settings(ENCRYPTED), ENCRYPTED)
-    tracing.watch_api(app)
+async def test_of_a_request_route_method_and_status_are_told(
+    tracing: SpanRecorder, exporter: InMemorySpanExporter
+) -> None:
+    app = create_app(load_settings(ENCRYPTION_ENV), ENCRYPTION_ENV)
+    tracing.instrument_api(app)
     async with calling(app) as http:
         for path in (f"/nobody/{SECRET}", f"/orders/{SECRET}?q={SECRET}", "/health/live", "/metrics"):
             await http.get(path, headers=TELLING | {"traceparent": CALLER, "tracestate": "zq=leak"})
@@ -67,7 +69,7 @@ async def test_of_a_request_route_method_and_status_are_told(tracing: Tracing, e
 
 
 async def test_a_statement_is_told_of_without_values_and_only_within_a_span(
-    watched: Tracing, exporter: InMemorySpanExporter, database: Database
+    watched: SpanRecorder, exporter: InMemorySpanExporter, database: Database
 ) -> None:
     await database.ping()
     with watched.span("step", SpanKind.SERVER, {}):
@@ -92,7 +94,7 @@ async def test_a_statement_is_told_of_without_values_and_only_within_a_span(
 
 
 def test_a_step_with_very_many_statements_is_not_held_back_to_its_end(
-    tracing: Tracing, exporter: InMemorySpanExporter
+    tracing: SpanRecorder, exporter: InMemorySpanExporter
 ) -> None:
     with tracing.span("step", SpanKind.SERVER, {}) as step:
         for _ in range(1_500):
@@ -108,6 +110,6 @@ def test_an_exporter_that_breaks_is_told_of_once(caplog: pytest.LogCaptureFixtur
         def export(self, spans: object) -> SpanExportResult:
             raise ValueError(SECRET)
 
-    outlet = Outlet(Broken(), "collector.example:4318")
+    outlet = RedactingExporter(Broken(), "collector.example:4318")
     assert [outlet.export([]) for _ in range(3)] == [SpanExportResult.FAILURE] * 3
     assert caplog.messages == ["traces are lost: their collector does not take them"] and SECRET not in caplog.text

@@ -9,11 +9,11 @@ import pytest
 from commerce.messages.carts import CleanUpCarts
 from starter.client import connect
 from starter.processes import TASK_QUEUE
-from starter.telemetry.metrics import runtime
+from starter.telemetry.metrics import create_runtime
 from tests.conftest import free_port
 from tests.faults import Faults, Gate
-from tests.floor import Floor, ended, floor
-from tests.keys import ENCRYPTED
+from tests.keys import ENCRYPTION_ENV
+from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.scraping import Scrape, scrape
 
 CART = """
@@ -28,11 +28,11 @@ def address() -> str:
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, database_url: str, temporal_server: str, address: str) -> AsyncIterator[Floor]:
+async def shop(tmp_path: Path, database_url: str, temporal_server: str, address: str) -> AsyncIterator[RunningShop]:
     """A shop whose workers are measured."""
-    measured = await connect({"TEMPORAL_ADDRESS": temporal_server, **ENCRYPTED}, runtime(address))
-    async with floor(tmp_path, database_url, measured) as made:
-        await made.shop.stock("MUG", main=5)
+    measured = await connect({"TEMPORAL_ADDRESS": temporal_server, **ENCRYPTION_ENV}, create_runtime(address))
+    async with running_shop(tmp_path, database_url, measured) as made:
+        await made.data.stock("MUG", main=5)
         yield made
 
 
@@ -50,8 +50,8 @@ def outcomes(told: Scrape, kind: str = "order-processing") -> dict[str, float]:
     return told.by("outcome", "commerce_runs_total", workflow_type=kind)
 
 
-async def test_a_fulfilled_order_and_its_mail(shop: Floor, address: str, order_id: str) -> None:
-    await shop.shop.order(order_id, MUG=1)
+async def test_a_fulfilled_order_and_its_mail(shop: RunningShop, address: str, order_id: str) -> None:
+    await shop.data.order(order_id, MUG=1)
     async with shop.worker():
         await shop.process(order_id)
     told = await counted(address)
@@ -59,9 +59,9 @@ async def test_a_fulfilled_order_and_its_mail(shop: Floor, address: str, order_i
     assert told.value("commerce_mails_total", kind="order-shipped", status="sent") == 1
 
 
-async def test_an_order_short_of_stock_counts_what_was_short(shop: Floor, address: str, order_id: str) -> None:
-    await shop.shop.stock("CUP", main=0)
-    await shop.shop.order(order_id, MUG=9, CUP=1)
+async def test_an_order_short_of_stock_counts_what_was_short(shop: RunningShop, address: str, order_id: str) -> None:
+    await shop.data.stock("CUP", main=0)
+    await shop.data.order(order_id, MUG=9, CUP=1)
     async with shop.worker():
         await shop.process(order_id)
     told = await counted(address)
@@ -71,32 +71,32 @@ async def test_an_order_short_of_stock_counts_what_was_short(shop: Floor, addres
 
 
 async def test_a_failed_order_counts_what_was_undone_and_what_could_not_be(
-    shop: Floor, address: str, order_id: str
+    shop: RunningShop, address: str, order_id: str
 ) -> None:
-    await shop.shop.order(order_id, MUG=1)
+    await shop.data.order(order_id, MUG=1)
     async with shop.worker([Faults({"complete-order": "before", "release-inventory": "before"})]):
-        await shop.fail(order_id)
+        await shop.expect_failure(order_id)
     told = await counted(address)
     assert outcomes(told) == {"failed": 1}
     assert told.by("step", "commerce_steps_undone_total") == {"create-shipping-label": 1, "create-fulfillment": 1}
     assert told.by("step", "commerce_undo_failures_total") == {"reserve-inventory": 1}
 
 
-async def test_a_cancelled_order_is_no_failed_one(shop: Floor, address: str, order_id: str) -> None:
-    await shop.shop.order(order_id, MUG=1)
+async def test_a_cancelled_order_is_no_failed_one(shop: RunningShop, address: str, order_id: str) -> None:
+    await shop.data.order(order_id, MUG=1)
     gate = Gate("create-fulfillment")
     async with shop.worker([gate]):
         handle = await shop.start(order_id)
         await gate.reached.wait()
         await handle.cancel()
         gate.opened.set()
-        await ended(handle)
+        await wait_for_end(handle)
     assert outcomes(await counted(address)) == {"cancelled": 1}
 
 
-async def test_a_run_that_another_worker_replays_counts_once(shop: Floor, address: str, order_id: str) -> None:
+async def test_a_run_that_another_worker_replays_counts_once(shop: RunningShop, address: str, order_id: str) -> None:
     """The second worker knows nothing of the run, and reads it from its beginning."""
-    await shop.shop.order(order_id, MUG=1)
+    await shop.data.order(order_id, MUG=1)
     gate = Gate("hold-order")
     async with shop.worker([Faults({"complete-order": "before"}), gate]):
         handle = await shop.start(order_id)
@@ -105,15 +105,15 @@ async def test_a_run_that_another_worker_replays_counts_once(shop: Floor, addres
         gate.opened.set()
     assert sum(before.by("step", "commerce_steps_undone_total").values()) == 3
     async with shop.worker():
-        await ended(handle)
+        await wait_for_end(handle)
     told = await counted(address)
     assert sum(told.by("step", "commerce_steps_undone_total").values()) == 3
     assert outcomes(told) == {"failed": 1}
 
 
-async def test_a_job_counts_what_it_did_by_its_own_names(shop: Floor, address: str, order_id: str) -> None:
+async def test_a_job_counts_what_it_did_by_its_own_names(shop: RunningShop, address: str, order_id: str) -> None:
     for number in range(3):
-        await shop.shop.sql(CART, id=f"{order_id}-{number}")
+        await shop.data.sql(CART, id=f"{order_id}-{number}")
     async with shop.worker():
         await shop.client.execute_workflow(
             "cleanup-expired-carts", CleanUpCarts(), id=f"cleanup-expired-carts-{order_id}", task_queue=TASK_QUEUE
@@ -128,10 +128,10 @@ async def test_a_job_counts_what_it_did_by_its_own_names(shop: Floor, address: s
 async def test_a_mail_that_is_given_up_counts_as_failed(
     tmp_path: Path, database_url: str, temporal_server: str, address: str, order_id: str
 ) -> None:
-    measured = await connect({"TEMPORAL_ADDRESS": temporal_server, **ENCRYPTED}, runtime(address))
-    async with floor(tmp_path, database_url, measured) as shop:
-        await shop.shop.stock("MUG", main=5)
-        await shop.shop.order(order_id, MUG=1)
+    measured = await connect({"TEMPORAL_ADDRESS": temporal_server, **ENCRYPTION_ENV}, create_runtime(address))
+    async with running_shop(tmp_path, database_url, measured) as shop:
+        await shop.data.stock("MUG", main=5)
+        await shop.data.order(order_id, MUG=1)
         async with shop.worker([Faults({"send-notification": "before", "alert-admins": "before"})]):
             assert not (await shop.process(order_id)).notification_sent
     told = await counted(address)
