@@ -24,7 +24,7 @@ from commerce.errors import Unreachable
 from starter.client import connect
 from starter.devstack import postgres, temporal
 from starter.telemetry.exit import exit_process
-from tests.keys import ENCRYPTED
+from tests.keys import ENCRYPTION_ENV
 
 TEMPLATE = "template_commerce"
 numbers = itertools.count()
@@ -112,7 +112,7 @@ async def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
         server = subprocess.Popen(  # noqa: ASYNC220 - starts at once
             temporal.command(folder, port, free_port()), stdout=log, stderr=log
         )
-    environment = {"TEMPORAL_ADDRESS": f"127.0.0.1:{port}", **ENCRYPTED}
+    environment = {"TEMPORAL_ADDRESS": f"127.0.0.1:{port}", **ENCRYPTION_ENV}
     await temporal.prepare(await until_connected(environment))
     yield environment["TEMPORAL_ADDRESS"]
     server.terminate()
@@ -122,7 +122,7 @@ async def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
 @pytest.fixture
 async def client(temporal_server: str) -> Client:
     """A client that speaks as our processes do."""
-    return await connect({"TEMPORAL_ADDRESS": temporal_server, **ENCRYPTED})
+    return await connect({"TEMPORAL_ADDRESS": temporal_server, **ENCRYPTION_ENV})
 
 
 async def until_connected(environment: dict[str, str]) -> Client:

@@ -21,12 +21,12 @@ from starter.cli.app import app
 from starter.schedules.actions import trigger
 from starter.schedules.apply import apply_jobs
 from starter.schedules.table import ScheduledJob
-from starter.subscribers import giving, start_once
+from starter.subscribers import event_publisher, start_once
 from tests.documents import Block, blocks, broken_links, commands
-from tests.floor import floor
-from tests.keys import ENCRYPTED
+from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
-from tests.replay.scenes import SCENES
+from tests.replay.scenarios import SCENARIOS
+from tests.running_shop import running_shop
 from tests.starter.clockwork import forget, until
 
 PAGE = ROOT / "docs" / "tutorial.md"
@@ -74,25 +74,25 @@ def can_be_run(arguments: list[str]) -> None:
 
 def can_be_asked(arguments: list[str]) -> None:
     [url] = arguments
-    assert urlsplit(url).path in create_app(load_settings(ENCRYPTED), ENCRYPTED).openapi()["paths"]
+    assert urlsplit(url).path in create_app(load_settings(ENCRYPTION_ENV), ENCRYPTION_ENV).openapi()["paths"]
 
 
 def can_be_loaded(arguments: list[str]) -> None:
     option, module, *rest = arguments
     assert option == "-m" and importlib.util.find_spec(module)
-    assert all((ROOT / argument).exists() if "/" in argument else argument in SCENES for argument in rest)
+    assert all((ROOT / argument).exists() if "/" in argument else argument in SCENARIOS for argument in rest)
 
 
 async def test_an_event_that_comes_twice_has_its_products_counted_once(
     tmp_path: Path, database_url: str, client: Client
 ) -> None:
     event = OutboxEvent(uuid4(), "inventory.updated", "MUG", {})
-    async with floor(tmp_path, database_url, client) as shop, shop.worker():
-        give = giving(client, WANTED)
+    async with running_shop(tmp_path, database_url, client) as shop, shop.worker():
+        give = event_publisher(client, WANTED)
         await give(event)
         handle = client.get_workflow_handle(f"product-count-{event.id}")
         assert await handle.result() == {"count": 0}
-        await shop.shop.variant("MUG")
+        await shop.data.variant("MUG")
         await give(event)
         assert await handle.result() == {"count": 0}
 
@@ -100,8 +100,8 @@ async def test_an_event_that_comes_twice_has_its_products_counted_once(
 async def test_the_schedule_counts_the_products(
     tmp_path: Path, database_url: str, client: Client, forgotten: None
 ) -> None:
-    async with floor(tmp_path, database_url, client) as shop, shop.worker():
-        await shop.shop.variant("MUG")
+    async with running_shop(tmp_path, database_url, client) as shop, shop.worker():
+        await shop.data.variant("MUG")
         assert EVERY_MORNING.id in (await apply_jobs(client, [EVERY_MORNING], key_id="")).created
         process = await until(lambda: trigger(client, EVERY_MORNING.id))
         assert await client.get_workflow_handle(process).result() == {"count": 1}

@@ -1,4 +1,4 @@
-"""Carts that nobody has touched for days are deleted, batch after batch."""
+"""Job that deletes carts without recent activity, batch after batch."""
 
 from datetime import timedelta
 
@@ -13,30 +13,27 @@ with workflow.unsafe.imports_passed_through():
 
 @workflow.defn(name="cleanup-expired-carts")
 class CleanUpExpiredCartsWorkflow:
-    """Expired is what had no activity for `days` days before the time this was to run (C1)."""
+    """A cart has expired if it had no activity for `days` days before the run's nominal time (C1)."""
 
     def __init__(self) -> None:
         self._job = Job(CartActivities.expire)
 
     @workflow.query(name="progress")
     def progress(self) -> Progress:
-        """Tell how many carts are gone."""
+        """Return how many carts have been deleted."""
         return self._job.progress
 
     @workflow.run
     async def run(self, request: CleanUpCarts) -> CartsExpired:
         """Delete every expired cart that can be deleted."""
-        state = request.resume
-        counts, after = (state.counts, state.after) if state else (CartsExpired(), None)
         async with self._job as job:
-            run = await job.begin(state.run if state else None)
+            run = await job.begin(request.resume)
             before = run.nominal - timedelta(days=request.days)
-            while True:
-                batch = await job.batch(CartActivities.expire, Expiry(before=before, after=after, limit=request.batch))
-                counts, after = counts.plus(batch), batch.next
-                job.tell(counts)
-                if after is None:
-                    return counts
-                if job.is_long():
-                    resume = CleanUpState(run=job.run, after=after, counts=counts)
-                    workflow.continue_as_new(request.model_copy(update={"resume": resume}))
+
+            async def delete(state: CleanUpState) -> tuple[CleanUpState, bool]:
+                expiry = Expiry(before=before, after=state.after, limit=request.batch)
+                deleted = await job.batch(CartActivities.expire, expiry)
+                counts = state.counts.plus(deleted)
+                return state.model_copy(update={"counts": counts, "after": deleted.next}), deleted.next is None
+
+            return (await job.run_batches(request, request.resume or CleanUpState(run=run), delete)).counts

@@ -1,4 +1,4 @@
-"""A day of the shop's calendar is counted, and reported to the admins."""
+"""Job that counts a day of the shop's calendar and mails the report to the admins."""
 
 from temporalio import workflow
 
@@ -16,35 +16,35 @@ with workflow.unsafe.imports_passed_through():
 
 @workflow.defn(name="collect-analytics-data")
 class CollectAnalyticsDataWorkflow:
-    """The day is the one before the time this was to run, whenever it runs (J5)."""
+    """The day is the one before the run's nominal time, whenever the run actually happens (J5)."""
 
     def __init__(self) -> None:
         self._job = Job(AnalyticsActivities.collect)
 
     @workflow.query(name="progress")
     def progress(self) -> Progress:
-        """Tell whether the day is counted."""
+        """Return whether the day is counted."""
         return self._job.progress
 
     @workflow.run
     async def run(self, request: Analytics) -> AnalyticsResult:
-        """Count the day, and the one before it if that was missed; a day done again sends no second report."""
+        """Count the day, and the day before it if that was missed. Counting a day again sends no second report."""
         async with self._job as job:
             run = await job.begin(None)
             day = await self._count(CountDay(nominal=run.nominal, day=request.date, top=request.top))
             reported = await _report(day)
-            # A clock that goes forward may skip the hour at which a day was to be counted.
+            # When clocks go forward, the hour at which a day should be counted may not exist.
             made_up = None if request.date else day.missed
             if made_up:
                 await _report(await self._count(CountDay(nominal=run.nominal, day=made_up, top=request.top)))
         return AnalyticsResult.of(day, reported=reported, made_up=made_up)
 
-    async def _count(self, asked: CountDay) -> Day:
-        return await self._job.batch(AnalyticsActivities.collect, asked, LONG_BATCH)
+    async def _count(self, day: CountDay) -> Day:
+        return await self._job.batch(AnalyticsActivities.collect, day, LONG_BATCH)
 
 
 async def _report(day: Day) -> bool:
-    """Send the report of a day; one that cannot be sent is told to admins."""
+    """Send the report of a day and return whether it was sent; if it cannot be sent, alert the admins."""
     mail = day.report
     alert = Alert(
         kind="notification-failed",

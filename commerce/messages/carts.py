@@ -3,7 +3,7 @@
 from pydantic import AwareDatetime, Field
 
 from commerce.messages.base import Message
-from commerce.messages.jobs import Counts, JobInput, JobRun
+from commerce.messages.jobs import Counts, JobInput, JobState
 
 MAX_BATCH = 5_000  # carts
 
@@ -40,12 +40,11 @@ class CartsExpired(Counts):
     """The result of `cleanup-expired-carts`: changed are the deleted ones."""
 
 
-class CleanUpState(Message):
+class CleanUpState(JobState):
     """Where `cleanup-expired-carts` goes on."""
 
-    run: JobRun
-    after: CartPlace
-    counts: CartsExpired
+    after: CartPlace | None = None
+    counts: CartsExpired = CartsExpired()
 
 
 class CleanUpCarts(JobInput):

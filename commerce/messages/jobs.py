@@ -50,5 +50,12 @@ class JobRun(Message):
     errors: int = 0
 
 
+class JobState(Message):
+    """Where a job resumes when it continues as a new run; each job adds its position."""
+
+    run: JobRun
+    counts: Counts
+
+
 class JobInput(ProcessInput):
     """The options of a job."""

@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from commerce.messages.base import Message
-from commerce.messages.jobs import Counts, JobInput, JobRun
+from commerce.messages.jobs import Counts, JobInput, JobState
 
 
 class OrderPlace(Message):
@@ -41,10 +41,9 @@ class OrdersWorkedOff(Counts):
     still_running: int = 0  # not waited for any longer
 
 
-class PendingState(Message):
+class PendingState(JobState):
     """Where `process-pending-orders` goes on."""
 
-    run: JobRun
     after: OrderPlace | None = None
     counts: OrdersWorkedOff = OrdersWorkedOff()
 

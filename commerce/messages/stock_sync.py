@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from commerce.messages.base import Message
-from commerce.messages.jobs import Counts, JobInput, JobRun
+from commerce.messages.jobs import Counts, JobInput, JobState
 
 
 class SkuPage(Message):
@@ -28,12 +28,11 @@ class SyncedPage(StockSynced):
     next: str | None = None
 
 
-class SyncState(Message):
+class SyncState(JobState):
     """Where `sync-inventory` goes on."""
 
-    run: JobRun
-    after: str
-    counts: StockSynced
+    after: str = ""
+    counts: StockSynced = StockSynced()
 
 
 class SyncInventory(JobInput):

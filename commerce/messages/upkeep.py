@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from commerce.messages.base import Message
-from commerce.messages.jobs import Counts, JobInput, JobRun
+from commerce.messages.jobs import Counts, JobInput, JobState
 
 
 class Prune(Message):
@@ -26,13 +26,12 @@ class UpkeepResult(Counts):
     """The result of `upkeep`: changed are the records thrown away, keys of the ledger among them."""
 
 
-class UpkeepState(Message):
+class UpkeepState(JobState):
     """Where `upkeep` goes on: with which kind of record, and behind which place."""
 
-    run: JobRun
-    kind: int
-    after: str
-    counts: UpkeepResult
+    kind: int = 0
+    after: str = ""
+    counts: UpkeepResult = UpkeepResult()
 
 
 class Upkeep(JobInput):

@@ -21,12 +21,12 @@ from starter.devstack.serving import serving
 from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from tests.conftest import free_port
 from tests.deploy.expressions import ALERTS, Asked, alerts, dashboards, everything
-from tests.floor import Floor, floor
 from tests.paths import ROOT
+from tests.running_shop import RunningShop, running_shop
 from tests.scraping import Scrape, scrape
 from tests.starter.api.calling import api
 from tests.starter.clockwork import until
-from tests.system.workers import crew
+from tests.system.workers import worker_processes
 
 OPERATIONS = ROOT / "docs" / "operations.md"
 ADDED = {"job", "instance"}  # by Prometheus to everything that it fetches
@@ -68,21 +68,21 @@ class Exported:
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
-    async with floor(tmp_path, database_url, client) as made:
-        await made.shop.stock("MUG", main=5)
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as made:
+        await made.data.stock("MUG", main=5)
         yield made
 
 
-async def live_through(shop: Floor, http: httpx.AsyncClient) -> None:
+async def live_through(shop: RunningShop, http: httpx.AsyncClient) -> None:
     """Let happen what a shop sees in a year: orders that end in every way, a job, a bug, a question in vain."""
     name = uuid4().hex  # the tests share a server
     for order_id, units in ((f"{name}-1", 1), (f"{name}-2", 99), (f"{name}-3", 1)):
-        await shop.shop.order(order_id, MUG=units)
+        await shop.data.order(order_id, MUG=units)
     await shop.process(f"{name}-1")
     await shop.process(f"{name}-2")
-    await shop.carrier_fault(operation="buy", fault="422")
-    await shop.fail(f"{name}-3")
+    await shop.inject_carrier_fault(operation="buy", fault="422")
+    await shop.expect_failure(f"{name}-3")
     job = f"cleanup-expired-carts-{name}"
     await shop.client.execute_workflow("cleanup-expired-carts", CleanUpCarts(), id=job, task_queue=TASK_QUEUE)
     await http.get(f"/workflows/{name}")
@@ -91,10 +91,10 @@ async def live_through(shop: Floor, http: httpx.AsyncClient) -> None:
     )
 
 
-async def test_all_that_is_asked_for_is_exported(shop: Floor, tmp_path: Path) -> None:
+async def test_all_that_is_asked_for_is_exported(shop: RunningShop, tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     async with (
-        crew(shop, tmp_path) as workers,
+        worker_processes(shop, tmp_path) as workers,
         serving(api(shop), 0) as url,
         httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as http,
     ):

@@ -20,7 +20,7 @@ from starter.devstack import postgres
 from tests.conftest import free_port, run_sql
 from tests.deploy.binary import TEMPORAL
 from tests.paths import ROOT
-from tests.system.workers import until
+from tests.system.workers import wait_until
 from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 
 DEPLOY = ROOT / "deploy"
@@ -84,7 +84,9 @@ async def server(tmp_path: Path) -> AsyncIterator[dict[str, object]]:
             postgres.command(folder, port, "fsync=off"), stdout=log, stderr=log
         )
     try:
-        await until(lambda: "ready to accept connections" in (folder / "log").read_text(), 30, lambda: "PostgreSQL")
+        await wait_until(
+            lambda: "ready to accept connections" in (folder / "log").read_text(), 30, lambda: "PostgreSQL"
+        )
         await run_sql(postgres.url(folder, port, "postgres"), "CREATE ROLE postgres SUPERUSER LOGIN PASSWORD 'all'")
         url = f"postgresql://postgres:all@127.0.0.1:{port}/postgres"
         await run_sql(url, f"ALTER ROLE {postgres.USER} RENAME TO embedded")

@@ -22,7 +22,7 @@ from starter.cli.app import app
 from starter.cli.contract import contract
 from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from tests.documents import prose, tables
-from tests.keys import ENCRYPTED
+from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
 from workflows.customer_registration import PLAN as REGISTRATION
 from workflows.engine.calls import name_of
@@ -35,7 +35,7 @@ CODE = re.compile(r"`([^`]+)`")
 OPTIONAL = re.compile(r"\*`([^`]+)`\*")
 IN_PARENTHESES = re.compile(r"\([^)]*\)")
 THEMSELVES = {"resume", "after"}  # fields that only processes set
-DOCUMENT: dict[str, Any] = create_app(load_settings(ENCRYPTED), ENCRYPTED).openapi()
+DOCUMENT: dict[str, Any] = create_app(load_settings(ENCRYPTION_ENV), ENCRYPTION_ENV).openapi()
 CONTRACT = {kind: parts for kind, parts in contract().items() if kind in PROCESS_TYPES}
 
 

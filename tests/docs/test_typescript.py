@@ -18,9 +18,9 @@ from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
 
 from tests.documents import blocks, broken_links, commands
-from tests.floor import Floor, floor
-from tests.keys import ENCRYPTED, KEY, OTHER_KEY, codec
+from tests.keys import ENCRYPTION_ENV, KEY, OTHER_KEY, codec
 from tests.paths import ROOT
+from tests.running_shop import RunningShop, running_shop
 from tests.starter.connection.test_encrypted_runs import payloads
 
 PAGE = ROOT / "docs" / "typescript.md"
@@ -68,13 +68,15 @@ def _node_modules() -> Path:
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
-    async with floor(tmp_path, database_url, client) as made, made.worker():
-        await made.shop.stock("MUG", main=3)
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as made, made.worker():
+        await made.data.stock("MUG", main=3)
         yield made
 
 
-async def run(program: Path, shop: Floor, order_id: str, environment: dict[str, str]) -> tuple[int | None, str, str]:
+async def run(
+    program: Path, shop: RunningShop, order_id: str, environment: dict[str, str]
+) -> tuple[int | None, str, str]:
     """Run the program as the page says, and return its exit code, output and errors."""
     variables = {"TEMPORAL_ADDRESS": shop.client.service_client.config.target_host, "PATH": os.environ["PATH"]}
     node, file, _ = command(START)
@@ -89,9 +91,9 @@ async def run(program: Path, shop: Floor, order_id: str, environment: dict[str, 
     return process.returncode, out.decode(), err.decode()
 
 
-async def test_it_has_an_order_fulfilled_and_stores_nothing_in_clear(program: Path, shop: Floor) -> None:
-    await shop.shop.order("1", MUG=2)
-    code, out, err = await run(program, shop, "1", ENCRYPTED)
+async def test_it_has_an_order_fulfilled_and_stores_nothing_in_clear(program: Path, shop: RunningShop) -> None:
+    await shop.data.order("1", MUG=2)
+    code, out, err = await run(program, shop, "1", ENCRYPTION_ENV)
     assert (code, err) == (0, "")
     assert json.loads(out)["status"] == "fulfilled"
     history = await shop.handle("1").fetch_history()
@@ -99,14 +101,14 @@ async def test_it_has_an_order_fulfilled_and_stores_nothing_in_clear(program: Pa
     assert json.loads(out) == (await shop.handle("1").result()).model_dump(mode="json")
 
 
-async def test_it_learns_why_an_order_is_refused(program: Path, shop: Floor) -> None:
-    code, out, err = await run(program, shop, "1001", ENCRYPTED)
+async def test_it_learns_why_an_order_is_refused(program: Path, shop: RunningShop) -> None:
+    code, out, err = await run(program, shop, "1001", ENCRYPTION_ENV)
     assert (code, out, err) == (1, "", "Order 1001 does not exist.\n")
 
 
-async def test_it_finds_its_keys_in_a_file(program: Path, shop: Floor, tmp_path: Path) -> None:
+async def test_it_finds_its_keys_in_a_file(program: Path, shop: RunningShop, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(f"# newest first\n{KEY}\n\n{OTHER_KEY}\n")
-    await shop.shop.order("1", MUG=1)
+    await shop.data.order("1", MUG=1)
     code, out, _ = await run(program, shop, "1", {"COMMERCE_ENCRYPTION_KEYS_FILE": str(tmp_path / "keys")})
     assert (code, json.loads(out)["order_id"]) == (0, "1")
 

@@ -17,8 +17,8 @@ from commerce.telemetry import logs
 from starter.client import connect
 from starter.devstack.stack import Stack
 from starter.telemetry.exit import exit_process
-from tests.floor import floor
-from tests.replay.scenes import FAULTS, SCENES
+from tests.replay.scenarios import FAULTS, SCENARIOS
+from tests.running_shop import running_shop
 
 HISTORIES = Path(__file__).parent / "histories"
 IN_CLEAR = {"COMMERCE_ENCRYPTION": "off"}  # what is committed is to be read, and outlives its stack's key
@@ -39,10 +39,10 @@ async def record(names: list[str]) -> None:
         async with Stack(Path(folder) / "stack", port=0, worker=False, echo=say) as stack:
             client = await connect(stack.environment | IN_CLEAR)
             database_url = stack.environment["COMMERCE_DATABASE_URL"]
-            async with floor(Path(folder), database_url, client) as shop, shop.worker([FAULTS]):
-                await shop.shop.stock("MUG", main=100)
+            async with running_shop(Path(folder), database_url, client) as shop, shop.worker([FAULTS]):
+                await shop.data.stock("MUG", main=100)
                 for name in names:
-                    process_id = await SCENES[name](shop, name)
+                    process_id = await SCENARIOS[name](shop, name)
                     history = await client.get_workflow_handle(process_id).fetch_history()
                     keep(history, HISTORIES / f"{name}.json")
                     say(f"Recorded {name}")
@@ -54,5 +54,5 @@ def say(line: str) -> None:
 
 if __name__ == "__main__":
     logs.configure(load_settings({"COMMERCE_LOG_LEVEL": "error"}))
-    asyncio.run(record(sys.argv[1:] or list(SCENES)))
+    asyncio.run(record(sys.argv[1:] or list(SCENARIOS)))
     exit_process(0)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.floor import Floor
-from tests.system.workers import Crew, crew
+from tests.running_shop import RunningShop
+from tests.system.workers import WorkerProcesses, worker_processes
 
 
 @pytest.fixture
-async def workers(shop: Floor, tmp_path: Path) -> AsyncIterator[Crew]:
+async def workers(shop: RunningShop, tmp_path: Path) -> AsyncIterator[WorkerProcesses]:
     """Workers that end with the test; `shop` is each module's own."""
-    async with crew(shop, tmp_path / "crew") as made:
+    async with worker_processes(shop, tmp_path / "workers") as made:
         yield made

@@ -21,7 +21,7 @@ from starter.devstack import mail, orphans
 from starter.devstack.carrier import server as carrier
 from tests.commerce.shop import Shop
 from tests.paths import ROOT
-from tests.system.workers import until
+from tests.system.workers import wait_until
 
 SECONDS = 120
 
@@ -71,7 +71,7 @@ class Stack:
     """An embedded stack that is ready."""
 
     data_dir: Path
-    shop: Shop
+    data: Shop
     client: Client
     database_url: str
     environment: Mapping[str, str]  # of commands
@@ -102,7 +102,7 @@ async def up(outside: World, data_dir: Path) -> AsyncIterator[Stack]:
         )
     try:
         stack_json = data_dir / "stack.json"
-        await until(lambda: stack_json.exists() or process.returncode is not None, SECONDS, log.read_text)
+        await wait_until(lambda: stack_json.exists() or process.returncode is not None, SECONDS, log.read_text)
         environment = load_environment(data_dir)
         database_url = load_settings(environment).database_url.get_secret_value()
         database = Database(database_url)

@@ -18,7 +18,7 @@ from starter.devstack import postgres
 from tests.commerce.shop import Shop
 from tests.conftest import free_port
 from tests.paths import ROOT
-from tests.system.workers import until
+from tests.system.workers import wait_until
 
 STARTED = 297  # orders; three more are not to be processed
 SECONDS = 200  # for one demo, on a machine that is busy with other tests
@@ -65,7 +65,7 @@ async def shop_of(data_dir: Path) -> AsyncIterator[Shop]:
         server = await asyncio.create_subprocess_exec(*postgres.command(data_dir, port), stdout=stream, stderr=stream)
     database = Database(postgres.url(data_dir, port))
     try:
-        await until(lambda: "ready to accept connections" in log.read_text(), SECONDS, log.read_text)
+        await wait_until(lambda: "ready to accept connections" in log.read_text(), SECONDS, log.read_text)
         yield Shop(database)
     finally:
         await database.close()

@@ -18,12 +18,12 @@ from commerce.messages.webhooks import NewEndpoint, WebhookDelivery
 from commerce.outbox import Event
 from commerce.relay import Relay
 from starter.processes import TASK_QUEUE
-from starter.subscribers import giving
+from starter.subscribers import event_publisher
 from tests.commerce.shop import Shop
 from tests.conftest import free_port
-from tests.floor import Floor, floor
-from tests.receiver import Receiver, receiving
-from tests.system.workers import crew, until
+from tests.running_shop import RunningShop, running_shop
+from tests.system.workers import wait_until, worker_processes
+from tests.webhook_receiver import WebhookReceiver, webhook_receiver
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 
 SEED = 20260302
@@ -33,22 +33,22 @@ STILL_WAITING = "SELECT count(*) FROM outbox_events WHERE published_at IS NULL"
 
 
 @pytest.fixture
-async def place(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
-    async with floor(tmp_path, database_url, client) as made:
+async def place(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as made:
         yield made
 
 
 @pytest.fixture
-async def shop(place: Floor) -> AsyncIterator[Floor]:
+async def shop(place: RunningShop) -> AsyncIterator[RunningShop]:
     """A shop whose worker relays events."""
     async with place.worker(), relaying(place):
         yield place
 
 
 @asynccontextmanager
-async def relaying(place: Floor) -> AsyncIterator[None]:
+async def relaying(place: RunningShop) -> AsyncIterator[None]:
     url = place.settings.database_url.get_secret_value()
-    relay = asyncio.create_task(Relay(url, giving(place.client)).run())
+    relay = asyncio.create_task(Relay(url, event_publisher(place.client)).run())
     try:
         yield
     finally:
@@ -58,15 +58,15 @@ async def relaying(place: Floor) -> AsyncIterator[None]:
 
 
 @pytest.fixture
-async def receiver(place: Floor) -> AsyncIterator[Receiver]:
+async def receiver(place: RunningShop) -> AsyncIterator[WebhookReceiver]:
     """A receiver that wants every event."""
-    async with receiving() as made:
+    async with webhook_receiver() as made:
         await added(place, made)
         yield made
 
 
-async def added(place: Floor, receiver: Receiver) -> NewEndpoint:
-    endpoint = await place.shop.do(webhooks.add, receiver.url)
+async def added(place: RunningShop, receiver: WebhookReceiver) -> NewEndpoint:
+    endpoint = await place.data.do(webhooks.add, receiver.url)
     receiver.secret = endpoint.secret
     return endpoint
 
@@ -92,42 +92,42 @@ async def all_published(shop: Shop) -> None:
     await eventually(done)
 
 
-async def deliveries(place: Floor) -> list[WebhookDelivery]:
+async def deliveries(place: RunningShop) -> list[WebhookDelivery]:
     """Return the deliveries of all events to the only endpoint, in order."""
-    [endpoint] = await place.shop.do(webhooks.endpoints)
-    ids = await place.shop.sql("SELECT id FROM outbox_events ORDER BY sequence")
+    [endpoint] = await place.data.do(webhooks.endpoints)
+    ids = await place.data.sql("SELECT id FROM outbox_events ORDER BY sequence")
     return [WebhookDelivery(endpoint_id=endpoint.id, event_id=event_id) for event_id in ids]
 
 
-async def status(place: Floor, delivery: WebhookDelivery) -> WorkflowExecutionStatus | None:
+async def status(place: RunningShop, delivery: WebhookDelivery) -> WorkflowExecutionStatus | None:
     return (await place.client.get_workflow_handle(delivery.process_id).describe()).status
 
 
-async def delivered(place: Floor) -> list[str]:
+async def delivered(place: RunningShop) -> list[str]:
     """Wait for the end of all deliveries, and return how they ended."""
     async with asyncio.timeout(SECONDS):
         handles = [place.client.get_workflow_handle(each.process_id) for each in await deliveries(place)]
         return [(await handle.result())["status"] for handle in handles]
 
 
-async def test_ten_thousand_events_with_the_worker_killed_five_times(place: Floor, tmp_path: Path) -> None:
+async def test_ten_thousand_events_with_the_worker_killed_five_times(place: RunningShop, tmp_path: Path) -> None:
     """Everybody sees each event, in order per aggregate; of an order that was placed one process is started."""
     name = place.settings.database_url.get_secret_value().rsplit("/", 1)[1]  # the tests share a Temporal server
     orders = [f"{name}-{number}" for number in range(ORDERS)]
     for number in range(EVENTS_PER_CART):
-        await write(place.shop, *(event(f"cart/{cart}", number) for cart in range(CARTS)))
+        await write(place.data, *(event(f"cart/{cart}", number) for cart in range(CARTS)))
         placed = orders[number::EVENTS_PER_CART]
         data: list[dict[str, Any]] = [{"order_id": order_id} for order_id in placed]
-        await write(place.shop, *(Event(d["order_id"], "order.placed", f"order/{d['order_id']}", d) for d in data))
+        await write(place.data, *(Event(d["order_id"], "order.placed", f"order/{d['order_id']}", d) for d in data))
     chance, total, journal = Random(SEED), CARTS * EVENTS_PER_CART, tmp_path / "journal"
     journal.touch()
-    async with crew(place, tmp_path / "crew") as workers:
+    async with worker_processes(place, tmp_path / "workers") as workers:
         for moment in sorted(chance.sample(range(total), KILLS)):
             doomed = await workers.start("tests.system.event_worker", JOURNAL=str(journal))
-            await until(lambda: lines(journal) > moment, SECONDS, doomed.tail)  # noqa: B023 - asked at once
+            await wait_until(lambda: lines(journal) > moment, SECONDS, doomed.log_tail)  # noqa: B023 - asked at once
             await doomed.kill()
         await workers.start("tests.system.event_worker", JOURNAL=str(journal))
-        await all_published(place.shop)
+        await all_published(place.data)
     seen: dict[str, list[int]] = defaultdict(list)
     ids = set()
     for aggregate, number, event_id in (line.split(" ") for line in journal.read_text().splitlines()):
@@ -154,46 +154,46 @@ async def started_once(client: Client, name: str) -> None:
     await eventually(all_listed)
 
 
-async def test_an_order_that_is_placed_is_processed(shop: Floor) -> None:
+async def test_an_order_that_is_placed_is_processed(shop: RunningShop) -> None:
     order_id = shop.settings.database_url.get_secret_value().rsplit("/", 1)[1]
-    await shop.shop.stock("MUG", main=3)
-    await shop.shop.order(order_id, MUG=1)
+    await shop.data.stock("MUG", main=3)
+    await shop.data.order(order_id, MUG=1)
     placed = Event("placed", "order.placed", f"order/{order_id}", {"order_id": order_id})
-    await write(shop.shop, placed)
-    await all_published(shop.shop)
+    await write(shop.data, placed)
+    await all_published(shop.data)
     async with asyncio.timeout(SECONDS):
         assert (await shop.handle(order_id).result()).status == "fulfilled"
     first = (await shop.handle(order_id).describe()).run_id
-    await write(shop.shop, placed._replace(key="placed again"))
-    await all_published(shop.shop)
+    await write(shop.data, placed._replace(key="placed again"))
+    await all_published(shop.data)
     assert (await shop.handle(order_id).describe()).run_id == first
 
 
-async def test_an_event_that_is_eleven_minutes_old_still_arrives(shop: Floor, receiver: Receiver) -> None:
-    await shop.shop.sql(
+async def test_an_event_that_is_eleven_minutes_old_still_arrives(shop: RunningShop, receiver: WebhookReceiver) -> None:
+    await shop.data.sql(
         """INSERT INTO outbox_events (id, type, aggregate, data, created_at)
            VALUES (uuidv7(), 'cart.expired', 'cart/old', '{"number": 1}', now() - interval '11 minutes')"""
     )
-    await all_published(shop.shop)
+    await all_published(shop.data)
     assert await delivered(shop) == ["delivered"]
     assert receiver.numbers("cart/old") == [1]
 
 
-async def test_a_receiver_that_is_down_and_comes_back_gets_everything_in_order(shop: Floor) -> None:
+async def test_a_receiver_that_is_down_and_comes_back_gets_everything_in_order(shop: RunningShop) -> None:
     port = free_port()
-    receiver = Receiver()
+    receiver = WebhookReceiver()
     receiver.url = f"http://127.0.0.1:{port}/hook"
     secret = (await added(shop, receiver)).secret
-    await write(shop.shop, *(event(f"cart/{cart}", number) for number in range(5) for cart in range(3)))
-    await all_published(shop.shop)
+    await write(shop.data, *(event(f"cart/{cart}", number) for number in range(5) for cart in range(3)))
+    await all_published(shop.data)
     await eventually(lambda: tried(shop, times=1))
-    async with receiving(port) as back:
+    async with webhook_receiver(port) as back:
         back.secret = secret
         assert await delivered(shop) == ["delivered"] * 15
     assert [back.numbers(f"cart/{cart}") for cart in range(3)] == [list(range(5))] * 3
 
 
-async def tried(place: Floor, *, times: int) -> bool:
+async def tried(place: RunningShop, *, times: int) -> bool:
     """Tell whether the first delivery was tried so often in vain."""
     [first, *_] = await deliveries(place)
     described = await place.client.get_workflow_handle(first.process_id).describe()
@@ -201,9 +201,9 @@ async def tried(place: Floor, *, times: int) -> bool:
     return bool(pending) and pending[0].attempt > times
 
 
-async def test_a_receiver_that_asks_to_wait_is_waited_for(shop: Floor, receiver: Receiver) -> None:
+async def test_a_receiver_that_asks_to_wait_is_waited_for(shop: RunningShop, receiver: WebhookReceiver) -> None:
     receiver.answer, receiver.headers = 503, {"Retry-After": "1"}
-    await write(shop.shop, event("cart/1", 1), event("cart/1", 2))
+    await write(shop.data, event("cart/1", 1), event("cart/1", 2))
     await eventually(lambda: asked(receiver, times=2))
     assert [event["data"]["number"] for event in receiver.asked] == [1] * len(receiver.asked)
     receiver.answer = 204
@@ -211,28 +211,28 @@ async def test_a_receiver_that_asks_to_wait_is_waited_for(shop: Floor, receiver:
     assert receiver.numbers("cart/1") == [1, 2]
 
 
-async def asked(receiver: Receiver, *, times: int) -> bool:
+async def asked(receiver: WebhookReceiver, *, times: int) -> bool:
     return len(receiver.asked) >= times
 
 
-async def test_a_receiver_that_is_gone_is_not_asked_again(shop: Floor, receiver: Receiver) -> None:
+async def test_a_receiver_that_is_gone_is_not_asked_again(shop: RunningShop, receiver: WebhookReceiver) -> None:
     receiver.answer = 410
-    await write(shop.shop, event("cart/1", 1), event("cart/1", 2))
-    await all_published(shop.shop)
+    await write(shop.data, event("cart/1", 1), event("cart/1", 2))
+    await all_published(shop.data)
     assert await delivered(shop) == ["gone", "disabled"]
-    await write(shop.shop, event("cart/1", 3))
-    await all_published(shop.shop)
+    await write(shop.data, event("cart/1", 3))
+    await all_published(shop.data)
     assert len(receiver.asked) == 1
-    [endpoint] = await shop.shop.do(webhooks.endpoints)
+    [endpoint] = await shop.data.do(webhooks.endpoints)
     assert endpoint.disabled_at is not None
 
 
 async def test_a_delivery_that_fails_for_good_is_a_failed_run_and_lets_the_next_go(
-    shop: Floor, receiver: Receiver
+    shop: RunningShop, receiver: WebhookReceiver
 ) -> None:
     receiver.answer, receiver.headers = 503, {"Retry-After": "40000"}
-    await write(shop.shop, event("cart/1", 1), event("cart/1", 2))
-    await all_published(shop.shop)
+    await write(shop.data, event("cart/1", 1), event("cart/1", 2))
+    await all_published(shop.data)
     await eventually(lambda: asked(receiver, times=1))
     receiver.answer = 204
     first, second = await deliveries(shop)
@@ -248,8 +248,8 @@ async def test_a_delivery_that_fails_for_good_is_a_failed_run_and_lets_the_next_
     assert receiver.numbers("cart/1") == [2, 1]
 
 
-async def test_a_delivery_without_its_event_fails_and_says_why(shop: Floor, receiver: Receiver) -> None:
-    await write(shop.shop, event("cart/1", 1))
+async def test_a_delivery_without_its_event_fails_and_says_why(shop: RunningShop, receiver: WebhookReceiver) -> None:
+    await write(shop.data, event("cart/1", 1))
     [known] = await deliveries(shop)
     lost = known.model_copy(update={"event_id": known.endpoint_id})
     with pytest.raises(WorkflowFailureError) as failure:

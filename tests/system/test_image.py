@@ -17,10 +17,10 @@ from temporalio.client import Client
 from tests.conftest import free_port
 from tests.deploy.compose import environment, services
 from tests.deploy.dockerfile import Follower, Image
-from tests.floor import Floor, floor
 from tests.keys import KEY
 from tests.paths import ROOT
-from tests.system.workers import until
+from tests.running_shop import RunningShop, running_shop
+from tests.system.workers import wait_until
 
 BWRAP = shutil.which("bwrap")
 TOKEN = "a-token-of-the-tests"
@@ -42,7 +42,9 @@ def _works() -> bool:
 class Container:
     """A service of docker-compose.yml, run from the image, and what it has logged."""
 
-    def __init__(self, image: Image, name: str, shop: Floor, folder: Path, command: list[str], **more: str) -> None:
+    def __init__(
+        self, image: Image, name: str, shop: RunningShop, folder: Path, command: list[str], **more: str
+    ) -> None:
         self._image, self._log = image, folder / f"{name}.log"
         self._binds = {_secrets(shop, folder): "/run/secrets"}
         self._environment = image.variables() | environment(SERVICES[name]) | _elsewhere(shop) | more
@@ -53,14 +55,14 @@ class Container:
 
     async def healthy(self, check: list[str]) -> None:
         def is_healthy() -> bool:
-            assert self.process.poll() is None, self.said()
+            assert self.process.poll() is None, self.log_text()
             command = self._image.command(*check, binds=self._binds)
             return subprocess.run(command, env=self._environment, capture_output=True, check=False).returncode == 0
 
-        await until(is_healthy, STARTED, self.said)
+        await wait_until(is_healthy, STARTED, self.log_text)
 
     async def ended(self) -> int:
-        await until(lambda: self.process.poll() is not None, STARTED, self.said)
+        await wait_until(lambda: self.process.poll() is not None, STARTED, self.log_text)
         return int(self.process.returncode)
 
     async def stop(self) -> int:
@@ -69,15 +71,15 @@ class Container:
         inner.terminate()
         return await self.ended()
 
-    def said(self) -> str:
+    def log_text(self) -> str:
         return self._log.read_text()
 
     def warnings(self) -> list[str]:
-        lines = [json.loads(line) for line in self.said().splitlines() if line.startswith("{")]
+        lines = [json.loads(line) for line in self.log_text().splitlines() if line.startswith("{")]
         return [line["event"] for line in lines if line["level"] in ("warning", "error", "critical")]
 
 
-def _secrets(shop: Floor, folder: Path) -> Path:
+def _secrets(shop: RunningShop, folder: Path) -> Path:
     """Return a folder with the secrets of this shop, which anybody may read as those of deploy/make-secrets."""
     secrets = {
         "database_url": shop.settings.database_url.get_secret_value(),
@@ -93,7 +95,7 @@ def _secrets(shop: Floor, folder: Path) -> Path:
     return mounted
 
 
-def _elsewhere(shop: Floor) -> dict[str, str]:
+def _elsewhere(shop: RunningShop) -> dict[str, str]:
     """Return what differs from the compose file: where the tests have the servers."""
     return {
         "TEMPORAL_ADDRESS": shop.client.service_client.config.target_host,
@@ -106,7 +108,7 @@ def _elsewhere(shop: Floor) -> dict[str, str]:
 
 @asynccontextmanager
 async def running(
-    image: Image, name: str, shop: Floor, folder: Path, command: list[str] | None = None, **more: str
+    image: Image, name: str, shop: RunningShop, folder: Path, command: list[str] | None = None, **more: str
 ) -> AsyncIterator[Container]:
     usual = image.entrypoint + SERVICES[name]["command"]
     container = Container(image, name, shop, folder, command or usual, **more)
@@ -125,11 +127,11 @@ async def test_what_the_dockerfile_makes_runs_a_shop(tmp_path: Path, database_ur
     image = await asyncio.to_thread(Follower(ROOT, tmp_path / "image").follow)
     assert _says(image, "python", "-c", f"import importlib.util as u; print(*filter(u.find_spec, {ABSENT}))") == []
     assert _says(image, "sh", "-c", f"for f in {WRITTEN}; do touch $f 2>&- && echo $f; done; id -u") == ["/tmp/x", USER]
-    async with floor(tmp_path, database_url, client) as shop:
+    async with running_shop(tmp_path, database_url, client) as shop:
         await _stands_in(image, "carrier", shop, tmp_path)
         await _stands_in(image, "warehouse", shop, tmp_path)
         async with running(image, "migrate", shop, tmp_path) as migrate:
-            assert await migrate.ended() == 0, migrate.said()
+            assert await migrate.ended() == 0, migrate.log_text()
         await _process_an_order(image, shop, tmp_path)
         assert await shop.findings() == []
     await asyncio.to_thread(shutil.rmtree, tmp_path / "image")
@@ -142,7 +144,7 @@ def _says(image: Image, *command: str) -> list[str]:
     return done.stdout.split()
 
 
-async def _stands_in(image: Image, name: str, shop: Floor, folder: Path) -> None:
+async def _stands_in(image: Image, name: str, shop: RunningShop, folder: Path) -> None:
     """Start a stand-in with another port and folder than compose gives it, and stop it again."""
     port, service = free_port(), SERVICES[name]
     usual = service["command"][3]
@@ -151,12 +153,12 @@ async def _stands_in(image: Image, name: str, shop: Floor, folder: Path) -> None
         await container.healthy(
             [word.replace(f":{usual}/", f":{port}/") for word in service["healthcheck"]["test"][1:]]
         )
-        assert await container.stop() == 0, container.said()
+        assert await container.stop() == 0, container.log_text()
 
 
-async def _process_an_order(image: Image, shop: Floor, folder: Path) -> None:
-    await shop.shop.stock("mug", london=1)
-    await shop.shop.order("image-1", mug=1)
+async def _process_an_order(image: Image, shop: RunningShop, folder: Path) -> None:
+    await shop.data.stock("mug", london=1)
+    await shop.data.order("image-1", mug=1)
     port, metrics = free_port(), free_port()
     own = {
         "COMMERCE_API_PORT": str(port),
@@ -171,12 +173,12 @@ async def _process_an_order(image: Image, shop: Floor, folder: Path) -> None:
         await _until_ready(port, worker)
         await worker.healthy(_at(image.healthcheck, 9464, metrics))
         async with running(image, "cli", shop, folder, ["commerce", "doctor"], **own) as doctor:
-            assert await doctor.ended() == 0, doctor.said()
+            assert await doctor.ended() == 0, doctor.log_text()
         assert (await _process(port, "image-1"))["result"]["status"] == "fulfilled"
-        await until(lambda: len(shop.mails("order-shipped", "image-1")) == 1, 30, worker.said)
+        await wait_until(lambda: len(shop.mails("order-shipped", "image-1")) == 1, 30, worker.log_text)
         assert worker.warnings() == []
-        assert await worker.stop() == 0, worker.said()
-        assert await api.stop() == 0, api.said()
+        assert await worker.stop() == 0, worker.log_text()
+        assert await api.stop() == 0, api.log_text()
 
 
 def _at(check: list[str], usual: int, port: int) -> list[str]:
@@ -189,9 +191,9 @@ async def _until_ready(port: int, worker: Container) -> None:
         for _ in range(STARTED * 5):
             if (await http.get(f"http://127.0.0.1:{port}/health/ready")).is_success:
                 return
-            assert worker.process.poll() is None, worker.said()
+            assert worker.process.poll() is None, worker.log_text()
             await asyncio.sleep(0.2)
-    raise AssertionError(worker.said())
+    raise AssertionError(worker.log_text())
 
 
 async def _process(port: int, order_id: str) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from random import Random
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from tests.floor import Floor, ended, floor
-from tests.system.workers import Crew, until
+from tests.running_shop import RunningShop, running_shop, wait_for_end
+from tests.system.workers import WorkerProcesses, wait_until
 from worker import GRACEFUL, HARD_EXIT
 
 COMPLETED, FAILED, CANCELLED = (
@@ -84,10 +84,10 @@ ENDS = {
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
-    async with floor(tmp_path, database_url, client) as made:
-        await made.shop.sql(CALL_OFF)
-        await made.shop.sql(CALLED_OFF_ONCE_LABELLED)
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as made:
+        await made.data.sql(CALL_OFF)
+        await made.data.sql(CALLED_OFF_ONCE_LABELLED)
         yield made
 
 
@@ -97,20 +97,20 @@ def points() -> dict[str, str]:
     return {f"{end}.{step}.{where}": f"{step} {where}" for end, step, *places in rows for where in places}
 
 
-async def take_in(shop: Floor, order_ids: Iterable[str]) -> None:
+async def take_in(shop: RunningShop, order_ids: Iterable[str]) -> None:
     """Take in an order of one unit each, of an item of its own with three in stock, so that it ends as its id says."""
     for order_id in order_ids:
         end = order_id.split(".")[0]
         facts: dict[str, str | None] = {"shipping_method": None} if end == "unshipped" else {}
         if end == "unmailed":
             facts["email"] = "ann@refused.example"
-        await shop.shop.stock(order_id, main=3)
-        await shop.shop.order(order_id, (order_id, 4 if end == "short" else 1), facts=facts)
+        await shop.data.stock(order_id, main=3)
+        await shop.data.order(order_id, (order_id, 4 if end == "short" else 1), facts=facts)
         if end == "refused":
-            await shop.carrier_fault(operation="buy", fault="422", order_id=order_id)
+            await shop.inject_carrier_fault(operation="buy", fault="422", order_id=order_id)
 
 
-async def ends(shop: Floor, order_ids: Iterable[str]) -> dict[str, End]:
+async def ends(shop: RunningShop, order_ids: Iterable[str]) -> dict[str, End]:
     """Return what is left of each order."""
     mails = Counter(
         (str(mail["X-Commerce-Key"]).split("/")[1], kind)
@@ -123,40 +123,40 @@ async def ends(shop: Floor, order_ids: Iterable[str]) -> dict[str, End]:
     }
 
 
-async def end_of(shop: Floor, order_id: str, mails: tuple[str, ...]) -> End:
+async def end_of(shop: RunningShop, order_id: str, mails: tuple[str, ...]) -> End:
     async def ask(query: str) -> tuple[object, ...]:
-        return tuple(await shop.shop.sql(query, id=order_id))
+        return tuple(await shop.data.sql(query, id=order_id))
 
     labels = await shop.labels(order_id)
     return End(
         run=await shop.status(order_id),
         live_fulfillments=len(await ask("SELECT 1 FROM fulfillments WHERE order_id = :id AND cancelled_at IS NULL")),
-        movements=tuple(units for _, units, *_ in await shop.shop.movements(order_id)),
-        stock=(await shop.shop.levels(order_id))["main"],
+        movements=tuple(units for _, units, *_ in await shop.data.movements(order_id)),
+        stock=(await shop.data.levels(order_id))["main"],
         labels=(labels["bought"], labels["refunded"]),
-        events=tuple(kind for kind, aggregate, _ in await shop.shop.events() if aggregate == f"order/{order_id}"),
+        events=tuple(kind for kind, aggregate, _ in await shop.data.events() if aggregate == f"order/{order_id}"),
         mails=mails,
     )
 
 
-async def all_end(shop: Floor, order_ids: Iterable[str]) -> None:
+async def all_end(shop: RunningShop, order_ids: Iterable[str]) -> None:
     async with asyncio.timeout(DEADLINE):
-        await asyncio.gather(*(ended(shop.handle(order_id)) for order_id in order_ids))
+        await asyncio.gather(*(wait_for_end(shop.handle(order_id)) for order_id in order_ids))
 
 
-async def check(shop: Floor, order_ids: Iterable[str]) -> None:
+async def check(shop: RunningShop, order_ids: Iterable[str]) -> None:
     """Every order has ended as its id says, and nothing is wrong anywhere."""
     found = await ends(shop, order_ids)
     assert {order_id: end for order_id, end in found.items() if end != ENDS[order_id.split(".")[0]]} == {}
     assert await shop.findings() == []
 
 
-async def test_killed_inside_each_step_and_each_undo(shop: Floor, workers: Crew) -> None:
+async def test_killed_inside_each_step_and_each_undo(shop: RunningShop, workers: WorkerProcesses) -> None:
     orders = points()
     await take_in(shop, orders)
     doomed = await workers.start_pausing(orders)
     await asyncio.gather(*(shop.start(order_id) for order_id in orders))
-    await workers.hanging(*orders)
+    await workers.wait_until_hanging(*orders)
     await asyncio.gather(*(shop.handle(order_id).cancel() for order_id in orders if order_id.startswith(CANCELLED_TOO)))
     await doomed.kill()
 
@@ -168,7 +168,7 @@ async def test_killed_inside_each_step_and_each_undo(shop: Floor, workers: Crew)
     assert len(copies) == 2 and len(set(copies)) == 1
 
 
-async def test_killed_at_random_moments(shop: Floor, workers: Crew) -> None:
+async def test_killed_at_random_moments(shop: RunningShop, workers: WorkerProcesses) -> None:
     chance = Random(SEED)
     kinds = ["fulfilled", "fulfilled", "unshipped", "short", "refused", "called-off"]
     orders = [f"{kinds[number % len(kinds)]}.{number}" for number in range(KILLS * ORDERS_PER_KILL)]
@@ -185,24 +185,24 @@ async def test_killed_at_random_moments(shop: Floor, workers: Crew) -> None:
     await check(shop, orders)
 
 
-async def test_stopped_amid_steps(shop: Floor, workers: Crew) -> None:
+async def test_stopped_amid_steps(shop: RunningShop, workers: WorkerProcesses) -> None:
     """What can end in time ends; what hangs is given up; what is deaf to that is left behind; the next one goes on."""
     await take_in(shop, ["fulfilled.slow", "fulfilled.hangs", "fulfilled.deaf"])
-    await shop.carrier_fault(operation="buy", fault="slow", seconds=5, times=1, order_id="fulfilled.slow")
+    await shop.inject_carrier_fault(operation="buy", fault="slow", seconds=5, times=1, order_id="fulfilled.slow")
     first = await workers.start_pausing({"fulfilled.hangs": "complete-order before"})
     await asyncio.gather(shop.start("fulfilled.slow"), shop.start("fulfilled.hangs"))
-    await asyncio.gather(workers.hanging("fulfilled.hangs"), buying(shop, "fulfilled.slow"))
+    await asyncio.gather(workers.wait_until_hanging("fulfilled.hangs"), buying(shop, "fulfilled.slow"))
     stopping = asyncio.create_task(first.stop())
-    await until(lambda: "worker stopping" in first.said(), 5, first.tail)
+    await wait_until(lambda: "worker stopping" in first.log_text(), 5, first.log_tail)
 
     second = await workers.start_pausing({"fulfilled.deaf": "reserve-inventory deaf"})
     await shop.start("fulfilled.deaf")
-    await workers.hanging("fulfilled.deaf")
+    await workers.wait_until_hanging("fulfilled.deaf")
     code, seconds = await second.stop()
     assert code == 0 and HARD_EXIT - 1 < seconds < HARD_EXIT + 1
 
     code, seconds = await stopping
-    assert code == 0 and "worker stopped" in first.said()
+    assert code == 0 and "worker stopped" in first.log_text()
     assert GRACEFUL.total_seconds() - 1 < seconds < HARD_EXIT
     assert await shop.findings() == []
 
@@ -212,15 +212,15 @@ async def test_stopped_amid_steps(shop: Floor, workers: Crew) -> None:
     assert await attempts(shop, "fulfilled.slow", "create-shipping-label") == 1
 
 
-async def buying(shop: Floor, order_id: str) -> None:
+async def buying(shop: RunningShop, order_id: str) -> None:
     """Wait until the order's label is about to be bought."""
     noted = "SELECT note IS NOT NULL FROM step_ledger WHERE business_key LIKE '%' || :id AND step LIKE '%-label'"
     async with asyncio.timeout(DEADLINE):
-        while await shop.shop.sql(noted, id=order_id) != [True]:  # noqa: ASYNC110 - it looks at what a server did
+        while await shop.data.sql(noted, id=order_id) != [True]:  # noqa: ASYNC110 - it looks at what a server did
             await asyncio.sleep(0.02)
 
 
-async def attempts(shop: Floor, order_id: str, step: str) -> int:
+async def attempts(shop: RunningShop, order_id: str, step: str) -> int:
     """Return at which attempt a step has ended."""
     events = (await shop.handle(order_id).fetch_history()).events
     [scheduled] = [e.event_id for e in events if e.activity_task_scheduled_event_attributes.activity_type.name == step]

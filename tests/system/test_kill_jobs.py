@@ -23,8 +23,8 @@ from commerce.messages.stock_sync import SyncInventory
 from commerce.messages.upkeep import Upkeep
 from starter.processes import TASK_QUEUE
 from tests.faults import Gate
-from tests.floor import Floor, floor
-from tests.system.workers import Crew
+from tests.running_shop import RunningShop, running_shop
+from tests.system.workers import WorkerProcesses
 from worker import WORKFLOWS, wired
 from workflows.engine.job import TRIES
 
@@ -95,26 +95,26 @@ GENERATIONS = "SELECT DISTINCT generation FROM step_ledger WHERE business_key = 
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
-    async with floor(tmp_path, database_url, client) as made:
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as made:
         yield made
 
 
-async def take_in(shop: Floor) -> None:
+async def take_in(shop: RunningShop) -> None:
     """Bring something to do for every job."""
     await old_carts(shop, CARTS)
     for number in range(1, LEVELS + 1):
-        await shop.shop.stock(f"A-{number}", main=5)
-    await shop.shop.stock("MUG", main=len(ORDERS))
+        await shop.data.stock(f"A-{number}", main=5)
+    await shop.data.stock("MUG", main=len(ORDERS))
     for number, day in enumerate(DAYS, start=1):
         at = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
         for copy in range(number):
             facts = {"created_at": at, "fulfillment_status": "fulfilled_elsewhere"}
-            await shop.shop.order(f"sold-{number}-{copy}", MUG=1, facts=facts)
+            await shop.data.order(f"sold-{number}-{copy}", MUG=1, facts=facts)
     for number, _ in enumerate(ORDERS):
-        await shop.shop.order(str(number), MUG=1)
-    await shop.shop.order("short", MUG=99)
-    await shop.shop.order("unknown", CUP=1)
+        await shop.data.order(str(number), MUG=1)
+    await shop.data.order("short", MUG=99)
+    await shop.data.order("unknown", CUP=1)
     await take_in_old_records(shop)
     await oversell(shop, "A-5")
     told = [{"sku": f"A-{number}", "location": "main", "on_hand": 1} for number in range(1, LEVELS + 1)]
@@ -122,22 +122,22 @@ async def take_in(shop: Floor) -> None:
         (await http.put("/trial/levels", json=told)).raise_for_status()
 
 
-async def take_in_old_records(shop: Floor) -> None:
+async def take_in_old_records(shop: RunningShop) -> None:
     for number, insert in ((KEYS, OLD_KEYS), (KEYS, OLD_STEPS), (EVENTS, OLD_EVENTS), (MAILS, OLD_MAILS)):
-        await shop.shop.sql(insert, number=number, at=LONG_AGO)
+        await shop.data.sql(insert, number=number, at=LONG_AGO)
 
 
-async def oversell(shop: Floor, sku: str) -> None:
+async def oversell(shop: RunningShop, sku: str) -> None:
     """Hold four of five units for an order, as if somebody were at work on it."""
-    await shop.shop.order("waits", (sku, 4), facts={"hold_reason": "cancelled"})
-    await shop.shop.sql("UPDATE inventory_levels SET reserved_quantity = 4 WHERE inventory_item_id = :sku", sku=sku)
-    await shop.shop.sql(
+    await shop.data.order("waits", (sku, 4), facts={"hold_reason": "cancelled"})
+    await shop.data.sql("UPDATE inventory_levels SET reserved_quantity = 4 WHERE inventory_item_id = :sku", sku=sku)
+    await shop.data.sql(
         """INSERT INTO reservations (order_id, order_line_id, inventory_item_id, location_id, quantity)
            SELECT 'waits', id, sku, 'main', 4 FROM order_lines WHERE order_id = 'waits'"""
     )
 
 
-def jobs(shop: Floor) -> dict[str, tuple[str, JobInput, str]]:
+def jobs(shop: RunningShop) -> dict[str, tuple[str, JobInput, str]]:
     """Return kind, options and point of every job that is to be killed, by its id; the tests share a server."""
     shared = shop.settings.database_url.get_secret_value().rsplit("/", 1)[1]
     return {
@@ -147,11 +147,11 @@ def jobs(shop: Floor) -> dict[str, tuple[str, JobInput, str]]:
     }
 
 
-async def begin(shop: Floor, job_id: str, kind: str, options: JobInput) -> WorkflowHandle[Any, Any]:
+async def begin(shop: RunningShop, job_id: str, kind: str, options: JobInput) -> WorkflowHandle[Any, Any]:
     return await shop.client.start_workflow(kind, options, id=job_id, task_queue=TASK_QUEUE)
 
 
-async def test_killed_in_the_middle_of_every_job(shop: Floor, workers: Crew) -> None:
+async def test_killed_in_the_middle_of_every_job(shop: RunningShop, workers: WorkerProcesses) -> None:
     await take_in(shop)
     doomed_jobs = jobs(shop)
     points = {job_id: point for job_id, (_, _, point) in doomed_jobs.items()}
@@ -161,8 +161,8 @@ async def test_killed_in_the_middle_of_every_job(shop: Floor, workers: Crew) -> 
     started = {pending_id: await begin(shop, pending_id, "process-pending-orders", PendingOrders())}
     for job_id, (kind, options, _) in doomed_jobs.items():
         started[job_id] = await begin(shop, job_id, kind, options)
-        await workers.hanging(job_id)
-    await workers.hanging(*orders)
+        await workers.wait_until_hanging(job_id)
+    await workers.wait_until_hanging(*orders)
     await doomed.kill()
 
     await workers.start()
@@ -188,19 +188,19 @@ def total(results: list[dict[str, Any]], *names: str) -> tuple[int, ...]:
     return tuple(sum(result[name] for result in results) for name in names)
 
 
-async def check(shop: Floor) -> None:
+async def check(shop: RunningShop) -> None:
     """What the jobs did has happened once."""
-    kinds = [kind for kind, _, _ in await shop.shop.events()]
+    kinds = [kind for kind, _, _ in await shop.data.events()]
     assert {kind: kinds.count(kind) for kind in kinds} == {
         "cart.expired": CARTS,
         "inventory.updated": LEVELS,
         "order.fulfilled": len(ORDERS),
         "order.insufficient_inventory": 1,
     }
-    assert await shop.shop.sql("SELECT id FROM carts") == []
+    assert await shop.data.sql("SELECT id FROM carts") == []
     for number in range(1, LEVELS + 1):
-        assert [(units, reason) for _, units, reason, _ in await shop.shop.movements(f"A-{number}")] == [(-4, "sync")]
-    assert await shop.shop.sql("SELECT orders FROM daily_metrics ORDER BY day") == [1, 2, 3, 4, 5]
+        assert [(units, reason) for _, units, reason, _ in await shop.data.movements(f"A-{number}")] == [(-4, "sync")]
+    assert await shop.data.sql("SELECT orders FROM daily_metrics ORDER BY day") == [1, 2, 3, 4, 5]
     assert mails(shop, "daily-report") == len(DAYS)
     assert mails(shop, "order-shipped") == len(ORDERS)
     assert mails(shop, "oversold") == mails(shop, "insufficient-inventory") == mails(shop, "order-failed") == 1
@@ -208,24 +208,24 @@ async def check(shop: Floor) -> None:
     for order_id in map(str, range(len(ORDERS))):
         labels = await shop.labels(order_id)
         assert (labels["bought"], labels["refunded"]) == (1, 0)
-        assert len(await shop.shop.sql(GENERATIONS, id=order_process_id(order_id))) == 1
+        assert len(await shop.data.sql(GENERATIONS, id=order_process_id(order_id))) == 1
     assert [(found.rule, found.subject) for found in await shop.findings()] == [
         ("open-order-holds-nothing", "order waits")
     ]
 
 
-def mails(shop: Floor, kind: str) -> int:
+def mails(shop: RunningShop, kind: str) -> int:
     """Count mails of a kind; copies with one Message-ID are one mail."""
     return len({mail["Message-ID"] for mail in shop.mails(kind)})
 
 
-async def old_carts(shop: Floor, number: int) -> str:
+async def old_carts(shop: RunningShop, number: int) -> str:
     """Take in old carts, and return an id for the job that is to delete them."""
-    await shop.shop.sql(OLD_CARTS, number=number, at=LONG_AGO)
+    await shop.data.sql(OLD_CARTS, number=number, at=LONG_AGO)
     return f"cleanup-expired-carts-{shop.settings.database_url.get_secret_value().rsplit('/', 1)[1]}"
 
 
-async def test_stopped_amid_batches_is_no_error_of_the_job(shop: Floor) -> None:
+async def test_stopped_amid_batches_is_no_error_of_the_job(shop: RunningShop) -> None:
     job_id = await old_carts(shop, 3)
     job = await begin(shop, job_id, "cleanup-expired-carts", CleanUpCarts())
     for _ in range(TRIES):
@@ -239,7 +239,7 @@ async def test_stopped_amid_batches_is_no_error_of_the_job(shop: Floor) -> None:
 
 
 @asynccontextmanager
-async def impatient(shop: Floor, gate: Gate) -> AsyncIterator[None]:
+async def impatient(shop: RunningShop, gate: Gate) -> AsyncIterator[None]:
     """A worker that waits for no step when it is stopped."""
     async with (
         wired(shop.settings) as steps,
@@ -248,7 +248,7 @@ async def impatient(shop: Floor, gate: Gate) -> AsyncIterator[None]:
         yield
 
 
-async def test_a_cancelled_job_ends_with_the_batch_that_is_under_way(shop: Floor) -> None:
+async def test_a_cancelled_job_ends_with_the_batch_that_is_under_way(shop: RunningShop) -> None:
     job_id = await old_carts(shop, 3)
     async with shop.worker([gate := Gate("delete-expired-carts")]):
         job = await begin(shop, job_id, "cleanup-expired-carts", CleanUpCarts(batch=1))
@@ -256,22 +256,22 @@ async def test_a_cancelled_job_ends_with_the_batch_that_is_under_way(shop: Floor
         await job.cancel()
         gate.opened.set()
         await is_cancelled(job)
-    assert len(await shop.shop.sql("SELECT id FROM carts")) == 2
+    assert len(await shop.data.sql("SELECT id FROM carts")) == 2
     assert shop.mails("job-failure") == []
 
 
-async def test_a_batch_that_hangs_hears_that_its_job_is_cancelled(shop: Floor) -> None:
+async def test_a_batch_that_hangs_hears_that_its_job_is_cancelled(shop: RunningShop) -> None:
     job_id = await old_carts(shop, 3)
     async with shop.worker(), shop.database.transaction() as tx:
         await tx.execute(text("LOCK TABLE carts"))
         job = await begin(shop, job_id, "cleanup-expired-carts", CleanUpCarts())
-        while not await shop.shop.sql(WAITING):  # noqa: ASYNC110 - it looks at what a server did
+        while not await shop.data.sql(WAITING):  # noqa: ASYNC110 - it looks at what a server did
             await asyncio.sleep(0.02)
         await job.cancel()
         await is_cancelled(job)
     ended = [event.event_type for event in (await job.fetch_history()).events]
     assert EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED in ended  # and did not time out: it was alive
-    assert len(await shop.shop.sql("SELECT id FROM carts")) == 3
+    assert len(await shop.data.sql("SELECT id FROM carts")) == 3
 
 
 async def is_cancelled(job: WorkflowHandle[Any, Any]) -> None:

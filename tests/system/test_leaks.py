@@ -15,14 +15,14 @@ from commerce.settings import load_settings
 from starter.client import connect
 from starter.devstack import key_file
 from starter.devstack.stack import Stack
-from tests.collector import collecting
 from tests.commerce.shop import Shop
-from tests.floor import Floor
 from tests.paths import ROOT
+from tests.running_shop import RunningShop
 from tests.system import leak_words as words
-from tests.system.leak_scenes import Stage, bother_the_api, play
+from tests.system.leak_scenarios import Stage, bother_the_api, play
 from tests.system.leak_search import Words, files, found, kept_by_temporal, told
 from tests.system.workers import WorkerProcess
+from tests.trace_collector import trace_collector
 
 SETTINGS = {
     "COMMERCE_LOG_LEVEL": "debug",
@@ -46,11 +46,13 @@ class Traces:
 
 
 @asynccontextmanager
-async def shop_on(stack: Stack) -> AsyncIterator[Floor]:
+async def shop_on(stack: Stack) -> AsyncIterator[RunningShop]:
     """The shop of an embedded stack."""
     database = Database(stack.environment["COMMERCE_DATABASE_URL"])
     client, settings = await connect(stack.environment), load_settings(stack.environment)
-    yield Floor(settings, client, database, Shop(database), stack.data_dir / "mail", stack.description["carrier_url"])
+    yield RunningShop(
+        settings, client, database, Shop(database), stack.data_dir / "mail", stack.description["carrier_url"]
+    )
     await database.close()
 
 
@@ -64,10 +66,10 @@ async def leaky_worker(stage: Stage, stack: Stack, log_format: str) -> AsyncIter
         stage.markers,
     )
     try:
-        await worker.started()
+        await worker.wait_until_started()
         yield
         code, _ = await worker.stop()
-        assert code == 0, worker.tail()
+        assert code == 0, worker.log_tail()
     finally:
         if worker.process.poll() is None:
             await worker.kill()
@@ -76,7 +78,7 @@ async def leaky_worker(stage: Stage, stack: Stack, log_format: str) -> AsyncIter
 async def played(folder: Path, *log_formats: str) -> Traces:
     """Let everything happen in a shop of its own, once with a worker of each of these formats."""
     async with Stack(folder / "stack", port=0, worker=False, echo=lambda _: None) as stack, shop_on(stack) as shop:
-        await shop.shop.stock("MUG", main=100)
+        await shop.data.stock("MUG", main=100)
         for log_format in log_formats:
             (folder / log_format).mkdir()
             stage = Stage(shop, log_format, folder / log_format)
@@ -84,7 +86,7 @@ async def played(folder: Path, *log_formats: str) -> Traces:
                 await play(stage)
         await bother_the_api(stack.description["api_url"], stage.address("api"))
         temporal = await kept_by_temporal(shop.client)
-        hashes = {"hash of a password": [*words.PASSED_ON["hash of a password"], *await shop.shop.sql(HASHES)]}
+        hashes = {"hash of a password": [*words.PASSED_ON["hash of a password"], *await shop.data.sql(HASHES)]}
     data_dir = stack.data_dir
     secrets = {
         "password of the database": lines(data_dir / "postgres.password"),
@@ -126,7 +128,7 @@ async def test_encrypted_nothing_personal_or_secret_is_left_anywhere(
     tmp_path: Path, surroundings: pytest.MonkeyPatch
 ) -> None:
     surroundings.setenv("COMMERCE_ENCRYPTION", "on")
-    async with collecting() as collector:
+    async with trace_collector() as collector:
         surroundings.setenv("COMMERCE_TRACES_URL", collector.url)
         surroundings.setenv("COMMERCE_TRACES_SAMPLED", "1")
         traces = await played(tmp_path, "json")

@@ -43,18 +43,18 @@ class Known:
 async def work(stack: Stack, outside: World) -> None:
     """Begin many orders, and see the first ones fulfilled."""
     await outside.sell_nothing(HELD_UP)
-    await stack.shop.stock("MUG", main=len(ORDERS + LATER))
+    await stack.data.stock("MUG", main=len(ORDERS + LATER))
     for order_id in ORDERS + LATER:
-        await stack.shop.order(order_id, MUG=1)
+        await stack.data.order(order_id, MUG=1)
     await asyncio.gather(*(start_order(stack.client, order_id) for order_id in ORDERS))
     await go_on(stack)
 
 
 async def go_on(stack: Stack) -> None:
     """Wait until some orders more are fulfilled and their customers told, or all that can be."""
-    wanted = min(len(await stack.shop.sql(SENT)) + MEANWHILE, len(ORDERS) - len(HELD_UP))
+    wanted = min(len(await stack.data.sql(SENT)) + MEANWHILE, len(ORDERS) - len(HELD_UP))
     async with asyncio.timeout(SECONDS):
-        while len(await stack.shop.sql(SENT)) < wanted:  # noqa: ASYNC110 - it looks at what a worker did
+        while len(await stack.data.sql(SENT)) < wanted:  # noqa: ASYNC110 - it looks at what a worker did
             await asyncio.sleep(0.05)
 
 
@@ -92,7 +92,7 @@ async def back_up(stack: Stack, target: Path, *, temporal: bool) -> Known:
     if temporal:
         await asyncio.to_thread(back_up_temporal, stack, target)
         await go_on(stack)
-    known = Known(labelled=set(await stack.shop.sql(LABELLED)), sent=set(await stack.shop.sql(SENT)))
+    known = Known(labelled=set(await stack.data.sql(LABELLED)), sent=set(await stack.data.sql(SENT)))
     await back_up_shop(stack, target)
     await go_on(stack)
     return known
@@ -100,7 +100,7 @@ async def back_up(stack: Stack, target: Path, *, temporal: bool) -> Known:
 
 async def check(stack: Stack, known: Known, outside: World) -> None:
     """Every order ended well, and only what happened after the backup happened again."""
-    assert set(await stack.shop.sql(FULFILLED)) == {*ORDERS, *LATER}
+    assert set(await stack.data.sql(FULFILLED)) == {*ORDERS, *LATER}
     await stack.command("audit")
     labels, mails = await outside.labels(), outside.mails()
     assert set(labels) == {*ORDERS, *LATER}
@@ -131,6 +131,6 @@ async def test_without_temporals_part_orders_are_begun_anew(outside: World, tmp_
     await outside.sell_again()
     async with up(outside, tmp_path / "second") as second:
         await second.command("start", "process-pending-orders")
-        unsent = await second.shop.sql(UNSENT)
+        unsent = await second.data.sql(UNSENT)
         await asyncio.gather(*(process_order(second.client, order_id) for order_id in unsent))
         await check(second, known, outside)

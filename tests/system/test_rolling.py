@@ -12,8 +12,8 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from commerce.messages.orders import OrderResult
-from tests.floor import Floor, floor
-from tests.system.workers import Crew, WorkerProcess
+from tests.running_shop import RunningShop, running_shop
+from tests.system.workers import WorkerProcess, WorkerProcesses
 
 ORDERS, AT_ONCE, BEFORE = 500, 30, 200
 LEAST_SHARE = 0.05  # of all steps
@@ -24,17 +24,17 @@ ATTEMPTED = "SELECT 1 FROM step_ledger WHERE business_key LIKE '%' || :id AND st
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
-    async with floor(tmp_path, database_url, client) as made:
-        await made.shop.stock("MUG", main=ORDERS)
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as made:
+        await made.data.stock("MUG", main=ORDERS)
         yield made
 
 
 @pytest.mark.timeout(600)  # it has 500 orders to process
-async def test_one_of_two_workers_is_replaced_amid_500_orders(shop: Floor, workers: Crew) -> None:
+async def test_one_of_two_workers_is_replaced_amid_500_orders(shop: RunningShop, workers: WorkerProcesses) -> None:
     order_ids = [f"rolled-{number}" for number in range(ORDERS)]
     for order_id in order_ids:
-        await shop.shop.order(order_id, MUG=1)
+        await shop.data.order(order_id, MUG=1)
     old, other = await asyncio.gather(workers.start(), workers.start())
     gate, enough, results = asyncio.Semaphore(AT_ONCE), asyncio.Event(), dict[str, OrderResult]()
 
@@ -58,20 +58,22 @@ async def test_one_of_two_workers_is_replaced_amid_500_orders(shop: Floor, worke
     assert len(shares) == 3 and min(shares) > LEAST_SHARE * sum(steps.values()), steps
 
 
-async def check(shop: Floor, results: dict[str, OrderResult]) -> None:
+async def check(shop: RunningShop, results: dict[str, OrderResult]) -> None:
     """All is as if there had been one worker."""
     assert {result.status for result in results.values()} == {"fulfilled"}
     assert len({result.tracking_number for result in results.values()}) == ORDERS
     told = [str(mail["X-Commerce-Key"]).removeprefix("order-shipped/") for mail in shop.mails("order-shipped")]
     assert sorted(told) == sorted(results)
     assert [(await shop.labels(order_id))["bought"] for order_id in results] == [1] * ORDERS
-    assert await shop.shop.levels("MUG") == {"main": (0, 0)}
+    assert await shop.data.levels("MUG") == {"main": (0, 0)}
     assert await shop.findings() == []
 
 
-async def test_an_order_goes_on_with_the_build_that_knows_its_steps(shop: Floor, workers: Crew) -> None:
-    await shop.shop.order("from-old", MUG=1)
-    await shop.shop.order("from-new", MUG=1)
+async def test_an_order_goes_on_with_the_build_that_knows_its_steps(
+    shop: RunningShop, workers: WorkerProcesses
+) -> None:
+    await shop.data.order("from-old", MUG=1)
+    await shop.data.order("from-new", MUG=1)
 
     async with interrupted(shop, workers, "from-old", "worker"):
         new = await workers.start(NEWER)
@@ -90,27 +92,27 @@ async def test_an_order_goes_on_with_the_build_that_knows_its_steps(shop: Floor,
 
 
 @asynccontextmanager
-async def interrupted(shop: Floor, workers: Crew, order_id: str, build: str) -> AsyncIterator[None]:
+async def interrupted(shop: RunningShop, workers: WorkerProcesses, order_id: str, build: str) -> AsyncIterator[None]:
     """Have a worker of this build begin an order; in the block it is gone, and behind it nothing holds the order up."""
-    await shop.carrier_fault(operation="create", fault="500", order_id=order_id, times=1000)
+    await shop.inject_carrier_fault(operation="create", fault="500", order_id=order_id, times=1000)
     begun = await workers.start(build)
     await shop.start(order_id)
     async with asyncio.timeout(DEADLINE):
-        while not await shop.shop.sql(ATTEMPTED, id=order_id):  # noqa: ASYNC110 - it looks at what a server did
+        while not await shop.data.sql(ATTEMPTED, id=order_id):  # noqa: ASYNC110 - it looks at what a server did
             await asyncio.sleep(0.02)
     await begun.stop()
     yield
-    await shop.carrier_mended()
+    await shop.clear_carrier_faults()
 
 
-async def met_by_the_old(shop: Floor, order_id: str) -> None:
+async def met_by_the_old(shop: RunningShop, order_id: str) -> None:
     """Wait until a worker that does not know the patch has refused to go on with the order."""
     async with asyncio.timeout(DEADLINE):
         while not any(map(is_outdated, await events(shop, order_id))):  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.1)
 
 
-async def ended_well(shop: Floor, order_id: str) -> dict[str, int]:
+async def ended_well(shop: RunningShop, order_id: str) -> dict[str, int]:
     """Wait for the end of an order, labelled and told once; return what of the change its history shows."""
     async with asyncio.timeout(DEADLINE):
         assert (await shop.handle(order_id).result()).status == "fulfilled"
@@ -129,7 +131,7 @@ def is_outdated(event: HistoryEvent) -> bool:
     return event.workflow_task_failed_event_attributes.cause == OUTDATED
 
 
-async def events(shop: Floor, order_id: str) -> list[HistoryEvent]:
+async def events(shop: RunningShop, order_id: str) -> list[HistoryEvent]:
     return list((await shop.handle(order_id).fetch_history()).events)
 
 

@@ -21,9 +21,9 @@ from starter.operate.actions import cancel
 from starter.schedules.actions import backfill, trigger
 from starter.schedules.queries import get_schedule
 from starter.schedules.table import build_schedule, scheduled_jobs
-from tests.floor import Floor, ended, floor
+from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.starter.clockwork import forget, until
-from tests.system.workers import crew
+from tests.system.workers import worker_processes
 
 CLEAN_UP, PENDING, ANALYTICS = "cleanup-expired-carts", "process-pending-orders", "collect-analytics-data"
 ROUNDS, SKIPPED = 3, 2
@@ -54,12 +54,12 @@ async def clock(client: Client) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, database_url: str, clock: Client) -> AsyncIterator[Floor]:
-    async with floor(tmp_path, database_url, clock) as made:
+async def shop(tmp_path: Path, database_url: str, clock: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, clock) as made:
         yield made
 
 
-async def schedule(shop: Floor, job_id: str, every: timedelta | None = None) -> None:
+async def schedule(shop: RunningShop, job_id: str, every: timedelta | None = None) -> None:
     """Schedule a job as the worker does: so often, or paused at its own times."""
     [job] = [job for job in scheduled_jobs(shop.settings) if job.id == job_id]
     wanted = build_schedule(job, key_id="", paused=every is None)
@@ -68,14 +68,14 @@ async def schedule(shop: Floor, job_id: str, every: timedelta | None = None) -> 
     await shop.client.create_schedule(job_id, wanted)
 
 
-async def scheduled_runs(shop: Floor, job_id: str) -> list[WorkflowExecutionDescription]:
+async def scheduled_runs(shop: RunningShop, job_id: str) -> list[WorkflowExecutionDescription]:
     """Return the last ten runs that a schedule has started, oldest first."""
     actions = (await get_schedule(shop.client, job_id)).raw_description.info.recent_actions
     ids = [action.start_workflow_result for action in actions]
     return [await shop.client.get_workflow_handle(run.workflow_id, run_id=run.run_id).describe() for run in ids]
 
 
-async def rest(shop: Floor, job_id: str, runs: int) -> None:
+async def rest(shop: RunningShop, job_id: str, runs: int) -> None:
     """Wait until a schedule has started so many runs and none is open."""
 
     async def look() -> bool | None:
@@ -85,8 +85,10 @@ async def rest(shop: Floor, job_id: str, runs: int) -> None:
     await until(look)
 
 
-async def test_runs_of_one_job_never_overlap_whichever_worker_and_however_started(shop: Floor, tmp_path: Path) -> None:
-    async with crew(shop, tmp_path / "crew") as workers:
+async def test_runs_of_one_job_never_overlap_whichever_worker_and_however_started(
+    shop: RunningShop, tmp_path: Path
+) -> None:
+    async with worker_processes(shop, tmp_path / "workers") as workers:
         await asyncio.gather(workers.start(), workers.start())
         await schedule(shop, CLEAN_UP, every=timedelta(seconds=2))
         for _ in range(ROUNDS):
@@ -99,7 +101,7 @@ async def test_runs_of_one_job_never_overlap_whichever_worker_and_however_starte
         assert earlier.close_time <= later.start_time
 
 
-async def one_run_at_a_time(shop: Floor) -> None:
+async def one_run_at_a_time(shop: RunningShop) -> None:
     """Hold a scheduled run up until its schedule has skipped some others; meanwhile it can't be started by hand."""
     before = (await get_schedule(shop.client, CLEAN_UP)).info.num_actions_skipped_overlap
 
@@ -118,16 +120,16 @@ async def one_run_at_a_time(shop: Floor) -> None:
         await until(skipped)
 
 
-async def waiting(shop: Floor) -> bool | None:
-    return bool(await shop.shop.sql(WAITING)) or None
+async def waiting(shop: RunningShop) -> bool | None:
+    return bool(await shop.data.sql(WAITING)) or None
 
 
-async def all_closed(shop: Floor) -> list[WorkflowExecutionDescription] | None:
+async def all_closed(shop: RunningShop) -> list[WorkflowExecutionDescription] | None:
     runs = await scheduled_runs(shop, CLEAN_UP)
     return None if any(run.close_time is None for run in runs) else runs
 
 
-async def test_a_backfill_of_eight_days_counts_and_reports_eight_days(shop: Floor) -> None:
+async def test_a_backfill_of_eight_days_counts_and_reports_eight_days(shop: RunningShop) -> None:
     first = date(2026, 2, 25)  # over the end of a month
     await sell(shop, first, offsets=(0,) * 9)
     await schedule(shop, ANALYTICS)
@@ -135,8 +137,8 @@ async def test_a_backfill_of_eight_days_counts_and_reports_eight_days(shop: Floo
         await backfill(shop.client, ANALYTICS, first + DAY, first + 9 * DAY)
         await rest(shop, ANALYTICS, runs=8)
     days = [first + number * DAY for number in range(8)]
-    assert await shop.shop.sql(METRICS) == [(day, 2) for day in days]
-    assert await shop.shop.sql(REPORTS) == [day.isoformat() for day in days]
+    assert await shop.data.sql(METRICS) == [(day, 2) for day in days]
+    assert await shop.data.sql(REPORTS) == [day.isoformat() for day in days]
     assert len(shop.mails("daily-report")) == 8
 
 
@@ -154,20 +156,20 @@ async def test_a_backfill_of_eight_days_counts_and_reports_eight_days(shop: Floo
 async def test_days_of_23_and_25_hours_are_counted_once(
     tmp_path: Path, database_url: str, clock: Client, zone: str, first: date, offsets: tuple[int, ...]
 ) -> None:
-    async with floor(tmp_path, database_url, clock, COMMERCE_TIMEZONE=zone) as shop:
+    async with running_shop(tmp_path, database_url, clock, COMMERCE_TIMEZONE=zone) as shop:
         await sell(shop, first, offsets)
         await schedule(shop, ANALYTICS)
         async with shop.worker():
             times = await backfill(shop.client, ANALYTICS, first + DAY, first + 4 * DAY)
             await rest(shop, ANALYTICS, runs=len(times))
         days = [first, first + DAY, first + 2 * DAY]
-        assert await shop.shop.sql(METRICS) == [(day, 2) for day in days]
+        assert await shop.data.sql(METRICS) == [(day, 2) for day in days]
         assert len(shop.mails("daily-report")) == len(days)
 
 
-async def sell(shop: Floor, first: date, offsets: tuple[int, ...]) -> None:
+async def sell(shop: RunningShop, first: date, offsets: tuple[int, ...]) -> None:
     """Take in orders at the first and at the last instant of each day, and in the one before and behind them all."""
-    await shop.shop.variant("MUG")
+    await shop.data.variant("MUG")
     midnights = [
         datetime(day.year, day.month, day.day, tzinfo=timezone(timedelta(hours=hours)))
         for number, hours in enumerate(offsets)
@@ -176,14 +178,14 @@ async def sell(shop: Floor, first: date, offsets: tuple[int, ...]) -> None:
     for at in midnights:
         for moment in (at - timedelta(microseconds=1), at):
             facts = {"created_at": moment, "fulfillment_status": "fulfilled_elsewhere"}
-            await shop.shop.order(moment.isoformat(), MUG=1, facts=facts)
+            await shop.data.order(moment.isoformat(), MUG=1, facts=facts)
 
 
-async def test_an_order_that_was_cancelled_or_refused_is_left_alone(shop: Floor) -> None:
-    await shop.shop.stock("MUG", main=1)
-    await shop.shop.order("cancelled", MUG=1)
-    await shop.shop.order("refused", MUG=5)
-    await shop.carrier_fault(operation="create", fault="slow", seconds=3, order_id="cancelled")
+async def test_an_order_that_was_cancelled_or_refused_is_left_alone(shop: RunningShop) -> None:
+    await shop.data.stock("MUG", main=1)
+    await shop.data.order("cancelled", MUG=1)
+    await shop.data.order("refused", MUG=5)
+    await shop.inject_carrier_fault(operation="create", fault="slow", seconds=3, order_id="cancelled")
     async with shop.worker():
         await call_off(shop, "cancelled")
         assert (await shop.process("refused")).status == "insufficient_inventory"
@@ -194,25 +196,25 @@ async def test_an_order_that_was_cancelled_or_refused_is_left_alone(shop: Floor)
     assert await shop.findings() == []
 
 
-async def call_off(shop: Floor, order_id: str) -> None:
+async def call_off(shop: RunningShop, order_id: str) -> None:
     """Cancel an order's process while its label is being bought."""
     order = await shop.start(order_id)
 
     async def labelling() -> bool | None:
-        return bool(await shop.shop.sql(LABELLING)) or None
+        return bool(await shop.data.sql(LABELLING)) or None
 
     await until(labelling)
     await cancel(shop.client, shop.database, order_process_id(order_id), reason="not now")
-    await ended(order)
+    await wait_for_end(order)
 
 
-async def kept(shop: Floor, *order_ids: str) -> list[Any]:
+async def kept(shop: RunningShop, *order_ids: str) -> list[Any]:
     """Return all that is kept of these orders."""
-    rows = [await shop.shop.sql(KEPT, id=order_id, process=order_process_id(order_id)) for order_id in order_ids]
+    rows = [await shop.data.sql(KEPT, id=order_id, process=order_process_id(order_id)) for order_id in order_ids]
     assert all(rows)
     return rows
 
 
-async def run(shop: Floor) -> dict[str, Any]:
+async def run(shop: RunningShop) -> dict[str, Any]:
     result: dict[str, Any] = await (await start(shop.client, PENDING, PendingOrders())).result()
     return result

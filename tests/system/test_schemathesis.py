@@ -23,7 +23,7 @@ from starter.api.workflow_examples import EXECUTE
 from starter.api.workflows import FAILED
 from starter.devstack.serving import serving
 from starter.schedules.apply import apply_jobs
-from tests.floor import floor
+from tests.running_shop import running_shop
 from tests.starter.api.calling import api
 from tests.starter.clockwork import NIGHTLY, forget
 
@@ -56,10 +56,10 @@ BODIES: dict[str, list[Any]] = {
 async def test_every_answer_is_one_that_the_document_tells_of(
     tmp_path: Path, database_url: str, client: Client
 ) -> None:
-    async with floor(tmp_path, database_url, client) as shop, shop.worker(), serving(api(shop), 0) as url:
+    async with running_shop(tmp_path, database_url, client) as shop, shop.worker(), serving(api(shop), 0) as url:
         await apply_jobs(client, [NIGHTLY], key_id="a")
-        await shop.shop.stock("MUG", main=5)
-        await shop.shop.order(ORDER["order_id"], MUG=1)
+        await shop.data.stock("MUG", main=5)
+        await shop.data.order(ORDER["order_id"], MUG=1)
         await shop.process(ORDER["order_id"])
         await asyncio.to_thread(ask_everything, url)
         await forget(client, NIGHTLY.id)

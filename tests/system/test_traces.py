@@ -15,12 +15,12 @@ from temporalio.client import Client
 
 from commerce import webhooks
 from commerce.messages.orders import order_process_id
-from tests.collector import Collector, Trace, collecting
 from tests.conftest import free_port
-from tests.floor import Floor, ended, floor
 from tests.paths import ROOT
-from tests.receiver import receiving
-from tests.system.workers import Crew, WorkerProcess, crew, until
+from tests.running_shop import RunningShop, running_shop, wait_for_end
+from tests.system.workers import WorkerProcess, WorkerProcesses, wait_until, worker_processes
+from tests.trace_collector import Trace, TraceCollector, trace_collector
+from tests.webhook_receiver import webhook_receiver
 
 SECONDS = 30
 STEPS = [
@@ -51,35 +51,37 @@ ORDER: dict[str, Any] = {
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
-    async with floor(tmp_path, database_url, client) as made:
-        await made.shop.stock("MUG", main=50)
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as made:
+        await made.data.stock("MUG", main=50)
         yield made
 
 
 @pytest.fixture
-async def collector() -> AsyncIterator[Collector]:
-    async with collecting() as made:
+async def collector() -> AsyncIterator[TraceCollector]:
+    async with trace_collector() as made:
         yield made
 
 
 @pytest.fixture
-async def workers(shop: Floor, tmp_path: Path, collector: Collector) -> AsyncIterator[Crew]:
-    async with crew(shop, tmp_path / "crew", COMMERCE_TRACES_URL=collector.url, COMMERCE_TRACES_SAMPLED="1") as made:
+async def workers(shop: RunningShop, tmp_path: Path, collector: TraceCollector) -> AsyncIterator[WorkerProcesses]:
+    async with worker_processes(
+        shop, tmp_path / "workers", COMMERCE_TRACES_URL=collector.url, COMMERCE_TRACES_SAMPLED="1"
+    ) as made:
         yield made
 
 
 @pytest.fixture
-def order_id(shop: Floor) -> str:
+def order_id(shop: RunningShop) -> str:
     """An id of this test alone: the tests share a Temporal server."""
     return shop.settings.database_url.get_secret_value().rsplit("/", 1)[1]
 
 
-async def api_of(workers: Crew) -> str:
+async def api_of(workers: WorkerProcesses) -> str:
     """Start the API, and return its URL."""
     port = free_port()
     api = await workers.start("starter.api", says=LISTENS, COMMERCE_API_PORT=str(port))
-    await until(lambda: answers(port), SECONDS, api.tail)
+    await wait_until(lambda: answers(port), SECONDS, api.log_tail)
     return f"http://127.0.0.1:{port}"
 
 
@@ -88,7 +90,7 @@ def answers(port: int) -> bool:
         return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
-async def trace_of(collector: Collector, order_id: str, complete: Callable[[Trace], bool]) -> Trace:
+async def trace_of(collector: TraceCollector, order_id: str, complete: Callable[[Trace], bool]) -> Trace:
     """Return an order's trace as soon as it is complete."""
 
     def found() -> Trace | None:
@@ -97,7 +99,7 @@ async def trace_of(collector: Collector, order_id: str, complete: Callable[[Trac
     def told() -> str:
         return "\n".join(" / ".join(trace.path(span)) for trace in [found()] if trace for span in trace.spans)
 
-    await until(lambda: (trace := found()) is not None and complete(trace), SECONDS, told)
+    await wait_until(lambda: (trace := found()) is not None and complete(trace), SECONDS, told)
     trace = found()
     assert trace
     return trace
@@ -108,14 +110,14 @@ def whole(trace: Trace) -> bool:
 
 
 def log_lines(worker: WorkerProcess) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in worker.said().splitlines() if line.startswith("{")]
+    return [json.loads(line) for line in worker.log_text().splitlines() if line.startswith("{")]
 
 
 async def test_an_order_is_one_tree_from_the_request_to_the_sql(
-    shop: Floor, workers: Crew, collector: Collector, order_id: str
+    shop: RunningShop, workers: WorkerProcesses, collector: TraceCollector, order_id: str
 ) -> None:
     worker, url = await workers.start(), await api_of(workers)
-    await shop.shop.order(order_id, MUG=1)
+    await shop.data.order(order_id, MUG=1)
     request = {"workflow_id": "order-processing", "input": {"order_id": order_id}}
     async with httpx.AsyncClient(base_url=url, timeout=SECONDS, trust_env=False) as http:
         answer = await http.post("/workflows/execute", json=request, params={"about": "ann@customer.example"})
@@ -140,12 +142,15 @@ async def test_an_order_is_one_tree_from_the_request_to_the_sql(
 
 
 async def test_an_event_goes_on_with_the_trace_of_the_request_that_wrote_it(
-    shop: Floor, workers: Crew, collector: Collector, order_id: str
+    shop: RunningShop, workers: WorkerProcesses, collector: TraceCollector, order_id: str
 ) -> None:
     await workers.start()
     url = await api_of(workers)
-    async with receiving() as receiver, httpx.AsyncClient(base_url=url, timeout=SECONDS, trust_env=False) as http:
-        receiver.secret = (await shop.shop.do(webhooks.add, receiver.url)).secret
+    async with (
+        webhook_receiver() as receiver,
+        httpx.AsyncClient(base_url=url, timeout=SECONDS, trust_env=False) as http,
+    ):
+        receiver.secret = (await shop.data.do(webhooks.add, receiver.url)).secret
         assert (await http.put(f"/orders/{order_id}", json=ORDER)).status_code == 201
 
         def complete(trace: Trace) -> bool:
@@ -164,12 +169,12 @@ async def test_an_event_goes_on_with_the_trace_of_the_request_that_wrote_it(
 
 
 async def test_an_undone_order_shows_what_failed_and_what_was_undone(
-    shop: Floor, workers: Crew, collector: Collector, order_id: str
+    shop: RunningShop, workers: WorkerProcesses, collector: TraceCollector, order_id: str
 ) -> None:
     await workers.start()
-    await shop.shop.order(order_id, MUG=1)
-    await shop.carrier_fault(operation="buy", fault="422", order_id=order_id)
-    await shop.fail(order_id)
+    await shop.data.order(order_id, MUG=1)
+    await shop.inject_carrier_fault(operation="buy", fault="422", order_id=order_id)
+    await shop.expect_failure(order_id)
 
     trace = await trace_of(collector, order_id, whole)
     [process], [label] = trace.named("order-processing"), trace.named("create-shipping-label")
@@ -178,13 +183,13 @@ async def test_an_undone_order_shows_what_failed_and_what_was_undone(
 
 
 async def test_a_run_that_is_retried_belongs_to_the_request_for_that(
-    shop: Floor, workers: Crew, collector: Collector, order_id: str
+    shop: RunningShop, workers: WorkerProcesses, collector: TraceCollector, order_id: str
 ) -> None:
-    await shop.shop.order(order_id, MUG=1)
+    await shop.data.order(order_id, MUG=1)
     async with shop.worker():
-        await shop.carrier_fault(operation="buy", fault="422", order_id=order_id)
-        await shop.fail(order_id)
-    await shop.carrier_mended()
+        await shop.inject_carrier_fault(operation="buy", fault="422", order_id=order_id)
+        await shop.expect_failure(order_id)
+    await shop.clear_carrier_faults()
     await workers.start()
     url = await api_of(workers)
     async with httpx.AsyncClient(base_url=url, timeout=SECONDS, trust_env=False) as http:
@@ -197,16 +202,18 @@ async def test_a_run_that_is_retried_belongs_to_the_request_for_that(
 
 
 async def test_a_worker_killed_amid_a_step_leaves_one_tree(
-    shop: Floor, workers: Crew, collector: Collector, order_id: str
+    shop: RunningShop, workers: WorkerProcesses, collector: TraceCollector, order_id: str
 ) -> None:
-    await shop.shop.order(order_id, MUG=1)
+    await shop.data.order(order_id, MUG=1)
     doomed = await workers.start_pausing({order_id: "create-shipping-label after-buy"})
     await shop.start(order_id)
-    await workers.hanging(order_id)
-    await until(lambda: any(span.name == "create-fulfillment" for span in collector.spans), SECONDS, doomed.tail)
+    await workers.wait_until_hanging(order_id)
+    await wait_until(
+        lambda: any(span.name == "create-fulfillment" for span in collector.spans), SECONDS, doomed.log_tail
+    )
     await doomed.kill()
     await workers.start()
-    await ended(shop.handle(order_id))
+    await wait_for_end(shop.handle(order_id))
 
     trace = await trace_of(collector, order_id, whole)
     assert Counter(span.name for span in trace.spans if not (span.is_sql or span.is_call)) == Counter(
@@ -218,7 +225,7 @@ async def test_a_worker_killed_amid_a_step_leaves_one_tree(
 
 @pytest.mark.parametrize("listens", [False, True])
 async def test_orders_go_on_while_the_collector_is_away(
-    shop: Floor, workers: Crew, order_id: str, *, listens: bool
+    shop: RunningShop, workers: WorkerProcesses, order_id: str, *, listens: bool
 ) -> None:
     """Nobody listens, or somebody does and never answers: it is told once, and holds up no end."""
     with socket.socket() as silent:
@@ -226,37 +233,41 @@ async def test_orders_go_on_while_the_collector_is_away(
         if listens:
             silent.listen()
         worker = await workers.start(COMMERCE_TRACES_URL=f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces")
-        await shop.shop.order(order_id, MUG=1)
+        await shop.data.order(order_id, MUG=1)
         assert (await shop.process(order_id)).status == "fulfilled"
-        await until(lambda: "traces are lost" in worker.said(), SECONDS, worker.tail)
-        await shop.shop.order(f"{order_id}-2", MUG=1)
+        await wait_until(lambda: "traces are lost" in worker.log_text(), SECONDS, worker.log_tail)
+        await shop.data.order(f"{order_id}-2", MUG=1)
         assert (await shop.process(f"{order_id}-2")).status == "fulfilled"
         code, _ = await worker.stop()
-    assert code == 0 and "worker stopped" in worker.said()
+    assert code == 0 and "worker stopped" in worker.log_text()
     assert [line["event"] for line in log_lines(worker) if line["level"] == "warning"] == [
         "traces are lost: their collector does not take them"
     ]
 
 
-async def test_a_part_of_none_keeps_none(shop: Floor, workers: Crew, collector: Collector, order_id: str) -> None:
+async def test_a_part_of_none_keeps_none(
+    shop: RunningShop, workers: WorkerProcesses, collector: TraceCollector, order_id: str
+) -> None:
     worker = await workers.start(COMMERCE_TRACES_SAMPLED="0")
-    await shop.shop.order(order_id, MUG=1)
+    await shop.data.order(order_id, MUG=1)
     assert (await shop.process(order_id)).status == "fulfilled"
     await worker.stop()
     assert collector.bodies == []
     assert all("trace_id" not in line for line in log_lines(worker))
 
 
-async def test_off_there_is_nothing(shop: Floor, workers: Crew, collector: Collector, order_id: str) -> None:
+async def test_off_there_is_nothing(
+    shop: RunningShop, workers: WorkerProcesses, collector: TraceCollector, order_id: str
+) -> None:
     worker = await workers.start(COMMERCE_TRACES_URL="")
-    await shop.shop.order(order_id, MUG=1)
+    await shop.data.order(order_id, MUG=1)
     assert (await shop.process(order_id)).status == "fulfilled"
     await worker.stop()
     assert collector.bodies == []
     assert all("trace_id" not in line for line in log_lines(worker))
     events = (await shop.handle(order_id).fetch_history()).events
     assert not any(event.activity_task_scheduled_event_attributes.header.fields for event in events)
-    assert await shop.shop.sql("SELECT DISTINCT traceparent FROM outbox_events") == [None]
+    assert await shop.data.sql("SELECT DISTINCT traceparent FROM outbox_events") == [None]
 
 
 def test_off_nothing_of_the_sdk_is_loaded() -> None:

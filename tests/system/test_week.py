@@ -16,8 +16,8 @@ from commerce.errors import InsufficientInventory
 from commerce.imports import import_inventory, import_orders
 from commerce.messages.orders import OrderResult
 from tests.commerce.shop import Shop
-from tests.floor import Floor, floor
 from tests.paths import SHARED_DATA
+from tests.running_shop import RunningShop, running_shop
 
 DATA = SHARED_DATA
 ORDERS, INVENTORY = SHARED_DATA / "week-orders.csv.gz", DATA / "week-inventory.csv.gz"
@@ -77,17 +77,17 @@ async def handle(shop: Shop, order_id: str) -> bool:
 
 
 @pytest.fixture
-async def floor_of_the_week(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
+async def floor_of_the_week(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
     noon = f"Etc/GMT{datetime.now(UTC).hour - 12:+d}"  # refusals are told once a day, and it must not end meanwhile
-    async with floor(tmp_path, database_url, client, COMMERCE_TIMEZONE=noon) as made, made.worker():
+    async with running_shop(tmp_path, database_url, client, COMMERCE_TIMEZONE=noon) as made, made.worker():
         await take_in(made.database)
         yield made
 
 
 @pytest.mark.timeout(600)  # it has some 700 runs to do
-async def test_many_at_once_and_every_eighth_again(floor_of_the_week: Floor) -> None:
+async def test_many_at_once_and_every_eighth_again(floor_of_the_week: RunningShop) -> None:
     shop = floor_of_the_week
-    order_ids = await shop.shop.sql(ARRIVALS)
+    order_ids = await shop.data.sql(ARRIVALS)
     first = await process_all(shop, order_ids)
     assert {result.status for result in first.values()} == {"fulfilled", "insufficient_inventory"}
     await check(shop, first)
@@ -99,7 +99,7 @@ async def test_many_at_once_and_every_eighth_again(floor_of_the_week: Floor) -> 
     assert await traces_of(shop) == traces
 
 
-async def process_all(shop: Floor, order_ids: list[str]) -> dict[str, OrderResult]:
+async def process_all(shop: RunningShop, order_ids: list[str]) -> dict[str, OrderResult]:
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def process(order_id: str) -> OrderResult:
@@ -110,19 +110,19 @@ async def process_all(shop: Floor, order_ids: list[str]) -> dict[str, OrderResul
     return {result.order_id: result for result in results}
 
 
-async def check(shop: Floor, results: dict[str, OrderResult]) -> None:
+async def check(shop: RunningShop, results: dict[str, OrderResult]) -> None:
     """Everybody has got what they should, once, and nothing is lost."""
     fulfilled = set(results) - short(results)
     told = sorted(str(mail["X-Commerce-Key"]).removeprefix("order-shipped/") for mail in shop.mails("order-shipped"))
-    assert told == sorted(await shop.shop.sql(TO_TELL))
+    assert told == sorted(await shop.data.sql(TO_TELL))
     assert set(told) == {order_id for order_id in fulfilled if results[order_id].notification_sent}
 
-    labelled = await shop.shop.sql(TO_LABEL)
+    labelled = await shop.data.sql(TO_LABEL)
     assert set(labelled) == {order_id for order_id in fulfilled if results[order_id].tracking_number}
     assert len({results[order_id].tracking_number for order_id in labelled}) == len(labelled)
     assert await sold(shop) == {"shipments": len(labelled), "bought": len(labelled), "live": len(labelled)}
 
-    [taken], [asked], [(left, held)] = [await shop.shop.sql(query) for query in (TAKEN, ASKED, STOCK)]
+    [taken], [asked], [(left, held)] = [await shop.data.sql(query) for query in (TAKEN, ASKED, STOCK)]
     assert taken == asked and taken + left == SHIPPED + LEFT and held == 0
     assert await shop.findings() == []
 
@@ -131,13 +131,13 @@ def short(results: dict[str, OrderResult]) -> set[str]:
     return {order_id for order_id, result in results.items() if result.status == "insufficient_inventory"}
 
 
-async def traces_of(shop: Floor) -> Any:
+async def traces_of(shop: RunningShop) -> Any:
     """Return everything that a second processing must not change."""
     mails = sorted(path.name for path in shop.mail_dir.iterdir())
-    return await shop.shop.sql(TRACES), await shop.shop.sql(STOCK), mails, await sold(shop)
+    return await shop.data.sql(TRACES), await shop.data.sql(STOCK), mails, await sold(shop)
 
 
-async def sold(shop: Floor) -> dict[str, int]:
+async def sold(shop: RunningShop) -> dict[str, int]:
     """Return what the carrier counts over all orders."""
     async with httpx.AsyncClient(auth=("test", "")) as http:
         counts = (await http.get(f"{shop.carrier_url}/trial/labels")).json()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.keys import ENCRYPTED
+from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
 
 NOWHERE = "127.0.0.1:1"
@@ -22,7 +22,7 @@ def start(folder: Path, **variables: str) -> tuple[int, str]:
         cwd=folder,
         env=own
         | {"PYTHONPATH": str(ROOT), "TEMPORAL_CONFIG_FILE": os.devnull, "TEMPORAL_ADDRESS": NOWHERE}
-        | ENCRYPTED
+        | ENCRYPTION_ENV
         | variables,
         capture_output=True,
         text=True,

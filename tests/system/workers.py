@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.floor import Floor
-from tests.keys import ENCRYPTED
+from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
+from tests.running_shop import RunningShop
 
 START_SECONDS = 30.0
 STARTED = "worker started"
@@ -27,48 +27,48 @@ class WorkerProcess:
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
 
-    async def started(self, says: str = STARTED) -> None:
-        await until(lambda: says in self.said(), START_SECONDS, self.tail)
+    async def wait_until_started(self, says: str = STARTED) -> None:
+        await wait_until(lambda: says in self.log_text(), START_SECONDS, self.log_tail)
 
-    def said(self) -> str:
+    def log_text(self) -> str:
         return self.log.read_text()
 
-    def tail(self) -> str:
+    def log_tail(self) -> str:
         """Return the last lines it logged, for messages of failed tests."""
-        return "\n".join(self.said().splitlines()[-20:])
+        return "\n".join(self.log_text().splitlines()[-20:])
 
     async def kill(self) -> None:
         """Take it away as a power cut does."""
         self.process.kill()
-        await until(lambda: self.process.poll() is not None, 10, self.tail)
+        await wait_until(lambda: self.process.poll() is not None, 10, self.log_tail)
 
     async def stop(self) -> tuple[int | None, float]:
         """Ask it to stop; return its exit code and how many seconds it took."""
         self.process.send_signal(signal.SIGTERM)
-        took = await until(lambda: self.process.poll() is not None, 60, self.tail)
+        took = await wait_until(lambda: self.process.poll() is not None, 60, self.log_tail)
         return self.process.returncode, took
 
 
-class Crew:
-    """Starts workers for a floor, each with `more` variables; none is left at the end."""
+class WorkerProcesses:
+    """Starts workers for a shop, each with `more` variables; kills those that are left at the end."""
 
-    def __init__(self, floor: Floor, folder: Path, **more: str) -> None:
+    def __init__(self, shop: RunningShop, folder: Path, **more: str) -> None:
         self._folder = folder
         self._workers: list[WorkerProcess] = []
         own = {name: value for name, value in os.environ.items() if not name.startswith(("COMMERCE_", "TEMPORAL_"))}
         self._environment = own | {
             "PYTHONPATH": str(ROOT),
-            "TEMPORAL_ADDRESS": floor.client.service_client.config.target_host,
+            "TEMPORAL_ADDRESS": shop.client.service_client.config.target_host,
             "TEMPORAL_CONFIG_FILE": os.devnull,
-            "COMMERCE_DATABASE_URL": floor.settings.database_url.get_secret_value(),
-            "COMMERCE_SMTP_URL": floor.settings.smtp_url.get_secret_value(),
-            "COMMERCE_CARRIER_URL": floor.settings.carrier_url,
-            "COMMERCE_ADMIN_EMAILS": ",".join(floor.settings.admin_emails),
+            "COMMERCE_DATABASE_URL": shop.settings.database_url.get_secret_value(),
+            "COMMERCE_SMTP_URL": shop.settings.smtp_url.get_secret_value(),
+            "COMMERCE_CARRIER_URL": shop.settings.carrier_url,
+            "COMMERCE_ADMIN_EMAILS": ",".join(shop.settings.admin_emails),
             "COMMERCE_WORKER_ACTIVITIES": "60",
-            "COMMERCE_WAREHOUSE_URL": floor.settings.warehouse_url,
+            "COMMERCE_WAREHOUSE_URL": shop.settings.warehouse_url,
             "COMMERCE_SCHEDULES": "off",  # the tests share a server, and its schedules would run in each other's shops
             "COMMERCE_LOG_FORMAT": "json",
-            **ENCRYPTED,
+            **ENCRYPTION_ENV,
             **more,
         }
 
@@ -78,14 +78,14 @@ class Crew:
         folder.mkdir(parents=True)
         worker = WorkerProcess([sys.executable, "-m", module], self._environment | more, folder)
         self._workers.append(worker)
-        await worker.started(says)
+        await worker.wait_until_started(says)
         return worker
 
     async def start_pausing(self, points: Mapping[str, str]) -> WorkerProcess:
         """Start a worker that hangs at these points, by order."""
         return await self.start("tests.system.pausing_worker", PAUSES=json.dumps(points), MARKERS=str(self._folder))
 
-    async def hanging(self, *order_ids: str) -> None:
+    async def wait_until_hanging(self, *order_ids: str) -> None:
         """Wait until a pausing worker hangs in all of these orders."""
         missing = set(order_ids)
 
@@ -93,25 +93,25 @@ class Crew:
             missing.difference_update(path.name for path in self._folder.iterdir())
             return not missing
 
-        await until(all_hang, 60, lambda: f"{sorted(missing)}\n{self._workers[-1].tail()}")
+        await wait_until(all_hang, 60, lambda: f"{sorted(missing)}\n{self._workers[-1].log_tail()}")
 
-    async def dismiss(self) -> None:
+    async def kill_all(self) -> None:
         for worker in self._workers:
             if worker.process.poll() is None:
                 await worker.kill()
 
 
 @asynccontextmanager
-async def crew(floor: Floor, folder: Path, **more: str) -> AsyncIterator[Crew]:
-    """Workers for this floor, while the block runs."""
-    made = Crew(floor, folder, **more)
+async def worker_processes(shop: RunningShop, folder: Path, **more: str) -> AsyncIterator[WorkerProcesses]:
+    """Start workers for this shop; kill those that are left at the end of the block."""
+    made = WorkerProcesses(shop, folder, **more)
     try:
         yield made
     finally:
-        await made.dismiss()
+        await made.kill_all()
 
 
-async def until(condition: Callable[[], bool], seconds: float, explain: Callable[[], str]) -> float:
+async def wait_until(condition: Callable[[], bool], seconds: float, explain: Callable[[], str]) -> float:
     """Poll until the condition holds; return how many seconds that took."""
     began = time.monotonic()
     while not condition():

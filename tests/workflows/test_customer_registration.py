@@ -17,7 +17,7 @@ from starter.operate.actions import cancel
 from starter.processes import TASK_QUEUE
 from starter.registration import Registration
 from tests.faults import Faults, Gate, Where
-from tests.floor import Floor, floor
+from tests.running_shop import RunningShop, running_shop
 from workflows.customer_registration import CustomerRegistrationWorkflow
 
 ANN = {"email": "ann@shop.example", "password": "correct horse", "first_name": "Ann", "last_name": "Miller"}
@@ -36,35 +36,35 @@ WHO = """
 
 
 @pytest.fixture
-async def place(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
-    async with floor(tmp_path, database_url, client) as made:
+async def place(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as made:
         yield made
 
 
 @pytest.fixture
-async def shop(place: Floor) -> AsyncIterator[Floor]:
+async def shop(place: RunningShop) -> AsyncIterator[RunningShop]:
     async with place.worker():
         yield place
 
 
-async def register(shop: Floor, **facts: str) -> RegistrationResult:
+async def register(shop: RunningShop, **facts: str) -> RegistrationResult:
     return await register_customer(shop.client, **(ANN | facts))
 
 
-def handle(shop: Floor, email: str = ANN["email"]) -> WorkflowHandle[Any, Any]:
+def handle(shop: RunningShop, email: str = ANN["email"]) -> WorkflowHandle[Any, Any]:
     return shop.client.get_workflow_handle_for(CustomerRegistrationWorkflow.run, registration_process_id(email))
 
 
-async def begin(shop: Floor) -> WorkflowHandle[Any, Any]:
+async def begin(shop: RunningShop) -> WorkflowHandle[Any, Any]:
     return await start(shop.client, "customer-registration", Registration.model_validate(ANN))
 
 
-async def test_a_customer_gets_an_account_a_login_a_group_and_a_mail(shop: Floor) -> None:
+async def test_a_customer_gets_an_account_a_login_a_group_and_a_mail(shop: RunningShop) -> None:
     result = await register(shop, email=" Ann@SHOP.example ", first_name=" Zoe\u0308 ")
     assert result.customer.email == "ann@shop.example" and result.customer.first_name == "Zoë"
     assert result.auth_user.provider_id == "emailpass" and result.email_sent and result.group_assigned
-    assert await shop.shop.sql(WHO) == [("ann@shop.example", "Zoë", True, "emailpass", "default_customers")]
-    assert [(kind, data["customer_id"]) for kind, _, data in await shop.shop.events()] == [
+    assert await shop.data.sql(WHO) == [("ann@shop.example", "Zoë", True, "emailpass", "default_customers")]
+    assert [(kind, data["customer_id"]) for kind, _, data in await shop.data.events()] == [
         ("customer.created", result.customer.id)
     ]
     [mail] = shop.mails("welcome")
@@ -75,30 +75,30 @@ async def test_a_customer_gets_an_account_a_login_a_group_and_a_mail(shop: Floor
     assert await shop.findings() == []
 
 
-async def test_an_address_registers_once(shop: Floor) -> None:
+async def test_an_address_registers_once(shop: RunningShop) -> None:
     await register(shop)
     with pytest.raises(CustomerAlreadyExists):
         await register(shop, email="ANN@shop.example", first_name="Another")
-    assert await shop.shop.sql("SELECT first_name FROM customers") == ["Ann"]
+    assert await shop.data.sql("SELECT first_name FROM customers") == ["Ann"]
     assert len(shop.mails("welcome")) == 1
     assert await shop.findings() == []
 
 
-async def test_of_many_callers_at_once_one_registers_the_address(shop: Floor) -> None:
+async def test_of_many_callers_at_once_one_registers_the_address(shop: RunningShop) -> None:
     answers = await asyncio.gather(*(register(shop) for _ in range(CALLERS)), return_exceptions=True)
     kinds = Counter(type(answer) for answer in answers)
     assert kinds.pop(RegistrationResult) == 1
     assert set(kinds) <= {CustomerAlreadyExists, RegistrationInProgress} and kinds.total() == CALLERS - 1
-    assert len(await shop.shop.sql(WHO)) == 1 and len(shop.mails("welcome")) == 1
+    assert len(await shop.data.sql(WHO)) == 1 and len(shop.mails("welcome")) == 1
     assert await shop.findings() == []
 
 
-async def test_many_customers_register_at_once(shop: Floor) -> None:
+async def test_many_customers_register_at_once(shop: RunningShop) -> None:
     addresses = [f"customer-{number}@shop.example" for number in range(CALLERS)]
     results = await asyncio.gather(*(register(shop, email=address) for address in addresses))
     assert all(result.email_sent for result in results)
     assert sorted(mail["To"] for mail in shop.mails("welcome")) == sorted(addresses)
-    assert len(await shop.shop.sql(WHO)) == CALLERS
+    assert len(await shop.data.sql(WHO)) == CALLERS
     assert await shop.findings() == []
 
 
@@ -113,21 +113,23 @@ async def test_many_customers_register_at_once(shop: Floor) -> None:
         ("assign-customer-group", "before"),
     ],
 )
-async def test_a_failure_leaves_nothing_behind_and_the_next_try_succeeds(place: Floor, step: str, where: Where) -> None:
+async def test_a_failure_leaves_nothing_behind_and_the_next_try_succeeds(
+    place: RunningShop, step: str, where: Where
+) -> None:
     faults = Faults({step: where})
     async with place.worker([faults]):
         with pytest.raises(ProcessFailed, match=f"{step} is refused"):
             await register(place)
-        assert await place.shop.sql(LEFT) == [0]
+        assert await place.data.sql(LEFT) == [0]
         assert await place.findings() == []
         faults.steps.clear()
         assert (await register(place)).email_sent
-        assert len(await place.shop.sql(WHO)) == 1
+        assert len(await place.data.sql(WHO)) == 1
         assert await place.findings() == []
 
 
 @pytest.mark.parametrize("step", ["create-customer", "create-auth-user", "assign-customer-group"])
-async def test_what_a_terminated_run_left_is_undone_by_the_next(place: Floor, step: str) -> None:
+async def test_what_a_terminated_run_left_is_undone_by_the_next(place: RunningShop, step: str) -> None:
     gate = Gate(step)
     async with place.worker([gate]):
         run = await begin(place)
@@ -135,12 +137,12 @@ async def test_what_a_terminated_run_left_is_undone_by_the_next(place: Floor, st
         await run.terminate()
         assert (await register(place)).email_sent
         gate.opened.set()  # what the terminated run still had in hand comes too late
-    assert len(await place.shop.sql(WHO)) == 1 and len(place.mails("welcome")) == 1
-    assert len(await place.shop.events()) == 1
+    assert len(await place.data.sql(WHO)) == 1 and len(place.mails("welcome")) == 1
+    assert len(await place.data.events()) == 1
     assert await place.findings() == []
 
 
-async def test_a_cancelled_registration_is_undone_and_the_reason_stays_in_our_table(place: Floor) -> None:
+async def test_a_cancelled_registration_is_undone_and_the_reason_stays_in_our_table(place: RunningShop) -> None:
     async with place.worker([gate := Gate("create-auth-user")]):
         run = await begin(place)
         await gate.reached.wait()
@@ -149,35 +151,35 @@ async def test_a_cancelled_registration_is_undone_and_the_reason_stays_in_our_ta
         with pytest.raises(WorkflowFailureError):
             await run.result()
     assert (await run.describe()).status == WorkflowExecutionStatus.CANCELED
-    assert await place.shop.sql(LEFT) == [0]
-    assert await place.shop.sql("SELECT process_id, action, reason, actor FROM operator_actions") == [
+    assert await place.data.sql(LEFT) == [0]
+    assert await place.data.sql("SELECT process_id, action, reason, actor FROM operator_actions") == [
         (run.id, "cancel", "Ann called and changed her mind", "bob")
     ]
 
 
-async def test_a_guest_becomes_the_customer_and_keeps_the_orders(shop: Floor) -> None:
+async def test_a_guest_becomes_the_customer_and_keeps_the_orders(shop: RunningShop) -> None:
     guest = "INSERT INTO customers (email) VALUES ('ann@shop.example') RETURNING id"
-    [guest_id] = await shop.shop.sql(guest)
-    await shop.shop.order("1", facts={"customer_id": guest_id, "email": "ann@shop.example"})
+    [guest_id] = await shop.data.sql(guest)
+    await shop.data.order("1", facts={"customer_id": guest_id, "email": "ann@shop.example"})
     result = await register(shop)
     assert result.customer.id == str(guest_id)
-    assert await shop.shop.sql("SELECT id FROM orders WHERE customer_id = :id", id=guest_id) == ["1"]
+    assert await shop.data.sql("SELECT id FROM orders WHERE customer_id = :id", id=guest_id) == ["1"]
     assert await shop.findings() == []
 
 
-async def test_a_failed_registration_leaves_the_guest_as_it_was(place: Floor) -> None:
-    [guest_id] = await place.shop.sql("INSERT INTO customers (email) VALUES ('ann@shop.example') RETURNING id")
+async def test_a_failed_registration_leaves_the_guest_as_it_was(place: RunningShop) -> None:
+    [guest_id] = await place.data.sql("INSERT INTO customers (email) VALUES ('ann@shop.example') RETURNING id")
     async with place.worker([Faults({"create-auth-user": "after"})]):
         with pytest.raises(ProcessFailed):
             await register(place)
     columns = "SELECT id, has_account, first_name, last_name, registered_at FROM customers"
-    assert await place.shop.sql(columns) == [(guest_id, False, None, None, None)]
+    assert await place.data.sql(columns) == [(guest_id, False, None, None, None)]
 
 
-async def test_a_customer_whose_mail_server_refuses_stays_and_admins_are_told(shop: Floor) -> None:
+async def test_a_customer_whose_mail_server_refuses_stays_and_admins_are_told(shop: RunningShop) -> None:
     result = await register(shop, email="ann@refused.example")
     assert not result.email_sent and result.group_assigned
-    assert len(await shop.shop.sql(WHO)) == 1
+    assert len(await shop.data.sql(WHO)) == 1
     [alert] = shop.mails("notification-failed")
     assert "ann@" not in alert.as_string()
     assert await shop.findings() == []
@@ -197,7 +199,7 @@ async def test_a_customer_whose_mail_server_refuses_stays_and_admins_are_told(sh
     ],
 )
 async def test_bad_input_is_refused_at_the_door_naming_the_field_and_never_the_value(
-    place: Floor, facts: dict[str, str], field: str
+    place: RunningShop, facts: dict[str, str], field: str
 ) -> None:
     with pytest.raises(BadInput) as refused:
         await register(place, **facts)
@@ -205,7 +207,7 @@ async def test_bad_input_is_refused_at_the_door_naming_the_field_and_never_the_v
     assert facts[field].strip() == "" or facts[field] not in str(refused.value)
 
 
-async def test_html_in_a_name_is_text_in_the_mail(shop: Floor) -> None:
+async def test_html_in_a_name_is_text_in_the_mail(shop: RunningShop) -> None:
     await register(shop, first_name="<b>Ann</b>")
     page = shop.mails("welcome")[0].get_body(("html",))
     assert page is not None and "&lt;b&gt;Ann&lt;/b&gt;" in page.get_content()
@@ -225,7 +227,7 @@ GOOD_HASH = "$argon2id$v=19$m=65536,t=3,p=4$" + "c2FsdHNhbHRzYWx0c2FsdA" + "$" +
     ],
 )
 async def test_bad_input_of_a_plain_client_fails_the_run_naming_the_field_and_never_the_value(
-    shop: Floor, facts: dict[str, Any], field: str
+    shop: RunningShop, facts: dict[str, Any], field: str
 ) -> None:
     given = {"email": "ann@shop.example", "password_hash": GOOD_HASH, "first_name": "Ann", "last_name": "M"} | facts
     run = await shop.client.start_workflow(
@@ -239,10 +241,10 @@ async def test_bad_input_of_a_plain_client_fails_the_run_naming_the_field_and_ne
     assert not facts[field] or facts[field] not in f"{cause.message} {cause.details}"
 
 
-async def test_a_registration_runs_under_no_other_id(shop: Floor) -> None:
+async def test_a_registration_runs_under_no_other_id(shop: RunningShop) -> None:
     request = CustomerRegistration(email=ANN["email"], password_hash=GOOD_HASH, first_name="Ann", last_name="Miller")
     run = await shop.client.start_workflow("customer-registration", request, id="mine", task_queue=TASK_QUEUE)
     with pytest.raises(WorkflowFailureError) as failed:
         await run.result()
     assert isinstance(failed.value.cause, ApplicationError) and failed.value.cause.type == "WrongProcessId"
-    assert await shop.shop.sql(LEFT) == [0]
+    assert await shop.data.sql(LEFT) == [0]

@@ -16,20 +16,20 @@ from commerce.messages.tutorial import CountProducts, HelloWorld
 from starter.client import start
 from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from tests.faults import Faults, Gate
-from tests.floor import Floor, floor
+from tests.running_shop import RunningShop, running_shop
 
 JOHN = HelloWorld(name="John")
 GREETED = {"message": "Hello John from step two!"}
 
 
 @pytest.fixture
-async def place(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
-    async with floor(tmp_path, database_url, client) as made:
+async def place(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as made:
         yield made
 
 
 @pytest.fixture
-async def shop(place: Floor) -> AsyncIterator[Floor]:
+async def shop(place: RunningShop) -> AsyncIterator[RunningShop]:
     async with place.worker():
         yield place
 
@@ -39,29 +39,29 @@ async def states(handle: WorkflowHandle[Any, Any]) -> tuple[str, dict[str, str]]
     return progress.state, {step.name: step.state for step in progress.steps}
 
 
-async def test_john_is_greeted(shop: Floor) -> None:
+async def test_john_is_greeted(shop: RunningShop) -> None:
     handle = await start(shop.client, "hello-world", JOHN)
     assert await handle.result() == GREETED
     assert await states(handle) == ("completed", {"step-1": "done", "step-2": "done"})
 
 
-async def test_products_are_counted(shop: Floor) -> None:
+async def test_products_are_counted(shop: RunningShop) -> None:
     assert await (await start(shop.client, "product-count", CountProducts())).result() == {"count": 0}
     for sku in ("MUG", "CUP", "JUG"):
-        await shop.shop.variant(sku)
+        await shop.data.variant(sku)
     handle = await start(shop.client, "product-count", CountProducts())
     assert await handle.result() == {"count": 3}
     assert await states(handle) == ("completed", {"get-product-count": "done"})
 
 
-async def test_a_step_that_fails_is_tried_again(place: Floor) -> None:
+async def test_a_step_that_fails_is_tried_again(place: RunningShop) -> None:
     faults = Faults({"step-2": "after"}, permanent=False, times=2)
     async with place.worker([faults]):
         assert await (await start(place.client, "hello-world", JOHN)).result() == GREETED
     assert faults.refused == 2
 
 
-async def test_a_step_refused_for_good_fails_the_run_and_is_shown(place: Floor) -> None:
+async def test_a_step_refused_for_good_fails_the_run_and_is_shown(place: RunningShop) -> None:
     async with place.worker([Faults({"step-2": "before"})]):
         handle = await start(place.client, "hello-world", JOHN)
         with pytest.raises(WorkflowFailureError):
@@ -70,7 +70,7 @@ async def test_a_step_refused_for_good_fails_the_run_and_is_shown(place: Floor) 
 
 
 @pytest.mark.parametrize("given", [{}, {"name": ""}, {"name": "x" * 101}, {"name": None}])
-async def test_a_name_that_does_not_fit_fails_the_run(shop: Floor, given: dict[str, object]) -> None:
+async def test_a_name_that_does_not_fit_fails_the_run(shop: RunningShop, given: dict[str, object]) -> None:
     handle = await shop.client.start_workflow(
         "hello-world", given, id=PROCESS_TYPES["hello-world"].id(JOHN), task_queue=TASK_QUEUE
     )
@@ -80,7 +80,7 @@ async def test_a_name_that_does_not_fit_fails_the_run(shop: Floor, given: dict[s
     assert failure.value.cause.type == "BadInput" and "name" in failure.value.cause.message
 
 
-async def test_each_start_is_a_run_of_its_own_unless_an_id_is_chosen(shop: Floor) -> None:
+async def test_each_start_is_a_run_of_its_own_unless_an_id_is_chosen(shop: RunningShop) -> None:
     first, second = [await start(shop.client, "hello-world", JOHN) for _ in range(2)]
     assert first.id != second.id
     chosen = await start(shop.client, "hello-world", JOHN, transaction_id=f"{first.id}.mine")
@@ -88,7 +88,7 @@ async def test_each_start_is_a_run_of_its_own_unless_an_id_is_chosen(shop: Floor
     assert await chosen.result() == GREETED
 
 
-async def test_a_chosen_id_is_taken_while_its_run_is_open_and_free_again_afterwards(place: Floor) -> None:
+async def test_a_chosen_id_is_taken_while_its_run_is_open_and_free_again_afterwards(place: RunningShop) -> None:
     gate, mine = Gate("step-1"), PROCESS_TYPES["hello-world"].id(JOHN)
     async with place.worker([gate]):
         handle = await start(place.client, "hello-world", JOHN, transaction_id=mine)

@@ -35,7 +35,7 @@ from commerce.integrations.webhooks import LONGEST_WAIT, WebhookPoster
 from commerce.messages.webhooks import WebhookDelivery
 from commerce.webhooks import WebhookMessage, is_loopback
 from tests.commerce.shop import Shop
-from tests.receiver import Receiver, receiving
+from tests.webhook_receiver import WebhookReceiver, webhook_receiver
 
 EVENT = UUID("0198d5a4-0000-7000-8000-000000000001")
 SECRET = "whsec_dGVzdHMgcmVhZCBhcyBzZW50ZW5jZXMsIG5vdCBrZXk="
@@ -55,8 +55,8 @@ def shop(database: Database) -> Shop:
 
 
 @pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as made:
+async def receiver() -> AsyncIterator[WebhookReceiver]:
+    async with webhook_receiver() as made:
         made.secret = SECRET
         yield made
 
@@ -98,7 +98,7 @@ class Network(httpx.AsyncBaseTransport):
         return httpx.Response(204)
 
 
-async def test_an_event_is_posted_as_cloudevents_json_and_signed(receiver: Receiver) -> None:
+async def test_an_event_is_posted_as_cloudevents_json_and_signed(receiver: WebhookReceiver) -> None:
     assert await poster().post(parcel(receiver.url)) == "delivered"
     [(body, headers)] = receiver.requests
     event = from_structured_event(HTTPMessage(headers, body))
@@ -116,7 +116,7 @@ async def test_an_event_is_posted_as_cloudevents_json_and_signed(receiver: Recei
     assert receiver.took[0]["id"] == str(EVENT)  # its signature was verified
 
 
-async def test_a_wrong_signature_is_found_out(receiver: Receiver) -> None:
+async def test_a_wrong_signature_is_found_out(receiver: WebhookReceiver) -> None:
     await poster().post(parcel(receiver.url))
     [(body, headers)] = receiver.requests
     forged = [
@@ -132,7 +132,7 @@ async def test_a_wrong_signature_is_found_out(receiver: Receiver) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 404, 409, 429, 500, 503])
-async def test_everything_but_a_2xx_is_to_be_tried_again(receiver: Receiver, status: int) -> None:
+async def test_everything_but_a_2xx_is_to_be_tried_again(receiver: WebhookReceiver, status: int) -> None:
     receiver.answer, receiver.headers = status, {"Location": receiver.url}
     with pytest.raises(WebhookUnavailable) as error:
         await poster().post(parcel(receiver.url))
@@ -174,7 +174,7 @@ async def test_when_the_while_is_over_one_may_try_for_all() -> None:
     assert await hasty.post(parcel(f"https://{NAME}/")) == "delivered"
 
 
-async def test_gone_is_told(receiver: Receiver) -> None:
+async def test_gone_is_told(receiver: WebhookReceiver) -> None:
     receiver.answer = 410
     assert await poster().post(parcel(receiver.url)) == "gone"
 
@@ -195,7 +195,9 @@ async def test_nobody_there_is_to_be_tried_again() -> None:
         ("-5", 0, 0),
     ],
 )
-async def test_a_receiver_may_say_how_long_to_wait(receiver: Receiver, header: str, least: float, most: float) -> None:
+async def test_a_receiver_may_say_how_long_to_wait(
+    receiver: WebhookReceiver, header: str, least: float, most: float
+) -> None:
     told = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True) if header == "in an hour" else header
     receiver.answer, receiver.headers = 503, {"Retry-After": told}
     with pytest.raises(WebhookUnavailable) as error:
@@ -254,7 +256,7 @@ async def test_a_certificate_must_be_for_the_name_not_for_the_address(tmp_path: 
     certificate, key = certified(tmp_path, NAME)
     trusting = httpx.AsyncHTTPTransport(verify=ssl.create_default_context(cafile=certificate), trust_env=False)
     here = names(["127.0.0.1"], ["127.0.0.1"])
-    async with receiving(ssl_certfile=certificate, ssl_keyfile=key) as receiver:
+    async with webhook_receiver(ssl_certfile=certificate, ssl_keyfile=key) as receiver:
         port = receiver.url.split(":")[2]
         ours = poster(PublicTransport(private=True, resolve=here, transport=trusting))
         assert await ours.post(parcel(f"https://{NAME}:{port}")) == "delivered"

@@ -8,35 +8,35 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from tests.floor import Floor, floor
-from tests.system.workers import Crew, WorkerProcess, crew, until
+from tests.running_shop import RunningShop, running_shop
+from tests.system.workers import WorkerProcess, WorkerProcesses, wait_until, worker_processes
 
 CORE, SDK, STEPS = "temporalio.core", "temporalio.worker._workflow_instance", "commerce.steps"
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
-    async with floor(tmp_path, database_url, client) as made:
-        await made.shop.stock("MUG", main=3)
-        await made.shop.order("logged", MUG=1)
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as made:
+        await made.data.stock("MUG", main=3)
+        await made.data.order("logged", MUG=1)
         yield made
 
 
 @pytest.fixture
-async def workers(shop: Floor, tmp_path: Path) -> AsyncIterator[Crew]:
-    async with crew(shop, tmp_path / "crew") as made:
+async def workers(shop: RunningShop, tmp_path: Path) -> AsyncIterator[WorkerProcesses]:
+    async with worker_processes(shop, tmp_path / "workers") as made:
         yield made
 
 
 def lines(worker: WorkerProcess, logger: str = "") -> list[dict[str, Any]]:
     """Return what a worker has logged, each line read as JSON."""
-    whole, _, _ = worker.said().rpartition("\n")
+    whole, _, _ = worker.log_text().rpartition("\n")
     read = [json.loads(line) for line in whole.splitlines()]
     return [line for line in read if logger in ("", line["logger"])]
 
 
-async def test_lines_of_steps_say_what_they_are_about(shop: Floor, workers: Crew) -> None:
-    await shop.carrier_fault(operation="buy", fault="500", times=1)
+async def test_lines_of_steps_say_what_they_are_about(shop: RunningShop, workers: WorkerProcesses) -> None:
+    await shop.inject_carrier_fault(operation="buy", fault="500", times=1)
     worker = await workers.start()
     handle = await shop.start("logged")
     await handle.result()
@@ -57,13 +57,15 @@ async def test_lines_of_steps_say_what_they_are_about(shop: Floor, workers: Crew
         (2, "info", "step done"),
     ]
     assert labels[0]["error"].startswith("CarrierUnavailable: ")
-    assert "ann@" not in worker.said()
+    assert "ann@" not in worker.log_text()
 
 
-async def test_lines_of_the_sdk_and_its_core_say_which_run_they_are_about(shop: Floor, workers: Crew) -> None:
+async def test_lines_of_the_sdk_and_its_core_say_which_run_they_are_about(
+    shop: RunningShop, workers: WorkerProcesses
+) -> None:
     buggy = await workers.start("tests.system.buggy_worker")
     handle = await shop.start("logged")
-    await until(lambda: bool(lines(buggy, CORE)) and bool(lines(buggy, SDK)), 20, buggy.tail)
+    await wait_until(lambda: bool(lines(buggy, CORE)) and bool(lines(buggy, SDK)), 20, buggy.log_tail)
     core, sdk = lines(buggy, CORE)[0], lines(buggy, SDK)[0]
     assert core["run_id"] == handle.first_execution_run_id
     assert (sdk["workflow_id"], sdk["run_id"]) == (handle.id, handle.first_execution_run_id)

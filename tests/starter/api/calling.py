@@ -9,20 +9,20 @@ from fastapi import FastAPI
 from commerce.settings import load_settings
 from starter.api.app import create_app
 from starter.devstack.serving import serving
-from tests.floor import Floor
-from tests.keys import ENCRYPTED
+from tests.keys import ENCRYPTION_ENV
+from tests.running_shop import RunningShop
 
 
-def surroundings(shop: Floor) -> dict[str, str]:
+def surroundings(shop: RunningShop) -> dict[str, str]:
     """Return the variables by which a program finds this shop."""
     return {
         "COMMERCE_DATABASE_URL": shop.settings.database_url.get_secret_value(),
         "TEMPORAL_ADDRESS": shop.client.service_client.config.target_host,
-        **ENCRYPTED,
+        **ENCRYPTION_ENV,
     }
 
 
-def api(shop: Floor, **more: str) -> FastAPI:
+def api(shop: RunningShop, **more: str) -> FastAPI:
     environment = surroundings(shop) | more
     return create_app(load_settings(environment), environment)
 

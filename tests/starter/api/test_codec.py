@@ -12,7 +12,7 @@ from temporalio.api.common.v1 import Payload, Payloads
 
 from commerce.settings import load_settings
 from starter.api.app import create_app
-from tests.keys import ENCRYPTED, OTHER_KEY, codec
+from tests.keys import ENCRYPTION_ENV, OTHER_KEY, codec
 
 DECODE = "/codec/default/decode"
 UI = "http://localhost:8233"
@@ -24,7 +24,7 @@ MIB = 1024 * 1024
 @asynccontextmanager
 async def api(**environment: str) -> AsyncIterator[httpx.AsyncClient]:
     """Serve with the tests' key and these variables; database and Temporal are not asked."""
-    variables = ENCRYPTED | environment
+    variables = ENCRYPTION_ENV | environment
     transport = httpx.ASGITransport(create_app(load_settings(variables), variables))
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
         yield http

@@ -16,7 +16,7 @@ from temporalio.client import Client
 from commerce.settings import load_settings
 from starter.api.app import create_app
 from starter.operate.worker_presence import is_worker_polling
-from tests.keys import ENCRYPTED
+from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
 
 BOUND_SECONDS = 3.0  # two checks side by side, 2 s each at most, and some air
@@ -38,7 +38,7 @@ def mute() -> Iterator[int]:
 
 
 async def calling(database_url: str, temporal_address: str) -> AsyncIterator[httpx.AsyncClient]:
-    environment = {"COMMERCE_DATABASE_URL": database_url, "TEMPORAL_ADDRESS": temporal_address, **ENCRYPTED}
+    environment = {"COMMERCE_DATABASE_URL": database_url, "TEMPORAL_ADDRESS": temporal_address, **ENCRYPTION_ENV}
     app = create_app(load_settings(environment), environment)
     broken_routes(app)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -169,7 +169,7 @@ def api(folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "starter.api"],
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT), **ENCRYPTED, **environment},
+        env={"PYTHONPATH": str(ROOT), **ENCRYPTION_ENV, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )

@@ -11,8 +11,8 @@ from temporalio.client import Client
 from commerce.settings import load_settings
 from starter.api.app import create_app
 from starter.api.metrics import Exporter, exporter
-from tests.floor import Floor, floor
-from tests.keys import ENCRYPTED
+from tests.keys import ENCRYPTION_ENV
+from tests.running_shop import RunningShop, running_shop
 from tests.scraping import Scrape
 from tests.starter.api.calling import api, calling, dialling
 from tests.starter.clockwork import until
@@ -21,8 +21,8 @@ DURATION = "commerce_http_request_duration_seconds_count"
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
-    async with floor(tmp_path, database_url, client) as made:
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as made:
         yield made
 
 
@@ -47,7 +47,7 @@ async def counts(http: httpx.AsyncClient, **labels: str) -> float:
     ],
 )
 async def test_a_request_counts_by_its_route_and_its_status(
-    shop: Floor, method: str, path: str, labels: dict[str, str]
+    shop: RunningShop, method: str, path: str, labels: dict[str, str]
 ) -> None:
     async with calling(api(shop)) as http:
         before = await counts(http, **labels)
@@ -56,9 +56,9 @@ async def test_a_request_counts_by_its_route_and_its_status(
         assert "secret" not in (await http.get("/metrics")).text
 
 
-async def test_a_stream_counts_when_it_ends(shop: Floor) -> None:
-    await shop.shop.stock("MUG", main=1)
-    await shop.shop.order("streamed", MUG=1)
+async def test_a_stream_counts_when_it_ends(shop: RunningShop) -> None:
+    await shop.data.stock("MUG", main=1)
+    await shop.data.order("streamed", MUG=1)
     stream = {"route": "/workflows/{transaction_id}/events"}
     async with dialling(api(shop)) as http:
         before = await counts(http, **stream)
@@ -75,7 +75,7 @@ async def test_a_stream_counts_when_it_ends(shop: Floor) -> None:
     await handle.terminate()
 
 
-async def test_it_shows_the_vitals_without_any_worker(shop: Floor) -> None:
+async def test_it_shows_the_vitals_without_any_worker(shop: RunningShop) -> None:
     async with calling(api(shop)) as http:
 
         async def looked() -> bool | None:
@@ -90,7 +90,7 @@ async def test_it_is_open_and_answers_while_all_is_away() -> None:
         "COMMERCE_API_TOKENS": "a token of the shop",
         "COMMERCE_DATABASE_URL": "postgresql://commerce@127.0.0.1:1/x",
         "TEMPORAL_ADDRESS": "127.0.0.1:1",
-        **ENCRYPTED,
+        **ENCRYPTION_ENV,
     }
     async with calling(create_app(load_settings(variables), variables)) as http:
 
@@ -103,7 +103,7 @@ async def test_it_is_open_and_answers_while_all_is_away() -> None:
         assert (await http.get("/workflows")).status_code == 401
 
 
-async def test_when_they_are_not_at_hand_it_says_so_within_seconds(shop: Floor) -> None:
+async def test_when_they_are_not_at_hand_it_says_so_within_seconds(shop: RunningShop) -> None:
     app = api(shop)
     with socket.create_server(("127.0.0.1", 0)) as mute:  # it takes connections, and never answers
         silent = "{}:{}".format(*mute.getsockname())

@@ -9,9 +9,9 @@ import pytest
 from commerce.settings import load_settings
 from starter.api.app import create_app
 from starter.api.tokens import HEALTH, OPEN
-from tests.keys import ENCRYPTED
+from tests.keys import ENCRYPTION_ENV
 
-DOCUMENT: dict[str, Any] = create_app(load_settings(ENCRYPTED), ENCRYPTED).openapi()
+DOCUMENT: dict[str, Any] = create_app(load_settings(ENCRYPTION_ENV), ENCRYPTION_ENV).openapi()
 OPERATIONS = {
     f"{method.upper()} {path}": operation
     for path, methods in DOCUMENT["paths"].items()

@@ -14,7 +14,7 @@ from temporalio.client import Client
 from commerce.database import Database
 from commerce.imports import import_inventory, import_orders
 from commerce.order_intake import EXPORTED, LINE
-from tests.floor import Floor, floor
+from tests.running_shop import RunningShop, running_shop
 from tests.starter.api.calling import api, calling
 
 MUGS: dict[str, Any] = {"quantity": 2, "name": "Mug", "price": "12.50", "sku": "MUG", "requires_shipping": True}
@@ -44,14 +44,14 @@ EVERYTHING = "TRUNCATE orders, customers, outbox_events CASCADE"
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
-    async with floor(tmp_path, database_url, client) as made:
-        await made.shop.stock("MUG", main=5)
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as made:
+        await made.data.stock("MUG", main=5)
         yield made
 
 
 @pytest.fixture
-async def http(shop: Floor) -> AsyncIterator[httpx.AsyncClient]:
+async def http(shop: RunningShop) -> AsyncIterator[httpx.AsyncClient]:
     async with calling(api(shop)) as made:
         yield made
 
@@ -66,16 +66,16 @@ def placed(body: dict[str, Any]) -> list[str]:
     return [found["field"] for found in body["fields"]]
 
 
-async def test_an_order_is_taken_in_and_announced(shop: Floor, http: httpx.AsyncClient) -> None:
+async def test_an_order_is_taken_in_and_announced(shop: RunningShop, http: httpx.AsyncClient) -> None:
     assert await put(http) == (
         201,
         {"order_id": "1001", "status": "taken", "transaction_id": "order-processing-1001"},
     )
-    assert await shop.shop.sql(TAKEN) == [
+    assert await shop.data.sql(TAKEN) == [
         ("ann@customer.example", 2895, "GBP", "captured", "not_fulfilled", "2026-03-02 12:00:00+00")
     ]
-    assert await shop.shop.sql("SELECT email, has_account FROM customers") == [("ann@customer.example", False)]
-    assert await shop.shop.sql("SELECT variant_id, quantity, unit_price FROM order_lines") == [("MUG", 2, 1250)]
+    assert await shop.data.sql("SELECT email, has_account FROM customers") == [("ann@customer.example", False)]
+    assert await shop.data.sql("SELECT variant_id, quantity, unit_price FROM order_lines") == [("MUG", 2, 1250)]
     data = {
         "order_id": "1001",
         "units": 2,
@@ -83,18 +83,18 @@ async def test_an_order_is_taken_in_and_announced(shop: Floor, http: httpx.Async
         "currency": "GBP",
         "created_at": "2026-03-02T12:00:00Z",
     }
-    assert await shop.shop.events() == [("order.placed", "order/1001", data)]
+    assert await shop.data.events() == [("order.placed", "order/1001", data)]
 
 
-async def test_again_changes_nothing_also_when_ten_come_at_once(shop: Floor, http: httpx.AsyncClient) -> None:
+async def test_again_changes_nothing_also_when_ten_come_at_once(shop: RunningShop, http: httpx.AsyncClient) -> None:
     answers = await asyncio.gather(*(put(http) for _ in range(10)))
     assert sorted(status for status, _ in answers) == [200] * 9 + [201]
     assert await put(http, shipping=" 3.95", paid_at="2026-03-02 12:00:05 +0000") == (
         200,
         {"order_id": "1001", "status": "known", "transaction_id": "order-processing-1001"},
     )
-    assert len(await shop.shop.events()) == 1
-    assert await shop.shop.sql("SELECT count(*) FROM order_lines") == [1]
+    assert len(await shop.data.events()) == 1
+    assert await shop.data.sql("SELECT count(*) FROM order_lines") == [1]
 
 
 @pytest.mark.parametrize(
@@ -110,17 +110,17 @@ async def test_again_changes_nothing_also_when_ten_come_at_once(shop: Floor, htt
     ],
 )  # fmt: skip
 async def test_other_content_is_refused_with_what_differs_but_no_values(
-    shop: Floor, http: httpx.AsyncClient, facts: dict[str, Any], fields: list[str]
+    shop: RunningShop, http: httpx.AsyncClient, facts: dict[str, Any], fields: list[str]
 ) -> None:
     await put(http)
     status, body = await put(http, **facts)
     assert (status, body["error"]) == (409, "Order 1001 is known with other content.")
     assert placed(body) == fields
     assert "customer.example" not in str(body)
-    assert await shop.shop.sql("SELECT email FROM customers") == ["ann@customer.example"]
+    assert await shop.data.sql("SELECT email FROM customers") == ["ann@customer.example"]
 
 
-async def test_what_the_shop_did_with_it_since_is_no_difference(shop: Floor, http: httpx.AsyncClient) -> None:
+async def test_what_the_shop_did_with_it_since_is_no_difference(shop: RunningShop, http: httpx.AsyncClient) -> None:
     await put(http)
     async with shop.worker():
         assert (await shop.process("1001")).status == "fulfilled"
@@ -129,20 +129,22 @@ async def test_what_the_shop_did_with_it_since_is_no_difference(shop: Floor, htt
     assert (status, placed(body)) == (409, ["body.shipping_city"])
 
 
-async def test_an_unknown_or_empty_sku_is_taken_in_without_a_variant(shop: Floor, http: httpx.AsyncClient) -> None:
+async def test_an_unknown_or_empty_sku_is_taken_in_without_a_variant(
+    shop: RunningShop, http: httpx.AsyncClient
+) -> None:
     assert (await put(http, lines=[MUGS | {"sku": "NEW"}, MUGS | {"sku": ""}, MUGS]))[0] == 201
-    assert await shop.shop.sql("SELECT variant_id FROM order_lines ORDER BY position") == [None, None, "MUG"]
+    assert await shop.data.sql("SELECT variant_id FROM order_lines ORDER BY position") == [None, None, "MUG"]
 
 
-async def test_an_order_may_say_no_more_than_it_must(shop: Floor, http: httpx.AsyncClient) -> None:
+async def test_an_order_may_say_no_more_than_it_must(shop: RunningShop, http: httpx.AsyncClient) -> None:
     least = {"financial_status": "paid", "created_at": "2026-03-02T12:00:00Z", "lines": [{"quantity": 1, "price": "1"}]}
     assert (await http.put("/orders/a.b:c_d-1", json=least)).status_code == 201
-    assert await shop.shop.sql("SELECT id, email, total, currency, customer_id FROM orders") == [
+    assert await shop.data.sql("SELECT id, email, total, currency, customer_id FROM orders") == [
         ("a.b:c_d-1", None, 100, "GBP", None)
     ]
 
 
-async def test_lines_may_be_named_as_the_export_does(shop: Floor, http: httpx.AsyncClient) -> None:
+async def test_lines_may_be_named_as_the_export_does(shop: RunningShop, http: httpx.AsyncClient) -> None:
     assert (await put(http))[0] == 201
     assert (await put(http, lines=[{f"lineitem_{name}": value for name, value in MUGS.items()}]))[0] == 200
 
@@ -157,41 +159,41 @@ async def test_lines_may_be_named_as_the_export_does(shop: Floor, http: httpx.As
     ],
 )
 async def test_an_order_that_is_not_ours_to_fulfill_starts_no_process(
-    shop: Floor, http: httpx.AsyncClient, facts: dict[str, Any], process: str | None
+    shop: RunningShop, http: httpx.AsyncClient, facts: dict[str, Any], process: str | None
 ) -> None:
     status, body = await put(http, **facts)
     assert (status, body["transaction_id"]) == (201, process)
-    assert await shop.shop.events() == []
+    assert await shop.data.events() == []
 
 
 async def test_an_account_keeps_its_customer_and_a_guest_is_as_old_as_the_first_order(
-    shop: Floor, http: httpx.AsyncClient
+    shop: RunningShop, http: httpx.AsyncClient
 ) -> None:
-    await shop.shop.sql("INSERT INTO customers (email, has_account) VALUES ('bob@customer.example', true)")
+    await shop.data.sql("INSERT INTO customers (email, has_account) VALUES ('bob@customer.example', true)")
     await put(http, "1", email="bob@customer.example")
     await put(http, "2")
     await put(http, "3", created_at="2026-03-01T12:00:00Z")
     customers = "SELECT email, has_account, created_at < '2026-03-02' FROM customers ORDER BY email"
-    assert await shop.shop.sql(customers) == [
+    assert await shop.data.sql(customers) == [
         ("ann@customer.example", False, True),
         ("bob@customer.example", True, False),
     ]
-    assert await shop.shop.sql("SELECT count(customer_id), count(DISTINCT customer_id) FROM orders") == [(3, 2)]
+    assert await shop.data.sql("SELECT count(customer_id), count(DISTINCT customer_id) FROM orders") == [(3, 2)]
 
 
 async def test_an_order_is_the_same_by_import_and_over_http(
-    shop: Floor, http: httpx.AsyncClient, database: Database, tmp_path: Path
+    shop: RunningShop, http: httpx.AsyncClient, database: Database, tmp_path: Path
 ) -> None:
     """Each way knows what the other has taken in, and takes in just the same."""
     lines = [MUGS, MUGS | {"sku": "NEW", "price": "0.5", "requires_shipping": False}]
     assert (await put(http, lines=lines))[0] == 201
-    [by_http] = await shop.shop.sql(ALL_OF_AN_ORDER)
+    [by_http] = await shop.data.sql(ALL_OF_AN_ORDER)
     file = tmp_path / "orders.csv"
     export(file, "1001", ORDER, lines)
     assert (await import_orders(database, [file], currency="GBP")).unchanged == 1
-    await shop.shop.sql(EVERYTHING)
+    await shop.data.sql(EVERYTHING)
     assert (await import_orders(database, [file], currency="GBP")).taken == 1
-    assert await shop.shop.sql(ALL_OF_AN_ORDER) == [by_http]
+    assert await shop.data.sql(ALL_OF_AN_ORDER) == [by_http]
     assert (await put(http, lines=lines))[0] == 200
 
 
@@ -206,7 +208,7 @@ def export(file: Path, order_id: str, order: dict[str, Any], lines: list[dict[st
 
 
 async def test_lines_find_their_variant_whatever_import_comes_meanwhile(
-    shop: Floor, http: httpx.AsyncClient, database: Database, tmp_path: Path
+    shop: RunningShop, http: httpx.AsyncClient, database: Database, tmp_path: Path
 ) -> None:
     """An order either waits for an import of inventory that brings its SKU, or is seen by it."""
     for number in range(20):
@@ -215,13 +217,13 @@ async def test_lines_find_their_variant_whatever_import_comes_meanwhile(
         orders = (put(http, f"{number}-{i}", lines=[MUGS | {"sku": f"CUP-{number}"}]) for i in range(5))
         answers = await asyncio.gather(import_inventory(database, [file]), *orders)
         assert [answer[0] for answer in answers[1:]] == [201] * 5
-    assert await shop.shop.sql("SELECT count(*) FROM order_lines WHERE variant_id IS NULL") == [0]
+    assert await shop.data.sql("SELECT count(*) FROM order_lines WHERE variant_id IS NULL") == [0]
 
 
-async def test_an_order_of_thousands_of_lines_fits(shop: Floor, http: httpx.AsyncClient) -> None:
+async def test_an_order_of_thousands_of_lines_fits(shop: RunningShop, http: httpx.AsyncClient) -> None:
     lines = [{"quantity": 1, "price": "1.00", "sku": f"SKU-{i % 50}", "name": "Thing"} for i in range(10_000)]
     assert (await put(http, lines=lines))[0] == 201
-    assert await shop.shop.sql("SELECT count(*), max(position) FROM order_lines") == [(10_000, 10_000)]
+    assert await shop.data.sql("SELECT count(*), max(position) FROM order_lines") == [(10_000, 10_000)]
     status, body = await put(http, "1002", lines=[*lines, lines[0]])
     assert (status, placed(body)) == (422, ["body.lines"])
 
@@ -254,11 +256,11 @@ async def test_an_order_of_thousands_of_lines_fits(shop: Floor, http: httpx.Asyn
     ],
 )
 async def test_what_does_not_fit_is_named(
-    shop: Floor, http: httpx.AsyncClient, facts: dict[str, Any], fields: list[str]
+    shop: RunningShop, http: httpx.AsyncClient, facts: dict[str, Any], fields: list[str]
 ) -> None:
     status, body = await put(http, **facts)
     assert (status, body["error"], placed(body)) == (422, "Invalid input", fields)
-    assert await shop.shop.sql("SELECT count(*) FROM orders") == [0]
+    assert await shop.data.sql("SELECT count(*) FROM orders") == [0]
 
 
 @pytest.mark.parametrize("order_id", ["%20", "a%20b", "a%00", "%F0%9F%91%BB", "x" * 101])
@@ -267,7 +269,7 @@ async def test_an_id_that_no_order_can_have_is_refused(http: httpx.AsyncClient, 
     assert (status, placed(body)) == (422, ["path.order_id"])
 
 
-async def test_a_database_that_is_away_is_told(shop: Floor) -> None:
+async def test_a_database_that_is_away_is_told(shop: RunningShop) -> None:
     async with calling(api(shop, COMMERCE_DATABASE_URL="postgresql://commerce@127.0.0.1:1/x")) as http:
         status, body = await put(http)
     assert status == 503 and body["error"].startswith("The database does not answer")

@@ -17,8 +17,8 @@ from temporalio.client import Client
 from starter.api import progress
 from tests.conftest import free_port
 from tests.faults import Faults, Gate
-from tests.floor import Floor, floor
 from tests.paths import ROOT
+from tests.running_shop import RunningShop, running_shop
 from tests.starter.api.calling import api, dialling, surroundings
 from tests.starter.clockwork import until
 
@@ -26,9 +26,9 @@ Event = tuple[str, Any]
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
-    async with floor(tmp_path, database_url, client) as made:
-        await made.shop.stock("MUG", main=100)
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as made:
+        await made.data.stock("MUG", main=100)
         yield made
 
 
@@ -53,8 +53,8 @@ async def all_of(http: httpx.AsyncClient, order_id: str) -> list[Event]:
     return [event async for event in events(http, order_id)]
 
 
-async def test_an_order_is_followed_to_its_end_by_three_with_one_look_out(shop: Floor) -> None:
-    await shop.shop.order("sse-1", MUG=1)
+async def test_an_order_is_followed_to_its_end_by_three_with_one_look_out(shop: RunningShop) -> None:
+    await shop.data.order("sse-1", MUG=1)
     gate, app = Gate("create-fulfillment"), api(shop)
     async with shop.worker([gate]), dialling(app) as http:
         await shop.start("sse-1")
@@ -74,18 +74,18 @@ async def test_an_order_is_followed_to_its_end_by_three_with_one_look_out(shop: 
         assert app.state.watches._open == {}
 
 
-async def test_who_comes_late_sees_what_was(shop: Floor) -> None:
-    await shop.shop.order("sse-2", MUG=1)
+async def test_who_comes_late_sees_what_was(shop: RunningShop) -> None:
+    await shop.data.order("sse-2", MUG=1)
     async with shop.worker([Faults({"create-fulfillment": "before"})]), dialling(api(shop)) as http:
-        await shop.fail("sse-2")
+        await shop.expect_failure("sse-2")
         [(first, data), (last, again)] = await all_of(http, "sse-2")
     assert (first, last, data) == ("progress", "end", again)
     assert (data["status"], data["state"], data["failed_step"]) == ("failed", "compensated", "create-fulfillment")
     assert states(data)["reserve-inventory"] == "undone"
 
 
-async def test_a_process_without_a_worker_is_told_as_such_until_one_comes(shop: Floor) -> None:
-    await shop.shop.order("sse-3", MUG=1)
+async def test_a_process_without_a_worker_is_told_as_such_until_one_comes(shop: RunningShop) -> None:
+    await shop.data.order("sse-3", MUG=1)
     await shop.start("sse-3")
     async with dialling(api(shop)) as http, aclosing(events(http, "sse-3")) as stream:
         _, data = await anext(stream)
@@ -94,8 +94,8 @@ async def test_a_process_without_a_worker_is_told_as_such_until_one_comes(shop: 
             assert [name async for name, _ in stream][-1] == "end"
 
 
-async def test_nobody_looks_any_more_once_all_have_left(shop: Floor) -> None:
-    await shop.shop.order("sse-4", MUG=1)
+async def test_nobody_looks_any_more_once_all_have_left(shop: RunningShop) -> None:
+    await shop.data.order("sse-4", MUG=1)
     app, gate = api(shop), Gate("validate-order")
     async with shop.worker([gate]), dialling(app) as http:
         await shop.start("sse-4")
@@ -112,9 +112,9 @@ async def test_nobody_looks_any_more_once_all_have_left(shop: Floor) -> None:
         assert (await shop.process("sse-4")).status == "fulfilled"
 
 
-async def test_a_heartbeat_shows_that_both_are_there(shop: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_heartbeat_shows_that_both_are_there(shop: RunningShop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "HEARTBEAT", 0.05)
-    await shop.shop.order("sse-5", MUG=1)
+    await shop.data.order("sse-5", MUG=1)
     gate = Gate("validate-order")
     async with shop.worker([gate]), dialling(api(shop)) as http:
         await shop.start("sse-5")
@@ -126,8 +126,8 @@ async def test_a_heartbeat_shows_that_both_are_there(shop: Floor, monkeypatch: p
         await shop.process("sse-5")
 
 
-async def test_a_server_that_stops_lets_its_followers_and_those_who_wait_go(shop: Floor, tmp_path: Path) -> None:
-    await shop.shop.order("sse-6", MUG=1)
+async def test_a_server_that_stops_lets_its_followers_and_those_who_wait_go(shop: RunningShop, tmp_path: Path) -> None:
+    await shop.data.order("sse-6", MUG=1)
     port, gate = free_port(), Gate("validate-order")
     server = subprocess.Popen(  # noqa: ASYNC220 - starts at once
         [sys.executable, "-m", "starter.api"],

@@ -9,15 +9,15 @@ import pytest
 from temporalio.client import Client
 
 from starter.schedules.apply import apply_jobs
-from tests.floor import Floor, floor
+from tests.running_shop import RunningShop, running_shop
 from tests.starter.api.calling import api, calling
 from tests.starter.clockwork import NIGHTLY, WAITING, Waiting, forget, until, worker
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
     """A shop with two jobs: one that ends at once, one that waits to be told."""
-    async with floor(tmp_path, database_url, client) as made:
+    async with running_shop(tmp_path, database_url, client) as made:
         await apply_jobs(client, [NIGHTLY, WAITING], key_id="a")
         async with worker(client):
             yield made
@@ -25,7 +25,7 @@ async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterat
 
 
 @pytest.fixture
-async def http(shop: Floor) -> AsyncIterator[httpx.AsyncClient]:
+async def http(shop: RunningShop) -> AsyncIterator[httpx.AsyncClient]:
     async with calling(api(shop)) as made:
         yield made
 
@@ -45,7 +45,7 @@ async def test_the_jobs_are_listed_with_their_next_and_last_runs(http: httpx.Asy
     assert found["next_runs"] and found["last_runs"] == []
 
 
-async def test_a_job_is_triggered_once_at_a_time(shop: Floor, http: httpx.AsyncClient) -> None:
+async def test_a_job_is_triggered_once_at_a_time(shop: RunningShop, http: httpx.AsyncClient) -> None:
     answer = await http.post(f"/schedules/{WAITING.id}/trigger")
     assert (answer.status_code, answer.json()["id"]) == (202, WAITING.id)
 
@@ -59,7 +59,7 @@ async def test_a_job_is_triggered_once_at_a_time(shop: Floor, http: httpx.AsyncC
     await shop.client.get_workflow_handle(process).signal(Waiting.end)
 
 
-async def test_a_job_is_paused_with_a_reason_and_resumed(shop: Floor, http: httpx.AsyncClient) -> None:
+async def test_a_job_is_paused_with_a_reason_and_resumed(shop: RunningShop, http: httpx.AsyncClient) -> None:
     answer = await http.post(f"/schedules/{NIGHTLY.id}/pause", json={"reason": "The sheep are ill"})
     assert (answer.status_code, answer.json()) == (
         200,
@@ -70,7 +70,7 @@ async def test_a_job_is_paused_with_a_reason_and_resumed(shop: Floor, http: http
     answer = await http.post(f"/schedules/{NIGHTLY.id}/resume")
     assert (answer.status_code, answer.json()["paused"]) == (200, False)
     assert not (await listed(http, NIGHTLY.id))["paused"]
-    actions = await shop.shop.sql("SELECT action, actor FROM operator_actions ORDER BY created_at")
+    actions = await shop.data.sql("SELECT action, actor FROM operator_actions ORDER BY created_at")
     assert actions == [("pause", "http"), ("resume", "http")]
 
 

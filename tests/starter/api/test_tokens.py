@@ -9,7 +9,7 @@ import pytest
 
 from commerce.settings import SettingsError, load_settings
 from starter.api.app import create_app
-from tests.keys import ENCRYPTED
+from tests.keys import ENCRYPTION_ENV
 
 TOKENS = ("first-token-of-the-shop", "a-second-token-für-all")
 DECODE = "/codec/default/decode"
@@ -18,7 +18,7 @@ CLOSED = ["/nowhere", "/redoc", "/health", "/healthy", "/docs/", "/docs/files", 
 
 
 async def calling(**environment: str) -> AsyncIterator[httpx.AsyncClient]:
-    variables = ENCRYPTED | environment
+    variables = ENCRYPTION_ENV | environment
     transport = httpx.ASGITransport(create_app(load_settings(variables), variables))
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
         yield http

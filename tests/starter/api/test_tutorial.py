@@ -13,19 +13,19 @@ from starter.api import tutorial
 from starter.api.app import create_app
 from tests.conftest import free_port
 from tests.faults import Faults
-from tests.floor import Floor, floor
-from tests.keys import ENCRYPTED
+from tests.keys import ENCRYPTION_ENV
+from tests.running_shop import RunningShop, running_shop
 
 
 @pytest.fixture
-async def place(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
-    async with floor(tmp_path, database_url, client) as made:
+async def place(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as made:
         yield made
 
 
 @asynccontextmanager
 async def api(temporal_address: str) -> AsyncIterator[httpx.AsyncClient]:
-    environment = {"TEMPORAL_ADDRESS": temporal_address, **ENCRYPTED}
+    environment = {"TEMPORAL_ADDRESS": temporal_address, **ENCRYPTION_ENV}
     app = create_app(load_settings(environment), environment)
     transport = httpx.ASGITransport(app)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://api") as http:
@@ -41,7 +41,7 @@ async def http(temporal_server: str) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.mark.parametrize(
     ("query", "name"), [("", "John"), ("?name=Ann", "Ann"), ("?name=Zo%C3%AB+%F0%9F%91%8B", "Zoë 👋")]
 )
-async def test_it_greets(place: Floor, http: httpx.AsyncClient, query: str, name: str) -> None:
+async def test_it_greets(place: RunningShop, http: httpx.AsyncClient, query: str, name: str) -> None:
     async with place.worker():
         answer = await http.get(f"/workflow{query}", timeout=60)
     assert (answer.status_code, answer.json()) == (200, {"message": f"Hello {name} from step two!"})
@@ -55,7 +55,7 @@ async def test_a_name_that_does_not_fit_is_refused_without_being_repeated(http: 
     assert "secret" not in answer.text
 
 
-async def test_a_run_that_fails_is_named(place: Floor, http: httpx.AsyncClient) -> None:
+async def test_a_run_that_fails_is_named(place: RunningShop, http: httpx.AsyncClient) -> None:
     async with place.worker([Faults({"step-2": "before"})]):
         answer = await http.get("/workflow", timeout=60)
     told = answer.json()

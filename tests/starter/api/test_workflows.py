@@ -14,7 +14,7 @@ from temporalio.client import Client
 from commerce.messages.customers import registration_process_id
 from starter.api.errors import UNREAD
 from tests.faults import Faults, Gate
-from tests.floor import Floor, floor
+from tests.running_shop import RunningShop, running_shop
 from tests.starter.api.calling import api, calling, dialling
 from tests.starter.clockwork import until
 
@@ -25,15 +25,15 @@ TOKEN = "a-token-that-is-long-enough"
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[Floor]:
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
     """A shop that nobody works in yet."""
-    async with floor(tmp_path, database_url, client) as made:
-        await made.shop.stock("MUG", main=100)
+    async with running_shop(tmp_path, database_url, client) as made:
+        await made.data.stock("MUG", main=100)
         yield made
 
 
 @pytest.fixture
-async def http(shop: Floor) -> AsyncIterator[httpx.AsyncClient]:
+async def http(shop: RunningShop) -> AsyncIterator[httpx.AsyncClient]:
     async with calling(api(shop)) as made:
         yield made
 
@@ -47,8 +47,8 @@ async def process(http: httpx.AsyncClient, order_id: str, **more: Any) -> tuple[
     return await execute(http, "order-processing", {"order_id": order_id}, **more)
 
 
-async def test_an_order_is_executed_and_then_told_of(shop: Floor, http: httpx.AsyncClient) -> None:
-    await shop.shop.order("http-1", MUG=5)
+async def test_an_order_is_executed_and_then_told_of(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    await shop.data.order("http-1", MUG=5)
     async with shop.worker():
         status, body = await process(http, "http-1")
         assert status == 200 and body.keys() == {"success", "result", "transaction_id"}
@@ -65,8 +65,10 @@ async def test_an_order_is_executed_and_then_told_of(shop: Floor, http: httpx.As
     assert told["ui_url"].startswith("http://localhost:8233/")
 
 
-async def test_a_process_that_takes_longer_is_joined_by_who_asks_again(shop: Floor, http: httpx.AsyncClient) -> None:
-    await shop.shop.order("http-2", MUG=1)
+async def test_a_process_that_takes_longer_is_joined_by_who_asks_again(
+    shop: RunningShop, http: httpx.AsyncClient
+) -> None:
+    await shop.data.order("http-2", MUG=1)
     running = {"success": True, "status": "running", "transaction_id": "order-processing-http-2"}
     gate = Gate("reserve-inventory")
     async with shop.worker([gate]):
@@ -111,8 +113,8 @@ async def test_what_does_not_fit_is_named(http: httpx.AsyncClient, body: dict[st
     assert "hunter2" not in answer.text
 
 
-async def test_a_process_that_fails_says_where_and_why(shop: Floor, http: httpx.AsyncClient) -> None:
-    await shop.shop.order("http-3", MUG=1)
+async def test_a_process_that_fails_says_where_and_why(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    await shop.data.order("http-3", MUG=1)
     async with shop.worker([Faults({"create-fulfillment": "before"})]):
         status, body = await process(http, "http-3")
         assert (status, body) == (
@@ -128,7 +130,9 @@ async def test_a_process_that_fails_says_where_and_why(shop: Floor, http: httpx.
     assert (told["status"], told["state"], told["failed_step"]) == ("failed", "compensated", "create-fulfillment")
 
 
-async def test_a_customer_registers_once_and_the_password_goes_no_further(shop: Floor, http: httpx.AsyncClient) -> None:
+async def test_a_customer_registers_once_and_the_password_goes_no_further(
+    shop: RunningShop, http: httpx.AsyncClient
+) -> None:
     gate = Gate("create-customer")
     async with shop.worker([gate]):
         assert (await execute(http, "customer-registration", ANN, wait_seconds=0))[0] == 202
@@ -146,7 +150,7 @@ async def test_a_customer_registers_once_and_the_password_goes_no_further(shop: 
     assert ANN["password"] not in history and ANN["password"].replace(" ", "") not in history
 
 
-async def test_a_job_runs_once_at_a_time(shop: Floor, http: httpx.AsyncClient) -> None:
+async def test_a_job_runs_once_at_a_time(shop: RunningShop, http: httpx.AsyncClient) -> None:
     async with shop.worker([gate := Gate("delete-expired-carts")]):
         assert (await execute(http, "cleanup-expired-carts", {}, wait_seconds=0))[0] == 202
         status, body = await execute(http, "cleanup-expired-carts", {})
@@ -157,15 +161,15 @@ async def test_a_job_runs_once_at_a_time(shop: Floor, http: httpx.AsyncClient) -
     assert status == 200 and body["result"]["seen"] == 0
 
 
-async def test_the_tutorials_processes_take_any_id(shop: Floor, http: httpx.AsyncClient) -> None:
+async def test_the_tutorials_processes_take_any_id(shop: RunningShop, http: httpx.AsyncClient) -> None:
     async with shop.worker():
         status, body = await execute(http, "hello-world", {"name": "John"}, transaction_id="greeting-7")
     assert (status, body["transaction_id"]) == (200, "greeting-7")
     assert body["result"] == {"message": "Hello John from step two!"}
 
 
-async def test_failed_processes_are_listed_until_a_retry_goes_well(shop: Floor, http: httpx.AsyncClient) -> None:
-    await shop.shop.order("http-4", MUG=1)
+async def test_failed_processes_are_listed_until_a_retry_goes_well(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    await shop.data.order("http-4", MUG=1)
     transaction_id = "order-processing-http-4"
     faults = Faults({"create-fulfillment": "before"})
 
@@ -189,12 +193,12 @@ async def test_failed_processes_are_listed_until_a_retry_goes_well(shop: Floor, 
         ended = await http.post(f"/workflows/{transaction_id}/cancel", json={})
         assert ended.status_code == 409
     kept = "SELECT action, reason, actor FROM operator_actions"
-    assert await shop.shop.sql(kept) == [("retry", "Ann says it works again", "http")]
+    assert await shop.data.sql(kept) == [("retry", "Ann says it works again", "http")]
     assert "Ann says" not in str(await handle.fetch_history())
 
 
-async def test_a_cancelled_order_is_undone(shop: Floor, http: httpx.AsyncClient) -> None:
-    await shop.shop.order("http-5", MUG=1)
+async def test_a_cancelled_order_is_undone(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    await shop.data.order("http-5", MUG=1)
     gate = Gate("create-fulfillment")
     async with shop.worker([gate]):
         assert (await process(http, "http-5", wait_seconds=0))[0] == 202
@@ -206,11 +210,11 @@ async def test_a_cancelled_order_is_undone(shop: Floor, http: httpx.AsyncClient)
         assert status == 500 and body["error"] == "Workflow execution failed"
     told = (await http.get("/workflows/order-processing-http-5")).json()
     assert told["status"] == "cancelled"
-    assert (await shop.shop.levels("MUG"))["main"] == (100, 0)
+    assert (await shop.data.levels("MUG"))["main"] == (100, 0)
 
 
-async def test_who_hangs_up_stops_nothing(shop: Floor) -> None:
-    await shop.shop.order("http-6", MUG=1)
+async def test_who_hangs_up_stops_nothing(shop: RunningShop) -> None:
+    await shop.data.order("http-6", MUG=1)
     gate = Gate("reserve-inventory")
     async with shop.worker([gate]):
         async with dialling(api(shop)) as http:
@@ -292,7 +296,7 @@ async def test_bodies_of_another_kind_are_refused(
     assert answer.json().get("details") == details
 
 
-async def test_without_temporal_everything_says_so(shop: Floor) -> None:
+async def test_without_temporal_everything_says_so(shop: RunningShop) -> None:
     async with calling(api(shop, TEMPORAL_ADDRESS="127.0.0.1:1")) as http:
         assert (await process(http, "1"))[0] == 503
         for path in ("/workflows", "/workflows/x", "/workflows/x/events", "/schedules"):
@@ -304,7 +308,7 @@ async def test_without_temporal_everything_says_so(shop: Floor) -> None:
         assert await execute(http, "x", {}) == (400, {"error": "Unknown workflow: x"})
 
 
-async def test_a_connection_is_tried_again_when_temporal_is_back(shop: Floor) -> None:
+async def test_a_connection_is_tried_again_when_temporal_is_back(shop: RunningShop) -> None:
     app = api(shop)
     backends = app.state.backends
     there, backends._environment = backends._environment, {**backends._environment, "TEMPORAL_ADDRESS": "127.0.0.1:1"}
@@ -314,7 +318,7 @@ async def test_a_connection_is_tried_again_when_temporal_is_back(shop: Floor) ->
         assert (await http.get(f"/workflows/{UNKNOWN}")).status_code == 404
 
 
-async def test_tokens_guard_every_route(shop: Floor) -> None:
+async def test_tokens_guard_every_route(shop: RunningShop) -> None:
     async with calling(api(shop, COMMERCE_API_TOKENS=TOKEN)) as http:
         for method, path in (("POST", "/workflows/execute"), ("GET", "/workflows"), ("PUT", "/orders/1")):
             for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}):

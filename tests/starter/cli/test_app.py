@@ -11,8 +11,8 @@ import pytest
 from temporalio.client import Client
 
 from starter.cli.app import run
-from tests.floor import Floor, floor
-from tests.keys import ENCRYPTED
+from tests.keys import ENCRYPTION_ENV
+from tests.running_shop import RunningShop, running_shop
 
 
 class Outcome(NamedTuple):
@@ -27,17 +27,17 @@ Commerce = Callable[..., "asyncio.Future[Outcome]"]
 @pytest.fixture
 async def shop(
     tmp_path: Path, database_url: str, client: Client, temporal_server: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Floor]:
+) -> AsyncIterator[RunningShop]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COMMERCE_DATABASE_URL", database_url)
-    for name, value in {"TEMPORAL_ADDRESS": temporal_server, **ENCRYPTED}.items():
+    for name, value in {"TEMPORAL_ADDRESS": temporal_server, **ENCRYPTION_ENV}.items():
         monkeypatch.setenv(name, value)
-    async with floor(tmp_path, database_url, client) as made:
+    async with running_shop(tmp_path, database_url, client) as made:
         yield made
 
 
 @pytest.fixture
-def commerce(shop: Floor, capsys: pytest.CaptureFixture[str]) -> Callable[..., object]:
+def commerce(shop: RunningShop, capsys: pytest.CaptureFixture[str]) -> Callable[..., object]:
     """Run a command as a program of its own would, on the shop's settings."""
 
     async def call(*arguments: str) -> Outcome:
@@ -52,9 +52,9 @@ def one_line(text: str) -> bool:
     return len(text.strip().splitlines()) == 1 and "Traceback" not in text
 
 
-async def test_start_waits_and_prints_the_result(shop: Floor, commerce: Commerce) -> None:
-    await shop.shop.stock("MUG", main=3)
-    await shop.shop.order("1", MUG=1)
+async def test_start_waits_and_prints_the_result(shop: RunningShop, commerce: Commerce) -> None:
+    await shop.data.stock("MUG", main=3)
+    await shop.data.order("1", MUG=1)
     async with shop.worker():
         ended = await commerce("start", "order-processing", "--input", '{"order_id": "1"}', "--json")
         assert ended.code == 0
@@ -64,10 +64,10 @@ async def test_start_waits_and_prints_the_result(shop: Floor, commerce: Commerce
 
 
 async def test_start_says_in_one_line_why_an_order_fails(
-    shop: Floor, commerce: Commerce, caplog: pytest.LogCaptureFixture
+    shop: RunningShop, commerce: Commerce, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await shop.shop.stock("MUG", main=3)
-    await shop.shop.order("unpaid", MUG=1, facts={"payment_status": "authorized"})
+    await shop.data.stock("MUG", main=3)
+    await shop.data.order("unpaid", MUG=1, facts={"payment_status": "authorized"})
     async with shop.worker():
         unknown = await commerce("start", "order-processing", "--input", '{"order_id": "nope"}')
         assert unknown.code == 1 and "OrderNotFound: Order nope does not exist." in unknown.err
@@ -83,18 +83,18 @@ async def test_start_says_in_one_line_why_an_order_fails(
         ]
 
 
-async def test_a_followed_run_prints_nothing_but_json_for_programs(shop: Floor, commerce: Commerce) -> None:
-    await shop.shop.stock("MUG", main=3)
-    await shop.shop.order("1", MUG=1)
+async def test_a_followed_run_prints_nothing_but_json_for_programs(shop: RunningShop, commerce: Commerce) -> None:
+    await shop.data.stock("MUG", main=3)
+    await shop.data.order("1", MUG=1)
     async with shop.worker():
         ended = await commerce("start", "order-processing", "--input", '{"order_id": "1"}', "--follow", "--json")
     assert json.loads(ended.out[ended.out.index("{") :])["status"] == "fulfilled"  # before it the worker's own log
     assert "✓ validate-order" in ended.err and "✓ validate-order" not in ended.out
 
 
-async def test_a_result_is_told_in_words(shop: Floor, commerce: Commerce) -> None:
-    await shop.shop.stock("MUG", main=3)
-    await shop.shop.order("1", MUG=4)
+async def test_a_result_is_told_in_words(shop: RunningShop, commerce: Commerce) -> None:
+    await shop.data.stock("MUG", main=3)
+    await shop.data.order("1", MUG=4)
     async with shop.worker():
         ended = await commerce("start", "order-processing", "--input", '{"order_id": "1"}')
     told = [line.strip() for line in ended.out.splitlines()]
@@ -102,7 +102,7 @@ async def test_a_result_is_told_in_words(shop: Floor, commerce: Commerce) -> Non
     assert "sku MUG, requested 4, available 3" in next(line for line in told if line.startswith("insufficient_items"))
 
 
-async def test_a_start_need_not_wait(shop: Floor, commerce: Commerce) -> None:
+async def test_a_start_need_not_wait(shop: RunningShop, commerce: Commerce) -> None:
     start = ("start", "order-processing", "--input", '{"order_id": "1"}', "--no-wait")
     assert await commerce(*start) == (0, "", "order-processing-1 runs\n")
     assert json.loads((await commerce(*start, "--json")).out)["transaction_id"] == "order-processing-1"
@@ -140,7 +140,7 @@ async def test_a_wrong_setting_names_its_variable(commerce: Commerce, monkeypatc
     ],
 )
 async def test_what_is_away_is_exit_code_3_and_nothing_is_started(
-    shop: Floor, commerce: Commerce, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str
+    shop: RunningShop, commerce: Commerce, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str
 ) -> None:
     monkeypatch.setenv(variable, value)
     ended = await commerce("start", "order-processing", "--input", '{"order_id": "away"}')
@@ -149,12 +149,14 @@ async def test_what_is_away_is_exit_code_3_and_nothing_is_started(
         await shop.handle("away").describe()
 
 
-async def test_imports_report_bad_rows_and_take_in_nothing(shop: Floor, commerce: Commerce, tmp_path: Path) -> None:
+async def test_imports_report_bad_rows_and_take_in_nothing(
+    shop: RunningShop, commerce: Commerce, tmp_path: Path
+) -> None:
     file = tmp_path / "inventory.csv"
     file.write_text("Handle,Title,SKU,Location,Available,On hand\nmug,Mug,MUG,Main,3,3\nmug,Mug,JUG,Main,3,-1\n")
     bad = await commerce("import", "inventory", str(file))
     assert bad.code == 1 and f"{file}:3: " in bad.err and "1 bad row:" in bad.err
-    assert await shop.shop.sql("SELECT count(*) FROM variants") == [0]
+    assert await shop.data.sql("SELECT count(*) FROM variants") == [0]
     rest = await commerce("import", "inventory", "--skip-bad", "--json", str(file))
     assert rest.code == 0 and json.loads(rest.out)["taken"] == 1
     missing = await commerce("import", "inventory", "missing.csv")
@@ -165,10 +167,10 @@ async def test_imports_report_bad_rows_and_take_in_nothing(shop: Floor, commerce
     assert wrong.code == 1 and "columns.csv" in wrong.err and one_line(wrong.err)
 
 
-async def test_audit_lists_what_is_broken(shop: Floor, commerce: Commerce) -> None:
+async def test_audit_lists_what_is_broken(shop: RunningShop, commerce: Commerce) -> None:
     assert await commerce("audit", "--json") == (0, "[]\n", "")
-    await shop.shop.stock("MUG", main=3)
-    await shop.shop.sql("UPDATE inventory_levels SET stocked_quantity = 4")
+    await shop.data.stock("MUG", main=3)
+    await shop.data.sql("UPDATE inventory_levels SET stocked_quantity = 4")
     broken = await commerce("audit")
     assert broken.code == 1 and "MUG" in broken.out
 

@@ -15,8 +15,8 @@ from commerce.outbox import TYPES
 from starter.cli.app import run
 from starter.processes import PROCESS_TYPES
 from tests.faults import Gate
-from tests.floor import Floor, ended, floor
-from tests.keys import ENCRYPTED
+from tests.keys import ENCRYPTION_ENV
+from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.starter.clockwork import until
 
 
@@ -36,27 +36,27 @@ Commerce = Callable[..., Awaitable[Outcome]]
 @pytest.fixture
 async def place(
     tmp_path: Path, database_url: str, client: Client, temporal_server: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Floor]:
+) -> AsyncIterator[RunningShop]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    environment = {"TEMPORAL_ADDRESS": temporal_server, "COMMERCE_DATABASE_URL": database_url, **ENCRYPTED}
+    environment = {"TEMPORAL_ADDRESS": temporal_server, "COMMERCE_DATABASE_URL": database_url, **ENCRYPTION_ENV}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    async with floor(tmp_path, database_url, client) as made:
-        await made.shop.stock("MUG", main=3)
+    async with running_shop(tmp_path, database_url, client) as made:
+        await made.data.stock("MUG", main=3)
         yield made
 
 
 @pytest.fixture
-async def order(place: Floor) -> str:
+async def order(place: RunningShop) -> str:
     """An order that no other test knows."""
     order_id = uuid4().hex
-    await place.shop.order(order_id, MUG=1)
+    await place.data.order(order_id, MUG=1)
     return order_id
 
 
 @pytest.fixture
-def runs(place: Floor, capsys: pytest.CaptureFixture[str]) -> Commerce:
+def runs(place: RunningShop, capsys: pytest.CaptureFixture[str]) -> Commerce:
     """Run a command as a program of its own would, on the shop's settings."""
 
     async def call(*arguments: str) -> Outcome:
@@ -75,11 +75,11 @@ async def until_listed(runs: Commerce, process: str, *arguments: str) -> dict[st
     return await until(look)
 
 
-async def test_a_failed_order_is_found_looked_at_and_retried(place: Floor, order: str, runs: Commerce) -> None:
+async def test_a_failed_order_is_found_looked_at_and_retried(place: RunningShop, order: str, runs: Commerce) -> None:
     process = order_process_id(order)
-    await place.carrier_fault(operation="buy", fault="422")
+    await place.inject_carrier_fault(operation="buy", fault="422")
     async with place.worker():
-        await place.fail(order)
+        await place.expect_failure(order)
         told = await until_listed(runs, process, "failed", "--type", "order-processing")
         assert (told["status"], told["state"], told["failed_step"]) == (
             "failed",
@@ -98,7 +98,7 @@ async def test_a_failed_order_is_found_looked_at_and_retried(place: Floor, order
 
         failed_again = await runs("retry", process, "--reason", "too early", "--wait")
         assert failed_again.code == 1 and "CarrierRefused" in failed_again.out
-        await place.carrier_mended()
+        await place.clear_carrier_faults()
         again = await runs("retry", process, "--reason", "mended", "--json")
         assert again.code == 0 and again.json["action"] == "retry"
         assert (await place.handle(order).result()).status == "fulfilled"
@@ -110,7 +110,7 @@ async def test_a_failed_order_is_found_looked_at_and_retried(place: Floor, order
         assert (await until_listed(runs, process, "list", "--status", "completed"))["state"] == "completed"
 
 
-async def test_a_cancel_waits_until_the_order_is_undone(place: Floor, order: str, runs: Commerce) -> None:
+async def test_a_cancel_waits_until_the_order_is_undone(place: RunningShop, order: str, runs: Commerce) -> None:
     async with place.worker([gate := Gate("create-fulfillment")]):
         await place.start(order)
         await gate.reached.wait()
@@ -119,21 +119,21 @@ async def test_a_cancel_waits_until_the_order_is_undone(place: Floor, order: str
     assert undone.code == 0 and f"{order_process_id(order)}  cancelled, compensated" in undone.out.splitlines()
 
 
-async def test_a_cancel_may_be_left_alone(place: Floor, order: str, runs: Commerce) -> None:
+async def test_a_cancel_may_be_left_alone(place: RunningShop, order: str, runs: Commerce) -> None:
     await place.start(order)
     asked = await runs("cancel", order_process_id(order), "--reason", "by mistake", "--no-wait")
     assert (asked.code, asked.out) == (0, f"{order_process_id(order)} is asked to undo itself\n")
-    assert await place.shop.sql("SELECT reason FROM operator_actions") == ["by mistake"]
+    assert await place.data.sql("SELECT reason FROM operator_actions") == ["by mistake"]
     async with place.worker():
-        await ended(place.handle(order))
+        await wait_for_end(place.handle(order))
 
 
-async def test_a_cancel_that_comes_too_late_is_exit_code_1(place: Floor, order: str, runs: Commerce) -> None:
+async def test_a_cancel_that_comes_too_late_is_exit_code_1(place: RunningShop, order: str, runs: Commerce) -> None:
     async with place.worker([gate := Gate("send-notification")]):
         await place.start(order)
         await gate.reached.wait()
         late = asyncio.ensure_future(runs("cancel", order_process_id(order), "--reason", "by mistake"))
-        while not await place.shop.sql("SELECT 1 FROM operator_actions"):  # noqa: ASYNC110 - what a thread did
+        while not await place.data.sql("SELECT 1 FROM operator_actions"):  # noqa: ASYNC110 - what a thread did
             await asyncio.sleep(0.02)
         gate.opened.set()
         assert (await late).code == 1 and "completed" in (await late).out
@@ -141,8 +141,8 @@ async def test_a_cancel_that_comes_too_late_is_exit_code_1(place: Floor, order: 
 
 async def test_what_is_asked_wrongly_is_one_line_and_exit_code_2(runs: Commerce) -> None:
     for arguments in (["list", "--status", "happy"], ["failed", "--type", "x"], ["stuck", "--limit", "0"], ["retry"]):
-        ended = await runs(*arguments)
-        assert ended.code == 2 and len(ended.err.splitlines()) == 1, ended
+        wait_for_end = await runs(*arguments)
+        assert wait_for_end.code == 2 and len(wait_for_end.err.splitlines()) == 1, wait_for_end
     assert (await runs("retry", "nobody")).err == "Missing option '--reason'.\n"
 
 

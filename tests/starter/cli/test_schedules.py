@@ -12,7 +12,7 @@ from temporalio.client import Client
 from commerce.settings import Settings
 from starter.cli.app import run
 from starter.schedules.table import scheduled_jobs
-from tests.keys import ENCRYPTED
+from tests.keys import ENCRYPTION_ENV
 from tests.starter.clockwork import forget, until
 
 OURS = [job.id for job in scheduled_jobs(Settings())]
@@ -38,7 +38,7 @@ async def schedules(
 ) -> AsyncIterator[Schedules]:
     """Run a command as a program of its own would, on a server without schedules."""
     monkeypatch.chdir(tmp_path)
-    environment = {"TEMPORAL_ADDRESS": temporal_server, "COMMERCE_DATABASE_URL": database_url, **ENCRYPTED}
+    environment = {"TEMPORAL_ADDRESS": temporal_server, "COMMERCE_DATABASE_URL": database_url, **ENCRYPTION_ENV}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 

@@ -18,7 +18,7 @@ from starter.doctor.checks import CHECKS
 from starter.doctor.examination import Check, Installation, examine
 from starter.doctor.findings import Finding
 from tests.conftest import free_port
-from tests.keys import ENCRYPTED
+from tests.keys import ENCRYPTION_ENV
 from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 
 Find = Callable[..., Awaitable[Finding]]
@@ -51,7 +51,7 @@ async def environment(
         "COMMERCE_API_PORT": str(free_port()),
         "TEMPORAL_ADDRESS": temporal_server,
         "TEMPORAL_NAMESPACE": namespace,
-        **ENCRYPTED,
+        **ENCRYPTION_ENV,
     }
 
 

@@ -9,14 +9,14 @@ from commerce.settings import load_settings
 from starter.client import connect, start_order
 from starter.schedules.apply import apply_schedules
 from starter.schedules.table import build_schedule, scheduled_jobs
-from tests.keys import KEY, OTHER_KEY, codec, keys
+from tests.keys import KEY, OTHER_KEY, codec, encryption_env
 from tests.starter.clockwork import NIGHTLY, until
 from tests.starter.doctor.conftest import Find
 
 KEY_ID = codec().key_ids[0]
 JOBS = [job.id for job in scheduled_jobs(load_settings({}))]
 ALL = ", ".join(JOBS)
-CHANGED = keys(OTHER_KEY, KEY)
+CHANGED = encryption_env(OTHER_KEY, KEY)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ async def test_runs_that_our_keys_cannot_read(find: Find, environment: dict[str,
         return (await find("Keys", "runs", **CHANGED)).found == "2 looked at, all can be read" or None
 
     assert await until(both_listed)
-    found = await find("Keys", "runs", **keys(OTHER_KEY))
+    found = await find("Keys", "runs", **encryption_env(OTHER_KEY))
     assert (found.state, found.found) == ("failed", "1 of 2 need a key that is missing here")
     assert found.cure == f"Add the key of id {KEY_ID} to COMMERCE_ENCRYPTION_KEYS, behind the first one"
 
@@ -98,7 +98,7 @@ async def test_schedules_under_an_old_key_and_under_a_missing_one(find: Find, ap
     old = await find("Schedules", "keys", **CHANGED)
     assert (old.state, old.found) == ("warning", f"not under the newest key: {ALL}")
     assert old.cure == "commerce schedules apply"
-    missing = await find("Schedules", "keys", **keys(OTHER_KEY))
+    missing = await find("Schedules", "keys", **encryption_env(OTHER_KEY))
     assert (missing.state, missing.found) == ("failed", f"a key is missing here for {ALL}")
     assert missing.cure == f"Add the key of id {KEY_ID} to COMMERCE_ENCRYPTION_KEYS, behind the first one"
 

@@ -22,7 +22,7 @@ from starter.schedules.actions import backfill, pause, resume, trigger
 from starter.schedules.apply import apply_jobs, apply_schedules
 from starter.schedules.queries import find_open_run, list_schedules, list_schedules_with_reasons
 from starter.schedules.table import ScheduledJob, action_memo, build_schedule, scheduled_jobs
-from tests.keys import ENCRYPTED, KEY
+from tests.keys import ENCRYPTION_ENV, KEY
 from tests.starter.clockwork import NIGHTLY, QUEUE, WAITING, NoOptions, Waiting, forget, until, worker
 from workflows.engine.search_attributes import SAGA_STATE
 
@@ -186,10 +186,12 @@ async def test_workers_may_apply_at_the_same_time(clock: Client) -> None:
 
 
 async def test_temporal_takes_the_jobs_as_the_settings_want_them(clock: Client) -> None:
-    settings = load_settings({"COMMERCE_CRON_UPKEEP": "0,30 9-17/2 1-31/2 jan-mar,DEC mon-fri", **ENCRYPTED})
+    settings = load_settings({"COMMERCE_CRON_UPKEEP": "0,30 9-17/2 1-31/2 jan-mar,DEC mon-fri", **ENCRYPTION_ENV})
     assert await apply_schedules(clock, settings, paused=True) == became(created=list(OURS))
     assert await apply_schedules(clock, settings) == became(unchanged=list(OURS))
-    in_clear = load_settings({"COMMERCE_CRON_UPKEEP": settings.cron_upkeep, "COMMERCE_ENCRYPTION": "off", **ENCRYPTED})
+    in_clear = load_settings(
+        {"COMMERCE_CRON_UPKEEP": settings.cron_upkeep, "COMMERCE_ENCRYPTION": "off", **ENCRYPTION_ENV}
+    )
     assert await apply_schedules(clock, in_clear) == became(updated=list(OURS))
 
 

@@ -19,8 +19,8 @@ from commerce.messages.webhooks import WebhookDelivery
 from starter.client import register_customer, start
 from starter.connection.plugin import plugin
 from starter.processes import PROCESS_TYPES
-from tests.floor import Floor, floor
 from tests.keys import codec
+from tests.running_shop import RunningShop, running_shop
 from tests.workflows.engine.careless import Careless
 from worker import WORKFLOWS
 
@@ -68,8 +68,8 @@ def loaded_anew(sandbox: WorkflowInstance) -> set[str]:
 async def test_a_run_loads_its_own_process_and_nothing_else(
     tmp_path: Path, database_url: str, client: Client, runner: WatchedRunner
 ) -> None:
-    async with floor(tmp_path, database_url, client) as shop, shop.worker(), asyncio.timeout(60):
-        await shop.shop.stock("MUG", main=3)
+    async with running_shop(tmp_path, database_url, client) as shop, shop.worker(), asyncio.timeout(60):
+        await shop.data.stock("MUG", main=3)
         await all_kinds_of_ends(shop)
         await one_run_of_each_other_kind(shop)
     runs = runner.sandboxes[len(WORKFLOWS) :]  # the first ones are the worker's own trials
@@ -78,7 +78,7 @@ async def test_a_run_loads_its_own_process_and_nothing_else(
         assert loaded_anew(sandbox) - SHARED in [{kind.__module__} for kind in WORKFLOWS], LESSON
 
 
-async def one_run_of_each_other_kind(shop: Floor) -> None:
+async def one_run_of_each_other_kind(shop: RunningShop) -> None:
     ann = {"email": "ann@shop.example", "password": "correct horse", "first_name": "Ann", "last_name": "Miller"}
     await register_customer(shop.client, **ann)
     for kind, process in PROCESS_TYPES.items():
@@ -86,14 +86,14 @@ async def one_run_of_each_other_kind(shop: Floor) -> None:
             await (await start(shop.client, kind, INPUTS.get(kind) or process.entry())).result()
 
 
-async def all_kinds_of_ends(shop: Floor) -> None:
+async def all_kinds_of_ends(shop: RunningShop) -> None:
     """Run a process that undoes, one that ends early, and one that goes to its end."""
-    await shop.carrier_fault(operation="buy", fault="422", order_id="refused")
-    await shop.shop.order("refused", MUG=1)
-    await shop.fail("refused")
-    await shop.shop.order("short", MUG=4)
+    await shop.inject_carrier_fault(operation="buy", fault="422", order_id="refused")
+    await shop.data.order("refused", MUG=1)
+    await shop.expect_failure("refused")
+    await shop.data.order("short", MUG=4)
     assert (await shop.process("short")).status == "insufficient_inventory"
-    await shop.shop.order("fulfilled", MUG=1)
+    await shop.data.order("fulfilled", MUG=1)
     assert (await shop.process("fulfilled")).status == "fulfilled"
 
 

@@ -32,13 +32,13 @@ Handle = WorkflowHandle[OrderProcessingWorkflow, OrderResult]
 
 
 @dataclass
-class Floor:
+class RunningShop:
     """What a test needs to run orders and to see what became of them."""
 
     settings: Settings
     client: Client
     database: Database
-    shop: Shop
+    data: Shop
     mail_dir: Path
     carrier_url: str
 
@@ -54,7 +54,7 @@ class Floor:
     async def process(self, order_id: str) -> OrderResult:
         return await process_order(self.client, order_id)
 
-    async def fail(self, order_id: str) -> PermanentError:
+    async def expect_failure(self, order_id: str) -> PermanentError:
         """Process an order that must not end well."""
         try:
             result = await self.process(order_id)
@@ -94,18 +94,18 @@ class Floor:
             ).json()
         return counts
 
-    async def carrier_fault(self, **fault: object) -> None:
+    async def inject_carrier_fault(self, **fault: object) -> None:
         """Make the carrier misbehave, see starter/devstack/carrier/faults.py."""
         async with httpx.AsyncClient(auth=("test", "")) as http:
             (await http.post(f"{self.carrier_url}/trial/faults", json=fault)).raise_for_status()
 
-    async def carrier_mended(self) -> None:
+    async def clear_carrier_faults(self) -> None:
         async with httpx.AsyncClient(auth=("test", "")) as http:
             (await http.delete(f"{self.carrier_url}/trial/faults")).raise_for_status()
 
 
 @asynccontextmanager
-async def floor(folder: Path, database_url: str, client: Client, **more: str) -> AsyncIterator[Floor]:
+async def running_shop(folder: Path, database_url: str, client: Client, **more: str) -> AsyncIterator[RunningShop]:
     """Set up the shop's surroundings; the worker is the test's to start."""
     database = Database(database_url)
     async with (
@@ -123,10 +123,10 @@ async def floor(folder: Path, database_url: str, client: Client, **more: str) ->
                 **more,
             }
         )
-        yield Floor(settings, client, database, Shop(database), folder / "mail", carrier_url)
+        yield RunningShop(settings, client, database, Shop(database), folder / "mail", carrier_url)
     await database.close()
 
 
-async def ended(handle: Handle) -> None:
+async def wait_for_end(handle: Handle) -> None:
     """Wait for the end of a run, good or bad."""
     await asyncio.gather(handle.result(), return_exceptions=True)

@@ -13,7 +13,7 @@ from starter.devstack.serving import serving
 LENGTH = 10_000_000  # bytes, of an answer that nobody should read
 
 
-class Receiver:
+class WebhookReceiver:
     """Keeps what it is sent, by order of arrival; `answer` is the status it answers with."""
 
     def __init__(self) -> None:
@@ -47,9 +47,9 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(port: int = 0, **options: Any) -> AsyncIterator[Receiver]:
+async def webhook_receiver(port: int = 0, **options: Any) -> AsyncIterator[WebhookReceiver]:
     """Receive on the loopback interface while the block runs; `options` are uvicorn's."""
-    receiver, app = Receiver(), FastAPI()
+    receiver, app = WebhookReceiver(), FastAPI()
     app.post("/hook")(receiver.receive)
     async with serving(app, port, **options) as url:
         receiver.url = f"{url}/hook"

@@ -62,7 +62,7 @@ class Trace:
         return [each for each in self.spans if each.parent == span.id]
 
 
-class Collector:
+class TraceCollector:
     """Keeps what it is sent: `bodies` as they came, and the spans in them."""
 
     def __init__(self) -> None:
@@ -84,9 +84,9 @@ class Collector:
 
 
 @asynccontextmanager
-async def collecting() -> AsyncIterator[Collector]:
+async def trace_collector() -> AsyncIterator[TraceCollector]:
     """Collect on the loopback interface while the block runs."""
-    collector, app = Collector(), FastAPI()
+    collector, app = TraceCollector(), FastAPI()
     app.post("/v1/traces")(collector.take)
     async with serving(app, 0) as url:
         collector.url = f"{url}/v1/traces"

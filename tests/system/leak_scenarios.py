@@ -22,10 +22,10 @@ from starter.operate.actions import cancel
 from starter.processes import TASK_QUEUE
 from starter.registration import Registration
 from starter.schedules.actions import pause
-from tests.floor import Floor, ended
+from tests.running_shop import RunningShop, wait_for_end
 from tests.system import leak_words as words
 from tests.system.leak_worker import BUGGY
-from tests.system.workers import until
+from tests.system.workers import wait_until
 
 STEPS = ("validate-customer-data", "create-customer", "create-auth-user", "assign-customer-group")
 PERSON = {"first_name": words.FIRST, "last_name": words.LAST}
@@ -37,7 +37,7 @@ SECONDS = 60
 class Stage:
     """A shop with a worker of its own; `name` tells its customers and orders from those of another stage."""
 
-    shop: Floor
+    shop: RunningShop
     name: str
     markers: Path
 
@@ -59,7 +59,7 @@ class Stage:
         return await start(self.shop.client, "customer-registration", Registration.model_validate(given))
 
     async def waits(self, process: str) -> None:
-        await until((self.markers / process).exists, SECONDS, lambda: f"{process} does not wait")
+        await wait_until((self.markers / process).exists, SECONDS, lambda: f"{process} does not wait")
 
     def go_on(self, process: str) -> None:
         (self.markers / f"{process} goes on").touch()
@@ -74,7 +74,7 @@ class Stage:
             "shipping_zip": "N1 9GU",
             "shipping_phone": words.PHONE,
         }
-        await self.shop.shop.order(f"{self.name}-{scene}", MUG=1, facts=about | facts)
+        await self.shop.data.order(f"{self.name}-{scene}", MUG=1, facts=about | facts)
         return f"{self.name}-{scene}"
 
     async def cancel(self, process: str) -> None:
@@ -82,7 +82,7 @@ class Stage:
         await self.waits(process)
         await cancel(self.shop.client, self.shop.database, process, reason=words.REASON, actor=words.ACTOR)
         self.go_on(process)
-        await ended(self.shop.client.get_workflow_handle(process))
+        await wait_for_end(self.shop.client.get_workflow_handle(process))
 
 
 async def registered(stage: Stage) -> None:
@@ -95,7 +95,7 @@ async def registered(stage: Stage) -> None:
 async def guest(stage: Stage) -> None:
     """Who bought as a guest gets an account."""
     address = stage.address("guest")
-    await stage.shop.shop.sql("INSERT INTO customers (email) VALUES (:address)", address=address)
+    await stage.shop.data.sql("INSERT INTO customers (email) VALUES (:address)", address=address)
     await stage.register(address)
 
 
@@ -157,7 +157,7 @@ async def fulfilled(stage: Stage) -> None:
 
 async def refused(stage: Stage) -> None:
     """The carrier does not ship to there; admins are told."""
-    await stage.shop.fail(await stage.order("refused", shipping_country="ZZ"))
+    await stage.shop.expect_failure(await stage.order("refused", shipping_country="ZZ"))
 
 
 async def untold(stage: Stage) -> None:
@@ -189,7 +189,7 @@ async def paused(stage: Stage) -> None:
 
 
 WAITING = ("changed-mind", "again")
-SCENES: list[Callable[[Stage], Coroutine[Any, Any, None]]] = [
+SCENARIOS: list[Callable[[Stage], Coroutine[Any, Any, None]]] = [
     registered,
     guest,
     unwelcomed,
@@ -209,7 +209,7 @@ SCENES: list[Callable[[Stage], Coroutine[Any, Any, None]]] = [
 async def play(stage: Stage) -> None:
     """Let everything happen, side by side."""
     async with asyncio.TaskGroup() as group:
-        for scene in SCENES:
+        for scene in SCENARIOS:
             group.create_task(scene(stage))
 
 
