@@ -33,7 +33,7 @@ from activities.stock_sync import StockSyncActivities
 from activities.upkeep import Retention, UpkeepActivities
 from activities.webhooks import WebhookActivities
 from commerce.database import Database
-from commerce.errors import DatabaseUnavailable, Unreachable
+from commerce.errors import DatabaseUnavailable, SettingsError, Unreachable
 from commerce.integrations.alerts import AlertWebhook
 from commerce.integrations.carrier import Address, Carrier, Parcel
 from commerce.integrations.public_transport import PublicTransport
@@ -42,7 +42,7 @@ from commerce.integrations.webhooks import WebhookPoster
 from commerce.mail.notifier import Notifier
 from commerce.mail.smtp import Mail
 from commerce.relay import Relay
-from commerce.settings import Settings, SettingsError, load_environment, load_settings
+from commerce.settings import Settings, load_environment, load_settings
 from commerce.telemetry import logs
 from starter.client import connect
 from starter.connection.encryption import Encryption

@@ -1,4 +1,4 @@
-"""Every kind of process: what a caller gives, and the id, title and subject that a run of it has."""
+"""The table of process types: what each accepts and returns, and the id, title and search attributes of its runs."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -33,24 +33,26 @@ from starter.registration import Registration
 from workflows.engine.search_attributes import ORDER_ID
 
 TASK_QUEUE = "commerce"
-CHOSEN_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
-NO_ID = "must be 1 to 200 of A-Z a-z 0-9 . _ : - and not begin as the ids of another kind of process do"
+VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
+INVALID_ID = (
+    "must have 1 to 200 characters out of A-Z a-z 0-9 . _ : - and must not start with the name of another process type"
+)
 
 
-async def as_it_is(request: Any) -> Any:
-    """Give the process what the caller gave."""
+async def unchanged(request: Any) -> Any:
+    """Return the caller's input unchanged."""
     return request
 
 
-async def from_the_beginning(request: Any) -> Any:
-    """Give a job what the caller gave; only the job itself says where it goes on."""
+async def without_resume(request: Any) -> Any:
+    """Return a job's input unchanged; raises BadInput if the caller set `resume`, which only the job itself may set."""
     if getattr(request, "resume", None) is not None:
-        raise BadInput([FieldError(field="resume", message="is set by the job itself when it goes on")])
+        raise BadInput([FieldError(field="resume", message="is set by the job itself when it resumes")])
     return request
 
 
-async def after_nobody(delivery: Any) -> Any:
-    """Give a delivery what the caller gave; only the relay says which one goes before."""
+async def without_after(delivery: Any) -> Any:
+    """Return a delivery unchanged; raises BadInput if the caller set `after`, which only the relay may set."""
     if delivery.after is not None:
         raise BadInput([FieldError(field="after", message="is set by the relay")])
     return delivery
@@ -58,62 +60,71 @@ async def after_nobody(delivery: Any) -> Any:
 
 @dataclass(frozen=True)
 class ProcessType:
-    """One kind of process; `id`, `title` and `subjects` are made of its prepared input and tell nothing personal."""
+    """One process type.
+
+    Callers send an `entry`; `prepare` turns it into the workflow's input. `id`, `title` and `search_attributes` are
+    derived from that input and hold no personal data.
+    """
 
     entry: type[Message]
     result: type[Message]
     id: Callable[[Any], str]
     title: Callable[[Any], str]
-    subjects: Callable[[Any], list[SearchAttributePair[Any]]] = lambda _: []
-    prepare: Callable[[Any], Awaitable[ProcessInput]] = as_it_is
-    prepared: type[ProcessInput] | None = None  # what that returns, where it is not the entry
-    taken: Callable[[str], PermanentError] | None = None  # raised while one (of this id) runs; None: it is joined
-    is_job: bool = False  # its schedule may run it too, under other ids
-    any_id: bool = False  # a caller may choose the id of a run
+    search_attributes: Callable[[Any], list[SearchAttributePair[Any]]] = lambda _: []
+    prepare: Callable[[Any], Awaitable[ProcessInput]] = unchanged
+    input: type[ProcessInput] | None = None  # the type that `prepare` returns; None: the entry
+    in_progress_error: Callable[[str], PermanentError] | None = None  # raised if the id has an open run; None: join it
+    is_job: bool = False  # its schedule starts it too, under other ids
+    accepts_any_id: bool = False
 
-    def read(self, json: str) -> Message:
-        """Read what a caller gives; raises BadInput naming the fields that do not fit."""
+    def parse(self, json: str) -> Message:
+        """Parse a caller's input; raises BadInput naming the invalid fields."""
         try:
             return self.entry.model_validate_json(json)
         except ValidationError as error:
             raise BadInput(field_errors(error)) from None
 
     def id_for(self, prepared: Any, chosen: str | None = None) -> str:
-        """Return the id of a run with this prepared input, the chosen one where that may be.
+        """Return the process id for this prepared input: the caller's choice if this process type accepts any id.
 
-        Raises WrongProcessId where it may not, and BadInput for one that cannot be an id or belongs to another kind.
+        Raises WrongProcessId if it does not, and BadInput if the chosen id is malformed or belongs to another type.
         """
-        own = self.id(prepared)
-        if chosen is None or chosen == own:
-            return own
-        if not self.any_id:
-            raise WrongProcessId(own)
-        if not CHOSEN_ID.fullmatch(chosen) or self._is_of_another_kind(chosen):
-            raise BadInput([FieldError(field="transaction_id", message=NO_ID)])
+        derived = self.id(prepared)
+        if chosen is None or chosen == derived:
+            return derived
+        if not self.accepts_any_id:
+            raise WrongProcessId(derived)
+        if not VALID_ID.fullmatch(chosen) or self._belongs_to_another_type(chosen):
+            raise BadInput([FieldError(field="transaction_id", message=INVALID_ID)])
         return chosen
 
-    def _is_of_another_kind(self, chosen: str) -> bool:
-        others = [kind for kind, process in PROCESS_TYPES.items() if process is not self]
+    def _belongs_to_another_type(self, chosen: str) -> bool:
+        others = [kind for kind, process_type in PROCESS_TYPES.items() if process_type is not self]
         return any(chosen == kind or chosen.startswith(f"{kind}-") for kind in others)
 
 
-def job(kind: str, entry: type[JobInput], result: type[Counts], title: str) -> ProcessType:
-    """Return a kind of job as it is started by hand: under its name, and not while another run of it is open."""
+def job_type(kind: str, entry: type[JobInput], result: type[Counts], title: str) -> ProcessType:
+    """Return the process type of a job: started by hand, its id is its name; it is refused while it runs."""
     return ProcessType(
         entry,
         result,
         id=lambda _: kind,
         title=lambda _: title,
-        prepare=from_the_beginning,
-        taken=lambda process: JobInProgress(kind, process),
+        prepare=without_resume,
+        in_progress_error=lambda process_id: JobInProgress(kind, process_id),
         is_job=True,
     )
 
 
-def tutorial(kind: str, entry: type[ProcessInput], result: type[Message], title: str) -> ProcessType:
-    """Return a kind of process that runs under any id, a new one where none is chosen."""
+def tutorial_type(kind: str, entry: type[ProcessInput], result: type[Message], title: str) -> ProcessType:
+    """Return a process type that accepts any id, and makes a new one if the caller chooses none."""
     return ProcessType(
-        entry, result, id=lambda _: f"{kind}-{uuid4()}", title=lambda _: title, taken=ProcessIdTaken, any_id=True
+        entry,
+        result,
+        id=lambda _: f"{kind}-{uuid4()}",
+        title=lambda _: title,
+        in_progress_error=ProcessIdTaken,
+        accepts_any_id=True,
     )
 
 
@@ -123,29 +134,31 @@ PROCESS_TYPES: Mapping[str, ProcessType] = {
         OrderResult,
         id=lambda order: order_process_id(order.order_id),
         title=lambda order: f"Order {order.order_id}",
-        subjects=lambda order: [SearchAttributePair(ORDER_ID, order.order_id)],
+        search_attributes=lambda order: [SearchAttributePair(ORDER_ID, order.order_id)],
     ),
     "customer-registration": ProcessType(
         Registration,
         RegistrationResult,
         id=lambda customer: registration_process_id(customer.email),
-        title=lambda _: "Registration of a customer",
+        title=lambda _: "Customer registration",
         prepare=registration.prepare,
-        prepared=CustomerRegistration,
-        taken=lambda _: RegistrationInProgress(),
+        input=CustomerRegistration,
+        in_progress_error=lambda _: RegistrationInProgress(),
     ),
-    "cleanup-expired-carts": job("cleanup-expired-carts", CleanUpCarts, CartsExpired, "Delete expired carts"),
-    "sync-inventory": job("sync-inventory", SyncInventory, StockSynced, "Bring stock to what the warehouse has"),
-    "process-pending-orders": job("process-pending-orders", PendingOrders, OrdersWorkedOff, "Work off pending orders"),
-    "collect-analytics-data": job("collect-analytics-data", Analytics, AnalyticsResult, "Count a day and report it"),
-    "upkeep": job("upkeep", Upkeep, UpkeepResult, "Throw old records away"),
+    "cleanup-expired-carts": job_type("cleanup-expired-carts", CleanUpCarts, CartsExpired, "Delete expired carts"),
+    "sync-inventory": job_type("sync-inventory", SyncInventory, StockSynced, "Sync stock with the warehouse"),
+    "process-pending-orders": job_type(
+        "process-pending-orders", PendingOrders, OrdersWorkedOff, "Process pending orders"
+    ),
+    "collect-analytics-data": job_type("collect-analytics-data", Analytics, AnalyticsResult, "Compute a day's metrics"),
+    "upkeep": job_type("upkeep", Upkeep, UpkeepResult, "Delete old records"),
     "deliver-webhook": ProcessType(
         WebhookDelivery,
         Delivered,
         id=lambda delivery: delivery.process_id,
         title=lambda _: "Deliver an event to a webhook",
-        prepare=after_nobody,
+        prepare=without_after,
     ),
-    "hello-world": tutorial("hello-world", HelloWorld, Greeting, "Say hello"),
-    "product-count": tutorial("product-count", CountProducts, ProductCount, "Count the products"),
+    "hello-world": tutorial_type("hello-world", HelloWorld, Greeting, "Say hello"),
+    "product-count": tutorial_type("product-count", CountProducts, ProductCount, "Count the products"),
 }

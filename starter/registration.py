@@ -1,4 +1,4 @@
-"""Where a customer's registration enters: the password is checked and hashed here, and goes no further in clear."""
+"""The entry of `customer-registration`: checks and hashes the password, so that no other code sees it in clear."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ def _checked_password(password: SecretStr) -> SecretStr:
 
 
 class Registration(Message):
-    """What a customer who registers fills in: an address, a password of 8 to 128 characters, and a name."""
+    """The registration form: an e-mail address, a password of 8 to 128 characters, and a name."""
 
     email: Annotated[str, AfterValidator(checked)]
     password: Annotated[SecretStr, AfterValidator(_checked_password)]
@@ -25,7 +25,7 @@ class Registration(Message):
 
 
 async def prepare(request: Registration) -> CustomerRegistration:
-    """Return the input of the process, which holds only the password's hash."""
+    """Return the workflow's input, which has the password's hash in place of the password."""
     return CustomerRegistration(
         email=request.email,
         password_hash=await passwords.hash(request.password.get_secret_value()),

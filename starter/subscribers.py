@@ -1,4 +1,4 @@
-"""Who takes which events: the processes that an event starts, and the deliveries to webhooks that want it."""
+"""The subscribers of events: processes that an event starts, and deliveries to webhooks."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -6,33 +6,31 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio.client import Client
-from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
 
-from commerce.errors import Unreachable
 from commerce.messages.base import ProcessInput
 from commerce.messages.orders import OrderProcessing
 from commerce.relay import OutboxEvent
 from commerce.telemetry.trace_context import going_on_from
+from starter.client import start_run
 from starter.operate.run_history import get_latest_run
-from starter.processes import PROCESS_TYPES, TASK_QUEUE
-from workflows.engine.search_attributes import SAGA_STATE
+from starter.processes import PROCESS_TYPES
 
 START_TIMEOUT = timedelta(seconds=3)
 
-# Returns when it has taken the event, and bears to be given one twice.
+# Handles one event. It must be idempotent: the relay may publish an event twice.
 Subscriber = Callable[[Client, OutboxEvent], Awaitable[Any]]
 
 
 async def process_order(client: Client, event: OutboxEvent) -> None:
-    """Process an order that was placed."""
+    """Start the processing of an order that was placed."""
     order = OrderProcessing(order_id=event.data["order_id"])
-    await start_once(client, "order-processing", order, since=event.created_at)
+    await start_once(client, "order-processing", order, restart_if_failed_before=event.created_at)
 
 
 async def deliver_to_webhooks(client: Client, event: OutboxEvent) -> None:
-    """Let a process of its own deliver the event to each webhook that wants it."""
+    """Start a `deliver-webhook` process for each endpoint that subscribes to this event."""
     await asyncio.gather(*(start_once(client, "deliver-webhook", delivery) for delivery in event.deliveries))
 
 
@@ -41,20 +39,25 @@ SUBSCRIBERS: Mapping[str, Sequence[Subscriber]] = {
 }
 
 
-def giving(
+def event_publisher(
     client: Client, subscribers: Mapping[str, Sequence[Subscriber]] = SUBSCRIBERS
 ) -> Callable[[OutboxEvent], Awaitable[None]]:
-    """Return what gives an event to all who want it; when some cannot take it, the others have it all the same."""
+    """Return a function that passes an event to all its subscribers.
 
-    async def give(event: OutboxEvent) -> None:
-        takers = (*subscribers.get(event.type, ()), deliver_to_webhooks)
+    It raises the first subscriber's error only after every other subscriber has had the event.
+    """
+
+    async def publish(event: OutboxEvent) -> None:
+        event_subscribers = (*subscribers.get(event.type, ()), deliver_to_webhooks)
         with going_on_from(event.traceparent):
-            answers = await asyncio.gather(*(taker(client, event) for taker in takers), return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
+            results = await asyncio.gather(
+                *(subscriber(client, event) for subscriber in event_subscribers), return_exceptions=True
+            )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
-    return give
+    return publish
 
 
 async def start_once(
@@ -62,39 +65,27 @@ async def start_once(
     kind: str,
     request: ProcessInput,
     *,
-    transaction_id: str | None = None,
-    since: datetime | None = None,
+    process_id: str | None = None,
+    restart_if_failed_before: datetime | None = None,
 ) -> None:
-    """Start a process, unless one of its id runs or ever ran, as far as Temporal remembers; raises Unreachable.
+    """Start a process unless its id already has a run that Temporal remembers; raises Unreachable.
 
-    `since`: one that failed before this time has not seen to it, and another is started.
+    Such a run may be our own, started before a crash. A failed run that started before `restart_if_failed_before`
+    does not count: it cannot have handled the event.
     """
-    process_id = PROCESS_TYPES[kind].id_for(request, transaction_id)
-    if not await _start(client, kind, request, process_id, WorkflowIDReusePolicy.REJECT_DUPLICATE) and since:
-        before = await get_latest_run(client, process_id)
-        if before.start_time < since:
-            await _start(client, kind, request, process_id, WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
+    process_id = PROCESS_TYPES[kind].id_for(request, process_id)
+    if await _try_to_start(client, kind, request, process_id, WorkflowIDReusePolicy.REJECT_DUPLICATE):
+        return
+    if restart_if_failed_before and (await get_latest_run(client, process_id)).start_time < restart_if_failed_before:
+        await _try_to_start(client, kind, request, process_id, WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
 
 
-async def _start(
-    client: Client, kind: str, request: ProcessInput, process_id: str, reuse: WorkflowIDReusePolicy
+async def _try_to_start(
+    client: Client, kind: str, request: ProcessInput, process_id: str, reuse_policy: WorkflowIDReusePolicy
 ) -> bool:
-    """Start a process; False: somebody has seen to it already, we ourselves before a crash, maybe."""
-    process = PROCESS_TYPES[kind]
-    attributes = [*process.subjects(request), SearchAttributePair(SAGA_STATE, "running")]
+    """Start a process; return False if the policy does not allow another run of this id."""
     try:
-        await client.start_workflow(
-            kind,
-            request,
-            id=process_id,
-            task_queue=TASK_QUEUE,
-            id_reuse_policy=reuse,
-            static_summary=process.title(request),
-            search_attributes=TypedSearchAttributes(attributes),
-            rpc_timeout=START_TIMEOUT,
-        )
+        await start_run(client, kind, request, process_id, reuse_policy=reuse_policy, rpc_timeout=START_TIMEOUT)
     except WorkflowAlreadyStartedError:
         return False
-    except RPCError as error:
-        raise Unreachable(f"Temporal does not start {kind}: {error.message}") from error
     return True

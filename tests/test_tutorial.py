@@ -43,7 +43,7 @@ EVERY_MORNING = ScheduledJob(
 
 async def count_after_update(client: Client, event: OutboxEvent) -> None:
     """Count the products, once for each event."""
-    await start_once(client, "product-count", CountProducts(), transaction_id=f"product-count-{event.id}")
+    await start_once(client, "product-count", CountProducts(), process_id=f"product-count-{event.id}")
 
 
 WANTED = {"inventory.updated": [count_after_update]}

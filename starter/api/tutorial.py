@@ -9,12 +9,13 @@ from fastapi.responses import JSONResponse
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
+from activities.boundary.failures import describe
 from commerce.errors import Unreachable
 from commerce.messages.tutorial import Greeting, HelloWorld, Name
 from starter.api.backends import Temporal
 from starter.api.bodies import AWAY
 from starter.api.errors import Problem, answer, documented
-from starter.client import explain, start
+from starter.client import start
 
 WAIT = 30  # seconds
 FAILED = "Workflow execution failed"
@@ -33,7 +34,7 @@ async def greet(
         async with asyncio.timeout(WAIT):
             return Greeting.model_validate(await handle.result())
     except WorkflowFailureError as failure:
-        problem = Problem(error=FAILED, details=explain(failure), transaction_id=handle.id)
+        problem = Problem(error=FAILED, details=describe(failure), transaction_id=handle.id)
         return answer(HTTPStatus.INTERNAL_SERVER_ERROR, problem)
     except TimeoutError:
         raise Unreachable(f"{handle.id} has not ended within {WAIT} s: no worker, or a busy one") from None

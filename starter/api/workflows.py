@@ -20,7 +20,7 @@ from starter.api.backends import Given, ShopDatabase, Temporal
 from starter.api.bodies import ACTOR, AWAY, GivenReason, Text, TransactionId
 from starter.api.errors import Problem, answer, within
 from starter.client import start
-from starter.operate import actions, monitor
+from starter.operate import actions, process_list, process_status
 from starter.processes import PROCESS_TYPES
 from workflows.engine.search_attributes import FAILED_STEP
 
@@ -83,9 +83,9 @@ async def execute(body: Execute, backends: Given, request: Request) -> Executed 
     if process is None:
         return answer(HTTPStatus.BAD_REQUEST, Problem(error=f"Unknown workflow: {body.workflow_id}"))
     with within("body.input"):
-        given = process.read(json.dumps(body.input))
+        given = process.parse(json.dumps(body.input))
     with within("body"):
-        handle = await start(await backends.client(), body.workflow_id, given, transaction_id=body.transaction_id)
+        handle = await start(await backends.client(), body.workflow_id, given, process_id=body.transaction_id)
     try:
         async with asyncio.timeout(body.wait_seconds):
             return Executed(result=await _result(handle, request, backends.stopping), transaction_id=handle.id)
@@ -114,13 +114,13 @@ async def list_workflows(
 ) -> Page:
     """List processes, each by its latest run; one that was retried well is not failed. A new one may lag a second."""
     with within("query"):
-        return await monitor.list_processes(temporal, status, kind, limit, cursor)
+        return await process_list.list_processes(temporal, status, kind, limit, cursor)
 
 
 @routes.get("/{transaction_id}", responses=examples.STATUS)
 async def get_workflow(transaction_id: TransactionId, temporal: Temporal, backends: Given) -> Status:
     """Tell how the latest run of a process stands, step by step."""
-    return await monitor.get_status(temporal, transaction_id, ui=backends.settings.temporal_ui_url)
+    return await process_status.get_status(temporal, transaction_id, ui=backends.settings.temporal_ui_url)
 
 
 @routes.post("/{transaction_id}/retry", status_code=HTTPStatus.ACCEPTED, responses=examples.RETRY)

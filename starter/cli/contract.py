@@ -17,7 +17,7 @@ def contract() -> dict[str, Schemas]:
     return {
         kind: {
             "entry": process.entry.model_json_schema(),
-            "input": (process.prepared or process.entry).model_json_schema(),
+            "input": (process.input or process.entry).model_json_schema(),
             "result": process.result.model_json_schema(mode="serialization"),
         }
         for kind, process in PROCESS_TYPES.items()

@@ -71,7 +71,7 @@ def retry(
     data_dir: DataDir = None,
 ) -> int:
     """Start a process again that failed or was cut off; what is left of older runs is undone first."""
-    from starter.client import result_of
+    from starter.client import wait_for_result
     from starter.operate.actions import retry
 
     async def act(desk: Desk) -> tuple[str, Status | None]:
@@ -79,7 +79,7 @@ def retry(
         if not wait:
             return run_id, None
         with suppress(PermanentError):
-            await result_of(desk.client.get_workflow_handle(process_id, run_id=run_id))
+            await wait_for_result(desk.client.get_workflow_handle(process_id, run_id=run_id))
         return run_id, await _shown(desk, process_id)
 
     run_id, end = ask(data_dir, act)
@@ -116,7 +116,7 @@ def cancel(
 def _list(
     status: Wanted | None, kind: str | None, limit: int, cursor: str | None, *, as_json: bool, data_dir: Path | None
 ) -> None:
-    from starter.operate.monitor import list_processes
+    from starter.operate.process_list import list_processes
 
     async def look(desk: Desk) -> tuple[Page, ZoneInfo]:
         return await list_processes(desk.client, status, kind, limit, cursor), desk.settings.zone
@@ -137,7 +137,7 @@ def _list(
 
 
 async def _shown(desk: Desk, process_id: str) -> Status:
-    from starter.operate.monitor import get_status
+    from starter.operate.process_status import get_status
 
     return await get_status(desk.client, process_id, ui=desk.settings.temporal_ui_url)
 

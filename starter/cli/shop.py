@@ -13,12 +13,13 @@ from rich.table import Table
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
+from activities.boundary.failures import describe
 from commerce.database import Database
 from commerce.errors import Unreachable
 from commerce.imports import ImportReport, import_carts, import_inventory, import_orders
 from commerce.settings import Settings, load_environment, load_settings
 from starter.cli.follow import follow as follow_run
-from starter.client import connect, explain
+from starter.client import connect
 from starter.client import start as start_process
 from starter.operate.audit import audit as find_breaches
 from starter.processes import PROCESS_TYPES
@@ -64,7 +65,7 @@ class Commands:
             raise typer.BadParameter(f"Unknown workflow: {kind}. One of: {', '.join(PROCESS_TYPES)}")
         if follow and not wait:
             raise typer.BadParameter("--follow waits for the end: leave --no-wait out")
-        request = PROCESS_TYPES[kind].read(sys.stdin.read(MAX_INPUT) if text == "-" else text)
+        request = PROCESS_TYPES[kind].parse(sys.stdin.read(MAX_INPUT) if text == "-" else text)
 
         async def run() -> int:
             await self._with_database(Database.ping)  # a start without it would only wait and fail
@@ -138,7 +139,7 @@ class Commands:
                 await follow_run(handle, self._complain if as_json else self._say)
             result = await handle.result()
         except WorkflowFailureError as failure:
-            self._complain(explain(failure))
+            self._complain(describe(failure))
             return FAILED
         except RPCError as error:
             raise Unreachable(f"Temporal does not tell how {handle.id} ends: {error.message}") from error

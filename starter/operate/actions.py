@@ -1,4 +1,4 @@
-"""What operators do to processes: retry and cancel; what does not make sense is refused with the reason."""
+"""What operators do to processes: retry and cancel. Actions that make no sense are refused with the reason."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,33 +20,32 @@ from commerce.errors import CancelRefused, RetryRefused, Unreachable
 from commerce.messages.customers import welcome_key
 from commerce.messages.operator_actions import Action
 from commerce.messages.orders import OrderProcessing, shipped_key
+from starter.client import check_job_is_idle
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
 from starter.operate.run_history import get_latest_run, recent_events, status_of, stuck_reason
-from starter.processes import PROCESS_TYPES
-from starter.schedules.queries import find_open_run
 from starter.telemetry.trace_headers import current_trace_headers
 from workflows.engine.search_attributes import CUSTOMER_ID, ORDER_ID
 
-UNLESS_FINE = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
-EVEN_IF_FINE = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+ALLOW_AFTER_FAILURE = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
+ALLOW_ALWAYS = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
 
 
 async def retry(client: Client, database: Database, process_id: str, *, reason: str, actor: str = "") -> str:
-    """Start a process again that failed or was cut off, with the same input, and return the id of the new run.
+    """Start a failed or interrupted process again with the same input, and return the id of the new run.
 
-    Its first step undoes what is left of older runs. Two retries of the same run start one, which both return.
-    A completed one is run again only for a mail to the customer that was not sent. Raises RetryRefused, JobInProgress,
-    BadInput, ProcessNotFound, Unreachable, DatabaseUnavailable.
+    The new run's first step undoes the leftovers of older runs. Two retries of the same run start one new run, and
+    both return its id. A completed process is retried only if a mail to its customer was not sent. Raises
+    RetryRefused, JobInProgress, BadInput, ProcessNotFound, Unreachable, DatabaseUnavailable.
     """
-    found = await get_latest_run(client, process_id)
+    run = await get_latest_run(client, process_id)
     action = operator_actions.action(
-        process_id=process_id, run_id=found.run_id, action="retry", reason=reason, actor=actor
+        process_id=process_id, run_id=run.run_id, action="retry", reason=reason, actor=actor
     )
-    await _refuse_if_open(client, found)
-    await _refuse_if_fine(database, found)
-    beginning = await _beginning(client, found)
+    await _refuse_if_running(client, run)
+    await _refuse_if_completed(database, run)
+    started = await _start_event(client, run)
     await _record(database, action)
-    return await _start_again(client, found, beginning)
+    return await _start_again(client, run, started)
 
 
 async def cancel(
@@ -58,102 +57,104 @@ async def cancel(
     actor: str = "",
     wait: timedelta | None = None,
 ) -> str:
-    """Ask a process that runs to undo itself, and return the id of its run; `wait`: so long at most until it has ended.
+    """Request cancellation of a running process, which then undoes itself, and return the id of its run.
 
-    The reason is kept in our table, Temporal gets the id of that entry. Raises CancelRefused when it has ended,
-    BadInput, ProcessNotFound, Unreachable, DatabaseUnavailable.
+    `wait` is how long to wait for the process to end. The reason is stored in our database; Temporal gets the id of
+    that record only. Raises CancelRefused if the process has ended, BadInput, ProcessNotFound, Unreachable,
+    DatabaseUnavailable.
     """
-    found = await get_latest_run(client, process_id)
+    run = await get_latest_run(client, process_id)
     action = operator_actions.action(
-        process_id=process_id, run_id=found.run_id, action="cancel", reason=reason, actor=actor
+        process_id=process_id, run_id=run.run_id, action="cancel", reason=reason, actor=actor
     )
-    if (status := status_of(found)) != "running":
+    if (status := status_of(run)) != "running":
         raise CancelRefused(process_id, f"it is {status}")
     note = await _record(database, action)
-    # A job that goes on as a new run meanwhile is still the same one.
-    handle = client.get_workflow_handle(process_id, first_execution_run_id=_first_run(found))
+    # By its first run, so that a job that has continued as a new run in the meantime is cancelled too.
+    handle = client.get_workflow_handle(process_id, first_execution_run_id=_first_run_id(run))
     try:
         await handle.cancel(reason=note, rpc_timeout=RPC_TIMEOUT)
     except RPCError as error:
         if error.status == RPCStatusCode.NOT_FOUND:
             raise CancelRefused(process_id, "it has just ended") from None
-        raise Unreachable(f"Temporal does not cancel {process_id}: {error.message}") from error
+        raise Unreachable(f"Temporal could not cancel {process_id}: {error.message}") from error
     if wait is not None:
-        await _until_ended(handle, wait)
-    return found.run_id
+        await _wait_for_end(handle, wait)
+    return run.run_id
 
 
-async def _refuse_if_open(client: Client, found: WorkflowExecutionDescription) -> None:
-    if status_of(found) == "running":
-        with unreachable_if_refused(f"tell of {found.id}"):
-            stuck = await stuck_reason(client, found, await recent_events(client, found))
-        raise RetryRefused(found.id, f"it runs, but its code fails: {stuck}" if stuck else "it runs")
-    process = PROCESS_TYPES.get(found.workflow_type)
-    if process and process.is_job and process.taken and (running := await find_open_run(client, found.workflow_type)):
-        raise process.taken(running)
+async def _refuse_if_running(client: Client, run: WorkflowExecutionDescription) -> None:
+    if status_of(run) == "running":
+        with unreachable_if_refused(f"describe {run.id}"):
+            error = await stuck_reason(client, run, await recent_events(client, run))
+        raise RetryRefused(run.id, f"it is running, but its code fails: {error}" if error else "it is running")
+    await check_job_is_idle(client, run.workflow_type)
 
 
-async def _refuse_if_fine(database: Database, found: WorkflowExecutionDescription) -> None:
-    if status_of(found) != "completed":
+async def _refuse_if_completed(database: Database, run: WorkflowExecutionDescription) -> None:
+    """Raise RetryRefused for a completed process, unless its mail to the customer was not sent."""
+    if status_of(run) != "completed":
         return
-    order_id, customer_id = (found.typed_search_attributes.get(subject) for subject in (ORDER_ID, CUSTOMER_ID))
+    order_id, customer_id = (run.typed_search_attributes.get(attribute) for attribute in (ORDER_ID, CUSTOMER_ID))
     mail = shipped_key(order_id) if order_id else welcome_key(customer_id) if customer_id else None
     async with database.transaction() as tx:
         if mail is None or not await operator_actions.owed(tx, mail):
-            raise RetryRefused(found.id, "it is completed")
+            raise RetryRefused(run.id, "it is completed")
 
 
-async def _beginning(client: Client, found: WorkflowExecutionDescription) -> HistoryEvent:
-    """Return the first event of all runs that this one goes on with: it has the input as it was given."""
-    first = client.get_workflow_handle(found.id, run_id=_first_run(found))
+async def _start_event(client: Client, run: WorkflowExecutionDescription) -> HistoryEvent:
+    """Return the start event of the first run in the chain that this run continues: it holds the original input."""
+    first = client.get_workflow_handle(run.id, run_id=_first_run_id(run))
     try:
         return await anext(first.fetch_history_events(page_size=1, rpc_timeout=RPC_TIMEOUT))
     except RPCError as error:
         if error.status == RPCStatusCode.NOT_FOUND:
-            raise RetryRefused(found.id, "Temporal no longer knows its input") from None
-        raise Unreachable(f"Temporal does not tell how {found.id} began: {error.message}") from error
+            raise RetryRefused(run.id, "Temporal has deleted its input") from None
+        raise Unreachable(f"Temporal could not return the input of {run.id}: {error.message}") from error
 
 
-async def _start_again(client: Client, found: WorkflowExecutionDescription, beginning: HistoryEvent) -> str:
-    begun = beginning.workflow_execution_started_event_attributes
-    # Not the client's own start: it would give each request an id of its own, and two would start two runs.
+async def _start_again(client: Client, run: WorkflowExecutionDescription, started: HistoryEvent) -> str:
+    original = started.workflow_execution_started_event_attributes
+    # The client's own start_workflow makes a new request id for each call, so two retries would start two runs.
     request = StartWorkflowExecutionRequest(
         namespace=client.namespace,
-        workflow_id=found.id,
-        workflow_type=begun.workflow_type,
-        task_queue=TaskQueue(name=begun.task_queue.name),
-        input=Payloads(payloads=await _input(client, begun.workflow_type.name, begun.input.payloads)),
+        workflow_id=run.id,
+        workflow_type=original.workflow_type,
+        task_queue=TaskQueue(name=original.task_queue.name),
+        input=Payloads(payloads=await _input(client, original.workflow_type.name, original.input.payloads)),
         header=Header(fields=current_trace_headers()),
-        search_attributes=begun.search_attributes,
-        user_metadata=await _title(client, beginning),
+        search_attributes=original.search_attributes,
+        user_metadata=await _title(client, started),
         identity=client.identity,
-        request_id=f"retry {found.run_id}",
-        workflow_id_reuse_policy=EVEN_IF_FINE if status_of(found) == "completed" else UNLESS_FINE,
+        request_id=f"retry {run.run_id}",
+        workflow_id_reuse_policy=ALLOW_ALWAYS if status_of(run) == "completed" else ALLOW_AFTER_FAILURE,
         workflow_id_conflict_policy=WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
     )
     try:
         return (await client.workflow_service.start_workflow_execution(request, retry=True, timeout=RPC_TIMEOUT)).run_id
     except RPCError as error:
         if error.status == RPCStatusCode.ALREADY_EXISTS:
-            raise RetryRefused(found.id, "a newer run has just begun") from None
-        raise Unreachable(f"Temporal does not start {found.id}: {error.message}") from error
+            raise RetryRefused(run.id, "a newer run has just started") from None
+        raise Unreachable(f"Temporal could not start {run.id}: {error.message}") from error
 
 
-async def _input(client: Client, kind: str, given: Sequence[Payload]) -> list[Payload]:
-    """Return the input as it was given; but who has an order processed again means it, be it on hold or not."""
+async def _input(client: Client, kind: str, original: Sequence[Payload]) -> list[Payload]:
+    """Return the original input. An order is processed even if it is on hold: the operator asked for it."""
     if kind != "order-processing":
-        return await _as_now(client, *given)
-    order: OrderProcessing = (await client.data_converter.decode(given, [OrderProcessing]))[0]
+        return await _reencrypt(client, *original)
+    order: OrderProcessing = (await client.data_converter.decode(original, [OrderProcessing]))[0]
     return await client.data_converter.encode([order.model_copy(update={"unless_held": False})])
 
 
-async def _title(client: Client, beginning: HistoryEvent) -> UserMetadata | None:
-    given = beginning.user_metadata
-    return UserMetadata(summary=(await _as_now(client, given.summary))[0]) if given.HasField("summary") else None
+async def _title(client: Client, started: HistoryEvent) -> UserMetadata | None:
+    original = started.user_metadata
+    if not original.HasField("summary"):
+        return None
+    return UserMetadata(summary=(await _reencrypt(client, original.summary))[0])
 
 
-async def _as_now(client: Client, *payloads: Payload) -> list[Payload]:
-    """Encrypt payloads with the newest key: the one that they were stored with may not be kept for much longer."""
+async def _reencrypt(client: Client, *payloads: Payload) -> list[Payload]:
+    """Encrypt payloads with the newest key, because their present key may soon be removed."""
     codec = client.data_converter.payload_codec
     return await codec.encode(await codec.decode(payloads)) if codec else list(payloads)
 
@@ -163,11 +164,11 @@ async def _record(database: Database, action: Action) -> str:
         return await operator_actions.record(tx, action)
 
 
-async def _until_ended(handle: WorkflowHandle[object, object], wait: timedelta) -> None:
-    with suppress(TimeoutError, WorkflowFailureError), unreachable_if_refused(f"tell how {handle.id} ends"):
+async def _wait_for_end(handle: WorkflowHandle[object, object], wait: timedelta) -> None:
+    with suppress(TimeoutError, WorkflowFailureError), unreachable_if_refused(f"wait for the end of {handle.id}"):
         async with asyncio.timeout(wait.total_seconds()):
             await handle.result()
 
 
-def _first_run(found: WorkflowExecutionDescription) -> str:
-    return found.raw_description.workflow_execution_info.first_run_id
+def _first_run_id(run: WorkflowExecutionDescription) -> str:
+    return run.raw_description.workflow_execution_info.first_run_id

@@ -110,7 +110,7 @@ async def delivered(place: RunningShop) -> list[str]:
         return [(await handle.result())["status"] for handle in handles]
 
 
-async def test_ten_thousand_events_with_the_worker_killed_five_times(place: RunningShop, tmp_path: Path) -> None:
+async def test_ten_thousand_events_with_the_worker_killed_five_times(place: RunningShop, tmp_path: Path) -> None:  # (N3, E11)
     """Everybody sees each event, in order per aggregate; of an order that was placed one process is started."""
     name = place.settings.database_url.get_secret_value().rsplit("/", 1)[1]  # the tests share a Temporal server
     orders = [f"{name}-{number}" for number in range(ORDERS)]
@@ -169,7 +169,7 @@ async def test_an_order_that_is_placed_is_processed(shop: RunningShop) -> None:
     assert (await shop.handle(order_id).describe()).run_id == first
 
 
-async def test_an_event_that_is_eleven_minutes_old_still_arrives(shop: RunningShop, receiver: WebhookReceiver) -> None:
+async def test_an_event_that_is_eleven_minutes_old_still_arrives(shop: RunningShop, receiver: WebhookReceiver) -> None:  # (E15)
     await shop.data.sql(
         """INSERT INTO outbox_events (id, type, aggregate, data, created_at)
            VALUES (uuidv7(), 'cart.expired', 'cart/old', '{"number": 1}', now() - interval '11 minutes')"""
@@ -229,7 +229,7 @@ async def test_a_receiver_that_is_gone_is_not_asked_again(shop: RunningShop, rec
 
 async def test_a_delivery_that_fails_for_good_is_a_failed_run_and_lets_the_next_go(
     shop: RunningShop, receiver: WebhookReceiver
-) -> None:
+) -> None:  # (N4)
     receiver.answer, receiver.headers = 503, {"Retry-After": "40000"}
     await write(shop.data, event("cart/1", 1), event("cart/1", 2))
     await all_published(shop.data)

@@ -83,7 +83,7 @@ async def test_a_name_that_does_not_fit_fails_the_run(shop: RunningShop, given: 
 async def test_each_start_is_a_run_of_its_own_unless_an_id_is_chosen(shop: RunningShop) -> None:
     first, second = [await start(shop.client, "hello-world", JOHN) for _ in range(2)]
     assert first.id != second.id
-    chosen = await start(shop.client, "hello-world", JOHN, transaction_id=f"{first.id}.mine")
+    chosen = await start(shop.client, "hello-world", JOHN, process_id=f"{first.id}.mine")
     assert chosen.id == f"{first.id}.mine"
     assert await chosen.result() == GREETED
 
@@ -91,20 +91,20 @@ async def test_each_start_is_a_run_of_its_own_unless_an_id_is_chosen(shop: Runni
 async def test_a_chosen_id_is_taken_while_its_run_is_open_and_free_again_afterwards(place: RunningShop) -> None:
     gate, mine = Gate("step-1"), PROCESS_TYPES["hello-world"].id(JOHN)
     async with place.worker([gate]):
-        handle = await start(place.client, "hello-world", JOHN, transaction_id=mine)
+        handle = await start(place.client, "hello-world", JOHN, process_id=mine)
         await gate.reached.wait()
-        with pytest.raises(ProcessIdTaken, match=f"A process runs under the id {mine} already"):
-            await start(place.client, "hello-world", HelloWorld(name="Ann"), transaction_id=mine)
+        with pytest.raises(ProcessIdTaken, match=f"A process with the id {mine} is already running"):
+            await start(place.client, "hello-world", HelloWorld(name="Ann"), process_id=mine)
         gate.opened.set()
         assert await handle.result() == GREETED
-        again = await start(place.client, "hello-world", HelloWorld(name="Ann"), transaction_id=mine)
+        again = await start(place.client, "hello-world", HelloWorld(name="Ann"), process_id=mine)
         assert await again.result() == {"message": "Hello Ann from step two!"}
 
 
 @pytest.mark.parametrize("chosen", ["", "a/b", "ä", "x" * 201, "order-processing-1001", "upkeep", "product-count-1"])
 async def test_an_id_that_cannot_be_or_is_of_another_kind_is_refused(client: Client, chosen: str) -> None:
     with pytest.raises(BadInput, match="transaction_id"):
-        await start(client, "hello-world", JOHN, transaction_id=chosen)
+        await start(client, "hello-world", JOHN, process_id=chosen)
 
 
 def test_the_other_kinds_have_one_id_for_an_input_and_take_no_other() -> None:

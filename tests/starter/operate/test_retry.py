@@ -102,7 +102,7 @@ async def half_undone(place: RunningShop, order_id: str) -> None:
 @pytest.mark.parametrize("end_badly", [refused_by_the_carrier, cancelled, terminated, half_undone])
 async def test_an_order_that_ended_badly_is_fulfilled_by_a_retry(
     place: RunningShop, order: str, end_badly: Callable[[RunningShop, str], Awaitable[None]]
-) -> None:
+) -> None:  # (E6, E12)
     await end_badly(place, order)
     before = await get_status(place.client, order_process_id(order))
     async with place.worker():
@@ -146,14 +146,14 @@ async def test_two_retries_of_a_run_at_once_start_one(place: RunningShop, order:
     runs = await asyncio.gather(*(again(place, order_process_id(order)) for _ in range(5)), return_exceptions=True)
     new = (await place.handle(order).describe()).run_id
     assert new in runs
-    assert {str(run) for run in runs} <= {new, f"{order_process_id(order)} is not retried: it runs."}
+    assert {str(run) for run in runs} <= {new, f"Cannot retry {order_process_id(order)}: it runs."}
     async with place.worker():
         assert (await place.handle(order).result()).status == "fulfilled"
     assert (await place.handle(order).describe()).run_id == new
     assert (await place.labels(order))["live"] == 1
 
 
-async def test_a_customer_who_was_not_told_is_told_by_a_retry(place: RunningShop, order: str) -> None:
+async def test_a_customer_who_was_not_told_is_told_by_a_retry(place: RunningShop, order: str) -> None:  # (V5)
     await place.data.sql("UPDATE orders SET email = 'ann@refused.example'")
     async with place.worker():
         assert not (await place.process(order)).notification_sent

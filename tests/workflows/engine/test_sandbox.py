@@ -82,7 +82,7 @@ async def one_run_of_each_other_kind(shop: RunningShop) -> None:
     ann = {"email": "ann@shop.example", "password": "correct horse", "first_name": "Ann", "last_name": "Miller"}
     await register_customer(shop.client, **ann)
     for kind, process in PROCESS_TYPES.items():
-        if process.is_job or process.any_id or kind in INPUTS:
+        if process.is_job or process.accepts_any_id or kind in INPUTS:
             await (await start(shop.client, kind, INPUTS.get(kind) or process.entry())).result()
 
 
