@@ -1,1 +1,1 @@
-"""Processes: they decide which step comes next, and do nothing else."""
+"""One process per file. A workflow decides which step comes next; it does no I/O."""

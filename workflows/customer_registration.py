@@ -1,4 +1,4 @@
-"""A customer on the way in: checked, made an account with a login, put into the group and welcomed, or all undone."""
+"""Register a customer: validate, create account and login, add to the group, send the welcome mail; or undo it all."""
 
 from typing import NoReturn
 
@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.notifications import Alert, NotificationRef
     from commerce.messages.progress import Progress
     from workflows.engine.alerts import alert_admins, run_key, send_or_alert
-    from workflows.engine.cancellation import STOPPED
+    from workflows.engine.cancellation import CANCEL_OR_FAILURE
     from workflows.engine.policies import FINAL_STEP, MAIL
     from workflows.engine.saga import Saga
     from workflows.engine.search_attributes import CUSTOMER_ID, OUTCOME
@@ -41,27 +41,27 @@ PLAN = (
 
 @workflow.defn(name="customer-registration")
 class CustomerRegistrationWorkflow:
-    """One address, one process: its id holds a digest of the address, so it tells nobody who registers."""
+    """One address, one process: its id is `customer-registration-` and a digest, so it does not reveal the address."""
 
     def __init__(self) -> None:
         self._saga = Saga(PLAN)
 
     @workflow.query(name="progress")
     def progress(self) -> Progress:
-        """Tell where the registration stands, step by step."""
+        """Return the progress of the registration, step by step."""
         return self._saga.progress
 
     @workflow.run
     async def run(self, request: CustomerRegistration) -> RegistrationResult:
-        """Register the customer, or leave nothing behind; an address that has an account is a failure."""
+        """Register the customer, or leave nothing behind. An address that already has an account is a failure (A4)."""
         try:
             result = await self._register(request)
-        except STOPPED as failure:
-            await self._end_undone(failure)
+        except CANCEL_OR_FAILURE as failure:
+            await self._handle_failure(failure)
         workflow.upsert_search_attributes([OUTCOME.value_set("registered")])
         return result
 
-    async def _end_undone(self, failure: BaseException) -> NoReturn:
+    async def _handle_failure(self, failure: BaseException) -> NoReturn:
         if self._saga.progress.state == "compensation_failed":
             await alert_admins(_alert("compensation-failed", "A registration could not be undone", str(failure)))
         raise surface(failure)
@@ -83,7 +83,7 @@ class CustomerRegistrationWorkflow:
 
     async def _make_account(self, data: CustomerData, password_hash: str) -> Registered:
         saga = self._saga
-        # The undos get the key alone: what they need is in the ledger, which keeps no names and no hash.
+        # The undos get only the key. What they need is in the ledger, which stores neither names nor the hash.
         created = await saga.step(CustomerActivities.create, data, undo=CustomerActivities.delete, undo_input=Nothing())
         customer = CustomerRef(customer_id=created.customer_id)
         workflow.upsert_search_attributes([CUSTOMER_ID.value_set(customer.customer_id)])
@@ -94,13 +94,13 @@ class CustomerRegistrationWorkflow:
         return Registered(customer_id=customer.customer_id, auth_user_id=auth_user.id, welcomed=False)
 
     async def _welcome(self, customer_id: str) -> bool:
-        alert = _alert("notification-failed", "A new customer was not welcomed")
+        alert = _alert("notification-failed", "The welcome mail was not sent to a new customer")
         mail = welcome_key(customer_id)
         sending = self._saga.step(NotificationActivities.send_welcome, NotificationRef(key=mail), policy=MAIL)
         return await send_or_alert(sending, mail, alert)
 
 
 def _alert(kind: str, message: str, error: str | None = None) -> Alert:
-    """Return an alert that names the process, which tells nothing personal."""
+    """Return an alert that names the process; its id holds nothing personal."""
     process = workflow.info().workflow_id
     return Alert(kind=kind, key=f"{kind}/{process}/{run_key()}", message=f"{message}: {process}", error=error)

@@ -1,7 +1,7 @@
-"""One event on its way to one webhook: posted until its receiver has it, for days if need be, and in order.
+"""Deliver one event to one webhook endpoint: in order, and retried for up to three days.
 
-The deliveries of one aggregate's events to one endpoint form a chain: each lets the one before it end, well or badly,
-before it posts. Nobody else waits for them, and one that is given up after three days holds up no longer.
+The deliveries of one aggregate's events to one endpoint form a chain: each waits until the one before it has ended,
+successfully or not, before it posts. Other chains do not wait, and this one waits three days at most.
 """
 
 import asyncio
@@ -19,19 +19,19 @@ with workflow.unsafe.imports_passed_through():
     from activities.webhooks import WebhookActivities
     from commerce.messages.progress import Progress
     from commerce.messages.webhooks import Delivered, WebhookDelivery
-    from workflows.engine.cancellation import STOPPED, uninterrupted
+    from workflows.engine.cancellation import CANCEL_OR_FAILURE, uninterrupted
     from workflows.engine.policies import Policy
     from workflows.engine.saga import Saga
 
-DAYS = timedelta(days=3)  # from its start on, what it waits for others included
-LAST_TRY = timedelta(minutes=1)
-# After 5, 10, 20 … seconds, later twice a day.
+TOTAL_TIME = timedelta(days=3)  # from the start of the run, including the wait for the previous delivery
+MIN_POST_TIME = timedelta(minutes=1)  # for posting, even if that wait used up the total time
+# Retries after 5, 10, 20 … seconds, in the end twice a day.
 POST = Policy(
     attempt=timedelta(seconds=20),
-    deadline=DAYS,
+    deadline=TOTAL_TIME,
     retry=RetryPolicy(initial_interval=timedelta(seconds=5), maximum_interval=timedelta(hours=12)),
 )
-PATIENCE = timedelta(hours=1)  # until the one before is asked again: one that was terminated tells nobody
+RECHECK = timedelta(hours=1)  # how often to ask whether the previous delivery runs: a terminated one sends no signal
 
 
 @workflow.defn(name="deliver-webhook")
@@ -40,74 +40,74 @@ class DeliverWebhookWorkflow:
 
     def __init__(self) -> None:
         self._saga = Saga((WebhookActivities.post,))
-        self._may_go = False
-        self._followers: list[str] = []
+        self._previous_ended = False
+        self._waiting: list[str] = []  # ids of the deliveries that wait for the end of this one
 
     @workflow.query(name="progress")
     def progress(self) -> Progress:
-        """Tell where the delivery stands."""
+        """Return the progress of the delivery."""
         return self._saga.progress
 
     @workflow.signal(name="follow")
     def follow(self, process_id: str) -> None:
-        """Remember that this delivery waits for our end."""
-        if process_id not in self._followers:
-            self._followers.append(process_id)
+        """Receive, from the next delivery of the chain, that it waits for the end of this one."""
+        if process_id not in self._waiting:
+            self._waiting.append(process_id)
 
     @workflow.signal(name="go")
     def go(self) -> None:
-        """Hear that the delivery before has ended."""
-        self._may_go = True
+        """Receive, from the previous delivery of the chain, that it has ended."""
+        self._previous_ended = True
 
     @workflow.run
     async def run(self, request: WebhookDelivery) -> Delivered:
-        """Deliver the event; one that its receiver does not take within three days is a failure."""
+        """Deliver the event. The run fails if the receiver does not accept it within three days."""
         try:
             delivered = await self._deliver(request)
-        except STOPPED as failure:
+        except CANCEL_OR_FAILURE as failure:
             await self._fail(failure)
-        await uninterrupted(self._let_go())
+        await uninterrupted(self._release_waiting())
         return delivered
 
     async def _fail(self, failure: BaseException) -> NoReturn:
-        await uninterrupted(self._let_go())
+        await uninterrupted(self._release_waiting())
         raise surface(failure)
 
     async def _deliver(self, request: WebhookDelivery) -> Delivered:
         async with self._saga as saga:
             if request.process_before:
                 await self._wait_for(request.process_before)
-            policy = replace(POST, deadline=max(_left(), LAST_TRY))
+            policy = replace(POST, deadline=max(_time_left(), MIN_POST_TIME))
             return await saga.step(WebhookActivities.post, request, policy=policy)
 
     async def _wait_for(self, process_id: str) -> None:
-        """Wait for its end, but not beyond our own three days: then this event is posted all the same."""
+        """Wait until the previous delivery has ended or the total time is over; then this event is posted anyway."""
         while (
-            not self._may_go
-            and _left() > timedelta(0)
-            and await _tell(process_id, "follow", workflow.info().workflow_id)
+            not self._previous_ended
+            and _time_left() > timedelta(0)
+            and await _signal(process_id, "follow", workflow.info().workflow_id)
         ):
             with suppress(asyncio.TimeoutError):
                 await workflow.wait_condition(
-                    lambda: self._may_go,
-                    timeout=min(PATIENCE, max(_left(), LAST_TRY)),
-                    timeout_summary=f"Let {process_id} end",
+                    lambda: self._previous_ended,
+                    timeout=min(RECHECK, max(_time_left(), MIN_POST_TIME)),
+                    timeout_summary=f"Wait for {process_id}",
                 )
 
-    async def _let_go(self) -> None:
-        while self._followers:
-            await _tell(self._followers.pop(), "go")
+    async def _release_waiting(self) -> None:
+        while self._waiting:
+            await _signal(self._waiting.pop(), "go")
 
 
-def _left() -> timedelta:
-    """Return how long this delivery may still take."""
-    return DAYS - (workflow.now() - workflow.info().workflow_start_time)
+def _time_left() -> timedelta:
+    """Return how much of the total time is left."""
+    return TOTAL_TIME - (workflow.now() - workflow.info().workflow_start_time)
 
 
-async def _tell(process_id: str, signal: str, *words: str) -> bool:
-    """Tell another delivery something; returns whether it still runs."""
+async def _signal(process_id: str, signal: str, *args: str) -> bool:
+    """Send a signal to another delivery and return whether it still runs."""
     try:
-        await workflow.get_external_workflow_handle(process_id).signal(signal, args=words)
+        await workflow.get_external_workflow_handle(process_id).signal(signal, args=args)
     except FailureError as failure:
         if is_cancelled_exception(failure):
             raise

@@ -1,4 +1,4 @@
-"""Two steps, one after the other: the smallest process there is, see docs/tutorial.md."""
+"""The smallest process there is: two steps, one after the other. See docs/tutorial.md."""
 
 from temporalio import workflow
 
@@ -14,19 +14,19 @@ PLAN = (HelloActivities.greet, HelloActivities.greet_by_name)
 
 @workflow.defn(name="hello-world")
 class HelloWorldWorkflow:
-    """Runs under any id, as often as anybody likes."""
+    """Can run under any id, any number of times."""
 
     def __init__(self) -> None:
         self._saga = Saga(PLAN)
 
     @workflow.query(name="progress")
     def progress(self) -> Progress:
-        """Tell which steps are done."""
+        """Return which steps are done."""
         return self._saga.progress
 
     @workflow.run
     async def run(self, request: HelloWorld) -> Greeting:
-        """Greet twice; the second greeting, by name, is the result."""
+        """Greet twice and return the second greeting, which is by name."""
         async with self._saga as saga:
             await saga.step(HelloActivities.greet, Nothing())
             return await saga.step(HelloActivities.greet_by_name, request)

@@ -1,4 +1,4 @@
-"""An order on its way: checked, reserved, taken from the shelf, labelled, completed and announced, or all undone."""
+"""Process an order: check and reserve stock, fulfill, buy a label, complete, notify the customer; or undo it all."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from commerce.errors import InsufficientInventory, OrderNotFound, OrderOnHold, WrongProcessId
     from commerce.messages.notifications import Alert, NotificationRef
     from commerce.messages.orders import (
-        EarlierFulfillment,
+        CompletedOrder,
         Hold,
         OrderProcessing,
         OrderRef,
@@ -28,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from commerce.telemetry.metrics import STOCK_OUTS
     from workflows.engine.alerts import alert_admins, run_key, send_or_alert
     from workflows.engine.calls import call_of, execute
-    from workflows.engine.cancellation import STOPPED, uninterrupted
+    from workflows.engine.cancellation import CANCEL_OR_FAILURE, uninterrupted
     from workflows.engine.metrics import count
     from workflows.engine.policies import FINAL_STEP, MAIL, OUTSIDE_STEP
     from workflows.engine.saga import Saga
@@ -51,26 +51,26 @@ class OrderProcessingWorkflow:
 
     def __init__(self) -> None:
         self._saga = Saga(PLAN)
-        self._looked_at = workflow.now()
+        self._checked_at = workflow.now()
 
     @workflow.query(name="progress")
     def progress(self) -> Progress:
-        """Tell where the order stands, step by step."""
+        """Return the progress of the order, step by step."""
         return self._saga.progress
 
     @workflow.run
     async def run(self, request: OrderProcessing) -> OrderResult:
-        """Fulfill the order; short of stock is a result, everything else that stops it a failure."""
+        """Fulfill the order. Insufficient stock is a result (V2); anything else that stops it is a failure."""
         wanted = order_process_id(request.order_id)
         if workflow.info().workflow_id != wanted:
             raise to_failure(WrongProcessId(wanted))
         order = OrderRef(order_id=request.order_id)
-        if workflow.info().typed_search_attributes.get(ORDER_ID) != order.order_id:  # started by a plain client
+        if workflow.info().typed_search_attributes.get(ORDER_ID) != order.order_id:  # the client did not set it
             workflow.upsert_search_attributes([ORDER_ID.value_set(order.order_id)])
         try:
             result = await self._fulfill(order, request.unless_held)
-        except STOPPED as failure:
-            result = await uninterrupted(self._end_undone(order, failure))
+        except CANCEL_OR_FAILURE as failure:
+            result = await uninterrupted(self._handle_failure(order, failure))
         workflow.upsert_search_attributes([OUTCOME.value_set(result.status)])
         return result
 
@@ -89,9 +89,9 @@ class OrderProcessingWorkflow:
             notification_sent=notified,
         )
 
-    async def _process(self, order: OrderRef, valid: ValidOrder) -> EarlierFulfillment:
+    async def _process(self, order: OrderRef, valid: ValidOrder) -> CompletedOrder:
         saga = self._saga
-        self._looked_at = workflow.now()  # stock that comes in from here on may change a refusal
+        self._checked_at = workflow.now()  # stock that arrives after this moment may make a refusal obsolete
         await saga.step(InventoryActivities.check, order)
         await saga.step(InventoryActivities.reserve, order, undo=InventoryActivities.release)
         await saga.step(FulfillmentActivities.create, order, undo=FulfillmentActivities.cancel)
@@ -106,13 +106,13 @@ class OrderProcessingWorkflow:
         if not valid.has_email:
             self._saga.skip(NotificationActivities.send, "no e-mail address")
             return False
-        alert = _alert(order, "notification-failed", "The customer was not told that the order was shipped")
+        alert = _alert(order, "notification-failed", "The customer was not notified that the order has shipped")
         mail = shipped_key(order.order_id)
         sending = self._saga.step(NotificationActivities.send, NotificationRef(key=mail), policy=MAIL)
         return await send_or_alert(sending, mail, alert)
 
-    async def _end_undone(self, order: OrderRef, failure: BaseException) -> OrderResult:
-        if cause(failure, OrderOnHold):  # it stays as it is
+    async def _handle_failure(self, order: OrderRef, failure: BaseException) -> OrderResult:
+        if cause(failure, OrderOnHold):  # it stays on hold
             raise surface(failure)
         shortage = cause(failure, InsufficientInventory)
         state = self._saga.progress.state
@@ -125,15 +125,15 @@ class OrderProcessingWorkflow:
         if state == "compensation_failed":
             alert = _alert(order, "compensation-failed", "Steps of the order could not be undone", str(failure))
             await alert_admins(alert)
-        elif not cancelled and not cause(failure, OrderNotFound):  # who asks for no order hears it directly
+        elif not cancelled and not cause(failure, OrderNotFound):  # its caller gets that error
             await alert_admins(_alert(order, "order-failed", "The order failed and is on hold", describe(failure)))
         raise failure if cancelled else surface(failure)
 
     async def _refuse(self, order: OrderRef, shortage: InsufficientInventory) -> OrderResult:
-        refusal = Refusal(order_id=order.order_id, items=shortage.items, count=shortage.count, at=self._looked_at)
+        refusal = Refusal(order_id=order.order_id, items=shortage.items, count=shortage.count, at=self._checked_at)
         refused = await execute(OrderActivities.refuse, call_of("record-refusal", refusal), FINAL_STEP)
         count(STOCK_OUTS, shortage.count)
-        self._saga.enter("compensated")  # a result, also when there was nothing to undo yet
+        self._saga.enter("compensated")  # also when there was nothing to undo yet
         await alert_admins(_alert(order, "insufficient-inventory", str(shortage), about=str(refused.day)))
         return OrderResult(
             order_id=order.order_id,
@@ -144,6 +144,6 @@ class OrderProcessingWorkflow:
 
 
 def _alert(order: OrderRef, kind: str, message: str, error: str | None = None, about: str | None = None) -> Alert:
-    """Return an alert that is told once per run, or once per what it is about."""
+    """Return an alert that is sent once per run, or once per `about` if given."""
     key = f"{kind}/{order.order_id}/{about or run_key()}"
     return Alert(kind=kind, key=key, message=message, order_id=order.order_id, error=error)

@@ -1,4 +1,4 @@
-"""One step that reaches the shop's database, see docs/tutorial.md."""
+"""A process with one step that reads the database. See docs/tutorial.md."""
 
 from temporalio import workflow
 
@@ -14,14 +14,14 @@ PLAN = (ProductActivities.count,)
 
 @workflow.defn(name="product-count")
 class ProductCountWorkflow:
-    """Runs under any id, as often as anybody likes."""
+    """Can run under any id, any number of times."""
 
     def __init__(self) -> None:
         self._saga = Saga(PLAN)
 
     @workflow.query(name="progress")
     def progress(self) -> Progress:
-        """Tell whether the products are counted."""
+        """Return whether the products are counted."""
         return self._saga.progress
 
     @workflow.run

@@ -1,4 +1,4 @@
-"""Old records are thrown away, kind by kind and batch by batch."""
+"""Job that deletes old records, one kind after the other."""
 
 from temporalio import workflow
 
@@ -8,34 +8,34 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.upkeep import Prune, Upkeep, UpkeepResult, UpkeepState
     from workflows.engine.job import Job
 
-PLAN = (UpkeepActivities.prune_ledger, UpkeepActivities.prune_events, UpkeepActivities.prune_notifications)
+KINDS = (UpkeepActivities.prune_ledger, UpkeepActivities.prune_events, UpkeepActivities.prune_notifications)
 
 
 @workflow.defn(name="upkeep")
 class UpkeepWorkflow:
-    """One kind after the other; each tells how old is old (COMMERCE_KEEP_…)."""
+    """Each kind of record has its own retention: the settings COMMERCE_KEEP_…."""
 
     def __init__(self) -> None:
-        self._job = Job(*PLAN)
+        self._job = Job(*KINDS)
 
     @workflow.query(name="progress")
     def progress(self) -> Progress:
-        """Tell which kinds of records are done."""
+        """Return which kinds of records are done."""
         return self._job.progress
 
     @workflow.run
     async def run(self, request: Upkeep) -> UpkeepResult:
-        """Throw away what is older than its retention."""
-        state = request.resume
-        counts, kind, after = (state.counts, state.kind, state.after) if state else (UpkeepResult(), 0, "")
+        """Delete records older than their retention."""
         async with self._job as job:
-            run = await job.begin(state.run if state else None)
-            while kind < len(PLAN):
-                batch = await job.batch(PLAN[kind], Prune(now=run.nominal, limit=request.batch, after=after))
-                counts = counts.plus(batch)
-                kind, after = (kind, batch.next) if batch.next is not None else (kind + 1, "")
-                job.tell(counts)
-                if job.is_long():
-                    resume = UpkeepState(run=job.run, kind=kind, after=after, counts=counts)
-                    workflow.continue_as_new(request.model_copy(update={"resume": resume}))
-        return counts
+            run = await job.begin(request.resume)
+
+            async def prune(state: UpkeepState) -> tuple[UpkeepState, bool]:
+                old = Prune(now=run.nominal, limit=request.batch, after=state.after)
+                pruned = await job.batch(KINDS[state.kind], old)
+                counts = state.counts.plus(pruned)
+                if pruned.next is not None:
+                    return state.model_copy(update={"counts": counts, "after": pruned.next}), False
+                done = state.model_copy(update={"counts": counts, "kind": state.kind + 1, "after": ""})
+                return done, done.kind == len(KINDS)
+
+            return (await job.run_batches(request, request.resume or UpkeepState(run=run), prune)).counts

@@ -26,7 +26,7 @@ from tests.faults import Gate
 from tests.running_shop import RunningShop, running_shop
 from tests.system.workers import WorkerProcesses
 from worker import WORKFLOWS, wired
-from workflows.engine.job import TRIES
+from workflows.engine.job import MAX_ERRORS
 
 Results = Mapping[str, dict[str, Any]]
 
@@ -151,7 +151,7 @@ async def begin(shop: RunningShop, job_id: str, kind: str, options: JobInput) ->
     return await shop.client.start_workflow(kind, options, id=job_id, task_queue=TASK_QUEUE)
 
 
-async def test_killed_in_the_middle_of_every_job(shop: RunningShop, workers: WorkerProcesses) -> None:
+async def test_killed_in_the_middle_of_every_job(shop: RunningShop, workers: WorkerProcesses) -> None:  # (E11, J3)
     await take_in(shop)
     doomed_jobs = jobs(shop)
     points = {job_id: point for job_id, (_, _, point) in doomed_jobs.items()}
@@ -225,16 +225,16 @@ async def old_carts(shop: RunningShop, number: int) -> str:
     return f"cleanup-expired-carts-{shop.settings.database_url.get_secret_value().rsplit('/', 1)[1]}"
 
 
-async def test_stopped_amid_batches_is_no_error_of_the_job(shop: RunningShop) -> None:
+async def test_stopped_amid_batches_is_no_error_of_the_job(shop: RunningShop) -> None:  # (J2)
     job_id = await old_carts(shop, 3)
     job = await begin(shop, job_id, "cleanup-expired-carts", CleanUpCarts())
-    for _ in range(TRIES):
+    for _ in range(MAX_ERRORS):
         async with impatient(shop, gate := Gate("delete-expired-carts")):
             await gate.reached.wait()
     async with shop.worker():
         assert (await job.result())["changed"] == 3
     failures = [event.activity_task_failed_event_attributes for event in (await job.fetch_history()).events]
-    assert len([each for each in failures if each.scheduled_event_id]) == TRIES
+    assert len([each for each in failures if each.scheduled_event_id]) == MAX_ERRORS
     assert shop.mails("job-failure") == []
 
 

@@ -1,4 +1,4 @@
-"""How a process tells people: a mail, which may fail, and the admins' alerts."""
+"""Send a mail that may fail, and alert the admins."""
 
 from collections.abc import Awaitable
 
@@ -14,33 +14,36 @@ with workflow.unsafe.imports_passed_through():
     from workflows.engine.policies import ALERT, FINAL_STEP
 
 
-async def send_or_alert(sending: Awaitable[Sent], mail: str, alert: Alert) -> bool:
-    """Await that a mail is sent; one that cannot be is marked, admins get the alert, and the process goes on."""
+async def send_or_alert(sending: Awaitable[Sent], mail_key: str, alert: Alert) -> bool:
+    """Await the sending of a mail and return whether it was sent.
+
+    If it fails permanently, the notification is marked failed, the admins are alerted, and the process continues.
+    """
     try:
         return (await sending).status == "sent"
     except FailureError as failure:
         if is_cancelled_exception(failure):
             raise
-        await uninterrupted(_give_up(mail, describe(failure)))
+        await uninterrupted(_mark_failed(mail_key, describe(failure)))
         await alert_admins(alert.model_copy(update={"error": describe(failure)}))
         return False
 
 
 async def alert_admins(alert: Alert) -> None:
-    """Tell the admins, whatever cancels arrive meanwhile; an alert that cannot be sent is marked."""
+    """Alert the admins, ignoring cancels. An alert that cannot be sent is marked failed."""
     await uninterrupted(_alert(alert))
 
 
 async def _alert(alert: Alert) -> None:
     if await allow_failure(execute(NotificationActivities.alert, call_of("alert-admins", alert), ALERT)) is None:
-        await _give_up(alert.key, "NotDelivered", alert)
+        await _mark_failed(alert.key, "NotDelivered", alert)
 
 
-async def _give_up(key: str, error: str, alert: Alert | None = None) -> None:
-    given_up = FailedNotification(key=key, error=error, alert=alert)
-    await execute(NotificationActivities.fail, call_of("fail-notification", given_up), FINAL_STEP)
+async def _mark_failed(key: str, error: str, alert: Alert | None = None) -> None:
+    notification = FailedNotification(key=key, error=error, alert=alert)
+    await execute(NotificationActivities.fail, call_of("fail-notification", notification), FINAL_STEP)
 
 
 def run_key() -> str:
-    """Return what tells this run's alerts from those of another run of the same process."""
+    """Return the part of an alert's key that differs between runs of one process."""
     return workflow.info().original_execution_run_id

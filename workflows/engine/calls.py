@@ -1,4 +1,4 @@
-"""How a process calls a step: its key, its options, and the summary that Temporal's UI shows."""
+"""How a process calls a step: its key, its timeouts and retries, and its summary in Temporal's UI."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
@@ -16,7 +16,7 @@ InputT = TypeVar("InputT", bound=Message)
 CallT = TypeVar("CallT")
 Method = Callable[..., Awaitable[Any]]
 
-# A child hears of our cancel and undoes itself; when we are terminated it is cancelled too.
+# A cancelled parent cancels its child and waits until that has undone itself; a terminated parent only cancels it.
 CHILD: dict[str, Any] = {
     "cancellation_type": workflow.ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
     "parent_close_policy": workflow.ParentClosePolicy.REQUEST_CANCEL,
@@ -24,13 +24,13 @@ CHILD: dict[str, Any] = {
 
 
 def execute(step: Callable[[Any, CallT], Awaitable[T]], call: CallT, policy: Policy) -> Coroutine[Any, Any, T]:
-    """Call a step the one way a step is called; its docstring is what Temporal's UI shows of it."""
+    """Call a step. The first line of its docstring becomes its summary in Temporal's UI."""
     summary = (inspect.getdoc(step) or "").split("\n")[0]
     return workflow.execute_activity_method(step, call, summary=summary, **_options(policy))
 
 
 def execute_undo(undo: Leftover, policy: Policy) -> Coroutine[Any, Any, Any]:
-    """Call the undo that was recorded for a step."""
+    """Call the undo recorded for a step."""
     summary = f"Undo {undo.call['key']['step']}"
     return workflow.execute_activity(undo.undo, undo.call, summary=summary, **_options(policy))
 
@@ -41,28 +41,28 @@ def _options(policy: Policy) -> dict[str, Any]:
         "schedule_to_close_timeout": policy.deadline,
         "heartbeat_timeout": policy.silence,
         "retry_policy": policy.retry,
-        # A step that has begun ends before its undo may begin.
+        # A cancelled step must end before its undo may start.
         "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     }
 
 
 def name_of(method: Method) -> str:
-    """Return the name under which an activity's method is registered."""
+    """Return the name that an activity method is registered under."""
     name: str = getattr(method, "__temporal_activity_definition").name
     return name
 
 
 def note_of(answer: object) -> str:
-    """Return a step's answer in a few words; what others than our steps answer says nothing."""
+    """Return a step's answer in a few words for its progress; empty if it is not one of our messages."""
     return answer.note() if isinstance(answer, Message) else ""
 
 
 def call_of(step: str, value: InputT) -> Call[InputT]:
-    """Return the call of a step that has nothing to undo."""
+    """Return the call of a step without an undo."""
     return Call(key=key_of(step), input=value)
 
 
 def key_of(step: str) -> StepKey:
-    """Return the key of a step of this run: it survives a reset, and is another for a new run."""
+    """Return the key of a step of this run. A reset keeps the key; a new run has another."""
     info = workflow.info()
     return StepKey(business_key=info.workflow_id, step=step, generation=info.original_execution_run_id)

@@ -1,4 +1,4 @@
-"""Ways to wait for steps while cancels and failures come in between."""
+"""Await steps correctly when cancels and failures arrive in between."""
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
@@ -8,11 +8,14 @@ from typing import TypeVar, cast
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 T = TypeVar("T")
-STOPPED = (asyncio.CancelledError, FailureError)  # a cancel on a timer is no FailureError; a plain bug is neither
+
+# What ends a run early. A cancel that arrives on a timer is a CancelledError, which is not a FailureError.
+# A plain bug is neither: it must leave the run open for a fixed deployment.
+CANCEL_OR_FAILURE = (asyncio.CancelledError, FailureError)
 
 
 async def uninterrupted(work: Coroutine[object, object, T]) -> T:
-    """Await work to its end whatever cancels arrive meanwhile; one shield alone lets go at the first."""
+    """Await `work` to its end, ignoring cancels. A single `asyncio.shield` would give up at the first one."""
     task = asyncio.create_task(work)
     while not task.done():
         with suppress(asyncio.CancelledError):
@@ -21,7 +24,7 @@ async def uninterrupted(work: Coroutine[object, object, T]) -> T:
 
 
 async def allow_failure(step: Awaitable[T]) -> T | None:
-    """Await a step that may fail: None then, and the process goes on; a later failure still undoes the step."""
+    """Await a step that may fail (E7). Returns None if it failed; a later failure of the run still undoes the step."""
     try:
         return await step
     except FailureError as failure:
@@ -31,7 +34,7 @@ async def allow_failure(step: Awaitable[T]) -> T | None:
 
 
 async def gather(*steps: Awaitable[T]) -> list[T]:
-    """Run steps side by side; all have ended before the first error (in argument order) is raised."""
+    """Run steps in parallel (E8). Waits for all of them, then raises the first error in argument order."""
     answers = await asyncio.gather(*steps, return_exceptions=True)
     for answer in answers:
         if isinstance(answer, BaseException):

@@ -1,4 +1,4 @@
-"""Counts runs, undone steps and job items, once per event of a run; see commerce/telemetry/metrics.py."""
+"""Count runs, undone steps and job items, once per event of a run; the metrics are in commerce/telemetry/metrics.py."""
 
 from temporalio import workflow
 from temporalio.exceptions import is_cancelled_exception
@@ -10,20 +10,20 @@ with workflow.unsafe.imports_passed_through():
 
 
 def count(metric: Metric, by: int = 1, **labels: str) -> None:
-    """Count something; the run's type and task queue come with it."""
+    """Increase a counter. Temporal's SDK adds workflow type and task queue, and counts nothing during a replay."""
     workflow.metric_meter().create_counter(metric.name, metric.help).add(by, labels)
 
 
 def count_result(result: object) -> None:
-    """Count a run that ended well, and what it did if it is a job's."""
+    """Count a completed run and, for a job, its items."""
     count(RUNS, outcome=result.status if isinstance(result, OrderResult) else "completed")
     if isinstance(result, Counts):
         for name, value in result:
-            if type(value) is int:  # a flag is an int as well
+            if type(value) is int:  # not isinstance: a bool is an int too
                 count(JOB_ITEMS, value, result=name)
 
 
 def count_failure(failure: BaseException) -> None:
-    """Count a run that fails, or that ends because somebody cancelled it."""
+    """Count a run that failed or was cancelled."""
     cancelled = workflow.cancellation_reason() is not None and is_cancelled_exception(failure)
     count(RUNS, outcome="cancelled" if cancelled else "failed")

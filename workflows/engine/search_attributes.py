@@ -1,4 +1,7 @@
-"""What operators can list and count runs by; never personal data: search attributes are not encrypted."""
+"""Search attributes: what operators list and count runs by.
+
+Temporal stores them in clear text, so they never hold personal data.
+"""
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
@@ -15,9 +18,15 @@ OUTCOME = SearchAttributeKey.for_keyword("Outcome")
 SEARCH_ATTRIBUTES = {key.name: "Keyword" for key in (ORDER_ID, CUSTOMER_ID, SAGA_STATE, FAILED_STEP, OUTCOME)}
 
 
-def show_state(progress: Progress, state: ProcessState) -> None:
-    """Say, from within a process, how it stands as a whole."""
+def publish_state(progress: Progress, state: ProcessState) -> None:
+    """Set the state of the running process in its progress, its search attribute and its details in Temporal's UI."""
     progress.state = state
     if workflow.info().typed_search_attributes.get(SAGA_STATE) != state:
         workflow.upsert_search_attributes([SAGA_STATE.value_set(state)])
     workflow.set_current_details(progress.as_markdown())
+
+
+def publish_failed_step(progress: Progress) -> None:
+    """Set the search attribute that names the last failed step, if there is one."""
+    if failed := [step.name for step in progress.steps if step.state == "failed"]:
+        workflow.upsert_search_attributes([FAILED_STEP.value_set(failed[-1])])
