@@ -55,7 +55,7 @@ async def top(shop: Shop, **options: Any) -> list[tuple[str, str, int, int]]:
 
 
 class TestFigures:
-    async def test_a_day_without_orders_has_a_row_of_zeros(self, shop: Shop) -> None:
+    async def test_a_day_without_orders_has_a_row_of_zeros(self, shop: Shop) -> None:  # (J5)
         assert await figures(shop) == {"GBP": (0, 0, 0, 0, 0)}
         assert await top(shop) == []
 
@@ -70,13 +70,13 @@ class TestFigures:
             await buy(shop, str(number), total=total)
         assert (await figures(shop))["GBP"][2] == average
 
-    async def test_cancelled_orders_are_out(self, shop: Shop) -> None:
+    async def test_cancelled_orders_are_out(self, shop: Shop) -> None:  # (J5)
         await buy(shop, "1", ANN, cancelled_at=NOON)
         await buy(shop, "2", ANN, payment_status="cancelled")
         assert await figures(shop) == {"GBP": (0, 0, 0, 0, 0)}
         assert await top(shop) == []
 
-    async def test_currencies_are_never_added(self, shop: Shop) -> None:
+    async def test_currencies_are_never_added(self, shop: Shop) -> None:  # (I10)
         await buy(shop, "1", total=100)
         await buy(shop, "2", total=30, currency="EUR")
         assert await figures(shop) == {"GBP": (1, 100, 100, 0, 0), "EUR": (1, 30, 30, 0, 0)}
@@ -130,7 +130,7 @@ class TestCustomers:
 
 
 class TestTopProducts:
-    async def test_units_decide_then_revenue_then_the_id(self, shop: Shop) -> None:
+    async def test_units_decide_then_revenue_then_the_id(self, shop: Shop) -> None:  # (J5)
         for sku in ("bee", "ant"):
             await shop.variant(sku)
         await shop.order("1", heart=2, owl=3, bee=2, ant=2)
@@ -249,7 +249,7 @@ class TestAgainstPlainPython:
     """Orders made at random, counted by the database and once more here, from what was put in."""
 
     @pytest.mark.parametrize(("zone", "change"), CLOCKS.items())
-    async def test_every_day_is_right(self, database: Database, zone: str, change: date) -> None:
+    async def test_every_day_is_right(self, database: Database, zone: str, change: date) -> None:  # (J5)
         shop, made = Shop(database), Made(random.Random(zone), change)
         await made.store(shop)
         days = [change + timedelta(days=shift) for shift in range(-9, 10)]

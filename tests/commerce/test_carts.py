@@ -277,7 +277,7 @@ async def test_c3_a_trigger_that_keeps_a_cart_makes_it_skipped(shop: Carts) -> N
     assert await shop.left() == ["2"]
 
 
-async def test_c3_all_failures_are_counted_and_the_first_hundred_told(shop: Carts) -> None:
+async def test_c3_all_failures_are_counted_and_the_first_hundred_told(shop: Carts) -> None:  # (J1)
     await shop.carts(*range(MAX_FAILURES + 2))
     await shop.trigger("RAISE 'no';")
     done = await shop.expire()

@@ -28,7 +28,7 @@ async def account(shop: Shop, password_hash: str) -> str:
     return created.customer_id
 
 
-async def test_an_address_has_one_account(shop: Shop) -> None:
+async def test_an_address_has_one_account(shop: Shop) -> None:  # (A1)
     await shop.do(customers.create, ANN)
     with pytest.raises(CustomerAlreadyExists):
         await shop.do(customers.create, ANN)
@@ -43,7 +43,7 @@ async def test_the_very_same_request_is_known_again(shop: Shop) -> None:
     assert known is not None and known.customer_id == customer_id and not known.welcomed
 
 
-async def test_of_two_at_once_the_database_lets_one_through(shop: Shop) -> None:
+async def test_of_two_at_once_the_database_lets_one_through(shop: Shop) -> None:  # (A1)
     tries: list[Awaitable[Created]] = [shop.do(customers.create, ANN) for _ in range(2)]
     answers = await asyncio.gather(*tries, return_exceptions=True)
     assert sorted(type(answer).__name__ for answer in answers) == ["Created", "CustomerAlreadyExists"]
@@ -69,7 +69,7 @@ async def test_an_order_that_came_in_meanwhile_keeps_its_customer(shop: Shop) ->
     assert await shop.sql(ROWS) == [(False, None, False)]
 
 
-async def test_being_put_into_the_group_twice_leaves_one_membership_one_event_one_mail(shop: Shop) -> None:
+async def test_being_put_into_the_group_twice_leaves_one_membership_one_event_one_mail(shop: Shop) -> None:  # (A5)
     created = await shop.do(customers.create, ANN)
     for _ in range(2):
         await shop.do(customers.complete, created.customer_id)

@@ -38,7 +38,7 @@ ODD_SIGNS = st.sampled_from("aZ9.-_+@ \"<>[]():;,\\'%éßЖоαＡﬁ①。．\u
         ("Jo\u0308@Ünï.example", "jö@xn--n-nga1b.example"),
     ],
 )
-def test_an_address_has_one_form(address: str, known_as: str) -> None:
+def test_an_address_has_one_form(address: str, known_as: str) -> None:  # (A1)
     assert normalised(address) == cells.email(address.strip()) == known_as
 
 

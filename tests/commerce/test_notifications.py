@@ -131,7 +131,7 @@ class TestQueue:
 
 
 class TestDeliver:
-    async def test_it_is_sent_once(self, database: Database, notifier: Notifier, tmp_path: Path) -> None:
+    async def test_it_is_sent_once(self, database: Database, notifier: Notifier, tmp_path: Path) -> None:  # (N1)
         await order(database)
         await queue(database)
         assert await notifier.deliver(KEY) == SENT
@@ -161,7 +161,7 @@ class TestDeliver:
 
     async def test_a_crash_after_the_claim_leads_to_a_second_try(
         self, database: Database, notifier: Notifier, tmp_path: Path
-    ) -> None:
+    ) -> None:  # (N1)
         await order(database)
         await queue(database)
         claimed = await claim(database)  # and the process is killed here
@@ -175,7 +175,7 @@ class TestDeliver:
 
     async def test_a_crash_after_the_send_sends_the_same_again(
         self, database: Database, notifier: Notifier, tmp_path: Path
-    ) -> None:
+    ) -> None:  # (N1)
         await order(database)
         await queue(database)
         await notifier.deliver(KEY)
@@ -185,7 +185,7 @@ class TestDeliver:
         first, second = caught(tmp_path)
         assert first["Message-ID"] == second["Message-ID"]
 
-    async def test_two_at_once_send_one(self, database: Database, notifier: Notifier, tmp_path: Path) -> None:
+    async def test_two_at_once_send_one(self, database: Database, notifier: Notifier, tmp_path: Path) -> None:  # (N1)
         await order(database)
         await queue(database)
         ends = await asyncio.gather(*(notifier.deliver(KEY) for _ in range(5)), return_exceptions=True)
@@ -194,7 +194,7 @@ class TestDeliver:
 
     async def test_an_attempt_that_failed_may_be_followed_at_once(
         self, database: Database, mail: Mail, notifier: Notifier, tmp_path: Path
-    ) -> None:
+    ) -> None:  # (N2)
         await order(database)
         await queue(database, recipient="zoe@busy.example")
         for _ in range(2):
@@ -205,7 +205,7 @@ class TestDeliver:
 
     async def test_one_refused_for_good_has_failed_but_may_be_tried_again(
         self, database: Database, notifier: Notifier, tmp_path: Path
-    ) -> None:
+    ) -> None:  # (N2)
         await order(database)
         await queue(database, recipient="zoe@refused.example")
         with pytest.raises(MailRefused):
@@ -280,7 +280,7 @@ class TestAlert:
         assert (got["X-Commerce-Kind"], got["X-Commerce-Key"]) == ("order-failed", ALERT.key)
         assert "Oops" in html(got)
 
-    async def test_the_webhook_is_called_once_per_key(self, database: Database, mail: Mail) -> None:
+    async def test_the_webhook_is_called_once_per_key(self, database: Database, mail: Mail) -> None:  # (N6)
         webhook = Webhook()
         alone = Notifier(database, mail, webhook=webhook)
         job = Alert(kind="job-failure", key="job-failure/1", message="It failed", job_name="sync-inventory")

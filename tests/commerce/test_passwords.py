@@ -35,7 +35,7 @@ SALT, DIGEST = "c29tZXNhbHRzb21lc2FsdA", "A" * 43
 PLAIN = f"$argon2id$v=19$m=65536,t=3,p=4${SALT}${DIGEST}"
 
 
-async def test_a_password_fits_its_hash_and_no_other_does() -> None:
+async def test_a_password_fits_its_hash_and_no_other_does() -> None:  # (A3)
     made = await passwords.hash("correct horse")
     assert extract_parameters(made) == RFC_9106_LOW_MEMORY
     assert checked_hash(made) == made and not needs_rehash(made)
@@ -117,7 +117,7 @@ def test_hashes_of_another_cost_are_to_be_made_anew() -> None:
         ("\ud800" * 8, NO_TEXT),
     ],
 )
-async def test_nobody_may_choose(password: str, reason: str) -> None:
+async def test_nobody_may_choose(password: str, reason: str) -> None:  # (A3)
     for refuse in (check, passwords.hash):
         with pytest.raises(ValueError) as refusal:
             made = refuse(password)

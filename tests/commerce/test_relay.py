@@ -92,7 +92,7 @@ async def all_published(shop: Shop, but: int = 0) -> None:
     await until(done)
 
 
-async def test_everything_is_given_in_order_per_aggregate(shop: Shop, database_url: str, taker: Taker) -> None:
+async def test_everything_is_given_in_order_per_aggregate(shop: Shop, database_url: str, taker: Taker) -> None:  # (N3)
     numbers = range(2 * BATCH // 7)
     await write(shop, *(event(f"cart/{cart}", number) for number in numbers for cart in range(7)))
     async with relaying(database_url, taker):
@@ -133,7 +133,7 @@ async def test_nothing_is_lost_when_transactions_commit_out_of_order(
 
 async def test_who_cannot_take_an_event_holds_back_its_aggregate_only(
     shop: Shop, database_url: str, taker: Taker
-) -> None:
+) -> None:  # (N4)
     broken = True
     taker.refused = lambda event: ValueError("broken") if broken and event.id == first else None
     odd = event("cart/odd", 1)

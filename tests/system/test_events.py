@@ -110,7 +110,9 @@ async def delivered(place: RunningShop) -> list[str]:
         return [(await handle.result())["status"] for handle in handles]
 
 
-async def test_ten_thousand_events_with_the_worker_killed_five_times(place: RunningShop, tmp_path: Path) -> None:  # (N3, E11)
+async def test_ten_thousand_events_with_the_worker_killed_five_times(
+    place: RunningShop, tmp_path: Path
+) -> None:  # (N3, E11)
     """Everybody sees each event, in order per aggregate; of an order that was placed one process is started."""
     name = place.settings.database_url.get_secret_value().rsplit("/", 1)[1]  # the tests share a Temporal server
     orders = [f"{name}-{number}" for number in range(ORDERS)]
@@ -169,7 +171,9 @@ async def test_an_order_that_is_placed_is_processed(shop: RunningShop) -> None:
     assert (await shop.handle(order_id).describe()).run_id == first
 
 
-async def test_an_event_that_is_eleven_minutes_old_still_arrives(shop: RunningShop, receiver: WebhookReceiver) -> None:  # (E15)
+async def test_an_event_that_is_eleven_minutes_old_still_arrives(
+    shop: RunningShop, receiver: WebhookReceiver
+) -> None:  # (E15)
     await shop.data.sql(
         """INSERT INTO outbox_events (id, type, aggregate, data, created_at)
            VALUES (uuidv7(), 'cart.expired', 'cart/old', '{"number": 1}', now() - interval '11 minutes')"""

@@ -151,7 +151,7 @@ async def check(shop: RunningShop, order_ids: Iterable[str]) -> None:
     assert await shop.findings() == []
 
 
-async def test_killed_inside_each_step_and_each_undo(shop: RunningShop, workers: WorkerProcesses) -> None:
+async def test_killed_inside_each_step_and_each_undo(shop: RunningShop, workers: WorkerProcesses) -> None:  # (E11)
     orders = points()
     await take_in(shop, orders)
     doomed = await workers.start_pausing(orders)
@@ -168,7 +168,7 @@ async def test_killed_inside_each_step_and_each_undo(shop: RunningShop, workers:
     assert len(copies) == 2 and len(set(copies)) == 1
 
 
-async def test_killed_at_random_moments(shop: RunningShop, workers: WorkerProcesses) -> None:
+async def test_killed_at_random_moments(shop: RunningShop, workers: WorkerProcesses) -> None:  # (E11)
     chance = Random(SEED)
     kinds = ["fulfilled", "fulfilled", "unshipped", "short", "refused", "called-off"]
     orders = [f"{kinds[number % len(kinds)]}.{number}" for number in range(KILLS * ORDERS_PER_KILL)]

@@ -126,7 +126,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 @pytest.mark.timeout(400)
 async def test_encrypted_nothing_personal_or_secret_is_left_anywhere(
     tmp_path: Path, surroundings: pytest.MonkeyPatch
-) -> None:
+) -> None:  # (A3)
     surroundings.setenv("COMMERCE_ENCRYPTION", "on")
     async with trace_collector() as collector:
         surroundings.setenv("COMMERCE_TRACES_URL", collector.url)

@@ -87,7 +87,7 @@ async def rest(shop: RunningShop, job_id: str, runs: int) -> None:
 
 async def test_runs_of_one_job_never_overlap_whichever_worker_and_however_started(
     shop: RunningShop, tmp_path: Path
-) -> None:
+) -> None:  # (J3, E16)
     async with worker_processes(shop, tmp_path / "workers") as workers:
         await asyncio.gather(workers.start(), workers.start())
         await schedule(shop, CLEAN_UP, every=timedelta(seconds=2))
@@ -129,7 +129,7 @@ async def all_closed(shop: RunningShop) -> list[WorkflowExecutionDescription] | 
     return None if any(run.close_time is None for run in runs) else runs
 
 
-async def test_a_backfill_of_eight_days_counts_and_reports_eight_days(shop: RunningShop) -> None:
+async def test_a_backfill_of_eight_days_counts_and_reports_eight_days(shop: RunningShop) -> None:  # (E16)
     first = date(2026, 2, 25)  # over the end of a month
     await sell(shop, first, offsets=(0,) * 9)
     await schedule(shop, ANALYTICS)
@@ -155,7 +155,7 @@ async def test_a_backfill_of_eight_days_counts_and_reports_eight_days(shop: Runn
 )
 async def test_days_of_23_and_25_hours_are_counted_once(
     tmp_path: Path, database_url: str, clock: Client, zone: str, first: date, offsets: tuple[int, ...]
-) -> None:
+) -> None:  # (J5, E16)
     async with running_shop(tmp_path, database_url, clock, COMMERCE_TIMEZONE=zone) as shop:
         await sell(shop, first, offsets)
         await schedule(shop, ANALYTICS)
@@ -181,7 +181,7 @@ async def sell(shop: RunningShop, first: date, offsets: tuple[int, ...]) -> None
             await shop.data.order(moment.isoformat(), MUG=1, facts=facts)
 
 
-async def test_an_order_that_was_cancelled_or_refused_is_left_alone(shop: RunningShop) -> None:
+async def test_an_order_that_was_cancelled_or_refused_is_left_alone(shop: RunningShop) -> None:  # (V10)
     await shop.data.stock("MUG", main=1)
     await shop.data.order("cancelled", MUG=1)
     await shop.data.order("refused", MUG=5)

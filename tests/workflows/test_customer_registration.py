@@ -59,7 +59,7 @@ async def begin(shop: RunningShop) -> WorkflowHandle[Any, Any]:
     return await start(shop.client, "customer-registration", Registration.model_validate(ANN))
 
 
-async def test_a_customer_gets_an_account_a_login_a_group_and_a_mail(shop: RunningShop) -> None:
+async def test_a_customer_gets_an_account_a_login_a_group_and_a_mail(shop: RunningShop) -> None:  # (A6)
     result = await register(shop, email=" Ann@SHOP.example ", first_name=" Zoe\u0308 ")
     assert result.customer.email == "ann@shop.example" and result.customer.first_name == "Zoë"
     assert result.auth_user.provider_id == "emailpass" and result.email_sent and result.group_assigned
@@ -75,7 +75,7 @@ async def test_a_customer_gets_an_account_a_login_a_group_and_a_mail(shop: Runni
     assert await shop.findings() == []
 
 
-async def test_an_address_registers_once(shop: RunningShop) -> None:
+async def test_an_address_registers_once(shop: RunningShop) -> None:  # (A4)
     await register(shop)
     with pytest.raises(CustomerAlreadyExists):
         await register(shop, email="ANN@shop.example", first_name="Another")
@@ -84,7 +84,7 @@ async def test_an_address_registers_once(shop: RunningShop) -> None:
     assert await shop.findings() == []
 
 
-async def test_of_many_callers_at_once_one_registers_the_address(shop: RunningShop) -> None:
+async def test_of_many_callers_at_once_one_registers_the_address(shop: RunningShop) -> None:  # (A1)
     answers = await asyncio.gather(*(register(shop) for _ in range(CALLERS)), return_exceptions=True)
     kinds = Counter(type(answer) for answer in answers)
     assert kinds.pop(RegistrationResult) == 1
@@ -115,7 +115,7 @@ async def test_many_customers_register_at_once(shop: RunningShop) -> None:
 )
 async def test_a_failure_leaves_nothing_behind_and_the_next_try_succeeds(
     place: RunningShop, step: str, where: Where
-) -> None:
+) -> None:  # (A4)
     faults = Faults({step: where})
     async with place.worker([faults]):
         with pytest.raises(ProcessFailed, match=f"{step} is refused"):
@@ -157,7 +157,7 @@ async def test_a_cancelled_registration_is_undone_and_the_reason_stays_in_our_ta
     ]
 
 
-async def test_a_guest_becomes_the_customer_and_keeps_the_orders(shop: RunningShop) -> None:
+async def test_a_guest_becomes_the_customer_and_keeps_the_orders(shop: RunningShop) -> None:  # (A2)
     guest = "INSERT INTO customers (email) VALUES ('ann@shop.example') RETURNING id"
     [guest_id] = await shop.data.sql(guest)
     await shop.data.order("1", facts={"customer_id": guest_id, "email": "ann@shop.example"})
@@ -176,7 +176,7 @@ async def test_a_failed_registration_leaves_the_guest_as_it_was(place: RunningSh
     assert await place.data.sql(columns) == [(guest_id, False, None, None, None)]
 
 
-async def test_a_customer_whose_mail_server_refuses_stays_and_admins_are_told(shop: RunningShop) -> None:
+async def test_a_customer_whose_mail_server_refuses_stays_and_admins_are_told(shop: RunningShop) -> None:  # (A6)
     result = await register(shop, email="ann@refused.example")
     assert not result.email_sent and result.group_assigned
     assert len(await shop.data.sql(WHO)) == 1

@@ -74,7 +74,7 @@ async def cart(shop: RunningShop, cart_id: str, touched: datetime, **facts: obje
     )
 
 
-async def test_expired_carts_go_and_the_others_stay(shop: RunningShop) -> None:
+async def test_expired_carts_go_and_the_others_stay(shop: RunningShop) -> None:  # (C1, C2)
     for number in range(25):
         await cart(shop, f"old-{number}", LONG_AGO)
     await cart(shop, "fresh", datetime.now(UTC))
@@ -85,7 +85,7 @@ async def test_expired_carts_go_and_the_others_stay(shop: RunningShop) -> None:
     assert len(await shop.data.events()) == 25
 
 
-async def test_orders_that_wait_are_worked_off_in_order_of_arrival(shop: RunningShop) -> None:
+async def test_orders_that_wait_are_worked_off_in_order_of_arrival(shop: RunningShop) -> None:  # (J1, J2)
     await shop.data.stock("MUG", main=3)
     for number in range(1, 5):
         await shop.data.order(str(number), MUG=1)
@@ -97,7 +97,7 @@ async def test_orders_that_wait_are_worked_off_in_order_of_arrival(shop: Running
     assert await shop.findings() == []
 
 
-async def test_what_needs_a_person_or_stock_is_not_touched_again(shop: RunningShop) -> None:
+async def test_what_needs_a_person_or_stock_is_not_touched_again(shop: RunningShop) -> None:  # (V10)
     await shop.data.stock("MUG", main=1)
     await shop.data.order("refused", MUG=5)
     await shop.data.order("failed", CUP=1)
@@ -145,7 +145,7 @@ async def test_a_cancelled_job_leaves_its_orders_alone(place: RunningShop) -> No
         assert (await place.handle("1").result()).status == "fulfilled"
 
 
-async def test_stock_becomes_what_the_warehouse_has(shop: RunningShop) -> None:
+async def test_stock_becomes_what_the_warehouse_has(shop: RunningShop) -> None:  # (J6)
     await shop.data.stock("MUG", main=5, overflow=2)
     await shop.data.stock("CUP", main=5)
     await shop.data.stock("JUG", main=5)
@@ -164,7 +164,7 @@ async def test_stock_becomes_what_the_warehouse_has(shop: RunningShop) -> None:
     assert await shop.data.breaches() == []
 
 
-async def test_units_shipped_since_the_warehouse_counted_are_not_given_back(shop: RunningShop) -> None:
+async def test_units_shipped_since_the_warehouse_counted_are_not_given_back(shop: RunningShop) -> None:  # (J6)
     await shop.data.stock("MUG", main=10)
     await warehouse(shop, "PUT", "/trial/levels", [{"sku": "MUG", "location": "main", "on_hand": 8}])
     await shop.data.order("1", MUG=3)
@@ -174,7 +174,7 @@ async def test_units_shipped_since_the_warehouse_counted_are_not_given_back(shop
     assert await shop.findings() == []
 
 
-async def test_less_than_is_reserved_is_written_and_told_once(shop: RunningShop) -> None:
+async def test_less_than_is_reserved_is_written_and_told_once(shop: RunningShop) -> None:  # (I9)
     await shop.data.stock("MUG", main=5)
     await shop.data.order("1", MUG=4, facts={"hold_reason": "cancelled"})
     await shop.data.sql("UPDATE inventory_levels SET reserved_quantity = 4")
@@ -216,7 +216,7 @@ async def test_a_warehouse_that_answers_nonsense_changes_nothing_and_admins_are_
     assert "sync-inventory" in alert.as_string() and error in alert.as_string()
 
 
-async def test_a_day_is_counted_and_reported_once(shop: RunningShop) -> None:
+async def test_a_day_is_counted_and_reported_once(shop: RunningShop) -> None:  # (J5)
     await shop.data.stock("MUG", main=9)
     await shop.data.order("1", MUG=2)
     options = Analytics(date=date(2026, 3, 2))
@@ -227,7 +227,7 @@ async def test_a_day_is_counted_and_reported_once(shop: RunningShop) -> None:
     assert len(shop.mails("daily-report")) == 1
 
 
-async def test_without_a_date_it_is_the_day_before(shop: RunningShop) -> None:
+async def test_without_a_date_it_is_the_day_before(shop: RunningShop) -> None:  # (J5)
     result = AnalyticsResult.model_validate(await run(shop, "collect-analytics-data"))
     assert result.day == datetime.now(UTC).date() - timedelta(days=1)
 
@@ -275,7 +275,7 @@ async def test_an_alert_that_could_not_even_be_written_is_told_later(place: Runn
     assert len(place.mails("job-failure")) == 1
 
 
-async def test_a_job_is_tried_three_times_then_admins_are_told(place: RunningShop) -> None:
+async def test_a_job_is_tried_three_times_then_admins_are_told(place: RunningShop) -> None:  # (J2)
     async with place.worker([faults := Faults({"delete-expired-carts": "before"}, permanent=False)]):
         failure = await fails(place, "cleanup-expired-carts")
     assert failure.type == "Refused" and faults.refused == 3
@@ -283,7 +283,7 @@ async def test_a_job_is_tried_three_times_then_admins_are_told(place: RunningSho
     assert "cleanup-expired-carts" in alert.as_string()
 
 
-async def test_a_job_goes_on_after_an_error(place: RunningShop) -> None:
+async def test_a_job_goes_on_after_an_error(place: RunningShop) -> None:  # (J2)
     await cart(place, "old", LONG_AGO)
     async with place.worker([faults := Faults({"delete-expired-carts": "after"}, permanent=False, times=1)]):
         result = await run(place, "cleanup-expired-carts")
@@ -292,7 +292,7 @@ async def test_a_job_goes_on_after_an_error(place: RunningShop) -> None:
     assert len(await place.data.events()) == 1 and place.mails("job-failure") == []
 
 
-async def test_old_records_go_unless_somebody_needs_them(shop: RunningShop) -> None:
+async def test_old_records_go_unless_somebody_needs_them(shop: RunningShop) -> None:  # (E17)
     await shop.data.stock("MUG", main=9)
     for order_id in ("ended", "held", "fresh"):
         await shop.data.order(order_id, MUG=1)

@@ -63,7 +63,7 @@ async def test_an_order_is_fulfilled_labelled_and_mailed(shop: RunningShop) -> N
     assert await shop.findings() == []
 
 
-async def test_processing_again_returns_the_same_and_does_nothing(shop: RunningShop) -> None:
+async def test_processing_again_returns_the_same_and_does_nothing(shop: RunningShop) -> None:  # (V5)
     await shop.data.stock("MUG", main=9)
     await shop.data.order("1", MUG=5)
     first, again = await shop.process("1"), await shop.process("1")
@@ -74,7 +74,7 @@ async def test_processing_again_returns_the_same_and_does_nothing(shop: RunningS
     assert await shop.data.sql(LEVEL, item="MUG") == [(4, 0)]
 
 
-async def test_an_order_short_of_stock_is_refused_and_admins_are_told_once_a_day(shop: RunningShop) -> None:
+async def test_an_order_short_of_stock_is_refused_and_admins_are_told_once_a_day(shop: RunningShop) -> None:  # (V2, I4)
     await shop.data.stock("MUG", main=3)
     await shop.data.order("1", ("MUG", 2), ("MUG", 2))
     result = await shop.process("1")
@@ -89,7 +89,7 @@ async def test_an_order_short_of_stock_is_refused_and_admins_are_told_once_a_day
     assert await shop.findings() == []
 
 
-async def test_backorder_lets_reserve_but_not_fulfill_what_is_not_there(shop: RunningShop) -> None:
+async def test_backorder_lets_reserve_but_not_fulfill_what_is_not_there(shop: RunningShop) -> None:  # (I5)
     await shop.data.stock("MUG", backorder=True, main=3)
     await shop.data.order("1", MUG=5)
     assert (await shop.process("1")).status == "insufficient_inventory"
@@ -98,7 +98,9 @@ async def test_backorder_lets_reserve_but_not_fulfill_what_is_not_there(shop: Ru
     assert await shop.findings() == []
 
 
-async def test_a_guest_without_address_and_an_order_without_shipping_skip_their_steps(shop: RunningShop) -> None:
+async def test_a_guest_without_address_and_an_order_without_shipping_skip_their_steps(
+    shop: RunningShop,
+) -> None:  # (V6, V9)
     await shop.data.stock("MUG", main=3)
     await shop.data.order("1", MUG=1, facts={"email": None, "shipping_method": None})
     result = await shop.process("1")
@@ -107,7 +109,7 @@ async def test_a_guest_without_address_and_an_order_without_shipping_skip_their_
     assert (await shop.labels("1"))["shipments"] == 0
 
 
-async def test_200_orders_for_the_last_50_units(shop: RunningShop) -> None:
+async def test_200_orders_for_the_last_50_units(shop: RunningShop) -> None:  # (I4)
     deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     await shop.data.stock("MUG", main=30, overflow=20)
     for number in range(200):
@@ -122,7 +124,9 @@ async def test_200_orders_for_the_last_50_units(shop: RunningShop) -> None:
 
 @pytest.mark.parametrize("operation", ["create", "buy"])
 @pytest.mark.parametrize("fault", ["500", "cut"])
-async def test_a_carrier_in_trouble_sells_one_label_in_the_end(shop: RunningShop, operation: str, fault: str) -> None:
+async def test_a_carrier_in_trouble_sells_one_label_in_the_end(
+    shop: RunningShop, operation: str, fault: str
+) -> None:  # (V6)
     await shop.data.stock("MUG", main=3)
     await shop.data.order("1", MUG=1)
     await shop.inject_carrier_fault(operation=operation, fault=fault, times=3)
@@ -131,7 +135,7 @@ async def test_a_carrier_in_trouble_sells_one_label_in_the_end(shop: RunningShop
     assert await shop.findings() == []
 
 
-async def test_a_carrier_that_refuses_for_good_undoes_everything(shop: RunningShop) -> None:
+async def test_a_carrier_that_refuses_for_good_undoes_everything(shop: RunningShop) -> None:  # (V7)
     await shop.data.stock("MUG", main=3)
     await shop.data.order("1", MUG=1)
     await shop.inject_carrier_fault(operation="buy", fault="422")
@@ -164,7 +168,7 @@ async def test_a_carrier_that_refuses_for_good_undoes_everything(shop: RunningSh
 
 async def test_a_mail_server_that_is_down_leaves_the_order_fulfilled_and_says_so(
     tmp_path: Path, database_url: str, client: Client
-) -> None:
+) -> None:  # (V5, V8)
     async with running_shop(tmp_path, database_url, client, COMMERCE_SMTP_URL="smtp://127.0.0.1:1") as shop:
         await shop.data.stock("MUG", main=3)
         await shop.data.order("1", MUG=1)
@@ -202,7 +206,7 @@ async def test_terminate_after_reserve_then_start_again(shop: RunningShop) -> No
     assert await shop.findings() == []
 
 
-async def test_cancel_after_each_event_ends_undone_or_done(shop: RunningShop) -> None:
+async def test_cancel_after_each_event_ends_undone_or_done(shop: RunningShop) -> None:  # (V8, E10, E15)
     await shop.data.stock("MUG", main=100)
     await shop.data.order("0", MUG=1)
     await shop.process("0")
@@ -231,7 +235,7 @@ async def cancel_after(shop: RunningShop, point: int) -> None:
     await wait_for_end(handle)
 
 
-async def test_what_cannot_be_processed_fails_with_its_own_error_and_writes_nothing(shop: RunningShop) -> None:
+async def test_what_cannot_be_processed_fails_with_its_own_error_and_writes_nothing(shop: RunningShop) -> None:  # (V1)
     await shop.data.stock("MUG", main=3)
     await shop.data.order("unpaid", MUG=1, facts={"payment_status": "authorized"})
     unpaid = await shop.expect_failure("unpaid")
@@ -259,7 +263,7 @@ async def test_starts_of_a_plain_client_that_do_not_fit_fail_at_once(temporal_se
         assert caught.value.cause.type == error_type
 
 
-async def test_two_starts_at_once_are_one_run(shop: RunningShop) -> None:
+async def test_two_starts_at_once_are_one_run(shop: RunningShop) -> None:  # (E12)
     await shop.data.stock("MUG", main=3)
     await shop.data.order("1", MUG=1)
     handles = await asyncio.gather(*(shop.start("1") for _ in range(5)))

@@ -98,7 +98,7 @@ class Network(httpx.AsyncBaseTransport):
         return httpx.Response(204)
 
 
-async def test_an_event_is_posted_as_cloudevents_json_and_signed(receiver: WebhookReceiver) -> None:
+async def test_an_event_is_posted_as_cloudevents_json_and_signed(receiver: WebhookReceiver) -> None:  # (N5)
     assert await poster().post(parcel(receiver.url)) == "delivered"
     [(body, headers)] = receiver.requests
     event = from_structured_event(HTTPMessage(headers, body))

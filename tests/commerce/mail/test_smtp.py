@@ -84,7 +84,7 @@ async def scripted(answers: dict[str, str], said: list[str]) -> AsyncIterator[Se
 
 
 class TestHeaders:
-    async def test_they_arrive(self, mail: Mail, tmp_path: Path) -> None:
+    async def test_they_arrive(self, mail: Mail, tmp_path: Path) -> None:  # (N6)
         await mail.send(message())
         (got,) = caught(tmp_path)
         assert got["From"] == SENDER
@@ -158,14 +158,14 @@ class TestAnswers:
     @pytest.mark.parametrize(
         ("recipient", "code"), [("bob@refused.example", 550), ("a@refused.example, b@refused.example", 550)]
     )
-    async def test_5xx_is_final(self, mail: Mail, recipient: str, code: int) -> None:
+    async def test_5xx_is_final(self, mail: Mail, recipient: str, code: int) -> None:  # (N2)
         with pytest.raises(MailRefused) as refused:
             await mail.send(message(recipient))
         assert refused.value.code == code
         assert refused.value.__cause__ is None  # it would carry the recipient into histories
 
     @pytest.mark.parametrize("recipient", ["bob@busy.example", "a@refused.example, b@busy.example"])
-    async def test_4xx_is_not(self, mail: Mail, recipient: str) -> None:
+    async def test_4xx_is_not(self, mail: Mail, recipient: str) -> None:  # (N2)
         with pytest.raises(MailUnavailable, match="SMTP 451"):
             await mail.send(message(recipient))
 

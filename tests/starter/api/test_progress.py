@@ -1,4 +1,4 @@
-"""A process followed by Server-Sent Events: from whatever it stands at, through its changes, to its end."""
+"""Server-Sent Events follow a process from its current status to its end."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterat
 
 
 async def events(http: httpx.AsyncClient, order_id: str) -> AsyncGenerator[Event]:
-    """Yield what is told, as name and data, until the stream ends."""
+    """Yield the name and data of each event until the stream ends."""
     async with http.stream("GET", f"/workflows/order-processing-{order_id}/events") as answer:
         assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/event-stream")
         name = ""
@@ -53,7 +53,7 @@ async def all_of(http: httpx.AsyncClient, order_id: str) -> list[Event]:
     return [event async for event in events(http, order_id)]
 
 
-async def test_an_order_is_followed_to_its_end_by_three_with_one_look_out(shop: RunningShop) -> None:
+async def test_three_clients_follow_an_order_to_its_end_with_one_watch(shop: RunningShop) -> None:
     await shop.data.order("sse-1", MUG=1)
     gate, app = Gate("create-fulfillment"), api(shop)
     async with shop.worker([gate]), dialling(app) as http:
@@ -74,7 +74,7 @@ async def test_an_order_is_followed_to_its_end_by_three_with_one_look_out(shop: 
         assert app.state.watches._open == {}
 
 
-async def test_who_comes_late_sees_what_was(shop: RunningShop) -> None:
+async def test_a_process_that_has_ended_sends_progress_and_end(shop: RunningShop) -> None:  # (E14)
     await shop.data.order("sse-2", MUG=1)
     async with shop.worker([Faults({"create-fulfillment": "before"})]), dialling(api(shop)) as http:
         await shop.expect_failure("sse-2")
@@ -84,7 +84,7 @@ async def test_who_comes_late_sees_what_was(shop: RunningShop) -> None:
     assert states(data)["reserve-inventory"] == "undone"
 
 
-async def test_a_process_without_a_worker_is_told_as_such_until_one_comes(shop: RunningShop) -> None:
+async def test_a_process_without_a_worker_sends_its_status_without_progress_until_one_starts(shop: RunningShop) -> None:
     await shop.data.order("sse-3", MUG=1)
     await shop.start("sse-3")
     async with dialling(api(shop)) as http, aclosing(events(http, "sse-3")) as stream:
@@ -94,7 +94,7 @@ async def test_a_process_without_a_worker_is_told_as_such_until_one_comes(shop: 
             assert [name async for name, _ in stream][-1] == "end"
 
 
-async def test_nobody_looks_any_more_once_all_have_left(shop: RunningShop) -> None:
+async def test_polling_stops_when_the_last_client_disconnects(shop: RunningShop) -> None:
     await shop.data.order("sse-4", MUG=1)
     app, gate = api(shop), Gate("validate-order")
     async with shop.worker([gate]), dialling(app) as http:
@@ -112,7 +112,7 @@ async def test_nobody_looks_any_more_once_all_have_left(shop: RunningShop) -> No
         assert (await shop.process("sse-4")).status == "fulfilled"
 
 
-async def test_a_heartbeat_shows_that_both_are_there(shop: RunningShop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_idle_stream_sends_heartbeat_comments(shop: RunningShop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "HEARTBEAT", 0.05)
     await shop.data.order("sse-5", MUG=1)
     gate = Gate("validate-order")
@@ -126,7 +126,7 @@ async def test_a_heartbeat_shows_that_both_are_there(shop: RunningShop, monkeypa
         await shop.process("sse-5")
 
 
-async def test_a_server_that_stops_lets_its_followers_and_those_who_wait_go(shop: RunningShop, tmp_path: Path) -> None:
+async def test_a_stopping_server_ends_its_streams_and_waiting_requests(shop: RunningShop, tmp_path: Path) -> None:
     await shop.data.order("sse-6", MUG=1)
     port, gate = free_port(), Gate("validate-order")
     server = subprocess.Popen(  # noqa: ASYNC220 - starts at once

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from temporalio.client import Client
 
 from commerce.messages.customers import registration_process_id
-from starter.api.errors import UNREAD
+from starter.api.errors import NOT_JSON
 from tests.faults import Faults, Gate
 from tests.running_shop import RunningShop, running_shop
 from tests.starter.api.calling import api, calling, dialling
@@ -132,29 +132,32 @@ async def test_a_process_that_fails_says_where_and_why(shop: RunningShop, http: 
 
 async def test_a_customer_registers_once_and_the_password_goes_no_further(
     shop: RunningShop, http: httpx.AsyncClient
-) -> None:
+) -> None:  # (A3)
     gate = Gate("create-customer")
     async with shop.worker([gate]):
         assert (await execute(http, "customer-registration", ANN, wait_seconds=0))[0] == 202
         await gate.reached.wait()
         status, body = await execute(http, "customer-registration", ANN)
-        assert (status, body) == (409, {"error": "This e-mail address is being registered just now."})
+        assert (status, body) == (
+            409,
+            {"error": "This e-mail address is already being registered; wait until that ends."},
+        )
         gate.opened.set()
         transaction_id = registration_process_id(ANN["email"])
         await shop.client.get_workflow_handle(transaction_id).result()
         assert await execute(http, "customer-registration", ANN) == (
             409,
-            {"error": "This e-mail address has an account already.", "transaction_id": transaction_id},
+            {"error": "This e-mail address already has an account.", "transaction_id": transaction_id},
         )
     history = str(await shop.client.get_workflow_handle(transaction_id).fetch_history())
     assert ANN["password"] not in history and ANN["password"].replace(" ", "") not in history
 
 
-async def test_a_job_runs_once_at_a_time(shop: RunningShop, http: httpx.AsyncClient) -> None:
+async def test_a_job_runs_once_at_a_time(shop: RunningShop, http: httpx.AsyncClient) -> None:  # (J3)
     async with shop.worker([gate := Gate("delete-expired-carts")]):
         assert (await execute(http, "cleanup-expired-carts", {}, wait_seconds=0))[0] == 202
         status, body = await execute(http, "cleanup-expired-carts", {})
-        assert status == 409 and body["error"].startswith("cleanup-expired-carts runs already")
+        assert status == 409 and body["error"].startswith("cleanup-expired-carts is already running")
         gate.opened.set()
         await shop.client.get_workflow_handle("cleanup-expired-carts").result()
         status, body = await execute(http, "cleanup-expired-carts", {}, transaction_id="cleanup-expired-carts")
@@ -279,8 +282,8 @@ async def test_a_reason_that_cannot_be_kept_is_refused(http: httpx.AsyncClient, 
     ("content", "kind", "status", "details"),
     [
         (b"{", "application/json", 422, None),
-        (b"workflow_id=order-processing", "application/x-www-form-urlencoded", 422, UNREAD),
-        (b"<workflow/>", "application/xml", 422, UNREAD),
+        (b"workflow_id=order-processing", "application/x-www-form-urlencoded", 422, NOT_JSON),
+        (b"<workflow/>", "application/xml", 422, NOT_JSON),
         (b"\xff\xfe", "application/json", 422, None),
         (b'{"\xfc": 1}', "application/json", 422, "The body is not UTF-8 text"),
         (b'{"workflow_id": "' + b"x" * 1024 * 1024 + b'"}', "application/json", 413, None),

@@ -141,7 +141,7 @@ async def test_a_wrong_setting_names_its_variable(commerce: Commerce, monkeypatc
 )
 async def test_what_is_away_is_exit_code_3_and_nothing_is_started(
     shop: RunningShop, commerce: Commerce, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str
-) -> None:
+) -> None:  # (E13)
     monkeypatch.setenv(variable, value)
     ended = await commerce("start", "order-processing", "--input", '{"order_id": "away"}')
     assert ended.code == 3 and says in ended.err and one_line(ended.err) and "secret" not in ended.err

@@ -71,7 +71,7 @@ async def test_a_fulfilled_order_is_told_with_its_steps_and_result(place: Runnin
     assert found.ui_url == page
 
 
-async def test_an_undone_order_is_told_with_its_error_and_the_step_that_failed(place: RunningShop) -> None:
+async def test_an_undone_order_is_told_with_its_error_and_the_step_that_failed(place: RunningShop) -> None:  # (E14)
     order_id = await order(place)
     await place.inject_carrier_fault(operation="buy", fault="422")
     async with place.worker():
@@ -176,7 +176,7 @@ async def test_an_id_that_nobody_runs_under_is_an_error(client: Client, process_
         await get_status(client, process_id)
 
 
-async def test_a_run_with_a_plain_bug_is_stuck_and_a_better_deploy_finishes_it(place: RunningShop) -> None:
+async def test_a_run_with_a_plain_bug_is_stuck_and_a_better_deploy_finishes_it(place: RunningShop) -> None:  # (E18)
     order_id = await order(place)
     process = order_process_id(order_id)
 
@@ -212,7 +212,7 @@ async def until_listed(place: RunningShop, wanted: Wanted, *order_ids: str) -> l
     return await until(look)
 
 
-async def test_processes_are_listed_by_their_latest_run_page_by_page(place: RunningShop) -> None:
+async def test_processes_are_listed_by_their_latest_run_page_by_page(place: RunningShop) -> None:  # (E17)
     orders = [await order(place) for _ in range(4)]
     mended = orders[0]
     await place.inject_carrier_fault(operation="buy", fault="422")
@@ -261,7 +261,7 @@ async def test_a_list_asked_for_wrongly_is_refused_naming_the_field(client: Clie
         assert [problem.field for problem in refused.value.fields] == [field]
 
 
-async def test_runs_are_counted_by_type_and_status(place: RunningShop) -> None:
+async def test_runs_are_counted_by_type_and_status(place: RunningShop) -> None:  # (E17)
     before = (await count_runs(place.client))[KIND].get("terminated", 0)
     for order_id in [await order(place) for _ in range(3)]:
         await (await place.start(order_id)).terminate()

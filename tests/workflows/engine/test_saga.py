@@ -92,7 +92,7 @@ A, B, C = Step(name="a"), Step(name="b"), Step(name="c")
 REFUSED = Step(name="refused", fails=-1)
 
 
-async def test_steps_run_in_order_under_their_own_keys(stage: Stage) -> None:
+async def test_steps_run_in_order_under_their_own_keys(stage: Stage) -> None:  # (E1)
     handle = await stage.play(A, B, C)
     assert await handle.result() == ["a", "b", "c"]
     assert stage.steps.journal == ["do a 1", "do b 1", "do c 1"]
@@ -101,13 +101,13 @@ async def test_steps_run_in_order_under_their_own_keys(stage: Stage) -> None:
     assert (await progress(handle)).state == "completed"
 
 
-async def test_a_transient_failure_is_tried_again_and_has_its_effect_once(stage: Stage) -> None:
+async def test_a_transient_failure_is_tried_again_and_has_its_effect_once(stage: Stage) -> None:  # (E3)
     await stage.play(Step(name="flaky", fails=3))
     assert stage.steps.journal == ["do flaky 1", "do flaky 2", "do flaky 3", "do flaky 4"]
     assert stage.standing == {"flaky": 1}
 
 
-async def test_a_permanent_failure_skips_retries_and_undoes_in_reverse(stage: Stage) -> None:
+async def test_a_permanent_failure_skips_retries_and_undoes_in_reverse(stage: Stage) -> None:  # (E2, E3)
     handle = await stage.play(A, B, REFUSED, C)
     assert await status(handle) == FAILED
     assert stage.steps.journal == ["do a 1", "do b 1", "do refused 1", "undo refused", "undo b", "undo a"]
@@ -118,13 +118,13 @@ async def test_a_permanent_failure_skips_retries_and_undoes_in_reverse(stage: St
     assert (await progress(handle)).state == "compensated"
 
 
-async def test_an_undo_copes_with_a_step_that_never_happened_and_with_a_lost_answer(stage: Stage) -> None:
+async def test_an_undo_copes_with_a_step_that_never_happened_and_with_a_lost_answer(stage: Stage) -> None:  # (E2)
     lost = Step(name="lost", fails=100, seconds=2)  # has its effect at the second attempt, and seems to fail for ever
     await stage.play(A, lost)
     assert stage.steps.effects == {"a": 0, "lost": 0}
 
 
-async def test_a_skipped_step_and_a_parallel_group_keep_the_reverse_order(stage: Stage) -> None:
+async def test_a_skipped_step_and_a_parallel_group_keep_the_reverse_order(stage: Stage) -> None:  # (E4, E8)
     group = Step(name="x", beside=(Step(name="y"), Step(name="z")))
     handle = await stage.play(A, Step(name="s", how="skip"), group, B, REFUSED)
     undone = [line for line in stage.steps.journal if line.startswith("undo")]
@@ -132,7 +132,7 @@ async def test_a_skipped_step_and_a_parallel_group_keep_the_reverse_order(stage:
     assert (await states(handle))["s"] == "skipped"
 
 
-async def test_members_of_a_group_all_end_before_any_is_undone(stage: Stage) -> None:
+async def test_members_of_a_group_all_end_before_any_is_undone(stage: Stage) -> None:  # (E5)
     group = Step(name="x", fails=-1, beside=(Step(name="y", fails=2), Step(name="z")))
     await stage.play(A, group)
     journal = stage.steps.journal
@@ -141,12 +141,12 @@ async def test_members_of_a_group_all_end_before_any_is_undone(stage: Stage) -> 
     assert stage.standing == {}
 
 
-async def test_results_of_a_group_come_in_argument_order(stage: Stage) -> None:
+async def test_results_of_a_group_come_in_argument_order(stage: Stage) -> None:  # (E8)
     handle = await stage.play(Step(name="x", fails=2, beside=(Step(name="y"), Step(name="z", fails=1))))
     assert sorted(await handle.result()) == ["x", "y", "z"]
 
 
-async def test_a_late_attempt_of_a_timed_out_step_finds_the_tombstone(stage: Stage) -> None:
+async def test_a_late_attempt_of_a_timed_out_step_finds_the_tombstone(stage: Stage) -> None:  # (E5)
     await stage.play(A, Step(name="late", late=True))
     assert stage.standing == {}
     stage.steps.hurry.set()  # the attempt that seemed lost goes on now
@@ -154,12 +154,12 @@ async def test_a_late_attempt_of_a_timed_out_step_finds_the_tombstone(stage: Sta
     assert stage.standing == {}
 
 
-async def test_no_step_begins_after_undoing_has_begun(stage: Stage) -> None:
+async def test_no_step_begins_after_undoing_has_begun(stage: Stage) -> None:  # (E5)
     await stage.play(A, Step(name="x", fails=-1, beside=(Step(name="y", fails=1),)), C)
     assert "do c 1" not in stage.steps.journal
 
 
-async def test_a_failed_undo_is_shown_the_others_run_and_the_next_run_tries_it_again(stage: Stage) -> None:
+async def test_a_failed_undo_is_shown_the_others_run_and_the_next_run_tries_it_again(stage: Stage) -> None:  # (E6)
     stuck = Step(name="stuck", undo_fails=True)
     handle = await stage.play(A, stuck, REFUSED)
     error = await failure(handle)
@@ -174,7 +174,7 @@ async def test_a_failed_undo_is_shown_the_others_run_and_the_next_run_tries_it_a
     assert "do b 1" not in stage.steps.journal
 
 
-async def test_a_step_that_may_fail_lets_the_process_go_on_and_is_undone_later(stage: Stage) -> None:
+async def test_a_step_that_may_fail_lets_the_process_go_on_and_is_undone_later(stage: Stage) -> None:  # (E7)
     optional = Step(name="optional", how="may fail", fails=-1)
     handle = await stage.play(A, optional, B)
     assert await handle.result() == ["a", "optional failed", "b"]
@@ -183,7 +183,7 @@ async def test_a_step_that_may_fail_lets_the_process_go_on_and_is_undone_later(s
     assert stage.steps.journal[-3:] == ["undo refused", "undo optional", "undo a"]
 
 
-async def test_a_child_that_was_undone_leaves_its_parent_undone(stage: Stage) -> None:
+async def test_a_child_that_was_undone_leaves_its_parent_undone(stage: Stage) -> None:  # (E8)
     child = Step(name="child", how="child", inside=(B, REFUSED))
     handle = await stage.play(A, child, C)
     assert stage.steps.journal == ["do a 1", "do b 1", "do refused 1", "undo refused", "undo b", "undo a"]
@@ -191,7 +191,7 @@ async def test_a_child_that_was_undone_leaves_its_parent_undone(stage: Stage) ->
     assert (await progress(handle)).state == "compensated"
 
 
-async def test_a_cancel_reaches_the_child_and_undoes_both(stage: Stage) -> None:
+async def test_a_cancel_reaches_the_child_and_undoes_both(stage: Stage) -> None:  # (E8, E10)
     handle = await stage.start(A, Step(name="child", how="child", inside=(B, Step(how="wait"))))
     await until(lambda: "do b 1" in stage.steps.journal)
     await handle.cancel()
@@ -200,7 +200,7 @@ async def test_a_cancel_reaches_the_child_and_undoes_both(stage: Stage) -> None:
     assert stage.steps.journal[-2:] == ["undo b", "undo a"]
 
 
-async def test_cancel_during_a_wait_undoes(stage: Stage) -> None:
+async def test_cancel_during_a_wait_undoes(stage: Stage) -> None:  # (E10)
     handle = await stage.start(A, Step(how="wait"))
     await until(lambda: "do a 1" in stage.steps.journal)
     await handle.cancel()
@@ -209,7 +209,7 @@ async def test_cancel_during_a_wait_undoes(stage: Stage) -> None:
     assert stage.standing == {}
 
 
-async def test_cancel_before_the_first_step_does_nothing(stage: Stage) -> None:
+async def test_cancel_before_the_first_step_does_nothing(stage: Stage) -> None:  # (E10)
     alone = Stage(stage.client, f"scripted-{uuid4()}", stage.steps)
     handle = await alone.start(A)
     await handle.cancel()
@@ -219,7 +219,7 @@ async def test_cancel_before_the_first_step_does_nothing(stage: Stage) -> None:
     assert stage.steps.journal == []
 
 
-async def test_cancel_during_undo_undoes_all_the_same(stage: Stage) -> None:
+async def test_cancel_during_undo_undoes_all_the_same(stage: Stage) -> None:  # (E10)
     handle = await stage.start(A, B, C, REFUSED)
     await until(lambda: "undo refused" in stage.steps.journal)
     await handle.cancel()
@@ -228,7 +228,7 @@ async def test_cancel_during_undo_undoes_all_the_same(stage: Stage) -> None:
     assert stage.steps.journal[-3:] == ["undo c", "undo b", "undo a"]
 
 
-async def test_a_cancel_after_the_final_step_changes_nothing(stage: Stage) -> None:
+async def test_a_cancel_after_the_final_step_changes_nothing(stage: Stage) -> None:  # (E10)
     handle = await stage.start(A, Step(name="end", how="final"), Step(name="after", how="may fail", late=True), B)
     await until(lambda: "do after 1" in stage.steps.journal)
     await handle.cancel()
@@ -253,7 +253,7 @@ async def test_terminate_runs_nothing_and_the_next_run_undoes_what_was_left(stag
     assert stage.standing == {"a": 1}
 
 
-async def test_the_same_id_twice_at_once_is_one_process(stage: Stage) -> None:
+async def test_the_same_id_twice_at_once_is_one_process(stage: Stage) -> None:  # (E12)
     handle = await stage.start(A, Step(how="wait"))
     with pytest.raises(Exception, match="already started"):
         await stage.start(A, id=handle.id)
@@ -262,7 +262,7 @@ async def test_the_same_id_twice_at_once_is_one_process(stage: Stage) -> None:
 
 async def test_a_start_that_does_not_fit_fails_and_names_the_field(stage: Stage) -> None:
     starts: list[tuple[list[object], str]] = [
-        ([], "one object is expected"),
+        ([], "must be one object, got 0 arguments"),
         ([{"steps": [{"name": "a", "how": "secret"}]}], "steps.0.how"),
         (["secret"], "input"),
         ([None], "input"),
@@ -290,7 +290,7 @@ async def test_a_start_in_an_encoding_that_nobody_knows_fails_too(stage: Stage, 
     assert isinstance(error, ApplicationError) and error.type == "BadInput"
 
 
-async def test_a_plain_bug_leaves_the_run_open_and_the_mended_deploy_finishes_it(stage: Stage) -> None:
+async def test_a_plain_bug_leaves_the_run_open_and_the_mended_deploy_finishes_it(stage: Stage) -> None:  # (E18)
     stage.queue = f"repaired-{uuid4()}"
     async with stage.worker(BuggyProcess):
         handle = await stage.client.start_workflow(
