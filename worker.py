@@ -1,4 +1,4 @@
-"""The one worker process: runs every process and every step, and stops without leaving anything half-done."""
+"""The worker: runs all workflows and activities, relays events, and stops cleanly on SIGTERM."""
 
 import asyncio
 import inspect
@@ -66,8 +66,8 @@ from workflows.sync_inventory import SyncInventoryWorkflow
 from workflows.upkeep import UpkeepWorkflow
 
 SERVICE = "commerce-worker"  # in traces
-GRACEFUL = timedelta(seconds=20)  # what steps under way get to end well
-HARD_EXIT = 28  # seconds after the signal the process is gone whatever happens
+GRACEFUL_SHUTDOWN = timedelta(seconds=20)  # for running activities to end
+HARD_EXIT_SECONDS = 28  # after the signal: the process exits even if something hangs
 WORKFLOWS: Sequence[type] = (
     OrderProcessingWorkflow,
     CustomerRegistrationWorkflow,
@@ -85,8 +85,8 @@ log = structlog.stdlib.get_logger("commerce.worker")
 
 
 @asynccontextmanager
-async def wired(settings: Settings) -> AsyncIterator[list[Callable[..., Any]]]:
-    """Give every step what it needs, for as long as the block lasts; raises DatabaseUnavailable at once."""
+async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[..., Any]]]:
+    """Yield all activities, with the database and external services they use; raises DatabaseUnavailable."""
     database = Database(settings.database_url.get_secret_value(), pool_size=settings.worker_activities + 2)
     carrier = carrier_for(settings)
     warehouse = Warehouse(settings.warehouse_url)
@@ -99,7 +99,7 @@ async def wired(settings: Settings) -> AsyncIterator[list[Callable[..., Any]]]:
     notifier = Notifier(database, mail, admins=settings.admin_emails, webhook=webhook)
     try:
         await database.ping()
-        yield steps_of(
+        yield activities_of(
             OrderActivities(database, settings.zone),
             InventoryActivities(database),
             FulfillmentActivities(database, carrier),
@@ -125,7 +125,7 @@ async def wired(settings: Settings) -> AsyncIterator[list[Callable[..., Any]]]:
 
 
 def retention_of(settings: Settings) -> Retention:
-    """Return how long records are kept."""
+    """Return how long each kind of record is kept."""
     return Retention(
         ledger=timedelta(days=settings.keep_ledger_days),
         events=timedelta(days=settings.keep_events_days),
@@ -133,26 +133,29 @@ def retention_of(settings: Settings) -> Retention:
     )
 
 
-def steps_of(*nouns: object) -> list[Callable[..., Any]]:
-    """Return every activity of these objects."""
-    methods = [method for noun in nouns for _, method in inspect.getmembers(noun, inspect.ismethod)]
+def activities_of(*objects: object) -> list[Callable[..., Any]]:
+    """Return every activity method of these objects."""
+    methods = [method for owner in objects for _, method in inspect.getmembers(owner, inspect.ismethod)]
     return [method for method in methods if hasattr(method, "__temporal_activity_definition")]
 
 
 def make_worker(
-    client: Client, steps: Sequence[Callable[..., Any]], settings: Settings, interceptors: Sequence[Interceptor] = ()
+    client: Client,
+    activities: Sequence[Callable[..., Any]],
+    settings: Settings,
+    interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
-    """Make the worker of our one task queue; the client's plugin brings sandbox, converter and our interceptors."""
+    """Return the worker for our task queue; the client's plugin adds sandbox, converter and interceptors."""
     return Worker(
         client,
         task_queue=TASK_QUEUE,
         workflows=WORKFLOWS,
-        activities=steps,
+        activities=activities,
         interceptors=interceptors,
         max_concurrent_activities=settings.worker_activities,
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
-        graceful_shutdown_timeout=GRACEFUL,
+        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
     )
 
 
@@ -162,32 +165,32 @@ async def run(
     interceptors: Sequence[Interceptor] = (),
     subscribers: Mapping[str, Sequence[Subscriber]] = SUBSCRIBERS,
 ) -> None:
-    """Work until SIGTERM or SIGINT; raises SettingsError, Unreachable and DatabaseUnavailable at the start."""
+    """Work until SIGTERM or SIGINT. Raises SettingsError, Unreachable or DatabaseUnavailable if it cannot start."""
     encryption = Encryption.from_settings(settings)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with wired(settings) as steps:
-        measured = _runtime(settings)
-        client = await connect(environment, measured)
-        _tell(encryption)
+    async with open_activities(settings) as activities:
+        runtime = _runtime(settings)
+        client = await connect(environment, runtime)
+        _log_encryption(encryption)
         await _check_retention(client, settings)
         if settings.schedules == "on":
             applied = await apply_schedules(client, settings)
             log.info("schedules applied", **applied.model_dump())
-        beside = _beside(settings, client, measured.metric_meter, subscribers)
-        async with make_worker(client, steps, settings, interceptors):
+        background = _background_tasks(settings, client, runtime.metric_meter, subscribers)
+        async with make_worker(client, activities, settings, interceptors):
             log.info("worker started", task_queue=TASK_QUEUE, pid=os.getpid())
-            await _work_until(stop, *beside)
-            threading.Timer(HARD_EXIT, os._exit, [0]).start()
-            log.info("worker stopping", graceful_seconds=GRACEFUL.total_seconds())
+            await _run_until(stop, *background)
+            threading.Timer(HARD_EXIT_SECONDS, os._exit, [0]).start()
+            log.info("worker stopping", graceful_seconds=GRACEFUL_SHUTDOWN.total_seconds())
         log.info("worker stopped")
 
 
 def main(
     interceptors: Sequence[Interceptor] = (), subscribers: Mapping[str, Sequence[Subscriber]] = SUBSCRIBERS
 ) -> None:
-    """Run the worker as a process of its own: exit code 0 after a stop, 2 for settings, 3 when something is away."""
+    """Run the worker; exits with 0 after a stop, 2 for a wrong setting, 3 if a server is unreachable."""
     code = 0
     try:
         environment = load_environment()
@@ -197,16 +200,16 @@ def main(
             traces.instrument_libraries()
         asyncio.run(run(environment, settings, interceptors, subscribers))
     except SettingsError as error:
-        code = _say(error, 2)
+        code = _print_error(error, 2)
     except (Unreachable, DatabaseUnavailable) as error:
-        code = _say(error, 3)
+        code = _print_error(error, 3)
     exit_process(code)
 
 
-def _beside(
+def _background_tasks(
     settings: Settings, client: Client, meter: MetricMeter, subscribers: Mapping[str, Sequence[Subscriber]]
 ) -> list[Coroutine[Any, Any, Any]]:
-    """Return what a worker does beside its tasks: it relays events, and shows how the shop stands."""
+    """Return what the worker does besides its tasks: relaying events and, if metrics are on, publishing gauges."""
     url = settings.database_url.get_secret_value()
     relay = Relay(url, event_publisher(client, subscribers), published=event_counter(meter))
     if not settings.metrics_address:
@@ -219,18 +222,18 @@ def _beside(
     return [relay.run(), publish_gauges(url, connected, meter)]
 
 
-async def _work_until(stop: asyncio.Event, *works: Coroutine[Any, Any, Any]) -> None:
-    """Do works beside everything else until told to stop; should one end by a bug of ours, the worker ends with it."""
-    working, stopping = [asyncio.create_task(work) for work in works], asyncio.create_task(stop.wait())
-    ended, going_on = await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    for task in going_on:
+async def _run_until(stop: asyncio.Event, *background: Coroutine[Any, Any, Any]) -> None:
+    """Run background coroutines until `stop` is set. If one ends before, which is a bug, its exception is raised."""
+    tasks, stopping = [asyncio.create_task(work) for work in background], asyncio.create_task(stop.wait())
+    ended, running = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    for task in running:
         task.cancel()
-    await asyncio.wait({*working, stopping})
-    for task in ended.intersection(working):
+    await asyncio.wait({*tasks, stopping})
+    for task in ended.intersection(tasks):
         task.result()
 
 
-def _tell(encryption: Encryption) -> None:
+def _log_encryption(encryption: Encryption) -> None:
     if encryption.encrypts:
         log.info("payloads are encrypted", key_ids=encryption.key_ids)
     else:
@@ -238,7 +241,7 @@ def _tell(encryption: Encryption) -> None:
 
 
 async def _check_retention(client: Client, settings: Settings) -> None:
-    """Keep the steps of a process for as long as Temporal knows of it, and a week more: a retry asks for them."""
+    """Raise SettingsError unless the ledger is kept a week longer than Temporal keeps runs: a retry needs it."""
     least = await min_ledger_days(client)
     if settings.keep_ledger_days < least:
         raise SettingsError(
@@ -246,7 +249,7 @@ async def _check_retention(client: Client, settings: Settings) -> None:
         )
 
 
-def _say(error: Exception, code: int) -> int:
+def _print_error(error: Exception, code: int) -> int:
     sys.stderr.write(f"{error}\n")
     return code
 
@@ -258,13 +261,13 @@ def _runtime(settings: Settings) -> Runtime:
 
 
 def poster_for(settings: Settings) -> WebhookPoster:
-    """Make what posts our events to webhooks."""
+    """Return the client that posts events to webhooks."""
     transport = PublicTransport(private=settings.webhook_private == "allow")
     return WebhookPoster(source=settings.event_source, prefix=settings.event_prefix, transport=transport)
 
 
 def carrier_for(settings: Settings) -> Carrier:
-    """Make the client of the carrier that the settings name."""
+    """Return the client of the carrier."""
     sender = Address(
         name=settings.ship_from_name,
         street1=settings.ship_from_street1,

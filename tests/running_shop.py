@@ -25,7 +25,7 @@ from starter.devstack.carrier import server as carrier
 from starter.devstack.warehouse import server as warehouse
 from starter.operate.audit import audit
 from tests.commerce.shop import Shop
-from worker import make_worker, wired
+from worker import make_worker, open_activities
 from workflows.order_processing import OrderProcessingWorkflow
 
 Handle = WorkflowHandle[OrderProcessingWorkflow, OrderResult]
@@ -45,7 +45,7 @@ class RunningShop:
     @asynccontextmanager
     async def worker(self, interceptors: Sequence[Interceptor] = ()) -> AsyncIterator[None]:
         """Work in this process while the block runs."""
-        async with wired(self.settings) as steps, make_worker(self.client, steps, self.settings, interceptors):
+        async with open_activities(self.settings) as steps, make_worker(self.client, steps, self.settings, interceptors):
             yield
 
     async def start(self, order_id: str) -> Handle:

@@ -10,7 +10,7 @@ from typing import Any
 import activities
 import workflows
 from commerce.settings import load_settings
-from worker import WORKFLOWS, wired
+from worker import WORKFLOWS, open_activities
 
 CONTRACT = """
     validate-order check-inventory reserve-inventory release-inventory create-fulfillment cancel-fulfillment
@@ -54,7 +54,7 @@ def name_of(step: Callable[..., Any]) -> str:
 
 
 async def test_the_worker_runs_every_step(database_url: str) -> None:
-    async with wired(load_settings({"COMMERCE_DATABASE_URL": database_url})) as steps:
+    async with open_activities(load_settings({"COMMERCE_DATABASE_URL": database_url})) as steps:
         assert sorted(name_of(step) for step in steps) == sorted(written_steps())
 
 

@@ -248,9 +248,9 @@ def _before(name: str) -> dict[str, None]:
 
 
 def test_a_worker_gets_the_time_it_takes_to_stop() -> None:
-    assert _seconds(SERVICES["worker"]["stop_grace_period"]) > worker.HARD_EXIT
+    assert _seconds(SERVICES["worker"]["stop_grace_period"]) > worker.HARD_EXIT_SECONDS
     unit = (ROOT / "deploy" / "systemd" / "durable-commerce-worker@.service").read_text()
-    assert int(re.findall(r"TimeoutStopSec=(\d+)", unit)[0]) > worker.HARD_EXIT
+    assert int(re.findall(r"TimeoutStopSec=(\d+)", unit)[0]) > worker.HARD_EXIT_SECONDS
 
 
 def _seconds(period: str) -> float:

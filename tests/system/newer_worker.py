@@ -5,7 +5,7 @@ from temporalio import activity, workflow
 with workflow.unsafe.imports_passed_through():
     import worker
     from commerce.messages.base import Nothing
-    from commerce.messages.orders import EarlierFulfillment, OrderProcessing, OrderRef, OrderResult, ValidOrder
+    from commerce.messages.orders import CompletedOrder, OrderProcessing, OrderRef, OrderResult, ValidOrder
     from commerce.messages.progress import Progress
     from commerce.messages.steps import Call
     from workflows.order_processing import OrderProcessingWorkflow
@@ -32,7 +32,7 @@ class NextOrderProcess(OrderProcessingWorkflow):
     async def run(self, request: OrderProcessing) -> OrderResult:
         return await super().run(request)
 
-    async def _process(self, order: OrderRef, valid: ValidOrder) -> EarlierFulfillment:
+    async def _process(self, order: OrderRef, valid: ValidOrder) -> CompletedOrder:
         if workflow.patched("wrap-gifts"):
             await self._saga.step(GiftActivities.wrap, order)
         return await super()._process(order, valid)
@@ -40,8 +40,8 @@ class NextOrderProcess(OrderProcessingWorkflow):
 
 def main() -> None:
     worker.WORKFLOWS = (NextOrderProcess,)
-    steps_of = worker.steps_of
-    worker.steps_of = lambda *nouns: steps_of(*nouns, GiftActivities())
+    activities_of = worker.activities_of
+    worker.activities_of = lambda *nouns: activities_of(*nouns, GiftActivities())
     worker.main()
 
 

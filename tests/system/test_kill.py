@@ -12,7 +12,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.system.workers import WorkerProcesses, wait_until
-from worker import GRACEFUL, HARD_EXIT
+from worker import GRACEFUL_SHUTDOWN, HARD_EXIT_SECONDS
 
 COMPLETED, FAILED, CANCELLED = (
     WorkflowExecutionStatus.COMPLETED,
@@ -199,11 +199,11 @@ async def test_stopped_amid_steps(shop: RunningShop, workers: WorkerProcesses) -
     await shop.start("fulfilled.deaf")
     await workers.wait_until_hanging("fulfilled.deaf")
     code, seconds = await second.stop()
-    assert code == 0 and HARD_EXIT - 1 < seconds < HARD_EXIT + 1
+    assert code == 0 and HARD_EXIT_SECONDS - 1 < seconds < HARD_EXIT_SECONDS + 1
 
     code, seconds = await stopping
     assert code == 0 and "worker stopped" in first.log_text()
-    assert GRACEFUL.total_seconds() - 1 < seconds < HARD_EXIT
+    assert GRACEFUL_SHUTDOWN.total_seconds() - 1 < seconds < HARD_EXIT_SECONDS
     assert await shop.findings() == []
 
     await workers.start()

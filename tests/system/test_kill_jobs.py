@@ -25,7 +25,7 @@ from starter.processes import TASK_QUEUE
 from tests.faults import Gate
 from tests.running_shop import RunningShop, running_shop
 from tests.system.workers import WorkerProcesses
-from worker import WORKFLOWS, wired
+from worker import WORKFLOWS, open_activities
 from workflows.engine.job import MAX_ERRORS
 
 Results = Mapping[str, dict[str, Any]]
@@ -242,7 +242,7 @@ async def test_stopped_amid_batches_is_no_error_of_the_job(shop: RunningShop) ->
 async def impatient(shop: RunningShop, gate: Gate) -> AsyncIterator[None]:
     """A worker that waits for no step when it is stopped."""
     async with (
-        wired(shop.settings) as steps,
+        open_activities(shop.settings) as steps,
         Worker(shop.client, task_queue=TASK_QUEUE, workflows=WORKFLOWS, activities=steps, interceptors=[gate]),
     ):
         yield

@@ -31,7 +31,7 @@ from starter.processes import TASK_QUEUE
 from starter.schedules.apply import apply_schedules
 from tests.keys import KEY
 from tests.starter.clockwork import until
-from worker import make_worker, wired
+from worker import make_worker, open_activities
 
 
 class Ended(NamedTuple):
@@ -83,7 +83,7 @@ async def shop(
         api.include_router(health.routes)  # without what logs requests: the log would stand in what the command prints
         url = await stack.enter_async_context(serving(api, 0))
         await apply_schedules(here, settings)
-        steps = await stack.enter_async_context(wired(settings))
+        steps = await stack.enter_async_context(open_activities(settings))
         await stack.enter_async_context(make_worker(here, steps, settings))
 
         async def at_work() -> bool | None:

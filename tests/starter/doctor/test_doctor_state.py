@@ -13,7 +13,7 @@ from tests.commerce.shop import Shop
 from tests.starter.clockwork import until
 from tests.starter.doctor.conftest import Find
 from tests.system.buggy_worker import BuggyProcess
-from worker import steps_of
+from worker import activities_of
 
 
 async def test_an_order_that_nobody_processes(find: Find, database: Database) -> None:
@@ -62,7 +62,7 @@ async def test_mails_that_are_not_sent(find: Find, database: Database) -> None:
 
 async def test_a_run_whose_code_fails(find: Find, here: Client) -> None:
     assert (await find("State", "stuck runs")).found == "none"
-    async with Worker(here, task_queue=TASK_QUEUE, workflows=[BuggyProcess], activities=steps_of(HelloActivities())):
+    async with Worker(here, task_queue=TASK_QUEUE, workflows=[BuggyProcess], activities=activities_of(HelloActivities())):
         await here.start_workflow(
             "order-processing",
             OrderProcessing(order_id="1"),

@@ -7,7 +7,7 @@ from activities.hello import HelloActivities
 from commerce.settings import load_settings
 from tests.starter.clockwork import until
 from tests.starter.doctor.conftest import Find, register
-from worker import make_worker, steps_of
+from worker import make_worker, activities_of
 from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 
 
@@ -46,7 +46,7 @@ async def test_whether_a_worker_polls(find: Find, here: Client, environment: dic
     found = await find("Temporal", "worker")
     assert (found.state, found.cure) == ("failed", "commerce worker")
     assert found.found == "none polls the task queue commerce"
-    async with make_worker(here, steps_of(HelloActivities()), load_settings(environment)):
+    async with make_worker(here, activities_of(HelloActivities()), load_settings(environment)):
 
         async def seen() -> bool | None:
             return (await find("Temporal", "worker")).state == "ok" or None

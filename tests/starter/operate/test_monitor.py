@@ -20,7 +20,7 @@ from tests.faults import Faults, Gate
 from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.starter.clockwork import until
 from tests.system.buggy_worker import BuggyProcess
-from worker import wired
+from worker import open_activities
 from workflows.order_processing import OrderProcessingWorkflow
 
 KIND = "order-processing"
@@ -184,7 +184,7 @@ async def test_a_run_with_a_plain_bug_is_stuck_and_a_better_deploy_finishes_it(p
         return find(await list_processes(place.client, "stuck", KIND), order_id)
 
     async with (
-        wired(place.settings) as steps,
+        open_activities(place.settings) as steps,
         Worker(place.client, task_queue=TASK_QUEUE, workflows=[BuggyProcess], activities=steps),
     ):
         await start(place, order_id, task_timeout=timedelta(seconds=1))  # a bug is tried again once that is over
