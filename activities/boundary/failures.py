@@ -48,18 +48,26 @@ def _kinds(kind: type[PermanentError]) -> Iterator[type[PermanentError]]:
 
 def describe(failure: BaseException) -> str:
     """Return `Type: message` of the innermost failure; the shop's messages hold nothing personal."""
+    inner = innermost(failure)
+    return f"{failure_type(inner)}: {inner.message if isinstance(inner, ApplicationError) else inner}"
+
+
+def failure_type(failure: BaseException) -> str:
+    """Return the type of the innermost failure: the name of the error's class."""
+    inner = innermost(failure)
+    return (isinstance(inner, ApplicationError) and inner.type) or type(inner).__name__
+
+
+def innermost(failure: BaseException) -> BaseException:
+    """Return the failure at the end of the chain of causes."""
     while failure.__cause__ is not None:
         failure = failure.__cause__
-    if isinstance(failure, ApplicationError):
-        return f"{failure.type}: {failure.message}"
-    return f"{type(failure).__name__}: {failure}"
+    return failure
 
 
 def surface(failure: BaseException) -> BaseException:
     """Return a failure that says at its top what lies at its bottom, for who looks at the run."""
-    inner = failure
-    while inner.__cause__ is not None:
-        inner = inner.__cause__
+    inner = innermost(failure)
     if isinstance(failure, ApplicationError) or not isinstance(inner, ApplicationError):
         return failure
     top = ApplicationError(inner.message, *inner.details, type=inner.type, non_retryable=True)
