@@ -1,11 +1,12 @@
-"""Every error the shop raises, as one tree; the docstring of a class is its message.
+"""All errors that the shop raises to its callers, in one tree. The docstring of a class is its message.
 
 CommerceError
-├── PermanentError          trying again can't help: crosses into Temporal non-retryable, with its data
+├── PermanentError          retrying cannot help: becomes a non-retryable Temporal failure that carries its data
 │   ├── BadInput, WrongProcessId, ProcessIdTaken, ProcessNotFound, ProcessFailed
 │   ├── ActionRefused
 │   │   └── CancelRefused, RetryRefused
 │   ├── ScheduleNotFound, JobInProgress
+│   ├── UnreadableFile, OrderDiffers
 │   ├── OrderRefused
 │   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
 │   │   └── FulfilledElsewhere, PartlyFulfilled, OrderOnHold
@@ -17,68 +18,89 @@ CommerceError
 │   ├── WarehouseRefused, WarehouseAnswerInvalid, WarehouseIncomplete
 │   ├── WebhookExists, WebhookNotFound, WebhookForbidden, EventNotFound
 │   └── MailRefused
-└── TransientError          trying again may help: plain retry
-    ├── StepInProgress
-    ├── Unreachable, DatabaseUnavailable
-    ├── CarrierUnavailable
-    ├── WarehouseUnavailable
-    ├── MailUnavailable
-    ├── WebhookUnavailable
-    └── AlertUnavailable
+├── TransientError          retrying may help: a plain retry
+│   ├── StepInProgress
+│   ├── Unreachable, DatabaseUnavailable
+│   ├── CarrierUnavailable
+│   ├── WarehouseUnavailable
+│   ├── MailUnavailable
+│   ├── WebhookUnavailable
+│   └── AlertUnavailable
+└── SettingsError           an operator must fix the configuration
+    └── MissingKey
 
-Messages never hold personal data: they travel into workflow history and logs.
+Messages never hold personal data: they end up in workflow history and logs. The errors of the embedded stack have a
+tree of their own in `starter/devstack/errors.py`; an error that is defined anywhere else is private to its package.
 """
 
+import re
+import string
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 from commerce.messages.base import FieldError
 from commerce.messages.orders import InsufficientItem
 
+MAX_KEY_ID = 64  # characters
+
+
+class _MessageFormatter(string.Formatter):
+    """Formats a message; `{count:line|lines}` becomes `1 line` or `2 lines`."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if "|" not in format_spec:
+            return str(super().format_field(value, format_spec))
+        singular, plural = format_spec.split("|")
+        return f"{value:,} {singular if value == 1 else plural}"
+
+
+_formatter = _MessageFormatter()
+
 
 @dataclass(eq=False)
 class CommerceError(Exception):
-    """The shop could not do this."""
+    """The operation failed."""
 
     def __str__(self) -> str:
-        """Fill the class's docstring with the error's own data."""
-        return str(type(self).__doc__).format(**self.data())
+        """Return the class's docstring, filled with the error's data."""
+        message = _formatter.format(str(type(self).__doc__), **self.data())
+        return f"{message[:-2]}." if message.endswith("..") else message  # a reason may end with a full stop, too
 
     def data(self) -> dict[str, Any]:
-        """Return the error's fields by name, plain values that survive JSON."""
+        """Return the error's fields by name, as values that survive JSON."""
         return {f.name: getattr(self, f.name) for f in fields(cast(Any, self))}
 
 
 class PermanentError(CommerceError):
-    """Trying again cannot help."""
+    """The operation failed; retrying cannot help."""
 
 
 class TransientError(CommerceError):
-    """Trying again may help."""
+    """The operation failed; retrying may help."""
 
 
 @dataclass(eq=False)
 class BadInput(PermanentError):
-    """The input does not fit: {summary}."""
+    """Invalid input: {summary}."""
 
     fields: list[FieldError] = field(default_factory=list)
 
     def data(self) -> dict[str, Any]:
-        """Name the fields; their values stay out."""
+        """Return the invalid fields, and a summary of them without their values."""
         summary = "; ".join(f"{e.field}: {e.message}" for e in self.fields) or "it is empty"
         return {"fields": self.fields, "summary": summary}
 
 
 @dataclass(eq=False)
 class WrongProcessId(PermanentError):
-    """This process may only run under the id {wanted}."""
+    """The id of this process must be {wanted}."""
 
     wanted: str
 
 
 @dataclass(eq=False)
 class ProcessIdTaken(PermanentError):
-    """A process runs under the id {process} already."""
+    """A process with the id {process} is already running; choose another id."""
 
     process: str
 
@@ -92,7 +114,7 @@ class ProcessNotFound(PermanentError):
 
 @dataclass(eq=False)
 class ProcessFailed(PermanentError):
-    """{process} failed: {reason}."""
+    """Process {process} failed: {reason}."""
 
     process: str
     reason: str
@@ -100,18 +122,18 @@ class ProcessFailed(PermanentError):
 
 @dataclass(eq=False)
 class ActionRefused(PermanentError):
-    """{process} is left as it is: {reason}."""
+    """Process {process} was not changed: {reason}."""
 
     process: str
     reason: str
 
 
 class CancelRefused(ActionRefused):
-    """{process} is not cancelled: {reason}."""
+    """Cannot cancel {process}: {reason}."""
 
 
 class RetryRefused(ActionRefused):
-    """{process} is not retried: {reason}."""
+    """Cannot retry {process}: {reason}."""
 
 
 @dataclass(eq=False)
@@ -124,10 +146,26 @@ class ScheduleNotFound(PermanentError):
 
 @dataclass(eq=False)
 class JobInProgress(PermanentError):
-    """{job} runs already as {process}."""
+    """{job} is already running as {process}; wait until it ends."""
 
     job: str
     process: str
+
+
+@dataclass(eq=False)
+class UnreadableFile(PermanentError):
+    """Cannot import {file}: {reason}."""
+
+    file: str
+    reason: str
+
+
+@dataclass(eq=False)
+class OrderDiffers(PermanentError):
+    """Order {order_id} already exists with different content."""
+
+    order_id: str
+    differing: list[str]  # names of columns only: their values may be personal
 
 
 @dataclass(eq=False)
@@ -147,7 +185,7 @@ class OrderHasNoLines(OrderRefused):
 
 @dataclass(eq=False)
 class UnknownVariant(OrderRefused):
-    """Order {order_id} has {count} lines whose SKU no variant has, the first is {sku!r}."""
+    """Order {order_id} has {count:line|lines} with an unknown SKU, first {sku!r}; import the missing variants."""
 
     sku: str
     count: int
@@ -159,40 +197,40 @@ class OrderCancelled(OrderRefused):
 
 @dataclass(eq=False)
 class PaymentNotCaptured(OrderRefused):
-    """Order {order_id} is not paid in full: its payment is {payment_status}."""
+    """Order {order_id} is not paid in full: its payment status is {payment_status}."""
 
     payment_status: str
 
 
 class FulfilledElsewhere(OrderRefused):
-    """Order {order_id} was fulfilled outside of this shop."""
+    """Order {order_id} was fulfilled outside this shop."""
 
 
 class PartlyFulfilled(OrderRefused):
-    """Order {order_id} is fulfilled in part; this process fulfills whole orders only."""
+    """Order {order_id} is partly fulfilled already; this process fulfills whole orders only."""
 
 
 class OrderOnHold(OrderRefused):
-    """Order {order_id} is on hold until a person starts it."""
+    """Order {order_id} is on hold; an operator must start or retry it."""
 
 
 @dataclass(eq=False)
 class VariantWithoutItems(PermanentError):
-    """Variant {variant_id} is stock-managed but has no inventory item."""
+    """Variant {variant_id} has managed inventory but no inventory item; import its stock."""
 
     variant_id: str
 
 
 @dataclass(eq=False)
 class ItemNotStocked(PermanentError):
-    """Inventory item {inventory_item_id} is not stocked at any location."""
+    """Inventory item {inventory_item_id} is not stocked at any location; import its stock."""
 
     inventory_item_id: str
 
 
 @dataclass(eq=False)
 class InsufficientInventory(PermanentError):
-    """Stock is too short; variants concerned: {count}."""
+    """There is not enough stock of {count:variant|variants}."""
 
     items: list[InsufficientItem]
     count: int
@@ -200,14 +238,14 @@ class InsufficientInventory(PermanentError):
 
 @dataclass(eq=False)
 class ReservationMissing(PermanentError):
-    """Order {order_id} is not reserved in full, so it cannot be fulfilled."""
+    """Order {order_id} cannot be fulfilled: its stock is not fully reserved."""
 
     order_id: str
 
 
 @dataclass(eq=False)
 class QuantityAboveUnfulfilled(PermanentError):
-    """Line {order_line_id} has {unfulfilled} units left to fulfill, {requested} were asked."""
+    """Line {order_line_id} has {unfulfilled:unit|units} left to fulfill, but {requested} were requested."""
 
     order_line_id: int
     requested: int
@@ -222,30 +260,30 @@ class FulfillmentMissing(PermanentError):
 
 
 class CustomerAlreadyExists(PermanentError):
-    """This e-mail address has an account already."""
+    """This e-mail address already has an account."""
 
 
 class RegistrationInProgress(PermanentError):
-    """This e-mail address is being registered just now."""
+    """This e-mail address is already being registered; wait until that ends."""
 
 
 @dataclass(eq=False)
 class StepWithdrawn(PermanentError):
-    """Step {step} was undone before this attempt; it must not happen any more."""
+    """Step {step} was undone before this attempt; it must not run any more."""
 
     step: str
 
 
 @dataclass(eq=False)
 class StaleGeneration(PermanentError):
-    """A newer run of {business_key} has taken over; this one may not act any more."""
+    """A newer run of {business_key} has taken over; this run must not act any more."""
 
     business_key: str
 
 
 @dataclass(eq=False)
 class CarrierRefused(PermanentError):
-    """The carrier refuses: {code} (HTTP {status})."""
+    """The carrier refused the request: {code} (HTTP {status})."""
 
     code: str
     status: int
@@ -253,7 +291,7 @@ class CarrierRefused(PermanentError):
 
 @dataclass(eq=False)
 class AddressIncomplete(PermanentError):
-    """Order {order_id} cannot be shipped: its address lacks {missing}."""
+    """Order {order_id} cannot be shipped: its address has no {missing}."""
 
     order_id: str
     missing: str
@@ -261,14 +299,14 @@ class AddressIncomplete(PermanentError):
 
 @dataclass(eq=False)
 class WarehouseRefused(PermanentError):
-    """The warehouse refuses the question (HTTP {status})."""
+    """The warehouse refused the request (HTTP {status})."""
 
     status: int
 
 
 @dataclass(eq=False)
 class WarehouseIncomplete(PermanentError):
-    """The warehouse knows nothing of {missing} of the {asked} SKUs that it was asked for."""
+    """The warehouse does not know {missing} of {asked:requested SKU|requested SKUs}."""
 
     missing: int
     asked: int
@@ -276,14 +314,14 @@ class WarehouseIncomplete(PermanentError):
 
 @dataclass(eq=False)
 class WarehouseAnswerInvalid(PermanentError):
-    """The warehouse's answer is not what its API promises: {field}: {problem}."""
+    """The warehouse's answer violates its API: {field}: {problem}."""
 
     field: str
     problem: str
 
 
 class WebhookExists(PermanentError):
-    """This URL is a webhook already."""
+    """A webhook with this URL already exists."""
 
 
 @dataclass(eq=False)
@@ -294,26 +332,26 @@ class WebhookNotFound(PermanentError):
 
 
 class WebhookForbidden(PermanentError):
-    """The webhook's host has no address that may be connected to."""
+    """The webhook's host has no public address (COMMERCE_WEBHOOK_PRIVATE=allow permits private ones)."""
 
 
 @dataclass(eq=False)
 class EventNotFound(PermanentError):
-    """There is no event {event_id} any more."""
+    """Event {event_id} no longer exists."""
 
     event_id: str
 
 
 @dataclass(eq=False)
 class MailRefused(PermanentError):
-    """The mail server refuses the mail for good (SMTP {code})."""
+    """The mail server permanently refused the mail (SMTP {code})."""
 
     code: int
 
 
 @dataclass(eq=False)
 class StepInProgress(TransientError):
-    """Another attempt of step {step} may still be at work."""
+    """Another attempt of step {step} may still be running."""
 
     step: str
 
@@ -327,35 +365,35 @@ class Unreachable(TransientError):
 
 @dataclass(eq=False)
 class DatabaseUnavailable(TransientError):
-    """The database does not answer as it should: {reason}."""
+    """The database is unavailable: {reason}."""
 
     reason: str
 
 
 @dataclass(eq=False)
 class CarrierUnavailable(TransientError):
-    """The carrier does not answer as it should: {reason}."""
+    """The carrier is unavailable: {reason}."""
 
     reason: str
 
 
 @dataclass(eq=False)
 class WarehouseUnavailable(TransientError):
-    """The warehouse does not answer as it should: {reason}."""
+    """The warehouse is unavailable: {reason}."""
 
     reason: str
 
 
 @dataclass(eq=False)
 class MailUnavailable(TransientError):
-    """The mail server does not take the mail now: {reason}."""
+    """The mail server is unavailable: {reason}."""
 
     reason: str
 
 
 @dataclass(eq=False)
 class WebhookUnavailable(TransientError):
-    """The webhook's receiver does not take the event now: {reason}."""
+    """The webhook's receiver is unavailable: {reason}."""
 
     reason: str
     wait: float = 0  # seconds that the receiver asks us to wait; 0: it does not say
@@ -363,6 +401,22 @@ class WebhookUnavailable(TransientError):
 
 @dataclass(eq=False)
 class AlertUnavailable(TransientError):
-    """The alert webhook does not answer as it should: {reason}."""
+    """The alert webhook is unavailable: {reason}."""
 
     reason: str
+
+
+@dataclass(eq=False)
+class SettingsError(CommerceError):
+    """{problem}"""  # one line that starts with the name of the variable
+
+    problem: str
+
+
+class MissingKey(SettingsError):
+    """{problem}"""
+
+    def __init__(self, key_id: str) -> None:
+        """Name the key by the id in the payload, without characters that only a forged payload would have."""
+        shown = re.sub(r"[^\w.:-]", "?", key_id[:MAX_KEY_ID], flags=re.ASCII)
+        super().__init__(f"Encryption key {shown} is missing: add it to COMMERCE_ENCRYPTION_KEYS")

@@ -1,14 +1,13 @@
 """Takes in one paid order that another system hands over, by the rules of the import of order exports."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import outbox
-from commerce.errors import BadInput, PermanentError
+from commerce.errors import BadInput, OrderDiffers
 from commerce.imports.content_hash import content_hash
 from commerce.imports.csv_rows import Row
 from commerce.imports.new_order import NewLine, NewOrder
@@ -70,14 +69,6 @@ WRITE_LINES = text("""
     LEFT JOIN variants ON variants.sku = line.sku
     ORDER BY position
 """)
-
-
-@dataclass(eq=False)
-class OrderDiffers(PermanentError):
-    """Order {order_id} is known with other content."""
-
-    order_id: str
-    differing: list[str]  # columns, by name only: what is in them may be personal
 
 
 def read_order(

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from commerce.cron import cron_line
+from commerce.errors import SettingsError
 
 PREFIX = "COMMERCE_"
 STACK_FILE = "stack.json"
@@ -26,10 +27,6 @@ LAST_PORT = 65_535
 # What a file may hold instead of the variable: COMMERCE_<NAME>_FILE names it.
 IN_FILES = ("database_url", "smtp_url", "carrier_api_key", "alert_webhook_url", "api_tokens")
 ADDRESS = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")  # whether mail can be brought there, only sending tells
-
-
-class SettingsError(Exception):
-    """A setting is wrong; the message is one line that names the variable."""
 
 
 class Settings(BaseSettings):

@@ -8,10 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.database import Database
 from commerce.imports import carts, inventory, orders
-from commerce.imports.csv_rows import UnreadableFile
 from commerce.imports.report import BadRow, ImportReport, Progress, Tally
 
-__all__ = ["BadRow", "ImportReport", "UnreadableFile", "import_carts", "import_inventory", "import_orders"]
+__all__ = ["BadRow", "ImportReport", "import_carts", "import_inventory", "import_orders"]
 
 TakeIn = Callable[[AsyncSession, Path, Tally], Awaitable[None]]
 

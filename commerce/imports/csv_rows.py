@@ -1,4 +1,4 @@
-"""Reads the rows of a CSV file, gzip or plain, one at a time, each with the line it begins at."""
+"""Read a CSV file, plain or gzip, row by row."""
 
 import csv
 import gzip
@@ -8,58 +8,58 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TextIO, TypeVar
+from typing import NamedTuple, TextIO, TypeVar, cast
 
-from commerce.errors import PermanentError
-from commerce.imports.cells import BadValue
+from commerce.errors import UnreadableFile
+from commerce.imports.parsers import BadValue
 
 T = TypeVar("T")
 
 GZIP_MAGIC = b"\x1f\x8b"
 
 
-@dataclass(eq=False)
-class UnreadableFile(PermanentError):
-    """{file} cannot be taken in: {reason}."""
-
-    file: str
-    reason: str
-
-
 class Columns(NamedTuple):
-    """The columns a kind of file has: those it must have, those it may have, and other names for them."""
+    """The columns of a kind of file; all others are ignored."""
 
     required: Sequence[str]
     optional: Sequence[str] = ()
-    also: Sequence[tuple[str, str]] = ()  # (name in the file, our name)
+    aliases: Sequence[tuple[str, str]] = ()  # (name in the file, our name)
 
 
 @dataclass(slots=True)
 class Row:
-    """One row: its cells by column, trimmed, and what is wrong with them."""
+    """One row: its cells by column, and its problems by column (None: a problem of the row as a whole)."""
 
-    line: int
+    line: int  # of the file, at which the row starts; the header is line 1
     cells: dict[str, str]
-    problems: list[str] = field(default_factory=list)
+    problems: dict[str | None, str] = field(default_factory=dict)
 
     def text(self, column: str) -> str:
-        """Return a cell as it is; a column the file does not have is empty."""
+        """Return a cell, trimmed; empty if the file has no such column."""
         return self.cells.get(column, "").strip()
 
-    def read(self, column: str, read: Callable[[str], T], otherwise: T) -> T:
-        """Return a cell's value; where it does not fit, note the problem and go on with another one."""
+    def parse(self, column: str, parser: Callable[[str], T]) -> T:
+        """Return a cell's value. If it is invalid, add a problem; the result is of no use."""
         try:
-            return read(self.text(column))
+            return parser(self.text(column))
         except BadValue as problem:
-            self.problems.append(f"{column}: {problem}")
-            return otherwise
+            self.add_problem(column, str(problem))
+            return cast("T", None)
+
+    def add_problem(self, column: str | None, problem: str) -> None:
+        """Mark the row as bad; the first problem of a column stays."""
+        self.problems.setdefault(column, problem)
+
+    def reason(self) -> str:
+        """Return all problems as one text, like `Id: must not be empty; Lineitem price: …`."""
+        return "; ".join(f"{column}: {problem}" if column else problem for column, problem in self.problems.items())
 
 
 @contextmanager
 def open_rows(path: Path, columns: Columns) -> Iterator[Iterator[Row]]:
-    """Open a file for reading row by row; opening and reading raise UnreadableFile. Empty rows are passed over."""
+    """Open a file and yield its rows without the empty ones. Opening and reading raise UnreadableFile."""
     with _open_text(path) as stream:
-        yield _rows(str(path), stream, columns)
+        yield _read_rows(str(path), stream, columns)
 
 
 @contextmanager
@@ -69,46 +69,47 @@ def _open_text(path: Path) -> Iterator[TextIO]:
     except OSError as error:
         raise UnreadableFile(str(path), (error.strerror or "it cannot be opened").lower()) from error
     with raw:
-        packed = raw.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC)
-        if path.suffix.lower() == ".gz" and not packed:
+        is_gzip = raw.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC)
+        if path.suffix.lower() == ".gz" and not is_gzip:
             raise UnreadableFile(str(path), "it is named .gz but is not gzip")
-        stream = gzip.GzipFile(fileobj=raw) if packed else raw
+        stream = gzip.GzipFile(fileobj=raw) if is_gzip else raw
         with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
             yield text
 
 
-def _rows(file: str, stream: Iterable[str], columns: Columns) -> Iterator[Row]:
+def _read_rows(file: str, stream: Iterable[str], columns: Columns) -> Iterator[Row]:
     reader = csv.reader(stream, strict=True)
     try:
-        header = _header(file, next(reader, None), columns)
-        places = [(name, i) for i, name in enumerate(header) if name in {*columns.required, *columns.optional}]
-        last = reader.line_num
+        header = _read_header(file, next(reader, None), columns)
+        wanted = {*columns.required, *columns.optional}
+        positions = [(name, i) for i, name in enumerate(header) if name in wanted]
+        last_line = reader.line_num
         for cells in reader:
-            line, last = last + 1, reader.line_num
+            line, last_line = last_line + 1, reader.line_num
             if any(cells):
-                yield _row(line, cells, places, len(header))
+                yield _row(line, cells, positions, len(header))
     except csv.Error as error:
-        raise UnreadableFile(file, f"line {reader.line_num} is not CSV ({error})") from error
+        raise UnreadableFile(file, f"line {reader.line_num} is not valid CSV ({error})") from error
     except UnicodeDecodeError as error:
         raise UnreadableFile(file, "it is not UTF-8 text") from error
     except (EOFError, OSError, zlib.error) as error:
-        raise UnreadableFile(file, f"it breaks off or is damaged ({type(error).__name__})") from error
+        raise UnreadableFile(file, f"it is truncated or corrupt ({type(error).__name__})") from error
 
 
-def _row(line: int, cells: list[str], places: list[tuple[str, int]], width: int) -> Row:
+def _row(line: int, cells: list[str], positions: list[tuple[str, int]], width: int) -> Row:
     if len(cells) == width:
-        return Row(line, {name: cells[place] for name, place in places})
-    here = {name: cells[place] for name, place in places if place < len(cells)}
-    return Row(line, here, [f"must have {width} cells as the header has, not {len(cells)}"])
+        return Row(line, {name: cells[i] for name, i in positions})
+    present = {name: cells[i] for name, i in positions if i < len(cells)}
+    return Row(line, present, {None: f"must have {width} cells like the header, not {len(cells)}"})
 
 
-def _header(file: str, cells: list[str] | None, columns: Columns) -> list[str]:
+def _read_header(file: str, cells: list[str] | None, columns: Columns) -> list[str]:
     if cells is None:
         raise UnreadableFile(file, "it is empty")
-    known_as = dict(columns.also)
-    header = [known_as.get(name, name) for name in (cell.strip() for cell in cells)]
+    aliases = dict(columns.aliases)
+    header = [aliases.get(name, name) for name in (cell.strip() for cell in cells)]
     if missing := [name for name in columns.required if name not in header]:
         raise UnreadableFile(file, f"it lacks the columns {', '.join(missing)}")
-    if twice := [name for name in (*columns.required, *columns.optional) if header.count(name) > 1]:
-        raise UnreadableFile(file, f"it has more than one column {', '.join(twice)}")
+    if repeated := [name for name in (*columns.required, *columns.optional) if header.count(name) > 1]:
+        raise UnreadableFile(file, f"it has more than one column named {', '.join(repeated)}")
     return header

@@ -68,7 +68,7 @@ class _Page(_Answer):
 
 
 class _NotNow(Exception):
-    """A try failed, and the next may not; `after`: seconds the warehouse wants us to wait."""
+    """A try failed and another may succeed. Private to this module; `after`: seconds the warehouse asks us to wait."""
 
     def __init__(self, reason: str, after: float = 0) -> None:
         self.reason, self.after = reason, after

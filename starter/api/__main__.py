@@ -14,9 +14,10 @@ from typing import NoReturn
 import uvicorn
 from fastapi import FastAPI
 
-from commerce.settings import Settings, SettingsError, load_environment, load_settings
+from commerce.errors import SettingsError
+from commerce.settings import Settings, load_environment, load_settings
 from commerce.telemetry import logs
-from starter.api.app import create_app, stop
+from starter.api.app import create_app, release_waiting_requests
 from starter.telemetry import tracing
 from starter.telemetry.exit import exit_process
 
@@ -36,7 +37,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop, and let nobody who waits hold that up."""
-        stop(self._app)
+        release_waiting_requests(self._app)
         super().handle_exit(sig, frame)
 
     @contextmanager
@@ -57,7 +58,7 @@ def main() -> NoReturn:
         if traces := tracing.start(settings, SERVICE):
             traces.instrument_libraries()
             traces.instrument_api(app)
-        bound = _listen(settings)
+        bound = _bind_socket(settings)
     except SettingsError as error:
         _fail(str(error), USAGE)
     except OSError as error:
@@ -76,7 +77,7 @@ def main() -> NoReturn:
     exit_process(0)
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _bind_socket(settings: Settings) -> socket.socket:
     """Return a bound socket.
 
     Raises SettingsError for an address beyond this machine without tokens, OSError for one in use.

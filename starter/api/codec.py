@@ -13,29 +13,30 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from temporalio.api.common.v1 import Payloads
 
+from commerce.errors import MissingKey
 from commerce.settings import Settings
-from starter.api.bodies import AWAY
-from starter.api.errors import Answers, documented, example
+from starter.api.parameters import COMMON_ERRORS
+from starter.api.errors import Responses, error_example, json_example
 from starter.client import connection_config
-from starter.connection.encryption import Encryption, MissingKey
+from starter.connection.encryption import Encryption
 
 PREFIX = "/codec/"
 LOOPBACK = ("localhost", "127.0.0.1")
-USUAL_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 Json = dict[str, Any]
 _OBJECT = TypeAdapter(Json)
-PAYLOADS = {"payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "eyJvcmRlcl9pZCI6IjEwMDEifQ=="}]}
-ANSWERS: Answers = {
-    200: example(PAYLOADS, "The payloads, in the order given"),
-    **AWAY,
-    **documented(HTTPStatus.BAD_REQUEST, "No payloads", error="The body is not Payloads as JSON"),
-    **documented(HTTPStatus.NOT_FOUND, "Not our namespace", error="No such namespace here"),
-    **documented(HTTPStatus.UNPROCESSABLE_ENTITY, "A key is missing", error="Encryption key 1f2e is missing"),
+PAYLOADS_EXAMPLE = {"payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "eyJvcmRlcl9pZCI6IjEwMDEifQ=="}]}
+RESPONSES: Responses = {
+    200: json_example(PAYLOADS_EXAMPLE, "The payloads, in the order given"),
+    **COMMON_ERRORS,
+    **error_example(HTTPStatus.BAD_REQUEST, "No payloads", error="The body is not Payloads as JSON"),
+    **error_example(HTTPStatus.NOT_FOUND, "Not our namespace", error="No such namespace here"),
+    **error_example(HTTPStatus.UNPROCESSABLE_ENTITY, "A key is missing", error="Encryption key 1f2e is missing"),
 }
-BODY = {
+REQUEST_BODY = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": {"type": "object"}, "example": PAYLOADS}},
+        "content": {"application/json": {"schema": {"type": "object"}, "example": PAYLOADS_EXAMPLE}},
     }
 }
 
@@ -45,7 +46,10 @@ class Codec:
 
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
         """Read keys and namespace; raises SettingsError."""
-        self.encryption, self.namespace = Encryption.from_settings(settings), connection_config(environment)["namespace"]
+        self.encryption, self.namespace = (
+            Encryption.from_settings(settings),
+            connection_config(environment)["namespace"],
+        )
 
 
 async def _codec(request: Request, namespace: Annotated[str, Path(description="Temporal's, and ours")]) -> Encryption:
@@ -64,18 +68,18 @@ async def _payloads(request: Request) -> Payloads:
 
 
 Codecs = Annotated[Encryption, Depends(_codec)]
-Given = Annotated[Payloads, Depends(_payloads)]
-routes = APIRouter(prefix=f"{PREFIX}{{namespace}}", tags=["codec"], responses=ANSWERS)
+PayloadsDep = Annotated[Payloads, Depends(_payloads)]
+routes = APIRouter(prefix=f"{PREFIX}{{namespace}}", tags=["codec"], responses=RESPONSES)
 
 
-@routes.post("/encode", openapi_extra=BODY)
-async def encode(codec: Codecs, given: Given) -> Json:
+@routes.post("/encode", openapi_extra=REQUEST_BODY)
+async def encode(codec: EncryptionDep, given: PayloadsDep) -> Json:
     """Encrypt payloads with our newest key."""
     return {"payloads": [MessageToDict(payload) for payload in await codec.encode(given.payloads)]}
 
 
-@routes.post("/decode", openapi_extra=BODY)
-async def decode(codec: Codecs, given: Given) -> Json:
+@routes.post("/decode", openapi_extra=REQUEST_BODY)
+async def decode(codec: EncryptionDep, given: PayloadsDep) -> Json:
     """Decrypt payloads; what is in clear stays as it is, and 422 names the key that is missing."""
     try:
         return {"payloads": [MessageToDict(payload) for payload in await codec.decode(given.payloads)]}
@@ -110,5 +114,5 @@ def _origins(url: str) -> list[str]:
     """Return the origin of a URL as browsers write it; that of this machine has two names."""
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else str(parts.hostname)
-    port = "" if parts.port in (None, USUAL_PORTS[parts.scheme]) else f":{parts.port}"
+    port = "" if parts.port in (None, DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
     return [f"{parts.scheme}://{name}{port}" for name in (LOOPBACK if host in LOOPBACK else (host,))]

@@ -1,4 +1,4 @@
-"""Every error over HTTP in one shape: `{"error", "details"?, "fields"?, …}`, never a stack trace or a secret."""
+"""Every error over HTTP in one shape: `{"error", "code", "details"?, "fields"?, …}`, without stack traces or secrets."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -15,20 +15,19 @@ from starlette.exceptions import HTTPException
 from commerce import errors
 from commerce.errors import CommerceError
 from commerce.messages.base import FieldError
-from commerce.order_intake import OrderDiffers
+from starter.api.error_codes import ErrorCode
 
-Answers = dict[int | str, dict[str, Any]]  # what OpenAPI says of a route's, by status
+Responses = dict[int | str, dict[str, Any]]  # OpenAPI's description of a route's responses, by status
 
 REQUEST_ID = "X-Request-ID"
-INVALID = "Invalid input"
-IS_JSON = re.compile(r"application/([^;\s]+\+)?json\b", re.IGNORECASE)
-UNREADABLE: Mapping[type, str] = {
+INVALID_INPUT = "Invalid input"
+JSON_CONTENT_TYPE = re.compile(r"application/([^;\s]+\+)?json\b", re.IGNORECASE)
+UNREADABLE_BODIES: Mapping[type, str] = {
     RecursionError: "The body is nested too deeply",
     UnicodeDecodeError: "The body is not UTF-8 text",
 }
-UNREAD = "The body is read as JSON only with Content-Type: application/json"
-DIFFERS = "differs from what is known"
-# The nearest class among an error's ancestors decides; an error of the shop that has none is a bug here.
+NOT_JSON = "The body must be JSON with Content-Type: application/json"
+# The nearest ancestor of an error decides. Any other error of the shop is a bug here: 500.
 STATUSES: Mapping[type[CommerceError], HTTPStatus] = {
     errors.BadInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.WrongProcessId: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -39,95 +38,151 @@ STATUSES: Mapping[type[CommerceError], HTTPStatus] = {
     errors.JobInProgress: HTTPStatus.CONFLICT,
     errors.RegistrationInProgress: HTTPStatus.CONFLICT,
     errors.CustomerAlreadyExists: HTTPStatus.CONFLICT,
-    OrderDiffers: HTTPStatus.CONFLICT,
+    errors.OrderDiffers: HTTPStatus.CONFLICT,
     errors.Unreachable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+FRAMEWORK_CODES: Mapping[int, ErrorCode] = {
+    HTTPStatus.NOT_FOUND: ErrorCode.NotFound,
+    HTTPStatus.METHOD_NOT_ALLOWED: ErrorCode.MethodNotAllowed,
 }
 
 
 class Problem(BaseModel):
-    """What a caller is told when something went wrong."""
+    """The body of every error."""
 
     error: str = Field(description="What went wrong, for people")
-    details: str | None = Field(None, description="Why, where that is known")
+    code: ErrorCode
+    details: str | None = Field(None, description="The reason, if known")
     fields: list[FieldError] | None = Field(
-        None, description="What is wrong with which part of the request, like `body.input.order_id`; never a value"
+        None, description="The invalid parts of the request, such as `body.input.order_id`; never their values"
     )
-    transaction_id: str | None = Field(None, description="The process that this is about")
-    failed_step: str | None = Field(None, description="The step that failed for good")
+    transaction_id: str | None = Field(None, description="The process that the error is about")
+    failed_step: str | None = Field(None, description="The step that failed permanently")
 
 
-def answer(status: int, problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return a problem as a response; what it does not have is left out."""
-    return JSONResponse(problem.model_dump(exclude_none=True), status, headers)
+class ApiError(HTTPException):
+    """An error of the API itself, which no class in commerce/errors.py stands for."""
+
+    def __init__(self, status: HTTPStatus, code: ErrorCode, message: str) -> None:
+        super().__init__(status, message)
+        self.code = code
 
 
-def example(value: object, description: str) -> dict[str, Any]:
-    """Return what OpenAPI says of an answer with this JSON."""
+def error_response(status: int, problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return a problem as a response, without its empty fields."""
+    return JSONResponse(_as_json(problem), status, headers)
+
+
+def json_example(value: object, description: str) -> dict[str, Any]:
+    """Return OpenAPI's description of a response with this JSON as its example."""
     return {"description": description, "content": {"application/json": {"example": value}}}
 
 
-def documented(status: HTTPStatus, description: str, **problem: Any) -> Answers:
-    """Return the entry of an error answer, by the example of a problem."""
-    return {status.value: {"model": Problem, **example(problem, description)}}
+def problem_of(error: CommerceError) -> Problem:
+    """Return the body for an error of the shop; the messages of these errors hold no personal data."""
+    message, fields = str(error), None
+    match error:
+        case errors.BadInput():
+            message, fields = INVALID_INPUT, error.fields
+        case errors.WrongProcessId():
+            wrong_id = FieldError(field="body.transaction_id", message=f"must be {error.wanted}, or left out")
+            message, fields = INVALID_INPUT, [wrong_id]
+        case errors.OrderDiffers():
+            fields = [FieldError(field=f"body.{name}", message="differs from the known order") for name in error.differing]
+    return Problem(error=message, code=ErrorCode(type(error).__name__), fields=fields)
+
+
+def error_examples(status: HTTPStatus, description: str, *examples: Problem | CommerceError) -> Responses:
+    """Return OpenAPI's description of an error response, with one example or more."""
+    problems = [example if isinstance(example, Problem) else problem_of(example) for example in examples]
+    values = {problem.code.value: {"value": _as_json(problem)} for problem in problems}
+    content = {"examples": values} if len(problems) > 1 else {"example": _as_json(problems[0])}
+    return {status.value: {"model": Problem, "description": description, "content": {"application/json": content}}}
+
+
+def _as_json(problem: Problem) -> dict[str, Any]:
+    return problem.model_dump(mode="json", exclude_none=True)
+
+
+UNAUTHORIZED = Problem(error="A valid token is required", code=ErrorCode.Unauthorized)
+BODY_TOO_LARGE = Problem(error="The body is larger than 1 MiB", code=ErrorCode.BodyTooLarge)
+
+
+COMMON_ERRORS: Responses = {
+    **error_examples(
+        HTTPStatus.UNAUTHORIZED,
+        "The token is missing or invalid",
+        UNAUTHORIZED,
+    ),
+    **error_examples(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "The body is too large",
+        BODY_TOO_LARGE,
+    ),
+    **error_examples(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "The request is invalid; `fields` name the invalid parts",
+        errors.BadInput([FieldError(field="query.limit", message="Input should be less than or equal to 500")]),
+    ),
+    **error_examples(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Temporal or the database is unavailable; it is safe to send the request again",
+        errors.Unreachable("Temporal does not answer at localhost:7233"),
+        errors.DatabaseUnavailable("no connection to localhost:5432"),
+    ),
+}
 
 
 @contextmanager
-def within(place: str) -> Iterator[None]:
-    """Let what is wrong with an input be looked for in this part of the request, like `body.input`."""
+def prefix_field_errors(prefix: str) -> Iterator[None]:
+    """Prefix the fields of a BadInput raised in the block with their place in the request, such as `body.input`."""
     try:
         yield
     except errors.BadInput as error:
         raise errors.BadInput(
-            [FieldError(field=f"{place}.{found.field}", message=found.message) for found in error.fields]
+            [FieldError(field=f"{prefix}.{found.field}", message=found.message) for found in error.fields]
         ) from None
 
 
-def install(app: FastAPI) -> None:
-    """Let the app answer in this shape whatever goes wrong."""
-    app.exception_handler(HTTPException)(_refused)
-    app.exception_handler(RequestValidationError)(_invalid)
-    for kind in STATUSES:
-        app.exception_handler(kind)(_not_done)
-    app.exception_handler(Exception)(_broken)
+def install_handlers(app: FastAPI) -> None:
+    """Make the app respond to every exception with a Problem."""
+    app.exception_handler(HTTPException)(_http_error)
+    app.exception_handler(RequestValidationError)(_validation_error)
+    for error_class in STATUSES:
+        app.exception_handler(error_class)(_shop_error)
+    app.exception_handler(Exception)(_unexpected_error)
 
 
-async def _refused(_request: Request, error: HTTPException) -> JSONResponse:
-    """404, 405 and whatever a route raises on purpose."""
-    if details := UNREADABLE.get(type(error.__cause__)):  # which FastAPI has a status of its own for
-        return answer(HTTPStatus.UNPROCESSABLE_ENTITY, Problem(error=INVALID, details=details))
-    return answer(error.status_code, Problem(error=str(error.detail)), error.headers)
+async def _http_error(_request: Request, error: HTTPException) -> JSONResponse:
+    """Respond to an error that the framework or a route raises, such as 404 or 405."""
+    if details := UNREADABLE_BODIES.get(type(error.__cause__)):  # FastAPI responds to these with other statuses
+        problem = Problem(error=INVALID_INPUT, code=ErrorCode.BadInput, details=details)
+        return error_response(HTTPStatus.UNPROCESSABLE_ENTITY, problem)
+    default = FRAMEWORK_CODES.get(error.status_code, ErrorCode.BadRequest)
+    code = error.code if isinstance(error, ApiError) else default
+    return error_response(error.status_code, Problem(error=str(error.detail), code=code), error.headers)
 
 
-async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-    """Name the fields that do not fit; their values stay out."""
+async def _validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
+    """Name the invalid fields without their values."""
     fields = [
         FieldError(field=".".join(map(str, e["loc"])), message=e["msg"].removeprefix("Value error, "))
         for e in error.errors()
     ]
-    unread = fields[0].field == "body" and not IS_JSON.match(request.headers.get("content-type", ""))
-    problem = Problem(error=INVALID, details=UNREAD if unread else None, fields=fields)
-    return answer(HTTPStatus.UNPROCESSABLE_ENTITY, problem)
+    is_not_json = fields[0].field == "body" and not JSON_CONTENT_TYPE.match(request.headers.get("content-type", ""))
+    details = NOT_JSON if is_not_json else None
+    problem = Problem(error=INVALID_INPUT, code=ErrorCode.BadInput, details=details, fields=fields)
+    return error_response(HTTPStatus.UNPROCESSABLE_ENTITY, problem)
 
 
-async def _not_done(_request: Request, error: CommerceError) -> JSONResponse:
-    """Say what the shop says: its messages hold nothing personal."""
-    status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
-    match error:
-        case errors.BadInput():
-            return answer(status, Problem(error=INVALID, fields=error.fields))
-        case errors.WrongProcessId():
-            wrong = FieldError(field="body.transaction_id", message=f"must be {error.wanted}, or left out")
-            return answer(status, Problem(error=INVALID, fields=[wrong]))
-        case OrderDiffers():
-            fields = [
-                FieldError(field=f"body.{name}", message="differs from what is known") for name in error.differing
-            ]
-            return answer(status, Problem(error=str(error), fields=fields))
-    return answer(status, Problem(error=str(error)))
+async def _shop_error(_request: Request, error: CommerceError) -> JSONResponse:
+    status = next(STATUSES[error_class] for error_class in type(error).__mro__ if error_class in STATUSES)
+    return error_response(status, problem_of(error))
 
 
-async def _broken(request: Request, _error: Exception) -> JSONResponse:
-    """A bug of ours: the log has it, the caller has not."""
+async def _unexpected_error(request: Request, _error: Exception) -> JSONResponse:
+    """Respond to a bug of ours; only the log has its details."""
     headers = {REQUEST_ID: request.state.request_id}
-    return answer(HTTPStatus.INTERNAL_SERVER_ERROR, Problem(error="Internal error"), headers)
+    problem = Problem(error="Internal error", code=ErrorCode.InternalError)
+    return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, problem, headers)

@@ -1,4 +1,4 @@
-"""What Prometheus fetches of the API: Temporal's SDK serves it on a loopback port, and this route passes it on."""
+"""The API's metrics for Prometheus: Temporal's SDK serves them on a loopback port; this route forwards them."""
 
 import socket
 from contextlib import suppress
@@ -13,68 +13,69 @@ from fastapi.responses import PlainTextResponse
 from temporalio.common import MetricMeter
 from temporalio.runtime import Runtime
 
-from commerce.settings import SettingsError
+from commerce.errors import SettingsError
 from commerce.telemetry.metrics import HTTP_DURATION
-from starter.api.errors import Answers, Problem, answer, documented
+from starter.api.error_codes import ErrorCode
+from starter.api.errors import Problem, Responses, error_examples, error_response
 from starter.telemetry.metrics import create_runtime
 
 LOOPBACK = "127.0.0.1"
-ANSWER_SECONDS = 2.0
+TIMEOUT = 2.0  # seconds
 TRIES = 5
-NO_REST = httpx.Limits(max_keepalive_connections=0)  # a connection belongs to the event loop that made it
-SILENT = "The metrics cannot be told now"
-SHOWN = f"""# HELP {HTTP_DURATION.name} {HTTP_DURATION.help}
+NO_KEEPALIVE = httpx.Limits(max_keepalive_connections=0)  # a connection is bound to the event loop that opened it
+UNAVAILABLE = Problem(error="The metrics are unavailable", code=ErrorCode.MetricsUnavailable)
+EXAMPLE = f"""# HELP {HTTP_DURATION.name} {HTTP_DURATION.help}
 # TYPE {HTTP_DURATION.name} histogram
 {HTTP_DURATION.name}_bucket{{method="GET",route="/workflows",status="200",le="0.005"}} 7
 """
-ANSWERS: Answers = {
-    200: {"description": "As Prometheus reads it", "content": {"text/plain": {"example": SHOWN}}},
-    **documented(HTTPStatus.SERVICE_UNAVAILABLE, "They are not at hand", error=SILENT),
+RESPONSES: Responses = {
+    200: {"description": "Metrics in Prometheus text format", "content": {"text/plain": {"example": EXAMPLE}}},
+    **error_examples(HTTPStatus.SERVICE_UNAVAILABLE, "The metrics are unavailable", UNAVAILABLE),
 }
 
 routes = APIRouter(tags=["metrics"])
 
 
-def _asking() -> httpx.AsyncClient:
-    return httpx.AsyncClient(timeout=ANSWER_SECONDS, limits=NO_REST, trust_env=False)
+def _http_client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(timeout=TIMEOUT, limits=NO_KEEPALIVE, trust_env=False)
 
 
 @dataclass(frozen=True)
 class Exporter:
-    """The runtime that measures this process, where it tells, and how it is asked."""
+    """The runtime that collects the metrics of this process, and the address that serves them."""
 
     runtime: Runtime
     address: str
-    http: httpx.AsyncClient = field(default_factory=_asking)
+    http: httpx.AsyncClient = field(default_factory=_http_client)
 
     @property
     def meter(self) -> MetricMeter:
-        """What measures."""
+        """The meter that records metrics."""
         return self.runtime.metric_meter
 
 
 @cache
 def exporter() -> Exporter:
-    """Return the one of this process, begun when it is first asked for; raises OSError when there is no free port."""
+    """Return the exporter of this process, started on the first call; raises OSError if no port is free."""
     for _ in range(TRIES):
         address = f"{LOOPBACK}:{free_port()}"
-        with suppress(SettingsError):  # somebody else took it meanwhile
+        with suppress(SettingsError):  # another program took the port meanwhile
             return Exporter(create_runtime(address), address)
-    raise OSError("no free port for the metrics of the API")
+    raise OSError("no free port for the API's metrics")
 
 
-@routes.get("/metrics", response_class=PlainTextResponse, responses=ANSWERS)
+@routes.get("/metrics", response_class=PlainTextResponse, responses=RESPONSES)
 async def metrics(source: Annotated[Exporter, Depends(exporter)]) -> Response:
-    """Tell what is measured here, in Prometheus' text format; no token is asked for."""
+    """Return the metrics of the API process in Prometheus text format. No token is needed."""
     try:
-        told = (await source.http.get(f"http://{source.address}/metrics")).raise_for_status()
+        response = (await source.http.get(f"http://{source.address}/metrics")).raise_for_status()
     except httpx.HTTPError:
-        return answer(HTTPStatus.SERVICE_UNAVAILABLE, Problem(error=SILENT))
-    return PlainTextResponse(told.content, media_type=told.headers["content-type"])
+        return error_response(HTTPStatus.SERVICE_UNAVAILABLE, UNAVAILABLE)
+    return PlainTextResponse(response.content, media_type=response.headers["content-type"])
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on just now."""
+    """Return a port of the loopback interface that is free at the moment."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]

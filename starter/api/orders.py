@@ -10,9 +10,9 @@ from pydantic.config import JsonDict
 from commerce import order_intake
 from commerce.imports.order_rows import FULFILLMENT_STATUSES, MAX_LINES, PAYMENT_STATUSES
 from commerce.messages.orders import order_process_id
-from starter.api.backends import Given
-from starter.api.bodies import AWAY, Text
-from starter.api.errors import Answers, documented, example, within
+from starter.api.backends import BackendsDep
+from starter.api.parameters import COMMON_ERRORS, Text
+from starter.api.errors import Responses, error_example, json_example, prefix_field_errors
 
 LONGEST = 1_000  # characters; many fields are shorter
 OrderId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,100}$", description="The order's id", examples=["1001"])]
@@ -21,16 +21,16 @@ Moment = Annotated[Text, Field(max_length=100, examples=["2026-03-02T12:00:00Z",
 Short = Annotated[Text, Field(max_length=LONGEST)]
 
 TAKEN = {"order_id": "1001", "status": "taken", "transaction_id": "order-processing-1001"}
-ANSWERS: Answers = {
-    200: example(TAKEN | {"status": "known"}, "It was known just so; nothing has changed"),
-    201: example(TAKEN, "It is taken in"),
-    **documented(
+ANSWERS: Responses = {
+    200: json_example(TAKEN | {"status": "known"}, "It was known just so; nothing has changed"),
+    201: json_example(TAKEN, "It is taken in"),
+    **error_example(
         HTTPStatus.CONFLICT,
         "The order is known with other content; the fields tell where",
-        error="Order 1001 is known with other content.",
+        error="Order 1001 already exists with different content.",
         fields=[{"field": "body.lines.0.quantity", "message": "differs from what is known"}],
     ),
-    **documented(
+    **error_example(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "The order does not fit",
         error="Invalid input",
@@ -53,7 +53,7 @@ EXAMPLE: JsonDict = {
     "lines": [{"quantity": 2, "name": "White mug", "price": "12.50", "sku": "MUG-WHITE", "requires_shipping": True}],
 }
 
-routes = APIRouter(prefix="/orders", tags=["orders"], responses=AWAY)
+routes = APIRouter(prefix="/orders", tags=["orders"], responses=COMMON_ERRORS)
 
 
 def _line(name: str) -> AliasChoices:
@@ -109,7 +109,7 @@ class TakenOrder(BaseModel):
 
 
 @routes.put("/{order_id}", response_model=TakenOrder, responses=ANSWERS)
-async def put_order(order_id: OrderId, order: PlacedOrder, backends: Given, response: Response) -> TakenOrder:
+async def put_order(order_id: OrderId, order: PlacedOrder, backends: BackendsDep, response: Response) -> TakenOrder:
     """Take in a paid order; again: nothing changes. Writes `order.placed`, which starts its process.
 
     The rules are those of `commerce import orders`: a line whose SKU is unknown is taken in without a variant, other
@@ -117,7 +117,7 @@ async def put_order(order_id: OrderId, order: PlacedOrder, backends: Given, resp
     """
     head = {name: _cell(value) for name, value in order if name != "lines"}
     lines = [{name: _cell(value) for name, value in line} for line in order.lines]
-    with within("body"):
+    with prefix_field_errors("body"):
         new = order_intake.read_order(order_id, head, lines, currency=backends.settings.currency)
     async with backends.database.transaction() as tx:
         taken = await order_intake.take_in(tx, new)

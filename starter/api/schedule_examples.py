@@ -2,16 +2,16 @@
 
 from http import HTTPStatus
 
-from starter.api.errors import Answers, documented, example
+from starter.api.errors import Responses, error_example, json_example
 
 JOB = "sync-inventory"
-UNKNOWN = documented(
+NOT_FOUND = error_example(
     HTTPStatus.NOT_FOUND,
     "There is no such job",
     error="There is no schedule sync-stock (known: collect-analytics-data, sync-inventory).",
 )
-SCHEDULES: Answers = {
-    200: example(
+LIST_RESPONSES: Responses = {
+    200: json_example(
         {
             "schedules": [
                 {
@@ -37,22 +37,22 @@ SCHEDULES: Answers = {
         "The jobs, by id",
     )
 }
-TRIGGERED: Answers = {
-    202: example({"id": JOB, "transaction_id": f"{JOB}-2026-03-02T12:34:56Z"}, "It runs"),
-    **UNKNOWN,
-    **documented(HTTPStatus.CONFLICT, "It runs already", error=f"{JOB} runs already as {JOB}-2026-03-02T12:00:00Z."),
+TRIGGER_RESPONSES: Responses = {
+    202: json_example({"id": JOB, "transaction_id": f"{JOB}-2026-03-02T12:34:56Z"}, "It runs"),
+    **NOT_FOUND,
+    **error_example(HTTPStatus.CONFLICT, "It runs already", error=f"{JOB} is already running as {JOB}-2026-03-02T12:00:00Z; wait until it ends."),
 }
-PAUSED: Answers = {
-    200: example({"id": JOB, "paused": True, "reason": "The warehouse moves house"}, "It is paused"),
-    **UNKNOWN,
+PAUSE_RESPONSES: Responses = {
+    200: json_example({"id": JOB, "paused": True, "reason": "The warehouse moves house"}, "It is paused"),
+    **NOT_FOUND,
 }
-RESUMED: Answers = {
-    200: example({"id": JOB, "paused": False, "reason": "The warehouse has moved"}, "It runs by the clock"),
-    **UNKNOWN,
+RESUME_RESPONSES: Responses = {
+    200: json_example({"id": JOB, "paused": False, "reason": "The warehouse has moved"}, "It runs by the clock"),
+    **NOT_FOUND,
 }
-BACKFILLED: Answers = {
-    202: example(
+BACKFILL_RESPONSES: Responses = {
+    202: json_example(
         {"id": JOB, "nominal_times": ["2026-03-01T00:00:00Z", "2026-03-01T06:00:00Z"]}, "The times that it runs for"
     ),
-    **UNKNOWN,
+    **NOT_FOUND,
 }

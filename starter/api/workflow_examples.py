@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from pydantic import JsonValue
 
-from starter.api.errors import Answers, documented, example
+from starter.api.errors import Responses, error_example, json_example
 
 ORDER, RUN = "order-processing-1001", "0199a1b2-6f4e-7c3d-9a10-5b7e2f0c4d11"
 RESULT = {
@@ -43,7 +43,7 @@ SHOWN = LISTED | {
     "error": None,
     "ui_url": f"http://localhost:8233/namespaces/default/workflows/{ORDER}/{RUN}",
 }
-EXECUTE: list[JsonValue] = [
+EXECUTE_BODIES: list[JsonValue] = [
     {"workflow_id": "order-processing", "input": {"order_id": "1001"}},
     {
         "workflow_id": "customer-registration",
@@ -56,23 +56,23 @@ EXECUTE: list[JsonValue] = [
     },
     {"workflow_id": "sync-inventory", "input": {}, "wait_seconds": 0},
 ]
-UNKNOWN = documented(HTTPStatus.NOT_FOUND, "There is no such process", error="There is no process order-processing-7")
-EXECUTED: Answers = {
-    200: example({"success": True, "result": RESULT, "transaction_id": ORDER}, "It has ended well"),
-    202: example({"success": True, "status": "running", "transaction_id": ORDER}, "It goes on"),
-    **documented(HTTPStatus.BAD_REQUEST, "No such type", error="Unknown workflow: order-procesing"),
-    **documented(
+NOT_FOUND = error_example(HTTPStatus.NOT_FOUND, "There is no such process", error="There is no process order-processing-7")
+EXECUTE_RESPONSES: Responses = {
+    200: json_example({"success": True, "result": RESULT, "transaction_id": ORDER}, "It has ended well"),
+    202: json_example({"success": True, "status": "running", "transaction_id": ORDER}, "It goes on"),
+    **error_example(HTTPStatus.BAD_REQUEST, "No such type", error="Unknown workflow: order-procesing"),
+    **error_example(
         HTTPStatus.CONFLICT,
         "It runs already and cannot be joined, or the customer has an account",
-        error="This e-mail address is being registered just now",
+        error="This e-mail address is already being registered; wait until that ends.",
     ),
-    **documented(
+    **error_example(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "The body or the input of this type does not fit",
         error="Invalid input",
         fields=[{"field": "body.input.order_id", "message": "Field required"}],
     ),
-    **documented(
+    **error_example(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "It has failed; what it had done is undone",
         error="Workflow execution failed",
@@ -81,19 +81,19 @@ EXECUTED: Answers = {
         failed_step="validate-order",
     ),
 }
-PAGE: Answers = {200: example({"workflows": [LISTED], "next_cursor": None}, "The processes, and how to ask for more")}
-STATUS: Answers = {200: example(SHOWN, "How it stands"), **UNKNOWN}
-RETRY: Answers = {
-    202: example({"transaction_id": ORDER, "run_id": RUN, "action": "retry"}, "The new run"),
-    **UNKNOWN,
-    **documented(
-        HTTPStatus.CONFLICT, "It is left as it is", error=f"{ORDER} is not retried: its latest run has completed."
+LIST_RESPONSES: Responses = {200: json_example({"workflows": [LISTED], "next_cursor": None}, "The processes, and how to ask for more")}
+STATUS_RESPONSES: Responses = {200: json_example(SHOWN, "How it stands"), **NOT_FOUND}
+RETRY_RESPONSES: Responses = {
+    202: json_example({"transaction_id": ORDER, "run_id": RUN, "action": "retry"}, "The new run"),
+    **NOT_FOUND,
+    **error_example(
+        HTTPStatus.CONFLICT, "It is left as it is", error=f"Cannot retry {ORDER}: it is completed."
     ),
 }
-CANCEL: Answers = {
-    202: example({"transaction_id": ORDER, "run_id": RUN, "action": "cancel"}, "It is being undone"),
-    **UNKNOWN,
-    **documented(
-        HTTPStatus.CONFLICT, "It is left as it is", error=f"{ORDER} is not cancelled: its latest run has completed."
+CANCEL_RESPONSES: Responses = {
+    202: json_example({"transaction_id": ORDER, "run_id": RUN, "action": "cancel"}, "It is being undone"),
+    **NOT_FOUND,
+    **error_example(
+        HTTPStatus.CONFLICT, "It is left as it is", error=f"Cannot cancel {ORDER}: it is completed."
     ),
 }

@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, Unreachable
-from commerce.settings import SettingsError, load_environment
+from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, SettingsError, Unreachable
+from commerce.settings import load_environment
 from starter.cli.runs import runs_app
 from starter.cli.schedules import schedules_app
 from starter.cli.webhooks import webhooks_app
@@ -194,7 +194,7 @@ def _commands(data_dir: Path | None) -> "Commands":
 
 
 def _embedded(work: Coroutine[Any, Any, int]) -> int:
-    from starter.devstack.data_folder import StackError
+    from starter.devstack.errors import StackError
 
     try:
         return asyncio.run(work)

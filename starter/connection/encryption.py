@@ -1,7 +1,6 @@
 """Encrypts what Temporal stores: AES-256-GCM around each payload, in the form that Temporal's own samples use."""
 
 import os
-import re
 from collections.abc import Sequence
 from hashlib import sha256
 
@@ -11,20 +10,12 @@ from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec
 
-from commerce.settings import Settings, SettingsError
+from commerce.errors import MissingKey, SettingsError
+from commerce.settings import Settings
 from starter.connection.encryption_keys import KEY_ADVICE, KEYS_FILE_VARIABLE, KEYS_VARIABLE, read_keys
 
 ENCODING = b"binary/encrypted"
 NONCE_BYTES = 12
-
-
-class MissingKey(SettingsError):
-    """A payload cannot be read before its key is at hand."""
-
-    def __init__(self, key_id: str) -> None:
-        """Take the id that the payload names; whoever wrote it may have written anything there."""
-        shown = re.sub(r"[^\w.:-]", "?", key_id[:64], flags=re.ASCII)
-        super().__init__(f"Encryption key {shown} is missing: add it to {KEYS_VARIABLE}")
 
 
 class Encryption(PayloadCodec):

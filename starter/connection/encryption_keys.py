@@ -6,7 +6,8 @@ from base64 import urlsafe_b64decode
 from functools import cache
 from pathlib import Path
 
-from commerce.settings import PREFIX, Settings, SettingsError
+from commerce.errors import SettingsError
+from commerce.settings import PREFIX, Settings
 
 ENCRYPTION_VARIABLE = f"{PREFIX}ENCRYPTION"
 KEYS_VARIABLE, KEYS_FILE_VARIABLE = f"{PREFIX}ENCRYPTION_KEYS", f"{PREFIX}ENCRYPTION_KEYS_FILE"

@@ -22,9 +22,9 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.boundary.failures import FailureInterceptor, to_failure
 from activities.boundary.heartbeat import HeartbeatInterceptor
 from activities.boundary.log_context import LogInterceptor
-from commerce.errors import BadInput
+from commerce.errors import BadInput, MissingKey
 from commerce.messages.base import FieldError, field_errors
-from starter.connection.encryption import Encryption, MissingKey
+from starter.connection.encryption import Encryption
 from workflows.engine.input_check import InputInterceptor
 
 if TYPE_CHECKING:

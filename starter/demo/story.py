@@ -20,8 +20,8 @@ from starter.demo import customers, jobs, orders, outcomes
 from starter.demo.orders import Summary
 from starter.demo.sample_shop import CURRENCY, SampleShop, write_sample_shop
 from starter.demo.screen import Screen
-from starter.devstack.data_folder import FAILED, StackError
-from starter.devstack.signals import interruptible
+from starter.devstack.errors import FAILED, StackError
+from starter.devstack.signals import cancel_on_signals
 from starter.devstack.stack import INTERRUPTED, Stack
 from starter.operate.audit import audit
 
@@ -35,13 +35,13 @@ async def demo(console: Console, data_dir: Path, *, port: int = 9000) -> int:
     screen, code = Screen(console), INTERRUPTED
     screen.title("durable-commerce", "a small shop, its orders processed for real")
     screen.head(f"Starting everything in {data_dir}")
-    with interruptible() as interrupt:
+    with cancel_on_signals() as interrupt:
         try:
             async with Stack(data_dir, port=port, echo=screen.say) as stack:
                 good = await _run(stack, screen)
                 code = 0 if good else FAILED
                 if console.is_terminal and sys.stdin.isatty():
-                    screen.head("Everything stays up until Ctrl-C")
+                    screen.head("Press Ctrl-C to stop everything")
                     await asyncio.Event().wait()
                 screen.head(
                     f"Everything stops now; `commerce up --data-dir {shlex.quote(str(data_dir))}` shows it again"

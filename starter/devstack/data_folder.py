@@ -1,4 +1,4 @@
-"""The data folder of an embedded stack: who holds it, and what the stack says of itself in `stack.json`."""
+"""The data folder of an embedded stack: its lock, its files, and the description of the running stack."""
 
 import fcntl
 import json
@@ -9,21 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from commerce.settings import STACK_FILE
+from starter.devstack.errors import StackError
 
-FAILED, USAGE, UNREACHABLE = 1, 2, 3
 LOCK_FILE = "up.lock"
 
 
-class StackError(Exception):
-    """The embedded stack cannot run; the message is one line, `code` the exit code."""
-
-    def __init__(self, message: str, code: int = FAILED) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-def make(data_dir: Path) -> None:
-    """Make the folder, for its owner alone, with the folders of logs and mails; raises StackError."""
+def create(data_dir: Path) -> None:
+    """Create the folder, readable only by its owner, with its subfolders. Raises StackError."""
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("logs", "mail"):
@@ -33,8 +25,8 @@ def make(data_dir: Path) -> None:
 
 
 @contextmanager
-def held(data_dir: Path) -> Iterator[None]:
-    """Hold the folder alone; raises StackError that names the process that holds it already."""
+def locked(data_dir: Path) -> Iterator[None]:
+    """Lock the folder for this process; raises StackError naming the process that has locked it already."""
     try:
         file = (data_dir / LOCK_FILE).open("a+")
     except OSError as error:
@@ -44,7 +36,9 @@ def held(data_dir: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            raise StackError(f"A stack runs already in {data_dir} (process {file.read() or 'unknown'})") from error
+            raise StackError(
+                f"A stack is already running in {data_dir} (process {file.read() or 'unknown'})"
+            ) from error
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -52,23 +46,23 @@ def held(data_dir: Path) -> Iterator[None]:
         file.truncate(0)
 
 
-def write_stack(data_dir: Path, description: dict[str, Any]) -> None:
-    """Write `stack.json` whole or not at all; it holds passwords, so its owner alone may read it."""
+def write_description(data_dir: Path, description: dict[str, Any]) -> None:
+    """Write `stack.json` atomically. It holds passwords, so only its owner can read it."""
     write_json(data_dir / STACK_FILE, description)
 
 
-def remove_stack(data_dir: Path) -> None:
-    """Take `stack.json` away: no stack is ready here."""
+def remove_description(data_dir: Path) -> None:
+    """Delete `stack.json`: no stack is ready in this folder."""
     (data_dir / STACK_FILE).unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Replace a file by this content at once, readable by its owner alone."""
+    """Write JSON to a file atomically, readable only by its owner."""
     write_private(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file by this text at once, readable by its owner alone."""
+    """Write text to a file atomically, readable only by its owner."""
     unfinished = path.with_name(f"{path.name}.tmp")
     unfinished.unlink(missing_ok=True)
     unfinished.touch(mode=0o600)
@@ -77,7 +71,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return what we wrote earlier; empty when there is nothing, or nothing whole."""
+    """Return the JSON object in a file; empty if the file is missing or damaged."""
     try:
         content = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""The encryption keys of an embedded stack: in a file of its own, as `stack.json` may hold none."""
+"""The key file of an embedded stack; `stack.json` holds no keys."""
 
 from base64 import b64encode
 from pathlib import Path
@@ -13,10 +13,10 @@ KEY_BYTES = 32
 
 
 def prepare(data_dir: Path, settings: Settings) -> Path:
-    """Return the file with the keys of this stack; raises SettingsError.
+    """Return the key file of this stack, creating or extending it if necessary. Raises SettingsError.
 
-    It is the file that the settings name, or one in the data folder: keys given by variable come first there, and
-    those of earlier times stay, as runs may be encrypted with them. Without any, one is made.
+    It is the file named in the settings, or one in the data folder. There, keys from the variable come first and older
+    keys stay, because runs may be encrypted with them. If there is no key at all, one is generated.
     """
     given, own_file = read_keys(settings), settings.encryption_keys_file
     if own_file and not settings.encryption_keys.get_secret_value():

@@ -1,9 +1,9 @@
-"""The mail catcher: takes every mail by SMTP and keeps it as one `.eml` file; file names sort by time.
+"""The embedded mail catcher: accepts every mail by SMTP and stores it as an `.eml` file; file names sort by time.
 
     python -m starter.devstack.mail --mail-dir D --port P
 
-For trying failures: recipients at refused.example are refused for good (550), at busy.example for now (451); while the
-mail folder has a file `refuse`, every recipient gets the line in it as the answer, such as `451 Try again later`.
+To try failures: recipients at refused.example are refused permanently (550), at busy.example temporarily (451). While
+the mail folder has a file `refuse`, every recipient is refused with the line in it, such as `451 Try again later`.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from uuid import uuid4
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from starter.devstack.serving import LOOPBACK, Arguments, arguments, listen, run, until_stopped
+from starter.devstack.serving import LOOPBACK, Arguments, listen, parse_arguments, run, wait_for_stop_signal
 
 RULES = {"refused.example": "550 5.1.1 No such mailbox", "busy.example": "451 4.3.0 Try again later"}
-SWITCH = "refuse"
+REFUSE_FILE = "refuse"
 
 log = logging.getLogger(__name__)
 
 
 class Catcher:
-    """What to do with a mail: aiosmtpd calls these methods, and sends what they return as the answer."""
+    """Handles mails: aiosmtpd calls these methods and sends the return value as its reply."""
 
     def __init__(self, mail_dir: Path) -> None:
         self._mail_dir = mail_dir
@@ -34,31 +34,31 @@ class Catcher:
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Take the recipient, unless a rule or the switch refuses it."""
-        refusal = RULES.get(address.rpartition("@")[2].lower()) or self._switch()
+        """Accept the recipient unless a rule or the file refuses it."""
+        refusal = RULES.get(address.rpartition("@")[2].lower()) or self._refusal_in_file()
         if refusal is None:
             envelope.rcpt_tos.append(address)
             envelope.rcpt_options.extend(options)
         return refusal or "250 OK"
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """Answer 250 only when the mail is on the disk."""
+        """Reply 250 only after the mail is on disk."""
         try:
-            name = await asyncio.to_thread(keep, self._mail_dir, envelope.original_content or b"")
+            name = await asyncio.to_thread(store, self._mail_dir, envelope.original_content or b"")
         except OSError as error:
             log.error("a mail could not be written: %s", error)
             return "452 4.3.1 Insufficient system storage"
-        return f"250 OK: kept as {name}"
+        return f"250 OK: stored as {name}"
 
-    def _switch(self) -> str | None:
+    def _refusal_in_file(self) -> str | None:
         try:
-            return (self._mail_dir / SWITCH).read_text().strip() or RULES["busy.example"]
+            return (self._mail_dir / REFUSE_FILE).read_text().strip() or RULES["busy.example"]
         except FileNotFoundError:
             return None
 
 
-def keep(mail_dir: Path, content: bytes) -> str:
-    """Write one mail so that it is there whole or not at all, also after a power cut; returns its file's name."""
+def store(mail_dir: Path, content: bytes) -> str:
+    """Write one mail atomically, safe against a power cut, and return its file name."""
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}Z-{uuid4().hex[:8]}.eml"
     unfinished = mail_dir / f".{name}.tmp"
     with unfinished.open("wb") as file:
@@ -79,8 +79,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def catching(mail_dir: Path, port: int, host: str = LOOPBACK) -> AsyncIterator[str]:
-    """Catch mails while the block runs; yields the `smtp://` URL. Raises OSError."""
+async def running(mail_dir: Path, port: int, host: str = LOOPBACK) -> AsyncIterator[str]:
+    """Run the mail catcher during the block; yields its `smtp://` URL. Raises OSError."""
     await asyncio.to_thread(mail_dir.mkdir, parents=True, exist_ok=True)
     loop, catcher = asyncio.get_running_loop(), Catcher(mail_dir)
     bound = listen(port, host)
@@ -94,16 +94,16 @@ async def catching(mail_dir: Path, port: int, host: str = LOOPBACK) -> AsyncIter
 
 
 async def serve(given: Arguments) -> None:
-    """Catch mails until told to stop."""
-    logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd's: it tells every command, with addresses
-    async with catching(*given) as url:
+    """Run the mail catcher until a stop signal."""
+    logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd logs every command, addresses too
+    async with running(*given) as url:
         log.info("listening on %s, mails in %s", url, given.folder)
-        await until_stopped()
+        await wait_for_stop_signal()
 
 
 def main() -> None:
-    """Run the mail catcher as a process of its own."""
-    given = arguments("Catch every mail as a file.", "--mail-dir")
+    """Run the mail catcher as a program."""
+    given = parse_arguments("Store every mail as a file.", "--mail-dir")
     run("mail", lambda: serve(given))
 
 

@@ -1,4 +1,4 @@
-"""Which processes belong to a data folder, on record, so that the next start can end what a killed one left behind."""
+"""Record the processes of a data folder, so that the next start can terminate those left by a killed stack."""
 
 import signal
 import time
@@ -11,30 +11,30 @@ from starter.devstack.data_folder import read_json, write_json
 from starter.devstack.server_process import POLL_SECONDS, ServerProcess
 
 RECORD = "pids.json"
-POSTGRES = ("postgres", "initdb")  # these stop fast and with all data on SIGINT
-SERVERS = (*POSTGRES, "temporal")  # ended last: the others finish their work on them
+POSTGRES = ("postgres", "initdb")  # SIGINT stops these fast without losing data
+SERVERS = (*POSTGRES, "temporal")  # terminated last, because the others depend on them
 PROGRAM_GRACE, SERVER_GRACE = 5.0, 10.0  # seconds
-CLOCK_SLACK = 2.0  # seconds by which a process's start may seem to move when the clock is set
+CLOCK_SLACK = 2.0  # seconds; start times shift when the clock is set
 
 
-def record(data_dir: Path, children: Iterable[ServerProcess]) -> None:
-    """Write down the children that run, each with the time it was started: a number alone may be reused."""
-    entries = {child.name: {"pid": child.pid, "created": child.created} for child in children if child.alive}
+def record(data_dir: Path, servers: Iterable[ServerProcess]) -> None:
+    """Record the running servers with their start times: a process id alone may be reused."""
+    entries = {server.name: {"pid": server.pid, "created": server.created} for server in servers if server.alive}
     write_json(data_dir / RECORD, entries)
 
 
 def forget(data_dir: Path) -> None:
-    """Take the record away: no child runs."""
+    """Delete the record: no server is running."""
     (data_dir / RECORD).unlink(missing_ok=True)
 
 
-def end(data_dir: Path) -> int:
-    """End what a killed stack left running in this folder, which the caller holds; returns how many it ended."""
+def terminate(data_dir: Path) -> int:
+    """Terminate what a killed stack left running and return how many processes there were; call it with the lock."""
     recorded = list(_recorded(data_dir))
-    _end([process for name, process in recorded if name not in SERVERS], PROGRAM_GRACE)
+    _terminate_processes([process for name, process in recorded if name not in SERVERS], PROGRAM_GRACE)
     strays = set(_strays(data_dir)) | {process for name, process in recorded if name in SERVERS}
-    _end(strays, SERVER_GRACE)
-    (data_dir / "postgres" / "postmaster.pid").unlink(missing_ok=True)  # nobody is left whom it could mean
+    _terminate_processes(strays, SERVER_GRACE)
+    (data_dir / "postgres" / "postmaster.pid").unlink(missing_ok=True)  # no server is left that it could refer to
     forget(data_dir)
     return len({process for _, process in recorded} | strays)
 
@@ -50,14 +50,14 @@ def _recorded(data_dir: Path) -> Iterator[tuple[str, psutil.Process]]:
 
 
 def _strays(data_dir: Path) -> Iterator[psutil.Process]:
-    """Find servers that hold our state but are on no record: they name it on their command line."""
+    """Find unrecorded servers that use this folder: their command line names it."""
     state = {str(data_dir / "postgres"), str(data_dir / "temporal.db")}
     for process in psutil.process_iter(["name", "cmdline"]):
         if process.info["name"] in SERVERS and not state.isdisjoint(process.info["cmdline"] or ()):
             yield process
 
 
-def _end(processes: Iterable[psutil.Process], grace: float) -> None:
+def _terminate_processes(processes: Iterable[psutil.Process], grace: float) -> None:
     waiting = list(processes)
     for process in waiting:
         _signal(process)
@@ -71,7 +71,7 @@ def _end(processes: Iterable[psutil.Process], grace: float) -> None:
 
 
 def _signal(process: psutil.Process, number: signal.Signals | None = None) -> None:
-    """Signal a process, politely unless told how; psutil makes sure that its number is not another's by now."""
+    """Signal a process, by default to stop cleanly. psutil makes sure that the process id was not reused."""
     try:
         process.send_signal(number or (signal.SIGINT if process.name() in POSTGRES else signal.SIGTERM))
     except psutil.NoSuchProcess:
@@ -79,7 +79,7 @@ def _signal(process: psutil.Process, number: signal.Signals | None = None) -> No
 
 
 def _gone(process: psutil.Process) -> bool:
-    """Tell whether it has ended, perhaps not yet collected by its parent."""
+    """Return whether it has ended; a zombie counts as ended."""
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

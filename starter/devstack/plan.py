@@ -1,4 +1,4 @@
-"""What an embedded stack decides before it runs: its ports, its addresses, the environment of its programs."""
+"""Plan an embedded stack: ports, addresses, and the environment of its programs."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -40,35 +40,38 @@ ADMIN = "admin@shop.example"
 
 @dataclass(frozen=True)
 class Plan:
-    """One stack before it runs: everything that is decided by the folder, the ports and the environment."""
+    """The decisions about one stack: they follow from its folder, its ports and the environment."""
 
     data_dir: Path
-    own: Mapping[str, str]  # the environment that `up` was given, `.env` included
+    given: Mapping[str, str]  # the environment of `commerce up`, including `.env`
     ports: Mapping[str, int]
     keys_file: Path
 
     @classmethod
-    def make(cls, data_dir: Path, own: Mapping[str, str], api_port: int, say: Callable[[str], None]) -> "Plan":
-        """Choose the ports, with an API port of 0 any free ones, and the keys. Raises StackError and SettingsError."""
-        settings = load_settings({name: value for name, value in own.items() if name not in IGNORED})
+    def make(cls, data_dir: Path, given: Mapping[str, str], api_port: int, echo: Callable[[str], None]) -> "Plan":
+        """Choose ports and keys; an `api_port` of 0 means any free port for all servers.
+
+        Raises StackError, SettingsError.
+        """
+        settings = load_settings({name: value for name, value in given.items() if name not in IGNORED})
         for name in IGNORED:
-            if own.get(name):
-                say(f"{name} is ignored: this stack brings its own")
-        ports = Ports(data_dir / "ports.json", say)
-        replaced = {name for variable, name in REPLACEABLE.items() if own.get(variable)}
+            if given.get(name):
+                echo(f"{name} is ignored: this stack has its own")
+        ports = Ports(data_dir / "ports.json", echo)
+        replaced = {name for variable, name in REPLACEABLE.items() if given.get(variable)}
         usual = USUAL_PORTS if api_port else dict.fromkeys(USUAL_PORTS, 0)
         wanted = {name: port for name, port in (usual | {"api": api_port}).items() if name not in replaced}
         chosen = {name: ports.choose(name, LABELS[name], port) for name, port in wanted.items()}
-        return cls(data_dir, own, chosen, key_file.prepare(data_dir, settings))
+        return cls(data_dir, given, chosen, key_file.prepare(data_dir, settings))
 
     @property
     def api_url(self) -> str:
-        """The root of the API."""
+        """The root URL of the API."""
         return f"http://{LOOPBACK}:{self.ports['api']}"
 
     @property
     def temporal_ui(self) -> str:
-        """The root of Temporal's UI."""
+        """The root URL of Temporal's UI."""
         return f"http://{LOOPBACK}:{self.ports['temporal-ui']}"
 
     @property
@@ -78,11 +81,11 @@ class Plan:
 
     @property
     def metrics_address(self) -> str:
-        """Where our worker serves its metrics; not for others, which would find it in use."""
-        return self.own.get(METRICS_ADDRESS) or f"{LOOPBACK}:{self.ports['metrics']}"
+        """Host and port where the worker of this stack serves its metrics; only that worker may use it."""
+        return self.given.get(METRICS_ADDRESS) or f"{LOOPBACK}:{self.ports['metrics']}"
 
     def database_url(self, database: str = postgres.DATABASE) -> str:
-        """The URL of a database, password included; PostgreSQL must be set up."""
+        """The URL of a database, including the password; the cluster must exist."""
         return postgres.url(self.data_dir, self.ports["postgres"], database)
 
     def environment(self) -> dict[str, str]:
@@ -90,15 +93,14 @@ class Plan:
         return {
             f"{PREFIX}DATA_DIR": str(self.data_dir),
             DATABASE_URL: self.database_url(),
-            SMTP_URL: self.own.get(SMTP_URL) or f"smtp://{LOOPBACK}:{self.ports['mail']}",
-            CARRIER_URL: self.own.get(CARRIER_URL) or f"{self._carrier_root()}/v2",
-            WAREHOUSE_URL: self.own.get(WAREHOUSE_URL) or f"http://{LOOPBACK}:{self.ports['warehouse']}",
-            f"{PREFIX}ADMIN_EMAILS": self.own.get(f"{PREFIX}ADMIN_EMAILS") or ADMIN,
-            ENCRYPTION_VARIABLE: self.own.get(ENCRYPTION_VARIABLE) or "on",
+            SMTP_URL: self.given.get(SMTP_URL) or f"smtp://{LOOPBACK}:{self.ports['mail']}",
+            CARRIER_URL: self.given.get(CARRIER_URL) or f"{self._carrier_root()}/v2",
+            WAREHOUSE_URL: self.given.get(WAREHOUSE_URL) or f"http://{LOOPBACK}:{self.ports['warehouse']}",
+            f"{PREFIX}ADMIN_EMAILS": self.given.get(f"{PREFIX}ADMIN_EMAILS") or ADMIN,
+            ENCRYPTION_VARIABLE: self.given.get(ENCRYPTION_VARIABLE) or "on",
             KEYS_FILE_VARIABLE: str(self.keys_file),
-            **(
-                {KEYS_VARIABLE: ""} if self.own.get(KEYS_VARIABLE) else {}
-            ),  # the file has them too; they would win over all of its keys
+            # The key file contains the keys of this variable too; the variable would hide the others in the file.
+            **({KEYS_VARIABLE: ""} if self.given.get(KEYS_VARIABLE) else {}),
             f"{PREFIX}TEMPORAL_UI_URL": self.temporal_ui,
             "TEMPORAL_ADDRESS": self.temporal_address,
             "TEMPORAL_NAMESPACE": temporal.NAMESPACE,
@@ -106,7 +108,7 @@ class Plan:
         }
 
     def describe(self, pids: Mapping[str, int | None]) -> dict[str, Any]:
-        """Return what `stack.json` says while the stack is ready."""
+        """Return the content of `stack.json`."""
         environment = self.environment()
         return {
             "database_url": environment[DATABASE_URL],

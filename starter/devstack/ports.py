@@ -1,4 +1,4 @@
-"""Which ports the embedded servers listen on: those of last time, else the usual ones, else free ones."""
+"""Choose the ports of the embedded servers: those of last time, else the usual ones, else free ones."""
 
 import errno
 import random
@@ -6,33 +6,34 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from starter.devstack.data_folder import StackError, read_json, write_json
+from starter.devstack.data_folder import read_json, write_json
+from starter.devstack.errors import StackError
 
 LOOPBACK = "127.0.0.1"
-# Below the range from which the system takes the local ports of outgoing connections: a server that is restarted
-# would else find its port taken by a client that was just trying to reach it.
+# Below the range of ephemeral ports: otherwise the port of a server that restarts could be taken by a client that is
+# just trying to connect to it.
 SPARE = range(20_000, 32_000)
 TRIES = 100
 
 
 class Ports:
-    """The ports of one data folder, remembered in a file so that addresses stay the same."""
+    """The ports of one data folder, stored in a file so that addresses stay the same."""
 
-    def __init__(self, file: Path, say: Callable[[str], None]) -> None:
-        """Take the file to remember them in, and where to say that one is in use."""
-        self._file, self._say = file, say
+    def __init__(self, file: Path, echo: Callable[[str], None]) -> None:
+        """`file` stores the ports; `echo` prints when a port is not the usual one."""
+        self._file, self._echo = file, echo
         self._last: dict[str, dict[str, int]] = read_json(file)
         self._now: dict[str, dict[str, int]] = {}
 
     def choose(self, name: str, label: str, wanted: int) -> int:
-        """Return a free port for this server, the wanted one if it can be (0: any); raises StackError."""
+        """Return a free port for this server, the wanted one if possible (0: any). Raises StackError."""
         port = self._remembered(name, wanted) or (wanted if self._is_free(wanted) else self._spare())
         if wanted not in (0, port):
             if self._is_free(wanted):
-                self._say(f"{label} listens on {port}, as last time")
+                self._echo(f"{label} listens on {port}, as before")
             else:
-                why = "is in use" if may_listen(wanted) else "is not for this user"
-                self._say(f"Port {wanted} {why}; {label} listens on {port}")
+                why = "is in use" if may_listen(wanted) else "needs more privileges"
+                self._echo(f"Port {wanted} {why}; {label} listens on {port}")
         self._now[name] = {"wanted": wanted, "port": port}
         write_json(self._file, self._last | self._now)
         return port
@@ -53,17 +54,17 @@ class Ports:
 
 
 def can_listen(port: int) -> bool:
-    """Try whether a server could listen on this port of the loopback interface."""
+    """Return whether a server could listen on this port of the loopback interface."""
     return _refusal(port) is None
 
 
 def may_listen(port: int) -> bool:
-    """Tell whether this user may listen on this port at all, in use or not."""
+    """Return whether this user is allowed to listen on this port, whether it is in use or not."""
     return _refusal(port) != errno.EACCES
 
 
 def _refusal(port: int) -> int | None:
-    """Return the error with which the system refuses this port, None when it does not."""
+    """Return the errno with which the system refuses this port; None if it is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""PostgreSQL 18 from its wheel: makes a cluster below the data folder and tells how to run it, as root too."""
+"""PostgreSQL 18 from its wheel: create a cluster in the data folder and return the command that runs it."""
 
 import os
 import pwd
@@ -8,22 +8,20 @@ import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
+from starter.devstack.errors import PostgresError
+
 USER = "commerce"
 DATABASE = "commerce"
 UNPRIVILEGED = "nobody"
 
 
-class PostgresError(Exception):
-    """The embedded PostgreSQL cannot be set up; the message is one line."""
-
-
 def prepare(data_dir: Path) -> None:
-    """Make the cluster if it is not there yet: loopback only, one owner with a generated password."""
+    """Create the cluster if it is missing: loopback only, one user with a generated password."""
     cluster, password_file = data_dir / "postgres", data_dir / "postgres.password"
     if (cluster / "PG_VERSION").exists():
         return
     data_dir.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(cluster, ignore_errors=True)  # a set-up that was cut off
+    shutil.rmtree(cluster, ignore_errors=True)  # an interrupted set-up
     cluster.mkdir(mode=0o700)
     password_file.touch(mode=0o600)
     password_file.write_text(secrets.token_urlsafe(24))
@@ -40,14 +38,14 @@ def prepare(data_dir: Path) -> None:
     )
     if done.returncode != 0:
         reason = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()[-1]
-        raise PostgresError(f"PostgreSQL could not make its cluster in {cluster}: {reason}")
+        raise PostgresError(f"PostgreSQL could not create its cluster in {cluster}: {reason}")
 
 
 def command(data_dir: Path, port: int, *settings: str) -> list[str]:
-    """Return the command that runs the cluster in the foreground; SIGINT stops it fast, data complete."""
+    """Return the command that runs the cluster in the foreground. SIGINT stops it fast without losing data."""
     options = [
         "listen_addresses=127.0.0.1",
-        "unix_socket_directories=",  # a socket's path is limited to 107 bytes, a data folder's is not
+        "unix_socket_directories=",  # socket paths are limited to 107 bytes
         "max_connections=200",
         "shared_buffers=256MB",
         *settings,
@@ -57,7 +55,7 @@ def command(data_dir: Path, port: int, *settings: str) -> list[str]:
 
 
 def url(data_dir: Path, port: int, database: str = DATABASE) -> str:
-    """Return the URL under which the cluster answers."""
+    """Return the URL of a database of the cluster."""
     password = (data_dir / "postgres.password").read_text()
     return f"postgresql://{USER}:{password}@127.0.0.1:{port}/{database}"
 
@@ -70,7 +68,10 @@ def _binary(name: str) -> str:
 
 
 def _as_unprivileged() -> list[str]:
-    """PostgreSQL refuses root: run it as nobody, who keeps just the right to pass folders that only root may enter."""
+    """Return the prefix that runs a command as nobody if we are root, which PostgreSQL refuses.
+
+    nobody keeps only the capability to pass through folders that only root may enter.
+    """
     if os.geteuid() != 0:
         return []
     if (setpriv := shutil.which("setpriv")) is None:

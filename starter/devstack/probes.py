@@ -1,4 +1,4 @@
-"""Whether the servers of a stack are ready: each probe returns nothing when ready, else the reason why not."""
+"""Readiness probes for the servers of a stack: None when ready, else the reason why not."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from starter.devstack import postgres, temporal
-from starter.devstack.data_folder import StackError
+from starter.devstack.errors import StackError
 from starter.devstack.plan import Plan
 from starter.devstack.ports import LOOPBACK
 
@@ -17,8 +17,8 @@ ANSWER_SECONDS = 5.0
 NOT_YET = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError)
 
 
-async def database(plan: Plan) -> str | None:
-    """PostgreSQL answers and has our database, made if it is missing."""
+async def postgres_is_ready(plan: Plan) -> str | None:
+    """Check that PostgreSQL answers; create our database if it is missing."""
     try:
         server = await asyncpg.connect(plan.database_url("postgres"), timeout=ANSWER_SECONDS)
         try:
@@ -29,22 +29,22 @@ async def database(plan: Plan) -> str | None:
     except NOT_YET as error:
         return _reason(error)
     except asyncpg.PostgresError as error:
-        raise StackError(f"PostgreSQL in {plan.data_dir} refuses us: {error}") from error
+        raise StackError(f"PostgreSQL in {plan.data_dir} refuses the connection: {error}") from error
     return None
 
 
-async def workflows(plan: Plan) -> str | None:
-    """Temporal answers, its namespace as we need it."""
+async def temporal_is_ready(plan: Plan) -> str | None:
+    """Check that Temporal answers; configure its namespace."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             await temporal.prepare(await Client.connect(plan.temporal_address, namespace=temporal.NAMESPACE))
-    except (RuntimeError, RPCError, TimeoutError) as error:  # RuntimeError: how the client says "cannot connect"
+    except (RuntimeError, RPCError, TimeoutError) as error:  # RuntimeError: the client cannot connect
         return _reason(error)
     return None
 
 
-async def listens(port: int) -> str | None:
-    """Somebody takes connections on this port."""
+async def port_is_open(port: int) -> str | None:
+    """Check that a server accepts connections on this port."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             _, writer = await asyncio.open_connection(LOOPBACK, port)
@@ -54,8 +54,8 @@ async def listens(port: int) -> str | None:
     return None
 
 
-async def answers(port: int, path: str) -> str | None:
-    """An HTTP server answers with 200; plain sockets, as a client library takes longer to load than to ask."""
+async def http_is_ok(port: int, path: str) -> str | None:
+    """Check that an HTTP server answers 200. Plain sockets, because an HTTP library would take longer to import."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_connection(LOOPBACK, port)
@@ -65,7 +65,7 @@ async def answers(port: int, path: str) -> str | None:
         return _reason(error)
     writer.close()
     head, _, body = answer.partition("\r\n\r\n")
-    return None if " 200 " in head.partition("\r\n")[0] else f"{path} answers {body.strip() or head}"
+    return None if " 200 " in head.partition("\r\n")[0] else f"{path} answered {body.strip() or head}"
 
 
 def _reason(error: BaseException) -> str:

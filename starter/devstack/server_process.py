@@ -1,4 +1,4 @@
-"""One server of the embedded stack as a child process: started, watched, told to stop, its log at hand."""
+"""One embedded server as a child process: start it, watch it, stop it, read its log."""
 
 import asyncio
 import os
@@ -12,15 +12,15 @@ from pathlib import Path
 import psutil
 
 POLL_SECONDS = 0.05
-LOG_LIMIT = 10 * 1024 * 1024  # bytes; a larger log is put aside at the next start
-RESTART_SECONDS = (0.2, 1.0, 2.0, 4.0, 8.0, 10.0)  # the waits of a child that keeps dying
-HEALTHY_SECONDS = 30.0  # who lived this long does not keep dying
+LOG_LIMIT = 10 * 1024 * 1024  # bytes; a larger log is rotated at the next start
+RESTART_SECONDS = (0.2, 1.0, 2.0, 4.0, 8.0, 10.0)  # waits before the restarts of a server that keeps dying
+HEALTHY_SECONDS = 30.0  # a server that ran this long does not keep dying
 TAIL_BYTES = 8_192
 
 
 @dataclass
 class ServerProcess:
-    """A server: its name in the data folder, what people call it, and how it is run and stopped."""
+    """A server: its name in the data folder, its label in messages, and how it is run and stopped."""
 
     name: str
     label: str
@@ -28,15 +28,15 @@ class ServerProcess:
     environment: Mapping[str, str]
     log: Path
     stop_signal: signal.Signals = signal.SIGTERM
-    grace: float = 10.0  # seconds to stop in before it is killed
+    grace: float = 10.0  # seconds to stop before it is killed
     deaths: int = 0
-    created: float = 0.0  # when the process began, as the system tells it
+    created: float = 0.0  # start time of the process according to the system
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _log_start: int = 0
-    _in_row: int = 0
+    _deaths_in_row: int = 0
 
     def start(self) -> None:
-        """Start it in a session of its own, so that Ctrl-C at the terminal does not reach it; raises OSError."""
+        """Start it in its own session, so that Ctrl-C in the terminal does not reach it. Raises OSError."""
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603 - our own servers, our own arguments
@@ -51,7 +51,7 @@ class ServerProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process's number; None before the first start."""
+        """The process id; None before the first start."""
         return self._process.pid if self._process else None
 
     @property
@@ -61,7 +61,7 @@ class ServerProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs now."""
+        """Whether it is running."""
         return self._process is not None and self.code is None
 
     async def ended(self) -> None:
@@ -69,15 +69,17 @@ class ServerProcess:
         while self.alive:  # noqa: ASYNC110 - a process sets no event
             await asyncio.sleep(POLL_SECONDS)
 
-    def next_start(self) -> float:
-        """Count a death; return the seconds to wait before the next start, more and more while it keeps dying."""
+    def restart_delay(self) -> float:
+        """Count a death and return the seconds to wait before the restart, which grow while it keeps dying."""
         self.deaths += 1
-        healthy = time.time() - self.created > HEALTHY_SECONDS or self.code == -signal.SIGKILL  # it was not its fault
-        self._in_row = 0 if healthy else self._in_row + 1
-        return RESTART_SECONDS[min(max(self._in_row - 1, 0), len(RESTART_SECONDS) - 1)]
+        healthy = (
+            time.time() - self.created > HEALTHY_SECONDS or self.code == -signal.SIGKILL
+        )  # killed from outside: no fault of its own
+        self._deaths_in_row = 0 if healthy else self._deaths_in_row + 1
+        return RESTART_SECONDS[min(max(self._deaths_in_row - 1, 0), len(RESTART_SECONDS) - 1)]
 
     async def stop(self) -> None:
-        """Ask it to stop, wait its grace, then kill it."""
+        """Send its stop signal, wait for its grace period, then kill it."""
         if not self.alive or self._process is None:
             return
         self._process.send_signal(self.stop_signal)
@@ -89,21 +91,21 @@ class ServerProcess:
             await self.ended()
 
     def kill(self) -> None:
-        """End it and what it started, at once."""
+        """Kill it and its children at once."""
         if self.alive and self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def death(self) -> str:
-        """Say in words how it ended, with its last line if it wrote one and ended by itself."""
+        """Describe how it ended, with the last line of its log if it exited by itself."""
         code = self.code or 0
-        if code < 0:  # whoever is killed has no say in it: its last line tells of something else
+        if code < 0:  # killed: its last log line is about something else
             return f"{self.label} was killed by {signal.Signals(-code).name}"
         how = f"ended with exit code {code}"
         last = self.last_line()
         return f"{self.label} {how}: {last}" if last else f"{self.label} {how}"
 
     def last_line(self) -> str:
-        """Return the last line that it wrote since its start."""
+        """Return the last line it has logged since its start."""
         with self.log.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
             log.seek(max(self._log_start, size - TAIL_BYTES))
@@ -112,6 +114,6 @@ class ServerProcess:
 
 
 def rotate(log: Path) -> None:
-    """Put a log that has grown large aside; the one put aside before goes."""
+    """Rename a log above LOG_LIMIT to `….1`, replacing an older one."""
     if log.exists() and log.stat().st_size > LOG_LIMIT:
         log.replace(log.with_name(f"{log.name}.1"))

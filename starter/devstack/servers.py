@@ -1,4 +1,4 @@
-"""The servers of a planned stack as child processes: how each is run and stopped."""
+"""How each server of a planned stack is run and stopped."""
 
 import os
 import signal
@@ -13,28 +13,28 @@ from starter.devstack.plan import LABELS, METRICS_ADDRESS, Plan
 from starter.devstack.ports import LOOPBACK
 from starter.devstack.server_process import ServerProcess, rotate
 
-WORKER_GRACE = 30.0  # seconds; it ends by itself after 28
+WORKER_GRACE = 30.0  # seconds; the worker exits by itself after 28
 CODE = Path(starter.__file__).parent.parent
-# In this order they are stopped: first those that need the others.
+# The order of stopping: dependents before what they depend on.
 STOP_ORDER = (("api",), ("worker",), ("mail", "carrier", "warehouse"), ("temporal",), ("postgres",))
 
 
 def make_postgres(plan: Plan) -> ServerProcess:
-    """PostgreSQL; SIGINT stops it fast and with all data."""
+    """Return PostgreSQL. SIGINT stops it fast without losing data."""
     child = _child(plan, "postgres", postgres.command(plan.data_dir, plan.ports["postgres"]), os.environ)
     child.stop_signal = signal.SIGINT
     return child
 
 
 def make_temporal(plan: Plan) -> ServerProcess:
-    """Temporal's dev server and its UI."""
+    """Return Temporal's dev server with its UI."""
     codec = f"{plan.api_url}/codec/{temporal.NAMESPACE}"
     command = temporal.command(plan.data_dir, plan.ports["temporal"], plan.ports["temporal-ui"], codec)
     return _child(plan, "temporal", command, os.environ)
 
 
-def make_outside(plan: Plan) -> list[ServerProcess]:
-    """What stands for the world outside: mail catcher, carrier and warehouse, unless a setting replaces them."""
+def make_stand_ins(plan: Plan) -> list[ServerProcess]:
+    """Return the stand-ins for external services: mail catcher, carrier, warehouse, unless a setting replaces one."""
     folders = {
         "mail": ("--mail-dir", plan.data_dir / "mail"),
         "carrier": ("--data-dir", plan.data_dir / "carrier"),
@@ -48,21 +48,21 @@ def make_outside(plan: Plan) -> list[ServerProcess]:
 
 
 def make_worker(plan: Plan) -> ServerProcess:
-    """The worker; it may take long to stop, as it finishes the steps at work."""
+    """Return the worker. It may take long to stop, because it lets running activities finish."""
     child = _python(plan, "worker", "worker", **{METRICS_ADDRESS: plan.metrics_address})
     child.grace = WORKER_GRACE
     return child
 
 
 def make_api(plan: Plan) -> ServerProcess:
-    """The API, on loopback."""
+    """Return the API, listening on loopback."""
     return _python(
         plan, "api", "starter.api", **{f"{PREFIX}API_HOST": LOOPBACK, f"{PREFIX}API_PORT": str(plan.ports["api"])}
     )
 
 
 def _python(plan: Plan, name: str, module: str, *arguments: str, **variables: str) -> ServerProcess:
-    """Run a module of this same installation, whatever else lies in the current folder."""
+    """Run a module of this installation, even if the current folder has modules of the same name."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("TEMPORAL_")}
     path = os.pathsep.join(filter(None, [str(CODE), os.environ.get("PYTHONPATH")]))
     environment = inherited | plan.environment() | {"PYTHONPATH": path} | variables

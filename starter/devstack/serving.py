@@ -1,4 +1,4 @@
-"""What the embedded servers written in Python share: their socket, and a clean stop on SIGTERM or SIGINT."""
+"""What the embedded Python servers share: their arguments, their socket, and a clean stop on a signal."""
 
 import argparse
 import asyncio
@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 
 def listen(port: int, host: str = LOOPBACK) -> socket.socket:
-    """Return a socket bound to this port of this interface (0: any free one); raises OSError."""
-    # The protocol must be named: asyncio sets TCP_NODELAY only then, and answers wait 40 ms without it.
+    """Return a socket bound to this port (0: any free one) of this interface. Raises OSError."""
+    # Name the protocol: only then does asyncio set TCP_NODELAY, without which responses wait 40 ms.
     bound = socket.socket(proto=socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -35,14 +35,14 @@ def listen(port: int, host: str = LOOPBACK) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it is ready, and leaves signals to us."""
+    """A server that signals when it is ready and installs no signal handlers."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to answer; a failure is raised where the server is awaited."""
+        """Start; a failure is raised where the server is awaited."""
         try:
             await super().startup(sockets)
         finally:
@@ -50,13 +50,13 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Do nothing: uvicorn would raise a signal once more after its clean stop."""
+        """Do nothing: uvicorn would raise the signal again after its clean stop."""
         yield
 
 
 @asynccontextmanager
 async def serving(app: FastAPI, port: int, host: str = LOOPBACK, **options: Any) -> AsyncIterator[str]:
-    """Serve an app on this interface while the block runs; yields its URL. `options` are uvicorn's."""
+    """Serve an app during the block; yields its URL. `options` are uvicorn's."""
     bound = listen(port, host)
     url = f"http://{host}:{bound.getsockname()[1]}"
     config = uvicorn.Config(
@@ -73,7 +73,7 @@ async def serving(app: FastAPI, port: int, host: str = LOOPBACK, **options: Any)
         bound.close()
 
 
-async def until_stopped() -> None:
+async def wait_for_stop_signal() -> None:
     """Wait for SIGTERM or SIGINT."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -82,25 +82,25 @@ async def until_stopped() -> None:
 
 
 class Arguments(NamedTuple):
-    """Where a server keeps everything, and where it listens."""
+    """The folder of a server and the address it listens on."""
 
     folder: Path
     port: int
     host: str
 
 
-def arguments(description: str, folder_option: str) -> Arguments:
-    """Return what the command line says."""
+def parse_arguments(description: str, folder_option: str) -> Arguments:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(folder_option, dest="folder", type=Path, required=True, help="where everything is kept")
-    parser.add_argument("--port", type=int, required=True, help="port to listen on; 0 takes a free one")
-    parser.add_argument("--host", default=LOOPBACK, help="address to listen on; in a container 0.0.0.0")
-    given = parser.parse_args()
-    return Arguments(given.folder, given.port, given.host)
+    parser.add_argument(folder_option, dest="folder", type=Path, required=True, help="where to store everything")
+    parser.add_argument("--port", type=int, required=True, help="port to listen on; 0: any free one")
+    parser.add_argument("--host", default=LOOPBACK, help="address to listen on; 0.0.0.0 in a container")
+    parsed = parser.parse_args()
+    return Arguments(parsed.folder, parsed.port, parsed.host)
 
 
 def run(name: str, server: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:
-    """Run a server until it is told to stop; ends the process with 0, or with 1 and one line if it cannot serve."""
+    """Run a server until a stop signal, then exit with 0; exits with 1 and one line if it cannot listen."""
     logging.basicConfig(level=logging.INFO, format=f"{name}: %(message)s")
     try:
         asyncio.run(server())

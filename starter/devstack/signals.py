@@ -1,4 +1,4 @@
-"""Signals that end a stack: they cancel what runs, which then stops its children in order."""
+"""Signals that stop a stack: they cancel the running task, which then stops its servers in order."""
 
 import asyncio
 import signal
@@ -9,23 +9,23 @@ from dataclasses import dataclass
 
 @dataclass
 class Interrupt:
-    """Whether a signal came."""
+    """Whether a signal has arrived."""
 
     happened: bool = False
 
 
 @contextmanager
-def interruptible() -> Iterator[Interrupt]:
-    """Let SIGINT, SIGTERM and SIGHUP cancel the current task, each time anew: a second one cuts a stop short."""
+def cancel_on_signals() -> Iterator[Interrupt]:
+    """Let SIGINT, SIGTERM and SIGHUP cancel the current task. A second signal interrupts the stopping too."""
     task, loop, interrupt = asyncio.current_task(), asyncio.get_running_loop(), Interrupt()
     if task is None:
-        raise RuntimeError("interruptible() needs a task that can be cancelled")
+        raise RuntimeError("cancel_on_signals() must be called within a task")
 
     def cancel() -> None:
         interrupt.happened = True
         task.cancel()
 
-    # Who starts us with nohup wants us to outlive the terminal.
+    # Under nohup the program must outlive the terminal.
     hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
     numbers = [signal.SIGINT, signal.SIGTERM, *hangup]
     for number in numbers:

@@ -1,4 +1,4 @@
-"""The running children of a stack: started until ready, started again when they die, stopped in order."""
+"""Supervise the servers of a stack: start until ready, restart when they die, stop in order."""
 
 import asyncio
 import time
@@ -6,83 +6,83 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from starter.devstack import orphans
-from starter.devstack.data_folder import FAILED, UNREACHABLE, USAGE, StackError
+from starter.devstack.errors import FAILED, UNREACHABLE, USAGE, StackError
 from starter.devstack.probes import Probe
 from starter.devstack.server_process import ServerProcess
 
-START_SECONDS = 60.0  # a server that is not ready by then is given up
-START_DEATHS = 3  # a server that died as often before it was ready is given up
+START_SECONDS = 60.0  # then a server that is not ready counts as failed
+START_DEATHS = 3  # before it was ready; then it counts as failed
 PROBE_SECONDS = 0.1
 
 
 class Supervisor:
-    """Children of one data folder, on record there while they run."""
+    """The servers of one data folder, which are recorded there while they run."""
 
-    def __init__(self, data_dir: Path, say: Callable[[str], None], changed: Callable[[], None]) -> None:
-        """Take the folder, where to say what happens, and whom to tell that process numbers changed."""
-        self._data_dir, self._say, self._changed = data_dir, say, changed
-        self._children: dict[str, ServerProcess] = {}
-        self._keepers: list[asyncio.Task[None]] = []
+    def __init__(self, data_dir: Path, echo: Callable[[str], None], on_restart: Callable[[], None]) -> None:
+        """`echo` prints messages; `on_restart` is called whenever a server has a new process id."""
+        self._data_dir, self._echo, self._on_restart = data_dir, echo, on_restart
+        self._servers: dict[str, ServerProcess] = {}
+        self._watchers: list[asyncio.Task[None]] = []
 
     @property
     def pids(self) -> dict[str, int | None]:
-        """The process number of every child by name."""
-        return {name: child.pid for name, child in self._children.items()}
+        """Process ids by server name."""
+        return {name: server.pid for name, server in self._servers.items()}
 
-    async def start(self, child: ServerProcess, probe: Probe, *, port: int | None = None) -> None:
-        """Start a child, keep it running from now on, return when it is ready; raises StackError, OSError."""
-        self._children[child.name] = child
-        self._launch(child)
-        self._keepers.append(asyncio.create_task(self._keep(child)))
-        await self._until_ready(child, probe)
+    async def start(self, server: ServerProcess, probe: Probe, *, port: int | None = None) -> None:
+        """Start a server, keep it running, and return when it is ready. Raises StackError, OSError."""
+        self._servers[server.name] = server
+        self._launch(server)
+        self._watchers.append(asyncio.create_task(self._watch(server)))
+        await self._until_ready(server, probe)
         where = f" on {port}" if port else ""
-        self._say(f"{child.label} is ready{where} ({time.time() - child.created:.1f} s)")
+        self._echo(f"{server.label} is ready{where} ({time.time() - server.created:.1f} s)")
 
-    async def keep(self) -> None:
-        """Keep the children running until cancelled."""
-        await asyncio.gather(*self._keepers)
+    async def watch(self) -> None:
+        """Keep the servers running until cancelled."""
+        await asyncio.gather(*self._watchers)
 
     async def stop(self, order: Sequence[Sequence[str]]) -> None:
-        """Stop the children group by group, each within its own time; when cut short, kill what is left."""
-        for keeper in self._keepers:
-            keeper.cancel()
+        """Stop the servers group by group, each within its grace period. If cancelled, kill the remaining ones."""
+        for watcher in self._watchers:
+            watcher.cancel()
         try:
             for names in order:
-                await asyncio.gather(*(self._children[name].stop() for name in names if name in self._children))
+                await asyncio.gather(*(self._servers[name].stop() for name in names if name in self._servers))
         finally:
-            for child in self._children.values():
-                child.kill()
-        await self._end_keepers()
+            for server in self._servers.values():
+                server.kill()
+        await self._await_watchers()
 
-    async def _end_keepers(self) -> None:
-        for outcome in await asyncio.gather(*self._keepers, return_exceptions=True):
+    async def _await_watchers(self) -> None:
+        for outcome in await asyncio.gather(*self._watchers, return_exceptions=True):
             if isinstance(outcome, Exception):  # not its cancellation
                 raise outcome
 
-    async def _until_ready(self, child: ServerProcess, probe: Probe) -> None:
+    async def _until_ready(self, server: ServerProcess, probe: Probe) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while (reason := await probe()) is not None or not child.alive:
-            if child.deaths >= START_DEATHS or child.code == USAGE:
-                raise StackError(child.death(), child.code if child.code in (USAGE, UNREACHABLE) else FAILED)
+        while (reason := await probe()) is not None or not server.alive:
+            if server.deaths >= START_DEATHS or server.code == USAGE:
+                raise StackError(server.death(), server.code if server.code in (USAGE, UNREACHABLE) else FAILED)
             if time.monotonic() > deadline:
-                raise StackError(f"{child.label} is not ready after {START_SECONDS:.0f} s: {reason}", UNREACHABLE)
+                raise StackError(f"{server.label} is not ready after {START_SECONDS:.0f} s: {reason}", UNREACHABLE)
             await asyncio.sleep(PROBE_SECONDS)
 
-    async def _keep(self, child: ServerProcess) -> None:
-        """Start a child again whenever it has died."""
+    async def _watch(self, server: ServerProcess) -> None:
+        """Restart a server whenever it dies."""
         while True:
-            await child.ended()
-            wait = child.next_start()
-            self._say(f"{child.death()}. It starts again in {wait:g} s; its log is {child.log}")
+            await server.ended()
+            wait = server.restart_delay()
+            self._echo(f"{server.death()}. Restarting in {wait:g} s; see its log {server.log}")
             await asyncio.sleep(wait)
             try:
-                self._launch(child)
+                self._launch(server)
             except OSError as error:
-                self._say(f"{child.label} cannot be started: {error}")
+                self._echo(f"{server.label} cannot be started: {error}")
                 continue
-            self._say(f"{child.label} runs again")
+            self._echo(f"{server.label} is running again")
 
-    def _launch(self, child: ServerProcess) -> None:
-        child.start()
-        orphans.record(self._data_dir, self._children.values())
-        self._changed()
+    def _launch(self, server: ServerProcess) -> None:
+        server.start()
+        orphans.record(self._data_dir, self._servers.values())
+        self._on_restart()

@@ -1,4 +1,4 @@
-"""Temporal's dev server from its wheel: how it is run, and what its namespace needs before we use it."""
+"""Temporal's dev server from its wheel: return the command that runs it, and configure its namespace."""
 
 import shutil
 import sys
@@ -12,23 +12,23 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSe
 from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
 from temporalio.client import Client
 
-from starter.devstack.data_folder import StackError
+from starter.devstack.errors import StackError
 from starter.devstack.ports import LOOPBACK
 from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 
 NAMESPACE = "default"
-RETENTION = timedelta(days=30)  # how long closed runs can be looked at
-# The dev server has one history shard that polls its queues 20 times a second: each step would wait for that tick.
+RETENTION = timedelta(days=30)  # how long closed runs stay visible
+# The dev server has one history shard, which polls its queues 20 times a second by default: every step would wait.
 POLLS_PER_SECOND = 2000
-# SQLite's own defaults make a step three times slower; with a write-ahead log a killed server loses nothing either.
+# With SQLite's defaults a step takes three times as long. A killed server loses nothing with a write-ahead log either.
 PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")
 QUEUES = ("transferProcessorMaxPollRPS", "timerProcessorMaxPollRPS", "visibilityProcessorMaxPollRPS")
 
 
 def command(data_dir: Path, port: int, ui_port: int, codec: str | None = None) -> list[str]:
-    """Return the command that runs the server on loopback, its state in one file; SIGTERM stops it.
+    """Return the command that runs the server on loopback with its state in one file. SIGTERM stops it.
 
-    `codec` is the URL under which its UI has payloads decrypted.
+    `codec` is the URL of the codec endpoint where its UI decrypts payloads.
     """
     limits = [part for queue in QUEUES for part in ("--dynamic-config-value", f"history.{queue}={POLLS_PER_SECOND}")]
     where = ["--ip", LOOPBACK, "--port", str(port), "--ui-port", str(ui_port)]
@@ -40,7 +40,7 @@ def command(data_dir: Path, port: int, ui_port: int, codec: str | None = None) -
 
 
 async def prepare(client: Client) -> None:
-    """Give the namespace its retention and the search attributes that it lacks, in an old state file too."""
+    """Set the retention of the namespace and add missing search attributes, also in an older state file."""
     config = NamespaceConfig(workflow_execution_retention_ttl=Duration(seconds=int(RETENTION.total_seconds())))
     await client.workflow_service.update_namespace(UpdateNamespaceRequest(namespace=NAMESPACE, config=config))
     known = await client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace=NAMESPACE))
@@ -55,8 +55,8 @@ async def prepare(client: Client) -> None:
 
 
 def _binary() -> str:
-    beside = Path(sys.executable).parent / "temporal"
-    found = str(beside) if beside.exists() else shutil.which("temporal")
+    in_venv = Path(sys.executable).parent / "temporal"
+    found = str(in_venv) if in_venv.exists() else shutil.which("temporal")
     if found is None:
         raise StackError("The embedded servers are not installed: run `make install`")
     return found

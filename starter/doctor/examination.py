@@ -11,8 +11,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from commerce.database import Database
-from commerce.errors import CommerceError
-from commerce.settings import PREFIX, Settings, SettingsError
+from commerce.errors import CommerceError, SettingsError
+from commerce.settings import PREFIX, Settings
 from starter.connection.encryption import Encryption
 from starter.doctor.findings import FAILED, OK, CheckResult, Finding, failed
 

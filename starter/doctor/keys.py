@@ -10,7 +10,7 @@ from temporalio.client import Client
 from temporalio.client import WorkflowExecution as Listed
 from temporalio.service import RPCError, RPCStatusCode
 
-from commerce.settings import SettingsError
+from commerce.errors import SettingsError
 from starter.connection.encryption import Encryption, payload_key_id
 from starter.connection.encryption_keys import (
     ENCRYPTION_VARIABLE,
@@ -20,7 +20,7 @@ from starter.connection.encryption_keys import (
 )
 from starter.doctor.examination import Installation
 from starter.doctor.findings import CheckResult, failed, ok, warning
-from starter.operate.monitor import FILTERS, OUR_RUNS
+from starter.operate.process_list import FILTERS, OUR_RUNS
 
 RUNS = 20  # the newest, and as many of those that are open
 

@@ -17,10 +17,9 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from commerce.errors import Unreachable
-from commerce.settings import SettingsError
-from starter.client import connection as configured
-from starter.client import reach
+from commerce.errors import SettingsError, Unreachable
+from starter.client import connection_config as configured
+from starter.client import open_connection
 from starter.doctor.clocks import skewed
 from starter.doctor.examination import Installation
 from starter.doctor.findings import CheckResult, failed, ok
@@ -49,7 +48,7 @@ async def variables(installation: Installation) -> CheckResult:
 async def connection(installation: Installation) -> CheckResult:
     """The server is there."""
     try:
-        client = await reach(installation.environment)
+        client = await open_connection(installation.environment)
     except (Unreachable, SettingsError) as error:
         return failed(str(error).removesuffix("."), "Start it, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS…")
     answer = await client.workflow_service.get_system_info(GetSystemInfoRequest())

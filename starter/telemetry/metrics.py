@@ -13,8 +13,8 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
+from commerce.errors import SettingsError
 from commerce.outbox import TYPES
-from commerce.settings import SettingsError
 from commerce.telemetry.metrics import EVENTS_PUBLISHED, HTTP_DURATION, RUNS, STOCK_OUTS, Metric
 from starter.processes import PROCESS_TYPES, TASK_QUEUE
 

@@ -3,7 +3,8 @@
 import pytest
 
 from commerce.cron import Preset, cron_line
-from commerce.settings import SettingsError, load_settings
+from commerce.errors import SettingsError
+from commerce.settings import load_settings
 
 
 @pytest.mark.parametrize(

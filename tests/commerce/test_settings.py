@@ -9,7 +9,8 @@ import pytest
 from pydantic import SecretStr
 from temporalio.envconfig import ClientConfig
 
-from commerce.settings import PREFIX, Settings, SettingsError, load_environment, load_settings
+from commerce.errors import SettingsError
+from commerce.settings import PREFIX, Settings, load_environment, load_settings
 from tests.paths import ROOT
 
 DOCUMENT = ROOT / "docs" / "configuration.md"

@@ -52,7 +52,7 @@ def test_a_database_that_is_away_is_exit_code_3(tmp_path: Path) -> None:
     code, line = start(tmp_path, COMMERCE_DATABASE_URL=f"postgresql://ann:secret@{NOWHERE}/shop")
     assert (code, line) == (
         3,
-        "The database does not answer as it should: no connection to 127.0.0.1:1 (ConnectionRefusedError).\n",
+        "The database is unavailable: no connection to 127.0.0.1:1 (ConnectionRefusedError).\n",
     )
 
 

@@ -32,7 +32,7 @@ from starter.devstack.carrier import schemas
 from starter.devstack.carrier.faults import CuttableProtocol, Fault, Faults, Operation, cut
 from starter.devstack.carrier.schemas import Json, Wanted
 from starter.devstack.carrier.store import Shipments
-from starter.devstack.serving import LOOPBACK, Arguments, arguments, run, serving, until_stopped
+from starter.devstack.serving import LOOPBACK, Arguments, parse_arguments, run, serving, wait_for_stop_signal
 
 REFUSED_COUNTRY = "ZZ"
 REFUSED_ZIP = "REFUSED"
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 
 class Refusal(Exception):
-    """An answer in the API's error shape."""
+    """An error answer of the API. Private to this package: a handler turns it into a response."""
 
     def __init__(self, status: int, code: str, message: str, errors: list[Json] | None = None) -> None:
         super().__init__(code)
@@ -260,12 +260,12 @@ async def serve(given: Arguments) -> None:
     """Serve the carrier until told to stop."""
     async with running(*given) as url:
         log.info("listening on %s", url)
-        await until_stopped()
+        await wait_for_stop_signal()
 
 
 def main() -> None:
     """Run the carrier as a process of its own."""
-    given = arguments("An EasyPost-shaped carrier for trying things.", "--data-dir")
+    given = parse_arguments("An EasyPost-shaped carrier for trying things.", "--data-dir")
     run("carrier", lambda: serve(given))
 
 

@@ -26,10 +26,10 @@ from fastapi_offline import FastAPIOffline
 from pydantic import AwareDatetime, TypeAdapter
 
 from commerce.database import Database
-from commerce.errors import DatabaseUnavailable
-from commerce.settings import SettingsError, load_environment, load_settings
+from commerce.errors import DatabaseUnavailable, SettingsError
+from commerce.settings import load_environment, load_settings
 from starter.devstack.carrier.faults import CuttableProtocol
-from starter.devstack.serving import LOOPBACK, Arguments, arguments, run, serving, until_stopped
+from starter.devstack.serving import LOOPBACK, Arguments, parse_arguments, run, serving, wait_for_stop_signal
 from starter.devstack.warehouse.faults import Fault, Faults, refusal, spoil
 from starter.devstack.warehouse.schemas import Answer, Json, PageSize, Question, SetLevel
 from starter.devstack.warehouse.stock import Place, Stock
@@ -181,12 +181,12 @@ async def serve(given: Arguments, database_url: str) -> None:
     """Serve the warehouse until told to stop."""
     async with running(given.folder, given.port, database_url, given.host) as url:
         log.info("listening on %s", url)
-        await until_stopped()
+        await wait_for_stop_signal()
 
 
 def main() -> None:
     """Run the warehouse as a process of its own."""
-    given = arguments("A warehouse for trying things.", "--data-dir")
+    given = parse_arguments("A warehouse for trying things.", "--data-dir")
     try:
         database_url = load_settings(load_environment()).database_url.get_secret_value()
     except SettingsError as error:

@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import text
 
 from commerce.database import Database
-from commerce.imports import BadRow, ImportReport, UnreadableFile, import_carts
+from commerce.errors import UnreadableFile
+from commerce.imports import BadRow, ImportReport, import_carts
 from commerce.imports.cart_rows import COLUMNS, MAX_LINES, NewCart, read_carts
 from commerce.imports.csv_rows import open_rows
 from tests.commerce.shop import Shop

@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from commerce.database import Database
-from commerce.imports import BadRow, ImportReport, UnreadableFile, import_inventory, import_orders
+from commerce.errors import UnreadableFile
+from commerce.imports import BadRow, ImportReport, import_inventory, import_orders
 from commerce.imports.csv_rows import open_rows
 from commerce.imports.inventory_rows import COLUMNS, read_level
 from tests.paths import SHARED_DATA
@@ -256,7 +257,7 @@ async def test_on_hand_goes_by_two_names(database: Database, write: Write) -> No
     file = write(row(), header=[*HEADER[:5], "On hand"])
     file.write_text(file.read_text().replace("On hand", "On hand (current)"))
     assert await counts(database, file) == (1, 0, [])
-    with pytest.raises(UnreadableFile, match=r"stock.csv cannot be taken in: it lacks the columns SKU, On hand\.$"):
+    with pytest.raises(UnreadableFile, match=r"^Cannot import .*stock.csv: it lacks the columns SKU, On hand\.$"):
         await take(database, write(row(), header=["Handle", "Title", "Location", "Available"]))
 
 

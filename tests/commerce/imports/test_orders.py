@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import text
 
 from commerce.database import Database
-from commerce.imports import BadRow, ImportReport, UnreadableFile, import_orders
+from commerce.errors import UnreadableFile
+from commerce.imports import BadRow, ImportReport, import_orders
 from commerce.imports.csv_rows import open_rows
 from commerce.imports.new_order import NewOrder
 from commerce.imports.order_rows import COLUMNS, MAX_LINES, read_orders
@@ -437,7 +438,7 @@ async def test_a_file_that_cannot_be_read_is_one_error(
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UnreadableFile) as raised:
         await take(database, tmp_path / name)
-    assert str(raised.value) == f"{tmp_path / name} cannot be taken in: {reason}."
+    assert str(raised.value) == f"Cannot import {tmp_path / name}: {reason}."
 
 
 async def test_a_file_that_breaks_off_leaves_nothing(database: Database, write: Callable[..., Path]) -> None:

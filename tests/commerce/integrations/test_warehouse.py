@@ -167,7 +167,7 @@ class TestInvalidAnswers:
         with pytest.raises(WarehouseAnswerInvalid) as raised:
             await Stand(page(level(on_hand="secret", sku="secret"))).client.levels(["MUG"])
         assert str(raised.value) == (
-            "The warehouse's answer is not what its API promises: levels.0.on_hand: Input should be a valid integer."
+            "The warehouse's answer violates its API: levels.0.on_hand: Input should be a valid integer."
         )
 
     async def test_a_sku_that_was_not_asked_for(self) -> None:
@@ -217,7 +217,7 @@ class TestRefusals:
     async def test_a_refusal_is_final(self, status: int) -> None:
         with pytest.raises(WarehouseRefused) as raised:
             await Stand(refusing(status)).client.levels(["MUG"])
-        assert str(raised.value) == f"The warehouse refuses the question (HTTP {status})."
+        assert str(raised.value) == f"The warehouse refused the request (HTTP {status})."
 
 
 class TestTries:

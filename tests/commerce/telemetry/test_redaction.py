@@ -113,7 +113,7 @@ def test_what_is_harmless_stays_as_it_is() -> None:
         "has_email": True,
         "url": "http://127.0.0.1:9000/health",
         "tokens_left": 3,
-        "reason": "The input does not fit: email: must be an e-mail address; password: must have at least 8 characters",
+        "reason": "Invalid input: email: must be an e-mail address; password: must have at least 8 characters",
         "list": [1, "a = b", {"status": "sent"}],
     }
     assert shown(**line) == line

@@ -114,7 +114,7 @@ async def test_other_content_is_refused_with_what_differs_but_no_values(
 ) -> None:
     await put(http)
     status, body = await put(http, **facts)
-    assert (status, body["error"]) == (409, "Order 1001 is known with other content.")
+    assert (status, body["error"]) == (409, "Order 1001 already exists with different content.")
     assert placed(body) == fields
     assert "customer.example" not in str(body)
     assert await shop.data.sql("SELECT email FROM customers") == ["ann@customer.example"]

@@ -11,7 +11,8 @@ from temporalio.client import Client
 from starter.schedules.apply import apply_jobs
 from tests.running_shop import RunningShop, running_shop
 from tests.starter.api.calling import api, calling
-from tests.starter.clockwork import NIGHTLY, WAITING, Waiting, forget, until, worker
+from tests.polling import until
+from tests.starter.sample_jobs import NIGHTLY, WAITING, Waiting, delete_schedules, worker
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterat
         await apply_jobs(client, [NIGHTLY, WAITING], key_id="a")
         async with worker(client):
             yield made
-        await forget(client, NIGHTLY.id, WAITING.id)
+        await delete_schedules(client, NIGHTLY.id, WAITING.id)
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ async def test_a_job_is_triggered_once_at_a_time(shop: RunningShop, http: httpx.
     process = await until(running)
     assert answer.json()["transaction_id"] in (process, None)
     again = await http.post(f"/schedules/{WAITING.id}/trigger")
-    assert (again.status_code, again.json()) == (409, {"error": f"{WAITING.id} runs already as {process}."})
+    assert (again.status_code, again.json()) == (409, {"error": f"{WAITING.id} is already running as {process}; wait until it ends."})
     await shop.client.get_workflow_handle(process).signal(Waiting.end)
 
 

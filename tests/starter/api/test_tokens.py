@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from commerce.settings import SettingsError, load_settings
+from commerce.errors import SettingsError
+from commerce.settings import load_settings
 from starter.api.app import create_app
 from tests.keys import ENCRYPTION_ENV
 

@@ -16,7 +16,7 @@ from starter.api.errors import NOT_JSON
 from tests.faults import Faults, Gate
 from tests.running_shop import RunningShop, running_shop
 from tests.starter.api.calling import api, calling, dialling
-from tests.starter.clockwork import until
+from tests.polling import until
 
 UNKNOWN = "order-processing-that-nobody-placed"
 ANN = {"email": "ann@customer.example", "password": "correct horse", "first_name": "Ann", "last_name": "Lee"}

@@ -17,7 +17,7 @@ from starter.processes import PROCESS_TYPES
 from tests.faults import Gate
 from tests.keys import ENCRYPTION_ENV
 from tests.running_shop import RunningShop, running_shop, wait_for_end
-from tests.starter.clockwork import until
+from tests.polling import until
 
 
 class Outcome(NamedTuple):
@@ -105,7 +105,7 @@ async def test_a_failed_order_is_found_looked_at_and_retried(place: RunningShop,
         assert again.json["run_id"] == (await place.handle(order).describe()).run_id
 
         refused = await runs("retry", process, "--reason", "once more")
-        assert (refused.code, refused.err) == (1, f"{process} is not retried: it is completed.\n")
+        assert (refused.code, refused.err) == (1, f"Cannot retry {process}: it is completed.\n")
         assert '"status": "fulfilled"' in (await runs("show", process)).out
         assert (await until_listed(runs, process, "list", "--status", "completed"))["state"] == "completed"
 

@@ -13,7 +13,8 @@ from commerce.settings import Settings
 from starter.cli.app import run
 from starter.schedules.table import scheduled_jobs
 from tests.keys import ENCRYPTION_ENV
-from tests.starter.clockwork import forget, until
+from tests.polling import until
+from tests.starter.sample_jobs import delete_schedules
 
 OURS = [job.id for job in scheduled_jobs(Settings())]
 
@@ -48,7 +49,7 @@ async def schedules(
         return Outcome(code, *capsys.readouterr())
 
     yield call
-    await forget(client, *OURS)
+    await delete_schedules(client, *OURS)
 
 
 async def until_listed(schedules: Schedules) -> list[dict[str, Any]]:
@@ -85,7 +86,7 @@ async def test_a_job_is_triggered_once(schedules: Schedules) -> None:
     told = json.loads((await schedules("trigger", "upkeep", "--json")).out)
     assert told["process"].startswith("upkeep-20")
     again = await schedules("trigger", "upkeep")
-    assert (again.code, again.err) == (1, f"upkeep runs already as {told['process']}.\n")
+    assert (again.code, again.err) == (1, f"upkeep is already running as {told['process']}; wait until it ends.\n")
 
 
 async def test_a_backfill_tells_its_times(schedules: Schedules) -> None:

@@ -83,7 +83,7 @@ async def test_what_cannot_be_done_is_one_line(webhooks: Webhooks, arguments: li
 
 async def test_a_url_is_added_once(webhooks: Webhooks) -> None:
     await webhooks("add", URL)
-    assert await webhooks("add", URL) == (1, "", "This URL is a webhook already.\n")
+    assert await webhooks("add", URL) == (1, "", "A webhook with this URL already exists.\n")
 
 
 async def test_a_database_that_is_away_is_exit_code_3(webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,9 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer
 
+from commerce.errors import MissingKey, SettingsError
 from commerce.messages.orders import order_process_id
-from commerce.settings import SettingsError
 from starter.client import connect
-from starter.connection.encryption import MissingKey
 from starter.connection.plugin import plugin
 from starter.processes import TASK_QUEUE
 from tests.keys import KEY, OTHER_KEY, codec, encryption_env
@@ -72,7 +71,7 @@ async def test_nothing_of_a_run_is_stored_in_clear(shop: RunningShop) -> None:
     history = await shop.handle("secret-1").fetch_history()
     assert {payload.metadata["encoding"] for payload in payloads(history)} == {b"binary/encrypted"}
     assert {(told.message, told.stack_trace) for told in failures(history)} == {("Encoded failure", "")}
-    assert "The carrier refuses: " in str(failure)  # our client reads it
+    assert "The carrier refused the request: " in str(failure)  # our client reads it
 
 
 async def test_a_codec_made_from_the_published_form_reads_all_of_it(shop: RunningShop, temporal_server: str) -> None:

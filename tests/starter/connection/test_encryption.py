@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
 
-from commerce.settings import SettingsError, load_settings
-from starter.connection.encryption import Encryption, MissingKey, key_id
+from commerce.errors import MissingKey, SettingsError
+from commerce.settings import load_settings
+from starter.connection.encryption import Encryption, key_id
 
 OLD, NEW = b"o" * 32, b"n" * 32
 CLEAR = Payload(metadata={"encoding": b"json/plain"}, data=b'{"order_id": "1001"}')

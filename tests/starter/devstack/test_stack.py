@@ -24,7 +24,7 @@ from temporalio.client import Client
 
 from starter.client import connect
 from starter.devstack import orphans
-from starter.devstack.data_folder import FAILED, USAGE, StackError
+from starter.devstack.errors import FAILED, USAGE, StackError
 from starter.devstack.stack import Stack
 from tests.paths import ROOT
 from tests.scraping import scrape
@@ -33,7 +33,7 @@ from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 RUN = """
 import asyncio, sys
 from pathlib import Path
-from starter.devstack.data_folder import StackError
+from starter.devstack.errors import StackError
 from starter.devstack.stack import Stack
 from starter.telemetry.exit import end
 try:
@@ -167,7 +167,7 @@ def ups(tmp_path: Path) -> Iterator[Callable[[], Up]]:
     for up in started:
         up.process.kill()
         up.process.wait()
-        orphans.end(up.data_dir)
+        orphans.terminate(up.data_dir)
 
 
 async def test_it_survives_kill_9_of_everything(ups: Callable[[], Up]) -> None:
@@ -181,7 +181,7 @@ async def test_it_survives_kill_9_of_everything(ups: Callable[[], Up]) -> None:
     await leave_traces(first)
     await decrypt_as_the_ui_does(first)
 
-    with pytest.raises(StackError, match=f"runs already in .* \\(process {up.process.pid}\\)"):
+    with pytest.raises(StackError, match=f"already running in .* \\(process {up.process.pid}\\)"):
         await Stack(up.data_dir, port=0, echo=quiet).start()
     assert up.stack == first
 

@@ -13,13 +13,14 @@ import psutil
 import pytest
 from temporalio.client import Client
 
-from commerce.settings import SettingsError, load_settings
+from commerce.errors import SettingsError
+from commerce.settings import load_settings
 from starter.connection.encryption import Encryption
 from starter.devstack import data_folder, orphans, servers, temporal
-from starter.devstack.data_folder import UNREACHABLE, USAGE, StackError
+from starter.devstack.errors import UNREACHABLE, USAGE, StackError
 from starter.devstack.plan import Plan
 from starter.devstack.ports import SPARE, Ports, can_listen
-from starter.devstack.probes import answers
+from starter.devstack.probes import http_is_ok
 from starter.devstack.server_process import LOG_LIMIT, RESTART_SECONDS, ServerProcess, rotate
 from starter.devstack.supervisor import Supervisor
 from tests.keys import KEY, OTHER_KEY, codec
@@ -71,7 +72,7 @@ class TestPorts:
     def test_one_that_is_not_for_this_user_is_replaced_and_said(self, tmp_path: Path) -> None:
         said: list[str] = []
         port = Ports(tmp_path / "ports.json", said.append).choose("api", "The API", PRIVILEGED)
-        assert said == [f"Port {PRIVILEGED} is not for this user; The API listens on {port}"]
+        assert said == [f"Port {PRIVILEGED} needs more privileges; The API listens on {port}"]
 
     def test_those_of_last_time_are_kept(self, tmp_path: Path) -> None:
         said: list[str] = []
@@ -79,7 +80,7 @@ class TestPorts:
             wanted = server.getsockname()[1]
             first = Ports(tmp_path / "ports.json", said.append).choose("api", "The API", wanted)
         assert Ports(tmp_path / "ports.json", said.append).choose("api", "The API", wanted) == first
-        assert said[-1] == f"The API listens on {first}, as last time"
+        assert said[-1] == f"The API listens on {first}, as before"
 
     def test_another_wish_counts_more_than_last_time(self, tmp_path: Path) -> None:
         first = Ports(tmp_path / "ports.json", quiet).choose("api", "The API", 0)
@@ -94,9 +95,9 @@ class TestPorts:
 
 class TestFolder:
     def test_one_holds_it_at_a_time(self, tmp_path: Path) -> None:
-        with data_folder.held(tmp_path), pytest.raises(StackError, match="runs already"), data_folder.held(tmp_path):
+        with data_folder.locked(tmp_path), pytest.raises(StackError, match="already running"), data_folder.locked(tmp_path):
             pass
-        with data_folder.held(tmp_path):
+        with data_folder.locked(tmp_path):
             pass
 
 
@@ -108,7 +109,7 @@ class TestChildren:
         with pytest.raises(StackError, match="The sample ended with exit code 1: no such file"):
             await family.start(child, never)
         await family.stop([["sample"]])
-        assert "It starts again in 0.2 s" in said[0]
+        assert "Restarting in 0.2 s" in said[0]
         assert not child.alive
 
     async def test_a_wrong_setting_is_not_tried_again(self, tmp_path: Path) -> None:
@@ -139,9 +140,9 @@ class TestChildren:
     def test_waits_grow_while_it_keeps_dying_and_start_anew_after_a_good_time(self, tmp_path: Path) -> None:
         child = make_child(tmp_path, "")
         child.created = time.time()
-        assert [child.next_start() for _ in range(7)] == [*RESTART_SECONDS, RESTART_SECONDS[-1]]
+        assert [child.restart_delay() for _ in range(7)] == [*RESTART_SECONDS, RESTART_SECONDS[-1]]
         child.created = time.time() - 3600
-        assert child.next_start() == RESTART_SECONDS[0]
+        assert child.restart_delay() == RESTART_SECONDS[0]
 
     async def test_who_is_killed_has_no_last_word(self, tmp_path: Path) -> None:
         child = make_child(tmp_path, "import time; print('all is well', flush=True); time.sleep(60)")
@@ -170,19 +171,19 @@ class TestLeftovers:
     def test_a_recorded_process_is_ended(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
         created = psutil.Process(sleeper.pid).create_time()
         self.write(tmp_path, sleeper.pid, created)
-        assert orphans.end(tmp_path) == 1
+        assert orphans.terminate(tmp_path) == 1
         assert sleeper.wait(timeout=10) < 0
         assert not (tmp_path / "pids.json").exists()
 
     def test_a_reused_number_is_left_alone(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
         self.write(tmp_path, sleeper.pid, psutil.Process(sleeper.pid).create_time() - 60)
-        assert orphans.end(tmp_path) == 0
+        assert orphans.terminate(tmp_path) == 0
         assert sleeper.poll() is None
 
     def test_a_stale_lock_of_postgresql_goes(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
         (tmp_path / "postgres").mkdir()
         (tmp_path / "postgres" / "postmaster.pid").write_text(f"{sleeper.pid}\n")
-        assert orphans.end(tmp_path) == 0
+        assert orphans.terminate(tmp_path) == 0
         assert sleeper.poll() is None
         assert not (tmp_path / "postgres" / "postmaster.pid").exists()
 
@@ -227,7 +228,7 @@ class TestPlan:
             "COMMERCE_WAREHOUSE_URL": "https://warehouse.example",
         }
         plan, _ = self.make(tmp_path, own)
-        assert servers.make_outside(plan) == []
+        assert servers.make_stand_ins(plan) == []
         assert own.items() <= plan.environment().items()
         assert plan.describe({})["carrier_url"] == "https://carrier.example/v2"
         assert plan.describe({})["warehouse_url"] == "https://warehouse.example"
@@ -303,7 +304,7 @@ class TestKeys:
 async def test_a_probe_says_that_nobody_listens() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        assert "failed" in str(await answers(closed.getsockname()[1], "/health/live"))
+        assert "failed" in str(await http_is_ok(closed.getsockname()[1], "/health/live"))
 
 
 async def test_the_namespace_is_prepared_also_a_second_time(temporal_server: str) -> None:

@@ -13,17 +13,17 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from commerce.cron import Preset
 from commerce.database import Database
-from commerce.errors import BadInput, JobInProgress, ScheduleNotFound, Unreachable
+from commerce.errors import BadInput, JobInProgress, MissingKey, ScheduleNotFound, Unreachable
 from commerce.messages.schedules import ApplyResult, JobSchedule
 from commerce.settings import Settings, load_settings
 from starter.client import connect
-from starter.connection.encryption import MissingKey
 from starter.schedules.actions import backfill, pause, resume, trigger
 from starter.schedules.apply import apply_jobs, apply_schedules
 from starter.schedules.queries import find_open_run, list_schedules, list_schedules_with_reasons
 from starter.schedules.table import ScheduledJob, action_memo, build_schedule, scheduled_jobs
 from tests.keys import ENCRYPTION_ENV, KEY
-from tests.starter.clockwork import NIGHTLY, QUEUE, WAITING, NoOptions, Waiting, forget, until, worker
+from tests.polling import until
+from tests.starter.sample_jobs import NIGHTLY, QUEUE, WAITING, NoOptions, Waiting, delete_schedules, worker
 from workflows.engine.search_attributes import SAGA_STATE
 
 FOREIGN = "somebody-elses"
@@ -36,7 +36,7 @@ NEWER_KEY = "YSBrZXkgdGhhdCB0YWtlcyBvdmVyIHNvbWUgZGF5IS4="  # 32 bytes that are 
 async def clock(client: Client) -> AsyncIterator[Client]:
     """A client of a server without schedules."""
     yield client
-    await forget(client, NIGHTLY.id, WAITING.id, FOREIGN, *OURS)
+    await delete_schedules(client, NIGHTLY.id, WAITING.id, FOREIGN, *OURS)
 
 
 async def bring(client: Client, *wanted: ScheduledJob, key_id: str = "a", paused: bool = False) -> ApplyResult:
@@ -164,7 +164,7 @@ async def test_a_schedule_that_nobody_wants_is_told_and_left_alone(clock: Client
 
 
 async def test_the_schedules_of_others_are_no_business_of_ours(clock: Client, database: Database) -> None:
-    action = ScheduleActionStartWorkflow("trial-nightly", id=FOREIGN, task_queue=QUEUE)
+    action = ScheduleActionStartWorkflow("sample-nightly", id=FOREIGN, task_queue=QUEUE)
     await clock.create_schedule(FOREIGN, Schedule(action, ScheduleSpec(cron_expressions=["0 1 * * *"])))
 
     async def visible() -> bool | None:
@@ -281,7 +281,7 @@ async def test_a_job_is_not_triggered_while_it_runs(clock: Client) -> None:
     async with worker(clock):
         process = await trigger(clock, WAITING.id)
         assert process and await find_open_run(clock, WAITING.id) == process
-        with pytest.raises(JobInProgress, match=f"^{WAITING.id} runs already as {process}.$"):
+        with pytest.raises(JobInProgress, match=f"^{WAITING.id} is already running as {process}; wait until it ends.$"):
             await trigger(clock, WAITING.id)
         run = clock.get_workflow_handle_for(Waiting.run, process)
         assert (await run.describe()).typed_search_attributes[SAGA_STATE] == "running"

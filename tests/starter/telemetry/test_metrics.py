@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from commerce.errors import SettingsError
 from commerce.outbox import TYPES
-from commerce.settings import SettingsError
 from commerce.telemetry.metrics import METRICS, Metric
 from starter.processes import PROCESS_TYPES
 from starter.telemetry.metrics import create_runtime, event_counter, zero_counters
