@@ -1,4 +1,4 @@
-"""The picture of the rooms is the one that the import contracts hold."""
+"""docs/architecture.md shows the packages that exist and the imports that the import contracts allow."""
 
 import re
 import tomllib
@@ -15,42 +15,70 @@ CONTRACTS: list[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_t
     "contracts"
 ]
 FORBIDDEN = {contract["name"]: contract for contract in CONTRACTS if contract["type"] == "forbidden"}
+NESTED = ("workflows", "activities", "starter", "commerce")
 
 
-def drawn() -> set[tuple[str, str]]:
-    """Return the arrows of the first diagram, which shows who imports whom."""
-    picture = next(block.text for block in blocks(PAGE) if block.language == "mermaid")
-    rows = [re.split(r"\s*-->\s*", line.strip()) for line in picture.splitlines() if "-->" in line]
+def arrows() -> set[tuple[str, str]]:
+    """Return the arrows of the first diagram: importing and imported package."""
+    diagram = next(block.text for block in blocks(PAGE) if block.language == "mermaid")
+    rows = [re.split(r"\s*-->\s*", line.strip()) for line in diagram.splitlines() if "-->" in line]
     return {arrow for row in rows for arrow in pairwise(row)}
+
+
+def tree() -> list[str]:
+    """Return the paths of the tree on the page."""
+    paths: list[str] = []
+    parent = ""
+    for line in next(block.text for block in blocks(PAGE) if block.language == "text").splitlines():
+        name = line.split()[0]
+        parent = parent if line.startswith(" ") else name
+        paths.append(f"{parent}{name}" if line.startswith(" ") else name)
+    return paths
 
 
 def test_the_arrows_are_the_layers() -> None:
     whole = [contract for contract in CONTRACTS if contract["type"] == "layers" and "containers" not in contract]
     [layers] = [contract["layers"] for contract in whole]
-    rooms = ["worker", *layers]
-    assert drawn() == set(pairwise(rooms))
+    assert arrows() == set(pairwise(["worker", *layers]))
 
 
-def test_nobody_imports_the_worker() -> None:
+def test_nothing_imports_the_worker() -> None:
     [alone] = [contract for contract in FORBIDDEN.values() if contract["forbidden_modules"] == ["worker"]]
-    assert set(alone["source_modules"]) == {room for arrow in drawn() for room in arrow} - {"worker"}
+    assert set(alone["source_modules"]) == {package for arrow in arrows() for package in arrow} - {"worker"}
 
 
 @pytest.mark.parametrize("module", ["temporalio", "typer", "rich", "fastapi"])
-def test_what_the_shop_may_not_know_is_forbidden(module: str) -> None:
+def test_the_page_names_what_commerce_must_not_import(module: str) -> None:
     [shop] = [contract for contract in FORBIDDEN.values() if contract["source_modules"] == ["commerce"]]
     assert module in shop["forbidden_modules"] and f"`{module}`" in prose(PAGE)
 
 
-def test_every_contract_is_told() -> None:
-    told = " ".join(prose(PAGE).split())
-    for rule in ("`workflows` know no database", "No activity knows another", "`starter` knows processes, not"):
-        assert rule in told
-    assert len(CONTRACTS) == 8, "a new contract: tell it in docs/architecture.md"
+def test_every_contract_is_described() -> None:
+    text = " ".join(prose(PAGE).split())
+    for rule in (
+        "Imports go one way",
+        "`commerce` does not import",
+        "rules do not import adapters",
+        "`workflows` import no database",
+        "`workflows/engine` does not import the processes",
+        "Activities do not import each other",
+        "`starter` imports processes, not activities",
+        "Nothing imports `worker`",
+    ):
+        assert rule in text
+    assert len(CONTRACTS) == 8, "a contract was added or removed: update docs/architecture.md and this test"
 
 
-def test_every_room_is_on_the_list() -> None:
-    listed = next(block.text for block in blocks(PAGE) if block.language == "text")
-    names = {line.split()[0].rstrip("/") for line in listed.splitlines()}
-    assert {name for name in names if (ROOT / name).exists()} == names
-    assert {room for arrow in drawn() for room in arrow} <= {name.removesuffix(".py") for name in names}
+def test_the_tree_lists_every_package_and_nothing_else() -> None:
+    listed = tree()
+    assert [path for path in listed if not (ROOT / path).exists()] == []
+    assert {package for arrow in arrows() for package in arrow} <= {
+        path.strip("/").removesuffix(".py") for path in listed
+    }
+    packages = {
+        f"{parent}/{folder.name}/"
+        for parent in NESTED
+        for folder in (ROOT / parent).iterdir()
+        if any(folder.glob("*.py"))
+    }
+    assert packages == {path for path in listed if path.count("/") == 2}
