@@ -14,7 +14,7 @@ from temporalio.client import Client
 from typer.core import TyperGroup
 
 from commerce.messages.tutorial import CountProducts
-from commerce.relay import OutboxEvent
+from commerce.relay import PendingEvent
 from commerce.settings import load_settings
 from starter.api.app import create_app
 from starter.cli.app import app
@@ -25,28 +25,29 @@ from starter.subscribers import event_publisher, start_once
 from tests.documents import Block, blocks, broken_links, commands
 from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
+from tests.polling import until
 from tests.replay.scenarios import SCENARIOS
 from tests.running_shop import running_shop
-from tests.starter.clockwork import forget, until
+from tests.starter.sample_jobs import delete_schedules
 
 PAGE = ROOT / "docs" / "tutorial.md"
 MARKED = [block for block in blocks(PAGE) if block.language == "python"]
 
 EVERY_MORNING = ScheduledJob(
-    "product-count",  # the type of process, and the id of the schedule
+    "product-count",  # the process type and the id of the schedule
     "0 6 * * *",
     "Europe/London",
-    catch_up=timedelta(hours=1),  # how late a run may begin that was missed
+    catch_up=timedelta(hours=1),  # how late a missed run may still start
     note="Counts the products",
 )
 
 
-async def count_after_update(client: Client, event: OutboxEvent) -> None:
-    """Count the products, once for each event."""
+async def count_after_update(client: Client, event: PendingEvent) -> None:
+    """Count the products once per event."""
     await start_once(client, "product-count", CountProducts(), process_id=f"product-count-{event.id}")
 
 
-WANTED = {"inventory.updated": [count_after_update]}
+SUBSCRIBERS = {"inventory.updated": [count_after_update]}
 
 
 @pytest.mark.parametrize("block", MARKED, ids=lambda block: block.text.strip().split("\n")[0])
@@ -86,9 +87,9 @@ def can_be_loaded(arguments: list[str]) -> None:
 async def test_an_event_that_comes_twice_has_its_products_counted_once(
     tmp_path: Path, database_url: str, client: Client
 ) -> None:
-    event = OutboxEvent(uuid4(), "inventory.updated", "MUG", {})
+    event = PendingEvent(uuid4(), "inventory.updated", "MUG", {})
     async with running_shop(tmp_path, database_url, client) as shop, shop.worker():
-        give = event_publisher(client, WANTED)
+        give = event_publisher(client, SUBSCRIBERS)
         await give(event)
         handle = client.get_workflow_handle(f"product-count-{event.id}")
         assert await handle.result() == {"count": 0}
@@ -111,4 +112,4 @@ async def test_the_schedule_counts_the_products(
 async def forgotten(client: Client) -> AsyncIterator[None]:
     """No schedule is left for other tests, which share the server."""
     yield
-    await forget(client, EVERY_MORNING.id)
+    await delete_schedules(client, EVERY_MORNING.id)

@@ -1,25 +1,28 @@
-"""A process as it goes on, told by Server-Sent Events."""
+"""Server-Sent Events that follow a process until it ends."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from starlette.types import Message, Send
 from temporalio.client import Client, WorkflowExecutionDescription
 
 from commerce.errors import Unreachable
 from commerce.messages.runs import Status
 from starter.api import workflow_examples as examples
-from starter.api.backends import Given, Temporal
-from starter.api.bodies import AWAY, TransactionId
-from starter.operate import monitor, run_history
+from starter.api.backends import BackendsDep, ClientDep
+from starter.api.errors import COMMON_ERRORS
+from starter.api.parameters import TransactionId
+from starter.operate import process_status, run_history
 
-LOOK = 0.3  # seconds between two looks at a process
-HEARTBEAT = 15  # seconds between comments, by which both ends see that the other is there
-SEND_SECONDS = 30  # after which somebody who reads no more is gone
+POLL_SECONDS = 0.3  # between two polls of a process
+HEARTBEAT = 15  # seconds without an event before a comment is sent, which shows both ends that the other is alive
+SEND_SECONDS = 30  # for the client to accept a message; after that it counts as gone
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # nginx must not buffer
 STREAM = """event: progress
 data: {"transaction_id": "order-processing-1001", "status": "running", "state": "running", …}
 
@@ -28,80 +31,88 @@ data: {"transaction_id": "order-processing-1001", "status": "completed", "state"
 """
 
 log = logging.getLogger(__name__)
-routes = APIRouter(prefix="/workflows", tags=["workflows"], responses=AWAY)
+routes = APIRouter(prefix="/workflows", tags=["workflows"], responses=COMMON_ERRORS)
 
 
 class Watch:
-    """Looks at one process, for however many follow it, until it has ended."""
+    """Polls one process for all its followers until it ends."""
 
     def __init__(self, client: Client, ui: str, first: Status) -> None:
-        self.state, self.followers = first, 0
+        self.status, self.followers = first, 0
         self._client, self._ui = client, ui
         self._changed = asyncio.Event()
         self._seen: object = None
-        self._looking = asyncio.create_task(self._look())
-        self._looking.add_done_callback(lambda _: self._tell())
+        self._polling = asyncio.create_task(self._poll())
+        self._polling.add_done_callback(lambda _: self._notify())
 
     @property
-    def over(self) -> bool:
-        """Tell whether nobody looks any more."""
-        return self._looking.done()
+    def done(self) -> bool:
+        """Whether polling has stopped."""
+        return self._polling.done()
 
-    async def states(self) -> AsyncIterator[Status]:
-        """Tell how the process stands, and again after each change, as long as it is watched."""
-        told = None
+    async def updates(self) -> AsyncIterator[Status | None]:
+        """Yield the current status, then the new one after each change, until polling stops.
+
+        Yields None after HEARTBEAT seconds without a change. Raises what made polling fail.
+        """
+        sent = None
         while True:
             changed = self._changed
-            if self.state is not told:
-                told = self.state
-                yield told
-            elif self.over:
-                if not self._looking.cancelled():
-                    self._looking.result()  # raises what has stopped it before the end
+            if self.status is not sent:
+                sent = self.status
+                yield sent
+            elif self.done:
+                if not self._polling.cancelled():
+                    self._polling.result()
                 return
             else:
-                await changed.wait()
+                try:
+                    async with asyncio.timeout(HEARTBEAT):
+                        await changed.wait()
+                except TimeoutError:
+                    yield None
 
     def stop(self) -> None:
-        """Look no more; who follows has seen all there was."""
-        self._looking.cancel()
+        """Stop polling, which ends the streams of all followers."""
+        self._polling.cancel()
 
-    async def _look(self) -> None:
-        while self.state.status == "running":
-            await asyncio.sleep(LOOK)
-            await self._look_once()
+    async def _poll(self) -> None:
+        while self.status.status == "running":
+            await asyncio.sleep(POLL_SECONDS)
+            await self._poll_once()
 
-    async def _look_once(self) -> None:
-        """See whether something has changed; its worker is asked only then."""
+    async def _poll_once(self) -> None:
+        """Read the status if the run has changed; only then is its worker queried."""
         try:
-            seen = _what_changes(await run_history.get_latest_run(self._client, self.state.transaction_id))
-            if seen == self._seen and self.state.progress:
+            seen = _fingerprint(await run_history.get_latest_run(self._client, self.status.transaction_id))
+            if seen == self._seen and self.status.progress:
                 return
-            state = await monitor.get_status(self._client, self.state.transaction_id, ui=self._ui)
-        except Unreachable as error:  # streams outlive it; their readers get heartbeats meanwhile
-            log.warning("a followed process cannot be seen: %s", error)
+            status = await process_status.get_status(self._client, self.status.transaction_id, ui=self._ui)
+        except Unreachable as error:  # the streams stay open: their clients get heartbeats meanwhile
+            log.warning("the status of a followed process cannot be read: %s", error)
             return
         self._seen = seen
-        if state != self.state:
-            self.state = state
-            self._tell()
+        if status != self.status:
+            self.status = status
+            self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
+        """Wake all followers."""
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
 
 class Watches:
-    """At most one watch per process; none where nobody follows."""
+    """The watches of all followed processes, at most one per process."""
 
     def __init__(self) -> None:
         self._open: dict[str, Watch] = {}
 
     @asynccontextmanager
-    async def following(self, client: Client, ui: str, first: Status) -> AsyncIterator[Watch]:
-        """Follow a process that stands so, together with who does already."""
+    async def follow(self, client: Client, ui: str, first: Status) -> AsyncIterator[Watch]:
+        """Share the process's watch, or start one from its status `first`; the last follower stops it."""
         watch = self._open.get(first.transaction_id)
-        if watch is None or watch.over:
+        if watch is None or watch.done:
             watch = self._open[first.transaction_id] = Watch(client, ui, first)
         watch.followers += 1
         try:
@@ -114,9 +125,27 @@ class Watches:
                     del self._open[first.transaction_id]
 
     def stop(self) -> None:
-        """End every stream, for the API stops; who follows comes back and asks the next one."""
+        """End every stream because the API stops; the clients reconnect to the next one."""
         for watch in self._open.values():
             watch.stop()
+
+
+class ProgressStream(EventSourceResponse):
+    """A stream that gives up on a client that stops reading, so that nothing is polled for it any longer."""
+
+    def __init__(self, events: AsyncGenerator[bytes]) -> None:
+        super().__init__(events, headers=HEADERS)
+        self._events = events
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the events; raises TimeoutError when the client does not accept one in time."""
+
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(SEND_SECONDS):
+                await send(message)
+
+        async with aclosing(self._events):  # the follower leaves now, not when the generator is collected
+            await super().stream_response(send_in_time)
 
 
 def _watches(request: Request) -> Watches:
@@ -129,40 +158,43 @@ def _watches(request: Request) -> Watches:
     response_class=EventSourceResponse,
     responses={
         200: {"description": "The stream", "content": {"text/event-stream": {"example": STREAM}}},
-        **examples.UNKNOWN,
+        **examples.NOT_FOUND,
     },
 )
 async def follow(
     transaction_id: TransactionId,
-    temporal: Temporal,
-    backends: Given,
+    temporal: ClientDep,
+    backends: BackendsDep,
     watches: Annotated[Watches, Depends(_watches)],
 ) -> EventSourceResponse:
-    """Follow a process: `progress` tells at once how it stands, as `GET /workflows/{transaction_id}` does, and again
-    after each change; `end` tells the same of a process that has ended, and the stream ends.
+    """Follow a process.
 
-    A stream that ends without `end` was cut off: ask again (a browser's EventSource does, and has to be closed at
-    `end`). Comments are heartbeats.
+    The stream starts with a `progress` event with the same data as `GET /workflows/{transaction_id}` and sends another
+    after each change. When the process has ended it sends the data once more as an `end` event, and closes.
+
+    A stream that closes without `end` was interrupted: connect again. A browser's EventSource reconnects by itself, so
+    close it at `end`. Comments are heartbeats.
     """
     ui = backends.settings.temporal_ui_url
-    first = await monitor.get_status(temporal, transaction_id, ui=ui)
+    # Before the stream starts, so that an unknown process is a 404.
+    first = await process_status.get_status(temporal, transaction_id, ui=ui)
 
-    async def events() -> AsyncIterator[ServerSentEvent]:
-        async with watches.following(temporal, ui, first) as watch:
-            async for state in watch.states():
-                yield _event("progress", state)
-            if watch.state.status != "running":
-                yield _event("end", watch.state)
+    async def events() -> AsyncGenerator[bytes]:
+        async with watches.follow(temporal, ui, first) as watch:
+            async for status in watch.updates():
+                yield _event("progress", status) if status else KEEPALIVE_COMMENT
+            if watch.status.status != "running":
+                yield _event("end", watch.status)
 
-    return EventSourceResponse(events(), ping=HEARTBEAT, send_timeout=SEND_SECONDS, sep="\n")
-
-
-def _event(name: str, state: Status) -> ServerSentEvent:
-    return ServerSentEvent(event=name, data=state.model_dump_json())
+    return ProgressStream(events())
 
 
-def _what_changes(run: WorkflowExecutionDescription) -> tuple[Any, ...]:
-    """Return what is not the same any more as soon as a process stands otherwise."""
+def _event(name: str, status: Status) -> bytes:
+    return format_sse_event(event=name, data_str=status.model_dump_json())
+
+
+def _fingerprint(run: WorkflowExecutionDescription) -> tuple[Any, ...]:
+    """Return values of which at least one differs as soon as the status of a process changes."""
     info = run.raw_description
-    waiting = [(step.activity_id, step.state, step.attempt) for step in info.pending_activities]
-    return (run.run_id, run.status, run.history_length, waiting, info.pending_workflow_task.attempt)
+    pending = [(step.activity_id, step.state, step.attempt) for step in info.pending_activities]
+    return (run.run_id, run.status, run.history_length, pending, info.pending_workflow_task.attempt)

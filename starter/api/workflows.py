@@ -1,4 +1,4 @@
-"""Processes over HTTP: run one, see how it stands, list them, retry, cancel."""
+"""Processes over HTTP: start, list, show, retry and cancel them."""
 
 import asyncio
 import json
@@ -12,157 +12,190 @@ from pydantic import BaseModel, ConfigDict, Field
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
-from activities.boundary.failures import describe, shop_error
+from activities.boundary.failures import shop_error
 from commerce.errors import CustomerAlreadyExists
-from commerce.messages.runs import Page, Status, Wanted
+from commerce.messages.runs import Page, Status, StatusFilter
 from starter.api import workflow_examples as examples
-from starter.api.backends import Given, ShopDatabase, Temporal
-from starter.api.bodies import ACTOR, AWAY, GivenReason, Text, TransactionId
-from starter.api.errors import Problem, answer, within
+from starter.api.backends import BackendsDep, ClientDep, DatabaseDep
+from starter.api.error_codes import ErrorCode
+from starter.api.errors import (
+    COMMON_ERRORS,
+    ApiError,
+    Problem,
+    error_response,
+    failure_problem,
+    prefix_field_errors,
+    problem_of,
+)
+from starter.api.parameters import ACTOR, MAX_ID_LENGTH, ReasonBody, Text, TransactionId
 from starter.client import start
 from starter.operate import actions, process_list, process_status
 from starter.processes import PROCESS_TYPES
 from workflows.engine.search_attributes import FAILED_STEP
 
-FAILED = "Workflow execution failed"
-UNTOLD = "Temporal does not tell how it ends; ask for it later"
+NO_RESULT = "Temporal does not return the result; get the process later"
 MAX_WAIT = 900  # seconds
 
 log = logging.getLogger(__name__)
-routes = APIRouter(prefix="/workflows", tags=["workflows"], responses=AWAY)
+routes = APIRouter(prefix="/workflows", tags=["workflows"], responses=COMMON_ERRORS)
 
 
 class Execute(BaseModel):
-    """A process to run."""
+    """A process to start."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": examples.EXECUTE})
+    model_config = ConfigDict(json_schema_extra={"examples": examples.EXECUTE_BODIES})
 
-    workflow_id: Text = Field(max_length=200, description=f"The type: {', '.join(PROCESS_TYPES)}")
-    input: dict[str, Any] = Field({}, description="What this type takes; registration takes a `password`")
+    workflow_id: Text = Field(
+        max_length=MAX_ID_LENGTH, description=f"The process type, one of {', '.join(PROCESS_TYPES)}"
+    )
+    input: dict[str, Any] = Field(
+        {}, description="The input of this process type; for `customer-registration` with the `password` in clear"
+    )
     transaction_id: Text | None = Field(
         None,
-        max_length=200,
-        description="The id that the process is to have. It follows from the input and may be left out; the "
-        "tutorial's types take any.",
+        max_length=MAX_ID_LENGTH,
+        description="The process id. It is derived from the input and can be left out; only `hello-world` and "
+        "`product-count` accept any id.",
     )
-    wait_seconds: float = Field(30, ge=0, le=MAX_WAIT, description="How long to wait for the end, in seconds")
+    wait_seconds: float = Field(30, ge=0, le=MAX_WAIT, description="The time to wait for the result, in seconds")
 
 
-class Executed(BaseModel):
-    """A process that has ended well."""
+class ExecutionResult(BaseModel):
+    """A process that completed."""
 
     success: Literal[True] = True
-    result: Any = Field(description="What this type answers")
+    result: Any = Field(description="The result of this process type")
     transaction_id: str
 
 
-class StillRunning(BaseModel):
-    """A process that takes longer than was waited for, and goes on."""
+class ExecutionPending(BaseModel):
+    """A process that still runs after `wait_seconds`."""
 
     success: Literal[True] = True
     status: Literal["running"] = "running"
     transaction_id: str
 
 
-class Done(BaseModel):
-    """What was asked of a process; it has begun."""
+class ActionAccepted(BaseModel):
+    """A retry or a cancellation that was started."""
 
     transaction_id: str
-    run_id: str = Field(description="The run that was started, or is being undone")
+    run_id: str = Field(description="The run that was started, or that is being cancelled")
     action: Literal["retry", "cancel"]
 
 
-@routes.post("/execute", response_model=Executed, responses=examples.EXECUTED)
-async def execute(body: Execute, backends: Given, request: Request) -> Executed | JSONResponse:
-    """Start a process, or join the run of the same order, and wait for its end.
+@routes.post(
+    "/execute",
+    response_model=ExecutionResult,
+    responses={**examples.EXECUTE_RESPONSES, HTTPStatus.ACCEPTED: {"model": ExecutionPending} | examples.PENDING},
+)
+async def execute(body: Execute, backends: BackendsDep, request: Request) -> ExecutionResult | JSONResponse:
+    """Start a process and wait for its result; `order-processing` joins the order's open run if there is one.
 
-    A process goes on whether or not anybody waits for it: ask `GET /workflows/{transaction_id}` later, or follow
-    `GET /workflows/{transaction_id}/events`. Sending the same again is safe: an order is fulfilled once.
+    After `wait_seconds` the response is 202, and the process continues: get its state with
+    `GET /workflows/{transaction_id}`, or follow it with `GET /workflows/{transaction_id}/events`. It also continues if
+    the caller disconnects. It is safe to send the request again: an order is fulfilled only once.
     """
-    process = PROCESS_TYPES.get(body.workflow_id)
-    if process is None:
-        return answer(HTTPStatus.BAD_REQUEST, Problem(error=f"Unknown workflow: {body.workflow_id}"))
-    with within("body.input"):
-        given = process.parse(json.dumps(body.input))
-    with within("body"):
-        handle = await start(await backends.client(), body.workflow_id, given, process_id=body.transaction_id)
+    process_type = PROCESS_TYPES.get(body.workflow_id)
+    if process_type is None:
+        raise ApiError(HTTPStatus.BAD_REQUEST, ErrorCode.UnknownWorkflow, f"Unknown workflow: {body.workflow_id}")
+    with prefix_field_errors("body.input"):
+        entry = process_type.parse(json.dumps(body.input))
+    with prefix_field_errors("body"):
+        handle = await start(await backends.client(), body.workflow_id, entry, process_id=body.transaction_id)
     try:
         async with asyncio.timeout(body.wait_seconds):
-            return Executed(result=await _result(handle, request, backends.stopping), transaction_id=handle.id)
+            result = await _wait_for_result(handle, request, backends.stopping)
     except TimeoutError:
-        running = StillRunning(transaction_id=handle.id)
-        return JSONResponse(running.model_dump(), HTTPStatus.ACCEPTED)
+        pending = ExecutionPending(transaction_id=handle.id)
+        return JSONResponse(pending.model_dump(), HTTPStatus.ACCEPTED)
     except WorkflowFailureError as failure:
-        return await _failed(handle, failure)
+        return await _failure_response(handle, failure)
     except RPCError as error:
-        log.warning("Temporal does not tell how %s ends: %s", handle.id, error.message)
-        problem = Problem(error=UNTOLD, transaction_id=handle.id)
-        return answer(HTTPStatus.SERVICE_UNAVAILABLE, problem)
+        log.warning("Temporal does not return the result of %s: %s", handle.id, error.message)
+        problem = Problem(error=NO_RESULT, code=ErrorCode.Unreachable, transaction_id=handle.id)
+        return error_response(HTTPStatus.SERVICE_UNAVAILABLE, problem)
+    return ExecutionResult(result=result, transaction_id=handle.id)
 
 
-@routes.get("", responses=examples.PAGE)
+@routes.get("", responses=examples.LIST_RESPONSES)
 async def list_workflows(
-    temporal: Temporal,
+    temporal: ClientDep,
     status: Annotated[
-        Wanted | None, Query(description="`failed`: also timed out and terminated; `stuck`: its code fails")
+        StatusFilter | None,
+        Query(
+            description="`failed` includes timed out and terminated processes; `stuck` means that workflow code fails"
+        ),
     ] = None,
     kind: Annotated[
-        str | None, Query(alias="type", description="Only this type", json_schema_extra={"enum": list(PROCESS_TYPES)})
+        str | None,
+        Query(alias="type", description="Only processes of this type", json_schema_extra={"enum": list(PROCESS_TYPES)}),
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=500, description="So many at most")] = 50,
-    cursor: Annotated[str | None, Query(max_length=10_000, description="The `next_cursor` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=500, description="The maximum number of processes")] = 50,
+    cursor: Annotated[
+        str | None, Query(max_length=10_000, description="The `next_cursor` of the previous page")
+    ] = None,
 ) -> Page:
-    """List processes, each by its latest run; one that was retried well is not failed. A new one may lag a second."""
-    with within("query"):
+    """List processes by their latest run: one that failed and was retried with success is not `failed`.
+
+    A new process may appear only after a second.
+    """
+    with prefix_field_errors("query"):
         return await process_list.list_processes(temporal, status, kind, limit, cursor)
 
 
-@routes.get("/{transaction_id}", responses=examples.STATUS)
-async def get_workflow(transaction_id: TransactionId, temporal: Temporal, backends: Given) -> Status:
-    """Tell how the latest run of a process stands, step by step."""
+@routes.get("/{transaction_id}", responses=examples.STATUS_RESPONSES)
+async def get_workflow(transaction_id: TransactionId, temporal: ClientDep, backends: BackendsDep) -> Status:
+    """Return the state of a process's latest run, with the progress of every step."""
     return await process_status.get_status(temporal, transaction_id, ui=backends.settings.temporal_ui_url)
 
 
-@routes.post("/{transaction_id}/retry", status_code=HTTPStatus.ACCEPTED, responses=examples.RETRY)
-async def retry(transaction_id: TransactionId, temporal: Temporal, database: ShopDatabase, why: GivenReason) -> Done:
-    """Start a process again that failed, was cancelled or cut off, with the same input; what it left is undone."""
-    run_id = await actions.retry(temporal, database, transaction_id, reason=why.reason, actor=ACTOR)
-    return Done(transaction_id=transaction_id, run_id=run_id, action="retry")
+@routes.post("/{transaction_id}/retry", status_code=HTTPStatus.ACCEPTED, responses=examples.RETRY_RESPONSES)
+async def retry(
+    transaction_id: TransactionId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody
+) -> ActionAccepted:
+    """Run a failed, cancelled or interrupted process again with the same input.
+
+    The new run first undoes the steps that older runs left done.
+    """
+    run_id = await actions.retry(temporal, database, transaction_id, reason=body.reason, actor=ACTOR)
+    return ActionAccepted(transaction_id=transaction_id, run_id=run_id, action="retry")
 
 
-@routes.post("/{transaction_id}/cancel", status_code=HTTPStatus.ACCEPTED, responses=examples.CANCEL)
-async def cancel(transaction_id: TransactionId, temporal: Temporal, database: ShopDatabase, why: GivenReason) -> Done:
-    """Ask a process to undo itself; past its final step it is not undone any more and ends well."""
-    run_id = await actions.cancel(temporal, database, transaction_id, reason=why.reason, actor=ACTOR)
-    return Done(transaction_id=transaction_id, run_id=run_id, action="cancel")
+@routes.post("/{transaction_id}/cancel", status_code=HTTPStatus.ACCEPTED, responses=examples.CANCEL_RESPONSES)
+async def cancel(
+    transaction_id: TransactionId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody
+) -> ActionAccepted:
+    """Cancel a running process: it undoes its completed steps. After its final step it completes instead."""
+    run_id = await actions.cancel(temporal, database, transaction_id, reason=body.reason, actor=ACTOR)
+    return ActionAccepted(transaction_id=transaction_id, run_id=run_id, action="cancel")
 
 
-async def _result(handle: WorkflowHandle[Any, Any], request: Request, stopping: asyncio.Event) -> Any:
-    """Wait for the result as long as somebody waits for it; raises TimeoutError when nobody does any more."""
+async def _wait_for_result(handle: WorkflowHandle[Any, Any], request: Request, stopping: asyncio.Event) -> Any:
+    """Return the result; raises TimeoutError if the caller disconnects or the server stops first."""
     result = asyncio.ensure_future(handle.result())
-    others = [asyncio.ensure_future(request.receive()), asyncio.ensure_future(stopping.wait())]
+    interruptions = [asyncio.ensure_future(request.receive()), asyncio.ensure_future(stopping.wait())]
     try:
-        await asyncio.wait([result, *others], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([result, *interruptions], return_when=asyncio.FIRST_COMPLETED)
         if result.done():
             return result.result()
         raise TimeoutError
     finally:
-        for waiting in (result, *others):
+        for waiting in (result, *interruptions):
             waiting.cancel()
 
 
-async def _failed(handle: WorkflowHandle[Any, Any], failure: WorkflowFailureError) -> JSONResponse:
+async def _failure_response(handle: WorkflowHandle[Any, Any], failure: WorkflowFailureError) -> JSONResponse:
     if isinstance(error := shop_error(failure), CustomerAlreadyExists):
-        return answer(HTTPStatus.CONFLICT, Problem(error=str(error), transaction_id=handle.id))
-    problem = Problem(
-        error=FAILED, details=describe(failure), transaction_id=handle.id, failed_step=await _failed_step(handle)
-    )
-    return answer(HTTPStatus.INTERNAL_SERVER_ERROR, problem)
+        problem = problem_of(error).model_copy(update={"transaction_id": handle.id})
+        return error_response(HTTPStatus.CONFLICT, problem)
+    problem = failure_problem(failure, handle.id, await _failed_step(handle))
+    return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, problem)
 
 
 async def _failed_step(handle: WorkflowHandle[Any, Any]) -> str | None:
     try:
         return (await handle.describe()).typed_search_attributes.get(FAILED_STEP)
     except RPCError as error:
-        log.warning("Temporal does not tell where %s failed: %s", handle.id, error.message)
+        log.warning("Temporal does not return the failed step of %s: %s", handle.id, error.message)
         return None

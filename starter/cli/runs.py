@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from commerce.errors import PermanentError
 from commerce.messages.progress import MARKS
-from commerce.messages.runs import Page, Run, Status, StepStatus, Wanted
+from commerce.messages.runs import Page, Run, Status, StepStatus, StatusFilter
 from starter.cli.shared import AsJson, DataDir, Desk, ask, out, say, tell
 
 FAILED = 1
@@ -29,7 +29,7 @@ Cursor = Annotated[str | None, typer.Option(help="What the page before gave, to 
 
 @runs_app.command("list")
 def list_runs(
-    status: Annotated[Wanted | None, typer.Option(help="Only those that stand so")] = None,
+    status: Annotated[StatusFilter | None, typer.Option(help="Only those that stand so")] = None,
     kind: Kind = None,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -114,7 +114,7 @@ def cancel(
 
 
 def _list(
-    status: Wanted | None, kind: str | None, limit: int, cursor: str | None, *, as_json: bool, data_dir: Path | None
+    status: StatusFilter | None, kind: str | None, limit: int, cursor: str | None, *, as_json: bool, data_dir: Path | None
 ) -> None:
     from starter.operate.process_list import list_processes
 

@@ -1,4 +1,4 @@
-"""Calls to Temporal: one timeout for all of them, and errors that say in one line what failed."""
+"""Calls to Temporal: one timeout for all of them, and one-line errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,18 +14,18 @@ RPC_TIMEOUT = timedelta(seconds=10)
 
 @contextmanager
 def unreachable_if_refused(action: str) -> Iterator[None]:
-    """Raise Unreachable, saying that Temporal does not do `action`, in place of any RPCError in the block."""
+    """Turn any RPCError in the block into Unreachable: "Temporal could not `action`: …"."""
     try:
         yield
     except RPCError as error:
-        raise Unreachable(f"Temporal does not {action}: {error.message}") from error
+        raise Unreachable(f"Temporal could not {action}: {error.message}") from error
 
 
 async def find_latest_run(client: Client, process_id: str) -> WorkflowExecutionDescription | None:
-    """Describe the latest run of a process; None if there is none. Raises RPCError."""
+    """Describe the latest run of a process, or return None if there is none. Raises RPCError."""
     try:
         return await client.get_workflow_handle(process_id).describe(rpc_timeout=RPC_TIMEOUT)
     except RPCError as error:
-        if error.status not in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):  # such as too long an id
+        if error.status not in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):  # the id is too long
             raise
         return None

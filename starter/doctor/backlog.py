@@ -6,7 +6,7 @@ from commerce import backlog
 from commerce.backlog import Backlog
 from starter.doctor.examination import Installation
 from starter.doctor.findings import CheckResult, ok, warning
-from starter.operate import monitor
+from starter.operate.process_list import count_stuck_runs
 
 LATE_ORDER, LATE_EVENT = 3_600, 60  # seconds
 
@@ -35,7 +35,7 @@ async def events(installation: Installation) -> CheckResult:
     found = await installation.once(_look)
     if found.outbox_lag > LATE_EVENT:
         said = f"{found.outbox_events:g} not given on, the oldest for {_shown(found.outbox_lag)}"
-        return warning(said, "A worker does that (commerce worker); its log says `event held back` and why")
+        return warning(said, "A worker does that (commerce worker); its log says `event postponed` and why")
     return ok(f"{found.outbox_events:g} not given on yet")
 
 
@@ -52,7 +52,7 @@ async def mails(installation: Installation) -> CheckResult:
 async def stuck(installation: Installation) -> CheckResult:
     """No run stumbles over its own code."""
     assert installation.client
-    count = await monitor.count_stuck_runs(installation.client)
+    count = await count_stuck_runs(installation.client)
     return warning(str(count), "commerce runs stuck; then commerce runs show ID") if count else ok("none")
 
 

@@ -1,1 +1,1 @@
-"""What operators do and see: monitor, retry and cancel, audit, gauges."""
+"""Operate processes: status, lists and counts, retry and cancel, the audit, and the gauges for Prometheus."""

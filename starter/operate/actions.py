@@ -38,7 +38,7 @@ async def retry(client: Client, database: Database, process_id: str, *, reason: 
     RetryRefused, JobInProgress, BadInput, ProcessNotFound, Unreachable, DatabaseUnavailable.
     """
     run = await get_latest_run(client, process_id)
-    action = operator_actions.action(
+    action = operator_actions.validate_action(
         process_id=process_id, run_id=run.run_id, action="retry", reason=reason, actor=actor
     )
     await _refuse_if_running(client, run)
@@ -64,7 +64,7 @@ async def cancel(
     DatabaseUnavailable.
     """
     run = await get_latest_run(client, process_id)
-    action = operator_actions.action(
+    action = operator_actions.validate_action(
         process_id=process_id, run_id=run.run_id, action="cancel", reason=reason, actor=actor
     )
     if (status := status_of(run)) != "running":
@@ -98,7 +98,7 @@ async def _refuse_if_completed(database: Database, run: WorkflowExecutionDescrip
     order_id, customer_id = (run.typed_search_attributes.get(attribute) for attribute in (ORDER_ID, CUSTOMER_ID))
     mail = shipped_key(order_id) if order_id else welcome_key(customer_id) if customer_id else None
     async with database.transaction() as tx:
-        if mail is None or not await operator_actions.owed(tx, mail):
+        if mail is None or not await operator_actions.is_unsent(tx, mail):
             raise RetryRefused(run.id, "it is completed")
 
 

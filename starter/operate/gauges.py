@@ -1,4 +1,4 @@
-"""Shows every few seconds how the shop stands: whether database and Temporal answer, and what waits in them."""
+"""Gauges for Prometheus, updated every few seconds: whether database and Temporal answer, and the backlog."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,14 +16,14 @@ from commerce.database import Database
 from commerce.errors import CommerceError
 from commerce.telemetry import metrics
 from commerce.telemetry.metrics import Metric
-from starter.operate.monitor import count_stuck_runs
+from starter.operate.process_list import count_stuck_runs
 from starter.operate.worker_presence import is_worker_polling
 from starter.processes import TASK_QUEUE
 from starter.telemetry.metrics import create_gauge
 
-EVERY = 15.0  # seconds; as often as Prometheus usually asks
-ANSWER_SECONDS = 5.0
-EXPECTED = (CommerceError, RPCError, TimeoutError)
+INTERVAL_SECONDS = 15.0  # Prometheus usually scrapes as often
+TIMEOUT_SECONDS = 5.0
+EXPECTED_ERRORS = (CommerceError, RPCError, TimeoutError)  # logged without a stack trace
 UNKNOWN = Backlog(*[nan] * len(Backlog._fields))
 
 T = TypeVar("T")
@@ -32,81 +32,81 @@ log = structlog.stdlib.get_logger("commerce.backlog")
 
 
 class Gauges:
-    """Looks, and shows what it saw as gauges; what cannot be seen is NaN, which no alert takes for a number."""
+    """Measures the shop and sets the gauges; a value that cannot be measured is NaN, which triggers no alert."""
 
     def __init__(self, meter: MetricMeter, database: Database, client: Callable[[], Awaitable[Client]]) -> None:
-        """Take where to show it, and what is looked at; `client` connects to Temporal when that is not done yet."""
+        """Create the gauges; `client` returns the client of Temporal, and connects first if necessary."""
         self._gauges = {metric: create_gauge(meter, metric) for metric in metrics.GAUGES}
         self._database, self._client = database, client
-        self._missing: set[str] = set()
+        self._failing: set[str] = set()
 
     async def run(self) -> NoReturn:
-        """Look again and again, whatever is away."""
+        """Update the gauges forever, even while database or Temporal is unreachable."""
         while True:
-            await self.look()
-            await asyncio.sleep(EVERY)
+            await self.update()
+            await asyncio.sleep(INTERVAL_SECONDS)
 
-    async def look(self) -> None:
-        """Look once; it takes no longer than seconds."""
-        await asyncio.gather(self._look_at_shop(), self._look_at_temporal())
+    async def update(self) -> None:
+        """Update all gauges once, within a few seconds."""
+        await asyncio.gather(self._update_shop(), self._update_temporal())
 
-    async def _look_at_shop(self) -> None:
-        there = await self._ask("the database", self._pinged())
-        shop = (await self._ask("the shop's tables", self._shop()) if there else None) or UNKNOWN
-        self._show(metrics.DATABASE_UP, there is not None)
-        self._show(metrics.PENDING_ORDERS, shop.pending_orders)
-        self._show(metrics.OLDEST_PENDING, shop.oldest_pending_order_age)
-        self._show(metrics.HELD_ORDERS, shop.held_orders)
-        self._show(metrics.OUTBOX_EVENTS, shop.outbox_events)
-        self._show(metrics.OUTBOX_LAG, shop.outbox_lag)
-        self._show(metrics.UNSENT_NOTIFICATIONS, shop.queued_notifications, status="queued")
-        self._show(metrics.UNSENT_NOTIFICATIONS, shop.failed_notifications, status="failed")
+    async def _update_shop(self) -> None:
+        is_up = await self._try("the database", self._ping())
+        found = (await self._try("the shop's tables", self._backlog()) if is_up else None) or UNKNOWN
+        self._set(metrics.DATABASE_UP, is_up is not None)
+        self._set(metrics.PENDING_ORDERS, found.pending_orders)
+        self._set(metrics.OLDEST_PENDING, found.oldest_pending_order_age)
+        self._set(metrics.HELD_ORDERS, found.held_orders)
+        self._set(metrics.OUTBOX_EVENTS, found.outbox_events)
+        self._set(metrics.OUTBOX_LAG, found.outbox_lag)
+        self._set(metrics.UNSENT_NOTIFICATIONS, found.queued_notifications, status="queued")
+        self._set(metrics.UNSENT_NOTIFICATIONS, found.failed_notifications, status="failed")
 
-    async def _look_at_temporal(self) -> None:
-        at_work = await self._ask("Temporal", self._polled())
-        stuck_runs = None if at_work is None else await self._ask("Temporal's list of runs", self._stuck())
-        self._show(metrics.TEMPORAL_UP, at_work is not None)
-        self._show(metrics.WORKER_POLLING, nan if at_work is None else at_work)
-        self._show(metrics.STUCK_RUNS, nan if stuck_runs is None else stuck_runs)
+    async def _update_temporal(self) -> None:
+        polling = await self._try("Temporal", self._is_worker_polling())
+        stuck_runs = None if polling is None else await self._try("Temporal's list of runs", self._stuck_runs())
+        self._set(metrics.TEMPORAL_UP, polling is not None)
+        self._set(metrics.WORKER_POLLING, nan if polling is None else polling)
+        self._set(metrics.STUCK_RUNS, nan if stuck_runs is None else stuck_runs)
 
-    async def _pinged(self) -> bool:
+    async def _ping(self) -> bool:
         await self._database.ping()
         return True
 
-    async def _shop(self) -> Backlog:
+    async def _backlog(self) -> Backlog:
         async with self._database.transaction() as tx:
             return await backlog.measure(tx)
 
-    async def _polled(self) -> bool:
+    async def _is_worker_polling(self) -> bool:
         return await is_worker_polling(await self._client(), TASK_QUEUE)
 
-    async def _stuck(self) -> int:
+    async def _stuck_runs(self) -> int:
         return await count_stuck_runs(await self._client())
 
-    async def _ask(self, whom: str, question: Awaitable[T]) -> T | None:
-        """Return the answer; None when there is none in time, which is told once."""
+    async def _try(self, source: str, measurement: Awaitable[T]) -> T | None:
+        """Return the measurement, or None if it fails or times out; log when a source fails and when it recovers."""
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                answer = await question
-        except Exception as error:  # whatever it is, work goes on, and the next look may be better
-            if whom not in self._missing:
-                trace = None if isinstance(error, EXPECTED) else error
-                log.warning(f"{whom} does not answer", error=type(error).__name__, exc_info=trace)
-                self._missing.add(whom)
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                answer = await measurement
+        except Exception as error:  # no error may stop the gauges: the next update may succeed
+            if source not in self._failing:
+                trace = None if isinstance(error, EXPECTED_ERRORS) else error
+                log.warning(f"{source} does not answer", error=type(error).__name__, exc_info=trace)
+                self._failing.add(source)
             return None
-        if whom in self._missing:
-            log.info(f"{whom} answers again")
-            self._missing.remove(whom)
+        if source in self._failing:
+            log.info(f"{source} answers again")
+            self._failing.remove(source)
         return answer
 
-    def _show(self, metric: Metric, value: float, **labels: str) -> None:
+    def _set(self, metric: Metric, value: float, **labels: str) -> None:
         self._gauges[metric].set(float(value), labels)
 
 
 async def publish_gauges(url: str, client: Callable[[], Awaitable[Client]], meter: MetricMeter) -> NoReturn:
-    """Show how the shop stands by a connection of its own to the database at this URL, until cancelled.
+    """Update the gauges until cancelled, over a separate connection to the database at this URL.
 
-    It waits for none that others use: a busy pool is no database that is away.
+    A shared pool could be exhausted, and the database would look unreachable.
     """
     database = Database(url, pool_size=1)
     try:

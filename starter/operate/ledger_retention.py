@@ -1,16 +1,16 @@
-"""How long the steps of a process must be kept: for as long as Temporal knows of it, and a week more."""
+"""How long the ledger must keep steps: as long as Temporal keeps runs, plus a week."""
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
 
-EXTRA_DAYS = 7  # days: whoever retries a run at the very end still finds its steps
+EXTRA_DAYS = 7  # a run retried just before Temporal deletes it must still find its steps
 
 
 async def min_ledger_days(client: Client) -> int:
-    """Return the days that COMMERCE_KEEP_LEDGER_DAYS must be at least; raises Unreachable."""
+    """Return the smallest value that COMMERCE_KEEP_LEDGER_DAYS may have. Raises Unreachable."""
     request = DescribeNamespaceRequest(namespace=client.namespace)
-    with unreachable_if_refused("tell how long it keeps runs"):
+    with unreachable_if_refused("report how long it keeps runs"):
         answer = await client.workflow_service.describe_namespace(request, retry=True, timeout=RPC_TIMEOUT)
     return answer.config.workflow_execution_retention_ttl.ToTimedelta().days + EXTRA_DAYS

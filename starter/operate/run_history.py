@@ -1,13 +1,12 @@
-"""One run of a process as Temporal has it: its description, the end of its history, and what its code stumbles over."""
+"""What Temporal stores about one run: its description, its recent history, and the errors of its workflow code."""
 
 from collections.abc import Mapping, Sequence
 
-from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.common.v1 import WorkflowExecution as RunReference
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
-from temporalio.client import WorkflowExecution as Listed
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.common import SearchAttributeKey
 
 from activities.boundary.failures import describe
@@ -15,8 +14,8 @@ from commerce.errors import ProcessNotFound
 from commerce.messages.runs import RunStatus
 from starter.connection.rpc import RPC_TIMEOUT, find_latest_run, unreachable_if_refused
 
-RECENT = 250  # events: all of most processes, the last batches of a job
-PROBLEMS = SearchAttributeKey.for_keyword_list("TemporalReportedProblems")
+MAX_RECENT_EVENTS = 250  # the whole history of most processes, the last batches of a job
+REPORTED_PROBLEMS = SearchAttributeKey.for_keyword_list("TemporalReportedProblems")
 STATUSES: Mapping[WorkflowExecutionStatus, RunStatus] = {
     WorkflowExecutionStatus.RUNNING: "running",
     WorkflowExecutionStatus.CONTINUED_AS_NEW: "running",
@@ -29,25 +28,25 @@ STATUSES: Mapping[WorkflowExecutionStatus, RunStatus] = {
 
 
 async def get_latest_run(client: Client, process_id: str) -> WorkflowExecutionDescription:
-    """Describe the latest run of a process; raises ProcessNotFound, Unreachable."""
+    """Describe the latest run of a process. Raises ProcessNotFound, Unreachable."""
     with unreachable_if_refused(f"describe {process_id}"):
-        found = await find_latest_run(client, process_id)
-    if found is None:
+        run = await find_latest_run(client, process_id)
+    if run is None:
         raise ProcessNotFound(process_id)
-    return found
+    return run
 
 
-def status_of(run: Listed) -> RunStatus:
-    """Return how Temporal says that a run stands."""
+def status_of(run: WorkflowExecution) -> RunStatus:
+    """Return Temporal's status of a run under our name for it."""
     return STATUSES[run.status or WorkflowExecutionStatus.RUNNING]
 
 
-async def recent_events(client: Client, run: Listed) -> Sequence[HistoryEvent]:
-    """Return the end of a run's history, oldest first; raises RPCError."""
+async def recent_events(client: Client, run: WorkflowExecution) -> Sequence[HistoryEvent]:
+    """Return the last events of a run's history, oldest first. Raises RPCError."""
     request = GetWorkflowExecutionHistoryReverseRequest(
         namespace=client.namespace,
-        execution=WorkflowExecution(workflow_id=run.id, run_id=run.run_id),
-        maximum_page_size=RECENT,
+        execution=RunReference(workflow_id=run.id, run_id=run.run_id),
+        maximum_page_size=MAX_RECENT_EVENTS,
     )
     answer = await client.workflow_service.get_workflow_execution_history_reverse(
         request, retry=True, timeout=RPC_TIMEOUT
@@ -55,9 +54,12 @@ async def recent_events(client: Client, run: Listed) -> Sequence[HistoryEvent]:
     return answer.history.events[::-1]
 
 
-async def stuck_reason(client: Client, run: Listed, events: Sequence[HistoryEvent]) -> str | None:
-    """Return why the code of an open run fails, given its recent events; None: nobody has reported that it does."""
-    reported = run.typed_search_attributes.get(PROBLEMS)
+async def stuck_reason(client: Client, run: WorkflowExecution, events: Sequence[HistoryEvent]) -> str | None:
+    """Return the error that the workflow code of a running run fails with, or None if Temporal reports none.
+
+    `events` are the run's recent events.
+    """
+    reported = run.typed_search_attributes.get(REPORTED_PROBLEMS)
     if not reported or status_of(run) != "running":
         return None
     for event in reversed(events):
@@ -68,23 +70,26 @@ async def stuck_reason(client: Client, run: Listed, events: Sequence[HistoryEven
 
 
 def count_attempts(events: Sequence[HistoryEvent], pending: Sequence[PendingActivityInfo]) -> Mapping[str, int]:
-    """Count by activity how often it was begun since it was last done; a job's batches are tried as new activities."""
-    names: dict[int, str] = {}
-    counted: dict[str, int] = {}
-    done: set[str] = set()
+    """Count the attempts of each activity since it last completed.
 
-    def begun(name: str, attempt: int) -> None:
-        counted[name] = attempt + (0 if name in done else counted.get(name, 0))
-        done.discard(name)
+    Attempts of several calls add up: a job retries a batch by calling the activity again.
+    """
+    names: dict[int, str] = {}
+    attempts: dict[str, int] = {}
+    completed: set[str] = set()
+
+    def add(name: str, attempt: int) -> None:
+        attempts[name] = attempt + (0 if name in completed else attempts.get(name, 0))
+        completed.discard(name)
 
     for event in events:
         if event.HasField("activity_task_scheduled_event_attributes"):
             names[event.event_id] = event.activity_task_scheduled_event_attributes.activity_type.name
         elif event.HasField("activity_task_started_event_attributes"):
             start = event.activity_task_started_event_attributes
-            begun(names.get(start.scheduled_event_id, ""), start.attempt)
+            add(names.get(start.scheduled_event_id, ""), start.attempt)
         elif event.HasField("activity_task_completed_event_attributes"):
-            done.add(names.get(event.activity_task_completed_event_attributes.scheduled_event_id, ""))
+            completed.add(names.get(event.activity_task_completed_event_attributes.scheduled_event_id, ""))
     for activity in pending:
-        begun(activity.activity_type.name, activity.attempt)
-    return counted
+        add(activity.activity_type.name, activity.attempt)
+    return attempts

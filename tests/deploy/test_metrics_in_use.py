@@ -22,10 +22,10 @@ from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from tests.conftest import free_port
 from tests.deploy.expressions import ALERTS, Asked, alerts, dashboards, everything
 from tests.paths import ROOT
+from tests.polling import until
 from tests.running_shop import RunningShop, running_shop
 from tests.scraping import Scrape, scrape
 from tests.starter.api.calling import api
-from tests.starter.clockwork import until
 from tests.system.workers import worker_processes
 
 OPERATIONS = ROOT / "docs" / "operations.md"

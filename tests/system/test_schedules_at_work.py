@@ -21,8 +21,9 @@ from starter.operate.actions import cancel
 from starter.schedules.actions import backfill, trigger
 from starter.schedules.queries import get_schedule
 from starter.schedules.table import build_schedule, scheduled_jobs
+from tests.polling import until
 from tests.running_shop import RunningShop, running_shop, wait_for_end
-from tests.starter.clockwork import forget, until
+from tests.starter.sample_jobs import delete_schedules
 from tests.system.workers import worker_processes
 
 CLEAN_UP, PENDING, ANALYTICS = "cleanup-expired-carts", "process-pending-orders", "collect-analytics-data"
@@ -48,9 +49,9 @@ KEPT = """
 @pytest.fixture
 async def clock(client: Client) -> AsyncIterator[Client]:
     """A client of a server where no job is scheduled or running."""
-    await forget(client, CLEAN_UP, PENDING, ANALYTICS)
+    await delete_schedules(client, CLEAN_UP, PENDING, ANALYTICS)
     yield client
-    await forget(client, CLEAN_UP, PENDING, ANALYTICS)
+    await delete_schedules(client, CLEAN_UP, PENDING, ANALYTICS)
 
 
 @pytest.fixture

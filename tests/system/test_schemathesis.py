@@ -18,14 +18,14 @@ from schemathesis.specs.openapi.checks import (
 )
 from temporalio.client import Client
 
+from starter.api.errors import WORKFLOW_FAILED
 from starter.api.orders import EXAMPLE
-from starter.api.workflow_examples import EXECUTE
-from starter.api.workflows import FAILED
+from starter.api.workflow_examples import EXECUTE_BODIES
 from starter.devstack.serving import serving
 from starter.schedules.apply import apply_jobs
 from tests.running_shop import running_shop
 from tests.starter.api.calling import api
-from tests.starter.clockwork import NIGHTLY, forget
+from tests.starter.sample_jobs import NIGHTLY, delete_schedules
 
 EXAMPLES = 40  # cases per operation
 CHECKS = [
@@ -48,7 +48,7 @@ KNOWN: dict[str, dict[str, str]] = {
     "/codec/{namespace}/encode": {"namespace": "default"},
 }
 BODIES: dict[str, list[Any]] = {
-    "/workflows/execute": [{**body, "wait_seconds": 2} for body in EXECUTE if isinstance(body, dict)],
+    "/workflows/execute": [{**body, "wait_seconds": 2} for body in EXECUTE_BODIES if isinstance(body, dict)],
     "/orders/{order_id}": [EXAMPLE],
 }
 
@@ -62,7 +62,7 @@ async def test_every_answer_is_one_that_the_document_tells_of(
         await shop.data.order(ORDER["order_id"], MUG=1)
         await shop.process(ORDER["order_id"])
         await asyncio.to_thread(ask_everything, url)
-        await forget(client, NIGHTLY.id)
+        await delete_schedules(client, NIGHTLY.id)
 
 
 def ask_everything(url: str) -> None:
@@ -82,7 +82,7 @@ def ask_everything(url: str) -> None:
             answer = case.call()
             case.validate_response(answer, checks=CHECKS)
             if answer.status_code >= 500:
-                assert answer.json()["error"] == FAILED, answer.text
+                assert answer.json()["error"] == WORKFLOW_FAILED, answer.text
 
         ask()
 

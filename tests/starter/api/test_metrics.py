@@ -12,10 +12,10 @@ from commerce.settings import load_settings
 from starter.api.app import create_app
 from starter.api.metrics import Exporter, exporter
 from tests.keys import ENCRYPTION_ENV
+from tests.polling import until
 from tests.running_shop import RunningShop, running_shop
 from tests.scraping import Scrape
 from tests.starter.api.calling import api, calling, dialling
-from tests.starter.clockwork import until
 
 DURATION = "commerce_http_request_duration_seconds_count"
 

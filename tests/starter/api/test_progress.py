@@ -12,15 +12,16 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message
 from temporalio.client import Client
 
 from starter.api import progress
 from tests.conftest import free_port
 from tests.faults import Faults, Gate
 from tests.paths import ROOT
+from tests.polling import until
 from tests.running_shop import RunningShop, running_shop
 from tests.starter.api.calling import api, dialling, surroundings
-from tests.starter.clockwork import until
 
 Event = tuple[str, Any]
 
@@ -124,6 +125,29 @@ async def test_an_idle_stream_sends_heartbeat_comments(shop: RunningShop, monkey
             assert (await _comment(lines)).startswith(": ping")
         gate.opened.set()
         await shop.process("sse-5")
+
+
+async def test_a_client_that_stops_reading_is_dropped(shop: RunningShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "SEND_SECONDS", 0.05)
+    await shop.data.order("sse-7", MUG=1)
+    await shop.start("sse-7")
+    app, path = api(shop), "/workflows/order-processing-sse-7/events"
+    request = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive() -> Message:
+        return next(request, None) or await asyncio.Future()
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Future()  # as a server waits whose buffer is full
+
+    async with app.router.lifespan_context(app):
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [], "root_path": ""}
+        with pytest.raises(TimeoutError):
+            await app(scope, receive, send)
+        assert app.state.watches._open == {}
+    async with shop.worker():
+        assert (await shop.process("sse-7")).status == "fulfilled"
 
 
 async def test_a_stopping_server_ends_its_streams_and_waiting_requests(shop: RunningShop, tmp_path: Path) -> None:

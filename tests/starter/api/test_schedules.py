@@ -9,9 +9,9 @@ import pytest
 from temporalio.client import Client
 
 from starter.schedules.apply import apply_jobs
+from tests.polling import until
 from tests.running_shop import RunningShop, running_shop
 from tests.starter.api.calling import api, calling
-from tests.polling import until
 from tests.starter.sample_jobs import NIGHTLY, WAITING, Waiting, delete_schedules, worker
 
 
@@ -56,7 +56,10 @@ async def test_a_job_is_triggered_once_at_a_time(shop: RunningShop, http: httpx.
     process = await until(running)
     assert answer.json()["transaction_id"] in (process, None)
     again = await http.post(f"/schedules/{WAITING.id}/trigger")
-    assert (again.status_code, again.json()) == (409, {"error": f"{WAITING.id} is already running as {process}; wait until it ends."})
+    assert (again.status_code, again.json()) == (
+        409,
+        {"error": f"{WAITING.id} is already running as {process}; wait until it ends."},
+    )
     await shop.client.get_workflow_handle(process).signal(Waiting.end)
 
 

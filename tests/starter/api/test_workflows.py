@@ -14,9 +14,9 @@ from temporalio.client import Client
 from commerce.messages.customers import registration_process_id
 from starter.api.errors import NOT_JSON
 from tests.faults import Faults, Gate
+from tests.polling import until
 from tests.running_shop import RunningShop, running_shop
 from tests.starter.api.calling import api, calling, dialling
-from tests.polling import until
 
 UNKNOWN = "order-processing-that-nobody-placed"
 ANN = {"email": "ann@customer.example", "password": "correct horse", "first_name": "Ann", "last_name": "Lee"}

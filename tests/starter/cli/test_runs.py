@@ -11,13 +11,13 @@ import pytest
 from temporalio.client import Client
 
 from commerce.messages.orders import order_process_id
-from commerce.outbox import TYPES
+from commerce.outbox import EVENT_NAMES
 from starter.cli.app import run
 from starter.processes import PROCESS_TYPES
 from tests.faults import Gate
 from tests.keys import ENCRYPTION_ENV
-from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.polling import until
+from tests.running_shop import RunningShop, running_shop, wait_for_end
 
 
 class Outcome(NamedTuple):
@@ -166,7 +166,7 @@ def test_the_contract_has_the_schemas_of_every_process_and_event(capsys: pytest.
     assert "order-processing" in capsys.readouterr().out
     assert run(["contract", "--json"]) == 0
     schemas = json.loads(capsys.readouterr().out)
-    assert list(schemas) == [*PROCESS_TYPES, *TYPES]
+    assert list(schemas) == [*PROCESS_TYPES, *EVENT_NAMES]
     assert schemas["cart.expired"]["data"]["required"] == ["cart_id", "created_at"]
     assert schemas["order-processing"]["input"]["required"] == ["order_id"]
     assert schemas["order-processing"]["result"]["properties"]["status"]["enum"] == [

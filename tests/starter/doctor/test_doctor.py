@@ -30,7 +30,7 @@ from starter.operate.worker_presence import is_worker_polling
 from starter.processes import TASK_QUEUE
 from starter.schedules.apply import apply_schedules
 from tests.keys import KEY
-from tests.starter.clockwork import until
+from tests.polling import until
 from worker import make_worker, open_activities
 
 
@@ -74,7 +74,7 @@ async def shop(
     """A whole shop at work; yields the variables that lead to the rest of it."""
     async with AsyncExitStack() as stack:
         more = {
-            "COMMERCE_SMTP_URL": await stack.enter_async_context(mail.catching(tmp_path / "mail", 0)),
+            "COMMERCE_SMTP_URL": await stack.enter_async_context(mail.running(tmp_path / "mail", 0)),
             "COMMERCE_CARRIER_URL": f"{await stack.enter_async_context(carrier.running(tmp_path / 'c', 0))}/v2",
             "COMMERCE_WAREHOUSE_URL": await stack.enter_async_context(warehouse.running(tmp_path, 0, database_url)),
         }

@@ -10,8 +10,9 @@ from starter.client import connect, start_order
 from starter.schedules.apply import apply_schedules
 from starter.schedules.table import build_schedule, scheduled_jobs
 from tests.keys import KEY, OTHER_KEY, codec, encryption_env
-from tests.starter.clockwork import NIGHTLY, until
+from tests.polling import until
 from tests.starter.doctor.conftest import Find
+from tests.starter.sample_jobs import NIGHTLY
 
 KEY_ID = codec().key_ids[0]
 JOBS = [job.id for job in scheduled_jobs(load_settings({}))]

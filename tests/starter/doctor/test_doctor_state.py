@@ -10,7 +10,7 @@ from commerce.database import Database
 from commerce.messages.orders import OrderProcessing
 from starter.processes import TASK_QUEUE
 from tests.commerce.shop import Shop
-from tests.starter.clockwork import until
+from tests.polling import until
 from tests.starter.doctor.conftest import Find
 from tests.system.buggy_worker import BuggyProcess
 from worker import activities_of
@@ -62,7 +62,9 @@ async def test_mails_that_are_not_sent(find: Find, database: Database) -> None:
 
 async def test_a_run_whose_code_fails(find: Find, here: Client) -> None:
     assert (await find("State", "stuck runs")).found == "none"
-    async with Worker(here, task_queue=TASK_QUEUE, workflows=[BuggyProcess], activities=activities_of(HelloActivities())):
+    async with Worker(
+        here, task_queue=TASK_QUEUE, workflows=[BuggyProcess], activities=activities_of(HelloActivities())
+    ):
         await here.start_workflow(
             "order-processing",
             OrderProcessing(order_id="1"),

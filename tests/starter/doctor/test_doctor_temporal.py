@@ -5,9 +5,9 @@ from temporalio.client import Client
 
 from activities.hello import HelloActivities
 from commerce.settings import load_settings
-from tests.starter.clockwork import until
+from tests.polling import until
 from tests.starter.doctor.conftest import Find, register
-from worker import make_worker, activities_of
+from worker import activities_of, make_worker
 from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 
 

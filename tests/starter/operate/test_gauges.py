@@ -1,4 +1,4 @@
-"""The vitals: what they say of a shop in each state, and that they outlive whatever is away."""
+"""The gauges: their values for each state of the shop, and that outages do not stop them."""
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,15 +20,15 @@ from tests.commerce.shop import Shop
 from tests.conftest import free_port
 from tests.scraping import Scrape, scrape
 
-NOTIFY = """
+INSERT_NOTIFICATION = """
     INSERT INTO notifications (key, kind, recipient, message_id, status, created_at)
     VALUES (:key, 'order-shipped', 'ann@customer.example', '', :status, now() - CAST(:ago AS interval))
 """
-PUBLISH = """
+INSERT_EVENT = """
     INSERT INTO outbox_events (id, type, aggregate, data, created_at, published_at)
     VALUES (uuidv7(), 'cart.expired', 'cart/1', '{}', now() - interval '90 seconds', CAST(:published AS timestamptz))
 """
-OF_THE_SHOP = (
+SHOP_GAUGES = (
     "commerce_pending_orders",
     "commerce_oldest_pending_order_age_seconds",
     "commerce_held_orders",
@@ -49,39 +49,39 @@ def address() -> str:
 
 
 @pytest.fixture
-def measured(address: str) -> Runtime:
+def runtime(address: str) -> Runtime:
     return create_runtime(address)
 
 
-Look = Callable[..., Awaitable[Scrape]]
+Measure = Callable[..., Awaitable[Scrape]]
 
 
 @pytest.fixture
-async def look(measured: Runtime, address: str, database: Database, client: Client) -> AsyncIterator[Look]:
-    """Look once, at this database and this Temporal or at others, and return what is shown then."""
+async def measure(runtime: Runtime, address: str, database: Database, client: Client) -> AsyncIterator[Measure]:
+    """Update the gauges once, from this database and Temporal or from others, and return the metrics."""
 
-    async def connected() -> Client:
+    async def connect() -> Client:
         return client
 
-    async def looked(at: Database = database, temporal: Callable[[], Awaitable[Client]] = connected) -> Scrape:
-        await Gauges(measured.metric_meter, at, temporal).look()
+    async def update(at: Database = database, temporal: Callable[[], Awaitable[Client]] = connect) -> Scrape:
+        await Gauges(runtime.metric_meter, at, temporal).update()
         return await scrape(f"http://{address}/metrics")
 
-    yield looked
+    yield update
 
 
-async def nowhere() -> Client:
+async def fail_to_connect() -> Client:
     raise Unreachable("Temporal does not answer at nowhere")
 
 
-async def test_of_an_empty_shop_all_is_zero(look: Look) -> None:
-    told = await look()
-    assert told.value("commerce_database_up") == told.value("commerce_temporal_up") == 1
-    assert {name: told.value(name) for name in OF_THE_SHOP} == dict.fromkeys(OF_THE_SHOP, 0)
-    assert told.value("commerce_stuck_runs") == 0
+async def test_an_empty_shop_has_zeros(measure: Measure) -> None:
+    metrics = await measure()
+    assert metrics.value("commerce_database_up") == metrics.value("commerce_temporal_up") == 1
+    assert {name: metrics.value(name) for name in SHOP_GAUGES} == dict.fromkeys(SHOP_GAUGES, 0)
+    assert metrics.value("commerce_stuck_runs") == 0
 
 
-async def test_pending_is_what_the_job_would_take_up(look: Look, shop: Shop) -> None:
+async def test_pending_orders_are_those_the_job_would_process(measure: Measure, shop: Shop) -> None:
     hour = datetime.now(UTC) - timedelta(hours=1)
     await shop.stock("MUG", main=1)
     await shop.order("free", MUG=1, facts={"created_at": hour})
@@ -91,22 +91,22 @@ async def test_pending_is_what_the_job_would_take_up(look: Look, shop: Shop) -> 
     await shop.order("short", MUG=1, facts={"refused_at": datetime.now(UTC)})
     await shop.order("done", MUG=1, facts={"fulfillment_status": "fulfilled"})
     assert (await shop.do(list_pending, PendingPage(limit=10))).order_ids == ["free"]
-    told = await look()
-    assert told.value("commerce_pending_orders") == 1
-    assert told.value("commerce_oldest_pending_order_age_seconds") == pytest.approx(3600, abs=60)
-    assert told.value("commerce_held_orders") == 1
+    metrics = await measure()
+    assert metrics.value("commerce_pending_orders") == 1
+    assert metrics.value("commerce_oldest_pending_order_age_seconds") == pytest.approx(3600, abs=60)
+    assert metrics.value("commerce_held_orders") == 1
 
 
-async def test_events_that_wait_and_mails_that_were_not_sent(look: Look, shop: Shop) -> None:
+async def test_unpublished_events_and_unsent_mails_are_counted(measure: Measure, shop: Shop) -> None:
     for published in (None, None, datetime.now(UTC)):
-        await shop.sql(PUBLISH, published=published)
+        await shop.sql(INSERT_EVENT, published=published)
     for status in ("queued", "sending", "sent", "failed"):
         for ago in ("1 minute", "11 minutes", "25 hours"):
-            await shop.sql(NOTIFY, key=f"{status} {ago}", status=status, ago=timedelta_of(ago))
-    told = await look()
-    assert told.value("commerce_outbox_events") == 2
-    assert told.value("commerce_outbox_lag_seconds") == pytest.approx(90, abs=60)
-    assert told.by("status", "commerce_unsent_notifications") == {"queued": 4, "failed": 2}
+            await shop.sql(INSERT_NOTIFICATION, key=f"{status} {ago}", status=status, ago=timedelta_of(ago))
+    metrics = await measure()
+    assert metrics.value("commerce_outbox_events") == 2
+    assert metrics.value("commerce_outbox_lag_seconds") == pytest.approx(90, abs=60)
+    assert metrics.by("status", "commerce_unsent_notifications") == {"queued": 4, "failed": 2}
 
 
 def timedelta_of(ago: str) -> timedelta:
@@ -114,49 +114,49 @@ def timedelta_of(ago: str) -> timedelta:
     return timedelta(**{unit if unit.endswith("s") else f"{unit}s": int(number)})
 
 
-async def test_what_cannot_be_seen_is_no_number(look: Look, shop: Shop, measured: Runtime) -> None:
-    away = Database(f"postgresql://commerce@127.0.0.1:{free_port()}/x")
-    await look()
+async def test_a_value_that_cannot_be_measured_is_nan(measure: Measure, shop: Shop, runtime: Runtime) -> None:
+    unreachable = Database(f"postgresql://commerce@127.0.0.1:{free_port()}/x")
+    await measure()
     with structlog.testing.capture_logs() as logged:
         for _ in range(3):
-            told = await look(away, nowhere)
-    assert told.value("commerce_database_up") == told.value("commerce_temporal_up") == 0
-    unseen = (*OF_THE_SHOP, "commerce_worker_polling", "commerce_stuck_runs")
-    assert all(math.isnan(told.value(name)) for name in unseen)
-    assert len(logged) == 6  # each of three lookers told of both, see below
-    told = await look()
-    assert told.value("commerce_database_up") == 1
-    assert not any(math.isnan(told.value(name)) for name in unseen)
+            metrics = await measure(unreachable, fail_to_connect)
+    assert metrics.value("commerce_database_up") == metrics.value("commerce_temporal_up") == 0
+    unknown = (*SHOP_GAUGES, "commerce_worker_polling", "commerce_stuck_runs")
+    assert all(math.isnan(metrics.value(name)) for name in unknown)
+    assert len(logged) == 6  # three new Gauges, and each logs both outages once
+    metrics = await measure()
+    assert metrics.value("commerce_database_up") == 1
+    assert not any(math.isnan(metrics.value(name)) for name in unknown)
 
 
-async def test_an_outage_is_told_once_and_so_is_its_end(
-    measured: Runtime, address: str, database: Database, client: Client
+async def test_an_outage_and_its_end_are_each_logged_once(
+    runtime: Runtime, address: str, database: Database, client: Client
 ) -> None:
-    there = False
+    reachable = False
 
-    async def sometimes() -> Client:
-        return client if there else await nowhere()
+    async def connect() -> Client:
+        return client if reachable else await fail_to_connect()
 
-    vitals_of_one = Gauges(measured.metric_meter, database, sometimes)
+    gauges = Gauges(runtime.metric_meter, database, connect)
     with structlog.testing.capture_logs() as logged:
-        await vitals_of_one.look()
-        await vitals_of_one.look()
-        there = True
-        await vitals_of_one.look()
+        await gauges.update()
+        await gauges.update()
+        reachable = True
+        await gauges.update()
     assert [entry["event"] for entry in logged] == ["Temporal does not answer", "Temporal answers again"]
     assert logged[0]["error"] == "Unreachable" and not logged[0]["exc_info"]
 
 
-async def test_a_schema_that_is_not_migrated_is_told_apart_from_a_database_that_is_away(look: Look, shop: Shop) -> None:
+async def test_a_database_with_an_old_schema_is_up_but_has_no_backlog(measure: Measure, shop: Shop) -> None:
     await shop.sql("ALTER TABLE orders RENAME COLUMN hold_reason TO reason")
-    told = await look()
-    assert told.value("commerce_database_up") == 1
-    assert math.isnan(told.value("commerce_pending_orders"))
+    metrics = await measure()
+    assert metrics.value("commerce_database_up") == 1
+    assert math.isnan(metrics.value("commerce_pending_orders"))
 
 
 @pytest.mark.parametrize("index", ["ix_orders_pending", "ix_orders_held", "ix_notifications_unsent"])
-async def test_what_is_done_with_is_not_read(shop: Shop, index: str) -> None:
-    """Without statistics and with sequential scans made dear, each count takes the index of what is open."""
+async def test_measuring_the_backlog_reads_partial_indexes_only(shop: Shop, index: str) -> None:
+    """With sequential scans disabled, each count uses the index of the open rows."""
     async with shop.database.transaction() as tx:
         await (await tx.connection()).exec_driver_sql("SET LOCAL enable_seqscan = off")
         plan = await (await tx.connection()).exec_driver_sql(f"EXPLAIN {backlog.LOOK.text}")

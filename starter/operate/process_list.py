@@ -1,0 +1,133 @@
+"""Lists and counts of processes, from Temporal's visibility store, which lags behind by up to a second."""
+
+import asyncio
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import get_args
+
+from temporalio.client import Client, WorkflowExecution
+
+from commerce.errors import BadInput, ProcessNotFound
+from commerce.messages.base import FieldError
+from commerce.messages.runs import Page, Run, RunStatus, StatusFilter
+from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
+from starter.operate.process_status import to_run
+from starter.operate.run_history import STATUSES, get_latest_run, status_of
+from starter.processes import PROCESS_TYPES, TASK_QUEUE
+
+MAX_LISTED = 500
+MAX_CONCURRENT_CALLS = 20
+MAX_FETCHES = 10  # requests to Temporal for one page; if most runs have newer ones, the page is short
+CURSOR_DIGEST_BYTES = 8
+OUR_RUNS = f"TaskQueue = '{TASK_QUEUE}'"
+STATUSES_BY_NAME: Mapping[str, RunStatus] = {  # Temporal's list calls them Running, TimedOut …
+    status.name.title().replace("_", ""): ours for status, ours in STATUSES.items()
+}
+FILTERS: Mapping[StatusFilter | None, str] = {
+    None: "ExecutionStatus != 'ContinuedAsNew'",
+    "running": "ExecutionStatus = 'Running'",
+    "completed": "ExecutionStatus = 'Completed'",
+    "cancelled": "ExecutionStatus = 'Canceled'",
+    "failed": "ExecutionStatus IN ('Failed', 'TimedOut', 'Terminated')",
+    "stuck": "ExecutionStatus = 'Running' AND TemporalReportedProblems IS NOT NULL",
+}
+
+
+async def list_processes(
+    client: Client,
+    status: StatusFilter | None = None,
+    kind: str | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Page:
+    """Return a page of processes, each by its latest run.
+
+    The status `failed` includes timed out and terminated; `stuck` means running, but with workflow code that fails.
+    `limit` is 1 to 500. Raises BadInput naming the wrong fields, Unreachable.
+    """
+    query = _query(status, kind, limit)
+    token = _decode_cursor(query, cursor) if cursor else None
+    runs: list[Run] = []
+    for _ in range(MAX_FETCHES):
+        executions, token = await _fetch_page(client, query, limit - len(runs), token)
+        runs += await _only_latest(client, executions)
+        if token is None or len(runs) == limit:
+            break
+    return Page(workflows=runs, next_cursor=_encode_cursor(query, token) if token else None)
+
+
+async def count_runs(client: Client) -> Mapping[str, Mapping[RunStatus, int]]:
+    """Return the number of runs by process type and status, superseded runs included. Raises Unreachable."""
+
+    async def count(kind: str) -> Mapping[RunStatus, int]:
+        query = f"{OUR_RUNS} AND {FILTERS[None]} AND WorkflowType = '{kind}' GROUP BY ExecutionStatus"
+        groups = (await client.count_workflows(query, rpc_timeout=RPC_TIMEOUT)).groups
+        return {STATUSES_BY_NAME[str(group.group_values[0])]: group.count for group in groups}
+
+    with unreachable_if_refused("count runs"):
+        return dict(zip(PROCESS_TYPES, await asyncio.gather(*map(count, PROCESS_TYPES)), strict=True))
+
+
+async def count_stuck_runs(client: Client) -> int:
+    """Return the number of running runs whose workflow code fails. Raises Unreachable."""
+    with unreachable_if_refused("count stuck runs"):
+        return (await client.count_workflows(f"{OUR_RUNS} AND {FILTERS['stuck']}", rpc_timeout=RPC_TIMEOUT)).count
+
+
+def _query(status: StatusFilter | None, kind: str | None, limit: int) -> str:
+    problems = []
+    if status not in FILTERS:
+        problems.append(FieldError(field="status", message=f"must be one of {', '.join(get_args(StatusFilter))}"))
+    if kind is not None and kind not in PROCESS_TYPES:
+        problems.append(FieldError(field="type", message=f"must be one of {', '.join(PROCESS_TYPES)}"))
+    if not 1 <= limit <= MAX_LISTED:
+        problems.append(FieldError(field="limit", message=f"must be 1 to {MAX_LISTED}"))
+    if problems:
+        raise BadInput(problems)
+    return " AND ".join([OUR_RUNS, FILTERS[status], *([f"WorkflowType = '{kind}'"] if kind else [])])
+
+
+def _encode_cursor(query: str, token: bytes) -> str:
+    """Return Temporal's page token with a digest of query and token.
+
+    The digest lets us refuse a token of another list at once: Temporal retries it for seconds and then returns nothing.
+    """
+    return urlsafe_b64encode(sha256(query.encode() + token).digest()[:CURSOR_DIGEST_BYTES] + token).decode()
+
+
+def _decode_cursor(query: str, cursor: str) -> bytes:
+    try:
+        token = urlsafe_b64decode(cursor)[CURSOR_DIGEST_BYTES:]
+    except ValueError:
+        token = b""
+    if cursor != _encode_cursor(query, token):
+        raise BadInput([FieldError(field="cursor", message="must be the next_cursor of an earlier page of this list")])
+    return token
+
+
+async def _fetch_page(
+    client: Client, query: str, limit: int, token: bytes | None
+) -> tuple[Sequence[WorkflowExecution], bytes | None]:
+    """Return one page of Temporal's list, latest ended first, and the token of the next page."""
+    pages = client.list_workflows(query, page_size=limit, next_page_token=token, rpc_timeout=RPC_TIMEOUT)
+    with unreachable_if_refused("list runs"):
+        await pages.fetch_next_page()
+    return pages.current_page or (), pages.next_page_token
+
+
+async def _only_latest(client: Client, executions: Sequence[WorkflowExecution]) -> list[Run]:
+    """Return these runs without those that a newer run of the same process has superseded."""
+    free = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
+
+    async def is_latest(run: WorkflowExecution) -> bool:
+        if status_of(run) == "running":
+            return True
+        async with free:
+            try:
+                return (await get_latest_run(client, run.id)).run_id == run.run_id
+            except ProcessNotFound:  # deleted in the meantime
+                return False
+
+    latest = await asyncio.gather(*map(is_latest, executions))
+    return [to_run(run) for run, is_kept in zip(executions, latest, strict=True) if is_kept]

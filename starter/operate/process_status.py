@@ -1,0 +1,129 @@
+"""The status of one process: its latest run, step by step, with its result or error."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, get_args
+from urllib.parse import quote
+
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.client import (
+    Client,
+    WorkflowExecution,
+    WorkflowExecutionDescription,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+)
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.boundary.failures import describe
+from commerce.messages.progress import ProcessState, Progress
+from commerce.messages.runs import Run, RunProgress, Status, StepStatus
+from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
+from starter.operate.run_history import count_attempts, get_latest_run, recent_events, status_of, stuck_reason
+from workflows.engine.search_attributes import FAILED_STEP, SAGA_STATE
+
+QUERY_TIMEOUT = timedelta(seconds=2)
+STATES: Mapping[str, ProcessState] = {state: state for state in get_args(ProcessState)}
+
+
+async def get_status(client: Client, process_id: str, *, ui: str | None = None) -> Status:
+    """Return the status of a process's latest run; `ui` is the address of Temporal's UI, for the link to the run.
+
+    Raises ProcessNotFound, Unreachable.
+    """
+    run = await get_latest_run(client, process_id)
+    handle = client.get_workflow_handle(run.id, run_id=run.run_id)
+    with unreachable_if_refused(f"describe {process_id}"):
+        (progress, query_error), (result, error), events = await asyncio.gather(
+            _query_progress(handle), _result_or_error(handle, run), recent_events(client, run)
+        )
+    attempts = count_attempts(events, _pending_activities(run))
+    return Status(
+        **to_run(run, progress and progress.state).model_dump(),
+        progress=await _run_progress(client, run, progress, attempts) if progress else None,
+        progress_missing=query_error,
+        result=result,
+        error=error or await stuck_reason(client, run, events),
+        ui_url=ui and _ui_url(ui, run),
+    )
+
+
+def to_run(run: WorkflowExecution, queried_state: str | None = None) -> Run:
+    """Return Temporal's description of a run as a message; its search attributes name the state if no worker did."""
+    return Run(
+        transaction_id=run.id,
+        run_id=run.run_id,
+        type=run.workflow_type,
+        status=status_of(run),
+        state=_process_state(run, queried_state or run.typed_search_attributes.get(SAGA_STATE)),
+        started_at=run.start_time,
+        ended_at=run.close_time,
+        failed_step=run.typed_search_attributes.get(FAILED_STEP),
+    )
+
+
+async def _query_progress(handle: WorkflowHandle[Any, Any]) -> tuple[Progress | None, str | None]:
+    """Query a run for its progress; return the progress, or the reason why there is none."""
+    try:
+        return await handle.query("progress", result_type=Progress, rpc_timeout=QUERY_TIMEOUT), None
+    except WorkflowQueryFailedError as failure:
+        return None, str(failure)
+    except RPCError as error:
+        if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
+            return None, f"no worker answered within {QUERY_TIMEOUT.seconds} s"
+        return None, error.message
+
+
+async def _result_or_error(handle: WorkflowHandle[Any, Any], run: WorkflowExecution) -> tuple[Any, str | None]:
+    """Return the result of a completed run, or the error of one that failed; (None, None) for a running one."""
+    if status_of(run) == "running":
+        return None, None
+    try:
+        return await handle.result(follow_runs=False, rpc_timeout=RPC_TIMEOUT), None
+    except WorkflowFailureError as failure:
+        return None, _describe_failure(failure)
+
+
+def _describe_failure(failure: WorkflowFailureError) -> str:
+    """Return the error that stopped a run, preceded by the undos that failed."""
+    top = failure.cause
+    if isinstance(top, ApplicationError) and top.type == "CompensationFailed":
+        return f"{top.message} after {describe(failure)}"
+    return describe(failure)
+
+
+async def _run_progress(
+    client: Client, run: WorkflowExecutionDescription, progress: Progress, attempts: Mapping[str, int]
+) -> RunProgress:
+    """Complete the workflow's own progress with what only Temporal knows: attempts, last errors, interruption."""
+    ended = status_of(run) != "running"
+    for activity in _pending_activities(run):
+        step = progress.step(activity.activity_type.name)
+        step.state = "running" if step.state == "pending" else step.state  # an undo is not in the list of steps
+        if activity.HasField("last_failure"):
+            step.error = describe(await client.data_converter.decode_failure(activity.last_failure))
+    for step in progress.steps:
+        if ended and step.state == "running":
+            step.state, step.error = "failed", step.error or "interrupted when the run ended"
+    steps = [StepStatus(**step.model_dump(), attempts=attempts.get(step.name, 0)) for step in progress.steps]
+    return RunProgress(state=_process_state(run, progress.state) or progress.state, steps=steps)
+
+
+def _pending_activities(run: WorkflowExecutionDescription) -> Sequence[PendingActivityInfo]:
+    return run.raw_description.pending_activities
+
+
+def _process_state(run: WorkflowExecution, last_state: str | None) -> ProcessState | None:
+    """Return the state that the workflow last reported, corrected for a run that was terminated or timed out."""
+    status = status_of(run)
+    if status != "running" and last_state in (None, "running", "compensating"):
+        return "completed" if status == "completed" else "failed"
+    return STATES.get(last_state or "")
+
+
+def _ui_url(ui: str, run: WorkflowExecution) -> str:
+    path = "/".join(quote(part, safe="") for part in (run.namespace, "workflows", run.id, run.run_id))
+    return f"{ui.rstrip('/')}/namespaces/{path}/history"

@@ -1,0 +1,179 @@
+"""The status of processes that ended in every possible way, that are running, and that are stuck."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from commerce.errors import ProcessNotFound, RetryRefused
+from commerce.messages.orders import OrderProcessing, order_process_id
+from commerce.messages.runs import Run, Status
+from starter.operate.actions import cancel, retry
+from starter.operate.process_list import list_processes
+from starter.operate.process_status import get_status
+from starter.processes import TASK_QUEUE
+from tests.faults import Faults, Gate
+from tests.polling import until
+from tests.running_shop import RunningShop, wait_for_end
+from tests.starter.operate.conftest import place_order
+from tests.system.buggy_worker import BuggyProcess
+from worker import open_activities
+from workflows.order_processing import OrderProcessingWorkflow
+
+
+async def start(shop: RunningShop, order_id: str, **timeouts: Any) -> None:
+    """Start an order's process with timeouts; the product sets none."""
+    request, process = OrderProcessing(order_id=order_id), order_process_id(order_id)
+    await shop.client.start_workflow(
+        OrderProcessingWorkflow.run, request, id=process, task_queue=TASK_QUEUE, **timeouts
+    )
+
+
+async def status_of_order(shop: RunningShop, order_id: str) -> Status:
+    return await get_status(shop.client, order_process_id(order_id))
+
+
+def step_states(status: Status) -> dict[str, str]:
+    assert status.progress is not None, status.progress_missing
+    return {step.name: step.state for step in status.progress.steps}
+
+
+async def test_a_fulfilled_order_has_all_steps_done_and_a_result(shop: RunningShop, order_id: str) -> None:
+    async with shop.worker():
+        result = await shop.process(order_id)
+        status = await get_status(shop.client, order_process_id(order_id), ui="http://localhost:8233/")
+    assert (status.type, status.status, status.state) == ("order-processing", "completed", "completed")
+    assert status.error is None and status.result == result.model_dump(mode="json")
+    assert set(step_states(status).values()) == {"done"}
+    assert status.progress and {step.attempts for step in status.progress.steps} == {1}
+    assert status.ended_at and status.started_at < status.ended_at
+    page = f"http://localhost:8233/namespaces/default/workflows/{status.transaction_id}/{status.run_id}/history"
+    assert status.ui_url == page
+
+
+async def test_an_undone_order_shows_its_error_and_the_failed_step(shop: RunningShop, order_id: str) -> None:  # (E14)
+    await shop.inject_carrier_fault(operation="buy", fault="422")
+    async with shop.worker():
+        await shop.expect_failure(order_id)
+        status = await status_of_order(shop, order_id)
+    assert (status.status, status.state, status.failed_step) == ("failed", "compensated", "create-shipping-label")
+    assert status.error and status.error.startswith("CarrierRefused: ") and status.result is None
+    assert step_states(status)["create-fulfillment"] == "undone"
+
+
+async def test_a_step_being_retried_shows_its_attempts_and_last_error(shop: RunningShop, order_id: str) -> None:
+    async with shop.worker([Faults({"create-fulfillment": "before"}, permanent=False, times=4)]):
+        handle = await shop.start(order_id)
+
+        async def retried() -> Status | None:
+            status = await status_of_order(shop, order_id)
+            attempts = [step.attempts for step in status.progress.steps if step.error] if status.progress else []
+            return status if attempts and attempts[0] > 1 else None
+
+        status = await until(retried)
+        assert (status.status, status.state) == ("running", "running")
+        [error] = [step.error for step in status.progress.steps if step.error] if status.progress else []
+        assert error == "Refused: create-fulfillment is refused by the test"
+        await handle.result()
+        status = await status_of_order(shop, order_id)
+    assert status.progress and [step.attempts for step in status.progress.steps] == [1, 1, 1, 5, 1, 1, 1]
+
+
+async def test_an_undo_being_retried_is_shown_too(shop: RunningShop, order_id: str) -> None:
+    faults = Faults({"complete-order": "before", "cancel-fulfillment": "before"})
+    async with shop.worker([Faults({"complete-order": "before"}), faults]):
+        faults.steps, faults.permanent = {"cancel-fulfillment": "before"}, False
+        handle = await shop.start(order_id)
+
+        async def undoing() -> Status | None:
+            status = await status_of_order(shop, order_id)
+            return status if "cancel-fulfillment" in step_states(status) else None
+
+        status = await until(undoing)
+        assert (status.status, status.state, status.failed_step) == ("running", "compensating", "complete-order")
+        faults.steps = {}
+        await wait_for_end(handle)
+        assert (await status_of_order(shop, order_id)).state == "compensated"
+
+
+async def test_a_cancelled_order_is_cancelled_and_compensated(shop: RunningShop, order_id: str) -> None:
+    async with shop.worker([gate := Gate("create-fulfillment")]):
+        await shop.start(order_id)
+        await gate.reached.wait()
+        gate.opened.set()
+        wait = timedelta(minutes=1)
+        await cancel(shop.client, shop.database, order_process_id(order_id), reason="by mistake", wait=wait)
+        status = await status_of_order(shop, order_id)
+    assert (status.status, status.state) == ("cancelled", "compensated")
+
+
+async def test_termination_and_timeout_override_the_workflows_own_state(shop: RunningShop) -> None:
+    terminated, timed_out = await place_order(shop), await place_order(shop)
+    async with shop.worker([gate := Gate("create-fulfillment")]):
+        handle = await shop.start(terminated)
+        await gate.reached.wait()
+        await handle.terminate()
+        status = await status_of_order(shop, terminated)
+        gate.opened.set()
+    assert (status.status, status.state) == ("terminated", "failed")
+    assert step_states(status)["reserve-inventory"] == "done" and step_states(status)["create-fulfillment"] == "failed"
+    async with shop.worker([gate := Gate("create-fulfillment")]):
+        await start(shop, timed_out, execution_timeout=timedelta(seconds=1))
+        await gate.reached.wait()
+        await wait_for_end(shop.handle(timed_out))
+        status = await status_of_order(shop, timed_out)
+        gate.opened.set()
+    assert (status.status, status.state) == ("timed_out", "failed")
+
+
+async def test_a_permanently_failed_undo_is_shown_with_both_errors(shop: RunningShop, order_id: str) -> None:
+    async with shop.worker([Faults({"complete-order": "before", "release-inventory": "before"})]):
+        await shop.expect_failure(order_id)
+        status = await status_of_order(shop, order_id)
+    assert (status.status, status.state) == ("failed", "compensation_failed")
+    states = step_states(status)
+    assert states["reserve-inventory"] == "undo_failed" and states["create-fulfillment"] == "undone"
+    what, why = "Refused: release-inventory is refused by the test", "Refused: complete-order is refused by the test"
+    assert status.error == f"Could not undo reserve-inventory ({what}) after {why}"
+
+
+async def test_without_a_worker_only_the_progress_is_missing(shop: RunningShop, order_id: str) -> None:
+    await shop.start(order_id)
+    status = await status_of_order(shop, order_id)
+    assert (status.status, status.progress) == ("running", None)
+    assert status.progress_missing == "no worker answered within 2 s"
+    await shop.handle(order_id).terminate()
+
+
+@pytest.mark.parametrize("process_id", ["unknown", "x" * 5_000])
+async def test_an_unknown_process_id_is_an_error(client: Client, process_id: str) -> None:
+    with pytest.raises(ProcessNotFound):
+        await get_status(client, process_id)
+
+
+async def test_a_run_with_a_bug_is_stuck_and_a_fixed_deploy_finishes_it(  # (E18)
+    shop: RunningShop, order_id: str
+) -> None:
+    process_id = order_process_id(order_id)
+
+    async def stuck() -> Run | None:
+        page = await list_processes(shop.client, "stuck", "order-processing")
+        return next((run for run in page.workflows if run.transaction_id == process_id), None)
+
+    async with (
+        open_activities(shop.settings) as steps,
+        Worker(shop.client, task_queue=TASK_QUEUE, workflows=[BuggyProcess], activities=steps),
+    ):
+        await start(shop, order_id, task_timeout=timedelta(seconds=1))  # Temporal retries the failing task after it
+        assert (await until(stuck)).status == "running"
+        status = await status_of_order(shop, order_id)
+        assert (status.status, status.error) == ("running", "ValueError: a plain bug")
+        with pytest.raises(RetryRefused, match="its code fails: ValueError: a plain bug"):
+            await retry(shop.client, shop.database, process_id, reason="impatience")
+    async with shop.worker():
+        assert (await shop.handle(order_id).result()).status == "fulfilled"
+        status = await status_of_order(shop, order_id)
+    assert (status.status, status.error) == ("completed", None)
+    assert await stuck() is None
