@@ -1,28 +1,29 @@
-"""Steps that take goods from the shelf and put a label on them."""
+"""Activities that take goods off the shelves and buy shipping labels."""
 
-import asyncio
 from datetime import timedelta
 
+from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
 from commerce import fulfillment, ledger
 from commerce.database import Database
-from commerce.errors import CarrierRefused, StepInProgress, StepWithdrawn
+from commerce.external_steps import ExternalEffect
+from commerce.fulfillment import Shipment
 from commerce.integrations.carrier import Carrier
-from commerce.messages.base import Nothing
+from commerce.messages.base import Message, Nothing
 from commerce.messages.orders import CreatedFulfillment, Label, OrderRef
 from commerce.messages.steps import Call
 
-LEASE = timedelta(seconds=25)  # one attempt at the carrier, shorter than the step's start-to-close time
-SETTLE = timedelta(seconds=30)  # the carrier may sell so long after we stopped waiting for its answer
+LEASE = timedelta(seconds=25)  # shorter than the start-to-close timeout of the step
+MAX_DELAY = timedelta(seconds=30)  # the carrier may still sell a label for this long after we stopped waiting
 
 
 class FulfillmentActivities:
-    """Fulfill an order from its reservation, and buy its shipping label."""
+    """Fulfill an order from its reservations, and buy its shipping label."""
 
     def __init__(self, database: Database, carrier: Carrier) -> None:
         self._database = database
-        self._carrier = carrier
+        self._label = _ShippingLabel(database, carrier)
 
     @activity.defn(name="create-fulfillment")
     async def create(self, call: Call[OrderRef]) -> CreatedFulfillment:
@@ -32,63 +33,49 @@ class FulfillmentActivities:
 
     @activity.defn(name="cancel-fulfillment")
     async def cancel(self, call: Call[OrderRef]) -> Nothing:
-        """Put the units back and hold them again."""
+        """Put the units back on the shelves and reserve them again."""
         order_id = call.input.order_id
         async with self._database.transaction() as tx:
             return await ledger.undo(tx, call, CreatedFulfillment, lambda made: fulfillment.cancel(tx, made, order_id))
 
     @activity.defn(name="create-shipping-label")
     async def create_label(self, call: Call[OrderRef]) -> Label:
-        """Buy one shipping label, however often this is tried."""
-        async with self._database.transaction() as tx:
-            entry = await ledger.start(tx, call, LEASE)
-            shipment = await fulfillment.shipment(tx, call.input.order_id)
-        if entry.result is not None:
-            return Label.model_validate(entry.result)
-        settle = None
-        try:
-            async with asyncio.timeout(LEASE.total_seconds()):
-                shipment_id = (entry.note or {}).get("shipment_id") or await self._create_shipment(call, shipment)
-                settle = SETTLE
-                label = await self._carrier.buy(shipment_id)
-                settle = None
-                return await self._record(call, label)
-        except CarrierRefused:
-            settle = None
-            raise
-        finally:
-            async with self._database.transaction() as tx:
-                await ledger.release(tx, call.key, entry.lease, settle)
-
-    async def _create_shipment(self, call: Call[OrderRef], shipment: fulfillment.Shipment) -> str:
-        """Create a shipment, which costs nothing, and keep its id before anything is bought for it."""
-        created = await self._carrier.create(shipment, reference=str(call.key))
-        async with self._database.transaction() as tx:
-            kept: str = (await ledger.note(tx, call.key, {"shipment_id": created}))["shipment_id"]
-        return kept
-
-    async def _record(self, call: Call[OrderRef], label: Label) -> Label:
-        """Store the bought label, unless the step was undone meanwhile: then give it back at once."""
-        try:
-            async with self._database.transaction() as tx:
-                if await ledger.finish(tx, call.key, label):
-                    await fulfillment.record_label(tx, call.input.order_id, label)
-        except StepWithdrawn:
-            await self._carrier.refund(label.shipment_id)
-            raise
-        return label
+        """Buy one shipping label, however often this is tried (V6)."""
+        return await self._label.do(call)
 
     @activity.defn(name="void-shipping-label")
     async def void_label(self, call: Call[OrderRef]) -> Nothing:
-        """Give the label back, if one was bought."""
-        async with self._database.transaction() as tx:
-            entry = await ledger.withdraw(tx, call, SETTLE)
-        if entry.leased:  # the tombstone is set, so nothing new begins; what is under way ends with its lease
-            raise StepInProgress(call.key.step)
-        if entry.state != "undone" and (shipment_id := (entry.note or {}).get("shipment_id")):
-            known = await self._carrier.refund(shipment_id)
-            if entry.unsettled and not known:  # nothing to give back yet, but a late sale would stay for ever
-                raise StepInProgress(call.key.step)
-        async with self._database.transaction() as tx:
-            await ledger.finish_undo(tx, call.key)
-        return Nothing()
+        """Refund the label, if one was bought."""
+        return await self._label.undo(call)
+
+
+class _ShipmentNote(Message):
+    """What the ledger notes before a label is bought."""
+
+    shipment_id: str
+
+
+class _ShippingLabel(ExternalEffect[OrderRef, Shipment, _ShipmentNote, Label]):
+    def __init__(self, database: Database, carrier: Carrier) -> None:
+        super().__init__(database, note=_ShipmentNote, result=Label, lease=LEASE, max_delay=MAX_DELAY)
+        self._carrier = carrier
+
+    async def read(self, tx: AsyncSession, order: OrderRef) -> Shipment:
+        """Return the shipment of the order."""
+        return await fulfillment.shipment(tx, order.order_id)
+
+    async def prepare(self, shipment: Shipment, reference: str) -> _ShipmentNote:
+        """Create the shipment at the carrier, which costs nothing."""
+        return _ShipmentNote(shipment_id=await self._carrier.create(shipment, reference))
+
+    async def perform(self, note: _ShipmentNote) -> Label:
+        """Buy its label."""
+        return await self._carrier.buy(note.shipment_id)
+
+    async def record(self, tx: AsyncSession, order: OrderRef, label: Label) -> None:
+        """Store the label on the order's fulfillment."""
+        await fulfillment.record_label(tx, order.order_id, label)
+
+    async def take_back(self, note: _ShipmentNote) -> bool:
+        """Refund the label."""
+        return await self._carrier.refund(note.shipment_id)

@@ -1,7 +1,7 @@
-"""The step ledger: every step and every undo has its effect once, however often it is tried and in whatever order.
+"""The step ledger: every step and every undo takes effect once, however often and in whatever order it is tried (E5).
 
-The first statement of a step claims its key, in the transaction of its effect; the first statement of an undo turns
-the key into a tombstone that a late step runs into. Only the generation that began last may take steps forward.
+The first statement of a step claims its key, in the transaction of its effect. The first statement of an undo turns the
+key into a tombstone, which refuses every later attempt of the step. Only the current generation may run steps (E12).
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,9 +17,9 @@ from commerce.errors import StaleGeneration, StepInProgress, StepWithdrawn
 from commerce.messages.base import Message, Nothing
 from commerce.messages.steps import Begin, Call, Leftover, StepKey
 
-AnswerT = TypeVar("AnswerT", bound=Message)
+ResultT = TypeVar("ResultT", bound=Message)
 
-JSON = TypeAdapter(dict[str, Any] | None)
+JSON_OBJECT = TypeAdapter(dict[str, Any] | None)
 
 BEGIN = text("""
     INSERT INTO process_generations AS current (business_key, generation, started_at)
@@ -35,41 +35,47 @@ LEFTOVERS = text("""
                       AND last.generation = step.generation AND last.final AND last.state = 'done')
     ORDER BY created_at DESC, step
 """)
-# FOR SHARE waits for a newer generation that is just beginning, and then finds no row: READ COMMITTED rechecks it.
+# FOR SHARE waits for the transaction in which a newer generation begins. READ COMMITTED then checks the row again and
+# does not find it.
 CLAIM = text("""
-    WITH mine AS (SELECT FROM process_generations
-                  WHERE business_key = :business_key AND generation = :generation FOR SHARE)
+    WITH current AS (SELECT FROM process_generations
+                     WHERE business_key = :business_key AND generation = :generation FOR SHARE)
     INSERT INTO step_ledger (business_key, generation, step, state, undo, call, final, created_at, updated_at)
     SELECT :business_key, :generation, :step, 'started', :undo, CAST(:call AS jsonb), :final,
-           clock_timestamp(), clock_timestamp() FROM mine
+           clock_timestamp(), clock_timestamp() FROM current
     ON CONFLICT DO NOTHING
     RETURNING state
 """)
 READ = text("""
     SELECT state, note, result, coalesce(lease_until > clock_timestamp(), false) AS leased,
            EXISTS (SELECT FROM process_generations
-                   WHERE business_key = :business_key AND generation = :generation) AS current
+                   WHERE business_key = :business_key AND generation = :generation) AS is_current
     FROM step_ledger WHERE business_key = :business_key AND generation = :generation AND step = :step
     FOR UPDATE
 """)
-LEASE = text("""
+GRANT_LEASE = text("""
     UPDATE step_ledger SET lease_until = clock_timestamp() + CAST(:lease AS interval), updated_at = clock_timestamp()
     WHERE business_key = :business_key AND generation = :generation AND step = :step
     RETURNING lease_until
 """)
+LOCK_LEASE = text("""
+    SELECT 1 FROM step_ledger
+    WHERE business_key = :business_key AND generation = :generation AND step = :step AND lease_until = :lease_until
+    FOR UPDATE
+""")
 RELEASE = text("""
     UPDATE step_ledger
     SET lease_until = NULL, updated_at = clock_timestamp(),
-        note = CASE WHEN CAST(:settle AS interval) IS NULL THEN note
-                    ELSE note || jsonb_build_object('settled_at', clock_timestamp() + CAST(:settle AS interval)) END
-    WHERE business_key = :business_key AND generation = :generation AND step = :step AND lease_until = :lease
+        note = CASE WHEN CAST(:max_delay AS interval) IS NULL THEN note
+                    ELSE note || jsonb_build_object('settled_at', clock_timestamp() + CAST(:max_delay AS interval)) END
+    WHERE business_key = :business_key AND generation = :generation AND step = :step AND lease_until = :lease_until
 """)
-NOTE = text("""
+SAVE_NOTE = text("""
     UPDATE step_ledger SET note = coalesce(note, CAST(:note AS jsonb)), updated_at = clock_timestamp()
     WHERE business_key = :business_key AND generation = :generation AND step = :step AND state = 'started'
     RETURNING note
 """)
-FINISH = text("""
+RECORD_RESULT = text("""
     UPDATE step_ledger SET state = 'done', result = CAST(:result AS jsonb), lease_until = NULL,
                            updated_at = clock_timestamp()
     WHERE business_key = :business_key AND generation = :generation AND step = :step AND state = 'started'
@@ -82,30 +88,31 @@ WITHDRAW = text("""
     SET state = CASE step.state WHEN 'undone' THEN 'undone' ELSE 'undoing' END, updated_at = clock_timestamp()
     RETURNING old.state, old.note, old.result, coalesce(old.lease_until > clock_timestamp(), false) AS leased,
               coalesce(greatest(CAST(old.note ->> 'settled_at' AS timestamptz),
-                                old.lease_until + CAST(:settle AS interval)) > clock_timestamp(), false) AS unsettled
+                                old.lease_until + CAST(:max_delay AS interval)) > clock_timestamp(), false)
+                  AS outcome_unknown
 """)
-UNDONE = text("""
+RECORD_UNDONE = text("""
     UPDATE step_ledger SET state = 'undone', lease_until = NULL, updated_at = clock_timestamp()
     WHERE business_key = :business_key AND generation = :generation AND step = :step
 """)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What the ledger knew of a step before this statement; `state` None: nothing."""
+class StepRecord:
+    """A step as the ledger had recorded it before the statement that returns this; `state` is None without a record."""
 
     state: str | None
     note: dict[str, Any] | None
     result: dict[str, Any] | None
-    leased: bool  # another attempt may be at work on the outside
-    lease: datetime | None = None  # until when this attempt may be
-    unsettled: bool = False  # an attempt ended without an answer: the outside may still do what it was asked
+    leased: bool  # another attempt may be calling the external service
+    lease_until: datetime | None = None  # the end of this attempt's lease, which also identifies the attempt
+    outcome_unknown: bool = False  # an attempt ended without an answer: the service may still carry out its request
 
 
 async def begin(tx: AsyncSession, call: Begin[Any]) -> list[Leftover]:
-    """Make the run's generation the current one and return the steps that older ones left to undo, newest first.
+    """Make the run's generation the current one. Return the steps that older generations left to undo, newest first.
 
-    Raises StaleGeneration when a newer run has begun already.
+    Raises StaleGeneration when a newer run has already begun.
     """
     row = (await tx.execute(BEGIN, call.key.model_dump() | {"started_at": call.started_at})).one_or_none()
     if row is None:
@@ -117,106 +124,125 @@ async def begin(tx: AsyncSession, call: Begin[Any]) -> list[Leftover]:
 async def once(
     tx: AsyncSession,
     call: Call[Any],
-    answer: type[AnswerT],
-    effect: Callable[[], Awaitable[AnswerT]],
+    result_type: type[ResultT],
+    effect: Callable[[], Awaitable[ResultT]],
     *,
     final: bool = False,
-) -> AnswerT:
-    """Have the effect and record its answer, or return the recorded answer when it has been had.
+) -> ResultT:
+    """Run the effect and record its result, or return the recorded result if the step is already done.
 
     Raises StepWithdrawn behind a tombstone, StaleGeneration when a newer run has begun.
     """
-    entry = await _claim(tx, call, final=final)
-    if entry.result is not None:
-        return answer.model_validate(entry.result)
+    step = await _claim(tx, call, final=final)
+    if step.result is not None:
+        return result_type.model_validate(step.result)
     result = await effect()
-    await finish(tx, call.key, result)
+    await record_result(tx, call.key, result)
     return result
 
 
 async def undo(
-    tx: AsyncSession, call: Call[Any], answer: type[AnswerT], effect: Callable[[AnswerT], Awaitable[object]]
+    tx: AsyncSession, call: Call[Any], result_type: type[ResultT], effect: Callable[[ResultT], Awaitable[object]]
 ) -> Nothing:
-    """Undo a step given its answer; a step that never happened or is undone already needs nothing but its tombstone."""
-    entry = await withdraw(tx, call)
-    if entry.state == "done":
-        await effect(answer.model_validate(entry.result))
-    await finish_undo(tx, call.key)
+    """Undo a step: leave its tombstone and, if the step is done and not yet undone, run `effect` with its result."""
+    step = await withdraw(tx, call)
+    if step.state == "done":
+        await effect(result_type.model_validate(step.result))
+    await record_undone(tx, call.key)
     return Nothing()
 
 
-async def start(tx: AsyncSession, call: Call[Any], lease: timedelta) -> Entry:
-    """Claim a step that calls the outside for the time of the lease; an entry with a result is done already.
+async def acquire(tx: AsyncSession, call: Call[Any], lease: timedelta) -> StepRecord:
+    """Claim a step that calls an external service, and lease it to this attempt; a record with a result is done.
 
-    Raises StepInProgress while another attempt holds the lease, and what `once` raises.
+    Raises StepInProgress while another attempt has the lease, StepWithdrawn and StaleGeneration as `once` does.
     """
-    entry = await _claim(tx, call)
-    if entry.result is None:
-        if entry.leased:
-            raise StepInProgress(call.key.step)
-        granted = await tx.execute(LEASE, call.key.model_dump() | {"lease": lease})
-        return replace(entry, lease=granted.scalar_one())
-    return entry
+    step = await _claim(tx, call)
+    if step.result is not None:
+        return step
+    if step.leased:
+        raise StepInProgress(call.key.step)
+    granted = await tx.execute(GRANT_LEASE, call.key.model_dump() | {"lease": lease})
+    return replace(step, lease_until=granted.scalar_one())
 
 
-async def note(tx: AsyncSession, key: StepKey, value: dict[str, Any]) -> dict[str, Any]:
-    """Keep what must not be lost before the outside is called; the first note stays and is returned.
+async def lock_lease(tx: AsyncSession, key: StepKey, lease_until: datetime | None) -> None:
+    """Keep other attempts from acquiring the step until this transaction ends, even if the lease has ended.
+
+    Raises StepInProgress if another attempt has acquired it since.
+    """
+    if (await tx.execute(LOCK_LEASE, key.model_dump() | {"lease_until": lease_until})).one_or_none() is None:
+        raise StepInProgress(key.step)
+
+
+async def release(
+    tx: AsyncSession, key: StepKey, lease_until: datetime | None, max_delay: timedelta | None = None
+) -> None:
+    """End the lease of an attempt that is over, so that neither the next attempt nor the undo has to wait.
+
+    Set `max_delay` if a request got no answer: how long the service may still carry it out. The step must have a note.
+    """
+    await tx.execute(RELEASE, key.model_dump() | {"lease_until": lease_until, "max_delay": max_delay})
+
+
+async def save_note(tx: AsyncSession, key: StepKey, note: dict[str, Any]) -> dict[str, Any]:
+    """Save what the undo needs before the service is called. The first note of a step is kept, and returned.
 
     Raises StepWithdrawn behind a tombstone.
     """
-    row = (await tx.execute(NOTE, key.model_dump() | {"note": _dump(value)})).one_or_none()
+    row = (await tx.execute(SAVE_NOTE, key.model_dump() | {"note": _dump(note)})).one_or_none()
     if row is None:
         raise StepWithdrawn(key.step)
-    kept: dict[str, Any] = row.note
-    return kept
+    saved: dict[str, Any] = row.note
+    return saved
 
 
-async def finish(tx: AsyncSession, key: StepKey, result: Message) -> bool:
-    """Record a step's answer; False when another attempt has recorded it already.
+async def record_result(tx: AsyncSession, key: StepKey, result: Message) -> bool:
+    """Record the result of a step; return False if another attempt has already recorded one.
 
-    Raises StepWithdrawn behind a tombstone: what the step did outside must be undone by the caller.
+    Raises StepWithdrawn behind a tombstone. The caller must then undo what the step did outside the database.
     """
-    if (await tx.execute(FINISH, key.model_dump() | {"result": result.model_dump_json()})).one_or_none() is not None:
+    values = key.model_dump() | {"result": result.model_dump_json()}
+    if (await tx.execute(RECORD_RESULT, values)).one_or_none() is not None:
         return True
     if (await tx.execute(READ, key.model_dump())).one().state != "done":
         raise StepWithdrawn(key.step)
     return False
 
 
-async def release(tx: AsyncSession, key: StepKey, lease: datetime | None, settle: timedelta | None = None) -> None:
-    """End the lease of an attempt that is over, so that the next one (or the undo) need not wait.
+async def recorded_result(tx: AsyncSession, key: StepKey) -> dict[str, Any] | None:
+    """Return the recorded result of a step that has been claimed."""
+    result: dict[str, Any] | None = (await tx.execute(READ, key.model_dump())).one().result
+    return result
 
-    `settle`: how long the outside may still do what it was asked and has not answered; the step must have a note.
+
+async def withdraw(tx: AsyncSession, call: Call[Any], max_delay: timedelta = timedelta(0)) -> StepRecord:
+    """Leave the tombstone of a step, and return the record that it replaces.
+
+    `max_delay`: how long the service may still carry out a request of an attempt that was killed before it could
+    release its lease.
     """
-    await tx.execute(RELEASE, key.model_dump() | {"lease": lease, "settle": settle})
-
-
-async def withdraw(tx: AsyncSession, call: Call[Any], settle: timedelta = timedelta(0)) -> Entry:
-    """Leave the tombstone and return what it replaced; `leased`: a late attempt may still be calling the outside.
-
-    `settle`: how long the outside may still act after an attempt that was killed, and so never released its lease.
-    """
-    values = call.key.model_dump() | {"undo": call.undo, "call": _dump(call.for_undo()), "settle": settle}
+    values = call.key.model_dump() | {"undo": call.undo, "call": _dump(call.for_undo()), "max_delay": max_delay}
     row = (await tx.execute(WITHDRAW, values)).one()
-    return Entry(row.state, row.note, row.result, row.leased, unsettled=row.unsettled)
+    return StepRecord(row.state, row.note, row.result, row.leased, outcome_unknown=row.outcome_unknown)
 
 
-async def finish_undo(tx: AsyncSession, key: StepKey) -> None:
-    """Record that nothing of the step is left."""
-    await tx.execute(UNDONE, key.model_dump())
+async def record_undone(tx: AsyncSession, key: StepKey) -> None:
+    """Record that the step is undone completely."""
+    await tx.execute(RECORD_UNDONE, key.model_dump())
 
 
-async def _claim(tx: AsyncSession, call: Call[Any], *, final: bool = False) -> Entry:
+async def _claim(tx: AsyncSession, call: Call[Any], *, final: bool = False) -> StepRecord:
     values = call.key.model_dump() | {"undo": call.undo, "call": _dump(call.for_undo()), "final": final}
     if (await tx.execute(CLAIM, values)).one_or_none() is not None:
-        return Entry("started", None, None, leased=False)
+        return StepRecord("started", None, None, leased=False)
     row = (await tx.execute(READ, call.key.model_dump())).one_or_none()
     if row is not None and row.state in ("undoing", "undone"):
         raise StepWithdrawn(call.key.step)
-    if row is None or not row.current:
+    if row is None or not row.is_current:
         raise StaleGeneration(call.key.business_key)
-    return Entry(row.state, row.note, row.result, row.leased)
+    return StepRecord(row.state, row.note, row.result, row.leased)
 
 
 def _dump(value: dict[str, Any]) -> str:
-    return JSON.dump_json(value).decode()
+    return JSON_OBJECT.dump_json(value).decode()

@@ -9,11 +9,10 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import outbox
-from commerce.errors import StepInProgress
 from commerce.messages.events import InventoryUpdated
 from commerce.messages.steps import StepKey
 from commerce.messages.stock_sync import SkuPage
-from commerce.outbox import Event
+from commerce.outbox import NewEvent
 
 NEXT_SKUS = text("SELECT sku FROM inventory_items WHERE sku > :after ORDER BY sku LIMIT :limit")
 # A level's stock as it is to be. Imports and other syncs are not added: they set the books, and moved no goods; one
@@ -38,11 +37,6 @@ COMPARE = text(f"""
     SELECT sku, location, homeless FROM ({WANTED}) AS wanted
     WHERE homeless OR quantity <> stocked AND NOT known_better
 """)  # noqa: S608 - our own constants
-HOLD = text("""
-    SELECT 1 FROM step_ledger
-    WHERE business_key = :business_key AND generation = :generation AND step = :step AND lease_until = :lease
-    FOR UPDATE
-""")
 MAKE_LEVELS = text("""
     INSERT INTO inventory_levels (inventory_item_id, location_id)
     SELECT item.id, location FROM unnest(CAST(:skus AS text[]), CAST(:locations AS text[])) AS told (sku, location)
@@ -118,15 +112,6 @@ async def compare(tx: AsyncSession, levels: Sequence[CountedLevel]) -> Differenc
     )
 
 
-async def hold(tx: AsyncSession, key: StepKey, lease: datetime | None) -> None:
-    """Keep others from taking this attempt's page over until the transaction ends.
-
-    Raises StepInProgress when one has: what this attempt was told by the warehouse may be older than what that one was.
-    """
-    if (await tx.execute(HOLD, key.model_dump() | {"lease": lease})).one_or_none() is None:
-        raise StepInProgress(key.step)
-
-
 async def write(tx: AsyncSession, levels: Sequence[CountedLevel], reference: str) -> None:
     """Set these levels, each with its movement and event; what agrees by now stays. `reference` names the page."""
     values = _arrays(levels)
@@ -134,10 +119,10 @@ async def write(tx: AsyncSession, levels: Sequence[CountedLevel], reference: str
     await tx.execute(MAKE_LEVELS, pairs)
     await tx.execute(LOCK_LEVELS, pairs)
     written = (await tx.execute(SET_LEVELS, values | {"reference": reference})).all()
-    await outbox.publish(tx, *(_updated(row, reference) for row in written))
+    await outbox.add(tx, *(_updated(row, reference) for row in written))
 
 
-def _updated(row: Row[Any], reference: str) -> Event:
+def _updated(row: Row[Any], reference: str) -> NewEvent:
     fact = InventoryUpdated(
         inventory_item_id=row.inventory_item_id,
         location_id=row.location_id,
@@ -145,7 +130,7 @@ def _updated(row: Row[Any], reference: str) -> Event:
         change=row.quantity,
     )
     item = row.inventory_item_id
-    return Event.of(fact, aggregate=f"inventory/{item}", key=f"{reference}/{item}/{row.location_id}")
+    return NewEvent.from_data(fact, aggregate=f"inventory/{item}", key=f"{reference}/{item}/{row.location_id}")
 
 
 async def count(tx: AsyncSession, skus: Sequence[str], page: StepKey) -> tuple[int, int]:

@@ -172,8 +172,8 @@ async def test_a_carrier_in_trouble_frees_the_lease_for_the_next_try(bench: Benc
 
 async def test_the_undo_of_a_killed_attempt_waits_for_a_late_sale(bench: Bench) -> None:
     async with bench.database.transaction() as tx:  # what kill -9 leaves behind within the buy: a lease that ran out
-        await ledger.start(tx, bench.call(), timedelta(0))
-        await ledger.note(tx, bench.call().key, {"shipment_id": await bench.shipment()})
+        await ledger.acquire(tx, bench.call(), timedelta(0))
+        await ledger.save_note(tx, bench.call().key, {"shipment_id": await bench.shipment()})
     with pytest.raises(StepInProgress):
         await bench.steps.void_label(bench.call())
     await bench.sell()

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from commerce import ledger
 from commerce.database import Database
 from commerce.errors import StaleGeneration, StepInProgress, StepWithdrawn
-from commerce.ledger import Entry
+from commerce.ledger import StepRecord
 from commerce.messages.base import Nothing
 from commerce.messages.orders import OrderRef, Reserved
 from commerce.messages.steps import Begin, Call, Leftover, StepKey
@@ -191,7 +191,7 @@ async def test_a_run_that_never_began_may_not_act(effect: Effect) -> None:
         await effect.do(call(generation="g0"))
     with pytest.raises(StaleGeneration):
         async with effect.database.transaction() as tx:
-            await ledger.start(tx, call(generation="g0"), MINUTE)
+            await ledger.acquire(tx, call(generation="g0"), MINUTE)
 
 
 async def test_an_older_generation_may_only_undo(effect: Effect) -> None:
@@ -229,7 +229,7 @@ async def test_what_an_older_run_left_is_listed_newest_first_with_what_its_undo_
     await effect.do(call("fulfill", undo="cancel"))
     await effect.undo(call("fulfill"))
     async with effect.database.transaction() as tx:
-        await ledger.start(tx, call("label", undo="void"), MINUTE)
+        await ledger.acquire(tx, call("label", undo="void"), MINUTE)
     leftovers = await effect.begin("g2", 1)
     assert [leftover.undo for leftover in leftovers] == ["void", "refund", "release"]
     assert leftovers[1].call == {"key": kept.key.model_dump(), "input": {"amount": 5}}
@@ -241,12 +241,12 @@ async def test_what_an_older_run_left_is_listed_newest_first_with_what_its_undo_
 
 async def test_a_tombstone_whose_undo_is_not_finished_is_left_over_too(effect: Effect) -> None:
     async with effect.database.transaction() as tx:
-        await ledger.start(tx, call("label", undo="void"), MINUTE)
+        await ledger.acquire(tx, call("label", undo="void"), MINUTE)
     async with effect.database.transaction() as tx:
         await ledger.withdraw(tx, call("label"))
     assert [leftover.undo for leftover in await effect.begin("g2", 1)] == ["void"]
     async with effect.database.transaction() as tx:
-        await ledger.finish_undo(tx, call("label").key)
+        await ledger.record_undone(tx, call("label").key)
     assert await effect.begin("g2", 1) == []
 
 
@@ -284,22 +284,22 @@ async def test_a_step_waits_for_the_new_run_that_is_beginning_and_is_refused(eff
     assert await effect.count() == 1
 
 
-async def start(effect: Effect, lease: timedelta = MINUTE) -> Entry:
+async def start(effect: Effect, lease: timedelta = MINUTE) -> StepRecord:
     async with effect.database.transaction() as tx:
-        return await ledger.start(tx, call(), lease)
+        return await ledger.acquire(tx, call(), lease)
 
 
-async def release(effect: Effect, lease: datetime | None, settle: timedelta | None = None) -> None:
+async def release(effect: Effect, lease_until: datetime | None, max_delay: timedelta | None = None) -> None:
     async with effect.database.transaction() as tx:
-        await ledger.release(tx, call().key, lease, settle)
+        await ledger.release(tx, call().key, lease_until, max_delay)
 
 
 async def finish(effect: Effect, answer: Reserved = ANSWER) -> bool:
     async with effect.database.transaction() as tx:
-        return await ledger.finish(tx, call().key, answer)
+        return await ledger.record_result(tx, call().key, answer)
 
 
-async def withdraw(effect: Effect) -> Entry:
+async def withdraw(effect: Effect) -> StepRecord:
     async with effect.database.transaction() as tx:
         return await ledger.withdraw(tx, call())
 
@@ -308,8 +308,8 @@ async def test_outside_a_lease_keeps_a_second_attempt_out_until_it_is_released(e
     first = await start(effect)
     with pytest.raises(StepInProgress):
         await start(effect)
-    await release(effect, first.lease)
-    assert (await start(effect)).lease is not None
+    await release(effect, first.lease_until)
+    assert (await start(effect)).lease_until is not None
 
 
 async def test_outside_a_lease_runs_out(effect: Effect) -> None:
@@ -322,7 +322,7 @@ async def test_outside_an_attempt_releases_its_own_lease_only(effect: Effect) ->
     slow = await start(effect, timedelta(milliseconds=1))
     await asyncio.sleep(0.01)
     await start(effect)
-    await release(effect, slow.lease)
+    await release(effect, slow.lease_until)
     await release(effect, None)
     with pytest.raises(StepInProgress):
         await start(effect)
@@ -330,30 +330,30 @@ async def test_outside_an_attempt_releases_its_own_lease_only(effect: Effect) ->
 
 async def test_outside_of_two_attempts_at_once_one_gets_the_lease(effect: Effect) -> None:
     answers = await asyncio.gather(*(start(effect) for _ in range(5)), return_exceptions=True)
-    assert sum(isinstance(answer, Entry) for answer in answers) == 1
+    assert sum(isinstance(answer, StepRecord) for answer in answers) == 1
     assert sum(isinstance(answer, StepInProgress) for answer in answers) == 4
 
 
 async def test_outside_the_first_note_stays_and_the_next_attempt_finds_it(effect: Effect) -> None:
-    lease = (await start(effect)).lease
+    lease = (await start(effect)).lease_until
     for number in (1, 2):
         async with effect.database.transaction() as tx:
-            assert await ledger.note(tx, call().key, {"shipment_id": number}) == {"shipment_id": 1}
+            assert await ledger.save_note(tx, call().key, {"shipment_id": number}) == {"shipment_id": 1}
     await release(effect, lease)
     assert (await start(effect)).note == {"shipment_id": 1}
 
 
 async def test_outside_an_attempt_without_an_answer_lets_the_next_begin_but_holds_the_undo(effect: Effect) -> None:
-    lease = (await start(effect)).lease
+    lease = (await start(effect)).lease_until
     async with effect.database.transaction() as tx:
-        await ledger.note(tx, call().key, {"shipment_id": 1})
-    await release(effect, lease, settle=timedelta(milliseconds=200))
+        await ledger.save_note(tx, call().key, {"shipment_id": 1})
+    await release(effect, lease, max_delay=timedelta(milliseconds=200))
     again = await start(effect)
     assert again.note and again.note["shipment_id"] == 1
-    await release(effect, again.lease)  # this one was answered; the one before may still be late
-    assert (await withdraw(effect)).unsettled
+    await release(effect, again.lease_until)  # this one was answered; the one before may still be late
+    assert (await withdraw(effect)).outcome_unknown
     await asyncio.sleep(0.25)
-    assert not (await withdraw(effect)).unsettled
+    assert not (await withdraw(effect)).outcome_unknown
 
 
 async def test_outside_a_finished_step_tells_its_answer_and_is_finished_once(effect: Effect) -> None:
@@ -361,37 +361,37 @@ async def test_outside_a_finished_step_tells_its_answer_and_is_finished_once(eff
     assert await finish(effect)
     assert not await finish(effect, Reserved(reservations=9, units=9))
     again = await start(effect)
-    assert (again.state, again.result, again.lease) == ("done", ANSWER.model_dump(), None)
+    assert (again.state, again.result, again.lease_until) == ("done", ANSWER.model_dump(), None)
 
 
 async def test_outside_a_withdrawn_step_can_neither_note_nor_finish_nor_start(effect: Effect) -> None:
-    lease = (await start(effect)).lease
+    lease = (await start(effect)).lease_until
     async with effect.database.transaction() as tx:
-        await ledger.note(tx, call().key, {"shipment_id": 1})
-    assert await withdraw(effect) == Entry("started", {"shipment_id": 1}, None, leased=True, unsettled=True)
+        await ledger.save_note(tx, call().key, {"shipment_id": 1})
+    assert await withdraw(effect) == StepRecord("started", {"shipment_id": 1}, None, leased=True, outcome_unknown=True)
     with pytest.raises(StepWithdrawn):
         await finish(effect)
     with pytest.raises(StepWithdrawn):
         async with effect.database.transaction() as tx:
-            await ledger.note(tx, call().key, {"shipment_id": 2})
+            await ledger.save_note(tx, call().key, {"shipment_id": 2})
     await release(effect, lease)
     with pytest.raises(StepWithdrawn):
         await start(effect)
-    assert await withdraw(effect) == Entry("undoing", {"shipment_id": 1}, None, leased=False)
+    assert await withdraw(effect) == StepRecord("undoing", {"shipment_id": 1}, None, leased=False)
 
 
 async def test_outside_the_undo_learns_what_was_done_until_it_is_finished(effect: Effect) -> None:
     await start(effect)
     await finish(effect)
-    assert await withdraw(effect) == Entry("done", None, ANSWER.model_dump(), leased=False)
+    assert await withdraw(effect) == StepRecord("done", None, ANSWER.model_dump(), leased=False)
     assert (await withdraw(effect)).state == "undoing"
     async with effect.database.transaction() as tx:
-        await ledger.finish_undo(tx, call().key)
+        await ledger.record_undone(tx, call().key)
     for _ in range(2):
         assert (await withdraw(effect)).state == "undone"
 
 
 async def test_outside_the_undo_of_what_never_began_leaves_a_tombstone(effect: Effect) -> None:
-    assert await withdraw(effect) == Entry(None, None, None, leased=False)
+    assert await withdraw(effect) == StepRecord(None, None, None, leased=False)
     with pytest.raises(StepWithdrawn):
         await start(effect)
