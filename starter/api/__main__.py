@@ -1,4 +1,4 @@
-"""`python -m starter.api`: the API as a process of its own."""
+"""`python -m starter.api`: runs the API server."""
 
 import asyncio
 import ipaddress
@@ -22,21 +22,21 @@ from starter.telemetry import tracing
 from starter.telemetry.exit import exit_process
 
 FAILED, USAGE = 1, 2
-SERVICE = "commerce-api"  # in traces
-STOP_SECONDS = 5  # that open requests get to finish
+SERVICE = "commerce-api"  # its name in traces
+STOP_SECONDS = 5  # the time that open requests have to finish
 
 log = logging.getLogger("commerce.api")
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to us: uvicorn would raise them once more after its clean stop."""
+    """Handles signals itself: uvicorn would raise them again after its clean stop."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self._app = app
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop, and let nobody who waits hold that up."""
+        """Stop, ending the requests that wait for a process."""
         release_waiting_requests(self._app)
         super().handle_exit(sig, frame)
 
@@ -49,7 +49,7 @@ class _Server(uvicorn.Server):
 
 
 def main() -> NoReturn:
-    """Serve until SIGTERM or SIGINT; ends with 0, with 1 when it cannot listen, with 2 when a setting is wrong."""
+    """Serve until SIGTERM or SIGINT. Exit codes: 0 stopped, 1 cannot listen, 2 invalid settings."""
     try:
         environment = load_environment()
         settings = load_settings(environment)
@@ -78,15 +78,15 @@ def main() -> NoReturn:
 
 
 def _bind_socket(settings: Settings) -> socket.socket:
-    """Return a bound socket.
+    """Return a socket bound to the configured address.
 
-    Raises SettingsError for an address beyond this machine without tokens, OSError for one in use.
+    Raises SettingsError if other machines could reach it and no token is set, OSError if it is in use.
     """
     host, port = settings.api_host, settings.api_port
     if not (_is_loopback(host) or settings.api_tokens):
-        raise SettingsError(f"COMMERCE_API_HOST: {host} is beyond loopback, which needs COMMERCE_API_TOKENS first")
+        raise SettingsError(f"COMMERCE_API_HOST: other machines can reach {host}: set COMMERCE_API_TOKENS first")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle's delay on
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # TCP, or asyncio keeps Nagle's delay
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))

@@ -1,4 +1,4 @@
-"""The HTTP application, put together from its settings."""
+"""Builds the HTTP application from the settings."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping
@@ -13,26 +13,31 @@ from commerce.settings import Settings
 from starter.api import codec, errors, health, metrics, orders, progress, schedules, tutorial, workflows
 from starter.api.backends import Backends
 from starter.api.limits import BodyLimit
-from starter.api.requests import Requests
-from starter.api.tokens import DOCS_FILES, Tokens
+from starter.api.requests import RequestLog
+from starter.api.tokens import DOCS_FILES, TokenAuth
 from starter.operate.gauges import publish_gauges
 
-ABOUT = """
-Runs the shop's processes, and tells how they stand.
+DESCRIPTION = """
+Starts the shop's processes and shows their progress.
 
-A **process** is known by its `transaction_id`; what runs is one of its **runs**. Every error has one shape:
-`{"error", "details"?, "fields"?, "transaction_id"?, "failed_step"?}`. Every answer has an `X-Request-ID`, the request's
-own if it brought one; the log has it too. Bodies have at most 1 MiB. As soon as the server has tokens, every route but
-health, metrics and this document asks for one: `Authorization: Bearer …`.
+A **process** is one piece of business, such as the processing of one order; its id is the `transaction_id`. Each time a
+process is started, it has a new **run**.
+
+- **Authentication**: if the server has tokens, every route requires `Authorization: Bearer <token>`, except for health,
+  metrics and this document.
+- **Errors** have one shape: `error` (for people) and `code` (for programs), and where they apply `details`, `fields`,
+  `transaction_id` and `failed_step`.
+- **Request ids**: every response has the header `X-Request-ID`. A request may set it; otherwise the server makes one.
+  The log contains it too.
+- **Bodies** are JSON of at most 1 MiB.
 """
-GREETED: errors.Answers = {200: errors.example({"message": "Hello John from step two!"}, "What `hello-world` answers")}
-TOKEN = Depends(HTTPBearer(auto_error=False, description="One of COMMERCE_API_TOKENS"))  # asked for by Tokens
+BEARER_TOKEN = Depends(HTTPBearer(auto_error=False, description="One of COMMERCE_API_TOKENS"))  # for OpenAPI
 
 
 def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
-    """Return the app; it connects to nothing yet, so it also answers while database or Temporal are away.
+    """Return the app. It connects on demand, so it also runs while the database or Temporal is unavailable.
 
-    `environment` is what `load_environment` returned: Temporal's own variables are read from it. Raises SettingsError.
+    `environment` is the result of `load_environment`; Temporal's own variables are read from it. Raises SettingsError.
     """
     payloads = codec.Codec(settings, environment)
     backends = Backends(settings, environment)
@@ -40,35 +45,34 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         url = settings.database_url.get_secret_value()
-        async with beside(publish_gauges(url, backends.client, metrics.exporter().meter)):
+        async with run_in_background(publish_gauges(url, backends.client, metrics.exporter().meter)):
             yield
         await backends.close()
 
-    # The page at /docs needs nothing from elsewhere: a shop's network may not lead there, and nobody there is told.
+    # The page /docs loads nothing from other hosts: they may be unreachable, and should not learn of its use.
     app = FastAPIOffline(
-        title="durable-commerce", description=ABOUT, redoc_url=None, static_url=DOCS_FILES, lifespan=lifespan
+        title="durable-commerce", description=DESCRIPTION, redoc_url=None, static_url=DOCS_FILES, lifespan=lifespan
     )
     app.state.backends = backends
     app.state.watches = progress.Watches()
     app.state.health = health.Health(backends)
     app.state.codec = payloads
-    for noun in (workflows, progress, schedules, orders, codec):
-        app.include_router(noun.routes, dependencies=[TOKEN])
-    app.include_router(tutorial.routes, dependencies=[TOKEN], responses=GREETED)
-    for open_to_all in (health, metrics):
-        app.include_router(open_to_all.routes)
-    errors.install(app)
-    # The last one is the first to see a request: a browser asks what it may send before it sends a token.
+    for protected in (workflows, progress, schedules, orders, codec, tutorial):
+        app.include_router(protected.routes, dependencies=[BEARER_TOKEN])
+    for public in (health, metrics):
+        app.include_router(public.routes)
+    errors.install_handlers(app)
+    # The last one added runs first. CORS must run before authentication: preflight requests carry no token.
     app.add_middleware(BodyLimit)
-    app.add_middleware(Tokens, tokens=settings.api_tokens)
+    app.add_middleware(TokenAuth, tokens=settings.api_tokens)
     app.add_middleware(codec.CodecCors, ui_url=settings.temporal_ui_url)
-    app.add_middleware(Requests)
+    app.add_middleware(RequestLog)
     return app
 
 
 @asynccontextmanager
-async def beside(work: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
-    """Do work for as long as the block lasts."""
+async def run_in_background(work: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
+    """Run `work` as a task until the block ends, then cancel it."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -77,7 +81,7 @@ async def beside(work: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
         await asyncio.wait([task])
 
 
-def stop(app: FastAPI) -> None:
-    """Let everybody go who waits: for the end of a process, or for its next change."""
+def release_waiting_requests(app: FastAPI) -> None:
+    """End all requests that wait for the result of a process or follow its progress."""
     app.state.backends.stopping.set()
     app.state.watches.stop()

@@ -1,4 +1,4 @@
-"""What the routes work on: the shop's database, and Temporal, connected to when first asked for."""
+"""The backends of the routes: the shop's database, and Temporal, to which the first request connects."""
 
 import asyncio
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from starter.client import connect
 
 
 class Backends:
-    """One of each per app; neither has to be there when the app starts."""
+    """The app's database and Temporal client; neither needs to be available when the app starts."""
 
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
         self.settings, self._environment = settings, environment
@@ -23,19 +23,19 @@ class Backends:
         self.stopping = asyncio.Event()
 
     async def client(self) -> Client:
-        """Return the connection to Temporal; all who ask meanwhile wait for the same try. Raises Unreachable."""
+        """Return the connection to Temporal; concurrent callers share one attempt. Raises Unreachable."""
         if self._connecting is None:
             self._connecting = asyncio.create_task(connect(self._environment, exporter().runtime))
-            self._connecting.add_done_callback(self._forget_failure)
+            self._connecting.add_done_callback(self._reset_after_failure)
         return await asyncio.shield(self._connecting)
 
-    def _forget_failure(self, connecting: asyncio.Task[Client]) -> None:
-        """Let the next who asks try again."""
+    def _reset_after_failure(self, connecting: asyncio.Task[Client]) -> None:
+        """Let the next caller try again."""
         if connecting.cancelled() or connecting.exception():
             self._connecting = None
 
     async def close(self) -> None:
-        """Give every connection back."""
+        """Close the database, and cancel a connection attempt to Temporal."""
         if self._connecting:
             self._connecting.cancel()
         await self.database.close()
@@ -46,16 +46,16 @@ def _backends(request: Request) -> Backends:
     return backends
 
 
-Given = Annotated[Backends, Depends(_backends)]
+BackendsDep = Annotated[Backends, Depends(_backends)]
 
 
-async def _client(backends: Given) -> Client:
+async def _client(backends: BackendsDep) -> Client:
     return await backends.client()
 
 
-def _database(backends: Given) -> Database:
+def _database(backends: BackendsDep) -> Database:
     return backends.database
 
 
-Temporal = Annotated[Client, Depends(_client)]
-ShopDatabase = Annotated[Database, Depends(_database)]
+ClientDep = Annotated[Client, Depends(_client)]
+DatabaseDep = Annotated[Database, Depends(_database)]

@@ -1,6 +1,6 @@
-"""Decrypts payloads for those who look at runs: Temporal's UI and its command line, by their codec protocol."""
+"""The codec server: decrypts payloads for Temporal's UI and command line, by Temporal's codec protocol."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -8,15 +8,14 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Depends, Path, Request
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from pydantic import TypeAdapter
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
-from temporalio.api.common.v1 import Payloads
+from temporalio.api.common.v1 import Payload, Payloads
 
 from commerce.errors import MissingKey
 from commerce.settings import Settings
-from starter.api.parameters import COMMON_ERRORS
-from starter.api.errors import Responses, error_example, json_example
+from starter.api.error_codes import ErrorCode
+from starter.api.errors import COMMON_ERRORS, ApiError, Problem, Responses, error_examples, json_example
 from starter.client import connection_config
 from starter.connection.encryption import Encryption
 
@@ -25,13 +24,27 @@ LOOPBACK = ("localhost", "127.0.0.1")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 Json = dict[str, Any]
 _OBJECT = TypeAdapter(Json)
-PAYLOADS_EXAMPLE = {"payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "eyJvcmRlcl9pZCI6IjEwMDEifQ=="}]}
+NO_NAMESPACE = "This server has no such namespace"
+NOT_PAYLOADS = "The body must be Temporal's Payloads as JSON"
+PAYLOADS_EXAMPLE = {
+    "payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "eyJvcmRlcl9pZCI6IjEwMDEifQ=="}]
+}
 RESPONSES: Responses = {
-    200: json_example(PAYLOADS_EXAMPLE, "The payloads, in the order given"),
+    200: json_example(PAYLOADS_EXAMPLE, "The payloads, in the same order"),
     **COMMON_ERRORS,
-    **error_example(HTTPStatus.BAD_REQUEST, "No payloads", error="The body is not Payloads as JSON"),
-    **error_example(HTTPStatus.NOT_FOUND, "Not our namespace", error="No such namespace here"),
-    **error_example(HTTPStatus.UNPROCESSABLE_ENTITY, "A key is missing", error="Encryption key 1f2e is missing"),
+    **error_examples(
+        HTTPStatus.BAD_REQUEST,
+        "The body is not a list of payloads",
+        Problem(error=NOT_PAYLOADS, code=ErrorCode.InvalidPayloads),
+    ),
+    **error_examples(
+        HTTPStatus.NOT_FOUND,
+        "The server works in another namespace",
+        Problem(error=NO_NAMESPACE, code=ErrorCode.NamespaceNotFound),
+    ),
+    **error_examples(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "The server lacks the encryption key", MissingKey("1f2e3d4c5b6a7988")
+    ),
 }
 REQUEST_BODY = {
     "requestBody": {
@@ -42,57 +55,61 @@ REQUEST_BODY = {
 
 
 class Codec:
-    """Our encryption, for our namespace."""
+    """The encryption and the namespace that the codec routes serve."""
 
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
-        """Read keys and namespace; raises SettingsError."""
-        self.encryption, self.namespace = (
-            Encryption.from_settings(settings),
-            connection_config(environment)["namespace"],
-        )
+        """Load the keys and the namespace; raises SettingsError."""
+        self.encryption = Encryption.from_settings(settings)
+        self.namespace = connection_config(environment)["namespace"]
 
 
-async def _codec(request: Request, namespace: Annotated[str, Path(description="Temporal's, and ours")]) -> Encryption:
+async def _encryption(
+    request: Request, namespace: Annotated[str, Path(description="Temporal's namespace")]
+) -> Encryption:
     codec: Codec = request.app.state.codec
     if namespace != codec.namespace:
-        raise HTTPException(HTTPStatus.NOT_FOUND, "No such namespace here")
+        raise ApiError(HTTPStatus.NOT_FOUND, ErrorCode.NamespaceNotFound, NO_NAMESPACE)
     return codec.encryption
 
 
 async def _payloads(request: Request) -> Payloads:
-    """Read the body as the protocol wants it, as protobuf's own form of JSON."""
+    """Parse the body, protobuf's JSON form of `Payloads`."""
     try:
         return ParseDict(_OBJECT.validate_json(await request.body()), Payloads())
     except (ParseError, ValueError) as error:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, "The body is not Payloads as JSON") from error
+        raise ApiError(HTTPStatus.BAD_REQUEST, ErrorCode.InvalidPayloads, NOT_PAYLOADS) from error
 
 
-Codecs = Annotated[Encryption, Depends(_codec)]
+EncryptionDep = Annotated[Encryption, Depends(_encryption)]
 PayloadsDep = Annotated[Payloads, Depends(_payloads)]
 routes = APIRouter(prefix=f"{PREFIX}{{namespace}}", tags=["codec"], responses=RESPONSES)
 
 
 @routes.post("/encode", openapi_extra=REQUEST_BODY)
-async def encode(codec: EncryptionDep, given: PayloadsDep) -> Json:
-    """Encrypt payloads with our newest key."""
-    return {"payloads": [MessageToDict(payload) for payload in await codec.encode(given.payloads)]}
+async def encode(encryption: EncryptionDep, body: PayloadsDep) -> Json:
+    """Encrypt payloads with the newest key."""
+    return _as_json(await encryption.encode(body.payloads))
 
 
 @routes.post("/decode", openapi_extra=REQUEST_BODY)
-async def decode(codec: EncryptionDep, given: PayloadsDep) -> Json:
-    """Decrypt payloads; what is in clear stays as it is, and 422 names the key that is missing."""
+async def decode(encryption: EncryptionDep, body: PayloadsDep) -> Json:
+    """Decrypt payloads. Unencrypted ones are returned unchanged; 422 names the key if it is missing."""
     try:
-        return {"payloads": [MessageToDict(payload) for payload in await codec.decode(given.payloads)]}
+        return _as_json(await encryption.decode(body.payloads))
     except MissingKey as error:
-        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, ErrorCode.MissingKey, str(error)) from error
+
+
+def _as_json(payloads: Iterable[Payload]) -> Json:
+    return {"payloads": [MessageToDict(payload) for payload in payloads]}
 
 
 class CodecCors:
-    """Lets pages of Temporal's UI, and no others, read what the codec's routes answer."""
+    """Allows pages of Temporal's UI, and no others, to read the responses of the codec routes."""
 
     def __init__(self, app: ASGIApp, ui_url: str) -> None:
         self._app, self._origins = app, _origins(ui_url)
-        self._shared = CORSMiddleware(
+        self._cors_app = CORSMiddleware(
             app,
             allow_origins=self._origins,
             allow_methods=["POST"],
@@ -102,16 +119,16 @@ class CodecCors:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, the UI's with the headers that its browser asks for."""
-        shared = scope["type"] == "http" and scope["path"].startswith(PREFIX) and self._is_ours(scope)
-        await (self._shared if shared else self._app)(scope, receive, send)
+        """Pass the request on to the app, adding CORS headers to codec requests from the UI."""
+        needs_cors = scope["type"] == "http" and scope["path"].startswith(PREFIX) and self._is_from_ui(scope)
+        await (self._cors_app if needs_cors else self._app)(scope, receive, send)
 
-    def _is_ours(self, scope: Scope) -> bool:
+    def _is_from_ui(self, scope: Scope) -> bool:
         return any(name == b"origin" and value.decode("latin-1") in self._origins for name, value in scope["headers"])
 
 
 def _origins(url: str) -> list[str]:
-    """Return the origin of a URL as browsers write it; that of this machine has two names."""
+    """Return the origin of a URL as browsers send it; a loopback URL has two."""
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else str(parts.hostname)
     port = "" if parts.port in (None, DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"

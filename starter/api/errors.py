@@ -1,4 +1,4 @@
-"""Every error over HTTP in one shape: `{"error", "code", "details"?, "fields"?, …}`, without stack traces or secrets."""
+"""All errors over HTTP have one shape: `{"error", "code", "details"?, "fields"?, …}`, never with secrets."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from activities.boundary.failures import describe, failure_type
 from commerce import errors
 from commerce.errors import CommerceError
 from commerce.messages.base import FieldError
@@ -21,6 +22,7 @@ Responses = dict[int | str, dict[str, Any]]  # OpenAPI's description of a route'
 
 REQUEST_ID = "X-Request-ID"
 INVALID_INPUT = "Invalid input"
+WORKFLOW_FAILED = "Workflow execution failed"
 JSON_CONTENT_TYPE = re.compile(r"application/([^;\s]+\+)?json\b", re.IGNORECASE)
 UNREADABLE_BODIES: Mapping[type, str] = {
     RecursionError: "The body is nested too deeply",
@@ -89,8 +91,21 @@ def problem_of(error: CommerceError) -> Problem:
             wrong_id = FieldError(field="body.transaction_id", message=f"must be {error.wanted}, or left out")
             message, fields = INVALID_INPUT, [wrong_id]
         case errors.OrderDiffers():
-            fields = [FieldError(field=f"body.{name}", message="differs from the known order") for name in error.differing]
+            fields = [
+                FieldError(field=f"body.{name}", message="differs from the known order") for name in error.differing
+            ]
     return Problem(error=message, code=ErrorCode(type(error).__name__), fields=fields)
+
+
+def failure_problem(failure: BaseException, transaction_id: str, failed_step: str | None = None) -> Problem:
+    """Return the body for a process that failed: its code is the error that stopped the process, if that has one."""
+    return Problem(
+        error=WORKFLOW_FAILED,
+        code=ErrorCode.__members__.get(failure_type(failure), ErrorCode.ProcessFailed),
+        details=describe(failure),
+        transaction_id=transaction_id,
+        failed_step=failed_step,
+    )
 
 
 def error_examples(status: HTTPStatus, description: str, *examples: Problem | CommerceError) -> Responses:

@@ -1,4 +1,4 @@
-"""Whether the shop can work: its database, Temporal, and a worker that polls, each asked within a bound."""
+"""Liveness and readiness: checks the database, Temporal and the worker, each within a time limit."""
 
 import asyncio
 import logging
@@ -10,20 +10,21 @@ from temporalio.service import RPCError
 
 from commerce.errors import DatabaseUnavailable, Unreachable
 from starter.api.backends import Backends
-from starter.api.errors import Problem, answer, documented, example
+from starter.api.error_codes import ErrorCode
+from starter.api.errors import Problem, error_examples, error_response, json_example
 from starter.operate.worker_presence import is_worker_polling
 from starter.processes import TASK_QUEUE
 
 CHECK_SECONDS = 2.0
-SILENT = "does not answer"
+NO_ANSWER = "does not answer"
+NOT_READY = "Not ready"
 
 READY = {
-    200: example({"status": "ready"}, "Database, Temporal and a worker are there"),
-    **documented(
+    200: json_example({"status": "ready"}, "The database, Temporal and a worker are available"),
+    **error_examples(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        "Something is missing",
-        error="Not ready",
-        details="worker: none polls the task queue commerce",
+        "At least one of them is unavailable",
+        Problem(error=NOT_READY, code=ErrorCode.NotReady, details="worker: none polls the task queue commerce"),
     ),
 }
 
@@ -32,45 +33,46 @@ routes = APIRouter(prefix="/health", tags=["health"])
 
 
 class Health:
-    """What readiness is made of."""
+    """The readiness check."""
 
     def __init__(self, backends: Backends) -> None:
         self._backends = backends
 
-    async def missing(self) -> list[str]:
-        """Return what is not there, each as `name: reason`; empty when all is well."""
-        reasons = await asyncio.gather(self._ask_database(), self._ask_temporal())
+    async def problems(self) -> list[str]:
+        """Return what is unavailable, each as `name: reason`; an empty list means ready."""
+        reasons = await asyncio.gather(self._check_database(), self._check_temporal())
         return [reason for reason in reasons if reason]
 
-    async def _ask_database(self) -> str | None:
+    async def _check_database(self) -> str | None:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 await self._backends.database.ping()
         except (DatabaseUnavailable, TimeoutError) as error:
-            log.warning("the database does not answer: %r", error)
-            return f"database: {SILENT}"
+            log.warning("The database does not answer: %r", error)
+            return f"database: {NO_ANSWER}"
         return None
 
-    async def _ask_temporal(self) -> str | None:
+    async def _check_temporal(self) -> str | None:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 at_work = await is_worker_polling(await self._backends.client(), TASK_QUEUE)
         except (Unreachable, RPCError, TimeoutError) as error:
             log.warning("Temporal does not answer: %r", error)
-            return f"temporal: {SILENT}"
+            return f"temporal: {NO_ANSWER}"
         return None if at_work else f"worker: none polls the task queue {TASK_QUEUE}"
 
 
-@routes.get("/live", responses={200: example({"status": "live"}, "It answers")})
+@routes.get("/live", responses={200: json_example({"status": "live"}, "The API process is running")})
 async def live() -> dict[str, str]:
-    """Say that this process answers."""
+    """Respond while this process is running."""
     return {"status": "live"}
 
 
 @routes.get("/ready", response_model=dict[str, str], responses=READY)
 async def ready(request: Request) -> JSONResponse:
-    """Say whether orders can be processed now; 503 names what is missing."""
+    """Check whether orders can be processed now: database, Temporal and a polling worker. 503 names the problems."""
     health: Health = request.app.state.health
-    if missing := await health.missing():
-        return answer(HTTPStatus.SERVICE_UNAVAILABLE, Problem(error="Not ready", details="; ".join(missing)))
+    if problems := await health.problems():
+        problem = Problem(error=NOT_READY, code=ErrorCode.NotReady, details="; ".join(problems))
+        return error_response(HTTPStatus.SERVICE_UNAVAILABLE, problem)
     return JSONResponse({"status": "ready"})

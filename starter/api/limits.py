@@ -1,51 +1,51 @@
-"""How much a request may bring along."""
+"""The size limit of request bodies."""
 
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from starter.api.errors import Problem, answer
+from starter.api.errors import BODY_TOO_LARGE, error_response
 
-BODY_BYTES = 1024 * 1024
+MAX_BODY_BYTES = 1024 * 1024
 
 
 class BodyLimit:
-    """Refuses a larger body on every route before anybody reads it, also one that does not say how large it is."""
+    """Rejects larger bodies on every route before the route reads them, even if they declare no length."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request: with 413, or as the app does."""
+        """Respond with 413, or pass the request on to the app."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
-        said = None if "transfer-encoding" in headers else headers.get("content-length")
-        if said is None:
-            received = await _receive(receive)
-            size, receive = sum(len(part.get("body", b"")) for part in received), _again(received, receive)
-        else:  # the server sees to it that no more than this comes
-            size = int(said)
-        if size <= BODY_BYTES:
+        declared = None if "transfer-encoding" in headers else headers.get("content-length")
+        if declared is None:
+            received = await _read_body(receive)
+            size, receive = sum(len(part.get("body", b"")) for part in received), _replay(received, receive)
+        else:  # the server never passes on more than this
+            size = int(declared)
+        if size <= MAX_BODY_BYTES:
             return await self._app(scope, receive, send)
-        refusal = answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Problem(error="The body is larger than 1 MiB"))
-        return await refusal(scope, receive, send)
+        rejection = error_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, BODY_TOO_LARGE)
+        return await rejection(scope, receive, send)
 
 
-async def _receive(receive: Receive) -> list[Message]:
-    """Take a body in parts, to its end or until it is too large."""
+async def _read_body(receive: Receive) -> list[Message]:
+    """Receive the parts of a body, to its end or until it is too large."""
     parts, size = [await receive()], 0
-    while parts[-1].get("more_body") and (size := size + len(parts[-1].get("body", b""))) <= BODY_BYTES:
+    while parts[-1].get("more_body") and (size := size + len(parts[-1].get("body", b""))) <= MAX_BODY_BYTES:
         parts.append(await receive())
     return parts
 
 
-def _again(parts: list[Message], rest: Receive) -> Receive:
-    """Return a way to receive what was taken already, and then what comes."""
-    waiting = iter(parts)
+def _replay(parts: list[Message], rest: Receive) -> Receive:
+    """Return a `receive` that first repeats these parts and then receives the rest."""
+    received = iter(parts)
 
     async def receive() -> Message:
-        return next(waiting, None) or await rest()
+        return next(received, None) or await rest()
 
     return receive

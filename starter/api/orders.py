@@ -1,40 +1,47 @@
-"""Orders that another system hands over."""
+"""Orders sent by another system."""
 
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Response
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from commerce import order_intake
-from commerce.imports.order_rows import FULFILLMENT_STATUSES, MAX_LINES, PAYMENT_STATUSES
+from commerce.errors import BadInput, OrderDiffers
+from commerce.imports.order_parser import (
+    FULFILLMENT_STATUSES,
+    MAX_LINES,
+    PAYMENT_STATUSES,
+    OrderHead,
+    OrderLine,
+    parse_order,
+)
+from commerce.messages.base import FieldError
 from commerce.messages.orders import order_process_id
 from starter.api.backends import BackendsDep
-from starter.api.parameters import COMMON_ERRORS, Text
-from starter.api.errors import Responses, error_example, json_example, prefix_field_errors
+from starter.api.errors import COMMON_ERRORS, Responses, error_examples, json_example, prefix_field_errors
+from starter.api.parameters import Text
 
-LONGEST = 1_000  # characters; many fields are shorter
+MAX_LENGTH = 1_000  # characters; `parse_order` has lower limits for most fields
 OrderId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,100}$", description="The order's id", examples=["1001"])]
 Money = Annotated[Text, Field(max_length=100, examples=["12.50"])]
-Moment = Annotated[Text, Field(max_length=100, examples=["2026-03-02T12:00:00Z", "2026-03-02 12:00:00 +0000"])]
-Short = Annotated[Text, Field(max_length=LONGEST)]
+Timestamp = Annotated[Text, Field(max_length=100, examples=["2026-03-02T12:00:00Z", "2026-03-02 12:00:00 +0000"])]
+LimitedText = Annotated[Text, Field(max_length=MAX_LENGTH)]
 
-TAKEN = {"order_id": "1001", "status": "taken", "transaction_id": "order-processing-1001"}
-ANSWERS: Responses = {
-    200: json_example(TAKEN | {"status": "known"}, "It was known just so; nothing has changed"),
-    201: json_example(TAKEN, "It is taken in"),
-    **error_example(
+NEW_ORDER = {"order_id": "1001", "status": "taken", "transaction_id": "order-processing-1001"}
+RESPONSES: Responses = {
+    200: json_example(NEW_ORDER | {"status": "known"}, "The order was stored before; nothing has changed"),
+    201: json_example(NEW_ORDER, "The order is stored"),
+    **error_examples(
         HTTPStatus.CONFLICT,
-        "The order is known with other content; the fields tell where",
-        error="Order 1001 already exists with different content.",
-        fields=[{"field": "body.lines.0.quantity", "message": "differs from what is known"}],
+        "The order already exists with different content, in the named fields",
+        OrderDiffers("1001", ["lines.0.quantity"]),
     ),
-    **error_example(
+    **error_examples(
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        "The order does not fit",
-        error="Invalid input",
-        fields=[{"field": "body.lines.0.price", "message": "must be an amount of at least 0, like 12.50"}],
+        "The order is invalid",
+        BadInput([FieldError(field="body.lines.0.price", message="must be an amount of at least 0, like 12.50")]),
     ),
 }
 EXAMPLE: JsonDict = {
@@ -56,78 +63,75 @@ EXAMPLE: JsonDict = {
 routes = APIRouter(prefix="/orders", tags=["orders"], responses=COMMON_ERRORS)
 
 
-def _line(name: str) -> AliasChoices:
-    """Let a line's field have the export's own name too, like `lineitem_price`."""
-    return AliasChoices(name, f"{order_intake.LINE}{name}")
+def _export_alias(name: str) -> AliasChoices:
+    """Accept a line's field under the name of the export's column as well, like `lineitem_price`."""
+    return AliasChoices(name, f"lineitem_{name}")
 
 
-class Line(BaseModel):
-    """One line: a row of the order export."""
+class PlacedLine(BaseModel):
+    """One line of an order."""
 
-    quantity: int = Field(ge=1, le=2**31 - 1, validation_alias=_line("quantity"))
-    name: Short = Field("", validation_alias=_line("name"))
-    price: Money = Field(validation_alias=_line("price"), description="Of one unit")
-    sku: Short = Field(
-        "", validation_alias=_line("sku"), description="May be unknown; the order then waits for a person"
+    quantity: int = Field(ge=1, le=2**31 - 1, validation_alias=_export_alias("quantity"))
+    name: LimitedText = Field("", validation_alias=_export_alias("name"))
+    price: Money = Field(validation_alias=_export_alias("price"), description="The price of one unit")
+    sku: LimitedText = Field(
+        "", validation_alias=_export_alias("sku"), description="If no variant has it, the order waits for an operator"
     )
-    requires_shipping: bool = Field(True, validation_alias=_line("requires_shipping"))
+    requires_shipping: bool = Field(True, validation_alias=_export_alias("requires_shipping"))
 
 
 class PlacedOrder(BaseModel):
-    """An order: the order export's columns in snake_case; amounts are texts like `12.50`, times say their offset."""
+    """An order, with the columns of the order export in snake_case: amounts like `"12.50"`, times with an offset."""
 
     model_config = ConfigDict(json_schema_extra={"example": EXAMPLE})
 
-    financial_status: Short = Field(description=f"One of {', '.join(PAYMENT_STATUSES)}", examples=["paid"])
-    created_at: Moment
-    lines: list[Line] = Field(min_length=1, max_length=MAX_LINES)
-    email: Short | None = Field(None, description="Finds or makes a guest customer")
-    paid_at: Moment | None = None
-    fulfillment_status: Short | None = Field(
-        None, description=f"Nothing, or one of {', '.join(filter(None, FULFILLMENT_STATUSES))}"
+    financial_status: LimitedText = Field(description=f"One of {', '.join(PAYMENT_STATUSES)}", examples=["paid"])
+    created_at: Timestamp
+    lines: list[PlacedLine] = Field(min_length=1, max_length=MAX_LINES)
+    email: LimitedText | None = Field(None, description="Finds or creates a guest customer")
+    paid_at: Timestamp | None = None
+    fulfillment_status: LimitedText | None = Field(
+        None, description=f"Left out, or one of {', '.join(filter(None, FULFILLMENT_STATUSES))}"
     )
-    cancelled_at: Moment | None = None
-    currency: Short | None = Field(None, description="Three letters; nothing: the shop's own", examples=["GBP"])
-    shipping: Money | None = Field(None, description="What shipping costs")
-    total: Money | None = Field(None, description="Nothing: lines and shipping")
-    shipping_method: Short | None = Field(None, description="Nothing: nothing is shipped")
-    shipping_name: Short | None = None
-    shipping_address1: Short | None = None
-    shipping_city: Short | None = None
-    shipping_zip: Short | None = None
-    shipping_province: Short | None = None
-    shipping_country: Short | None = None
-    shipping_phone: Short | None = None
+    cancelled_at: Timestamp | None = None
+    currency: LimitedText | None = Field(
+        None, description="Three letters; default: the currency of the shop", examples=["GBP"]
+    )
+    shipping: Money | None = Field(None, description="The price of shipping")
+    total: Money | None = Field(None, description="Default: lines plus shipping")
+    shipping_method: LimitedText | None = Field(None, description="Left out if nothing is shipped")
+    shipping_name: LimitedText | None = None
+    shipping_address1: LimitedText | None = None
+    shipping_city: LimitedText | None = None
+    shipping_zip: LimitedText | None = None
+    shipping_province: LimitedText | None = None
+    shipping_country: LimitedText | None = None
+    shipping_phone: LimitedText | None = None
 
 
-class TakenOrder(BaseModel):
-    """What became of an order that was handed over."""
+class StoredOrder(BaseModel):
+    """Whether the order is new, and its process."""
 
     order_id: str
     status: Literal["taken", "known"]
-    transaction_id: str | None = Field(description="The process that the order starts; null: there is nothing to do")
+    transaction_id: str | None = Field(description="The order's process; null if there is nothing to process")
 
 
-@routes.put("/{order_id}", response_model=TakenOrder, responses=ANSWERS)
-async def put_order(order_id: OrderId, order: PlacedOrder, backends: BackendsDep, response: Response) -> TakenOrder:
-    """Take in a paid order; again: nothing changes. Writes `order.placed`, which starts its process.
+@routes.put("/{order_id}", response_model=StoredOrder, responses=RESPONSES)
+async def put_order(order_id: OrderId, order: PlacedOrder, backends: BackendsDep, response: Response) -> StoredOrder:
+    """Store an order and publish `order.placed`, which starts its process. Sending it again changes nothing.
 
-    The rules are those of `commerce import orders`: a line whose SKU is unknown is taken in without a variant, other
+    The rules are those of `commerce import orders`: a line with an unknown SKU is stored without a variant, and other
     fields are ignored. An order that is not paid in full, is cancelled, or was fulfilled elsewhere starts no process.
     """
-    head = {name: _cell(value) for name, value in order if name != "lines"}
-    lines = [{name: _cell(value) for name, value in line} for line in order.lines]
+    head = OrderHead(id=order_id, **{name: value for name, value in order if name != "lines"})
+    lines = (OrderLine(**dict(line)) for line in order.lines)
     with prefix_field_errors("body"):
-        new = order_intake.read_order(order_id, head, lines, currency=backends.settings.currency)
+        new_order = parse_order(head, lines, currency=backends.settings.currency)
+        if isinstance(new_order, list):
+            raise BadInput(new_order)
     async with backends.database.transaction() as tx:
-        taken = await order_intake.take_in(tx, new)
-    response.status_code = HTTPStatus.CREATED if taken else HTTPStatus.OK
-    process = order_process_id(order_id) if order_intake.is_to_process(new) else None
-    return TakenOrder(order_id=order_id, status="taken" if taken else "known", transaction_id=process)
-
-
-def _cell(value: Any) -> str:
-    """Return a value as a cell of the export has it."""
-    if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        is_new = await order_intake.store_order(tx, new_order)
+    response.status_code = HTTPStatus.CREATED if is_new else HTTPStatus.OK
+    process_id = order_process_id(order_id) if order_intake.needs_processing(new_order) else None
+    return StoredOrder(order_id=order_id, status="taken" if is_new else "known", transaction_id=process_id)

@@ -1,4 +1,4 @@
-"""Gives every request an id, the log one line of it, and the metrics its time."""
+"""Gives every request an id, writes one log line for it, and records its duration."""
 
 import re
 import time
@@ -13,33 +13,33 @@ from starter.api.errors import REQUEST_ID
 from starter.api.metrics import exporter
 from starter.telemetry.metrics import create_histogram
 
-SANE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
-PROBES = ("/health/", "/metrics")  # asked every few seconds
-BROKEN = 500  # what a request is answered with that raised
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # a caller may make up others without end
+VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+PROBES = ("/health/", "/metrics")  # polled every few seconds
+UNHANDLED_ERROR = 500  # the status of a request whose handling raised
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # callers can invent any number of others
 
 log = structlog.stdlib.get_logger("commerce.api.requests")
 
 
-class Requests:
-    """Names requests as their callers do, or else by a new id, which is in the answer and on every line of the log."""
+class RequestLog:
+    """Puts the request id, the caller's or a new one, into the response and every log line."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request as the app does, and tell what became of it."""
+        """Pass the request on to the app, then log and measure it."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        given = Headers(scope=scope).get(REQUEST_ID, "")
-        request_id = given if SANE.fullmatch(given) else uuid4().hex
+        sent_id = Headers(scope=scope).get(REQUEST_ID, "")
+        request_id = sent_id if VALID_REQUEST_ID.fullmatch(sent_id) else uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        # It stays bound: the server tells of what was raised after this, and each request is a task of its own.
+        # Never unbound: the server logs exceptions after this returns, and every request runs in its own task.
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        status, began = BROKEN, time.perf_counter()
+        status, started = UNHANDLED_ERROR, time.perf_counter()
 
-        async def send_named(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
@@ -47,15 +47,15 @@ class Requests:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_named)
+            await self._app(scope, receive, send_with_id)
         finally:
-            seconds = time.perf_counter() - began
+            seconds = time.perf_counter() - started
             _measure(scope, status, seconds)
-            _tell(scope, status, seconds)
+            _log(scope, status, seconds)
 
 
 def _measure(scope: Scope, status: int, seconds: float) -> None:
-    """Record the time by the route's pattern, for a path may name an order; a stream is recorded when it ends."""
+    """Record the duration under the route's pattern, since paths contain ids; a stream counts when it ends."""
     labels = {
         "method": scope["method"] if scope["method"] in METHODS else "other",
         "route": getattr(scope.get("route"), "path", "unmatched"),
@@ -64,11 +64,11 @@ def _measure(scope: Scope, status: int, seconds: float) -> None:
     create_histogram(exporter().meter, HTTP_DURATION).record(seconds, labels)
 
 
-def _tell(scope: Scope, status: int, seconds: float) -> None:
-    """Write the line; of the query it has no more than the names, for values may be personal."""
-    say = log.debug if scope["path"].startswith(PROBES) else log.info
+def _log(scope: Scope, status: int, seconds: float) -> None:
+    """Log the request; of the query only the names, since values may be personal."""
+    write = log.debug if scope["path"].startswith(PROBES) else log.info
     query = sorted({name for name, _ in QueryParams(scope["query_string"]).multi_items()})
-    say(
+    write(
         "request",
         method=scope["method"],
         path=scope["path"],

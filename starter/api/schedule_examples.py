@@ -1,14 +1,15 @@
-"""What the routes of schedules answer, by example, for the OpenAPI document."""
+"""Example responses of the schedule routes, for the OpenAPI document."""
 
 from http import HTTPStatus
 
-from starter.api.errors import Responses, error_example, json_example
+from commerce.errors import JobInProgress, ScheduleNotFound
+from starter.api.errors import Responses, error_examples, json_example
 
 JOB = "sync-inventory"
-NOT_FOUND = error_example(
+NOT_FOUND = error_examples(
     HTTPStatus.NOT_FOUND,
-    "There is no such job",
-    error="There is no schedule sync-stock (known: collect-analytics-data, sync-inventory).",
+    "There is no such schedule",
+    ScheduleNotFound("sync-stock", known="collect-analytics-data, sync-inventory"),
 )
 LIST_RESPONSES: Responses = {
     200: json_example(
@@ -34,25 +35,28 @@ LIST_RESPONSES: Responses = {
                 }
             ]
         },
-        "The jobs, by id",
+        "The schedules, sorted by id",
     )
 }
 TRIGGER_RESPONSES: Responses = {
-    202: json_example({"id": JOB, "transaction_id": f"{JOB}-2026-03-02T12:34:56Z"}, "It runs"),
+    202: json_example({"id": JOB, "transaction_id": f"{JOB}-2026-03-02T12:34:56Z"}, "The job was started"),
     **NOT_FOUND,
-    **error_example(HTTPStatus.CONFLICT, "It runs already", error=f"{JOB} is already running as {JOB}-2026-03-02T12:00:00Z; wait until it ends."),
+    **error_examples(
+        HTTPStatus.CONFLICT, "The job is already running", JobInProgress(JOB, f"{JOB}-2026-03-02T12:00:00Z")
+    ),
 }
 PAUSE_RESPONSES: Responses = {
-    200: json_example({"id": JOB, "paused": True, "reason": "The warehouse moves house"}, "It is paused"),
+    200: json_example({"id": JOB, "paused": True, "reason": "The warehouse is moving"}, "The schedule is paused"),
     **NOT_FOUND,
 }
 RESUME_RESPONSES: Responses = {
-    200: json_example({"id": JOB, "paused": False, "reason": "The warehouse has moved"}, "It runs by the clock"),
+    200: json_example({"id": JOB, "paused": False, "reason": "The warehouse has moved"}, "The schedule is active"),
     **NOT_FOUND,
 }
 BACKFILL_RESPONSES: Responses = {
     202: json_example(
-        {"id": JOB, "nominal_times": ["2026-03-01T00:00:00Z", "2026-03-01T06:00:00Z"]}, "The times that it runs for"
+        {"id": JOB, "nominal_times": ["2026-03-01T00:00:00Z", "2026-03-01T06:00:00Z"]},
+        "The nominal times that the job was started for",
     ),
     **NOT_FOUND,
 }

@@ -1,4 +1,4 @@
-"""The jobs that run by the clock, over HTTP: list, trigger, pause, resume, backfill."""
+"""Schedules of jobs over HTTP: list, trigger, pause, resume, backfill."""
 
 from datetime import date, datetime
 from http import HTTPStatus
@@ -7,91 +7,100 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from commerce.messages.schedules import JobSchedule, Span
+from commerce.messages.schedules import JobSchedule, Period
 from starter.api import schedule_examples as examples
-from starter.api.backends import ShopDatabase, Temporal
-from starter.api.bodies import ACTOR, AWAY, LONGEST_ID, GivenReason
-from starter.api.errors import within
+from starter.api.backends import ClientDep, DatabaseDep
+from starter.api.errors import COMMON_ERRORS, prefix_field_errors
+from starter.api.parameters import ACTOR, MAX_ID_LENGTH, ReasonBody
 from starter.schedules import actions, queries
 
-FIRST_YEAR, LAST_YEAR = 1970, 2999  # what calendars and Temporal can reckon with
+FIRST_YEAR, LAST_YEAR = 1970, 2999  # the range that Temporal can handle
 
-routes = APIRouter(prefix="/schedules", tags=["schedules"], responses=AWAY)
+routes = APIRouter(prefix="/schedules", tags=["schedules"], responses=COMMON_ERRORS)
 ScheduleId = Annotated[
-    str, Path(min_length=1, max_length=LONGEST_ID, description="The job", examples=["sync-inventory"])
+    str,
+    Path(
+        min_length=1,
+        max_length=MAX_ID_LENGTH,
+        description="The schedule id: the name of its job",
+        examples=["sync-inventory"],
+    ),
 ]
 
 
 class Schedules(BaseModel):
-    """Every job."""
+    """All schedules."""
 
     schedules: list[JobSchedule]
 
 
 class Triggered(BaseModel):
-    """A job that runs now."""
+    """A job that was started now."""
 
     id: str
-    transaction_id: str | None = Field(description="The process; null where Temporal has not told it yet")
+    transaction_id: str | None = Field(description="The process id; null if Temporal has not returned it yet")
 
 
-class Switched(BaseModel):
-    """A job that was paused or resumed."""
+class PauseState(BaseModel):
+    """A schedule that was paused or resumed."""
 
     id: str
     paused: bool
     reason: str
 
 
-class Backfill(Span):
-    """The nominal times in [from, to): days of the job's zone, or times with their offset from UTC."""
+class Backfill(Period):
+    """The nominal times in [from, to): days in the schedule's time zone, or times with an offset from UTC."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"from": "2026-03-01", "to": "2026-03-08"}})
 
     @field_validator("start", "end")
     @classmethod
-    def _is_ours(cls, value: date) -> date:
+    def _check_year(cls, value: date) -> date:
         if not FIRST_YEAR <= value.year <= LAST_YEAR:
             raise ValueError(f"must be between {FIRST_YEAR} and {LAST_YEAR}")
         return value
 
 
 class Backfilled(BaseModel):
-    """A job that runs for times gone by."""
+    """A job that was started for past times."""
 
     id: str
     nominal_times: list[datetime]
 
 
-@routes.get("", responses=examples.SCHEDULES)
-async def list_schedules(temporal: Temporal, database: ShopDatabase) -> Schedules:
-    """List the jobs: when they run, their next and last runs, and why one is paused."""
+@routes.get("", responses=examples.LIST_RESPONSES)
+async def list_schedules(temporal: ClientDep, database: DatabaseDep) -> Schedules:
+    """List the schedules: when they run, their next and last runs, and why one is paused."""
     return Schedules(schedules=await queries.list_schedules_with_reasons(temporal, database))
 
 
-@routes.post("/{schedule_id}/trigger", status_code=HTTPStatus.ACCEPTED, responses=examples.TRIGGERED)
-async def trigger(schedule_id: ScheduleId, temporal: Temporal) -> Triggered:
-    """Run a job now, be it paused or not."""
+@routes.post("/{schedule_id}/trigger", status_code=HTTPStatus.ACCEPTED, responses=examples.TRIGGER_RESPONSES)
+async def trigger(schedule_id: ScheduleId, temporal: ClientDep) -> Triggered:
+    """Run a job now, even if its schedule is paused. 409 if it is already running."""
     return Triggered(id=schedule_id, transaction_id=await actions.trigger(temporal, schedule_id))
 
 
-@routes.post("/{schedule_id}/pause", responses=examples.PAUSED)
-async def pause(schedule_id: ScheduleId, temporal: Temporal, database: ShopDatabase, why: GivenReason) -> Switched:
-    """Let a job start no more by the clock; again: no more than another reason."""
-    await actions.pause(temporal, database, schedule_id, reason=why.reason, actor=ACTOR)
-    return Switched(id=schedule_id, paused=True, reason=why.reason)
+@routes.post("/{schedule_id}/pause", responses=examples.PAUSE_RESPONSES)
+async def pause(schedule_id: ScheduleId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody) -> PauseState:
+    """Pause a schedule: its job no longer starts by itself. If it is already paused, only the reason changes."""
+    await actions.pause(temporal, database, schedule_id, reason=body.reason, actor=ACTOR)
+    return PauseState(id=schedule_id, paused=True, reason=body.reason)
 
 
-@routes.post("/{schedule_id}/resume", responses=examples.RESUMED)
-async def resume(schedule_id: ScheduleId, temporal: Temporal, database: ShopDatabase, why: GivenReason) -> Switched:
-    """Let a job start by the clock again."""
-    await actions.resume(temporal, database, schedule_id, reason=why.reason, actor=ACTOR)
-    return Switched(id=schedule_id, paused=False, reason=why.reason)
+@routes.post("/{schedule_id}/resume", responses=examples.RESUME_RESPONSES)
+async def resume(schedule_id: ScheduleId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody) -> PauseState:
+    """Resume a paused schedule."""
+    await actions.resume(temporal, database, schedule_id, reason=body.reason, actor=ACTOR)
+    return PauseState(id=schedule_id, paused=False, reason=body.reason)
 
 
-@routes.post("/{schedule_id}/backfill", status_code=HTTPStatus.ACCEPTED, responses=examples.BACKFILLED)
-async def backfill(schedule_id: ScheduleId, temporal: Temporal, span: Backfill) -> Backfilled:
-    """Run a job for times gone by, one after the other; it may be paused. Times to come are left to the schedule."""
-    with within("body"):
+@routes.post("/{schedule_id}/backfill", status_code=HTTPStatus.ACCEPTED, responses=examples.BACKFILL_RESPONSES)
+async def backfill(schedule_id: ScheduleId, temporal: ClientDep, span: Backfill) -> Backfilled:
+    """Run a job for past nominal times, one after the other, even if its schedule is paused.
+
+    Future times are ignored.
+    """
+    with prefix_field_errors("body"):
         times = await actions.backfill(temporal, schedule_id, span.start, span.end)
     return Backfilled(id=schedule_id, nominal_times=times)

@@ -1,4 +1,4 @@
-"""`GET /workflow`: a process run by a route, see docs/tutorial.md."""
+"""`GET /workflow`: a route that runs a process, see docs/tutorial.md."""
 
 import asyncio
 from http import HTTPStatus
@@ -9,34 +9,52 @@ from fastapi.responses import JSONResponse
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
-from activities.boundary.failures import describe
 from commerce.errors import Unreachable
 from commerce.messages.tutorial import Greeting, HelloWorld, Name
-from starter.api.backends import Temporal
-from starter.api.bodies import AWAY
-from starter.api.errors import Problem, answer, documented
+from starter.api.backends import ClientDep
+from starter.api.error_codes import ErrorCode
+from starter.api.errors import (
+    COMMON_ERRORS,
+    WORKFLOW_FAILED,
+    Problem,
+    Responses,
+    error_examples,
+    error_response,
+    failure_problem,
+    json_example,
+)
 from starter.client import start
 
 WAIT = 30  # seconds
-FAILED = "Workflow execution failed"
-NO_GREETING = documented(HTTPStatus.INTERNAL_SERVER_ERROR, "It was cut off", error=FAILED, details="CancelledError: ")
+RESPONSES: Responses = {
+    200: json_example({"message": "Hello John from step two!"}, "The result of `hello-world`"),
+    **error_examples(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "The process failed or was cancelled",
+        Problem(
+            error=WORKFLOW_FAILED,
+            code=ErrorCode.ProcessFailed,
+            details="CancelledError: ",
+            transaction_id="hello-world-5d0c9f8e-1f7a-4a38-9a3c-0c6b8a3a7d52",
+        ),
+    ),
+}
 
-routes = APIRouter(tags=["tutorial"], responses=AWAY | NO_GREETING)
+routes = APIRouter(tags=["tutorial"], responses=COMMON_ERRORS)
 
 
-@routes.get("/workflow", response_model=Greeting)
+@routes.get("/workflow", response_model=Greeting, responses=RESPONSES)
 async def greet(
-    temporal: Temporal, name: Annotated[Name, Query(description="Whom to greet")] = "John"
+    temporal: ClientDep, name: Annotated[Name, Query(description="The person to greet")] = "John"
 ) -> Greeting | JSONResponse:
-    """Run `hello-world`, wait for its end and answer its result."""
+    """Run `hello-world`, wait at most 30 seconds until it ends, and return its result."""
     handle = await start(temporal, "hello-world", HelloWorld(name=name))
     try:
         async with asyncio.timeout(WAIT):
             return Greeting.model_validate(await handle.result())
     except WorkflowFailureError as failure:
-        problem = Problem(error=FAILED, details=describe(failure), transaction_id=handle.id)
-        return answer(HTTPStatus.INTERNAL_SERVER_ERROR, problem)
+        return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, failure_problem(failure, handle.id))
     except TimeoutError:
-        raise Unreachable(f"{handle.id} has not ended within {WAIT} s: no worker, or a busy one") from None
+        raise Unreachable(f"{handle.id} has not ended within {WAIT} s: no worker runs, or all are busy") from None
     except RPCError as error:
-        raise Unreachable(f"Temporal does not tell how {handle.id} ends: {error.message}") from error
+        raise Unreachable(f"Temporal does not return the result of {handle.id}: {error.message}") from error

@@ -1,10 +1,23 @@
-"""What the routes of processes answer, by example, for the OpenAPI document."""
+"""Example bodies and responses of the workflow routes, for the OpenAPI document."""
 
 from http import HTTPStatus
 
 from pydantic import JsonValue
 
-from starter.api.errors import Responses, error_example, json_example
+from commerce.errors import (
+    BadInput,
+    CancelRefused,
+    CustomerAlreadyExists,
+    JobInProgress,
+    OrderNotFound,
+    ProcessIdTaken,
+    ProcessNotFound,
+    RegistrationInProgress,
+    RetryRefused,
+)
+from commerce.messages.base import FieldError
+from starter.api.error_codes import ErrorCode
+from starter.api.errors import WORKFLOW_FAILED, Problem, Responses, error_examples, json_example
 
 ORDER, RUN = "order-processing-1001", "0199a1b2-6f4e-7c3d-9a10-5b7e2f0c4d11"
 RESULT = {
@@ -56,44 +69,53 @@ EXECUTE_BODIES: list[JsonValue] = [
     },
     {"workflow_id": "sync-inventory", "input": {}, "wait_seconds": 0},
 ]
-NOT_FOUND = error_example(HTTPStatus.NOT_FOUND, "There is no such process", error="There is no process order-processing-7")
+NOT_FOUND = error_examples(HTTPStatus.NOT_FOUND, "There is no such process", ProcessNotFound("order-processing-7"))
+PENDING = json_example(
+    {"success": True, "status": "running", "transaction_id": ORDER}, "The process still runs after `wait_seconds`"
+)
 EXECUTE_RESPONSES: Responses = {
-    200: json_example({"success": True, "result": RESULT, "transaction_id": ORDER}, "It has ended well"),
-    202: json_example({"success": True, "status": "running", "transaction_id": ORDER}, "It goes on"),
-    **error_example(HTTPStatus.BAD_REQUEST, "No such type", error="Unknown workflow: order-procesing"),
-    **error_example(
+    200: json_example({"success": True, "result": RESULT, "transaction_id": ORDER}, "The process completed"),
+    **error_examples(
+        HTTPStatus.BAD_REQUEST,
+        "There is no such process type",
+        Problem(error="Unknown workflow: order-procesing", code=ErrorCode.UnknownWorkflow),
+    ),
+    **error_examples(
         HTTPStatus.CONFLICT,
-        "It runs already and cannot be joined, or the customer has an account",
-        error="This e-mail address is already being registered; wait until that ends.",
+        "The process already runs and cannot be joined, or the customer already has an account",
+        RegistrationInProgress(),
+        CustomerAlreadyExists(),
+        JobInProgress("sync-inventory", "sync-inventory-2026-03-02T12:00:00Z"),
+        ProcessIdTaken("greeting-7"),
     ),
-    **error_example(
+    **error_examples(
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        "The body or the input of this type does not fit",
-        error="Invalid input",
-        fields=[{"field": "body.input.order_id", "message": "Field required"}],
+        "The body, or the input of this process type, is invalid",
+        BadInput([FieldError(field="body.input.order_id", message="Field required")]),
     ),
-    **error_example(
+    **error_examples(
         HTTPStatus.INTERNAL_SERVER_ERROR,
-        "It has failed; what it had done is undone",
-        error="Workflow execution failed",
-        details="OrderNotFound: Order 1001 does not exist.",
-        transaction_id=ORDER,
-        failed_step="validate-order",
+        "The process failed, and its completed steps were undone",
+        Problem(
+            error=WORKFLOW_FAILED,
+            code=ErrorCode.OrderNotFound,
+            details=f"OrderNotFound: {OrderNotFound('1001')}",
+            transaction_id=ORDER,
+            failed_step="validate-order",
+        ),
     ),
 }
-LIST_RESPONSES: Responses = {200: json_example({"workflows": [LISTED], "next_cursor": None}, "The processes, and how to ask for more")}
-STATUS_RESPONSES: Responses = {200: json_example(SHOWN, "How it stands"), **NOT_FOUND}
+LIST_RESPONSES: Responses = {
+    200: json_example({"workflows": [LISTED], "next_cursor": None}, "One page of processes, and the cursor of the next")
+}
+STATUS_RESPONSES: Responses = {200: json_example(SHOWN, "The state of the latest run"), **NOT_FOUND}
 RETRY_RESPONSES: Responses = {
-    202: json_example({"transaction_id": ORDER, "run_id": RUN, "action": "retry"}, "The new run"),
+    202: json_example({"transaction_id": ORDER, "run_id": RUN, "action": "retry"}, "The new run was started"),
     **NOT_FOUND,
-    **error_example(
-        HTTPStatus.CONFLICT, "It is left as it is", error=f"Cannot retry {ORDER}: it is completed."
-    ),
+    **error_examples(HTTPStatus.CONFLICT, "The process cannot be retried", RetryRefused(ORDER, "it is completed")),
 }
 CANCEL_RESPONSES: Responses = {
-    202: json_example({"transaction_id": ORDER, "run_id": RUN, "action": "cancel"}, "It is being undone"),
+    202: json_example({"transaction_id": ORDER, "run_id": RUN, "action": "cancel"}, "The cancellation was requested"),
     **NOT_FOUND,
-    **error_example(
-        HTTPStatus.CONFLICT, "It is left as it is", error=f"Cannot cancel {ORDER}: it is completed."
-    ),
+    **error_examples(HTTPStatus.CONFLICT, "The process cannot be cancelled", CancelRefused(ORDER, "it is completed")),
 }

@@ -17,7 +17,7 @@ from commerce.messages.runs import Status
 from commerce.settings import load_settings
 from starter.api.app import create_app
 from starter.api.errors import Problem
-from starter.api.tokens import OPEN
+from starter.api.tokens import OPEN_PATHS
 from starter.cli.app import app
 from starter.cli.contract import contract
 from starter.processes import PROCESS_TYPES, TASK_QUEUE
@@ -117,10 +117,10 @@ def test_every_route_is_told() -> None:
         f"`{method.upper()} {path}`"
         for path, methods in DOCUMENT["paths"].items()
         for method in methods
-        if path not in OPEN
+        if path not in OPEN_PATHS
     }
     assert set(table("route")) == routes
-    assert f"Also *open*: {' and '.join(told(*OPEN).rsplit(', ', 1))}" in TEXT
+    assert f"Also *open*: {' and '.join(told(*OPEN_PATHS).rsplit(', ', 1))}" in TEXT
 
 
 def test_the_body_of_a_start_and_the_state_of_a_run_are_told() -> None:
@@ -152,7 +152,7 @@ def test_every_exit_code_is_told() -> None:
 
 
 def test_every_event_is_told() -> None:
-    assert told(*outbox.TYPES) in TEXT
+    assert told(*outbox.EVENT_NAMES) in TEXT
 
 
 def test_the_parts_of_an_account_are_told() -> None:

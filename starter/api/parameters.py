@@ -1,0 +1,39 @@
+"""Parameters and request bodies that several routes share."""
+
+from typing import Annotated
+
+from fastapi import Body, Path
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+ACTOR = "http"  # recorded as the author of an operator's action; a token says no more
+DEFAULT_REASON = "requested over HTTP"
+MAX_ID_LENGTH = 200  # characters of up to four bytes; Temporal accepts a thousand bytes
+
+
+def _check_storable(text: str) -> str:
+    """Reject text that PostgreSQL cannot store: NUL, and halves of surrogate pairs, which JSON can contain."""
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError("must not contain NUL or half of a surrogate pair")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_check_storable)]
+TransactionId = Annotated[
+    str,
+    Path(min_length=1, max_length=MAX_ID_LENGTH, description="The process id", examples=["order-processing-1001"]),
+]
+
+
+class Reason(BaseModel):
+    """The reason for an operator's action."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"reason": "The carrier works again"}})
+
+    reason: Text = Field(
+        DEFAULT_REASON,
+        max_length=1_000,
+        description="Why. Stored only in the shop's own database, so it may contain personal data",
+    )
+
+
+ReasonBody = Annotated[Reason, Body(default_factory=Reason)]
