@@ -5,7 +5,7 @@ import re
 import pytest
 
 from commerce.errors import SettingsError
-from commerce.outbox import TYPES
+from commerce.outbox import EVENT_NAMES
 from commerce.telemetry.metrics import METRICS, Metric
 from starter.processes import PROCESS_TYPES
 from starter.telemetry.metrics import create_runtime, event_counter, zero_counters
@@ -36,12 +36,12 @@ async def test_counters_begin_at_zero_and_say_what_they_are() -> None:
     runs = [sample for sample in told.samples if sample.name == "commerce_runs_total"]
     assert {sample.labels["workflow_type"] for sample in runs} == set(PROCESS_TYPES)
     assert {sample.value for sample in runs} == {0}
-    assert len([sample for sample in told.samples if sample.name == "commerce_events_published_total"]) == len(TYPES)
+    assert len([sample for sample in told.samples if sample.name == "commerce_events_published_total"]) == len(EVENT_NAMES)
     assert told.by("type", "commerce_events_published_total") == {"order.placed": 2}
 
 
 def test_every_metric_of_ours_is_documented_and_none_else() -> None:
-    section = DOCUMENT.read_text().partition("## Ours")[2].partition("\n## ")[0]
+    section = DOCUMENT.read_text().partition("## Metrics of the shop")[2].partition("\n## ")[0]
     documented = {row[0]: row[1:] for row in re.findall(r"\| `(\w+)` \| (\w+) \| (.+?) \| (.+) \|", section)}
     assert documented == {
         metric.exported: (metric.kind, ", ".join(f"`{label}`" for label in metric.labels) or "–", metric.help)
