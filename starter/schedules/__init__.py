@@ -1,1 +1,1 @@
-"""The jobs' Temporal Schedules: the table of jobs, queries, operators' actions, and bringing Temporal in line."""
+"""The jobs' Temporal Schedules: the table of jobs, applying it to Temporal, queries, and operators' actions."""

@@ -1,4 +1,4 @@
-"""What operators do to the schedules of jobs: trigger, pause, resume, and run for times gone by."""
+"""What operators do to the schedules of jobs: trigger, pause, resume, backfill."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -16,11 +16,11 @@ from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
 from starter.schedules.queries import find_open_run, get_schedule
 
 SECOND = timedelta(seconds=1)
-MAX_LISTED = 1000  # nominal times that Temporal lists at once
+MAX_NOMINAL_TIMES = 1000  # that Temporal lists in one answer
 
 
 async def trigger(client: Client, schedule_id: str) -> str | None:
-    """Run a job now, be it paused or not, and return the id of the run; None: Temporal has not told it yet.
+    """Run a job now, even if it is paused. Return the process id, or None if Temporal does not report it yet.
 
     Raises ScheduleNotFound, JobInProgress, Unreachable.
     """
@@ -37,7 +37,7 @@ async def trigger(client: Client, schedule_id: str) -> str | None:
 
 
 async def pause(client: Client, database: Database, schedule_id: str, *, reason: str, actor: str = "") -> None:
-    """Let a job start no more by the clock; the reason is kept in our table, Temporal gets the entry's id.
+    """Stop the scheduled runs of a job. The reason is stored in our database; Temporal gets the id of that record only.
 
     Raises ScheduleNotFound, Unreachable, DatabaseUnavailable.
     """
@@ -48,7 +48,7 @@ async def pause(client: Client, database: Database, schedule_id: str, *, reason:
 
 
 async def resume(client: Client, database: Database, schedule_id: str, *, reason: str, actor: str = "") -> None:
-    """Let a job start by the clock again; what is said of `pause` holds here too."""
+    """Start the scheduled runs of a job again. The reason is stored, and errors are raised, as by `pause`."""
     await get_schedule(client, schedule_id)
     note = await _record(database, process_id=schedule_id, action="resume", reason=reason, actor=actor)
     with unreachable_if_refused(f"resume {schedule_id}"):
@@ -58,16 +58,16 @@ async def resume(client: Client, database: Database, schedule_id: str, *, reason
 async def backfill(client: Client, schedule_id: str, start: date | datetime, end: date | datetime) -> list[datetime]:
     """Run a job for its nominal times in [start, end), one after the other, and return these times.
 
-    A day begins at midnight in the job's zone; times still to come are left to the schedule. Raises BadInput,
+    A day starts at midnight in the job's time zone. Future times are left to the schedule. Raises BadInput,
     ScheduleNotFound, Unreachable.
     """
     zone = ZoneInfo((await get_schedule(client, schedule_id)).schedule.spec.time_zone_name or "UTC")
-    first, behind = _instant(start, zone), _instant(end, zone)
-    if first >= behind:
+    first, end_time = _instant(start, zone), _instant(end, zone)
+    if first >= end_time:
         raise BadInput([FieldError(field="to", message="must be later than from")])
-    times = await _nominal_times(client, schedule_id, first, min(behind, datetime.now(UTC)))
+    times = await _nominal_times(client, schedule_id, first, min(end_time, datetime.now(UTC)))
     if times:
-        # Whether Temporal counts the ends in differs from version to version; no cron line knows these.
+        # Versions of Temporal differ on whether the ends are included; no cron line matches these ends.
         span = ScheduleBackfill(times[0] - SECOND, times[-1] + SECOND, overlap=ScheduleOverlapPolicy.BUFFER_ALL)
         with unreachable_if_refused(f"backfill {schedule_id}"):
             await client.get_schedule_handle(schedule_id).backfill(span, rpc_timeout=RPC_TIMEOUT)
@@ -75,7 +75,7 @@ async def backfill(client: Client, schedule_id: str, start: date | datetime, end
 
 
 async def _record(database: Database, **facts: str) -> str:
-    action = operator_actions.action(**facts)
+    action = operator_actions.validate_action(**facts)
     async with database.transaction() as tx:
         return await operator_actions.record(tx, action)
 
@@ -88,20 +88,20 @@ def _instant(moment: date | datetime, zone: ZoneInfo) -> datetime:
     return moment if isinstance(moment, datetime) else datetime.combine(moment, time.min, zone)
 
 
-async def _nominal_times(client: Client, schedule_id: str, first: datetime, behind: datetime) -> list[datetime]:
-    """Return the times in [first, behind) that the schedule means, oldest first."""
+async def _nominal_times(client: Client, schedule_id: str, first: datetime, end: datetime) -> list[datetime]:
+    """Return the nominal times of a schedule in [first, end), oldest first."""
     request = ListScheduleMatchingTimesRequest(
         namespace=client.namespace,
         schedule_id=schedule_id,
         start_time=_timestamp(first - SECOND),
-        end_time=_timestamp(behind),
+        end_time=_timestamp(end),
     )
-    with unreachable_if_refused(f"list the times of {schedule_id}"):
+    with unreachable_if_refused(f"list the nominal times of {schedule_id}"):
         answer = await client.workflow_service.list_schedule_matching_times(request, retry=True, timeout=RPC_TIMEOUT)
-    if len(answer.start_time) >= MAX_LISTED:
-        raise BadInput([FieldError(field="to", message=f"must leave fewer than {MAX_LISTED} runs")])
+    if len(answer.start_time) >= MAX_NOMINAL_TIMES:
+        raise BadInput([FieldError(field="to", message=f"must span fewer than {MAX_NOMINAL_TIMES} runs")])
     times = [listed.ToDatetime(UTC) for listed in answer.start_time]
-    return [listed for listed in times if first <= listed < behind]
+    return [listed for listed in times if first <= listed < end]
 
 
 def _timestamp(moment: datetime) -> Timestamp:

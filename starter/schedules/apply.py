@@ -1,4 +1,4 @@
-"""Schedules as code: bring Temporal's in line with the table of jobs."""
+"""Schedules as code: create and update Temporal's schedules from the table of jobs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,40 +15,39 @@ from starter.schedules.table import FINGERPRINT, ScheduledJob, action_memo, buil
 
 
 async def apply_schedules(client: Client, settings: Settings, *, paused: bool = False) -> ApplyResult:
-    """Apply the schedules of all jobs as these settings want them; see `apply`."""
+    """Apply the schedules of all jobs from these settings; see `apply_jobs`."""
     encryption = Encryption.from_settings(settings)
     key_id = encryption.key_ids[0] if encryption.encrypts else ""
     return await apply_jobs(client, scheduled_jobs(settings), key_id=key_id, paused=paused)
 
 
-async def apply_jobs(
-    client: Client, wanted: Sequence[ScheduledJob], *, key_id: str, paused: bool = False
-) -> ApplyResult:
-    """Make Temporal's schedules those of the wanted jobs, and return what became of each.
+async def apply_jobs(client: Client, jobs: Sequence[ScheduledJob], *, key_id: str, paused: bool = False) -> ApplyResult:
+    """Create or update the schedules of these jobs, and return the outcome for each.
 
-    Missing ones are created, paused if so asked; those of another definition or encryption key than `key_id` are
-    updated, and stay paused if an operator paused them; orphans are told, never deleted. Any number of workers may do
-    this at once. Raises Unreachable, and MissingKey where Temporal's copy is encrypted with a key that is not at hand.
+    Missing schedules are created, paused if `paused`. Schedules with another definition or encryption key than `key_id`
+    are updated; one that an operator paused stays paused. Orphans are reported, never deleted. Several workers may call
+    this at the same time. Raises Unreachable, and MissingKey if Temporal's copy is encrypted with an unknown key.
     """
-    done: dict[str, list[str]] = {outcome: [] for outcome in ApplyResult.model_fields}
-    with unreachable_if_refused("take the schedules"):
-        for job in wanted:
-            done[await _bring(client, job.id, build_schedule(job, key_id=key_id, paused=paused))].append(job.id)
-        known = {job.id for job in wanted}
-        done["orphans"] = [found.id for found in await fetch_schedules(client) if found.id not in known]
-    return ApplyResult.model_validate(done)
+    outcomes: dict[str, list[str]] = {outcome: [] for outcome in ApplyResult.model_fields}
+    with unreachable_if_refused("apply the schedules"):
+        for job in jobs:
+            outcome = await _create_or_update(client, job.id, build_schedule(job, key_id=key_id, paused=paused))
+            outcomes[outcome].append(job.id)
+        known = {job.id for job in jobs}
+        outcomes["orphans"] = [found.id for found in await fetch_schedules(client) if found.id not in known]
+    return ApplyResult.model_validate(outcomes)
 
 
-async def _bring(client: Client, schedule_id: str, wanted: Schedule) -> str:
+async def _create_or_update(client: Client, schedule_id: str, wanted: Schedule) -> str:
     try:
         await client.create_schedule(schedule_id, wanted, rpc_timeout=RPC_TIMEOUT)
-    except ScheduleAlreadyRunningError:  # from before, or another worker was faster
+    except ScheduleAlreadyRunningError:  # it exists, perhaps because another worker was faster
         return "updated" if await _update(client, schedule_id, wanted) else "unchanged"
     return "created"
 
 
 async def _update(client: Client, schedule_id: str, wanted: Schedule) -> bool:
-    """Write a definition where Temporal has another one; what an operator did to it stays."""
+    """Update a schedule if its definition differs, and return whether it did; an operator's pause is kept."""
     differs = False
 
     async def rewrite(found: ScheduleUpdateInput) -> ScheduleUpdate | None:
@@ -63,6 +62,6 @@ async def _update(client: Client, schedule_id: str, wanted: Schedule) -> bool:
 
 
 async def stored_fingerprint(converter: DataConverter, schedule: Schedule) -> str | None:
-    """Return of which definition a schedule is, as Temporal has it; raises MissingKey."""
+    """Return the fingerprint of a schedule that Temporal returned, or None if it has none. Raises MissingKey."""
     stored = action_memo(schedule).get(FINGERPRINT)
     return (await converter.decode([stored]))[0] if stored else None

@@ -1,4 +1,4 @@
-"""The jobs that run by the clock, and what Temporal is told of each."""
+"""The table of jobs that run on a schedule, and the Temporal Schedule built from each row."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from commerce.settings import Settings
 from starter.processes import TASK_QUEUE
 from workflows.engine.search_attributes import SAGA_STATE
 
-FINGERPRINT = "commerce-fingerprint"  # in the memo of what a schedule of ours starts: of which definition it is
+FINGERPRINT = "commerce-fingerprint"  # in the memo of each schedule's action: a hash of the schedule's definition
 
 
 @dataclass(frozen=True)
 class ScheduledJob:
-    """A process that runs by the clock: `id` is its type and the id of its schedule.
+    """A job that runs on a schedule: `id` is both its process type and the id of its schedule.
 
-    `catch_up`: how late a run may begin that was missed while Temporal was away; `note`: what its UI shows.
+    `catch_up` is how late a run may start that was missed while Temporal was down. `note` is shown in Temporal's UI.
     """
 
     id: str
@@ -40,59 +40,59 @@ class ScheduledJob:
 
 
 def scheduled_jobs(settings: Settings) -> Sequence[ScheduledJob]:
-    """Return every job as these settings want it."""
+    """Return every job, with its cron line and time zone from the settings."""
     zone = settings.timezone
     return (
         ScheduledJob(
             "cleanup-expired-carts",
             settings.cron_cleanup_expired_carts,
             zone,
-            timedelta(hours=12),  # the next night's run deletes the same carts: no need to do it at noon
+            timedelta(hours=12),  # the next night's run deletes the same carts: no need to run at noon
             "Deletes abandoned carts",
         ),
         ScheduledJob(
             "sync-inventory",
             settings.cron_sync_inventory,
             zone,
-            timedelta(hours=6),  # stock that is out of date loses orders: as soon as possible
-            "Takes over what the warehouse counts",
+            timedelta(hours=6),  # stale stock loses orders: run as soon as possible
+            "Copies stock levels from the warehouse",
         ),
         ScheduledJob(
             "process-pending-orders",
             settings.cron_process_pending_orders,
             zone,
-            timedelta(minutes=5),  # the next run is near and takes the same orders
-            "Processes paid orders that nobody has processed",
+            timedelta(minutes=5),  # the next run is soon and takes the same orders
+            "Processes paid orders that are still open",
         ),
         ScheduledJob(
             "collect-analytics-data",
             settings.cron_collect_analytics_data,
             zone,
-            timedelta(days=14),  # each run counts a day of its own: none may be lost,
-            "Counts the day before and mails the report",
-            overlap=ScheduleOverlapPolicy.BUFFER_ALL,  # nor skipped because an older one is at work
+            timedelta(days=14),  # each run counts another day: none may be lost,
+            "Counts the previous day and mails the report",
+            overlap=ScheduleOverlapPolicy.BUFFER_ALL,  # nor skipped because an older run is still open
         ),
         ScheduledJob(
             "upkeep",
             settings.cron_upkeep,
             zone,
             timedelta(hours=12),  # as with carts
-            "Throws away records past their retention",
+            "Deletes records past their retention",
         ),
     )
 
 
 def action_memo(schedule: Schedule) -> Mapping[str, Any]:
-    """Return the memo of what a schedule starts: values as we set them, payloads as Temporal tells them."""
+    """Return the memo for the runs of a schedule: our values, or payloads if Temporal returned the schedule."""
     action = schedule.action
     return (action.memo or {}) if isinstance(action, ScheduleActionStartWorkflow) else {}
 
 
 def build_schedule(job: ScheduledJob, *, key_id: str, paused: bool = False) -> Schedule:
-    """Return the schedule of a job as Temporal is to have it, its fingerprint in the memo.
+    """Build the Temporal Schedule of a job, with a fingerprint in the memo of its action.
 
-    The fingerprint differs whenever anything here does, or the key (`key_id`) that Temporal's copy of it is
-    encrypted with. It leaves out whether the schedule is paused.
+    The fingerprint covers the whole schedule and `key_id`, the encryption key of Temporal's copy, but not whether the
+    schedule is paused.
     """
     action = ScheduleActionStartWorkflow(
         job.id,
@@ -104,7 +104,7 @@ def build_schedule(job: ScheduledJob, *, key_id: str, paused: bool = False) -> S
     )
     schedule = Schedule(
         action=action,
-        # The server keeps no cron line, only what it means; it does keep the comment.
+        # The server stores the parsed calendar and the comment, but not the cron line; so the comment repeats it.
         spec=ScheduleSpec(cron_expressions=[f"{job.cron} # {job.cron}"], time_zone_name=job.zone),
         policy=SchedulePolicy(overlap=job.overlap, catchup_window=job.catch_up),
         state=ScheduleState(note=job.note),
