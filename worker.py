@@ -40,7 +40,7 @@ from commerce.integrations.public_transport import PublicTransport
 from commerce.integrations.warehouse import Warehouse
 from commerce.integrations.webhooks import WebhookPoster
 from commerce.mail.notifier import Notifier
-from commerce.mail.smtp import Mail
+from commerce.mail.smtp import MailServer
 from commerce.relay import Relay
 from commerce.settings import Settings, load_environment, load_settings
 from commerce.telemetry import logs
@@ -93,10 +93,12 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
     poster = poster_for(settings)
     webhook = AlertWebhook(settings.alert_webhook_url) if settings.alert_webhook_url else None
     try:
-        mail = Mail(settings.smtp_url, settings.mail_from)
+        mail_server = MailServer(settings.smtp_url, settings.mail_from)
     except ValueError as error:
         raise SettingsError(f"COMMERCE_SMTP_URL or COMMERCE_MAIL_FROM: {error}") from None
-    notifier = Notifier(database, mail, admins=settings.admin_emails, webhook=webhook)
+    notifier = Notifier(
+        database, mail_server, admins=settings.admin_emails, webhook=webhook, locale=settings.locale
+    )
     try:
         await database.ping()
         yield activities_of(
@@ -211,7 +213,7 @@ def _background_tasks(
 ) -> list[Coroutine[Any, Any, Any]]:
     """Return what the worker does besides its tasks: relaying events and, if metrics are on, publishing gauges."""
     url = settings.database_url.get_secret_value()
-    relay = Relay(url, event_publisher(client, subscribers), published=event_counter(meter))
+    relay = Relay(url, event_publisher(client, subscribers), on_published=event_counter(meter))
     if not settings.metrics_address:
         return [relay.run()]
     zero_counters(meter, client.namespace)

@@ -37,7 +37,7 @@ class UpkeepActivities:
         batch, before = call.input, call.input.now - self._retention.ledger
         running = await _running_since(before)
         async with self._database.transaction() as tx:
-            keys = await upkeep.old_keys(tx, before, batch.after, batch.limit)
+            keys = await upkeep.list_old_keys(tx, before, batch.after, batch.limit)
 
             async def prune() -> Pruned:
                 pruned = await upkeep.prune_keys(tx, set(keys) - running, before)

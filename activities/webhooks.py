@@ -25,7 +25,7 @@ class WebhookActivities:
     async def post(self, call: Call[WebhookDelivery]) -> Delivered:
         """Post the event, signed; what is answered by no 2xx is posted again, for days."""
         async with self._database.transaction() as tx:
-            message = await webhooks.message(tx, call.input)
+            message = await webhooks.load_message(tx, call.input)
         if not isinstance(message, WebhookMessage):
             return Delivered(status=message)
         try:

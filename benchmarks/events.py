@@ -19,7 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from commerce import outbox
 from commerce.database import Database
 from commerce.messages.orders import order_process_id
-from commerce.outbox import Event
+from commerce.outbox import NewEvent
 from commerce.settings import load_environment, load_settings
 from starter.client import connect
 from starter.telemetry.exit import exit_process
@@ -29,14 +29,14 @@ BURST = 10  # times N
 WAITING = text("SELECT count(*) FROM outbox_events WHERE published_at IS NULL")
 
 
-def placed(order_id: str) -> Event:
-    return Event(f"benchmark/{order_id}", "order.placed", f"order/{order_id}", {"order_id": order_id})
+def placed(order_id: str) -> NewEvent:
+    return NewEvent(f"benchmark/{order_id}", "order.placed", f"order/{order_id}", {"order_id": order_id})
 
 
 async def write(database: Database, *order_ids: str) -> float:
     """Commit events, and return when that was done."""
     async with database.transaction() as tx:
-        await outbox.publish(tx, *(placed(order_id) for order_id in order_ids))
+        await outbox.add(tx, *(placed(order_id) for order_id in order_ids))
     return time.time()
 
 

@@ -1,1 +1,1 @@
-"""The shop: its rules, tables and adapters. Knows nothing of Temporal."""
+"""The shop: its rules, its tables, and its adapters to external services. It does not depend on Temporal."""

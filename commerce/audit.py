@@ -1,4 +1,4 @@
-"""What must always hold in the shop, each rule one query that returns only what breaks it."""
+"""The audit: rules that must always hold. Each rule is a query that returns its violations."""
 
 from collections.abc import Collection
 
@@ -10,13 +10,13 @@ from commerce.messages.base import Message
 from commerce.messages.customers import KEY_DIGITS, REGISTRATION
 from commerce.messages.orders import order_process_id
 
-MAX_FINDINGS = 100  # told per rule; all are counted
+MAX_FINDINGS = 100  # reported per rule; all are counted
 
-# Each returns subject, detail and business key, nothing personal. These hold at any time, whatever runs.
+# Each query returns subject, detail and business key, no personal data. These rules hold at any time.
 ALWAYS = {
     "stocked-is-sum-of-movements": """
         SELECT inventory_item_id || ' at ' || location_id AS subject, NULL AS business_key,
-               'stocked is ' || stocked_quantity || ', the movements make ' || coalesce(units, 0) AS detail
+               'stocked is ' || stocked_quantity || ', but its movements sum to ' || coalesce(units, 0) AS detail
         FROM inventory_levels LEFT JOIN (
             SELECT inventory_item_id, location_id, sum(quantity) AS units
             FROM stock_movements GROUP BY inventory_item_id, location_id
@@ -25,7 +25,7 @@ ALWAYS = {
     """,
     "reserved-is-sum-of-reservations": """
         SELECT inventory_item_id || ' at ' || location_id AS subject, NULL AS business_key,
-               'reserved is ' || reserved_quantity || ', the reservations make ' || coalesce(units, 0) AS detail
+               'reserved is ' || reserved_quantity || ', but its reservations sum to ' || coalesce(units, 0) AS detail
         FROM inventory_levels LEFT JOIN (
             SELECT inventory_item_id, location_id, sum(quantity) AS units
             FROM reservations GROUP BY inventory_item_id, location_id
@@ -34,8 +34,8 @@ ALWAYS = {
     """,
     "reserved-is-in-stock": """
         SELECT inventory_item_id || ' at ' || location_id AS subject, NULL AS business_key,
-               'stocked is ' || stocked_quantity || ', reserved is ' || reserved_quantity || ', of which '
-               || coalesce(units, 0) || ' backordered' AS detail
+               'stocked is ' || stocked_quantity || ', reserved is ' || reserved_quantity
+               || ' (backordered: ' || coalesce(units, 0) || ')' AS detail
         FROM inventory_levels LEFT JOIN (
             SELECT inventory_item_id, location_id, sum(held.quantity) AS units
             FROM reservations AS held JOIN order_lines AS line ON line.id = order_line_id
@@ -56,15 +56,15 @@ ALWAYS = {
             GROUP BY fulfillment_id, inventory_item_id, location_id
         )
         SELECT 'fulfillment ' || reference || ': ' || inventory_item_id || ' at ' || location_id AS subject,
-               NULL AS business_key, 'took ' || coalesce(taken.units, 0) || ', its movements make '
+               NULL AS business_key, 'took ' || coalesce(taken.units, 0) || ', but its movements sum to '
                || coalesce(moved.units, 0) AS detail
         FROM moved FULL JOIN taken USING (reference, inventory_item_id, location_id)
         WHERE coalesce(moved.units, 0) <> coalesce(taken.units, 0)
     """,
     "fulfilled-order-has-one-fulfillment": """
         SELECT 'order ' || orders.id AS subject, NULL AS business_key,
-               'is fulfilled with ' || coalesce(live, 0) || ' live fulfillments and ' || coalesce(held, 0)
-               || ' reservations' AS detail
+               'is fulfilled; live fulfillments: ' || coalesce(live, 0) || ', reservations: ' || coalesce(held, 0)
+               AS detail
         FROM orders
         LEFT JOIN (SELECT order_id, count(*) AS live FROM fulfillments WHERE cancelled_at IS NULL GROUP BY order_id)
             AS fulfillment ON fulfillment.order_id = orders.id
@@ -73,12 +73,12 @@ ALWAYS = {
         WHERE fulfillment_status = 'fulfilled' AND (live IS DISTINCT FROM 1 OR held > 0)
     """,
 }
-# These may be broken while the process of that business key runs.
+# These rules may be violated while the process of the business key runs.
 UNLESS_RUNNING = {
     "open-order-holds-nothing": """
         SELECT 'order ' || orders.id AS subject, :order_key || orders.id AS business_key,
-               'is ' || fulfillment_status || ' with ' || coalesce(live, 0) || ' live fulfillments and '
-               || coalesce(held, 0) || ' reservations' AS detail
+               'is ' || fulfillment_status || '; live fulfillments: ' || coalesce(live, 0)
+               || ', reservations: ' || coalesce(held, 0) AS detail
         FROM (SELECT order_id, count(*) AS live FROM fulfillments WHERE cancelled_at IS NULL GROUP BY order_id)
             AS fulfillment
         FULL JOIN (SELECT order_id, count(*) AS held FROM reservations GROUP BY order_id)
@@ -88,24 +88,24 @@ UNLESS_RUNNING = {
     """,
     "account-has-one-auth-user": """
         SELECT 'customer ' || account.id AS subject, account.business_key,
-               CASE WHEN has_account THEN 'is an account without auth user' ELSE 'is a guest with an auth user' END
+               CASE WHEN has_account THEN 'is an account without an auth user' ELSE 'is a guest with an auth user' END
                AS detail
         FROM account LEFT JOIN auth_users ON customer_id = account.id
         WHERE has_account <> (auth_users.id IS NOT NULL)
     """,
     "account-is-in-default-group": """
         SELECT 'customer ' || account.id AS subject, account.business_key,
-               'is an account outside of the group ' || :default_group AS detail
+               'is an account outside the group ' || :default_group AS detail
         FROM account
         WHERE has_account AND NOT EXISTS (
             SELECT FROM customer_group_members AS member JOIN customer_groups ON customer_groups.id = group_id
             WHERE member.customer_id = account.id AND name = :default_group)
     """,
-    # What stands of a generation is what the next one would undo, see LEFTOVERS in ledger.py: all that is not undone.
-    # Where no generation is known that began before the end it led to, the steps were thrown away by age.
+    # A generation stands while it has steps that the next one would have to undo (LEFTOVERS in ledger.py). If no known
+    # generation started before the process ended, upkeep has deleted its steps.
     "one-generation-stands": """
         SELECT business_key AS subject, business_key,
-               'has ' || coalesce(generations, 0) || ' generations with undoable steps, expected '
+               'generations with undoable steps: ' || coalesce(generations, 0) || ', expected: '
                || coalesce(expected, 0) || CASE WHEN NOT done THEN ', not all steps are done' ELSE '' END AS detail
         FROM (
             SELECT business_key, count(DISTINCT generation) AS generations, bool_and(state = 'done') AS done
@@ -139,7 +139,7 @@ CONSTANTS = {
     "digits": KEY_DIGITS,
     "default_group": DEFAULT_GROUP,
 }
-# `ended`: the business keys whose findings count; null: all do.
+# `ended`: the business keys whose findings are returned; null: all are.
 FINDINGS = {
     rule: text(f"""
         {ACCOUNT} SELECT subject, detail, business_key, count(*) OVER () AS count FROM ({query}) AS found
@@ -153,19 +153,19 @@ SUSPECTS = text(f"{ACCOUNT} {KEYS}")
 
 
 class Finding(Message):
-    """One breach of a rule; with a `business_key` it is none while that process runs."""
+    """One violation of a rule; if it has a `business_key`, it only counts while that process does not run."""
 
     rule: str
     subject: str
     detail: str
     business_key: str | None = None
-    count: int = 1  # how many findings the rule has in all: at most MAX_FINDINGS of them are told
+    count: int = 1  # of all findings of the rule, of which at most MAX_FINDINGS are reported
 
 
 async def audit(tx: AsyncSession, ended: Collection[str] | None = None) -> list[Finding]:
-    """Return what breaks a rule; each rule is asked of one moment.
+    """Return all violations; each rule sees a consistent snapshot.
 
-    `ended`: the business keys that are known not to run: findings of other keys do not count. None: all count.
+    `ended`: business keys whose processes do not run; findings of other keys are left out. None: all are returned.
     """
     values = CONSTANTS | {"ended": None if ended is None else sorted(ended)}
     return [
@@ -175,6 +175,6 @@ async def audit(tx: AsyncSession, ended: Collection[str] | None = None) -> list[
     ]
 
 
-async def suspects(tx: AsyncSession) -> set[str]:
-    """Return every business key with a finding, to ask whether its process runs."""
+async def load_suspects(tx: AsyncSession) -> set[str]:
+    """Return all business keys that have findings, so that the caller can check whether their processes run."""
     return set(await tx.scalars(SUSPECTS, CONSTANTS))

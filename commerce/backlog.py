@@ -1,4 +1,4 @@
-"""How the shop stands, by a few questions to its database that stay cheap when it has millions of orders."""
+"""The shop's backlog: orders, events and notifications that wait. Its query stays cheap with millions of orders."""
 
 from typing import NamedTuple
 
@@ -7,21 +7,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.orders import IS_OPEN, IS_PENDING
 
-AGE = "coalesce(extract(epoch FROM now() - min(created_at)), 0)"
-# Each count reads a partial index of what is open, so what is done costs nothing; see commerce/tables.py.
-LOOK = text(f"""
+AGE_OF_OLDEST = "coalesce(extract(epoch FROM now() - min(created_at)), 0)"
+# Each count reads a partial index of open rows only (see commerce/tables.py), so done rows cost nothing.
+MEASURE = text(f"""
     SELECT pending.count, pending.age, held.count, waiting.count, waiting.age, unsent.queued, unsent.failed
-    FROM (SELECT count(*), {AGE} AS age FROM orders WHERE {IS_PENDING}) AS pending,
+    FROM (SELECT count(*), {AGE_OF_OLDEST} AS age FROM orders WHERE {IS_PENDING}) AS pending,
          (SELECT count(*) FROM orders WHERE {IS_OPEN} AND hold_reason IS NOT NULL) AS held,
-         (SELECT count(*), {AGE} AS age FROM outbox_events WHERE published_at IS NULL) AS waiting,
+         (SELECT count(*), {AGE_OF_OLDEST} AS age FROM outbox_events WHERE published_at IS NULL) AS waiting,
          (SELECT count(*) FILTER (WHERE status <> 'failed' AND created_at < now() - interval '10 minutes') AS queued,
                  count(*) FILTER (WHERE status = 'failed' AND created_at > now() - interval '1 day') AS failed
           FROM notifications WHERE status <> 'sent') AS unsent
-""")  # noqa: S608 - a text of our own
+""")  # noqa: S608 - our own constants
 
 
 class Backlog(NamedTuple):
-    """Counts, and ages in seconds; see commerce/telemetry/metrics.py."""
+    """Counts, and ages in seconds; commerce/telemetry/metrics.py describes them."""
 
     pending_orders: float
     oldest_pending_order_age: float
@@ -33,5 +33,5 @@ class Backlog(NamedTuple):
 
 
 async def measure(tx: AsyncSession) -> Backlog:
-    """Return how the shop stands now."""
-    return Backlog(*map(float, (await tx.execute(LOOK)).one()))
+    """Return the current backlog."""
+    return Backlog(*map(float, (await tx.execute(MEASURE)).one()))

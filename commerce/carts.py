@@ -12,7 +12,7 @@ from commerce import outbox
 from commerce.messages.carts import CartPlace, Expired, Expiry
 from commerce.messages.events import CartExpired
 from commerce.messages.jobs import MAX_FAILURES, ItemFailure
-from commerce.outbox import Event
+from commerce.outbox import NewEvent
 
 # A deferred constraint would fail the whole batch as it commits, without telling for which cart.
 NOTHING_DEFERRED = text("SET CONSTRAINTS ALL IMMEDIATE")
@@ -60,7 +60,7 @@ async def expire(tx: AsyncSession, request: Expiry) -> Expired:
     if page is None:
         return Expired()
     gone, failures = await _delete(tx, page.held, request.before)
-    await outbox.publish(tx, *(_expired(cart.id, cart.created_at) for cart in gone))
+    await outbox.add(tx, *(_expired(cart.id, cart.created_at) for cart in gone))
     return Expired(
         seen=page.seen,
         changed=len(gone),
@@ -106,6 +106,6 @@ def _blame(error: DBAPIError) -> tuple[str, str]:
     return state, getattr(cause, "constraint_name", None) or f"SQLSTATE {state}"
 
 
-def _expired(cart_id: str, created_at: datetime) -> Event:
+def _expired(cart_id: str, created_at: datetime) -> NewEvent:
     fact = CartExpired(cart_id=cart_id, created_at=created_at)
-    return Event.of(fact, aggregate=f"cart/{cart_id}", key=f"{cart_id}/{created_at.isoformat()}")
+    return NewEvent.from_data(fact, aggregate=f"cart/{cart_id}", key=f"{cart_id}/{created_at.isoformat()}")

@@ -8,7 +8,7 @@ from commerce.errors import CustomerAlreadyExists
 from commerce.messages.base import Nothing
 from commerce.messages.customers import Created, CustomerData, Registered, welcome_key
 from commerce.messages.events import CustomerCreated
-from commerce.outbox import Event
+from commerce.outbox import NewEvent
 
 DEFAULT_GROUP = "default_customers"
 
@@ -91,7 +91,7 @@ async def complete(tx: AsyncSession, customer_id: str) -> Nothing:
     await tx.execute(JOIN, values)
     email, registered_at = (await tx.execute(ANNOUNCED, values)).one()
     fact = CustomerCreated(customer_id=customer_id, created_at=registered_at)
-    await outbox.publish(tx, Event.of(fact, aggregate=f"customer/{customer_id}", key=customer_id))
+    await outbox.add(tx, NewEvent.from_data(fact, aggregate=f"customer/{customer_id}", key=customer_id))
     await notifications.queue(
         tx, key=welcome_key(customer_id), kind="welcome", recipient=email, data={"customer_id": customer_id}
     )

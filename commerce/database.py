@@ -1,4 +1,4 @@
-"""One pool of PostgreSQL connections, and transactions on it that nobody has to commit."""
+"""A pool of PostgreSQL connections, with transactions as context managers."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,9 +14,9 @@ from commerce import migrations
 from commerce.errors import DatabaseUnavailable
 from commerce.postgres import DIALECT, POSTGRES_PORT, connect
 
-IDLE_TIMEOUT = 30  # seconds a client may be silent within a transaction: a frozen one must not hold its locks
+IDLE_TIMEOUT = 30  # seconds that a client may be silent in a transaction; a frozen client must not keep its locks
 POOL = 10  # connections
-STATEMENT_TIMEOUT = 60  # seconds; a step's own time limit ends it earlier
+STATEMENT_TIMEOUT = 60  # seconds; a step's own timeout is shorter
 SESSION = {
     "application_name": "commerce",
     "statement_timeout": f"{STATEMENT_TIMEOUT}s",
@@ -26,10 +26,10 @@ SESSION = {
 
 
 class Database:
-    """The shop's database. One instance per process; its pool must be at least as large as the steps at work."""
+    """The shop's database. Use one instance per program, with as many connections as concurrent steps."""
 
     def __init__(self, url: str, *, pool_size: int = POOL) -> None:
-        """Take a `postgresql://` URL; connect only when first used."""
+        """Take a `postgresql://` URL; the first transaction connects."""
         self._url = url
         self._engine = create_async_engine(
             DIALECT,
@@ -43,9 +43,9 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """Open a READ COMMITTED transaction; commit when the block ends well, roll back when it raises.
+        """Open a READ COMMITTED transaction; commit at the end of the block, or roll back when it raises.
 
-        Raises DatabaseUnavailable instead of what the driver raises, whose texts hold statements and values.
+        Raises DatabaseUnavailable in place of the driver's errors, whose messages hold statements and values.
         """
         try:
             async with self._sessions.begin() as session:
@@ -63,7 +63,7 @@ class Database:
             raise DatabaseUnavailable(f"no connection to {where} ({type(error).__name__})") from None
 
     async def migrate(self) -> None:
-        """Bring the schema to the newest revision beside a shop at work; several at once take turns.
+        """Upgrade the schema to the newest revision, also while the shop works; concurrent upgrades take turns.
 
         Raises DatabaseUnavailable.
         """
@@ -79,7 +79,7 @@ class Database:
             await tx.execute(text("SELECT 1"))
 
     async def close(self) -> None:
-        """Give every connection back."""
+        """Close all connections."""
         await self._engine.dispose()
 
 

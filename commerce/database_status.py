@@ -1,4 +1,4 @@
-"""What the database tells of itself to who looks for what is wrong."""
+"""Queries about the database server, for diagnosis."""
 
 from datetime import datetime
 
@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 HAS_REVISION = text("SELECT to_regclass('alembic_version') IS NOT NULL")
 REVISION = text("SELECT version_num FROM alembic_version")
 CLOCK = text("SELECT clock_timestamp()")
-# The server's, the database's and the role's limit: the least one counts; -1 is none.
+# The limit is the lowest of the server's, the database's and the role's; -1 means none.
 CONNECTIONS = text("""
     SELECT (SELECT CAST(sum(numbackends) AS int) FROM pg_stat_database) AS used,
            least(
@@ -19,21 +19,21 @@ CONNECTIONS = text("""
 """)
 
 
-async def revision(tx: AsyncSession) -> str | None:
-    """Return the revision of the tables; None: there are none yet."""
+async def schema_revision(tx: AsyncSession) -> str | None:
+    """Return the schema's revision; None: there are no tables yet."""
     if not await tx.scalar(HAS_REVISION):
         return None
     found: str | None = await tx.scalar(REVISION)
     return found
 
 
-async def clock(tx: AsyncSession) -> datetime:
+async def server_time(tx: AsyncSession) -> datetime:
     """Return the server's time."""
     time: datetime = (await tx.execute(CLOCK)).scalar_one()
     return time
 
 
-async def connections(tx: AsyncSession) -> tuple[int, int]:
-    """Return how many connections the server has, of all its databases, and how many we may have."""
+async def count_connections(tx: AsyncSession) -> tuple[int, int]:
+    """Return how many connections the server has open, to all its databases, and how many it allows us."""
     used, allowed = (await tx.execute(CONNECTIONS)).one()
     return used, allowed

@@ -1,4 +1,4 @@
-"""What people did to processes, and why: their words stay here, Temporal gets no more than the id of the entry."""
+"""The log of operators' actions and their reasons. The reasons stay in this table; Temporal only gets an entry's id."""
 
 from collections.abc import Collection
 from typing import Any
@@ -19,32 +19,32 @@ RECORD = text("""
 REASONS = text("""
     SELECT CAST(id AS text), reason FROM operator_actions WHERE CAST(id AS text) = ANY(CAST(:ids AS text[]))
 """)
-OWED = text("SELECT EXISTS (SELECT FROM notifications WHERE key = :key AND status <> 'sent')")
+IS_UNSENT = text("SELECT EXISTS (SELECT FROM notifications WHERE key = :key AND status <> 'sent')")
 PREFIX = "operator action "
 
 
-def action(**facts: Any) -> Action:
-    """Return what somebody is about to do; raises BadInput, where the reason is too long, say."""
+def validate_action(**fields: Any) -> Action:
+    """Return an action with these fields; raises BadInput, for example when the reason is too long."""
     try:
-        return Action(**facts)
+        return Action(**fields)
     except ValidationError as error:
         raise BadInput(field_errors(error)) from None
 
 
-async def record(tx: AsyncSession, action: Action) -> str:
-    """Write an action down and return the note of it that Temporal may have."""
-    action_id: str = (await tx.execute(RECORD, action.model_dump())).scalar_one()
+async def record(tx: AsyncSession, validate_action: Action) -> str:
+    """Store an action and return the note about it for Temporal, which holds only its id."""
+    action_id: str = (await tx.execute(RECORD, validate_action.model_dump())).scalar_one()
     return PREFIX + action_id
 
 
-async def reasons(tx: AsyncSession, notes: Collection[str]) -> dict[str, str]:
-    """Return the reasons behind those of these notes that are ours."""
+async def load_reasons(tx: AsyncSession, notes: Collection[str]) -> dict[str, str]:
+    """Return the reason of each note that `record` made, by note."""
     ids = [note.removeprefix(PREFIX) for note in notes if note.startswith(PREFIX)]
     rows = await tx.execute(REASONS, {"ids": ids})
     return {PREFIX + action_id: reason for action_id, reason in rows}
 
 
-async def owed(tx: AsyncSession, key: str) -> bool:
-    """Return whether a notification was queued that has never been sent: a reason to run a completed process again."""
-    found: bool = (await tx.execute(OWED, {"key": key})).scalar_one()
+async def is_unsent(tx: AsyncSession, key: str) -> bool:
+    """Return whether a notification is queued but was never sent, which is why a completed process may be retried."""
+    found: bool = (await tx.execute(IS_UNSENT, {"key": key})).scalar_one()
     return found

@@ -1,30 +1,25 @@
-"""Takes in one paid order that another system hands over, by the rules of the import of order exports."""
+"""Store an order that another system sends over HTTP; `commerce.imports` parses it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import outbox
-from commerce.errors import BadInput, OrderDiffers
+from commerce.errors import OrderDiffers
 from commerce.imports.content_hash import content_hash
-from commerce.imports.csv_rows import Row
-from commerce.imports.new_order import NewLine, NewOrder
-from commerce.imports.order_rows import COLUMNS, OrderBlock
+from commerce.imports.new_order import NewOrder, NewOrderLine
 from commerce.imports.orders import ORDER_FIELDS
-from commerce.messages.base import FieldError
 from commerce.messages.events import OrderPlaced
-from commerce.outbox import Event
+from commerce.outbox import NewEvent
 
-MAX_DIFFERENCES = 100  # told
-LINE = "lineitem_"
-EXPORTED = {column.lower().replace(" ", "_"): column for column in (*COLUMNS.required, *COLUMNS.optional)}
-# Where our words differ from the export's.
-EXPORTED_AS = {"payment_status": "financial_status", "shipping_total": "shipping"}
-LINE_EXPORTED_AS = {"title": "name", "unit_price": "price"}
+MAX_DIFFERENCES = 100  # listed in an error
+# The other system's names of our fields, where they differ.
+HEAD_NAMES = {"payment_status": "financial_status", "shipping_total": "shipping"}
+LINE_NAMES = {"title": "name", "unit_price": "price"}
 
-KNOWN = text("""
+FIND_ORDER = text("""
     SELECT content_hash, email, payment_status,
            CASE fulfillment_status WHEN 'fulfilled' THEN 'not_fulfilled' ELSE fulfillment_status END
                AS fulfillment_status,
@@ -32,11 +27,11 @@ KNOWN = text("""
            shipping_zip, shipping_province, shipping_country, shipping_phone, created_at, paid_at, cancelled_at
     FROM orders WHERE id = :id
 """)
-KNOWN_LINES = text("""
+FIND_LINES = text("""
     SELECT sku, title, quantity, unit_price, requires_shipping FROM order_lines WHERE order_id = :id ORDER BY position
 """)
-# An import of inventory gives lines of orders their variant: either it sees our lines, or we see its variants. Before
-# the first write, since imports hold this lock when they write.
+# An import of inventory links order lines to new variants. If a line's SKU is unknown, wait for running imports before
+# the first write: then either the import sees our lines, or we see its variants.
 WAIT_FOR_IMPORTS = text("""
     SELECT pg_advisory_xact_lock_shared(hashtext('commerce.imports'))
     WHERE EXISTS (
@@ -71,52 +66,32 @@ WRITE_LINES = text("""
 """)
 
 
-def read_order(
-    order_id: str, head: Mapping[str, str], lines: Sequence[Mapping[str, str]], *, currency: str
-) -> NewOrder:
-    """Make an order of cells as the export has them, by columns in snake_case, those of lines without `lineitem_`.
+async def store_order(tx: AsyncSession, order: NewOrder) -> bool:
+    """Store an order, and publish `order.placed` if it needs processing. Return False if it was stored before.
 
-    There is a line at least; `currency` is for an order that names none. Raises BadInput, naming columns like `total`
-    and `lines.0.price`.
+    Raises OrderDiffers if it was stored with different content.
     """
-    problems: list[FieldError] = []
-    rows = [Row(i, {"Name": order_id} | _cells(line, LINE)) for i, line in enumerate(lines)]
-    rows[0].cells |= {"Id": order_id} | _cells(head)
-    block = OrderBlock(rows[0], currency, lambda line, reason: problems.extend(_problems(line, reason)))
-    for row in rows:
-        block.add(row)
-    block.close()
-    if block.order is None:
-        raise BadInput(problems)
-    return block.order
-
-
-async def take_in(tx: AsyncSession, order: NewOrder) -> bool:
-    """Take an order in, and write `order.placed` when it is to be processed; False: it was known just so.
-
-    Raises OrderDiffers.
-    """
-    if await _is_known(tx, order):
+    if await _is_stored(tx, order):
         return False
     values = {name: getattr(order, name) for name in ("id", *ORDER_FIELDS)} | {"content_hash": content_hash(order)}
     await tx.execute(WAIT_FOR_IMPORTS, {"skus": list({line.sku for line in order.lines})})
     if order.email:
         await tx.execute(WRITE_GUEST, {"email": order.email, "created_at": order.created_at})
-    if (await tx.execute(WRITE_ORDER, values)).one_or_none() is None:  # somebody else has brought it just now
-        return not await _is_known(tx, order)
+    if (await tx.execute(WRITE_ORDER, values)).one_or_none() is None:  # another transaction has just inserted it
+        return not await _is_stored(tx, order)
     lines = [{"position": i, **line._asdict()} for i, line in enumerate(order.lines, 1)]
     await tx.execute(WRITE_LINES, {"id": order.id, "lines": to_json(lines).decode()})
-    if is_to_process(order):
-        await _announce(tx, order)
+    if needs_processing(order):
+        await _publish_placed(tx, order)
     return True
 
 
-def is_to_process(order: NewOrder) -> bool:
-    """Tell whether the order waits for us: paid in full, fulfilled by nobody, not cancelled."""
+def needs_processing(order: NewOrder) -> bool:
+    """Return whether the order is paid in full, not fulfilled anywhere and not cancelled."""
     return order.payment_status == "captured" and order.fulfillment_status == "not_fulfilled" and not order.cancelled_at
 
 
-async def _announce(tx: AsyncSession, order: NewOrder) -> None:
+async def _publish_placed(tx: AsyncSession, order: NewOrder) -> None:
     fact = OrderPlaced(
         order_id=order.id,
         units=sum(line.quantity for line in order.lines),
@@ -124,39 +99,27 @@ async def _announce(tx: AsyncSession, order: NewOrder) -> None:
         currency=order.currency,
         created_at=order.created_at,
     )
-    await outbox.publish(tx, Event.of(fact, aggregate=f"order/{order.id}", key=order.id))
+    await outbox.add(tx, NewEvent.from_data(fact, aggregate=f"order/{order.id}", key=order.id))
 
 
-async def _is_known(tx: AsyncSession, order: NewOrder) -> bool:
-    known = (await tx.execute(KNOWN, {"id": order.id})).mappings().one_or_none()
-    if known is None:
+async def _is_stored(tx: AsyncSession, order: NewOrder) -> bool:
+    """Return whether the order is stored with this content; raises OrderDiffers if its content differs."""
+    stored = (await tx.execute(FIND_ORDER, {"id": order.id})).mappings().one_or_none()
+    if stored is None:
         return False
-    if known["content_hash"] != content_hash(order):
-        lines = [NewLine._make(line) for line in await tx.execute(KNOWN_LINES, {"id": order.id})]
-        differing = [EXPORTED_AS.get(name, name) for name in ORDER_FIELDS if known[name] != getattr(order, name)]
-        raise OrderDiffers(order.id, [*differing, *_differing(lines, order.lines)][:MAX_DIFFERENCES])
+    if stored["content_hash"] != content_hash(order):
+        lines = [NewOrderLine._make(line) for line in await tx.execute(FIND_LINES, {"id": order.id})]
+        differing = [HEAD_NAMES.get(name, name) for name in ORDER_FIELDS if stored[name] != getattr(order, name)]
+        raise OrderDiffers(order.id, [*differing, *_differing_lines(lines, order.lines)][:MAX_DIFFERENCES])
     return True
 
 
-def _differing(known: Sequence[NewLine], given: Sequence[NewLine]) -> Iterator[str]:
-    """Name what differs in an order's lines; where their number does, only that."""
-    if len(known) != len(given):
+def _differing_lines(stored: Sequence[NewOrderLine], new: Sequence[NewOrderLine]) -> Iterator[str]:
+    """Yield the names of the fields of lines that differ; just `lines` if their number differs."""
+    if len(stored) != len(new):
         yield "lines"
         return
-    for i, (ours, theirs) in enumerate(zip(known, given, strict=True)):
-        for name in NewLine._fields:
-            if getattr(ours, name) != getattr(theirs, name):
-                yield f"lines.{i}.{LINE_EXPORTED_AS.get(name, name)}"
-
-
-def _cells(values: Mapping[str, str], prefix: str = "") -> dict[str, str]:
-    return {EXPORTED[prefix + name]: value for name, value in values.items()}
-
-
-def _problems(line: int, reason: str) -> Iterator[FieldError]:
-    """Take apart what a block says of a row: `Column: problem; Column: problem`."""
-    for problem in reason.split("; "):
-        column, _, message = problem.partition(": ")
-        name = column.lower().replace(" ", "_")
-        of_line = name.startswith(LINE)
-        yield FieldError(field=f"lines.{line}.{name.removeprefix(LINE)}" if of_line else name, message=message)
+    for i, (old_line, new_line) in enumerate(zip(stored, new, strict=True)):
+        for name in NewOrderLine._fields:
+            if getattr(old_line, name) != getattr(new_line, name):
+                yield f"lines.{i}.{LINE_NAMES.get(name, name)}"

@@ -19,9 +19,9 @@ from commerce.errors import (
     VariantWithoutItems,
 )
 from commerce.messages.events import OrderFulfilled, OrderShort
-from commerce.messages.orders import EarlierFulfillment, Hold, Refusal, ValidOrder, shipped_key
+from commerce.messages.orders import CompletedOrder, Hold, Refusal, ValidOrder, shipped_key
 from commerce.messages.pending_orders import OrderPlace, PendingIds, PendingPage
-from commerce.outbox import Event
+from commerce.outbox import NewEvent
 
 READ = text("""
     SELECT payment_status, fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
@@ -113,7 +113,7 @@ async def validate(tx: AsyncSession, order_id: str) -> ValidOrder:
     )
 
 
-async def complete(tx: AsyncSession, order_id: str) -> EarlierFulfillment:
+async def complete(tx: AsyncSession, order_id: str) -> CompletedOrder:
     """Make the order fulfilled, write `order.fulfilled` and queue the customer's mail; again: the same answer (V8).
 
     Raises OrderNotFound, FulfillmentMissing, OrderCancelled.
@@ -165,7 +165,7 @@ async def refuse(tx: AsyncSession, refusal: Refusal, day: date) -> None:
         return
     fact = OrderShort(order_id=refusal.order_id, count=refusal.count, items=refusal.items)
     key = f"{refusal.order_id}/{day.isoformat()}"
-    await outbox.publish(tx, Event.of(fact, aggregate=f"order/{refusal.order_id}", key=key))
+    await outbox.add(tx, NewEvent.from_data(fact, aggregate=f"order/{refusal.order_id}", key=key))
 
 
 def _refuse_status(order_id: str, order: Row[tuple[object, ...]]) -> None:
@@ -188,15 +188,15 @@ def _refuse_lines(order_id: str, order: Row[tuple[object, ...]]) -> None:
         raise VariantWithoutItems(order.empty_variant_id)
 
 
-async def _fulfilled(tx: AsyncSession, order_id: str) -> EarlierFulfillment:
+async def _fulfilled(tx: AsyncSession, order_id: str) -> CompletedOrder:
     values = {"order_id": order_id, "notification_key": shipped_key(order_id)}
     row = (await tx.execute(FULFILLED, values)).mappings().one_or_none()
     if row is None:
         raise FulfillmentMissing(order_id)
-    return EarlierFulfillment.model_validate(dict(row))
+    return CompletedOrder.model_validate(dict(row))
 
 
-async def _tell(tx: AsyncSession, order_id: str, order: Row[tuple[object, ...]], fulfilled: EarlierFulfillment) -> None:
+async def _tell(tx: AsyncSession, order_id: str, order: Row[tuple[object, ...]], fulfilled: CompletedOrder) -> None:
     fact = OrderFulfilled(
         order_id=order_id,
         fulfillment_id=fulfilled.fulfillment_id,
@@ -204,7 +204,7 @@ async def _tell(tx: AsyncSession, order_id: str, order: Row[tuple[object, ...]],
         total=order.total,
         currency=order.currency,
     )
-    await outbox.publish(tx, Event.of(fact, aggregate=f"order/{order_id}", key=order_id))
+    await outbox.add(tx, NewEvent.from_data(fact, aggregate=f"order/{order_id}", key=order_id))
     if order.email:
         await notifications.queue(
             tx,

@@ -1,4 +1,4 @@
-"""Facts to publish, written in the transaction that made them true (N3)."""
+"""The outbox: events, written in the transaction that makes them true (N3). The relay publishes them."""
 
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
@@ -7,14 +7,14 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.messages.events import FACTS, Fact
-from commerce.telemetry.trace_context import to_go_on_from
+from commerce.messages.events import EVENTS, EventData
+from commerce.telemetry.trace_context import current_traceparent
 
-NAMESPACE = UUID("5e0c3ad5-0b9c-4c39-9a37-6d2b5b1f0f6e")  # never change it: an event's id must stay what it was
-CHANNEL = "commerce_outbox"  # where PostgreSQL tells of new events once they are committed
-TYPES = tuple(fact.type for fact in FACTS)
+NAMESPACE = UUID("5e0c3ad5-0b9c-4c39-9a37-6d2b5b1f0f6e")  # must never change: the ids of known events depend on it
+CHANNEL = "commerce_outbox"  # PostgreSQL notifies the relay here when new events are committed
+EVENT_NAMES = tuple(event.type for event in EVENTS)
 
-WRITE = text("""
+INSERT = text("""
     WITH written AS (
         INSERT INTO outbox_events (id, type, aggregate, data, traceparent)
         SELECT event.*, CAST(:traceparent AS text) FROM jsonb_to_recordset(CAST(:events AS jsonb))
@@ -26,11 +26,11 @@ WRITE = text("""
 """)
 
 
-class Event(NamedTuple):
-    """A fact, written once per key.
+class NewEvent(NamedTuple):
+    """An event to write, once per key.
 
-    `type` is the name without prefix (`order.fulfilled`), `aggregate` what the event is about (`order/1001`) and the
-    scope of its order; `data` holds JSON values: ids, amounts, times; nothing personal.
+    `type` is the name without prefix (`order.fulfilled`). `aggregate` is what the event is about (`order/1001`); events
+    of one aggregate stay in order. `data` holds JSON values: ids, amounts and times, but no personal data.
     """
 
     key: str
@@ -39,24 +39,24 @@ class Event(NamedTuple):
     data: dict[str, Any]
 
     @classmethod
-    def of(cls, fact: Fact, *, aggregate: str, key: str) -> "Event":
-        """Return the event that tells a fact; `key` is what tells it from others of its type."""
-        return cls(f"{fact.type}/{key}", fact.type, aggregate, fact.model_dump(mode="json"))
+    def from_data(cls, data: EventData, *, aggregate: str, key: str) -> "NewEvent":
+        """Return the event with this data; `key` distinguishes it from other events of its type."""
+        return cls(f"{data.type}/{key}", data.type, aggregate, data.model_dump(mode="json"))
 
 
 def event_id(key: str) -> UUID:
-    """Return the id of the event that is written under this key."""
+    """Return the id of the event with this key."""
     return uuid5(NAMESPACE, key)
 
 
-async def publish(tx: AsyncSession, *events: Event) -> None:
-    """Write events in this order by one statement, each once per key; the commit wakes the relay.
+async def add(tx: AsyncSession, *events: NewEvent) -> None:
+    """Write events in this order with one statement, each once per key. The commit wakes the relay.
 
-    Who takes them up goes on with the trace that they were written in.
+    Subscribers and webhook deliveries continue the trace in which the events were written.
     """
     rows = [
         {"id": event_id(key), "type": kind, "aggregate": aggregate, "data": data}
         for key, kind, aggregate, data in events
     ]
-    about = {"traceparent": to_go_on_from(), "channel": CHANNEL}
-    await tx.execute(WRITE, {"events": to_json(rows).decode()} | about)
+    context = {"traceparent": current_traceparent(), "channel": CHANNEL}
+    await tx.execute(INSERT, {"events": to_json(rows).decode()} | context)

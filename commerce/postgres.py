@@ -1,19 +1,19 @@
-"""One way into PostgreSQL, for the pool, the relay and migrations alike: what psql takes as a URL leads here too."""
+"""Connects to PostgreSQL, for the pool, the relay and migrations. Accepts the same URLs as psql."""
 
 from typing import Any
 
 import asyncpg
 from sqlalchemy import make_url
 
-DIALECT = "postgresql+asyncpg://"  # for engines that connect by `connect`: the rest of an address is its matter
+DIALECT = "postgresql+asyncpg://"  # for engines whose `async_creator` is `connect`, which has the rest of the address
 POSTGRES_PORT = 5432
 CONNECT_TIMEOUT = 5  # seconds
 
 
 async def connect(url: str, **options: Any) -> asyncpg.Connection:
-    """Open one connection to a `postgresql://` URL, whose options are libpq's (`?sslmode=verify-full`).
+    """Open one connection to a `postgresql://` URL with libpq's parameters, like `?sslmode=verify-full`.
 
-    `options` are those of asyncpg; raises what it does.
+    `options` go to `asyncpg.connect`, whose errors are raised.
     """
     address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     return await asyncpg.connect(address, timeout=CONNECT_TIMEOUT, **options)

@@ -1,8 +1,9 @@
-"""The relay: gives what was written to the outbox to everybody who wants it, in order per aggregate (N3).
+"""The relay: publishes outbox events to subscribers and webhooks, in order per aggregate (N3).
 
-An event counts as published once all have taken it. The relay of one worker is at work at a time: it holds a lock of
-PostgreSQL's on its only connection, so with the connection goes the lock, and the relay of another worker goes on.
-What it does again after a crash must be harmless: whoever takes events must bear to be given one twice.
+An event counts as published when all subscribers and webhook deliveries have accepted it. Every worker has a relay, and
+one of them publishes at a time: the one whose connection holds a PostgreSQL advisory lock. When that connection is
+lost, so is the lock, and the relay of another worker takes over. After a crash, events can be published twice, so
+subscribers must be idempotent.
 """
 
 import asyncio
@@ -25,19 +26,19 @@ from commerce.messages.webhooks import WebhookDelivery
 from commerce.outbox import CHANNEL
 from commerce.postgres import connect
 
-LOCK = 0x0B5E55ED  # any number that nobody else locks
+LOCK = 0x0B5E55ED  # an arbitrary number that nothing else locks
 BATCH = 200  # events
-AT_ONCE = 20  # aggregates
-POLL = 1.0  # seconds; notifications make it faster, and nothing depends on them
+CONCURRENCY = 20  # aggregates
+POLL_INTERVAL = 1.0  # seconds; notifications only make it faster
 QUERY_TIMEOUT = 30  # seconds
-BATCH_TIME = 10  # seconds after which no more of a batch is given: the connection must not be idle for too long
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before an event that somebody could not take is tried again
-LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+BATCH_TIME = 10  # seconds after which a batch ends early, because its connection must not be idle for too long
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds until a failed event is tried again
+CONNECTION_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
-# The oldest first, so of each aggregate its first ones: however transactions committed, nothing is passed over.
-# Webhooks are told which earlier event of the aggregate to let go first.
-WAITING = """
+# The oldest events first. Whatever order transactions commit in, an aggregate's events are never skipped.
+# `after` is the event of the same aggregate that an endpoint must get before this one.
+UNPUBLISHED = """
     WITH waiting AS (
         SELECT id, sequence, type, aggregate, data, created_at, traceparent FROM outbox_events
         WHERE published_at IS NULL AND aggregate <> ALL($1::text[])
@@ -54,15 +55,15 @@ WAITING = """
     ) AS deliveries
     FROM waiting ORDER BY sequence
 """
-PUBLISHED = "UPDATE outbox_events SET published_at = clock_timestamp() WHERE id = ANY($1::uuid[])"
+MARK_PUBLISHED = "UPDATE outbox_events SET published_at = clock_timestamp() WHERE id = ANY($1::uuid[])"
 
 log = structlog.stdlib.get_logger("commerce.relay")
-deliveries = TypeAdapter(list[WebhookDelivery])
+_deliveries = TypeAdapter(list[WebhookDelivery])
 
 
 @dataclass(frozen=True)
-class OutboxEvent:
-    """An event to give to others, and the deliveries to the webhooks that want it."""
+class PendingEvent:
+    """An event to publish, and the deliveries to the webhooks that subscribe to it."""
 
     id: UUID
     type: str
@@ -80,31 +81,31 @@ class _Pause:
 
 
 class Relay:
-    """Gives each event to `give`, which returns when everybody has taken it.
+    """Passes each event to `publish`, which returns when all subscribers have accepted it.
 
-    `url` is the database's; `poll`: seconds between looks for what nobody told of; `published` hears how many events
-    of each type were taken by all.
+    `url` is the database's. `poll_interval`: seconds between queries for events without notification. `on_published`
+    gets the number of published events by type, after every batch.
     """
 
     def __init__(
         self,
         url: str,
-        give: Callable[[OutboxEvent], Awaitable[None]],
+        publish: Callable[[PendingEvent], Awaitable[None]],
         *,
-        poll: float = POLL,
-        published: Callable[[Mapping[str, int]], None] = lambda _: None,
+        poll_interval: float = POLL_INTERVAL,
+        on_published: Callable[[Mapping[str, int]], None] = lambda _: None,
     ) -> None:
         self._url = url
-        self._give = give
-        self._published = published
-        self._poll = poll
-        self._woken = asyncio.Event()
-        self._held: dict[str, _Pause] = {}
-        self._unreachable = False  # nobody can take anything now: each would only wait for that in turn
-        self._enough = 0.0
+        self._publish = publish
+        self._on_published = on_published
+        self._poll_interval = poll_interval
+        self._notified = asyncio.Event()
+        self._pauses: dict[str, _Pause] = {}  # by aggregate
+        self._unreachable = False  # no event can be published now, so the rest of the batch is not tried
+        self._batch_deadline = 0.0
 
     async def run(self) -> NoReturn:
-        """Relay until cancelled, and whenever the database is back."""
+        """Publish events until cancelled; reconnect when the database connection is lost."""
         while True:
             try:
                 connection = await _connect(self._url)
@@ -112,102 +113,102 @@ class Relay:
                     await self._relay(connection)
                 finally:
                     connection.terminate()
-            except LOST as error:
-                log.warning("relay waits for the database", error=type(error).__name__)
-                await asyncio.sleep(self._poll)
+            except CONNECTION_ERRORS as error:
+                log.warning("relay is waiting for the database", error=type(error).__name__)
+                await asyncio.sleep(self._poll_interval)
 
     async def _relay(self, connection: asyncpg.Connection) -> NoReturn:
-        while not await connection.fetchval(TRY_LOCK, LOCK):  # noqa: ASYNC110 - a server is asked
-            await asyncio.sleep(self._poll)
-        log.info("relay begins")
-        await connection.add_listener(CHANNEL, lambda *_: self._woken.set())
+        while not await connection.fetchval(TRY_LOCK, LOCK):  # noqa: ASYNC110 - polls a server
+            await asyncio.sleep(self._poll_interval)
+        log.info("relay started")
+        await connection.add_listener(CHANNEL, lambda *_: self._notified.set())
         while True:
-            self._woken.clear()
-            self._unreachable, self._enough = False, time.monotonic() + BATCH_TIME
-            published = await self._pass_on(connection)
+            self._notified.clear()
+            self._unreachable, self._batch_deadline = False, time.monotonic() + BATCH_TIME
+            published = await self._publish_batch(connection)
             if self._unreachable:
-                await asyncio.sleep(self._poll)
+                await asyncio.sleep(self._poll_interval)
             elif not published:
                 await self._wait()
 
     async def _wait(self) -> None:
+        """Wait for a notification or the poll interval: polling finds events without notification, and ended pauses."""
         try:
-            await asyncio.wait_for(self._woken.wait(), self._poll)
+            await asyncio.wait_for(self._notified.wait(), self._poll_interval)
         except TimeoutError:
-            return  # it is time to look for what nobody told of, and for what is held back no longer
+            return
 
-    async def _pass_on(self, connection: asyncpg.Connection) -> int:
-        """Give a batch to everybody, aggregates side by side; return how many events are published by it."""
-        events = await self._waiting(connection)
-        free = asyncio.Semaphore(AT_ONCE)
-        taken = await asyncio.gather(*(self._in_order(group, free) for group in _by_aggregate(events)))
-        published = [event for group in taken for event in group]
+    async def _publish_batch(self, connection: asyncpg.Connection) -> int:
+        """Publish a batch, several aggregates at once; return the number of published events."""
+        events = await self._fetch_unpublished(connection)
+        slots = asyncio.Semaphore(CONCURRENCY)
+        groups = await asyncio.gather(*(self._publish_group(group, slots) for group in _by_aggregate(events)))
+        published = [event for group in groups for event in group]
         if published:
-            await connection.execute(PUBLISHED, [event.id for event in published])
-            self._published(Counter(event.type for event in published))
+            await connection.execute(MARK_PUBLISHED, [event.id for event in published])
+            self._on_published(Counter(event.type for event in published))
         return len(published)
 
-    async def _waiting(self, connection: asyncpg.Connection) -> list[OutboxEvent]:
+    async def _fetch_unpublished(self, connection: asyncpg.Connection) -> list[PendingEvent]:
         now = time.monotonic()
-        held = [aggregate for aggregate, pause in self._held.items() if pause.until > now]
-        return [_event(row) for row in await connection.fetch(WAITING, held, BATCH)]
+        paused = [aggregate for aggregate, pause in self._pauses.items() if pause.until > now]
+        return [_event(row) for row in await connection.fetch(UNPUBLISHED, paused, BATCH)]
 
-    async def _in_order(self, events: Iterable[OutboxEvent], free: asyncio.Semaphore) -> list[OutboxEvent]:
-        """Give the events of one aggregate, up to the first that somebody cannot take now; return what was taken."""
-        taken: list[OutboxEvent] = []
-        async with free:
+    async def _publish_group(self, events: Iterable[PendingEvent], slots: asyncio.Semaphore) -> list[PendingEvent]:
+        """Publish the events of one aggregate in order until one fails; return those that were published."""
+        published: list[PendingEvent] = []
+        async with slots:
             for event in events:
-                if self._unreachable or time.monotonic() > self._enough:  # the rest is for the next batch
+                if self._unreachable or time.monotonic() > self._batch_deadline:  # the next batch has the rest
                     break
                 try:
-                    await self._give(event)
-                except Exception as error:  # noqa: BLE001 - whatever it is, other aggregates are not to wait for it
-                    self._hold(event, error)
+                    await self._publish(event)
+                except Exception as error:  # noqa: BLE001 - no error may keep other aggregates from being published
+                    self._pause(event, error)
                     break
-                self._held.pop(event.aggregate, None)
-                taken.append(event)
-        return taken
+                self._pauses.pop(event.aggregate, None)
+                published.append(event)
+        return published
 
-    def _hold(self, event: OutboxEvent, error: Exception) -> None:
-        before = self._held.get(event.aggregate)
+    def _pause(self, event: PendingEvent, error: Exception) -> None:
+        """Pause the aggregate of a failed event, twice as long after each failure."""
+        before = self._pauses.get(event.aggregate)
         seconds = min(2 * before.seconds, LONGEST_PAUSE) if before else FIRST_PAUSE
-        self._held[event.aggregate] = _Pause(seconds, time.monotonic() + seconds)
+        self._pauses[event.aggregate] = _Pause(seconds, time.monotonic() + seconds)
         self._unreachable |= isinstance(error, Unreachable)
-        known = isinstance(error, CommerceError)
-        reason = str(error) if known else type(error).__name__
+        expected = isinstance(error, CommerceError)
         log.warning(
-            "event held back",
+            "event postponed",
             event_id=str(event.id),
             event_type=event.type,
-            error=reason,
+            error=str(error) if expected else type(error).__name__,
             again_in_seconds=seconds,
-            exc_info=None if known else error,
+            exc_info=None if expected else error,
         )
 
 
 async def _connect(url: str) -> asyncpg.Connection:
-    """Open a connection as the pool would; one that falls silent, as of a frozen process, loses the lock."""
+    """Open a connection that PostgreSQL closes when its client is silent, so that a frozen process loses the lock."""
     settings = {"application_name": "commerce relay", "idle_session_timeout": f"{IDLE_TIMEOUT}s"}
     keepalive = {"tcp_keepalives_idle": f"{IDLE_TIMEOUT}"}
     return await connect(url, command_timeout=QUERY_TIMEOUT, server_settings=settings | keepalive)
 
 
-def _by_aggregate(events: Iterable[OutboxEvent]) -> Iterable[list[OutboxEvent]]:
-    """Group events; groups and their events stay in the order that they came in."""
-    groups: dict[str, list[OutboxEvent]] = {}
+def _by_aggregate(events: Iterable[PendingEvent]) -> Iterable[list[PendingEvent]]:
+    """Group events by aggregate, without changing their order."""
+    groups: dict[str, list[PendingEvent]] = {}
     for event in events:
         groups.setdefault(event.aggregate, []).append(event)
     return groups.values()
 
 
-def _event(row: asyncpg.Record) -> OutboxEvent:
-    wanted = deliveries.validate_json(row["deliveries"]) if row["deliveries"] else ()
-    return OutboxEvent(
+def _event(row: asyncpg.Record) -> PendingEvent:
+    return PendingEvent(
         row["id"],
         row["type"],
         row["aggregate"],
         from_json(row["data"]),
-        wanted,
+        _deliveries.validate_json(row["deliveries"]) if row["deliveries"] else (),
         row["created_at"],
         row["traceparent"],
     )

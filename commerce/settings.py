@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     )
     timezone: str = Field("UTC", description="The shop's calendar: an IANA time zone")
     currency: str = Field("GBP", description="Currency where an order says none")
+    locale: str = Field(
+        "en_GB", description="How mails write amounts and dates: an English locale, like en_US; texts stay English"
+    )
     schedules: Literal["on", "off"] = Field(
         "on", description="Whether a worker that starts brings Temporal's schedules up to date"
     )
@@ -192,6 +195,17 @@ class Settings(BaseSettings):
             raise ValueError("must be three capital letters, like GBP")
         return value
 
+    @field_validator("locale")
+    @classmethod
+    def _is_english_locale(cls, value: str) -> str:
+        from commerce.formats import Formats  # takes long to load, and only a value that was set is checked
+
+        try:
+            Formats(value)
+        except ValueError:
+            raise ValueError("must be an English locale, like en_GB or en_US") from None
+        return value
+
     @field_validator("timezone")
     @classmethod
     def _is_zone(cls, value: str) -> str:
@@ -281,7 +295,7 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         raise SettingsError(_problems(error, in_files)[0]) from error
 
 
-def wrong_values(environment: Mapping[str, str]) -> list[str]:
+def check_settings(environment: Mapping[str, str]) -> list[str]:
     """Return everything that `load_settings` would not take, each as one line that names the variable."""
     try:
         load_settings(environment)
@@ -291,7 +305,7 @@ def wrong_values(environment: Mapping[str, str]) -> list[str]:
     return []
 
 
-def known_variables() -> set[str]:
+def supported_variables() -> set[str]:
     """Return the names of all variables that mean something to us."""
     return {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {
         f"{PREFIX}{name.upper()}_FILE" for name in IN_FILES

@@ -1,4 +1,4 @@
-"""Old records are thrown away, so that nothing grows without bound: the step ledger, events, notifications."""
+"""Deletes old records, so that no table grows without bound (E17): the step ledger, events and notifications."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -13,8 +13,8 @@ OLD_KEYS = text("""
     SELECT business_key FROM process_generations
     WHERE started_at < :before AND business_key > :after ORDER BY business_key LIMIT :limit
 """)
-# A key whose steps may still have to be undone, or whose order waits for a person, is never too old. The row of the
-# generation goes first: a run that begins at this moment has changed it, or finds nothing of an older one.
+# A key stays while its steps may have to be undone, or while its order is on hold. The generation's row is deleted
+# first: a run that starts at the same moment has either updated that row, or finds no older generation at all.
 PRUNE_KEYS = text("""
     WITH gone AS (
         DELETE FROM process_generations AS key
@@ -44,28 +44,28 @@ PRUNE_NOTIFICATIONS = text("""
 """)
 
 
-async def old_keys(tx: AsyncSession, before: datetime, after: str, limit: int) -> list[str]:
-    """Return business keys whose latest run began before this time, in order, from behind one on."""
+async def list_old_keys(tx: AsyncSession, before: datetime, after: str, limit: int) -> list[str]:
+    """Return business keys whose latest run started before this time, in order, starting after the key `after`."""
     return list(await tx.scalars(OLD_KEYS, {"before": before, "after": after, "limit": limit}))
 
 
 async def prune_keys(tx: AsyncSession, keys: Collection[str], before: datetime) -> int:
-    """Forget the steps of these processes, which do not run, as far as nothing of them is needed; return how many."""
+    """Delete the ledger of these closed processes unless it is still needed; return how many were deleted."""
     values = {"keys": sorted(keys), "before": before, "order_key": order_process_id("")}
     pruned: int = (await tx.execute(PRUNE_KEYS, values)).scalar_one()
     return pruned
 
 
 async def prune_events(tx: AsyncSession, before: datetime, limit: int) -> int:
-    """Delete so many events that were published before this time; return how many there were."""
-    return _rows(await tx.execute(PRUNE_EVENTS, {"before": before, "limit": limit}))
+    """Delete at most `limit` events that were published before this time; return how many were deleted."""
+    return _row_count(await tx.execute(PRUNE_EVENTS, {"before": before, "limit": limit}))
 
 
 async def prune_notifications(tx: AsyncSession, before: datetime, limit: int) -> int:
-    """Delete so many notifications older than this that are sent or given up; return how many there were."""
-    return _rows(await tx.execute(PRUNE_NOTIFICATIONS, {"before": before, "limit": limit}))
+    """Delete at most `limit` older notifications that are sent or failed; return how many were deleted."""
+    return _row_count(await tx.execute(PRUNE_NOTIFICATIONS, {"before": before, "limit": limit}))
 
 
-def _rows(done: Any) -> int:
-    assert isinstance(done, CursorResult)
-    return done.rowcount
+def _row_count(result: Any) -> int:
+    assert isinstance(result, CursorResult)
+    return result.rowcount

@@ -1,4 +1,4 @@
-"""Webhook endpoints: who outside wants which of our events, and what a delivery to one of them is made of."""
+"""Webhook endpoints: the URLs that subscribe to our events, and the message of one delivery."""
 
 import re
 import secrets
@@ -16,15 +16,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from commerce.errors import BadInput, EventNotFound, WebhookExists, WebhookNotFound
 from commerce.messages.base import FieldError
 from commerce.messages.webhooks import Endpoint, NewEndpoint, WebhookDelivery
-from commerce.outbox import TYPES
+from commerce.outbox import EVENT_NAMES
 
-EVERYTHING = "*"
+ALL_EVENTS = "*"
 MAX_URL = 2_000  # characters
 SECRET_BYTES = 32
-LOCALHOST = re.compile(r"localhost\.?|127(\.\d{1,3}){3}|::1", re.ASCII | re.IGNORECASE)
-URL_RULE = "must be a URL like https://receiver.example/events; http:// for this machine only"
+LOOPBACK = re.compile(r"localhost\.?|127(\.\d{1,3}){3}|::1", re.ASCII | re.IGNORECASE)
+URL_RULE = "must be a URL like https://receiver.example/events; http:// is allowed for this machine only"
 
-# One that was disabled is taken up again, with a new secret.
+# A disabled endpoint is enabled again, with a new secret.
 ADD = text("""
     INSERT INTO webhook_endpoints AS known (url, secret, event_types)
     VALUES (:url, :secret, to_jsonb(CAST(:event_types AS text[])))
@@ -42,7 +42,7 @@ EVENT = text("SELECT type, aggregate, data, created_at, traceparent FROM outbox_
 
 @dataclass(frozen=True)
 class WebhookMessage:
-    """An event on its way to a receiver; `type` is its name without prefix."""
+    """An event to post to an endpoint; `type` is the event's name without prefix."""
 
     url: str
     secret: str = field(repr=False)
@@ -55,13 +55,16 @@ class WebhookMessage:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a URL's host says itself that it is this machine."""
-    return bool(LOCALHOST.fullmatch(host))
+    """Return whether a URL's host is literally this machine: `localhost` or a loopback address."""
+    return bool(LOOPBACK.fullmatch(host))
 
 
-async def add(tx: AsyncSession, url: str, event_types: Sequence[str] = (EVERYTHING,)) -> NewEndpoint:
-    """Let a URL get events of these types from now on, and return its secret; raises BadInput, WebhookExists."""
-    url, wanted = checked_url(url), checked_types(event_types)
+async def add(tx: AsyncSession, url: str, event_types: Sequence[str] = (ALL_EVENTS,)) -> NewEndpoint:
+    """Subscribe a URL to events of these types from now on and return it with its secret.
+
+    Raises BadInput, WebhookExists.
+    """
+    url, wanted = validate_url(url), validate_event_types(event_types)
     secret = f"whsec_{b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}"
     added = (await tx.execute(ADD, {"url": url, "secret": secret, "event_types": wanted})).mappings().one_or_none()
     if added is None:
@@ -69,24 +72,24 @@ async def add(tx: AsyncSession, url: str, event_types: Sequence[str] = (EVERYTHI
     return NewEndpoint.model_validate(dict(added))
 
 
-async def endpoints(tx: AsyncSession) -> list[Endpoint]:
-    """Return every endpoint without its secret, the oldest first."""
+async def list_endpoints(tx: AsyncSession) -> list[Endpoint]:
+    """Return all endpoints without their secrets, oldest first."""
     return [Endpoint.model_validate(dict(row)) for row in (await tx.execute(LIST)).mappings()]
 
 
 async def remove(tx: AsyncSession, endpoint_id: str) -> None:
-    """Let an endpoint get no more events, those on their way included; raises WebhookNotFound."""
+    """Delete an endpoint; pending deliveries to it end without a request. Raises WebhookNotFound."""
     if (await tx.execute(REMOVE, {"id": endpoint_id.lower()})).one_or_none() is None:
         raise WebhookNotFound(endpoint_id)
 
 
 async def disable(tx: AsyncSession, delivery: WebhookDelivery) -> None:
-    """Let an endpoint that wants no more get none, until it is added again."""
+    """Stop all deliveries to an endpoint whose receiver is gone, until it is added again."""
     await tx.execute(DISABLE, {"id": delivery.endpoint_id})
 
 
-async def message(tx: AsyncSession, delivery: WebhookDelivery) -> WebhookMessage | Literal["disabled", "removed"]:
-    """Return what is to be posted where, or why nothing is; raises EventNotFound."""
+async def load_message(tx: AsyncSession, delivery: WebhookDelivery) -> WebhookMessage | Literal["disabled", "removed"]:
+    """Return the message to post, or why there is none; raises EventNotFound."""
     endpoint = (await tx.execute(ENDPOINT, {"id": delivery.endpoint_id})).one_or_none()
     if endpoint is None or endpoint.disabled_at is not None:
         return "removed" if endpoint is None else "disabled"
@@ -96,29 +99,29 @@ async def message(tx: AsyncSession, delivery: WebhookDelivery) -> WebhookMessage
     return WebhookMessage(endpoint.url, endpoint.secret, delivery.event_id, **event)
 
 
-def checked_url(url: str) -> str:
-    """Return a URL that events may be posted to, as far as it tells by itself; raises BadInput."""
+def validate_url(url: str) -> str:
+    """Return the URL if events may be posted to it; its name is not resolved yet. Raises BadInput."""
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port  # a wrong port is a ValueError
-        host.encode("idna")  # so is a name that no address can be asked for
+        host, _ = parts.hostname or "", parts.port  # an invalid port is a ValueError
+        host.encode("idna")  # an unresolvable name, too
     except ValueError:
         raise _bad("url", URL_RULE) from None
     safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
     if not (safe and host and url.isascii() and url.isprintable() and " " not in url and len(url) <= MAX_URL):
         raise _bad("url", URL_RULE)
     if "@" in parts.netloc or parts.fragment:
-        raise _bad("url", "must have no password and no #fragment: the signature tells who is calling")
+        raise _bad("url", "must have no user, password or #fragment: the receiver authenticates us by the signature")
     return url
 
 
-def checked_types(event_types: Sequence[str]) -> list[str]:
-    """Return event types without repetition, `*` alone for all; raises BadInput for one that there is not."""
-    unknown = [name for name in event_types if name not in (*TYPES, EVERYTHING)]
+def validate_event_types(event_types: Sequence[str]) -> list[str]:
+    """Return the event types without duplicates, or just `*` for all; raises BadInput for an unknown one."""
+    unknown = [name for name in event_types if name not in (*EVENT_NAMES, ALL_EVENTS)]
     if unknown or not event_types:
-        raise _bad("types", f"must be some of {', '.join(TYPES)}, or {EVERYTHING} for all")
-    return [EVERYTHING] if EVERYTHING in event_types else list(dict.fromkeys(event_types))
+        raise _bad("types", f"must be some of {', '.join(EVENT_NAMES)}, or {ALL_EVENTS} for all")
+    return [ALL_EVENTS] if ALL_EVENTS in event_types else list(dict.fromkeys(event_types))
 
 
-def _bad(field: str, message: str) -> BadInput:
-    return BadInput([FieldError(field=field, message=message)])
+def _bad(field: str, load_message: str) -> BadInput:
+    return BadInput([FieldError(field=field, message=load_message)])

@@ -11,8 +11,8 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from commerce.messages.base import ProcessInput
 from commerce.messages.orders import OrderProcessing
-from commerce.relay import OutboxEvent
-from commerce.telemetry.trace_context import going_on_from
+from commerce.relay import PendingEvent
+from commerce.telemetry.trace_context import continue_trace
 from starter.client import start_run
 from starter.operate.run_history import get_latest_run
 from starter.processes import PROCESS_TYPES
@@ -20,16 +20,16 @@ from starter.processes import PROCESS_TYPES
 START_TIMEOUT = timedelta(seconds=3)
 
 # Handles one event. It must be idempotent: the relay may publish an event twice.
-Subscriber = Callable[[Client, OutboxEvent], Awaitable[Any]]
+Subscriber = Callable[[Client, PendingEvent], Awaitable[Any]]
 
 
-async def process_order(client: Client, event: OutboxEvent) -> None:
+async def process_order(client: Client, event: PendingEvent) -> None:
     """Start the processing of an order that was placed."""
     order = OrderProcessing(order_id=event.data["order_id"])
     await start_once(client, "order-processing", order, restart_if_failed_before=event.created_at)
 
 
-async def deliver_to_webhooks(client: Client, event: OutboxEvent) -> None:
+async def deliver_to_webhooks(client: Client, event: PendingEvent) -> None:
     """Start a `deliver-webhook` process for each endpoint that subscribes to this event."""
     await asyncio.gather(*(start_once(client, "deliver-webhook", delivery) for delivery in event.deliveries))
 
@@ -41,15 +41,15 @@ SUBSCRIBERS: Mapping[str, Sequence[Subscriber]] = {
 
 def event_publisher(
     client: Client, subscribers: Mapping[str, Sequence[Subscriber]] = SUBSCRIBERS
-) -> Callable[[OutboxEvent], Awaitable[None]]:
+) -> Callable[[PendingEvent], Awaitable[None]]:
     """Return a function that passes an event to all its subscribers.
 
     It raises the first subscriber's error only after every other subscriber has had the event.
     """
 
-    async def publish(event: OutboxEvent) -> None:
+    async def publish(event: PendingEvent) -> None:
         event_subscribers = (*subscribers.get(event.type, ()), deliver_to_webhooks)
-        with going_on_from(event.traceparent):
+        with continue_trace(event.traceparent):
             results = await asyncio.gather(
                 *(subscriber(client, event) for subscriber in event_subscribers), return_exceptions=True
             )

@@ -75,8 +75,8 @@ class DeliverWebhookWorkflow:
 
     async def _deliver(self, request: WebhookDelivery) -> Delivered:
         async with self._saga as saga:
-            if request.process_before:
-                await self._wait_for(request.process_before)
+            if request.previous_process_id:
+                await self._wait_for(request.previous_process_id)
             policy = replace(POST, deadline=max(_time_left(), MIN_POST_TIME))
             return await saga.step(WebhookActivities.post, request, policy=policy)
 

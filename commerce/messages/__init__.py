@@ -1,1 +1,1 @@
-"""The models that cross process borders, by noun: inputs and results of processes and steps."""
+"""The models that processes, steps, HTTP and the command line exchange, one noun per module."""

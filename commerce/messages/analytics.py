@@ -45,7 +45,7 @@ class Day(Message):
         """The key of its report: of a day that is not over there is one so far, and another one later."""
         return report_key(self.day) if self.over else f"{report_key(self.day)}/so-far"
 
-    def note(self) -> str:
+    def summary(self) -> str:
         """Return how many orders the day had."""
         return f"{sum(metrics.orders for metrics in self.currencies)} orders on {self.day}"
 

@@ -1,4 +1,4 @@
-"""What every model that crosses a process border shares: immutable, and silent about its values."""
+"""The base of all messages: immutable models whose validation errors never show values."""
 
 from typing import ClassVar
 
@@ -6,30 +6,30 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Message(BaseModel):
-    """What every model shares: immutable, and its values never show up in an error."""
+    """The base of all messages: immutable, and its values never appear in errors."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    def note(self) -> str:
-        """Return a step's answer in a few words, for who looks at the run."""
+    def summary(self) -> str:
+        """Return a step's result in a few words, to be shown with the progress of the run."""
         return ""
 
 
 class ProcessInput(Message):
-    """The input of a process; one that does not fit fails the run as BadInput instead of hanging it."""
+    """The input of a process; an invalid one fails the run with BadInput instead of blocking it."""
 
     is_process_input: ClassVar[bool] = True
 
 
 class FieldError(Message):
-    """What is wrong with one field of an input, without its value."""
+    """The problem with one field of an input, without its value."""
 
     field: str
     message: str
 
 
 def field_errors(error: ValidationError) -> list[FieldError]:
-    """Return what pydantic complains of, by field and without values."""
+    """Return pydantic's validation problems, one per field and without values."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     return [
         FieldError(
@@ -41,4 +41,4 @@ def field_errors(error: ValidationError) -> list[FieldError]:
 
 
 class Nothing(Message):
-    """A step's answer that says only that it is done."""
+    """The result of a step that returns no data."""

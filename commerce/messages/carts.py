@@ -31,7 +31,7 @@ class Expired(Counts):
 
     next: CartPlace | None = None  # where the next batch goes on; None: there is no more
 
-    def note(self) -> str:
+    def summary(self) -> str:
         """Return how many carts went."""
         return f"{self.changed:,} carts deleted"
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from commerce.messages.base import Message, ProcessInput
-from commerce.messages.steps import Begun
+from commerce.messages.steps import BeginResult
 from commerce.passwords import checked_hash
 
 REGISTRATION = "customer-registration-"
@@ -55,7 +55,7 @@ class Registered(Message):
     welcomed: bool
 
 
-class ValidCustomer(Begun):
+class ValidCustomer(BeginResult):
     """What `validate-customer-data` accepted: address and names in the form they are kept in."""
 
     email: str = ""
@@ -63,7 +63,7 @@ class ValidCustomer(Begun):
     last_name: str = ""
     registered: Registered | None = None
 
-    def note(self) -> str:
+    def summary(self) -> str:
         """Return what an earlier run has done."""
         return "registered by an earlier run" if self.registered else ""
 
@@ -79,7 +79,7 @@ class Created(CustomerRef):
 
     was_guest: bool
 
-    def note(self) -> str:
+    def summary(self) -> str:
         """Return whom it was made of."""
         return "a guest until now" if self.was_guest else ""
 

@@ -1,4 +1,4 @@
-"""What events tell: the data of each type, for subscribers and webhooks. Ids, amounts and times; nothing personal."""
+"""The data of each type of event, for subscribers and webhooks: ids, amounts and times, but no personal data."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -9,44 +9,44 @@ from commerce.messages.base import Message
 from commerce.messages.orders import InsufficientItem
 
 
-class Fact(Message):
-    """What every event has: the name of its type, without prefix."""
+class EventData(Message):
+    """The data of an event; `type` is its name without prefix."""
 
     type: ClassVar[str]
 
 
-class OrderPlaced(Fact):
-    """A paid order came in over HTTP."""
+class OrderPlaced(EventData):
+    """A paid order was received over HTTP."""
 
     type: ClassVar[str] = "order.placed"
     order_id: str
-    units: int = Field(description="Pieces of all lines together")
+    units: int = Field(description="Sum of the quantities of all lines")
     total: int = Field(description="In minor units of the currency")
     currency: str
     created_at: datetime
 
 
-class OrderFulfilled(Fact):
-    """An order was fulfilled: its goods are taken off the shelves, its label is bought."""
+class OrderFulfilled(EventData):
+    """An order was fulfilled: its stock was removed and its shipping label bought."""
 
     type: ClassVar[str] = "order.fulfilled"
     order_id: str
     fulfillment_id: str
-    units: int = Field(description="Pieces of all lines together")
+    units: int = Field(description="Sum of the quantities of all lines")
     total: int = Field(description="In minor units of the currency")
     currency: str
 
 
-class OrderShort(Fact):
-    """Stock was too short for an order; told once per order and day."""
+class OrderShort(EventData):
+    """There was not enough stock for an order; written once per order and day."""
 
     type: ClassVar[str] = "order.insufficient_inventory"
     order_id: str
-    count: int = Field(description="Lines that are short")
-    items: list[InsufficientItem] = Field(description="The first of them, at most 100")
+    count: int = Field(description="Number of variants without enough stock")
+    items: list[InsufficientItem] = Field(description="The first 100 of them")
 
 
-class CustomerCreated(Fact):
+class CustomerCreated(EventData):
     """A customer registered."""
 
     type: ClassVar[str] = "customer.created"
@@ -54,25 +54,25 @@ class CustomerCreated(Fact):
     created_at: datetime
 
 
-class CartExpired(Fact):
-    """A cart was deleted that nobody had touched for days."""
+class CartExpired(EventData):
+    """An abandoned cart was deleted."""
 
     type: ClassVar[str] = "cart.expired"
     cart_id: str
     created_at: datetime
 
 
-class InventoryUpdated(Fact):
-    """Stock at a location was set to what the warehouse has."""
+class InventoryUpdated(EventData):
+    """Stock at a location was set to the warehouse's level."""
 
     type: ClassVar[str] = "inventory.updated"
     inventory_item_id: str
     location_id: str
-    stocked_quantity: int = Field(description="What lies there now")
-    change: int = Field(description="The difference to what was there before")
+    stocked_quantity: int = Field(description="Units there now")
+    change: int = Field(description="Difference to the previous quantity")
 
 
-FACTS: tuple[type[Fact], ...] = (
+EVENTS: tuple[type[EventData], ...] = (
     OrderPlaced,
     OrderFulfilled,
     OrderShort,

@@ -1,4 +1,4 @@
-"""What every scheduled job is asked, counts and answers (J1)."""
+"""What all jobs share: input, counts and state (J1)."""
 
 from datetime import datetime
 from typing import Self
@@ -7,11 +7,11 @@ from pydantic import Field
 
 from commerce.messages.base import Message, ProcessInput
 
-MAX_FAILURES = 100  # told in a result; all are counted
+MAX_FAILURES = 100  # listed in a result; all are counted
 
 
 class ItemFailure(Message):
-    """One item that a job could not handle, and why: a short text, nothing personal."""
+    """One item that a job could not process, and a short reason without personal data."""
 
     id: str
     reason: str
@@ -26,13 +26,13 @@ class Counts(Message):
     failed: int = 0
     failures: list[ItemFailure] = Field(default=[], max_length=MAX_FAILURES)
 
-    def note(self) -> str:
-        """Return how far the job has come."""
+    def summary(self) -> str:
+        """Return the job's counts so far."""
         shown = ("seen", "changed", "skipped", "failed")
         return ", ".join(f"{getattr(self, name):,} {name}" for name in shown)
 
     def plus(self, batch: "Counts") -> Self:
-        """Return these counts with those of one more batch, which may count less than this model does."""
+        """Return the sum of these counts and a batch's; the batch may have fewer fields than this model."""
         added = {
             name: value + getattr(self, name) for name, value in batch if name in type(self).model_fields and value
         }
@@ -42,10 +42,10 @@ class Counts(Message):
 
 
 class JobRun(Message):
-    """One run of a job, over however many runs of Temporal's it goes on: what the next one has to know."""
+    """The state of a job that continues as new: what the next Temporal run must know."""
 
-    generation: str  # of the first one
-    nominal: datetime  # when it was to run, by its schedule
+    generation: str  # of the first Temporal run
+    nominal: datetime  # the time the schedule set for it
     batches: int = 0
     errors: int = 0
 

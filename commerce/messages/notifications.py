@@ -1,4 +1,4 @@
-"""Who is told, and how that ended."""
+"""Mails and alerts, and the outcome of sending them."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from commerce.messages.base import Message
 
 
 class Alert(Message):
-    """What admins are told; the key makes it happen once."""
+    """A message to the admins, sent once per key."""
 
     kind: str
     key: str
@@ -18,15 +18,15 @@ class Alert(Message):
 
 
 class NotificationRef(Message):
-    """Which notification."""
+    """The key of a notification."""
 
     key: str
 
 
 class FailedNotification(NotificationRef):
-    """A notification that is given up, and why: an error's type, no text from outside.
+    """A notification to mark as failed; `error` is an error class, never text from outside.
 
-    `alert`: what was to be told; it is written down, and tried once more, however long the database was away.
+    `alert`: the alert that could not be sent. It may not even be queued yet, so it is queued and tried once more.
     """
 
     error: str
@@ -34,10 +34,10 @@ class FailedNotification(NotificationRef):
 
 
 class Sent(Message):
-    """How a notification ended: sent, or skipped because there is nobody to tell."""
+    """The outcome of a notification: sent, or skipped because there is no such notification or no recipient."""
 
     status: Literal["sent", "skipped"]
 
-    def note(self) -> str:
-        """Return how it ended."""
+    def summary(self) -> str:
+        """Return the outcome."""
         return self.status

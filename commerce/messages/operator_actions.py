@@ -1,4 +1,4 @@
-"""What a person does to a process."""
+"""What operators do to processes and schedules."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from commerce.messages.base import Message
 
 
 class Action(Message):
-    """Who does what to which process or schedule, and why: free text, which may be personal."""
+    """An operator's action on a process or schedule. The reason is free text that may hold personal data."""
 
     process_id: str
     run_id: str = ""

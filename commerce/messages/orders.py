@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from commerce.messages.base import Message, ProcessInput
-from commerce.messages.steps import Begun
+from commerce.messages.steps import BeginResult
 
 OrderId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
 MAX_INSUFFICIENT_ITEMS = 100
@@ -51,7 +51,7 @@ class InsufficientItem(Message):
     available: int
 
 
-class ValidOrder(Begun):
+class ValidOrder(BeginResult):
     """What `validate-order` learnt: counts and flags that steer the process."""
 
     order_id: str = ""
@@ -59,14 +59,14 @@ class ValidOrder(Begun):
     units: int = 0
     needs_label: bool = False
     has_email: bool = False
-    fulfilled: "EarlierFulfillment | None" = None  # set when an earlier run has fulfilled it already
+    fulfilled: "CompletedOrder | None" = None  # set when an earlier run has fulfilled it already
 
-    def note(self) -> str:
+    def summary(self) -> str:
         """Return how large the order is."""
         return "fulfilled by an earlier run" if self.fulfilled else f"{self.units} units on {self.lines} lines"
 
 
-class EarlierFulfillment(Message):
+class CompletedOrder(Message):
     """What an earlier run of a fulfilled order has achieved."""
 
     fulfillment_id: str
@@ -81,7 +81,7 @@ class Reserved(Message):
     reservations: int
     units: int
 
-    def note(self) -> str:
+    def summary(self) -> str:
         """Return how much is held."""
         return f"{self.units} units held"
 
@@ -93,7 +93,7 @@ class CreatedFulfillment(Message):
     units: int
     created: bool = True
 
-    def note(self) -> str:
+    def summary(self) -> str:
         """Return how much was taken."""
         return f"{self.units} units taken"
 
@@ -105,7 +105,7 @@ class Label(Message):
     tracking_number: str
     label_url: str = Field("", exclude=True)  # opens a page with the customer's address: stays out of histories
 
-    def note(self) -> str:
+    def summary(self) -> str:
         """Return what the parcel is followed by."""
         return f"tracking number {self.tracking_number}"
 

@@ -28,7 +28,7 @@ class PendingIds(Message):
     order_ids: list[str]
     next: OrderPlace | None = None
 
-    def note(self) -> str:
+    def summary(self) -> str:
         """Return how many were found."""
         return f"{len(self.order_ids)} pending"
 

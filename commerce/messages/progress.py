@@ -1,4 +1,4 @@
-"""Where a process stands: the answer of the query `progress`."""
+"""The progress of a process, as its query `progress` returns it."""
 
 from datetime import datetime
 from typing import Literal
@@ -11,7 +11,7 @@ ProcessState = Literal["running", "compensating", "completed", "compensated", "c
 
 
 class StepProgress(BaseModel):
-    """Where one step of a process stands."""
+    """The progress of one step."""
 
     name: str
     state: StepState = "pending"
@@ -21,26 +21,26 @@ class StepProgress(BaseModel):
     error: str | None = None
 
     def skip(self, why: str) -> None:
-        """Show that the step is not needed."""
+        """Mark the step as not needed."""
         self.state, self.note = "skipped", why
 
 
 class Progress(BaseModel):
-    """Where a process stands: the answer of the query `progress`."""
+    """The progress of a process: its state and its steps."""
 
     state: ProcessState = "running"
     steps: list[StepProgress] = []
 
     def step(self, name: str) -> StepProgress:
-        """Return the step of this name, adding it when the plan does not have it."""
-        known = next((step for step in self.steps if step.name == name), None)
-        if known is None:
-            known = StepProgress(name=name)
-            self.steps.append(known)
-        return known
+        """Return the step of this name; add it if the plan does not have it."""
+        found = next((step for step in self.steps if step.name == name), None)
+        if found is None:
+            found = StepProgress(name=name)
+            self.steps.append(found)
+        return found
 
     def as_markdown(self) -> str:
-        """Return what an operator reads on top of the run in Temporal's UI."""
+        """Return the progress as Temporal's UI shows it above the run."""
         lines = [
             f"- {MARKS[step.state]} {step.name}" + "".join(f": {text}" for text in (step.note, step.error) if text)
             for step in self.steps

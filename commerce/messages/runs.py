@@ -1,4 +1,4 @@
-"""What operators see of processes: one of them in full, or many line by line."""
+"""What operators see of processes: one in full, or a page of a list."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -9,24 +9,24 @@ from commerce.messages.base import Message
 from commerce.messages.progress import ProcessState, StepProgress
 
 RunStatus = Literal["running", "completed", "failed", "cancelled", "terminated", "timed_out"]
-Wanted = Literal["running", "completed", "cancelled", "failed", "stuck"]
+StatusFilter = Literal["running", "completed", "cancelled", "failed", "stuck"]
 
 
 class StepStatus(StepProgress):
-    """A step of a process; `attempts`: so many were begun, 0 also where that lies too far back in a long history."""
+    """A step of a process; `attempts` that were started, 0 also if they are too far back in a long history."""
 
     attempts: int = 0
 
 
 class RunProgress(BaseModel):
-    """Where a process stands, step by step; undos that are being tried are told as steps of their own."""
+    """The progress of a process, step by step; an undo that is being attempted is listed as a step."""
 
     state: ProcessState
     steps: list[StepStatus]
 
 
 class Run(Message):
-    """The latest run of a process; `state` is None where nobody has said how it stands."""
+    """The latest run of a process; `state` is None if it is not known."""
 
     transaction_id: str
     run_id: str
@@ -39,10 +39,10 @@ class Run(Message):
 
 
 class Status(Run):
-    """The same in full.
+    """The latest run of a process, in full.
 
-    `progress` is None with the reason in `progress_missing` when no worker answers. `error` of an open run: why it is
-    stuck; `result` of a completed one: a JSON value; `ui_url`: its page in Temporal's UI where its place is known.
+    `progress` is None if no worker answers; `progress_missing` is the reason. `error` says why the run failed or is
+    stuck. `result` of a completed run is a JSON value. `ui_url` is the run's page in Temporal's UI, if known.
     """
 
     progress: RunProgress | None = None
@@ -53,9 +53,9 @@ class Status(Run):
 
 
 class Page(Message):
-    """Some processes, the latest ended first; `next_cursor`: how to ask for those behind them, None: there are none.
+    """A page of a list of processes, last ended first; `next_cursor` requests the next page, None: there is none.
 
-    A page may be shorter than was asked although more follow.
+    A page may be shorter than requested although more follow.
     """
 
     workflows: list[Run]

@@ -1,4 +1,4 @@
-"""What operators see of the jobs that run by the clock, and what they may ask of them."""
+"""What operators see of the schedules of jobs, and the input of a backfill."""
 
 from datetime import date, datetime
 from typing import Annotated
@@ -9,7 +9,7 @@ from commerce.messages.base import Message
 
 
 class ScheduledRun(Message):
-    """A run that a schedule has started; `status` as Temporal has it: running, completed, failed, canceled …"""
+    """A run that a schedule started; `status` is Temporal's: running, completed, failed, canceled …"""
 
     nominal_time: datetime
     started_at: datetime
@@ -19,9 +19,9 @@ class ScheduledRun(Message):
 
 
 class JobSchedule(BaseModel, frozen=True):
-    """A job as it is scheduled: runs in order of time, all times with their offset from UTC.
+    """A job's schedule: its runs in chronological order, all times with their offset from UTC.
 
-    `cron` is empty where somebody has set other times by hand; a paused schedule has no next runs.
+    `cron` is empty if an operator has set other times in Temporal. A paused schedule has no next runs.
     """
 
     id: str
@@ -35,7 +35,7 @@ class JobSchedule(BaseModel, frozen=True):
 
 
 class ApplyResult(Message):
-    """What became of the schedules when they were applied, by id; orphans are ours but no job wants them any more."""
+    """The ids of all schedules by what applying the settings did to them; orphans are ours, but no job uses them."""
 
     created: list[str]
     updated: list[str]
@@ -43,31 +43,30 @@ class ApplyResult(Message):
     orphans: list[str]
 
 
-def _moment(value: object) -> object:
-    """Read a day, or a time that says its offset from UTC."""
+def _parse_day_or_time(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
         return date.fromisoformat(value)
     except ValueError:
-        time = _time(value)
+        time = _parse_time(value)
     if time is None or time.tzinfo is None:
         raise ValueError("must be a day like 2026-03-01, or a time with its offset like 2026-03-01T06:00+01:00")
     return time
 
 
-def _time(text: str) -> datetime | None:
+def _parse_time(text: str) -> datetime | None:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
         return None
 
 
-Moment = Annotated[date | datetime, BeforeValidator(_moment)]
+DayOrTime = Annotated[date | datetime, BeforeValidator(_parse_day_or_time)]
 
 
-class Span(Message):
-    """The nominal times in [from, to) that a job is to be run for; a day begins at midnight in the job's zone."""
+class Period(Message):
+    """The period [from, to) whose nominal times a backfill runs; a day starts at midnight in the job's time zone."""
 
-    start: Moment = Field(alias="from")
-    end: Moment = Field(alias="to")
+    start: DayOrTime = Field(alias="from")
+    end: DayOrTime = Field(alias="to")

@@ -1,4 +1,4 @@
-"""How a step is called, and what one run of a process finds left of another."""
+"""The call of a step or undo, and the leftovers that a run finds of an older one."""
 
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -11,7 +11,7 @@ InputT = TypeVar("InputT", bound=Message)
 
 
 class StepKey(Message):
-    """What makes a step's effect happen once: business key, step and generation (the saga's original run id)."""
+    """The key under which a step takes effect once; the generation is the id of the saga's first run."""
 
     business_key: str
     step: str
@@ -22,35 +22,35 @@ class StepKey(Message):
 
 
 class Call(Message, Generic[InputT]):
-    """One call of a step or of its undo; both carry the key of the step."""
+    """The call of a step or of its undo; both have the step's key."""
 
     key: StepKey
     input: InputT
     undo: str | None = None  # the activity that undoes this step; None: nothing to undo
-    undo_input: dict[str, Any] | None = None  # what the undo gets instead of the step's own input
+    undo_input: dict[str, Any] | None = None  # the undo's input, if it is not the step's
 
     def for_undo(self) -> dict[str, Any]:
-        """Return the call of the undo: all of a step that is kept, so that an input with a secret need not be."""
-        own = self.input.model_dump(mode="json") if self.undo and self.undo_input is None else self.undo_input
-        return {"key": self.key.model_dump(), "input": own}
+        """Return the call of the undo, which the ledger stores, unlike the step's input, which may hold a secret."""
+        undo_input = self.input.model_dump(mode="json") if self.undo and self.undo_input is None else self.undo_input
+        return {"key": self.key.model_dump(), "input": undo_input}
 
 
 class Leftover(Message):
-    """A step that has to be undone, in this generation or left by an older one: the undo and its call."""
+    """A step to undo: the undo activity and its call."""
 
     undo: str
     call: dict[str, Any]
 
 
 class Begin(Message, Generic[InputT]):
-    """The call of a run's first step: makes its generation the current one."""
+    """The call of a run's first step, which makes the run's generation the current one."""
 
     key: StepKey
     input: InputT
     started_at: datetime
 
 
-class Begun(Message):
-    """What a first step answers at least; while there are leftovers it has looked at nothing else."""
+class BeginResult(Message):
+    """The base of a first step's result. If there are leftovers, the step has done nothing else yet."""
 
     leftovers: list[Leftover] = Field(default=[])

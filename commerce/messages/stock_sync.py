@@ -1,4 +1,4 @@
-"""What the job that sets stock to what the warehouse has is asked, and what it answers."""
+"""Messages of the job `sync-inventory`, which sets stock to the warehouse's levels."""
 
 from pydantic import Field
 
@@ -7,7 +7,7 @@ from commerce.messages.jobs import Counts, JobInput, JobState
 
 
 class SkuPage(Message):
-    """So many SKUs behind one, to be compared with the warehouse, and how many levels to write at once."""
+    """A page of SKUs to compare with the warehouse: at most `limit` after the SKU `after`, written in batches."""
 
     after: str = ""
     limit: int
@@ -15,21 +15,21 @@ class SkuPage(Message):
 
 
 class StockSynced(Counts):
-    """The result of `sync-inventory`: seen are SKUs, changed are levels, skipped SKUs that the warehouse lacks."""
+    """The result of `sync-inventory`: seen are SKUs, changed are levels, skipped are SKUs unknown to the warehouse."""
 
-    levels: int = 0  # that the warehouse told
-    unknown_locations: int = 0  # levels at places that the shop does not have
-    oversold: int = 0  # levels set below what is reserved for orders by this run
+    levels: int = 0  # that the warehouse returned
+    unknown_locations: int = 0  # levels at locations that the shop does not have
+    oversold: int = 0  # levels that this run set below the reserved quantity
 
 
 class SyncedPage(StockSynced):
-    """What became of one page of SKUs; `next`: where the next page goes on, None: there is no more."""
+    """The result of one page; `next` is the last SKU of the page, None: there are no more pages."""
 
     next: str | None = None
 
 
 class SyncState(JobState):
-    """Where `sync-inventory` goes on."""
+    """The state with which `sync-inventory` continues as new."""
 
     after: str = ""
     counts: StockSynced = StockSynced()
@@ -38,6 +38,6 @@ class SyncState(JobState):
 class SyncInventory(JobInput):
     """The input of `sync-inventory`."""
 
-    page: int = Field(1_000, ge=1, le=1_000)  # SKUs asked for at once
-    batch: int = Field(50, ge=1, le=1_000)  # levels in one transaction
-    resume: SyncState | None = None  # set by the job itself when it goes on as a new run
+    page: int = Field(1_000, ge=1, le=1_000)  # SKUs per request to the warehouse
+    batch: int = Field(50, ge=1, le=1_000)  # levels per transaction
+    resume: SyncState | None = None  # set by the job itself when it continues as new

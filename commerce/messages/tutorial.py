@@ -1,4 +1,4 @@
-"""What the two processes of docs/tutorial.md are asked and answer."""
+"""Messages of the two processes of docs/tutorial.md."""
 
 from typing import Annotated
 
@@ -10,26 +10,26 @@ Name = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class HelloWorld(ProcessInput):
-    """The input of `hello-world`: whom to greet."""
+    """The input of `hello-world`: the name to greet."""
 
     name: Name
 
 
 class Greeting(Message):
-    """The result of `hello-world`, and what each of its steps answers."""
+    """The result of `hello-world` and of each of its steps."""
 
     message: str
 
 
 class CountProducts(ProcessInput):
-    """The input of `product-count`: nothing to choose."""
+    """The input of `product-count`, which has no options."""
 
 
 class ProductCount(Message):
-    """The result of `product-count`, and what its step answers."""
+    """The result of `product-count` and of its step."""
 
     count: int
 
-    def note(self) -> str:
-        """Return how many there are."""
+    def summary(self) -> str:
+        """Return the number of products."""
         return f"{self.count:,} products"

@@ -1,4 +1,4 @@
-"""What the job that throws away old records is asked, and what it answers."""
+"""Messages of the job `upkeep`, which deletes old records."""
 
 from datetime import datetime
 
@@ -9,25 +9,25 @@ from commerce.messages.jobs import Counts, JobInput, JobState
 
 
 class Prune(Message):
-    """Which records to throw away: those older than their retention at this time, so many at once."""
+    """A batch of records to delete: at most `limit` whose retention had ended at `now`."""
 
     now: datetime
     limit: int
-    after: str = ""  # where the last batch ended, for records that are met in order
+    after: str = ""  # the last key of the previous batch, for records deleted in order of their keys
 
 
 class Pruned(Counts):
-    """What one batch threw away; `next`: where the next batch goes on, None: there is no more."""
+    """The result of one batch; `next` is its last key, None: there are no more records."""
 
     next: str | None = None
 
 
 class UpkeepResult(Counts):
-    """The result of `upkeep`: changed are the records thrown away, keys of the ledger among them."""
+    """The result of `upkeep`: changed are the deleted records; for the ledger, deleted business keys."""
 
 
 class UpkeepState(JobState):
-    """Where `upkeep` goes on: with which kind of record, and behind which place."""
+    """The state with which `upkeep` continues as new: the kind of record, and the last key done."""
 
     kind: int = 0
     after: str = ""
@@ -37,5 +37,5 @@ class UpkeepState(JobState):
 class Upkeep(JobInput):
     """The input of `upkeep`."""
 
-    batch: int = Field(2_000, ge=1, le=10_000)  # records, or keys of the step ledger, in one transaction
-    resume: UpkeepState | None = None  # set by the job itself when it goes on as a new run
+    batch: int = Field(2_000, ge=1, le=10_000)  # records, or business keys of the ledger, per transaction
+    resume: UpkeepState | None = None  # set by the job itself when it continues as new

@@ -1,4 +1,4 @@
-"""Webhooks: who wants which events, and how one event's delivery to one of them is asked for and ended."""
+"""Webhook endpoints, and input and result of `deliver-webhook`."""
 
 from datetime import datetime
 from typing import Literal
@@ -8,7 +8,7 @@ from commerce.messages.base import Message, ProcessInput
 
 
 class Endpoint(Message):
-    """Somebody outside who wants events of these types (`*`: all), unless disabled."""
+    """A webhook endpoint: a URL that gets events of these types (`*`: all), unless it is disabled."""
 
     id: UUID
     url: str
@@ -18,13 +18,13 @@ class Endpoint(Message):
 
 
 class NewEndpoint(Endpoint):
-    """An endpoint as it is added: the only time that its secret is told."""
+    """A new endpoint with its secret, which is shown only once."""
 
     secret: str
 
 
 class WebhookDelivery(ProcessInput):
-    """The input of `deliver-webhook`; `after`: the event of the same aggregate that the endpoint gets before it."""
+    """The input of `deliver-webhook`; `after` is the event of the same aggregate that the endpoint gets before."""
 
     endpoint_id: UUID
     event_id: UUID
@@ -36,16 +36,16 @@ class WebhookDelivery(ProcessInput):
         return f"deliver-webhook-{self.endpoint_id}-{self.event_id}"
 
     @property
-    def process_before(self) -> str | None:
-        """The id of the process that this one lets go first."""
+    def previous_process_id(self) -> str | None:
+        """The id of the process that delivers the event before this one."""
         return f"deliver-webhook-{self.endpoint_id}-{self.after}" if self.after else None
 
 
 class Delivered(Message):
-    """How a delivery ended; `gone`: the receiver wants no more, `disabled`, `removed`: it did so before."""
+    """How a delivery ended; `gone`: the receiver answered 410; `disabled`, `removed`: there was no request."""
 
     status: Literal["delivered", "gone", "disabled", "removed"]
 
-    def note(self) -> str:
-        """Return how it ended."""
+    def summary(self) -> str:
+        """Return how the delivery ended."""
         return self.status

@@ -34,7 +34,7 @@ SESSION = {
 ALONE = text("SELECT pg_try_advisory_lock(hashtext('commerce.migrations'))")
 
 
-def config(connection: Connection | None = None) -> Config:
+def alembic_config(connection: Connection | None = None) -> Config:
     """Return Alembic's configuration for our scripts, bound to an open connection."""
     made = Config()
     made.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
@@ -63,7 +63,7 @@ async def upgrade(url: str, revision: str = "head") -> None:
 
 def revisions() -> list[str]:
     """Return the revisions that this program knows, newest first."""
-    return [script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()]
+    return [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()]
 
 
 async def _upgrade(connection: AsyncConnection, revision: str) -> None:
@@ -72,4 +72,4 @@ async def _upgrade(connection: AsyncConnection, revision: str) -> None:
         await connection.rollback()
         await asyncio.sleep(PAUSE)
     await connection.commit()
-    await connection.run_sync(lambda sync: command.upgrade(config(sync), revision))
+    await connection.run_sync(lambda sync: command.upgrade(alembic_config(sync), revision))

@@ -1,1 +1,1 @@
-"""Logs without personal data, trace context, and the names of our metrics."""
+"""Redacted logs, trace context, and the names of our metrics."""

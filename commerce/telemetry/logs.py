@@ -9,8 +9,8 @@ from typing import Any, Literal
 import structlog
 
 from commerce.settings import Settings
-from commerce.telemetry.redaction import redact
-from commerce.telemetry.trace_context import trace_id
+from commerce.telemetry.redaction import redact_record
+from commerce.telemetry.trace_context import current_trace_id
 
 Event = MutableMapping[str, Any]
 TEMPORAL_FIELDS = {
@@ -67,11 +67,11 @@ def _rendering(form: Literal["console", "json"]) -> list[structlog.typing.Proces
     if form == "console":
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     drop = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    return [drop, structlog.processors.format_exc_info, redact, renderer]
+    return [drop, structlog.processors.format_exc_info, redact_record, renderer]
 
 
 def _trace(_logger: Any, _method: str, event: Event) -> Event:
-    if trace := trace_id():
+    if trace := current_trace_id():
         event["trace_id"] = trace
     return event
 

@@ -18,7 +18,7 @@ MAX_TEXT = 10_000  # characters that are left of a text, half from its beginning
 MARGIN = 2_000  # characters that are read beyond: something secret may lie across the cut
 KNOWN_NAMES = 1_024  # names of fields remembered
 
-OUR_OWN = frozenset({"timestamp", "level", "logger"})  # written by our own processors: nothing to look for
+OWN_FIELDS = frozenset({"timestamp", "level", "logger"})  # written by our own processors: nothing to look for
 TELLING = r"""(?:
     (?:pass_?word|passwd|passphrase)(?:_?hash)? | secret(?:_?key)? | token | authorization | credential | cookie
     | (?:api|private|encryption|signing)[_-]?key
@@ -60,16 +60,16 @@ REPLACEMENT = rf"\1{REDACTED}"
 Event = MutableMapping[str, Any]
 
 
-def redact(_logger: Any, _method: str, event: Event) -> Event:
+def redact_record(_logger: Any, _method: str, event: Event) -> Event:
     """Return what may be shown of a log line, as plain values: structlog's last processor before the renderer."""
-    own = {name: event[name] for name in OUR_OWN & event.keys()}
+    own = {name: event[name] for name in OWN_FIELDS & event.keys()}
     try:
         return _fields(event, MAX_DEPTH) | own
     except Exception as error:  # noqa: BLE001 - a line that cannot be read must neither pass nor stop who wrote it
         return own | {"event": f"a line that cannot be redacted was left out: {type(error).__name__}"}
 
 
-def redacted(text: str) -> str:
+def redact_text(text: str) -> str:
     """Return this text with what is secret replaced, and without its middle when it is long."""
     if len(text) <= MAX_TEXT:
         return _replaced(text)
@@ -99,7 +99,7 @@ def _field(name: Any, value: Any, depth: int) -> Any:
 
 def _value(value: Any, depth: int) -> Any:
     if isinstance(value, str):
-        return redacted(value)
+        return redact_text(value)
     if value is None or isinstance(value, int | float):
         return value
     if depth == 0:
@@ -110,13 +110,13 @@ def _value(value: Any, depth: int) -> Any:
         return _fields(value._asdict(), depth - 1)
     if isinstance(value, list | tuple | AbstractSet | deque):
         return [_value(item, depth - 1) for item in value]
-    return redacted(repr(value))
+    return redact_text(repr(value))
 
 
 def _name(name: Any) -> Any:
     if name is None or isinstance(name, int | float):
         return name
-    return redacted(name if isinstance(name, str) else repr(name))
+    return redact_text(name if isinstance(name, str) else repr(name))
 
 
 @lru_cache(KNOWN_NAMES)

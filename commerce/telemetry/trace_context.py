@@ -29,45 +29,45 @@ class _Traceparent(TraceContextTextMapPropagator):
 W3C = _Traceparent()
 
 
-def written(span: SpanContext) -> str:
+def format_traceparent(span: SpanContext) -> str:
     """Return a span as `traceparent`."""
     headers: dict[str, str] = {}
     W3C.inject(headers, trace.set_span_in_context(NonRecordingSpan(span), Context()))
     return headers[TRACEPARENT]
 
 
-def read(traceparent: str | None) -> SpanContext:
+def parse_traceparent(traceparent: str | None) -> SpanContext:
     """Return the span that a `traceparent` names; an invalid one for whatever else was given."""
     there = W3C.extract({TRACEPARENT: traceparent or ""}, Context())
     return trace.get_current_span(there).get_span_context()
 
 
-def within_process(process: SpanContext) -> Context:
+def process_context(process: SpanContext) -> Context:
     """Return the context of a step of this process."""
     return context.set_value(PROCESS, process, trace.set_span_in_context(NonRecordingSpan(process), Context()))
 
 
-def to_go_on_from() -> str | None:
+def current_traceparent() -> str | None:
     """Return the `traceparent` for what is left behind here and taken up later; None without a trace.
 
     A step's is its process: the step itself may be killed and nobody hear of it, while the process goes on.
     """
     span = context.get_value(PROCESS)
     here = span if isinstance(span, SpanContext) and span.is_valid else trace.get_current_span().get_span_context()
-    return written(here) if here.is_valid else None
+    return format_traceparent(here) if here.is_valid else None
 
 
 @contextmanager
-def going_on_from(traceparent: str | None) -> Iterator[None]:
+def continue_trace(traceparent: str | None) -> Iterator[None]:
     """Let what happens in the block belong to the trace of what was left behind."""
-    token = context.attach(trace.set_span_in_context(NonRecordingSpan(read(traceparent)), Context()))
+    token = context.attach(trace.set_span_in_context(NonRecordingSpan(parse_traceparent(traceparent)), Context()))
     try:
         yield
     finally:
         context.detach(token)
 
 
-def trace_id() -> str | None:
+def current_trace_id() -> str | None:
     """Return the id of the trace that is kept of the work at hand, as collectors show it."""
     here = trace.get_current_span().get_span_context()
     return f"{here.trace_id:032x}" if here.is_valid and here.trace_flags.sampled else None

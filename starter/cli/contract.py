@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from commerce.messages.events import FACTS
+from commerce.messages.events import EVENTS
 from starter.processes import PROCESS_TYPES
 
 Schemas = dict[str, dict[str, Any]]
@@ -21,4 +21,4 @@ def contract() -> dict[str, Schemas]:
             "result": process.result.model_json_schema(mode="serialization"),
         }
         for kind, process in PROCESS_TYPES.items()
-    } | {fact.type: {"data": fact.model_json_schema(mode="serialization")} for fact in FACTS}
+    } | {fact.type: {"data": fact.model_json_schema(mode="serialization")} for fact in EVENTS}

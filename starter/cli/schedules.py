@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 from commerce.errors import BadInput
 from commerce.messages.base import field_errors
-from commerce.messages.schedules import JobSchedule, Span
+from commerce.messages.schedules import JobSchedule, Period
 from starter.cli.shared import AsJson, DataDir, ask, out, say, tell
 
 schedules_app = typer.Typer(help="The jobs that run by the clock.", no_args_is_help=True)
@@ -97,9 +97,9 @@ def backfill(
     tell({"id": schedule_id, "nominal_times": shown}, line, as_json=as_json)
 
 
-def _span(start: str, end: str) -> Span:
+def _span(start: str, end: str) -> Period:
     try:
-        return Span.model_validate({"from": start, "to": end})
+        return Period.model_validate({"from": start, "to": end})
     except ValidationError as error:
         raise BadInput(field_errors(error)) from None
 

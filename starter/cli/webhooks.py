@@ -36,7 +36,7 @@ def add(
     """Let a URL get events from now on; its secret is shown this once."""
     from commerce import webhooks
 
-    wanted = [name.strip() for part in types or [webhooks.EVERYTHING] for name in part.split(",")]
+    wanted = [name.strip() for part in types or [webhooks.ALL_EVENTS] for name in part.split(",")]
     added = _ask(data_dir, lambda tx: webhooks.add(tx, url, wanted))
     if as_json:
         out.print_json(data=added.model_dump(mode="json"))
@@ -50,7 +50,7 @@ def list_webhooks(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Show every webhook, and whether it is disabled: its receiver has answered 410 Gone."""
     from commerce import webhooks
 
-    found = _ask(data_dir, webhooks.endpoints)
+    found = _ask(data_dir, webhooks.list_endpoints)
     if as_json:
         out.print_json(data=[endpoint.model_dump(mode="json") for endpoint in found])
     elif not found:

@@ -1,4 +1,4 @@
-"""What the demo shows: on a terminal it moves, into a file it is plain lines."""
+"""The demo's output: a progress bar on a terminal, plain lines in a file."""
 
 import time
 from collections import Counter
@@ -19,51 +19,53 @@ from starter.demo.outcomes import OrderOutcomes
 from starter.demo.sample_orders import Outcome
 
 LINE_SECONDS = 5.0  # between two lines of progress in a file
-SHOWN = 10  # of a list
+MAX_SHOWN = 10  # items of a list
 STYLES: Mapping[Outcome, str] = {"fulfilled": "green", "refused": "yellow", "undone": "magenta"}
 
-Tell = Callable[[Ending], None]
+OnEnding = Callable[[Ending], None]
 
 
 class Screen:
-    """The demo's output, on any console."""
+    """Writes the demo's output to a console."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def title(self, name: str, what: str) -> None:
-        """Begin."""
+        """Print the title."""
         self._console.print(f"[bold]{escape(name)}[/]  {escape(what)}", highlight=False, soft_wrap=True)
 
     def head(self, text: str) -> None:
-        """Begin a new part."""
+        """Print a heading."""
         self._console.print()
         self._console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
-        """Tell something by the way."""
+        """Print a detail."""
         self._console.print(f"  {text}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
     def complain(self, text: str) -> None:
-        """Tell what went wrong."""
+        """Print an error."""
         self._console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
-    def progress(self, total: int) -> Iterator[Tell]:
-        """Show how orders end while the block runs; yields whom to tell."""
+    def progress(self, total: int) -> Iterator[OnEnding]:
+        """Show the progress of `total` orders during the block; yields the function to call for each ending."""
         counts: Counter[Outcome] = Counter()
         began = time.monotonic()
-        with self._moving(total) if self._console.is_interactive else self._lines(total) as show:
+        with self._progress_bar(total) if self._console.is_interactive else self._progress_lines(total) as show:
 
-            def tell(ending: Ending) -> None:
+            def on_ending(ending: Ending) -> None:
                 counts[ending.outcome] += 1
                 show(counts, counts.total() / max(time.monotonic() - began, 0.001))
 
-            yield tell
+            yield on_ending
 
     @contextmanager
-    def _moving(self, total: int) -> Iterator[Callable[[Counter[Outcome], float], None]]:
-        count = MofNCompleteColumn(table_column=Column(min_width=len(f"{total}/{total}")))  # the bar gives way, not it
+    def _progress_bar(self, total: int) -> Iterator[Callable[[Counter[Outcome], float], None]]:
+        count = MofNCompleteColumn(
+            table_column=Column(min_width=len(f"{total}/{total}"))
+        )  # shrink the bar, not the count
         columns = (TextColumn(" "), BarColumn(20), count, TextColumn("{task.fields[what]}"))
         with Progress(*columns, console=self._console) as bar:
             task = bar.add_task("orders", total=total, what="")
@@ -75,7 +77,7 @@ class Screen:
             yield show
 
     @contextmanager
-    def _lines(self, total: int) -> Iterator[Callable[[Counter[Outcome], float], None]]:
+    def _progress_lines(self, total: int) -> Iterator[Callable[[Counter[Outcome], float], None]]:
         last = time.monotonic()
 
         def show(counts: Counter[Outcome], rate: float) -> None:
@@ -89,53 +91,53 @@ class Screen:
 
     def summary(self, summary: Summary) -> None:
         """Show what became of the orders, and what is wrong."""
-        self.head("What became of the orders")
+        self.head("Results")
         self._console.print(_table(summary))
         if summary.before.fulfilled == summary.after.fulfilled > 0:
-            self.say("Nothing new was fulfilled: an earlier demo had done it all")
-        for ending in [ending for ending in summary.endings if ending.order_id in summary.unexpected][:SHOWN]:
-            self.complain(f"Order {ending.order_id} should not be {ending.outcome}. {ending.error or ''}")
-        self._breaches(summary.findings)
+            self.say("Nothing new: an earlier demo had fulfilled all orders")
+        for ending in [ending for ending in summary.endings if ending.order_id in summary.unexpected][:MAX_SHOWN]:
+            self.complain(f"Order {ending.order_id} should not have been {ending.outcome}. {ending.error or ''}")
+        self._print_findings(summary.findings)
 
     def customers(self, customers: Registrations) -> None:
-        """Show how customers were registered."""
-        known = f", {customers.known} had one from an earlier time" if customers.known else ""
-        self.say(f"{customers.registered} accounts were opened{known}; {customers.orders} orders are theirs now")
-        self.say(f"One was refused at the door: {customers.refused}")
+        """Show how the registrations ended."""
+        known = f", {customers.known} existed already" if customers.known else ""
+        self.say(f"{customers.registered} accounts were created{known}; they now own {customers.orders} orders")
+        self.say(f"One registration was refused: {customers.refused}")
 
     def jobs(self, outcomes: Sequence[Job]) -> None:
         """Show what the jobs did."""
         width = max(len(outcome.job) for outcome in outcomes)
         for outcome in outcomes:
-            self._console.print(f"  {outcome.job:{width}}  {escape(outcome.said)}", highlight=False, soft_wrap=True)
+            self._console.print(f"  {outcome.job:{width}}  {escape(outcome.summary)}", highlight=False, soft_wrap=True)
 
     def verdict(self, findings: Sequence[Finding]) -> None:
-        """Show whether all that must hold still holds at the end."""
+        """Show the result of the final audit."""
         if not findings:
-            self.say("Afterwards everything that must hold still holds: the audit is clean")
-        self._breaches(findings)
+            self.say("The audit afterwards is clean: every invariant holds")
+        self._print_findings(findings)
 
-    def _breaches(self, findings: Sequence[Finding]) -> None:
-        for finding in findings[:SHOWN]:
+    def _print_findings(self, findings: Sequence[Finding]) -> None:
+        for finding in findings[:MAX_SHOWN]:
             self.complain(f"{finding.rule}: {finding.subject} {finding.detail}")
 
-    def places(self, places: Mapping[str, str]) -> None:
-        """Show where to look."""
+    def links(self, links: Mapping[str, str]) -> None:
+        """Show addresses to look at."""
         self.head("Where to look")
-        width = max(map(len, places))
-        for name, place in places.items():
-            self._console.print(f"  {name:{width}}  [cyan]{escape(place)}[/]", highlight=False, soft_wrap=True)
+        width = max(map(len, links))
+        for name, link in links.items():
+            self._console.print(f"  {name:{width}}  [cyan]{escape(link)}[/]", highlight=False, soft_wrap=True)
 
 
 def _table(summary: Summary) -> Table:
-    """Return the numbers of all orders, with those of this time beside them when there was an earlier one."""
+    """Return the counts of all orders, and in a second column those of this demo if there was an earlier one."""
     now, before, again = summary.after, summary.before, bool(summary.before.fulfilled)
     ended = Counter(ending.outcome for ending in summary.endings)
     table = Table(box=SIMPLE_HEAD, show_header=again, pad_edge=False)
     table.add_column()
-    table.add_column("in all", justify="right")
+    table.add_column("total", justify="right")
     if again:
-        table.add_column("this time", justify="right")
+        table.add_column("this run", justify="right")
     table.add_column(overflow="fold")
 
     def row(name: str, total: object, new: object, note: str = "", style: str = "") -> None:

@@ -34,7 +34,7 @@ async def tables(installation: Installation) -> CheckResult:
     """The tables are those that this program knows."""
     assert installation.database
     async with installation.database.transaction() as tx:
-        revision = await database_status.revision(tx)
+        revision = await database_status.schema_revision(tx)
     known = migrations.revisions()
     if revision is None:
         return failed("there are no tables yet", "commerce migrate")
@@ -52,7 +52,7 @@ async def clock(installation: Installation) -> CheckResult:
     assert installation.database
     async with installation.database.transaction() as tx:
         before = installation.now()
-        theirs = await database_status.clock(tx)
+        theirs = await database_status.server_time(tx)
         after = installation.now()
     return skewed(theirs, before, after, "PostgreSQL")
 
@@ -61,7 +61,7 @@ async def connections(installation: Installation) -> CheckResult:
     """It lets a worker and an API connect as often as they want to."""
     assert installation.database and installation.settings
     async with installation.database.transaction() as tx:
-        used, allowed = await database_status.connections(tx)
+        used, allowed = await database_status.count_connections(tx)
     needed = wanted(installation.settings)
     found = f"{used} of {allowed} in use; a worker and an API take up to {needed}"
     if needed > allowed:

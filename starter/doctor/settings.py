@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 
-from commerce.settings import PREFIX, known_variables, load_settings, wrong_values
+from commerce.settings import PREFIX, supported_variables, load_settings, check_settings
 from starter.doctor.examination import Installation
 from starter.doctor.findings import CheckResult, failed, ok, warning
 
@@ -33,7 +33,7 @@ ALIKE, VERY_ALIKE = 0.7, 0.9  # of the letters: for names that are meant for us,
 
 async def values(installation: Installation) -> CheckResult:
     """Every variable of ours holds something that makes sense."""
-    if wrong := wrong_values(installation.environment):
+    if wrong := check_settings(installation.environment):
         return failed("; ".join(wrong), "Correct it where it is set: in the environment, in .env, or in the file named")
     installation.settings = load_settings(installation.environment)
     return ok("all make sense")
@@ -41,7 +41,7 @@ async def values(installation: Installation) -> CheckResult:
 
 async def names(installation: Installation) -> CheckResult:
     """No variable has a name that nobody reads."""
-    known = known_variables() | TEMPORAL_VARIABLES
+    known = supported_variables() | TEMPORAL_VARIABLES
     unknown = {name: near for name in sorted(installation.environment) if (near := _meant(name, known)) is not None}
     if not unknown:
         return ok("all are known")

@@ -14,7 +14,7 @@ from temporalio.runtime import (
 )
 
 from commerce.errors import SettingsError
-from commerce.outbox import TYPES
+from commerce.outbox import EVENT_NAMES
 from commerce.telemetry.metrics import EVENTS_PUBLISHED, HTTP_DURATION, RUNS, STOCK_OUTS, Metric
 from starter.processes import PROCESS_TYPES, TASK_QUEUE
 
@@ -86,5 +86,5 @@ def event_counter(meter: MetricMeter) -> Callable[[Mapping[str, int]], None]:
         for kind, number in published.items():
             events.add(number, {"type": kind})
 
-    count(dict.fromkeys(TYPES, 0))
+    count(dict.fromkeys(EVENT_NAMES, 0))
     return count

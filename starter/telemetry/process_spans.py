@@ -31,7 +31,7 @@ from temporalio.worker import (
 
 from activities.boundary.failures import describe
 from commerce.telemetry import trace_context
-from commerce.telemetry.redaction import redacted
+from commerce.telemetry.redaction import redact_text
 from starter.telemetry.span_export import FINE, SpanRecorder, failed
 from starter.telemetry.trace_headers import read_parent, with_parent
 
@@ -63,7 +63,7 @@ class _Starts(client.OutboundInterceptor):
         self._tracing = tracing
 
     async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:  # noqa: A002
-        name, about = f"start {input.workflow}", {WORKFLOW_ID: redacted(input.id)}
+        name, about = f"start {input.workflow}", {WORKFLOW_ID: redact_text(input.id)}
         with self._tracing.span(name, SpanKind.PRODUCER, about) as span:
             input.headers = with_parent(span.get_span_context(), input.headers)
             try:
@@ -83,12 +83,12 @@ class _Step(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 - the SDK's own name
         info = activity.info()
         about: dict[str, str | int] = {
-            WORKFLOW_ID: redacted(info.workflow_id or ""),
+            WORKFLOW_ID: redact_text(info.workflow_id or ""),
             RUN_ID: info.workflow_run_id or "",
             "temporalActivityID": info.activity_id,
             "attempt": info.attempt,
         }
-        token = context.attach(trace_context.within_process(read_parent(input.headers)))
+        token = context.attach(trace_context.process_context(read_parent(input.headers)))
         try:
             with self._tracing.span(info.activity_type, SpanKind.SERVER, about) as span:
                 try:
@@ -143,7 +143,7 @@ class _Process(WorkflowInboundInterceptor):
         if workflow.unsafe.is_replaying():
             return
         info = workflow.info()
-        about = {WORKFLOW_ID: redacted(info.workflow_id), RUN_ID: info.run_id}
+        about = {WORKFLOW_ID: redact_text(info.workflow_id), RUN_ID: info.run_id}
         began = int(info.workflow_start_time.timestamp() * 1e9)
         with workflow.unsafe.sandbox_unrestricted():
             status = failed(error) if error else FINE

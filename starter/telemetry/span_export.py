@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, TraceIdRatio
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from commerce.telemetry.redaction import redacted
+from commerce.telemetry.redaction import redact_text
 from starter.telemetry import library_spans
 
 OURS = "commerce"
@@ -117,7 +117,7 @@ class SpanRecorder:
 
 def failed(message: str) -> Status:
     """Return the state of a span that ended badly; it says no more than a log line would."""
-    return Status(StatusCode.ERROR, redacted(message))
+    return Status(StatusCode.ERROR, redact_text(message))
 
 
 def exporter(url: str) -> SpanExporter:

@@ -20,7 +20,7 @@ Headers = Mapping[str, Payload]
 
 def with_parent(span: SpanContext, headers: Headers) -> Headers:
     """Return headers that name this span as the parent of what they go with."""
-    return {**headers, HEADER: _payload(trace_context.written(span))}
+    return {**headers, HEADER: _payload(trace_context.format_traceparent(span))}
 
 
 def current_trace_headers() -> Headers:
@@ -37,6 +37,6 @@ def _payload(traceparent: str) -> Payload:
 def read_parent(headers: Headers) -> SpanContext:
     """Return the parent that headers name; they may be written by anybody: it is invalid when they make no sense."""
     try:
-        return trace_context.read(PLAIN.from_payload(headers[HEADER])[TRACEPARENT])
+        return trace_context.parse_traceparent(PLAIN.from_payload(headers[HEADER])[TRACEPARENT])
     except Exception:  # noqa: BLE001 - a process must not hang because of a header
-        return trace_context.read(None)
+        return trace_context.parse_traceparent(None)

@@ -195,7 +195,7 @@ class TestAgain:
 
     def test_the_answer_is_short(self) -> None:
         metrics = [Metrics(currency=each, **dict.fromkeys(FIGURES, 3)) for each in ("GBP", "EUR")]
-        assert Day(day=TODAY, currencies=metrics, changed=True).note() == "6 orders on 2026-03-02"
+        assert Day(day=TODAY, currencies=metrics, changed=True).summary() == "6 orders on 2026-03-02"
 
 
 class TestReport:

@@ -1,4 +1,4 @@
-"""The audit is silent about a shop in order, and names exactly what is broken."""
+"""The audit reports nothing in a sound shop, and exactly the violations in a broken one."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -9,7 +9,7 @@ from commerce import audit, auth, customers, fulfillment, inventory, ledger, ord
 from commerce.audit import MAX_FINDINGS, Finding
 from commerce.database import Database
 from commerce.messages.customers import Created, CustomerData, NewAuthUser, registration_process_id
-from commerce.messages.orders import CreatedFulfillment, EarlierFulfillment, OrderRef, Reserved, order_process_id
+from commerce.messages.orders import CompletedOrder, CreatedFulfillment, OrderRef, Reserved, order_process_id
 from commerce.messages.steps import Begin, Call, StepKey
 from tests.commerce.shop import NOON, Shop
 
@@ -17,8 +17,8 @@ BOB = CustomerData(email="bob@customer.example", first_name="Bob", last_name="Mi
 REGISTRATION = registration_process_id(BOB.email)
 
 
-class Back:
-    """A shop whose orders are processed as the workflow does it, without one."""
+class Backend:
+    """A shop, and the steps of its processes in the workflows' order but without a workflow."""
 
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
@@ -60,10 +60,10 @@ class Back:
         generation = (await self.fulfill(order_id)).key.generation
         call = self.call(order_id, generation, "complete-order", None)
         async with self.shop.database.transaction() as tx:
-            await ledger.once(tx, call, EarlierFulfillment, lambda: orders.complete(tx, order_id), final=True)
+            await ledger.once(tx, call, CompletedOrder, lambda: orders.complete(tx, order_id), final=True)
 
     async def register(self) -> None:
-        """Make an account."""
+        """Create an account."""
         key = StepKey(business_key=REGISTRATION, step="create-customer", generation="g")
         begin: Begin[CustomerData] = Begin(key=key, input=BOB, started_at=NOON)
         call: Call[CustomerData] = Call(key=key, input=BOB, undo="delete-customer")
@@ -75,23 +75,23 @@ class Back:
 
 
 async def find(shop: Shop, ended: set[str] | None = None) -> list[Finding]:
-    """Audit the shop; the suspects are the business keys of its findings."""
+    """Audit the shop, and check that the suspects are the business keys of the findings."""
     if ended is None:
         keys = {finding.business_key for finding in await shop.do(audit.audit)} - {None}
-        assert keys == await shop.do(audit.suspects)
+        assert keys == await shop.do(audit.load_suspects)
     return await shop.do(audit.audit, ended)
 
 
-async def broken(shop: Shop) -> dict[str, str]:
-    """Return the subject of each broken rule; there is one."""
+async def violations(shop: Shop) -> dict[str, str]:
+    """Return the subject of each violated rule; each has one violation."""
     findings = await find(shop)
     assert all(finding.count == 1 for finding in findings), findings
     return {finding.rule: finding.subject for finding in findings}
 
 
 @pytest.fixture
-async def back(database: Database) -> AsyncIterator[Back]:
-    """A clean shop: 1 fulfilled, 2 undone, 3 not begun, 4 fulfilled elsewhere, an account and a guest."""
+async def backend(database: Database) -> AsyncIterator[Backend]:
+    """A sound shop: orders 1 fulfilled, 2 undone, 3 not started, 4 fulfilled elsewhere; an account and a guest."""
     shop = Shop(database)
     await shop.stock("MUG", main=10, overflow=5)
     await shop.stock("TEA", backorder=True, main=2)
@@ -99,101 +99,101 @@ async def back(database: Database) -> AsyncIterator[Back]:
         await shop.order(order_id, MUG=3, TEA=1)
     await shop.order("4", MUG=1, facts={"fulfillment_status": "fulfilled_elsewhere"})
     await shop.sql("INSERT INTO customers (email) VALUES ('guest@customer.example')")
-    back = Back(shop)
-    await back.register()
-    await back.complete("1")
-    await back.release(await back.reserve("2"))
+    backend = Backend(shop)
+    await backend.register()
+    await backend.complete("1")
+    await backend.release(await backend.reserve("2"))
     assert await find(shop) == []
-    yield back
+    yield backend
 
 
-async def test_an_empty_shop_is_in_order(database: Database) -> None:
+async def test_an_empty_shop_has_no_violations(database: Database) -> None:
     assert await find(Shop(database)) == []
 
 
-async def test_stocked_is_the_sum_of_movements(back: Back) -> None:
-    await back.shop.sql("UPDATE inventory_levels SET stocked_quantity = 99 WHERE location_id = 'overflow'")
-    [finding] = await find(back.shop)
+async def test_stocked_is_the_sum_of_movements(backend: Backend) -> None:
+    await backend.shop.sql("UPDATE inventory_levels SET stocked_quantity = 99 WHERE location_id = 'overflow'")
+    [finding] = await find(backend.shop)
     assert finding == Finding(
         rule="stocked-is-sum-of-movements",
         subject="MUG at overflow",
-        detail="stocked is 99, the movements make 5",
+        detail="stocked is 99, but its movements sum to 5",
     )
 
 
-async def test_a_level_that_never_moved_must_be_empty(back: Back) -> None:
-    await back.shop.sql("DELETE FROM stock_movements WHERE location_id = 'overflow'")
-    assert await broken(back.shop) == {"stocked-is-sum-of-movements": "MUG at overflow"}
+async def test_a_level_without_movements_must_be_empty(backend: Backend) -> None:
+    await backend.shop.sql("DELETE FROM stock_movements WHERE location_id = 'overflow'")
+    assert await violations(backend.shop) == {"stocked-is-sum-of-movements": "MUG at overflow"}
 
 
-async def test_reserved_is_the_sum_of_reservations(back: Back) -> None:
-    await back.shop.sql("UPDATE inventory_levels SET reserved_quantity = 1 WHERE location_id = 'overflow'")
-    assert await broken(back.shop) == {"reserved-is-sum-of-reservations": "MUG at overflow"}
+async def test_reserved_is_the_sum_of_reservations(backend: Backend) -> None:
+    await backend.shop.sql("UPDATE inventory_levels SET reserved_quantity = 1 WHERE location_id = 'overflow'")
+    assert await violations(backend.shop) == {"reserved-is-sum-of-reservations": "MUG at overflow"}
 
 
-async def test_more_is_reserved_than_is_there_only_if_backordered_or_oversold(back: Back) -> None:
-    shop = back.shop
+async def test_reserved_may_exceed_stocked_only_if_backordered_or_oversold(backend: Backend) -> None:
+    shop = backend.shop
     await shop.order("5", MUG=3, TEA=4)
-    await back.reserve("5")
+    await backend.reserve("5")
     assert await shop.levels("TEA") == {"main": (1, 4)}
     assert await find(shop, ended=set()) == []
     await shop.deliver("MUG", main=-6)
     assert await shop.levels("MUG") == {"main": (1, 3), "overflow": (5, 0)}
     assert [(f.rule, f.subject, f.detail) for f in await find(shop, ended=set())] == [
-        ("reserved-is-in-stock", "MUG at main", "stocked is 1, reserved is 3, of which 0 backordered")
+        ("reserved-is-in-stock", "MUG at main", "stocked is 1, reserved is 3 (backordered: 0)")
     ]
     await shop.sql("UPDATE inventory_levels SET oversold = true WHERE location_id = 'main'")
     assert await find(shop, ended=set()) == []
 
 
-async def test_backorders_do_not_hide_what_is_promised_to_others(back: Back) -> None:
-    shop = back.shop
-    await shop.variant("CHAI", items={"TEA": 1})  # firm, of the same item
+async def test_backorders_do_not_hide_missing_stock_of_other_orders(backend: Backend) -> None:
+    shop = backend.shop
+    await shop.variant("CHAI", items={"TEA": 1})  # the same item, without backorder
     await shop.deliver("TEA", main=2)
     await shop.order("5", CHAI=3)
-    await back.reserve("5")
-    await back.reserve("3")
+    await backend.reserve("5")
+    await backend.reserve("3")
     assert await shop.levels("TEA") == {"main": (3, 4)}
     assert await find(shop, ended=set()) == []
     await shop.deliver("TEA", main=-1)
     assert [finding.rule for finding in await find(shop, ended=set())] == ["reserved-is-in-stock"]
 
 
-async def test_movements_are_the_units_of_live_fulfillments(back: Back) -> None:
-    shop = back.shop
+async def test_movements_are_the_units_of_live_fulfillments(backend: Backend) -> None:
+    shop = backend.shop
     [fulfillment_id] = await shop.sql("SELECT id FROM fulfillments")
     await shop.sql("UPDATE fulfillment_items SET quantity = 2 WHERE inventory_item_id = 'MUG'")
     [finding] = await find(shop)
     assert finding.rule == "movements-are-fulfilled-units"
     assert finding.subject == f"fulfillment {fulfillment_id}: MUG at main"
-    assert finding.detail == "took 2, its movements make 3"
+    assert finding.detail == "took 2, but its movements sum to 3"
 
 
-async def test_a_movement_for_a_fulfillment_that_is_none_is_found(back: Back) -> None:
-    await back.shop.sql("UPDATE stock_movements SET reference = 'x' WHERE reason = 'fulfillment'")
-    findings = await find(back.shop)
+async def test_a_movement_of_an_unknown_fulfillment_is_reported(backend: Backend) -> None:
+    await backend.shop.sql("UPDATE stock_movements SET reference = 'x' WHERE reason = 'fulfillment'")
+    findings = await find(backend.shop)
     assert {finding.rule for finding in findings} == {"movements-are-fulfilled-units"}
-    assert [finding.count for finding in findings] == [4] * 4  # two items each under the false name and the true one
+    assert [finding.count for finding in findings] == [4] * 4  # two items, each under the wrong and the right reference
 
 
-async def test_units_of_a_cancelled_fulfillment_must_be_back(back: Back) -> None:
-    shop = back.shop
-    await back.fulfill("3")
+async def test_units_of_a_cancelled_fulfillment_must_be_back_in_stock(backend: Backend) -> None:
+    shop = backend.shop
+    await backend.fulfill("3")
     assert await find(shop, ended=set()) == []
     await shop.sql("UPDATE fulfillments SET cancelled_at = now() WHERE order_id = '3'")
     assert {finding.rule for finding in await find(shop, ended=set())} == {"movements-are-fulfilled-units"}
 
 
-async def test_a_fulfilled_order_has_a_live_fulfillment(back: Back) -> None:
-    await back.shop.sql("UPDATE orders SET fulfillment_status = 'fulfilled' WHERE id = '2'")
-    assert await broken(back.shop) == {
+async def test_a_fulfilled_order_has_a_live_fulfillment(backend: Backend) -> None:
+    await backend.shop.sql("UPDATE orders SET fulfillment_status = 'fulfilled' WHERE id = '2'")
+    assert await violations(backend.shop) == {
         "fulfilled-order-has-one-fulfillment": "order 2",
         "one-generation-stands": "order-processing-2",
     }
 
 
-async def test_a_fulfilled_order_holds_nothing(back: Back) -> None:
-    shop = back.shop
+async def test_a_fulfilled_order_has_no_reservations(backend: Backend) -> None:
+    shop = backend.shop
     await shop.sql(
         """INSERT INTO reservations (order_id, order_line_id, inventory_item_id, location_id, quantity)
            SELECT '1', id, 'MUG', 'main', 1 FROM order_lines WHERE order_id = '1' AND sku = 'MUG'"""
@@ -203,29 +203,29 @@ async def test_a_fulfilled_order_holds_nothing(back: Back) -> None:
     )
     [finding] = await find(shop)
     assert finding.rule == "fulfilled-order-has-one-fulfillment"
-    assert finding.detail == "is fulfilled with 1 live fulfillments and 1 reservations"
+    assert finding.detail == "is fulfilled; live fulfillments: 1, reservations: 1"
 
 
-async def test_an_open_order_holds_something_only_while_its_process_runs(back: Back) -> None:
+async def test_an_open_order_holds_stock_only_while_its_process_runs(backend: Backend) -> None:
     key = order_process_id("3")
-    await back.fulfill("3")
-    found = {finding.rule: (finding.subject, finding.business_key) for finding in await find(back.shop)}
+    await backend.fulfill("3")
+    found = {finding.rule: (finding.subject, finding.business_key) for finding in await find(backend.shop)}
     assert found == {"open-order-holds-nothing": ("order 3", key), "one-generation-stands": (key, key)}
-    assert await find(back.shop, ended={"another"}) == []
-    assert {finding.rule for finding in await find(back.shop, ended={key})} == set(found)
+    assert await find(backend.shop, ended={"another"}) == []
+    assert {finding.rule for finding in await find(backend.shop, ended={key})} == set(found)
 
 
-async def test_an_order_fulfilled_elsewhere_is_out_of_it(back: Back) -> None:
-    await back.fulfill("3")
-    await back.shop.sql("UPDATE orders SET fulfillment_status = 'fulfilled_elsewhere' WHERE id = '3'")
-    assert await find(back.shop) == []
+async def test_an_order_fulfilled_elsewhere_is_not_audited(backend: Backend) -> None:
+    await backend.fulfill("3")
+    await backend.shop.sql("UPDATE orders SET fulfillment_status = 'fulfilled_elsewhere' WHERE id = '3'")
+    assert await find(backend.shop) == []
 
 
-async def test_every_account_has_an_auth_user_and_its_group(back: Back) -> None:
-    shop = back.shop
+async def test_every_account_has_an_auth_user_and_its_group(backend: Backend) -> None:
+    shop = backend.shop
     [account] = await shop.sql("SELECT id FROM customers WHERE has_account")
     await shop.sql("DELETE FROM customer_group_members")
-    assert await broken(shop) == {"account-is-in-default-group": f"customer {account}"}
+    assert await violations(shop) == {"account-is-in-default-group": f"customer {account}"}
     await shop.sql("DELETE FROM auth_users")
     findings = await find(shop)
     assert [finding.rule for finding in findings] == ["account-has-one-auth-user", "account-is-in-default-group"]
@@ -233,54 +233,56 @@ async def test_every_account_has_an_auth_user_and_its_group(back: Back) -> None:
     assert BOB.email not in str(findings)
 
 
-async def test_membership_of_another_group_does_not_count(back: Back) -> None:
-    await back.shop.sql("UPDATE customer_groups SET name = 'vip'")
-    assert list(await broken(back.shop)) == ["account-is-in-default-group"]
+async def test_membership_of_another_group_does_not_count(backend: Backend) -> None:
+    await backend.shop.sql("UPDATE customer_groups SET name = 'vip'")
+    assert list(await violations(backend.shop)) == ["account-is-in-default-group"]
 
 
-async def test_a_guest_has_no_auth_user(back: Back) -> None:
-    await back.shop.sql(
+async def test_a_guest_has_no_auth_user(backend: Backend) -> None:
+    await backend.shop.sql(
         "INSERT INTO auth_users (customer_id, password_hash) SELECT id, '' FROM customers WHERE NOT has_account"
     )
-    [finding] = await find(back.shop)
+    [finding] = await find(backend.shop)
     assert (finding.rule, finding.detail) == ("account-has-one-auth-user", "is a guest with an auth user")
 
 
-async def test_a_second_standing_generation_is_found(back: Back) -> None:
-    await back.shop.sql(
+async def test_a_second_generation_with_undoable_steps_is_reported(backend: Backend) -> None:
+    await backend.shop.sql(
         """INSERT INTO step_ledger (business_key, generation, step, state, undo, call)
            SELECT business_key, 'old', step, 'done', undo, call FROM step_ledger WHERE generation = 'g1'"""
     )
-    [finding] = await find(back.shop)
+    [finding] = await find(backend.shop)
     assert (finding.rule, finding.subject) == ("one-generation-stands", order_process_id("1"))
-    assert finding.detail == "has 2 generations with undoable steps, expected 1"
+    assert finding.detail == "generations with undoable steps: 2, expected: 1"
 
 
 @pytest.mark.parametrize("state", ["started", "undoing"])
-async def test_a_fulfilled_order_has_no_step_half_done(back: Back, state: str) -> None:
-    await back.shop.sql(
+async def test_a_fulfilled_order_has_no_unfinished_step(backend: Backend, state: str) -> None:
+    await backend.shop.sql(
         "UPDATE step_ledger SET state = :state WHERE generation = 'g1' AND step = 'create-fulfillment'", state=state
     )
-    [finding] = await find(back.shop)
-    assert finding.detail == "has 1 generations with undoable steps, expected 1, not all steps are done"
+    [finding] = await find(backend.shop)
+    assert finding.detail == "generations with undoable steps: 1, expected: 1, not all steps are done"
 
 
-async def test_a_step_that_is_stuck_in_its_undo_is_found(back: Back) -> None:
-    await back.shop.sql("UPDATE step_ledger SET state = 'undoing' WHERE business_key = :key", key=order_process_id("2"))
-    assert await broken(back.shop) == {"one-generation-stands": order_process_id("2")}
+async def test_a_step_stuck_in_its_undo_is_reported(backend: Backend) -> None:
+    await backend.shop.sql(
+        "UPDATE step_ledger SET state = 'undoing' WHERE business_key = :key", key=order_process_id("2")
+    )
+    assert await violations(backend.shop) == {"one-generation-stands": order_process_id("2")}
 
 
-async def test_steps_of_a_process_that_nobody_knows_must_be_undone(back: Back) -> None:
-    await back.shop.sql("UPDATE step_ledger SET business_key = 'stray' WHERE generation = 'g'")
-    assert {finding.subject for finding in await find(back.shop)} == {"stray", REGISTRATION}
+async def test_steps_of_an_unknown_process_must_be_undone(backend: Backend) -> None:
+    await backend.shop.sql("UPDATE step_ledger SET business_key = 'stray' WHERE generation = 'g'")
+    assert {finding.subject for finding in await find(backend.shop)} == {"stray", REGISTRATION}
 
 
-async def test_findings_are_counted_beyond_those_that_are_told(back: Back) -> None:
-    await back.shop.sql(
+async def test_all_findings_are_counted_even_if_not_all_are_reported(backend: Backend) -> None:
+    await backend.shop.sql(
         """INSERT INTO step_ledger (business_key, generation, step, state, undo, call)
            SELECT 'stray-' || n, 'g', 'step', 'done', 'undo', '{}' FROM generate_series(1, 150) AS n"""
     )
-    findings = await find(back.shop, ended={f"stray-{n}" for n in range(1, 121)})
+    findings = await find(backend.shop, ended={f"stray-{n}" for n in range(1, 121)})
     assert len(findings) == MAX_FINDINGS
     assert {finding.count for finding in findings} == {120}
-    assert len(await back.shop.do(audit.suspects)) == 150
+    assert len(await backend.shop.do(audit.load_suspects)) == 150

@@ -83,7 +83,7 @@ async def test_c1_expired_is_open_and_untouched_lines_included(shop: Carts) -> N
 
 async def test_c2_lines_go_with_their_cart_and_its_event_is_written(shop: Carts) -> None:
     await shop.cart("7")
-    assert (await shop.expire()).note() == "1 carts deleted"
+    assert (await shop.expire()).summary() == "1 carts deleted"
     assert await shop.sql("SELECT count(*) FROM cart_lines") == [0]
     created_at = LONG_AGO.strftime("%Y-%m-%dT%H:%M:%SZ")
     assert await shop.events() == [("cart.expired", "cart/7", {"cart_id": "7", "created_at": created_at})]
@@ -102,13 +102,13 @@ async def test_c2_the_deletion_and_its_event_are_one(shop: Carts) -> None:
 
 
 async def test_c2_many_events_are_written_as_each_alone_would_be(shop: Carts) -> None:
-    odd = [outbox.Event(f"k{i}", "t", f"a/{i}", {"text": 'ö "\\ €', "n": i, "none": None}) for i in range(20)]
-    await shop.do(outbox.publish, *odd)
+    odd = [outbox.NewEvent(f"k{i}", "t", f"a/{i}", {"text": 'ö "\\ €', "n": i, "none": None}) for i in range(20)]
+    await shop.do(outbox.add, *odd)
     before = await shop.sql("SELECT * FROM outbox_events ORDER BY sequence")
     assert await shop.events() == [event[1:] for event in odd]
     for event in odd:
-        await shop.do(outbox.publish, event)
-    await shop.do(outbox.publish)
+        await shop.do(outbox.add, event)
+    await shop.do(outbox.add)
     assert await shop.sql("SELECT * FROM outbox_events ORDER BY sequence") == before
 
 

@@ -25,7 +25,7 @@ from commerce.messages.events import OrderShort
 from commerce.messages.notifications import Alert, Sent
 from commerce.messages.orders import InsufficientItem
 from commerce.notifications import Notification
-from commerce.outbox import Event
+from commerce.outbox import NewEvent
 from starter.devstack import mail as catcher
 
 KEY = "order-shipped/1001"
@@ -49,7 +49,7 @@ def html(message: EmailMessage) -> str:
 
 @pytest.fixture
 async def mail(tmp_path: Path) -> AsyncIterator[Mail]:
-    async with catcher.catching(tmp_path, 0) as url:
+    async with catcher.running(tmp_path, 0) as url:
         yield Mail(SecretStr(url), SENDER)
 
 
@@ -354,7 +354,7 @@ async def refuse(database: Database, day: str, numbers: Iterable[int], count: in
     items = [InsufficientItem(variant_id="v", sku=f"{day}/{n}", requested=2, available=1) for n in numbers]
     async with database.transaction() as tx:
         fact = OrderShort(order_id="1001", count=count, items=items)
-        await outbox.publish(tx, Event.of(fact, aggregate="order/1001", key=f"1001/{day}"))
+        await outbox.add(tx, NewEvent.from_data(fact, aggregate="order/1001", key=f"1001/{day}"))
 
 
 def test_an_attempt_ends_before_its_lease() -> None:

@@ -22,7 +22,7 @@ from commerce.errors import (
     UnknownVariant,
     VariantWithoutItems,
 )
-from commerce.messages.orders import EarlierFulfillment, Hold, InsufficientItem, Label, Refusal, ValidOrder
+from commerce.messages.orders import CompletedOrder, Hold, InsufficientItem, Label, Refusal, ValidOrder
 from tests.commerce.shop import NOON, Shop
 
 TODAY = NOON.date()
@@ -36,7 +36,7 @@ async def shop(database: Database) -> AsyncIterator[Shop]:
     assert await shop.breaches() == []
 
 
-async def fulfill(shop: Shop, order_id: str) -> EarlierFulfillment:
+async def fulfill(shop: Shop, order_id: str) -> CompletedOrder:
     await shop.do(inventory.reserve, order_id)
     await shop.do(fulfillment.create, order_id)
     return await shop.do(orders.complete, order_id)
@@ -132,7 +132,7 @@ async def test_v8_completing_fulfills_publishes_and_queues_the_mail_at_once(shop
     made = await shop.do(fulfillment.create, "1")
     await shop.do(fulfillment.record_label, "1", Label(shipment_id="s", tracking_number="T1", label_url="u"))
     done = await shop.do(orders.complete, "1")
-    assert done == EarlierFulfillment(fulfillment_id=made.fulfillment_id, tracking_number="T1")
+    assert done == CompletedOrder(fulfillment_id=made.fulfillment_id, tracking_number="T1")
     assert await shop.facts("1", "fulfillment_status", "hold_reason", "refused_at") == ("fulfilled", None, None)
     data = {"order_id": "1", "fulfillment_id": made.fulfillment_id, "units": 2, "total": 500, "currency": "GBP"}
     assert await shop.events() == [("order.fulfilled", "order/1", data)]
@@ -201,8 +201,8 @@ async def test_n3_a_refusal_is_published_once_per_order_and_day(shop: Shop) -> N
 
 async def test_n3_an_event_is_written_once_per_key_whoever_writes_first(shop: Shop) -> None:
     for number in range(2):
-        event = outbox.Event("order.fulfilled/1", "order.fulfilled", "order/1", {"number": number})
-        await shop.do(outbox.publish, event)
+        event = outbox.NewEvent("order.fulfilled/1", "order.fulfilled", "order/1", {"number": number})
+        await shop.do(outbox.add, event)
     assert await shop.events() == [("order.fulfilled", "order/1", {"number": 0})]
     [event_id] = await shop.sql("SELECT CAST(id AS text) FROM outbox_events")
     assert event_id == "997a7479-0d5b-5d25-8ad8-464aa845a6b1"  # fixed for ever

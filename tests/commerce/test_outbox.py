@@ -1,17 +1,17 @@
-"""Events: what each type tells is what the documents say."""
+"""docs/events.md describes every type of event."""
 
-from commerce.messages.events import FACTS, Fact
+from commerce.messages.events import EVENTS, EventData
 from tests.paths import ROOT
 
 DOCUMENT = ROOT / "docs" / "events.md"
 
 
-def row(fact: type[Fact]) -> str:
-    fields = ", ".join(f"`{name}`" for name in fact.model_fields)
-    return f"| `{fact.type}` | {fields} | {fact.__doc__} |"
+def row(event: type[EventData]) -> str:
+    fields = ", ".join(f"`{name}`" for name in event.model_fields)
+    return f"| `{event.type}` | {fields} | {event.__doc__} |"
 
 
-def test_every_type_is_documented_with_its_data() -> None:
-    wanted = [row(fact) for fact in FACTS]
+def test_every_type_of_event_is_documented_with_its_data() -> None:
+    expected = [row(event) for event in EVENTS]
     documented = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| `")]
-    assert documented == wanted, "Write these rows into docs/events.md:\n" + "\n".join(wanted)
+    assert documented == expected, "Write these rows into docs/events.md:\n" + "\n".join(expected)

@@ -20,7 +20,7 @@ from commerce.messages.stock_sync import SyncInventory
 from commerce.messages.tutorial import CountProducts, HelloWorld
 from commerce.messages.upkeep import Upkeep
 from commerce.messages.webhooks import WebhookDelivery
-from commerce.outbox import Event, event_id
+from commerce.outbox import NewEvent, event_id
 from starter.client import register_customer, start
 from starter.processes import TASK_QUEUE
 from tests.faults import Faults
@@ -179,8 +179,8 @@ async def webhook_delivered(shop: RunningShop, _name: str) -> str:
         receiver.answer, receiver.headers = 503, {"Retry-After": "2"}
         endpoint = await shop.data.do(webhooks.add, receiver.url)
         receiver.secret = endpoint.secret
-        events = [Event(f"{receiver.url}/{number}", "cart.expired", "cart/1", {"number": number}) for number in (1, 2)]
-        await shop.data.do(outbox.publish, *events)
+        events = [NewEvent(f"{receiver.url}/{number}", "cart.expired", "cart/1", {"number": number}) for number in (1, 2)]
+        await shop.data.do(outbox.add, *events)
         first, second = (WebhookDelivery(endpoint_id=endpoint.id, event_id=event_id(event.key)) for event in events)
         await start(shop.client, "deliver-webhook", first)
         while not receiver.asked:  # noqa: ASYNC110 - it looks at what a server did

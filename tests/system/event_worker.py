@@ -9,7 +9,7 @@ from pathlib import Path
 from temporalio.client import Client
 
 import worker
-from commerce.relay import OutboxEvent
+from commerce.relay import PendingEvent
 from starter.subscribers import SUBSCRIBERS
 
 
@@ -19,7 +19,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", buffering=1)
 
-    async def note(self, _client: Client, event: OutboxEvent) -> None:
+    async def note(self, _client: Client, event: PendingEvent) -> None:
         self._file.write(f"{event.aggregate} {event.data['number']} {event.id}\n")
 
 

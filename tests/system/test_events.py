@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError
 
 from commerce import outbox, webhooks
 from commerce.messages.webhooks import NewEndpoint, WebhookDelivery
-from commerce.outbox import Event
+from commerce.outbox import NewEvent
 from commerce.relay import Relay
 from starter.processes import TASK_QUEUE
 from starter.subscribers import event_publisher
@@ -71,12 +71,12 @@ async def added(place: RunningShop, receiver: WebhookReceiver) -> NewEndpoint:
     return endpoint
 
 
-def event(aggregate: str, number: int, kind: str = "cart.expired") -> Event:
-    return Event(f"{aggregate}/{number}", kind, aggregate, {"number": number})
+def event(aggregate: str, number: int, kind: str = "cart.expired") -> NewEvent:
+    return NewEvent(f"{aggregate}/{number}", kind, aggregate, {"number": number})
 
 
-async def write(shop: Shop, *events: Event) -> None:
-    await shop.do(outbox.publish, *events)
+async def write(shop: Shop, *events: NewEvent) -> None:
+    await shop.do(outbox.add, *events)
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -94,7 +94,7 @@ async def all_published(shop: Shop) -> None:
 
 async def deliveries(place: RunningShop) -> list[WebhookDelivery]:
     """Return the deliveries of all events to the only endpoint, in order."""
-    [endpoint] = await place.data.do(webhooks.endpoints)
+    [endpoint] = await place.data.do(webhooks.list_endpoints)
     ids = await place.data.sql("SELECT id FROM outbox_events ORDER BY sequence")
     return [WebhookDelivery(endpoint_id=endpoint.id, event_id=event_id) for event_id in ids]
 
@@ -120,7 +120,7 @@ async def test_ten_thousand_events_with_the_worker_killed_five_times(
         await write(place.data, *(event(f"cart/{cart}", number) for cart in range(CARTS)))
         placed = orders[number::EVENTS_PER_CART]
         data: list[dict[str, Any]] = [{"order_id": order_id} for order_id in placed]
-        await write(place.data, *(Event(d["order_id"], "order.placed", f"order/{d['order_id']}", d) for d in data))
+        await write(place.data, *(NewEvent(d["order_id"], "order.placed", f"order/{d['order_id']}", d) for d in data))
     chance, total, journal = Random(SEED), CARTS * EVENTS_PER_CART, tmp_path / "journal"
     journal.touch()
     async with worker_processes(place, tmp_path / "workers") as workers:
@@ -160,7 +160,7 @@ async def test_an_order_that_is_placed_is_processed(shop: RunningShop) -> None:
     order_id = shop.settings.database_url.get_secret_value().rsplit("/", 1)[1]
     await shop.data.stock("MUG", main=3)
     await shop.data.order(order_id, MUG=1)
-    placed = Event("placed", "order.placed", f"order/{order_id}", {"order_id": order_id})
+    placed = NewEvent("placed", "order.placed", f"order/{order_id}", {"order_id": order_id})
     await write(shop.data, placed)
     await all_published(shop.data)
     async with asyncio.timeout(SECONDS):
@@ -227,7 +227,7 @@ async def test_a_receiver_that_is_gone_is_not_asked_again(shop: RunningShop, rec
     await write(shop.data, event("cart/1", 3))
     await all_published(shop.data)
     assert len(receiver.asked) == 1
-    [endpoint] = await shop.data.do(webhooks.endpoints)
+    [endpoint] = await shop.data.do(webhooks.list_endpoints)
     assert endpoint.disabled_at is not None
 
 

@@ -16,7 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from commerce.errors import CarrierRefused, CarrierUnavailable, StepWithdrawn
     from commerce.messages.base import Message, Nothing, ProcessInput
     from commerce.messages.progress import Progress
-    from commerce.messages.steps import Begin, Begun, Call
+    from commerce.messages.steps import Begin, BeginResult, Call
     from workflows.engine.cancellation import allow_failure, gather
     from workflows.engine.policies import Policy
     from workflows.engine.saga import Saga
@@ -65,10 +65,10 @@ class ScriptedSteps:
         self.on_call: Callable[[str], Awaitable[object]] | None = None
 
     @activity.defn(name="first")
-    async def first(self, call: Begin[Script]) -> Begun:
+    async def first(self, call: Begin[Script]) -> BeginResult:
         """Begin."""
         async with self._database.transaction() as tx:
-            return Begun(leftovers=await ledger.begin(tx, call))
+            return BeginResult(leftovers=await ledger.begin(tx, call))
 
     @activity.defn(name="do")
     async def do(self, call: Call[Step]) -> Done:

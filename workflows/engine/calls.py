@@ -54,7 +54,7 @@ def name_of(method: Method) -> str:
 
 def note_of(answer: object) -> str:
     """Return a step's answer in a few words for its progress; empty if it is not one of our messages."""
-    return answer.note() if isinstance(answer, Message) else ""
+    return answer.summary() if isinstance(answer, Message) else ""
 
 
 def call_of(step: str, value: InputT) -> Call[InputT]:

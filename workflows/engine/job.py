@@ -104,7 +104,7 @@ class Job:
         """
         while True:
             state, is_last = await batch(state)
-            self.progress.steps[0].note = state.counts.note()
+            self.progress.steps[0].note = state.counts.summary()
             publish_state(self.progress, "running")
             if is_last:
                 return state

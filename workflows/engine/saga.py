@@ -16,7 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.boundary.failures import describe
     from commerce.messages.base import Message
     from commerce.messages.progress import ProcessState, Progress, StepProgress
-    from commerce.messages.steps import Begin, Begun, Call, Leftover
+    from commerce.messages.steps import Begin, BeginResult, Call, Leftover
     from commerce.telemetry.metrics import STEPS_UNDONE, UNDO_FAILURES
     from workflows.engine.calls import CHILD, Method, execute, execute_undo, key_of, name_of, note_of
     from workflows.engine.cancellation import CANCEL_OR_FAILURE, uninterrupted
@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.engine.search_attributes import publish_failed_step, publish_state
 
 T = TypeVar("T")
-BegunT = TypeVar("BegunT", bound=Begun)
+BegunT = TypeVar("BegunT", bound=BeginResult)
 InputT = TypeVar("InputT", bound=Message)
 
 

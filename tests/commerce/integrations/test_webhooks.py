@@ -287,13 +287,13 @@ def certified(folder: Path, name: str) -> tuple[Path, Path]:
 async def test_a_webhook_is_added_with_a_secret_that_the_list_does_not_show(shop: Shop) -> None:
     added = await shop.do(webhooks.add, "https://receiver.example/hook", ["order.placed", "order.placed"])
     assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", added.secret)
-    [listed] = await shop.do(webhooks.endpoints)
+    [listed] = await shop.do(webhooks.list_endpoints)
     assert (listed.id, listed.url, listed.event_types) == (added.id, added.url, ("order.placed",))
     assert added.secret not in repr(listed)
     with pytest.raises(WebhookExists):
         await shop.do(webhooks.add, "https://receiver.example/hook")
     await shop.do(webhooks.remove, str(added.id))
-    assert await shop.do(webhooks.endpoints) == []
+    assert await shop.do(webhooks.list_endpoints) == []
     with pytest.raises(WebhookNotFound):
         await shop.do(webhooks.remove, str(added.id))
 
@@ -302,27 +302,27 @@ async def test_one_that_was_disabled_can_be_added_again_with_a_new_secret(shop: 
     first = await shop.do(webhooks.add, "https://receiver.example/hook")
     delivery = WebhookDelivery(endpoint_id=first.id, event_id=EVENT)
     await shop.do(webhooks.disable, delivery)
-    assert (await shop.do(webhooks.endpoints))[0].disabled_at is not None
-    assert await shop.do(webhooks.message, delivery) == "disabled"
+    assert (await shop.do(webhooks.list_endpoints))[0].disabled_at is not None
+    assert await shop.do(webhooks.load_message, delivery) == "disabled"
     again = await shop.do(webhooks.add, "https://receiver.example/hook", ["cart.expired"])
     assert again.id == first.id and again.secret != first.secret
-    [listed] = await shop.do(webhooks.endpoints)
+    [listed] = await shop.do(webhooks.list_endpoints)
     assert (listed.disabled_at, listed.event_types) == (None, ("cart.expired",))
 
 
 async def test_what_is_posted_is_the_event_as_it_was_written(shop: Shop) -> None:
     endpoint = await shop.do(webhooks.add, "https://receiver.example/hook")
-    await shop.do(outbox.publish, outbox.Event("k", "order.placed", "order/1", {"order_id": "1"}))
+    await shop.do(outbox.add, outbox.NewEvent("k", "order.placed", "order/1", {"order_id": "1"}))
     [(event_id, created_at)] = await shop.sql("SELECT id, created_at FROM outbox_events")
     delivery = WebhookDelivery(endpoint_id=endpoint.id, event_id=event_id)
     expected = WebhookMessage(
         endpoint.url, endpoint.secret, event_id, "order.placed", "order/1", {"order_id": "1"}, created_at
     )
-    assert await shop.do(webhooks.message, delivery) == expected
+    assert await shop.do(webhooks.load_message, delivery) == expected
     assert endpoint.secret not in repr(replace(expected, aggregate=""))
     with pytest.raises(EventNotFound):
-        await shop.do(webhooks.message, WebhookDelivery(endpoint_id=endpoint.id, event_id=EVENT))
-    assert await shop.do(webhooks.message, WebhookDelivery(endpoint_id=EVENT, event_id=event_id)) == "removed"
+        await shop.do(webhooks.load_message, WebhookDelivery(endpoint_id=endpoint.id, event_id=EVENT))
+    assert await shop.do(webhooks.load_message, WebhookDelivery(endpoint_id=EVENT, event_id=event_id)) == "removed"
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ async def test_what_is_posted_is_the_event_as_it_was_written(shop: Shop) -> None
     ["https://receiver.example", "https://receiver.example:8443/a?b=c", "http://localhost:9/hook", "http://[::1]/hook"],
 )
 def test_a_url_is_https_or_of_this_machine(url: str) -> None:
-    assert webhooks.checked_url(url) == url
+    assert webhooks.validate_url(url) == url
 
 
 @pytest.mark.parametrize(
@@ -356,16 +356,16 @@ def test_a_url_is_https_or_of_this_machine(url: str) -> None:
 )
 def test_another_url_is_refused(url: str) -> None:
     with pytest.raises(BadInput) as error:
-        webhooks.checked_url(url)
+        webhooks.validate_url(url)
     assert [problem.field for problem in error.value.fields] == ["url"]
 
 
 @pytest.mark.parametrize("wanted", [[], ["order.lost"], ["order.placed", "com.shop.order.placed"]])
 def test_an_unknown_type_is_refused(wanted: list[str]) -> None:
     with pytest.raises(BadInput) as error:
-        webhooks.checked_types(wanted)
+        webhooks.validate_event_types(wanted)
     assert "order.placed, order.fulfilled" in str(error.value)
 
 
 def test_a_star_stands_for_all() -> None:
-    assert webhooks.checked_types(["order.placed", "*"]) == ["*"]
+    assert webhooks.validate_event_types(["order.placed", "*"]) == ["*"]

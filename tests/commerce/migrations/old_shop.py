@@ -19,7 +19,7 @@ from commerce.postgres import DIALECT, connect
 from starter.devstack import postgres
 from tests.conftest import run_sql
 
-REVISIONS = [script.revision for script in ScriptDirectory.from_config(migrations.config()).walk_revisions()][::-1]
+REVISIONS = [script.revision for script in ScriptDirectory.from_config(migrations.alembic_config()).walk_revisions()][::-1]
 numbers = itertools.count()
 
 # A shop as revision 0001 knew it; later revisions carry it on.
@@ -76,7 +76,7 @@ async def agree(url: str) -> None:
     engine = create_async_engine(DIALECT, async_creator=partial(connect, url))
 
     def check(connection: Connection) -> None:
-        command.check(migrations.config(connection))
+        command.check(migrations.alembic_config(connection))
 
     async with engine.connect() as connection:
         await connection.run_sync(check)

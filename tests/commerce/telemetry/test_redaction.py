@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from commerce.settings import Settings
 from commerce.telemetry import logs
-from commerce.telemetry.redaction import MAX_DEPTH, MAX_TEXT, OUR_OWN, REDACTED, TOO_DEEP, redact, redacted
+from commerce.telemetry.redaction import MAX_DEPTH, MAX_TEXT, OWN_FIELDS, REDACTED, TOO_DEEP, redact_record, redact_text
 
 ADDRESS = "ann.o'brien+shop@shop.example"
 HASH = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$mnV4ZGVyYmFyZ2FpbmRpZ2VzdGRpZ2VzdA"
@@ -51,7 +51,7 @@ def written(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def shown(**fields: Any) -> dict[str, Any]:
-    return dict(redact(None, "info", {"event": "said", **fields}))
+    return dict(redact_record(None, "info", {"event": "said", **fields}))
 
 
 def fail() -> None:
@@ -137,8 +137,8 @@ def test_what_is_harmless_stays_as_it_is() -> None:
     ],
 )
 def test_secrets_within_a_text_are_replaced(text: str, rest: str) -> None:
-    assert redacted(text) == rest
-    assert redacted(rest) == rest
+    assert redact_text(text) == rest
+    assert redact_text(rest) == rest
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
@@ -148,7 +148,7 @@ def test_a_value_in_quotes_is_found_however_often_it_was_quoted_again(times: int
     for _ in range(times):
         quoted = json.dumps(quoted)
     assert "Zephyrina" in quoted
-    assert not re.search("Zephyrina|Quacken|bush", redacted(quoted))
+    assert not re.search("Zephyrina|Quacken|bush", redact_text(quoted))
 
 
 @given(
@@ -159,8 +159,8 @@ def test_a_value_in_quotes_is_found_however_often_it_was_quoted_again(times: int
 def test_no_address_stays_wherever_it_stands(address: str, around: str, joint: str) -> None:
     domain = address.rpartition("@")[2]
     for text in (address, f"{joint}{address}{joint}", f"{around}{joint}{address}{joint}{around}"):
-        assert address not in redacted(text)
-        assert f"@{domain}" not in redacted(text)
+        assert address not in redact_text(text)
+        assert f"@{domain}" not in redact_text(text)
         line = shown(event=text, names={text: text}, many=[ValueError(text)])
         assert address not in json.dumps(line, ensure_ascii=False)
 
@@ -168,7 +168,7 @@ def test_no_address_stays_wherever_it_stands(address: str, around: str, joint: s
 @given(st.recursive(st.text() | st.integers() | st.none(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)))
 def test_any_value_can_be_redacted_and_written(value: Any) -> None:
     json.dumps(shown(value=value))
-    assert redact(None, "info", shown(value=value)) == shown(value=value)
+    assert redact_record(None, "info", shown(value=value)) == shown(value=value)
 
 
 def test_objects_are_shown_as_their_redacted_text() -> None:
@@ -192,11 +192,11 @@ def test_depth_is_bounded() -> None:
 
 def test_a_long_text_loses_its_middle_and_no_secret_lies_across_the_cut() -> None:
     for place in range(MAX_TEXT // 2 - len(TEXT), MAX_TEXT // 2 + 1):
-        long = redacted(" " * place + TEXT + "." * MAX_TEXT + TEXT + " " * place)
+        long = redact_text(" " * place + TEXT + "." * MAX_TEXT + TEXT + " " * place)
         assert len(long) < MAX_TEXT + 100
         assert not [secret for secret in SECRETS if secret in long]
-    assert redacted("a" * MAX_TEXT) == "a" * MAX_TEXT
-    assert redacted("a" * 5_000 + "b" * 2_345 + "c" * 5_000) == (
+    assert redact_text("a" * MAX_TEXT) == "a" * MAX_TEXT
+    assert redact_text("a" * 5_000 + "b" * 2_345 + "c" * 5_000) == (
         "a" * 5_000 + " … 2,345 characters left out … " + "c" * 5_000
     )
 
@@ -206,6 +206,6 @@ def test_what_cannot_be_read_is_left_out_and_stops_nobody() -> None:
         def __repr__(self) -> str:
             raise RuntimeError(ADDRESS)
 
-    line = dict.fromkeys(OUR_OWN, "ours") | {"event": ADDRESS, "value": Unreadable()}
+    line = dict.fromkeys(OWN_FIELDS, "ours") | {"event": ADDRESS, "value": Unreadable()}
     left = "a line that cannot be redacted was left out: RuntimeError"
-    assert redact(None, "info", line) == dict.fromkeys(OUR_OWN, "ours") | {"event": left}
+    assert redact_record(None, "info", line) == dict.fromkeys(OWN_FIELDS, "ours") | {"event": left}

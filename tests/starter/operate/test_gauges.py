@@ -159,5 +159,5 @@ async def test_measuring_the_backlog_reads_partial_indexes_only(shop: Shop, inde
     """With sequential scans disabled, each count uses the index of the open rows."""
     async with shop.database.transaction() as tx:
         await (await tx.connection()).exec_driver_sql("SET LOCAL enable_seqscan = off")
-        plan = await (await tx.connection()).exec_driver_sql(f"EXPLAIN {backlog.LOOK.text}")
+        plan = await (await tx.connection()).exec_driver_sql(f"EXPLAIN {backlog.MEASURE.text}")
         assert index in "\n".join(row[0] for row in plan)
