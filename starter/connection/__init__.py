@@ -1,1 +1,1 @@
-"""How our programs connect to Temporal: the plugin with converter, encryption and interceptors."""
+"""The connection to Temporal: encryption, converters and interceptors, and how calls are made."""

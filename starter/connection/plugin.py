@@ -1,4 +1,4 @@
-"""How our processes speak with Temporal: one plugin for client, worker and replayer alike."""
+"""One Temporal plugin for clients, workers and replayers: converters, encryption, interceptors, sandbox."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,21 +30,21 @@ from workflows.engine.input_check import InputInterceptor
 if TYPE_CHECKING:
     from starter.telemetry.span_export import SpanRecorder
 
-# Loaded once and shared by all runs, instead of anew for each run in its sandbox.
+# Imported once and shared by all runs, instead of once per run in its sandbox.
 PASSED_THROUGH = (
-    "activities",  # referred to by method only; brings SQLAlchemy along, which costs a second to load
-    "commerce",  # messages and errors: plain data
+    "activities",  # workflows only refer to its methods; it imports SQLAlchemy, which takes a second
+    "commerce",  # workflows only use its messages and errors
     "pydantic",  # models must be the same classes inside and outside
     "pydantic_core",
     "annotated_types",
-    "structlog",  # 40 ms to load
-    "opentelemetry",  # finds its context by reading files, which the sandbox forbids
-    "starter",  # where the payload converter is from
+    "structlog",  # takes 40 ms to import
+    "opentelemetry",  # reads files to set up its context, which the sandbox forbids
+    "starter",  # defines the payload converter
 )
 
 
 class _JsonConverter(PydanticJSONPlainPayloadConverter):
-    """Reads the input of a process so that one that does not fit fails the run, naming fields and never values."""
+    """Fails a run permanently if its input is invalid; the error names the fields and never the values."""
 
     def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:
         try:
@@ -55,7 +55,7 @@ class _JsonConverter(PydanticJSONPlainPayloadConverter):
             raise to_failure(BadInput(field_errors(error))) from None
 
 
-# One for all: the SDK makes a payload converter per task, and each would learn every model's schema anew.
+# Shared, because the SDK creates a payload converter per task, and each would build every model's schema again.
 _JSON = _JsonConverter()
 _ENCODINGS = tuple(
     _JSON if known.encoding == _JSON.encoding else known
@@ -68,7 +68,7 @@ class _PayloadConverter(CompositePayloadConverter):
         super().__init__(*_ENCODINGS)
 
     def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
-        """Read inputs; one of a process whose encoding nobody here knows fails its run too, instead of hanging it."""
+        """Decode inputs. A process input in an unknown encoding fails the run too, instead of blocking it."""
         try:
             return super().from_payloads(payloads, type_hints)
         except FailureError:
@@ -76,12 +76,12 @@ class _PayloadConverter(CompositePayloadConverter):
         except (KeyError, RuntimeError, ValueError) as error:
             if not any(getattr(hint, "is_process_input", False) for hint in type_hints or ()):
                 raise
-            problem = FieldError(field="input", message=f"it cannot be read ({type(error).__name__})")
+            problem = FieldError(field="input", message=f"cannot be decoded ({type(error).__name__})")
             raise to_failure(BadInput([problem])) from None
 
 
 class _FailureConverter(DefaultFailureConverterWithEncodedAttributes):
-    """Lets messages and stack traces of failures be encrypted, but not the one that only a missing key could show."""
+    """Encrypts messages and stack traces of failures, except that of MissingKey: its reader would lack the same key."""
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         if isinstance(exception, MissingKey):
@@ -90,8 +90,8 @@ class _FailureConverter(DefaultFailureConverterWithEncodedAttributes):
             super().to_failure(exception, payload_converter, failure)
 
 
-def plugin(codec: Encryption, tracing: "SpanRecorder | None" = None) -> SimplePlugin:
-    """Return the converter, the interceptors and the sandbox that all of our processes use; traces if they are on."""
+def create_plugin(codec: Encryption, spans: "SpanRecorder | None" = None) -> SimplePlugin:
+    """Create the plugin that all of our programs use; spans are recorded if `spans` is given."""
     converter = DataConverter(
         payload_converter_class=_PayloadConverter,
         failure_converter_class=_FailureConverter if codec.encrypts else DefaultFailureConverter,
@@ -101,7 +101,7 @@ def plugin(codec: Encryption, tracing: "SpanRecorder | None" = None) -> SimplePl
         "commerce",
         data_converter=converter,
         interceptors=[
-            *_spans(tracing),
+            *_span_interceptors(spans),
             LogInterceptor(),
             HeartbeatInterceptor(),
             FailureInterceptor(),
@@ -113,9 +113,9 @@ def plugin(codec: Encryption, tracing: "SpanRecorder | None" = None) -> SimplePl
     )
 
 
-def _spans(tracing: "SpanRecorder | None") -> list[Any]:
-    if tracing is None:
+def _span_interceptors(spans: "SpanRecorder | None") -> list[Any]:
+    if spans is None:
         return []
-    from starter.telemetry.process_spans import ProcessSpans  # loads OpenTelemetry's SDK
+    from starter.telemetry.process_spans import ProcessSpans  # imports OpenTelemetry's SDK
 
-    return [ProcessSpans(tracing)]
+    return [ProcessSpans(spans)]

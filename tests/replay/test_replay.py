@@ -9,7 +9,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
-from starter.connection.plugin import plugin
+from starter.connection.plugin import create_plugin
 from starter.telemetry.span_export import SpanRecorder
 from tests.keys import codec
 from tests.replay.changed import WithoutCheck
@@ -39,7 +39,7 @@ def recorded(name: str) -> WorkflowHistory:
 async def replay(name: str, workflows: Sequence[type] = WORKFLOWS, tracing: SpanRecorder | None = None) -> None:
     """Replay a recorded run; an AssertionError says what to do when it does not fit."""
     try:
-        await Replayer(workflows=workflows, plugins=[plugin(codec(), tracing)]).replay_workflow(recorded(name))
+        await Replayer(workflows=workflows, plugins=[create_plugin(codec(), tracing)]).replay_workflow(recorded(name))
     except NondeterminismError as error:
         raise AssertionError(LESSON.format(name=name, error=error)) from None
 

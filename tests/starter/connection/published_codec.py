@@ -1,4 +1,4 @@
-"""Reads encrypted payloads as Temporal's samples write them: made from that form alone, with nothing of ours."""
+"""A decoder written from the published format of Temporal's samples alone, without any of our code."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ from temporalio.converter import PayloadCodec
 
 
 class PublishedCodec(PayloadCodec):
-    """Knows one key, and takes nothing that is in clear."""
+    """Decrypts with one key; refuses unencrypted payloads."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        raise NotImplementedError("it only reads")
+        raise NotImplementedError("it only decodes")
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        return [self._read(payload) for payload in payloads]
+        return [self._decrypt(payload) for payload in payloads]
 
-    def _read(self, payload: Payload) -> Payload:
+    def _decrypt(self, payload: Payload) -> Payload:
         assert payload.metadata["encoding"] == b"binary/encrypted"
         assert payload.metadata["encryption-key-id"].decode() == hashlib.sha256(self._key).hexdigest()[:16]
         return Payload.FromString(AESGCM(self._key).decrypt(payload.data[:12], payload.data[12:], None))

@@ -1,4 +1,4 @@
-"""Real runs, encrypted: nothing of them is stored in clear, a missing key only makes them wait, keys can change."""
+"""Encrypted runs on a real server: nothing is stored unencrypted, runs wait for a missing key, keys can be rotated."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ from temporalio.worker import Replayer
 from commerce.errors import MissingKey, SettingsError
 from commerce.messages.orders import order_process_id
 from starter.client import connect
-from starter.connection.plugin import plugin
+from starter.connection.plugin import create_plugin
 from starter.processes import TASK_QUEUE
 from tests.keys import KEY, OTHER_KEY, codec, encryption_env
 from tests.running_shop import RunningShop, running_shop
@@ -38,13 +38,13 @@ async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterat
 
 
 async def with_keys(shop: RunningShop, *newest_first: str) -> RunningShop:
-    """Return the same shop with other keys."""
+    """Return the same shop with a client that has other keys."""
     address = shop.client.service_client.config.target_host
     return replace(shop, client=await connect({"TEMPORAL_ADDRESS": address, **encryption_env(*newest_first)}))
 
 
-def parts(message: Message) -> Iterator[Message]:
-    """Return a message and all that lies in it, save search attributes, which are for all to see."""
+def submessages(message: Message) -> Iterator[Message]:
+    """Yield a message and all messages within it, except search attributes, which Temporal cannot encrypt."""
     yield message
     for field, value in message.ListFields():
         if field.message_type is None or isinstance(value, SearchAttributes):
@@ -52,42 +52,42 @@ def parts(message: Message) -> Iterator[Message]:
         if field.message_type.GetOptions().map_entry:
             value = [part for part in value.values() if isinstance(part, Message)]
         for part in [value] if isinstance(value, Message) else value:
-            yield from parts(part)
+            yield from submessages(part)
 
 
 def payloads(history: WorkflowHistory) -> list[Payload]:
-    return [part for event in history.events for part in parts(event) if isinstance(part, Payload)]
+    return [part for event in history.events for part in submessages(event) if isinstance(part, Payload)]
 
 
 def failures(history: WorkflowHistory) -> list[Failure]:
-    return [part for event in history.events for part in parts(event) if isinstance(part, Failure)]
+    return [part for event in history.events for part in submessages(event) if isinstance(part, Failure)]
 
 
-async def test_nothing_of_a_run_is_stored_in_clear(shop: RunningShop) -> None:
+async def test_nothing_of_a_run_is_stored_unencrypted(shop: RunningShop) -> None:
     await shop.data.order("secret-1", MUG=1)
     await shop.inject_carrier_fault(operation="buy", fault="422", order_id="secret-1")
     async with shop.worker():
         failure = await shop.expect_failure("secret-1")
     history = await shop.handle("secret-1").fetch_history()
     assert {payload.metadata["encoding"] for payload in payloads(history)} == {b"binary/encrypted"}
-    assert {(told.message, told.stack_trace) for told in failures(history)} == {("Encoded failure", "")}
-    assert "The carrier refused the request: " in str(failure)  # our client reads it
+    assert {(stored.message, stored.stack_trace) for stored in failures(history)} == {("Encoded failure", "")}
+    assert "The carrier refused the request: " in str(failure)  # decrypted by our client
 
 
-async def test_a_codec_made_from_the_published_form_reads_all_of_it(shop: RunningShop, temporal_server: str) -> None:
+async def test_a_codec_of_the_published_format_decrypts_every_payload(shop: RunningShop, temporal_server: str) -> None:
     await shop.data.order("1", MUG=1)
     async with shop.worker():
         await shop.process("1")
     published = PublishedCodec(base64.b64decode(KEY))
-    read = await published.decode(payloads(await shop.handle("1").fetch_history()))
-    assert b'"Order 1"' in [payload.data for payload in read]  # its title
-    assert json.loads(read[0].data) == {"order_id": "1", "unless_held": False}
+    decrypted = await published.decode(payloads(await shop.handle("1").fetch_history()))
+    assert b'"Order 1"' in [payload.data for payload in decrypted]  # the title
+    assert json.loads(decrypted[0].data) == {"order_id": "1", "unless_held": False}
 
     elsewhere = await Client.connect(temporal_server, data_converter=DataConverter(payload_codec=published))
     assert (await elsewhere.get_workflow_handle(order_process_id("1")).result())["status"] == "fulfilled"
 
 
-async def test_without_a_key_nobody_connects_unless_encryption_is_off(temporal_server: str) -> None:
+async def test_connecting_without_a_key_fails_unless_encryption_is_off(temporal_server: str) -> None:
     with pytest.raises(SettingsError, match=r"^COMMERCE_ENCRYPTION_KEYS "):
         await connect({"TEMPORAL_ADDRESS": temporal_server})
     await connect({"TEMPORAL_ADDRESS": temporal_server, "COMMERCE_ENCRYPTION": "off"})
@@ -101,8 +101,8 @@ async def test_a_run_waits_for_a_worker_that_has_its_key(shop: RunningShop) -> N
         async for event in handle.fetch_history_events(wait_new_event=True):
             if event.event_type == TASK_FAILED:
                 break
-        told = event.workflow_task_failed_event_attributes.failure
-        assert (told.message, told.stack_trace, told.HasField("cause")) == (missing, "", False)
+        failure = event.workflow_task_failed_event_attributes.failure
+        assert (failure.message, failure.stack_trace, failure.HasField("cause")) == (missing, "", False)
         assert await shop.status("1") == WorkflowExecutionStatus.RUNNING
     async with shop.worker():
         assert (await handle.result()).status == "fulfilled"
@@ -110,13 +110,13 @@ async def test_a_run_waits_for_a_worker_that_has_its_key(shop: RunningShop) -> N
         await elsewhere.handle("1").result()
 
 
-async def test_an_input_that_nobody_can_decrypt_fails_its_run(shop: RunningShop, temporal_server: str) -> None:
-    [rubbish] = await codec().encode([Payload(data=b"{}")])
-    rubbish.data = rubbish.data[:-1]
+async def test_an_input_that_cannot_be_decrypted_fails_the_run(shop: RunningShop, temporal_server: str) -> None:
+    [corrupt] = await codec().encode([Payload(data=b"{}")])
+    corrupt.data = corrupt.data[:-1]
     plain = await Client.connect(temporal_server)
     async with shop.worker():
         await plain.start_workflow(
-            "order-processing", RawValue(rubbish), id=order_process_id("1"), task_queue=TASK_QUEUE
+            "order-processing", RawValue(corrupt), id=order_process_id("1"), task_queue=TASK_QUEUE
         )
         with pytest.raises(WorkflowFailureError) as failure:
             await shop.handle("1").result()
@@ -124,14 +124,14 @@ async def test_an_input_that_nobody_can_decrypt_fails_its_run(shop: RunningShop,
     assert failure.value.cause.type == "BadInput"
 
 
-async def test_after_a_change_of_keys_old_and_new_runs_can_be_read_and_replayed(shop: RunningShop) -> None:
-    changed, after = await with_keys(shop, OTHER_KEY, KEY), codec(OTHER_KEY, KEY)
-    replayer = Replayer(workflows=WORKFLOWS, plugins=[plugin(after)])
-    for order_id, at_work, key_id in zip(("old", "new"), (shop, changed), reversed(after.key_ids), strict=True):
+async def test_after_a_key_rotation_old_and_new_runs_can_be_read_and_replayed(shop: RunningShop) -> None:
+    rotated, after = await with_keys(shop, OTHER_KEY, KEY), codec(OTHER_KEY, KEY)
+    replayer = Replayer(workflows=WORKFLOWS, plugins=[create_plugin(after)])
+    for order_id, current, key_id in zip(("old", "new"), (shop, rotated), reversed(after.key_ids), strict=True):
         await shop.data.order(order_id, MUG=1)
-        async with at_work.worker():
-            await at_work.process(order_id)
-        history = await changed.handle(order_id).fetch_history()
+        async with current.worker():
+            await current.process(order_id)
+        history = await rotated.handle(order_id).fetch_history()
         assert {payload.metadata["encryption-key-id"].decode() for payload in payloads(history)} == {key_id}
-        assert (await changed.handle(order_id).result()).order_id == order_id
+        assert (await rotated.handle(order_id).result()).order_id == order_id
         await replayer.replay_workflow(history)

@@ -1,4 +1,4 @@
-"""Encrypted payloads: their form, where keys come from, and what a payload that cannot be read is answered with."""
+"""Encrypted payloads: their format, payloads that cannot be decrypted, and where keys come from."""
 
 import base64
 import hashlib
@@ -17,145 +17,149 @@ from commerce.settings import load_settings
 from starter.connection.encryption import Encryption, key_id
 
 OLD, NEW = b"o" * 32, b"n" * 32
-CLEAR = Payload(metadata={"encoding": b"json/plain"}, data=b'{"order_id": "1001"}')
-WRITTEN = base64.b64encode(b"\xfb\xff" * 16).decode()  # with both letters in which the two base64s differ
+PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'{"order_id": "1001"}')
+BASE64_KEY = base64.b64encode(
+    b"\xfb\xff" * 16
+).decode()  # has both characters that differ between standard and URL-safe base64
 
 
-async def sealed(codec: Encryption, payload: Payload = CLEAR) -> Payload:
+async def encrypt(codec: Encryption, payload: Payload = PLAIN) -> Payload:
     return (await codec.encode([payload]))[0]
 
 
-async def opened(codec: Encryption, payload: Payload) -> Payload:
+async def decrypt(codec: Encryption, payload: Payload) -> Payload:
     return (await codec.decode([payload]))[0]
 
 
-def of(**variables: str) -> Encryption:
-    """Return the codec of COMMERCE_ENCRYPTION_KEYS and so on."""
+def codec_from(**variables: str) -> Encryption:
+    """Return the codec for these variables, without the prefix COMMERCE_ENCRYPTION."""
     return Encryption.from_settings(
         load_settings({f"COMMERCE_ENCRYPTION{name}": value for name, value in variables.items()})
     )
 
 
-class TestForm:
-    async def test_it_is_the_one_that_temporal_published(self) -> None:
-        payload = await sealed(Encryption([NEW, OLD]))
+class TestFormat:
+    async def test_it_is_the_one_of_temporals_samples(self) -> None:
+        payload = await encrypt(Encryption([NEW, OLD]))
         assert dict(payload.metadata) == {
             "encoding": b"binary/encrypted",
             "encryption-key-id": hashlib.sha256(NEW).hexdigest()[:16].encode(),
         }
-        assert Payload.FromString(AESGCM(NEW).decrypt(payload.data[:12], payload.data[12:], None)) == CLEAR
+        assert Payload.FromString(AESGCM(NEW).decrypt(payload.data[:12], payload.data[12:], None)) == PLAIN
 
     @given(metadata=st.dictionaries(st.text(max_size=9), st.binary(max_size=9), max_size=3), data=st.binary())
-    async def test_what_was_encrypted_comes_back(self, metadata: dict[str, bytes], data: bytes) -> None:
+    async def test_decrypting_returns_the_original_payload(self, metadata: dict[str, bytes], data: bytes) -> None:
         codec, payload = Encryption([NEW]), Payload(metadata=metadata, data=data)
-        assert await opened(codec, await sealed(codec, payload)) == payload
+        assert await decrypt(codec, await encrypt(codec, payload)) == payload
 
-    async def test_the_same_twice_is_not_the_same(self) -> None:
+    async def test_encrypting_the_same_payload_twice_gives_different_data(self) -> None:
         codec = Encryption([NEW])
-        assert (await sealed(codec)).data != (await sealed(codec)).data
+        assert (await encrypt(codec)).data != (await encrypt(codec)).data
 
 
-class TestReading:
+class TestDecryption:
     async def test_all_keys_decrypt(self) -> None:
-        assert await opened(Encryption([NEW, OLD]), await sealed(Encryption([OLD]))) == CLEAR
+        assert await decrypt(Encryption([NEW, OLD]), await encrypt(Encryption([OLD]))) == PLAIN
 
-    async def test_what_is_in_clear_stays_as_it_is(self) -> None:
-        assert await opened(Encryption([NEW]), CLEAR) == CLEAR
+    async def test_unencrypted_payloads_are_returned_unchanged(self) -> None:
+        assert await decrypt(Encryption([NEW]), PLAIN) == PLAIN
 
-    async def test_a_key_that_is_not_there_is_named(self) -> None:
-        payload = await sealed(Encryption([OLD]))
+    async def test_the_error_names_the_missing_key(self) -> None:
+        payload = await encrypt(Encryption([OLD]))
         with pytest.raises(MissingKey) as error:
-            await opened(Encryption([NEW]), payload)
+            await decrypt(Encryption([NEW]), payload)
         wanted = f"Encryption key {key_id(OLD)} is missing: add it to COMMERCE_ENCRYPTION_KEYS"
         assert str(error.value) == wanted
 
-    async def test_the_name_of_a_key_may_be_anything_and_is_shown_in_one_short_line(self) -> None:
+    async def test_a_forged_key_id_is_shown_in_one_short_line(self) -> None:
         payload = Payload(metadata={"encoding": b"binary/encrypted", "encryption-key-id": b"a\nb \xff" + b"c" * 99})
         with pytest.raises(MissingKey, match=r"^Encryption key a\?b\?\?c{59} is missing: [^\n]*$"):
-            await opened(Encryption([NEW]), payload)
+            await decrypt(Encryption([NEW]), payload)
 
     @pytest.mark.parametrize("data", [b"", b"short", b"x" * 200])
-    async def test_rubbish_under_our_key_is_handed_on(self, data: bytes) -> None:
-        rubbish = await sealed(Encryption([NEW]))
-        rubbish.data = data
-        assert await opened(Encryption([NEW]), rubbish) == rubbish
+    async def test_corrupt_data_is_returned_unchanged(self, data: bytes) -> None:
+        corrupt = await encrypt(Encryption([NEW]))
+        corrupt.data = data
+        assert await decrypt(Encryption([NEW]), corrupt) == corrupt
 
-    async def test_no_payload_at_all_under_our_key_is_handed_on(self) -> None:
-        rubbish = await sealed(Encryption([NEW]))
-        rubbish.data = b"n" * 12 + AESGCM(NEW).encrypt(b"n" * 12, b"\xff no protobuf", None)
-        assert await opened(Encryption([NEW]), rubbish) == rubbish
+    async def test_encrypted_data_that_is_no_payload_is_returned_unchanged(self) -> None:
+        corrupt = await encrypt(Encryption([NEW]))
+        corrupt.data = b"n" * 12 + AESGCM(NEW).encrypt(b"n" * 12, b"\xff no protobuf", None)
+        assert await decrypt(Encryption([NEW]), corrupt) == corrupt
 
 
-class TestOff:
-    async def test_nothing_is_encrypted_but_what_was_is_read(self) -> None:
-        off = of(**{"": "off", "_KEYS": base64.b64encode(OLD).decode()})
-        assert await sealed(off) == CLEAR
-        assert await opened(off, await sealed(Encryption([OLD]))) == CLEAR
+class TestEncryptionOff:
+    async def test_nothing_is_encrypted_but_encrypted_payloads_are_decrypted(self) -> None:
+        off = codec_from(**{"": "off", "_KEYS": base64.b64encode(OLD).decode()})
+        assert await encrypt(off) == PLAIN
+        assert await decrypt(off, await encrypt(Encryption([OLD]))) == PLAIN
 
-    async def test_without_any_key_what_was_encrypted_names_its_key(self) -> None:
+    async def test_without_keys_the_error_names_the_missing_key(self) -> None:
         with pytest.raises(MissingKey, match=key_id(OLD)):
-            await opened(of(**{"": "off"}), await sealed(Encryption([OLD])))
+            await decrypt(codec_from(**{"": "off"}), await encrypt(Encryption([OLD])))
 
 
 class TestKeys:
     @pytest.mark.parametrize("other", ["+/", "-_"])
     @pytest.mark.parametrize("end", ["=", ""])
-    def test_each_kind_of_base64_is_read(self, other: str, end: str) -> None:
-        text = WRITTEN.rstrip("=").translate(str.maketrans("+/", other)) + end
-        assert of(_KEYS=text).key_ids == (key_id(b"\xfb\xff" * 16),)
+    def test_every_variant_of_base64_is_accepted(self, other: str, end: str) -> None:
+        text = BASE64_KEY.rstrip("=").translate(str.maketrans("+/", other)) + end
+        assert codec_from(_KEYS=text).key_ids == (key_id(b"\xfb\xff" * 16),)
 
-    def test_many_are_separated_by_commas_or_blanks(self) -> None:
+    def test_several_are_separated_by_commas_or_white_space(self) -> None:
         texts = [base64.b64encode(bytes([number]) * 32).decode() for number in range(4)]
-        assert of(_KEYS=" {}, {},{}\n{} ,".format(*texts)).key_ids == tuple(key_id(bytes([n]) * 32) for n in range(4))
+        assert codec_from(_KEYS=" {}, {},{}\n{} ,".format(*texts)).key_ids == tuple(
+            key_id(bytes([n]) * 32) for n in range(4)
+        )
 
-    def test_a_file_has_one_in_each_line(self, tmp_path: Path) -> None:
+    def test_a_file_has_one_per_line(self, tmp_path: Path) -> None:
         newer, older = (base64.b64encode(key).decode() for key in (NEW, OLD))
-        file = private(tmp_path, f"# newest first\n{newer}\n\n  {older}  \n")
-        assert of(_KEYS_FILE=str(file)).key_ids == (key_id(NEW), key_id(OLD))
+        file = private_file(tmp_path, f"# newest first\n{newer}\n\n  {older}  \n")
+        assert codec_from(_KEYS_FILE=str(file)).key_ids == (key_id(NEW), key_id(OLD))
 
     def test_the_variable_wins_over_the_file(self, tmp_path: Path) -> None:
-        assert of(_KEYS=WRITTEN, _KEYS_FILE=str(tmp_path / "none")).key_ids == (key_id(b"\xfb\xff" * 16),)
+        assert codec_from(_KEYS=BASE64_KEY, _KEYS_FILE=str(tmp_path / "none")).key_ids == (key_id(b"\xfb\xff" * 16),)
 
     @pytest.mark.parametrize(
-        "text", ["hunter2", f"{WRITTEN} secret!", WRITTEN[:-2], f"A{WRITTEN}", "!" * 43, f"{'é' * 43}="]
+        "text", ["hunter2", f"{BASE64_KEY} secret!", BASE64_KEY[:-2], f"A{BASE64_KEY}", "!" * 43, f"{'é' * 43}="]
     )
-    def test_a_wrong_one_is_told_in_one_line_that_does_not_show_it(self, tmp_path: Path, text: str) -> None:
-        for variable, value in {"_KEYS": text, "_KEYS_FILE": str(private(tmp_path, text))}.items():
+    def test_an_invalid_key_is_a_one_line_error_that_does_not_show_it(self, tmp_path: Path, text: str) -> None:
+        for variable, value in {"_KEYS": text, "_KEYS_FILE": str(private_file(tmp_path, text))}.items():
             with pytest.raises(SettingsError) as error:
-                of(**{variable: value})
+                codec_from(**{variable: value})
             assert str(error.value).startswith(f"COMMERCE_ENCRYPTION{variable}: key ")
             assert "is not base64 of 32 bytes" in str(error.value)
             assert "\n" not in str(error.value) and not any(part in str(error.value) for part in text.split())
 
-    def test_without_one_nothing_starts_and_both_ways_out_are_told(self, tmp_path: Path) -> None:
-        for variables in ({}, {"_KEYS": " , "}, {"_KEYS_FILE": str(private(tmp_path, "# none yet\n"))}):
+    def test_the_error_for_a_missing_key_shows_both_remedies(self, tmp_path: Path) -> None:
+        for variables in ({}, {"_KEYS": " , "}, {"_KEYS_FILE": str(private_file(tmp_path, "# none yet\n"))}):
             with pytest.raises(SettingsError) as error:
-                of(**variables)
-            told = str(error.value)
-            assert told.startswith("COMMERCE_ENCRYPTION_KEYS ") and "\n" not in told
-            assert "`openssl rand -base64 32`" in told and "COMMERCE_ENCRYPTION=off" in told
+                codec_from(**variables)
+            message = str(error.value)
+            assert message.startswith("COMMERCE_ENCRYPTION_KEYS ") and "\n" not in message
+            assert "`openssl rand -base64 32`" in message and "COMMERCE_ENCRYPTION=off" in message
 
-    def test_a_file_that_cannot_be_read_is_told(self, tmp_path: Path) -> None:
+    def test_a_file_that_cannot_be_read_is_an_error_with_the_reason(self, tmp_path: Path) -> None:
         (tmp_path / "binary").write_bytes(b"\xff\xfe")
-        reasons = {"none": "No such file or directory", ".": "Is a directory", "binary": "it is no text"}
+        reasons = {"none": "No such file or directory", ".": "Is a directory", "binary": "it is not a text file"}
         for name, reason in reasons.items():
             with pytest.raises(SettingsError, match=f"^COMMERCE_ENCRYPTION_KEYS_FILE: .* cannot be read: {reason}$"):
-                of(_KEYS_FILE=str(tmp_path / name))
+                codec_from(_KEYS_FILE=str(tmp_path / name))
 
-    def test_a_file_that_others_can_read_is_only_warned_about(
+    def test_a_file_that_others_can_read_causes_one_warning(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        file = private(tmp_path, WRITTEN)
+        file = private_file(tmp_path, BASE64_KEY)
         with caplog.at_level(logging.WARNING, "starter.connection.encryption_keys"):
-            of(_KEYS_FILE=str(file))
+            codec_from(_KEYS_FILE=str(file))
             assert caplog.messages == []
             file.chmod(0o644)
             for _ in range(2):
-                of(_KEYS_FILE=str(file))
-        assert caplog.messages == [f"COMMERCE_ENCRYPTION_KEYS_FILE: others can read {file}; its mode should be 600"]
+                codec_from(_KEYS_FILE=str(file))
+        assert caplog.messages == [f"COMMERCE_ENCRYPTION_KEYS_FILE: other users can read {file}; set its mode to 600"]
 
 
-def private(folder: Path, text: str) -> Path:
+def private_file(folder: Path, text: str) -> Path:
     file = folder / "keys"
     file.touch(mode=stat.S_IRUSR | stat.S_IWUSR)
     file.write_text(text)

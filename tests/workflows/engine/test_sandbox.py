@@ -17,7 +17,7 @@ from temporalio.workflow import SandboxImportNotificationPolicy
 from commerce.messages.tutorial import HelloWorld
 from commerce.messages.webhooks import WebhookDelivery
 from starter.client import register_customer, start
-from starter.connection.plugin import plugin
+from starter.connection.plugin import create_plugin
 from starter.processes import PROCESS_TYPES
 from tests.keys import codec
 from tests.running_shop import RunningShop, running_shop
@@ -46,7 +46,7 @@ class WatchedRunner(SandboxedWorkflowRunner):
 
 @pytest.fixture
 def runner() -> WatchedRunner:
-    ours = plugin(codec()).workflow_runner
+    ours = create_plugin(codec()).workflow_runner
     assert isinstance(ours, SandboxedWorkflowRunner)
     return WatchedRunner(replace(ours.restrictions, import_notification_policy=STRICT))
 
@@ -54,7 +54,7 @@ def runner() -> WatchedRunner:
 @pytest.fixture
 async def client(temporal_server: str, runner: WatchedRunner) -> Client:
     """A client whose workers refuse what is loaded into a sandbox without being meant to."""
-    strict: SimplePlugin = plugin(codec())
+    strict: SimplePlugin = create_plugin(codec())
     strict.workflow_runner = runner
     return await Client.connect(temporal_server, plugins=[strict])
 
