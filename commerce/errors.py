@@ -11,7 +11,7 @@ CommerceError
 │   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
 │   │   └── FulfilledElsewhere, PartlyFulfilled, OrderOnHold
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
-│   ├── ReservationMissing, QuantityAboveUnfulfilled, FulfillmentMissing
+│   ├── ReservationMissing, FulfillmentMissing
 │   ├── CustomerAlreadyExists, RegistrationInProgress
 │   ├── StepWithdrawn, StaleGeneration
 │   ├── CarrierRefused, AddressIncomplete
@@ -241,15 +241,6 @@ class ReservationMissing(PermanentError):
     """Order {order_id} cannot be fulfilled: its stock is not fully reserved."""
 
     order_id: str
-
-
-@dataclass(eq=False)
-class QuantityAboveUnfulfilled(PermanentError):
-    """Line {order_line_id} has {unfulfilled:unit|units} left to fulfill, but {requested} were requested."""
-
-    order_line_id: int
-    requested: int
-    unfulfilled: int
 
 
 @dataclass(eq=False)

@@ -146,11 +146,6 @@ class Shop:
             if rows:
                 await tx.execute(insert(tables.OrderLine), rows)
 
-    async def line(self, order_id: str, position: int = 1) -> int:
-        """Return the id of an order's line."""
-        query = "SELECT id FROM order_lines WHERE order_id = :order_id AND position = :position"
-        return int((await self.sql(query, order_id=order_id, position=position))[0])
-
     async def levels(self, item: str) -> dict[str, tuple[int, int]]:
         """Return stocked and reserved units per location."""
         query = """SELECT location_id, stocked_quantity, reserved_quantity FROM inventory_levels

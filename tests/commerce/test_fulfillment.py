@@ -9,11 +9,9 @@ from commerce import fulfillment, inventory
 from commerce.database import Database
 from commerce.errors import (
     AddressIncomplete,
-    BadInput,
     FulfillmentMissing,
     InsufficientInventory,
     OrderNotFound,
-    QuantityAboveUnfulfilled,
     ReservationMissing,
 )
 from commerce.fulfillment import Shipment
@@ -56,18 +54,6 @@ async def test_i8_a_kit_takes_required_times_quantity_of_each_item(shop: Shop) -
     await reserved(shop, "1", SET=3, MUG=1)
     assert (await shop.do(fulfillment.create, "1")).units == 10
     assert (await shop.levels("MUG"), await shop.levels("BOX")) == ({"main": (2, 0)}, {"main": (6, 0)})
-
-
-async def test_i8_fulfilling_a_part_shrinks_the_reservation(shop: Shop) -> None:
-    await shop.stock("MUG", main=3, overflow=3)
-    await shop.stock("CUP", main=9)
-    await shop.variant("SIX", items={"CUP": 2})
-    await reserved(shop, "1", MUG=5, SIX=3, CUP=1)
-    asked = {await shop.line("1", 1): 4, await shop.line("1", 2): 1}
-    assert (await shop.do(fulfillment.create, "1", asked)).units == 6
-    assert await shop.held("1") == [(1, "MUG", "overflow", 1), (2, "CUP", "main", 4), (3, "CUP", "main", 1)]
-    assert await shop.levels("MUG") == {"main": (0, 0), "overflow": (2, 1)}
-    assert await shop.levels("CUP") == {"main": (7, 5)}
 
 
 async def test_i8_stock_that_others_hold_is_untouched(shop: Shop) -> None:
@@ -149,7 +135,6 @@ async def test_v3_nothing_is_fulfilled_without_its_reservation(shop: Shop) -> No
     await shop.sql("UPDATE order_lines SET quantity = 3 WHERE sku = 'MUG'")
     with pytest.raises(ReservationMissing):
         await shop.do(fulfillment.create, "1")
-    await shop.do(fulfillment.create, "1", {await shop.line("1", 1): 2})
 
 
 async def test_v3_a_kit_must_be_reserved_with_all_its_items(shop: Shop) -> None:
@@ -172,20 +157,6 @@ async def test_v3_a_fulfilled_line_leaves_nothing_held_though_it_needs_less_by_n
     await shop.sql("UPDATE variant_inventory_items SET required_quantity = 2 WHERE variant_id = 'SET'")
     await shop.do(fulfillment.create, "1")
     assert await shop.levels("MUG") == {"main": (3, 0)}
-
-
-async def test_v3_more_than_what_is_unfulfilled_is_refused(shop: Shop) -> None:
-    await shop.stock("MUG", main=9)
-    await reserved(shop, "1", MUG=2)
-    await reserved(shop, "2", MUG=2)
-    line, stranger = await shop.line("1"), await shop.line("2")
-    for asked, unfulfilled in (({line: 3}, 2), ({stranger: 1}, 0), ({line: 2, stranger: 1}, 0)):
-        with pytest.raises(QuantityAboveUnfulfilled) as error:
-            await shop.do(fulfillment.create, "1", asked)
-        assert error.value.unfulfilled == unfulfilled
-    for asked in ({}, {line: 0}, {line: -1}):
-        with pytest.raises(BadInput):
-            await shop.do(fulfillment.create, "1", asked)
 
 
 async def test_v4_of_many_fulfillments_at_once_one_is_made_and_all_get_it(shop: Shop) -> None:
@@ -221,13 +192,13 @@ async def test_cancelling_puts_everything_back_as_it_was_and_once(shop: Shop) ->
     await shop.stock("MUG", main=3, overflow=3)
     await reserved(shop, "1", MUG=5)
     before = (await shop.levels("MUG"), await shop.held("1"))
-    for asked in (None, {await shop.line("1"): 4}):
-        made = await shop.do(fulfillment.create, "1", asked)
+    for _ in range(2):
+        made = await shop.do(fulfillment.create, "1")
         for _ in range(2):
             await shop.do(fulfillment.cancel, made, "1")
             assert (await shop.levels("MUG"), await shop.held("1")) == before
     put_back = [(location, units) for location, units, reason, _ in await shop.movements("MUG") if reason == "cancel"]
-    assert put_back == [("main", 3), ("main", 3), ("overflow", 2), ("overflow", 1)]
+    assert put_back == [("main", 3), ("main", 3), ("overflow", 2), ("overflow", 2)]
 
 
 async def test_a_fulfillment_that_was_only_found_is_not_cancelled(shop: Shop) -> None:
