@@ -85,7 +85,7 @@ def test_every_alert_has_its_entry_in_the_runbook() -> None:
     assert sorted(title for level, title in runbook if level == 3) == sorted(alerts)
 
 
-def test_every_entry_of_the_runbook_says_how_to_look_what_to_do_and_when_it_is_over() -> None:
+def test_every_entry_of_the_runbook_says_what_to_check_how_to_fix_it_and_when_the_alert_ends() -> None:
     _, _, runbook = (DOCS / "operations.md").read_text().partition("\n## Runbook\n")
     for entry in runbook.split("\n### ")[1:]:
-        assert all(f"\n- {part}: " in entry for part in ("Look", "Do", "Over")), entry.partition("\n")[0]
+        assert all(f"\n- {part}: " in entry for part in ("Check", "Fix", "Ends")), entry.partition("\n")[0]
