@@ -21,7 +21,7 @@ CommerceError
 ├── TransientError          retrying may help: a plain retry
 │   ├── StepInProgress
 │   ├── Unreachable, DatabaseUnavailable
-│   ├── CarrierUnavailable
+│   ├── CarrierUnavailable, CarrierUnknown
 │   ├── WarehouseUnavailable
 │   ├── MailUnavailable
 │   ├── WebhookUnavailable
@@ -366,6 +366,13 @@ class CarrierUnavailable(TransientError):
     """The carrier is unavailable: {reason}."""
 
     reason: str
+
+
+@dataclass(eq=False)
+class CarrierUnknown(TransientError):
+    """The shipment is at the carrier {carrier!r}, which is missing in commerce/integrations/carriers.py."""
+
+    carrier: str
 
 
 @dataclass(eq=False)

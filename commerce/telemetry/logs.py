@@ -1,4 +1,4 @@
-"""Logs of every process in one shape: structlog, standard logging and Temporal's core, as JSON or for a console."""
+"""Log configuration: structlog, standard logging and Temporal's core write the same records, as JSON or text."""
 
 import logging
 import sys
@@ -12,7 +12,7 @@ from commerce.settings import Settings
 from commerce.telemetry.redaction import redact_record
 from commerce.telemetry.trace_context import current_trace_id
 
-Event = MutableMapping[str, Any]
+Record = MutableMapping[str, Any]
 TEMPORAL_FIELDS = {
     "workflow_id": "workflow_id",
     "workflow_run_id": "run_id",
@@ -23,64 +23,68 @@ TEMPORAL_FIELDS = {
 
 
 def configure(settings: Settings) -> None:
-    """Send all logs of this process to stderr as the settings say."""
-    before: list[structlog.typing.Processor] = [
+    """Write all logs of this program to stderr, in the format and at the level of the settings."""
+    shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
-        _lift_temporal,
+        _flatten_temporal_fields,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if settings.traces_url:
-        before.append(_trace)
+        shared.append(_add_trace_id)
     structlog.configure(
-        processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
     handler = _Handler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=_rendering(settings.log_format))
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=_render_processors(settings.log_format)
+        )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    logging.getLogger("temporalio.activity").setLevel(logging.ERROR)  # our own interceptor tells of failed attempts
+    logging.getLogger("temporalio.activity").setLevel(logging.ERROR)  # our interceptor logs failed attempts
     logging.getLogger("httpx").setLevel(logging.WARNING)
     for name in ("temporalio.worker._activity", "temporalio.worker._workflow"):
-        logging.getLogger(name).setLevel(logging.INFO)  # at debug they print whole payloads in clear
+        logging.getLogger(name).setLevel(logging.INFO)  # at debug level they log payloads unencrypted
 
 
 class _Handler(logging.StreamHandler[Any]):
-    """Writes lines; of one that cannot be made it tells no more than that: logging itself would print its values."""
+    """Writes log records. One that cannot be formatted is reported without its values, which logging would print."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's own name
-        with suppress(OSError, ValueError):  # nobody reads on, or the stream is closed already
-            self.stream.write(f"a log line of {record.name} was lost: {sys.exc_info()[0]}\n")
+        with suppress(OSError, ValueError):  # the reader is gone, or the stream is closed
+            self.stream.write(
+                f"a log record of {record.name} could not be formatted: {type(sys.exception()).__name__}\n"
+            )
 
 
-def _rendering(form: Literal["console", "json"]) -> list[structlog.typing.Processor]:
-    """Return what makes a line: exceptions become text first, so that nothing is written that was not redacted."""
+def _render_processors(log_format: Literal["console", "json"]) -> list[structlog.typing.Processor]:
+    """Return the processors that render a record. Exceptions become text before redaction, so nothing escapes it."""
     renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
-    if form == "console":
+    if log_format == "console":
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     drop = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     return [drop, structlog.processors.format_exc_info, redact_record, renderer]
 
 
-def _trace(_logger: Any, _method: str, event: Event) -> Event:
+def _add_trace_id(_logger: Any, _method: str, record: Record) -> Record:
     if trace := current_trace_id():
-        event["trace_id"] = trace
-    return event
+        record["trace_id"] = trace
+    return record
 
 
-def _lift_temporal(_logger: Any, _method: str, event: Event) -> Event:
-    """Turn the SDK's nested extras into our few flat fields."""
+def _flatten_temporal_fields(_logger: Any, _method: str, record: Record) -> Record:
+    """Replace the SDK's nested extras by our flat fields."""
     for nested in ("temporal_workflow", "temporal_activity", "temporal_log"):
-        entry = event.pop(nested, None)
-        extra = getattr(entry, "fields", entry)  # the core's entries carry theirs as an attribute
+        entry = record.pop(nested, None)
+        extra = getattr(entry, "fields", entry)  # the core's records have them as an attribute
         if isinstance(extra, dict):
-            event.update({ours: extra[theirs] for theirs, ours in TEMPORAL_FIELDS.items() if theirs in extra})
-    return event
+            record.update({ours: extra[theirs] for theirs, ours in TEMPORAL_FIELDS.items() if theirs in extra})
+    return record

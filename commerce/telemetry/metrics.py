@@ -1,4 +1,4 @@
-"""Every metric of ours as Prometheus sees it: name, kind, labels, what it tells; docs/metrics.md shows the same."""
+"""All our metrics: name, kind, labels and help text. docs/metrics.md lists the same."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,63 +6,61 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric; Temporal's SDK gives it labels besides: where it counts in a process, its type and task queue."""
+    """One metric. Temporal's SDK adds labels of its own; to metrics of processes also their type and task queue."""
 
     kind: Literal["counter", "gauge", "histogram"]
-    name: str  # the exporter adds `_total` to a counter's
+    name: str  # without `_total`, which the exporter adds to a counter's name
     help: str
     labels: tuple[str, ...] = ()
 
     @property
     def exported(self) -> str:
-        """The name as it is asked for."""
+        """The name that Prometheus sees."""
         return f"{self.name}_total" if self.kind == "counter" else self.name
 
 
 RUNS = Metric(
     "counter",
     "commerce_runs",
-    "Processes that ended, by how; orders: fulfilled or insufficient_inventory where others are completed",
+    "Ended processes by outcome; for orders, fulfilled or insufficient_inventory instead of completed",
     ("workflow_type", "outcome"),
 )
-STEPS_UNDONE = Metric("counter", "commerce_steps_undone", "Steps that were undone", ("workflow_type", "step"))
+STEPS_UNDONE = Metric("counter", "commerce_steps_undone", "Undone steps", ("workflow_type", "step"))
 UNDO_FAILURES = Metric(
-    "counter", "commerce_undo_failures", "Steps that could not be undone, for good", ("workflow_type", "step")
+    "counter", "commerce_undo_failures", "Steps whose undo failed permanently", ("workflow_type", "step")
 )
-STOCK_OUTS = Metric("counter", "commerce_stock_outs", "Variants that were short when an order was refused for stock")
+STOCK_OUTS = Metric("counter", "commerce_stock_outs", "Variants that lacked stock when an order was refused")
 JOB_ITEMS = Metric(
     "counter",
     "commerce_job_items",
-    "What jobs that completed have done, by the names of their counts",
+    "Counts of completed jobs, by name",
     ("workflow_type", "result"),
 )
-MAILS = Metric(
-    "counter", "commerce_mails", "Mails and alerts by what became of them: sent, skipped, failed", ("kind", "status")
-)
-EVENTS_PUBLISHED = Metric("counter", "commerce_events_published", "Events that everybody has taken", ("type",))
+MAILS = Metric("counter", "commerce_mails", "Mails and alerts by result: sent, skipped, failed", ("kind", "status"))
+EVENTS_PUBLISHED = Metric("counter", "commerce_events_published", "Published events", ("type",))
 HTTP_DURATION = Metric(
     "histogram",
     "commerce_http_request_duration_seconds",
-    "Time from a request to the end of its answer",
+    "Time from a request to the end of its response",
     ("method", "route", "status"),
 )
-DATABASE_UP = Metric("gauge", "commerce_database_up", "Whether the shop's database answers: 1 or 0")
-TEMPORAL_UP = Metric("gauge", "commerce_temporal_up", "Whether Temporal answers: 1 or 0")
+DATABASE_UP = Metric("gauge", "commerce_database_up", "Whether the shop's database responds: 1 or 0")
+TEMPORAL_UP = Metric("gauge", "commerce_temporal_up", "Whether Temporal responds: 1 or 0")
 WORKER_POLLING = Metric("gauge", "commerce_worker_polling", "Whether any worker polls the task queue: 1 or 0")
-STUCK_RUNS = Metric("gauge", "commerce_stuck_runs", "Open runs whose own code fails again and again")
+STUCK_RUNS = Metric("gauge", "commerce_stuck_runs", "Open runs whose workflow code fails repeatedly")
 PENDING_ORDERS = Metric(
-    "gauge", "commerce_pending_orders", "Orders that are paid, open, not on hold and not waiting for stock"
+    "gauge", "commerce_pending_orders", "Paid, open orders that are not on hold and not waiting for stock"
 )
 OLDEST_PENDING = Metric(
-    "gauge", "commerce_oldest_pending_order_age_seconds", "Age of the oldest of them; 0 when there is none"
+    "gauge", "commerce_oldest_pending_order_age_seconds", "Age of the oldest pending order; 0 if there is none"
 )
-HELD_ORDERS = Metric("gauge", "commerce_held_orders", "Paid, open orders on hold: they wait for a person")
-OUTBOX_EVENTS = Metric("gauge", "commerce_outbox_events", "Events that are not published yet")
-OUTBOX_LAG = Metric("gauge", "commerce_outbox_lag_seconds", "Age of the oldest of them; 0 when there is none")
+HELD_ORDERS = Metric("gauge", "commerce_held_orders", "Paid, open orders on hold, which need an operator")
+OUTBOX_EVENTS = Metric("gauge", "commerce_outbox_events", "Unpublished events")
+OUTBOX_LAG = Metric("gauge", "commerce_outbox_lag_seconds", "Age of the oldest unpublished event; 0 if there is none")
 UNSENT_NOTIFICATIONS = Metric(
     "gauge",
     "commerce_unsent_notifications",
-    "Mails and alerts not sent: queued for more than ten minutes, or failed and less than a day old",
+    "Unsent mails and alerts: queued for more than ten minutes, or failed and less than a day old",
     ("status",),
 )
 

@@ -1,7 +1,7 @@
-"""Keeps what is personal or secret out of the logs, whoever wrote the line and wherever in it that stands.
+"""Redacts personal data and secrets from all log records.
 
-Fields with a telling name lose their value; in all other text addresses, password hashes, passwords in URLs, tokens
-and fields like `first_name='Ann'` are replaced. A person's name within a sentence looks like any other word: it stays.
+Fields with a sensitive name lose their value. In all other text, e-mail addresses, password hashes, passwords in URLs,
+tokens and fields like `first_name='Ann'` are replaced. A person's name in a sentence cannot be recognized and stays.
 """
 
 import re
@@ -13,24 +13,25 @@ from typing import Any
 
 REDACTED = "[redacted]"
 TOO_DEEP = "[too deep]"
-MAX_DEPTH = 6  # of fields within fields
-MAX_TEXT = 10_000  # characters that are left of a text, half from its beginning and half from its end
-MARGIN = 2_000  # characters that are read beyond: something secret may lie across the cut
-KNOWN_NAMES = 1_024  # names of fields remembered
+MAX_DEPTH = 6  # levels of nested fields
+MAX_TEXT = 10_000  # characters of a text that are logged, half from its start and half from its end
+MARGIN = 2_000  # characters that are redacted beyond the cut, because a secret may lie across it
+CACHED_NAMES = 1_024  # field names
 
-OWN_FIELDS = frozenset({"timestamp", "level", "logger"})  # written by our own processors: nothing to look for
-TELLING = r"""(?:
+OWN_FIELDS = frozenset({"timestamp", "level", "logger"})  # set by our own processors, so never sensitive
+SENSITIVE_NAME = r"""(?:
     (?:pass_?word|passwd|passphrase)(?:_?hash)? | secret(?:_?key)? | token | authorization | credential | cookie
     | (?:api|private|encryption|signing)[_-]?key
     | e[_-]?mail(?:[_-]?address)? | recipient | phone(?:_?number)?
     | (?:first|last|full|customer|shipping)[_-]?name | shipping_?(?:address[12]?|city|zip)
     )(?:es|s)?"""
-TELLING_NAME = re.compile(rf"{TELLING}\Z | \A(?:address[12]?|street|city|zip)\Z", re.VERBOSE | re.IGNORECASE)
+SENSITIVE_FIELD = re.compile(rf"{SENSITIVE_NAME}\Z | \A(?:address[12]?|street|city|zip)\Z", re.VERBOSE | re.IGNORECASE)
 
-LOCAL = r"\s@<>()\[\]{},;:=/"  # what no part before an @ has, but in quotes; % is its own case: %40 is an @ in URLs
-TRIGGERS = re.compile(r"[@$=:%]|[Bb](?:earer|EARER)")  # a text without any of them needs no rule
-# Each after the other: what a text must hold for the rule to be worth its while, in small letters without - and _; and
-# the rule, whose group stays.
+# Characters that end the part before an @, unless quoted. % is a special case, because %40 is an @ in URLs.
+LOCAL = r"\s@<>()\[\]{},;:=/"
+MAYBE_SENSITIVE = re.compile(r"[@$=:%]|[Bb](?:earer|EARER)")  # a text without a match needs no rule
+# The rules, applied in this order: hints, one of which the text must contain (in lower case without - and _) for the
+# rule to be tried, and the rule, whose first group is kept.
 RULES = tuple(
     (hints.split(), re.compile(rule, re.VERBOSE | re.IGNORECASE))
     for hints, rule in (
@@ -38,12 +39,12 @@ RULES = tuple(
         ("$argon2", r"() \$argon2[^\s\"'<>)\]}]*"),
         ("bearer", r"\b(bearer\s+) [^\s\"',;]+"),
         ("authorization", r"\b(authorization[\"']?\s?[:=]\s?[\"']?basic\s+) [^\s\"',;]+"),
-        ("detail:", r"\b(detail:) [^\n]+"),  # PostgreSQL repeats values there
+        ("detail:", r"\b(detail:) [^\n]+"),  # PostgreSQL repeats row values there
         (
             "passw passphrase secret token authorization credential cookie apikey privatekey encryptionkey signingkey"
             " email recipient phone firstname lastname fullname customername shipping",
-            # A value in quotes ends with what it began with, however often that was escaped on its way into the line.
-            rf"""({TELLING}(?:\\*["']\s?[:=]|\s?=)\s?)
+            # A quoted value ends with the quote it starts with, however many times that was escaped.
+            rf"""({SENSITIVE_NAME}(?:\\*["']\s?[:=]|\s?=)\s?)
             (?: (?P<quote>\\*+["'])(?s:.*?)(?:(?<!\\)(?P=quote)|\Z)
               | (?:(?:bearer|basic)\s+)?(?:{re.escape(REDACTED)}|[^\s,;&)}}\]]+) )""",
         ),
@@ -57,47 +58,47 @@ RULES = tuple(
 )
 REPLACEMENT = rf"\1{REDACTED}"
 
-Event = MutableMapping[str, Any]
+Record = MutableMapping[str, Any]
 
 
-def redact_record(_logger: Any, _method: str, event: Event) -> Event:
-    """Return what may be shown of a log line, as plain values: structlog's last processor before the renderer."""
-    own = {name: event[name] for name in OWN_FIELDS & event.keys()}
+def redact_record(_logger: Any, _method: str, record: Record) -> Record:
+    """Return the log record with secrets redacted, as plain values; structlog's last processor before the renderer."""
+    own = {name: record[name] for name in OWN_FIELDS & record.keys()}
     try:
-        return _fields(event, MAX_DEPTH) | own
-    except Exception as error:  # noqa: BLE001 - a line that cannot be read must neither pass nor stop who wrote it
-        return own | {"event": f"a line that cannot be redacted was left out: {type(error).__name__}"}
+        return _redact_fields(record, MAX_DEPTH) | own
+    except Exception as error:  # noqa: BLE001 - such a record must neither be logged nor fail the caller
+        return own | {"event": f"log record dropped, redaction failed: {type(error).__name__}"}
 
 
 def redact_text(text: str) -> str:
-    """Return this text with what is secret replaced, and without its middle when it is long."""
+    """Return the text with secrets replaced, and a long text without its middle."""
     if len(text) <= MAX_TEXT:
-        return _replaced(text)
-    read = MAX_TEXT // 2 + MARGIN
-    begin, end = _replaced(text[:read])[:-MARGIN], _replaced(text[-read:])[MARGIN:]
-    return f"{begin} … {len(text) - MAX_TEXT:,} characters left out … {end}"
+        return _apply_rules(text)
+    half = MAX_TEXT // 2 + MARGIN
+    start, end = _apply_rules(text[:half])[:-MARGIN], _apply_rules(text[-half:])[MARGIN:]
+    return f"{start} … {len(text) - MAX_TEXT:,} characters left out … {end}"
 
 
-def _replaced(text: str) -> str:
-    if TRIGGERS.search(text):
-        small = text.lower().replace("-", "").replace("_", "")
+def _apply_rules(text: str) -> str:
+    if MAYBE_SENSITIVE.search(text):
+        normalized = text.lower().replace("-", "").replace("_", "")
         for hints, rule in RULES:
-            if any(hint in small for hint in hints):
+            if any(hint in normalized for hint in hints):
                 text = rule.sub(REPLACEMENT, text)
     return text
 
 
-def _fields(fields: Mapping[Any, Any], depth: int) -> dict[Any, Any]:
-    return {_name(name): _field(name, value, depth) for name, value in fields.items()}
+def _redact_fields(fields: Mapping[Any, Any], depth: int) -> dict[Any, Any]:
+    return {_redact_name(name): _redact_field(name, value, depth) for name, value in fields.items()}
 
 
-def _field(name: Any, value: Any, depth: int) -> Any:
+def _redact_field(name: Any, value: Any, depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value  # email_sent: true
-    return REDACTED if isinstance(name, str) and _is_telling(name) else _value(value, depth)
+    return REDACTED if isinstance(name, str) and _is_sensitive(name) else _redact_value(value, depth)
 
 
-def _value(value: Any, depth: int) -> Any:
+def _redact_value(value: Any, depth: int) -> Any:
     if isinstance(value, str):
         return redact_text(value)
     if value is None or isinstance(value, int | float):
@@ -105,20 +106,20 @@ def _value(value: Any, depth: int) -> Any:
     if depth == 0:
         return TOO_DEEP
     if isinstance(value, Mapping):
-        return _fields(value, depth - 1)
+        return _redact_fields(value, depth - 1)
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return _fields(value._asdict(), depth - 1)
+        return _redact_fields(value._asdict(), depth - 1)
     if isinstance(value, list | tuple | AbstractSet | deque):
-        return [_value(item, depth - 1) for item in value]
+        return [_redact_value(item, depth - 1) for item in value]
     return redact_text(repr(value))
 
 
-def _name(name: Any) -> Any:
+def _redact_name(name: Any) -> Any:
     if name is None or isinstance(name, int | float):
         return name
     return redact_text(name if isinstance(name, str) else repr(name))
 
 
-@lru_cache(KNOWN_NAMES)
-def _is_telling(name: str) -> bool:
-    return TELLING_NAME.search(name) is not None
+@lru_cache(CACHED_NAMES)
+def _is_sensitive(name: str) -> bool:
+    return SENSITIVE_FIELD.search(name) is not None

@@ -1,4 +1,4 @@
-"""Which trace the work at hand belongs to, as W3C's `traceparent` writes it: for the log, and for what outlives it."""
+"""The current trace, as W3C `traceparent`: for logs, and for work that another process continues later."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ TRACEPARENT = "traceparent"
 
 
 class _Traceparent(TraceContextTextMapPropagator):
-    """Reads and writes ids alone: what callers add in `tracestate` may be anything, and would go into each span."""
+    """Reads and writes ids only. A caller's `tracestate` could hold anything and would end up in every span."""
 
     def extract(
         self, carrier: CarrierT, context: Context | None = None, getter: Getter[CarrierT] = default_getter
@@ -30,36 +30,36 @@ W3C = _Traceparent()
 
 
 def format_traceparent(span: SpanContext) -> str:
-    """Return a span as `traceparent`."""
+    """Return a span's `traceparent`."""
     headers: dict[str, str] = {}
     W3C.inject(headers, trace.set_span_in_context(NonRecordingSpan(span), Context()))
     return headers[TRACEPARENT]
 
 
 def parse_traceparent(traceparent: str | None) -> SpanContext:
-    """Return the span that a `traceparent` names; an invalid one for whatever else was given."""
-    there = W3C.extract({TRACEPARENT: traceparent or ""}, Context())
-    return trace.get_current_span(there).get_span_context()
+    """Return the span that a `traceparent` names; an invalid span context for an invalid or missing one."""
+    remote = W3C.extract({TRACEPARENT: traceparent or ""}, Context())
+    return trace.get_current_span(remote).get_span_context()
 
 
 def process_context(process: SpanContext) -> Context:
-    """Return the context of a step of this process."""
+    """Return the context for a step of the process with this span."""
     return context.set_value(PROCESS, process, trace.set_span_in_context(NonRecordingSpan(process), Context()))
 
 
 def current_traceparent() -> str | None:
-    """Return the `traceparent` for what is left behind here and taken up later; None without a trace.
+    """Return the `traceparent` for work that is continued later; None without a trace.
 
-    A step's is its process: the step itself may be killed and nobody hear of it, while the process goes on.
+    In a step it is the process's span, because the step's own span is lost if its worker is killed.
     """
     span = context.get_value(PROCESS)
-    here = span if isinstance(span, SpanContext) and span.is_valid else trace.get_current_span().get_span_context()
-    return format_traceparent(here) if here.is_valid else None
+    current = span if isinstance(span, SpanContext) and span.is_valid else trace.get_current_span().get_span_context()
+    return format_traceparent(current) if current.is_valid else None
 
 
 @contextmanager
 def continue_trace(traceparent: str | None) -> Iterator[None]:
-    """Let what happens in the block belong to the trace of what was left behind."""
+    """Continue the trace of a `traceparent` in the block."""
     token = context.attach(trace.set_span_in_context(NonRecordingSpan(parse_traceparent(traceparent)), Context()))
     try:
         yield
@@ -68,6 +68,6 @@ def continue_trace(traceparent: str | None) -> Iterator[None]:
 
 
 def current_trace_id() -> str | None:
-    """Return the id of the trace that is kept of the work at hand, as collectors show it."""
-    here = trace.get_current_span().get_span_context()
-    return f"{here.trace_id:032x}" if here.is_valid and here.trace_flags.sampled else None
+    """Return the id of the current trace in the collectors' format; None if it is not sampled."""
+    span = trace.get_current_span().get_span_context()
+    return f"{span.trace_id:032x}" if span.is_valid and span.trace_flags.sampled else None

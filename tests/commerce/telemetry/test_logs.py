@@ -1,4 +1,4 @@
-"""What a worker logs: one JSON object per line, that says which process, run, step and attempt it is about."""
+"""A worker logs one JSON object per line, with process, run, step and attempt."""
 
 import json
 from collections.abc import AsyncIterator
@@ -16,26 +16,28 @@ CORE, SDK, STEPS = "temporalio.core", "temporalio.worker._workflow_instance", "c
 
 @pytest.fixture
 async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
-    async with running_shop(tmp_path, database_url, client) as made:
-        await made.data.stock("MUG", main=3)
-        await made.data.order("logged", MUG=1)
-        yield made
+    async with running_shop(tmp_path, database_url, client) as shop:
+        await shop.data.stock("MUG", main=3)
+        await shop.data.order("logged", MUG=1)
+        yield shop
 
 
 @pytest.fixture
 async def workers(shop: RunningShop, tmp_path: Path) -> AsyncIterator[WorkerProcesses]:
-    async with worker_processes(shop, tmp_path / "workers") as made:
-        yield made
+    async with worker_processes(shop, tmp_path / "workers") as workers:
+        yield workers
 
 
 def lines(worker: WorkerProcess, logger: str = "") -> list[dict[str, Any]]:
-    """Return what a worker has logged, each line read as JSON."""
-    whole, _, _ = worker.log_text().rpartition("\n")
-    read = [json.loads(line) for line in whole.splitlines()]
-    return [line for line in read if logger in ("", line["logger"])]
+    """Return the log of a worker, each complete line parsed as JSON."""
+    complete, _, _ = worker.log_text().rpartition("\n")
+    parsed = [json.loads(line) for line in complete.splitlines()]
+    return [line for line in parsed if logger in ("", line["logger"])]
 
 
-async def test_lines_of_steps_say_what_they_are_about(shop: RunningShop, workers: WorkerProcesses) -> None:
+async def test_log_lines_of_steps_name_their_process_run_and_attempt(
+    shop: RunningShop, workers: WorkerProcesses
+) -> None:
     await shop.inject_carrier_fault(operation="buy", fault="500", times=1)
     worker = await workers.start()
     handle = await shop.start("logged")
@@ -60,9 +62,7 @@ async def test_lines_of_steps_say_what_they_are_about(shop: RunningShop, workers
     assert "ann@" not in worker.log_text()
 
 
-async def test_lines_of_the_sdk_and_its_core_say_which_run_they_are_about(
-    shop: RunningShop, workers: WorkerProcesses
-) -> None:
+async def test_log_lines_of_the_sdk_and_its_core_name_their_run(shop: RunningShop, workers: WorkerProcesses) -> None:
     buggy = await workers.start("tests.system.buggy_worker")
     handle = await shop.start("logged")
     await wait_until(lambda: bool(lines(buggy, CORE)) and bool(lines(buggy, SDK)), 20, buggy.log_tail)
@@ -72,5 +72,5 @@ async def test_lines_of_the_sdk_and_its_core_say_which_run_they_are_about(
     assert (core["level"], sdk["level"]) == ("warning", "warning")
     await buggy.kill()
 
-    await workers.start()  # the mended deploy finishes what the bug had stopped
+    await workers.start()  # the fixed worker finishes the run (E18)
     assert (await handle.result()).status == "fulfilled"

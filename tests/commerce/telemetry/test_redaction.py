@@ -1,4 +1,4 @@
-"""No log line shows what is personal or secret, whoever writes it, in whichever format."""
+"""No log record shows personal data or secrets, whichever library writes it and in either format."""
 
 import json
 import logging
@@ -37,8 +37,8 @@ Pair = namedtuple("Pair", "units phone")
 
 
 @pytest.fixture(params=["json", "console"])
-def written(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[StringIO]:
-    """What is written once logs are configured as those of a process."""
+def logged(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[StringIO]:
+    """The logs of a program that has configured them."""
     root, before = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
     stream = StringIO()
@@ -50,40 +50,40 @@ def written(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     structlog.configure(**before)
 
 
-def shown(**fields: Any) -> dict[str, Any]:
-    return dict(redact_record(None, "info", {"event": "said", **fields}))
+def redacted(**fields: Any) -> dict[str, Any]:
+    return dict(redact_record(None, "info", {"event": "message", **fields}))
 
 
 def fail() -> None:
     raise ValueError(TEXT)
 
 
-def test_our_own_lines_are_redacted_with_their_exceptions(written: StringIO) -> None:
+def test_our_log_records_are_redacted_with_their_exceptions(logged: StringIO) -> None:
     log = structlog.stdlib.get_logger("shop")
     try:
         fail()
     except ValueError:
         log.exception(TEXT, recipient=ADDRESS, nested={"list": [TEXT]}, order_id="1001")
-    line = written.getvalue()
+    line = logged.getvalue()
     assert "1001" in line and "Traceback" in line and "in fail" in line and REDACTED in line
     assert not [secret for secret in SECRETS if secret in line]
 
 
-def test_lines_of_libraries_are_redacted_with_their_exceptions_and_extras(written: StringIO) -> None:
+def test_log_records_of_libraries_are_redacted_with_their_exceptions_and_extras(logged: StringIO) -> None:
     try:
         fail()
     except ValueError as error:
         logging.getLogger("library").warning("of %s: %r", ADDRESS, error, exc_info=True, extra={"api_key": "hunter2"})
-    line = written.getvalue()
+    line = logged.getvalue()
     assert "of " in line and "Traceback" in line and "in fail" in line and REDACTED in line
     assert not [secret for secret in SECRETS if secret in line]
 
 
-def test_a_line_that_cannot_be_made_is_lost_without_its_values(written: StringIO) -> None:
+def test_a_record_that_cannot_be_formatted_is_reported_without_its_values(logged: StringIO) -> None:
     record = logging.makeLogRecord({"name": "library", "msg": "of %d", "args": (ADDRESS,)})
-    (ours,) = (h for h in logging.getLogger().handlers if getattr(h, "stream", None) is written)
+    (ours,) = (h for h in logging.getLogger().handlers if getattr(h, "stream", None) is logged)
     ours.handle(record)
-    assert written.getvalue() == "a log line of library was lost: <class 'TypeError'>\n"
+    assert logged.getvalue() == "a log record of library could not be formatted: TypeError\n"
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,12 @@ def test_a_line_that_cannot_be_made_is_lost_without_its_values(written: StringIO
         *("email", "customer_email", "recipients", "first_name", "lastName", "phone", "address", "shipping_city"),
     ),
 )
-def test_fields_with_a_telling_name_lose_their_value(name: str) -> None:
-    assert shown(**{name: "Ann"})[name] == REDACTED
-    assert shown(deep=[{"deeper": {name: 12}}])["deep"] == [{"deeper": {name: REDACTED}}]
+def test_fields_with_a_sensitive_name_lose_their_value(name: str) -> None:
+    assert redacted(**{name: "Ann"})[name] == REDACTED
+    assert redacted(deep=[{"deeper": {name: 12}}])["deep"] == [{"deeper": {name: REDACTED}}]
 
 
-def test_what_is_harmless_stays_as_it_is() -> None:
+def test_harmless_fields_stay_unchanged() -> None:
     line = {
         "event": "step done",
         "logger": "commerce.steps",
@@ -116,7 +116,7 @@ def test_what_is_harmless_stays_as_it_is() -> None:
         "reason": "Invalid input: email: must be an e-mail address; password: must have at least 8 characters",
         "list": [1, "a = b", {"status": "sent"}],
     }
-    assert shown(**line) == line
+    assert redacted(**line) == line
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_what_is_harmless_stays_as_it_is() -> None:
         ("duplicate\nDETAIL:  Key (name)=(Ann) exists.\nend", "duplicate\nDETAIL:[redacted]\nend"),
     ],
 )
-def test_secrets_within_a_text_are_replaced(text: str, rest: str) -> None:
+def test_secrets_in_a_text_are_replaced(text: str, rest: str) -> None:
     assert redact_text(text) == rest
     assert redact_text(rest) == rest
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
-def test_a_value_in_quotes_is_found_however_often_it_was_quoted_again(times: int) -> None:
+def test_a_quoted_value_is_found_however_often_it_is_escaped(times: int) -> None:
     text = {"first_name": "Zephyrina", "last_name": 'Quacken"bush'}
     quoted: Any = text
     for _ in range(times):
@@ -156,41 +156,41 @@ def test_a_value_in_quotes_is_found_however_often_it_was_quoted_again(times: int
     st.text(),
     st.sampled_from(["", " ", "'", '"', "(", "<", "=", ":", ",", "/", "\n", "é", "%", "]", "%40", "@"]),
 )
-def test_no_address_stays_wherever_it_stands(address: str, around: str, joint: str) -> None:
+def test_no_address_stays_anywhere_in_a_text(address: str, around: str, joint: str) -> None:
     domain = address.rpartition("@")[2]
     for text in (address, f"{joint}{address}{joint}", f"{around}{joint}{address}{joint}{around}"):
         assert address not in redact_text(text)
         assert f"@{domain}" not in redact_text(text)
-        line = shown(event=text, names={text: text}, many=[ValueError(text)])
+        line = redacted(event=text, names={text: text}, many=[ValueError(text)])
         assert address not in json.dumps(line, ensure_ascii=False)
 
 
 @given(st.recursive(st.text() | st.integers() | st.none(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)))
-def test_any_value_can_be_redacted_and_written(value: Any) -> None:
-    json.dumps(shown(value=value))
-    assert redact_record(None, "info", shown(value=value)) == shown(value=value)
+def test_any_value_can_be_redacted_and_serialized(value: Any) -> None:
+    json.dumps(redacted(value=value))
+    assert redact_record(None, "info", redacted(value=value)) == redacted(value=value)
 
 
-def test_objects_are_shown_as_their_redacted_text() -> None:
+def test_objects_become_their_redacted_repr() -> None:
     person = Person(email=ADDRESS, first_name="Ann", units=3)
-    assert shown(person=person)["person"] == "Person(email=[redacted], first_name=[redacted], units=3)"
-    assert shown(error=ValueError(ADDRESS), raw=b"ann@shop.example") == {
-        "event": "said",
+    assert redacted(person=person)["person"] == "Person(email=[redacted], first_name=[redacted], units=3)"
+    assert redacted(error=ValueError(ADDRESS), raw=b"ann@shop.example") == {
+        "event": "message",
         "error": 'ValueError([redacted]")',
         "raw": "[redacted]'",
     }
-    assert shown(pair=Pair(2, "0123"))["pair"] == {"units": 2, "phone": REDACTED}
-    assert shown(bag=(deque([ADDRESS]), {ADDRESS}))["bag"] == [[REDACTED], [REDACTED]]
-    assert shown(odd={(ADDRESS,): 1, 2: 3})["odd"] == {'([redacted]",)': 1, 2: 3}
+    assert redacted(pair=Pair(2, "0123"))["pair"] == {"units": 2, "phone": REDACTED}
+    assert redacted(bag=(deque([ADDRESS]), {ADDRESS}))["bag"] == [[REDACTED], [REDACTED]]
+    assert redacted(odd={(ADDRESS,): 1, 2: 3})["odd"] == {'([redacted]",)': 1, 2: 3}
 
 
-def test_depth_is_bounded() -> None:
+def test_nesting_is_limited() -> None:
     endless: list[Any] = []
     endless.append(endless)
-    assert str(shown(endless=endless)["endless"]).count("[") == MAX_DEPTH + TOO_DEEP.count("[")
+    assert str(redacted(endless=endless)["endless"]).count("[") == MAX_DEPTH + TOO_DEEP.count("[")
 
 
-def test_a_long_text_loses_its_middle_and_no_secret_lies_across_the_cut() -> None:
+def test_a_long_text_loses_its_middle_and_shows_no_secret_at_the_cut() -> None:
     for place in range(MAX_TEXT // 2 - len(TEXT), MAX_TEXT // 2 + 1):
         long = redact_text(" " * place + TEXT + "." * MAX_TEXT + TEXT + " " * place)
         assert len(long) < MAX_TEXT + 100
@@ -201,11 +201,11 @@ def test_a_long_text_loses_its_middle_and_no_secret_lies_across_the_cut() -> Non
     )
 
 
-def test_what_cannot_be_read_is_left_out_and_stops_nobody() -> None:
+def test_a_record_that_cannot_be_redacted_is_dropped_without_raising() -> None:
     class Unreadable:
         def __repr__(self) -> str:
             raise RuntimeError(ADDRESS)
 
     line = dict.fromkeys(OWN_FIELDS, "ours") | {"event": ADDRESS, "value": Unreadable()}
-    left = "a line that cannot be redacted was left out: RuntimeError"
+    left = "log record dropped, redaction failed: RuntimeError"
     assert redact_record(None, "info", line) == dict.fromkeys(OWN_FIELDS, "ours") | {"event": left}
