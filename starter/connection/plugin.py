@@ -28,7 +28,7 @@ from starter.connection.encryption import Encryption
 from workflows.engine.input_check import InputInterceptor
 
 if TYPE_CHECKING:
-    from starter.telemetry.span_export import SpanRecorder
+    from starter.telemetry.span_recorder import SpanRecorder
 
 # Imported once and shared by all runs, instead of once per run in its sandbox.
 PASSED_THROUGH = (

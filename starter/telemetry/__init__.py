@@ -1,1 +1,1 @@
-"""Traces and metrics of our programs, and how a program ends."""
+"""Traces and metrics of our programs, and how a program exits."""

@@ -1,6 +1,6 @@
-"""How every entry point of ours ends: at once, with everything written that was said.
+"""How every program of ours exits: at once, after flushing its traces, logs and output.
 
-A process that used a Temporal client may abort while Python takes itself down (sdk-python#300); this way it never does.
+A program that used a Temporal client may abort during Python's own finalization (sdk-python#300), so we skip that.
 """
 
 import logging
@@ -12,12 +12,12 @@ from starter.telemetry import tracing
 
 
 def exit_process(code: int) -> NoReturn:
-    """Flush traces, logs and standard streams, then leave with this exit code without Python's finalisation."""
+    """Flush traces, logs and standard streams, and exit with this code without Python's finalization."""
     tracing.flush()
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):  # whoever read it has gone; the exit code still says how it went
+        except (OSError, ValueError):  # the reader has closed the pipe: only the exit code can still report it
             code = code or 1
     os._exit(code)

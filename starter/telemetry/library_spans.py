@@ -1,4 +1,4 @@
-"""Where spans come from that no process has: requests to our API, SQL, and HTTP to the outside."""
+"""Spans of libraries: requests to our API, SQL statements, and outgoing HTTP requests."""
 
 import os
 import re
@@ -17,13 +17,14 @@ from sqlalchemy.engine import ExceptionContext
 
 from commerce.telemetry.trace_context import W3C
 
-UNWATCHED = "/health/,/metrics$"  # asked every few seconds
-UNTOLD, OWN_METRICS = "OTEL_PYTHON_HTTPX_EXCLUDED_URLS", r"127\.0\.0\.1:\d+/metrics$"  # the API asks itself for them
-NAMES = "OTEL_SEMCONV_STABILITY_OPT_IN"
-BEGUN = "commerce.begun"
+EXCLUDED_PATHS = "/health/,/metrics$"  # requested every few seconds
+EXCLUDED_URLS_VARIABLE = "OTEL_PYTHON_HTTPX_EXCLUDED_URLS"
+OWN_METRICS = r"127\.0\.0\.1:\d+/metrics$"  # the API requests them from itself
+ATTRIBUTE_NAMES_VARIABLE = "OTEL_SEMCONV_STABILITY_OPT_IN"
+STARTED = "commerce.started"  # in the info of a connection: the parent span and the start of its statement
 FAILED = Status(StatusCode.ERROR)
-STATEMENTS = 1_000  # remembered
-LONGEST = 200  # characters of a statement: which one it is, one sees by its beginning
+MAX_CACHED = 1_000  # statements
+MAX_STATEMENT = 200  # characters, enough to recognize a statement
 VERB = re.compile(r"\s*(\w+)")
 TABLE = re.compile(r"\b(?:(?:INTO|UPDATE)\s+(\w+)|FROM\s+(?:ONLY\s+)?([a-z_]\w*)\b(?!\s*\())", re.IGNORECASE)
 
@@ -31,51 +32,52 @@ Listeners = Mapping[str, Callable[..., Any]]
 
 
 def instrument_api(app: FastAPI, provider: TracerProvider) -> None:
-    """Make a span of every request but probes, within the trace that its caller names."""
-    _settle()
+    """Record every request except probes, in the caller's trace if there is one."""
+    _configure()
     FastAPIInstrumentor.instrument_app(
-        app, tracer_provider=provider, excluded_urls=UNWATCHED, exclude_spans=["receive", "send"]
+        app, tracer_provider=provider, excluded_urls=EXCLUDED_PATHS, exclude_spans=["receive", "send"]
     )
 
 
 def instrument_http(provider: TracerProvider) -> None:
-    """Make a span of every call by httpx, and tell its receiver of the trace."""
-    _settle()
-    os.environ.setdefault(UNTOLD, OWN_METRICS)
+    """Record every request made with httpx, and send the trace along with it."""
+    _configure()
+    os.environ.setdefault(EXCLUDED_URLS_VARIABLE, OWN_METRICS)
     HTTPXClientInstrumentor().instrument(tracer_provider=provider)
 
 
-def _settle() -> None:
-    os.environ.setdefault(NAMES, "http")  # today's names of attributes, not those of before 2023
-    propagate.set_global_textmap(W3C)  # and no baggage, which could be anything
+def _configure() -> None:
+    os.environ.setdefault(ATTRIBUTE_NAMES_VARIABLE, "http")  # today's attribute names, not those used before 2023
+    propagate.set_global_textmap(W3C)  # without baggage, which may contain anything
 
 
 def instrument_sql(
-    tell: Callable[[str, SpanContext, int, Mapping[str, str], Status], None],
+    record: Callable[[str, SpanContext, int, Mapping[str, str], Status], None],
 ) -> Listeners:
-    """Tell of every statement that belongs to a span; SQLAlchemy's own, as BEGIN or a ping, are none.
+    """Record every SQL statement within a span, except SQLAlchemy's own ones such as BEGIN or a ping.
 
-    Returns what listens, by the names of SQLAlchemy's events.
-
-    OpenTelemetry's own watcher also tells of each checkout from the pool, and takes several times as long.
+    Returns the listeners by the names of SQLAlchemy's events. OpenTelemetry's own instrumentation also records each
+    checkout from the pool, and takes several times as long.
     """
 
     def before(connection: Connection, *_: Any) -> None:
         if (span := trace.get_current_span()).is_recording():
-            connection.info[BEGUN] = span.get_span_context(), time.time_ns()
+            connection.info[STARTED] = span.get_span_context(), time.time_ns()
 
     def after(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
-        if begun := connection.info.pop(BEGUN, None):
-            name, about = _described(statement)
-            parent, began = begun
-            tell(name, parent, began, about, Status())
+        if started := connection.info.pop(STARTED, None):
+            name, attributes = _describe(statement)
+            parent, started_at = started
+            record(name, parent, started_at, attributes, Status())
 
     def failed(failure: ExceptionContext) -> None:
-        begun = failure.connection.info.pop(BEGUN, None) if failure.connection else None
-        if begun and failure.statement:
-            name, about = _described(failure.statement)
-            parent, began = begun
-            tell(name, parent, began, {**about, "error.type": _kind(failure.original_exception)}, FAILED)
+        started = failure.connection.info.pop(STARTED, None) if failure.connection else None
+        if started and failure.statement:
+            name, attributes = _describe(failure.statement)
+            parent, started_at = started
+            record(
+                name, parent, started_at, {**attributes, "error.type": _error_type(failure.original_exception)}, FAILED
+            )
 
     listeners: dict[str, Callable[..., Any]] = {
         "before_cursor_execute": before,
@@ -87,15 +89,15 @@ def instrument_sql(
     return listeners
 
 
-def _kind(error: BaseException) -> str:
-    """Return SQLSTATE, or the error's class when it has none; what it says may hold values."""
+def _error_type(error: BaseException) -> str:
+    """Return the SQLSTATE, or else the error's class; the message may contain values of the statement."""
     return getattr(error, "sqlstate", None) or type(error).__name__
 
 
-@lru_cache(STATEMENTS)
-def _described(statement: str) -> tuple[str, Mapping[str, str]]:
-    """Return a statement's name, like `SELECT orders`, and its text, which has no values: those are parameters."""
+@lru_cache(MAX_CACHED)
+def _describe(statement: str) -> tuple[str, Mapping[str, str]]:
+    """Return a span name like `SELECT orders`, and attributes with the statement's text, which has no values in it."""
     verb, table = VERB.match(statement), TABLE.search(statement)
     name = " ".join(word for found in (verb, table) if found for word in found.groups() if word)
-    text = " ".join(statement.split())[:LONGEST]
+    text = " ".join(statement.split())[:MAX_STATEMENT]
     return name or "SQL", {"db.system.name": "postgresql", "db.query.text": text}

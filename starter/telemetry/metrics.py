@@ -1,4 +1,4 @@
-"""Where a process of ours keeps its metrics: those of Temporal's SDK and our own, at one address, for Prometheus."""
+"""The metrics of a program, those of Temporal's SDK and our own, served at one address for Prometheus."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -18,21 +18,21 @@ from commerce.outbox import EVENT_NAMES
 from commerce.telemetry.metrics import EVENTS_PUBLISHED, HTTP_DURATION, RUNS, STOCK_OUTS, Metric
 from starter.processes import PROCESS_TYPES, TASK_QUEUE
 
-# Seconds. What waits for a worker waits for milliseconds, or for minutes when there are too few of them.
-WAITS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+# Seconds. Tasks wait for milliseconds, or for minutes if there are too few workers.
+LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 BUCKETS: Mapping[str, tuple[float, ...]] = {
-    "temporal_workflow_task_schedule_to_start_latency": WAITS,
-    "temporal_activity_schedule_to_start_latency": WAITS,
-    HTTP_DURATION.name: WAITS,
+    "temporal_workflow_task_schedule_to_start_latency": LATENCY_BUCKETS,
+    "temporal_activity_schedule_to_start_latency": LATENCY_BUCKETS,
+    HTTP_DURATION.name: LATENCY_BUCKETS,
 }
 OUTCOMES = ("completed", "failed", "cancelled")
 ORDER_OUTCOMES = ("fulfilled", "insufficient_inventory", "failed", "cancelled")
 
 
 def create_runtime(address: str = "") -> Runtime:
-    """Make the runtime of Temporal's SDK; it logs as we do, and serves metrics at an address like 127.0.0.1:9464.
+    """Create the runtime of Temporal's SDK. It logs through our logging and serves metrics at `address`.
 
-    Without an address nothing is measured. Raises SettingsError when it cannot listen there.
+    An address is like 127.0.0.1:9464; without one there are no metrics. Raises SettingsError if it cannot be used.
     """
     core = logging.getLogger("temporalio.core")
     logs = LoggingConfig(
@@ -47,7 +47,7 @@ def create_runtime(address: str = "") -> Runtime:
         histogram_bucket_overrides=BUCKETS,
     )
     metrics = prometheus if address else None
-    try:  # the labels `job` and `instance` tell which process it is
+    try:  # no service name: the labels `job` and `instance` identify the program
         return Runtime(telemetry=TelemetryConfig(logging=logs, metrics=metrics, attach_service_name=False))
     except ValueError as error:
         reason = str(error).removeprefix("Failed starting Prometheus exporter: ")
@@ -55,22 +55,22 @@ def create_runtime(address: str = "") -> Runtime:
 
 
 def create_counter(meter: MetricMeter, metric: Metric) -> MetricCounter:
-    """Return what counts this."""
+    """Create the counter of a metric."""
     return meter.create_counter(metric.name, metric.help)
 
 
 def create_gauge(meter: MetricMeter, metric: Metric) -> MetricGaugeFloat:
-    """Return what shows this."""
+    """Create the gauge of a metric."""
     return meter.create_gauge_float(metric.name, metric.help)
 
 
 def create_histogram(meter: MetricMeter, metric: Metric) -> MetricHistogramFloat:
-    """Return what measures this, in seconds."""
+    """Create the histogram of a metric, in seconds."""
     return meter.create_histogram_float(metric.name, metric.help)
 
 
 def zero_counters(meter: MetricMeter, namespace: str) -> None:
-    """Let counters of processes begin at zero: of one that begins with its first count Prometheus sees no increase."""
+    """Set the counters of processes to zero: Prometheus misses the first increase of a counter it has not seen."""
     where = {"namespace": namespace, "task_queue": TASK_QUEUE}
     for kind in PROCESS_TYPES:
         for outcome in ORDER_OUTCOMES if kind == "order-processing" else OUTCOMES:
@@ -79,7 +79,7 @@ def zero_counters(meter: MetricMeter, namespace: str) -> None:
 
 
 def event_counter(meter: MetricMeter) -> Callable[[Mapping[str, int]], None]:
-    """Return what counts published events by type."""
+    """Return a function that counts published events by type, and set the counters to zero."""
     events = create_counter(meter, EVENTS_PUBLISHED)
 
     def count(published: Mapping[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""How a trace goes on through Temporal: a header of starts, steps and child processes, in clear and with ids alone."""
+"""A Temporal header that carries the trace to runs, steps and child processes; it holds ids only, unencrypted."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -11,32 +11,32 @@ from temporalio.converter import PayloadConverter
 from commerce.telemetry import trace_context
 from commerce.telemetry.trace_context import TRACEPARENT
 
-HEADER = "_tracer-data"  # as Temporal's own tracing calls it, in every language
-PLAIN = PayloadConverter.default
-PARENTS = 1_000  # remembered
+HEADER = "_tracer-data"  # the header of Temporal's own tracing, in every language
+UNENCRYPTED = PayloadConverter.default
+MAX_CACHED = 1_000  # headers
 
 Headers = Mapping[str, Payload]
 
 
 def with_parent(span: SpanContext, headers: Headers) -> Headers:
-    """Return headers that name this span as the parent of what they go with."""
+    """Return these headers with this span as the parent."""
     return {**headers, HEADER: _payload(trace_context.format_traceparent(span))}
 
 
 def current_trace_headers() -> Headers:
-    """Return headers that name the span at work, if there is one."""
-    here = trace.get_current_span().get_span_context()
-    return with_parent(here, {}) if here.is_valid else {}
+    """Return headers with the current span as the parent; none if there is no current span."""
+    current = trace.get_current_span().get_span_context()
+    return with_parent(current, {}) if current.is_valid else {}
 
 
-@lru_cache(PARENTS)  # a run names itself to each of its steps
+@lru_cache(MAX_CACHED)  # a run sends the same header to all of its steps
 def _payload(traceparent: str) -> Payload:
-    return PLAIN.to_payload({TRACEPARENT: traceparent})
+    return UNENCRYPTED.to_payload({TRACEPARENT: traceparent})
 
 
 def read_parent(headers: Headers) -> SpanContext:
-    """Return the parent that headers name; they may be written by anybody: it is invalid when they make no sense."""
+    """Return the parent span from the headers; an invalid one if they name none or are malformed."""
     try:
-        return trace_context.parse_traceparent(PLAIN.from_payload(headers[HEADER])[TRACEPARENT])
-    except Exception:  # noqa: BLE001 - a process must not hang because of a header
+        return trace_context.parse_traceparent(UNENCRYPTED.from_payload(headers[HEADER])[TRACEPARENT])
+    except Exception:  # noqa: BLE001 - any client can send any header, and none may block a process
         return trace_context.parse_traceparent(None)

@@ -1,31 +1,35 @@
-"""Traces of a process of ours, on by setting; while they are off nothing of OpenTelemetry's SDK is loaded."""
+"""Switch tracing on if the settings ask for it; OpenTelemetry's SDK is imported only then."""
 
 from typing import TYPE_CHECKING
 
 from commerce.settings import Settings
 
 if TYPE_CHECKING:
-    from starter.telemetry.span_export import SpanRecorder
+    from starter.telemetry.span_recorder import SpanRecorder
 
 CLI = "commerce-cli"
-FLUSH = 2.0  # seconds at most that the end of a process waits for the collector
+MAX_FLUSH_SECONDS = 2.0  # how long a program's exit may wait for the collector
 
-_begun: "SpanRecorder | None" = None
+_recorder: "SpanRecorder | None" = None
 
 
 def start(settings: Settings, service: str = CLI) -> "SpanRecorder | None":
-    """Return this process's traces, begun under the service's name when first asked for; None while they are off."""
-    global _begun
+    """Return this program's span recorder, or None if tracing is off.
+
+    The first call creates the recorder; `service` is the name that collectors show for the program.
+    """
+    global _recorder
     if not settings.traces_url:
         return None
-    if _begun is None:
-        from starter.telemetry.span_export import SpanRecorder, exporter
+    if _recorder is None:
+        from starter.telemetry.span_export import create_exporter
+        from starter.telemetry.span_recorder import SpanRecorder
 
-        _begun = SpanRecorder(exporter(settings.traces_url), service, sampled=settings.traces_sampled)
-    return _begun
+        _recorder = SpanRecorder(create_exporter(settings.traces_url), service, sampled=settings.traces_sampled)
+    return _recorder
 
 
 def flush() -> None:
-    """Send what is left to send, within a bound."""
-    if _begun:
-        _begun.close(FLUSH)
+    """Send the remaining spans, for at most MAX_FLUSH_SECONDS."""
+    if _recorder:
+        _recorder.close(MAX_FLUSH_SECONDS)

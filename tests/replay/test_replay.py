@@ -10,7 +10,7 @@ from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from starter.connection.plugin import create_plugin
-from starter.telemetry.span_export import SpanRecorder
+from starter.telemetry.span_recorder import SpanRecorder
 from tests.keys import codec
 from tests.replay.changed import WithoutCheck
 from tests.replay.record import HISTORIES

@@ -241,7 +241,7 @@ async def test_orders_go_on_while_the_collector_is_away(
         code, _ = await worker.stop()
     assert code == 0 and "worker stopped" in worker.log_text()
     assert [line["event"] for line in log_lines(worker) if line["level"] == "warning"] == [
-        "traces are lost: their collector does not take them"
+        "traces are lost: the collector does not accept them"
     ]
 
 

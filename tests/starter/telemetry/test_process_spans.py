@@ -1,4 +1,4 @@
-"""Each run and each step has one span below what called it, however often a worker begins anew."""
+"""Each run and each step attempt has one span below its caller's, however often workers restart or replay."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -16,70 +16,70 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 from commerce.messages.base import ProcessInput
-from starter.connection.plugin import plugin
-from starter.telemetry.span_export import SpanRecorder
+from starter.connection.plugin import create_plugin
+from starter.telemetry.span_recorder import SpanRecorder
 from tests.keys import codec
 
 SOON = timedelta(seconds=20)
 
 
-class Rounds(ProcessInput):
-    """How often to go on as a new run, and how to end."""
+class WalkOptions(ProcessInput):
+    """How often to continue as new, and how to end."""
 
     rounds: int = 0
     waits: bool = False
     fails: bool = False
 
 
-@activity.defn(name="walk")
-async def walk(fails: bool) -> None:
+@activity.defn(name="step")
+async def step(fails: bool) -> None:
     if fails:
         raise ApplicationError("no way for ann@customer.example", type="Lost", non_retryable=True)
 
 
-@workflow.defn(name="stroll", sandboxed=False)
-class Stroll:
+@workflow.defn(name="walk", sandboxed=False)
+class Walk:
     def __init__(self) -> None:
-        self._go_on = False
+        self._released = False
 
     @workflow.run
-    async def run(self, stroll: Rounds) -> None:
-        await workflow.execute_activity(walk, False, start_to_close_timeout=SOON)
-        if stroll.waits:
-            await workflow.wait_condition(lambda: self._go_on)
-        await workflow.execute_activity(walk, stroll.fails, start_to_close_timeout=SOON)
-        if stroll.rounds:
-            workflow.continue_as_new(Rounds(rounds=stroll.rounds - 1))
+    async def run(self, options: WalkOptions) -> None:
+        await workflow.execute_activity(step, False, start_to_close_timeout=SOON)
+        if options.waits:
+            await workflow.wait_condition(lambda: self._released)
+        await workflow.execute_activity(step, options.fails, start_to_close_timeout=SOON)
+        if options.rounds:
+            workflow.continue_as_new(WalkOptions(rounds=options.rounds - 1))
 
     @workflow.signal
-    def go_on(self) -> None:
-        self._go_on = True
+    def release(self) -> None:
+        self._released = True
 
 
 @dataclass
-class Walks:
-    """Strolls that are traced."""
+class TracedWalks:
+    """Runs of `walk` on a real server, and the spans recorded for them."""
 
     client: Client
-    tracing: SpanRecorder
+    recorder: SpanRecorder
     exporter: InMemorySpanExporter
-    queue: str = field(default_factory=lambda: f"strolls-{uuid4()}")
+    queue: str = field(default_factory=lambda: f"walks-{uuid4()}")
 
     def worker(self, cached: int = 100) -> Worker:
         return Worker(
-            self.client, task_queue=self.queue, workflows=[Stroll], activities=[walk], max_cached_workflows=cached
+            self.client, task_queue=self.queue, workflows=[Walk], activities=[step], max_cached_workflows=cached
         )
 
-    async def start(self, stroll: Rounds) -> WorkflowHandle[Stroll, None]:
-        return await self.client.start_workflow(Stroll.run, stroll, id=f"stroll-{uuid4()}", task_queue=self.queue)
+    async def start(self, options: WalkOptions) -> WorkflowHandle[Walk, None]:
+        return await self.client.start_workflow(Walk.run, options, id=f"walk-{uuid4()}", task_queue=self.queue)
 
     def tree(self) -> list[list[str]]:
-        """Return the path from the root to each span; a span whose parent is nowhere begins with a question mark."""
-        self.tracing.close(5)
+        """Return the path from the root to each span; a path starts with a question mark if the parent is missing."""
+        self.recorder.close(5)
         spans = self.exporter.get_finished_spans()
         assert len({span.context.trace_id for span in spans if span.context}) == 1
         by_id = {span.context.span_id: span for span in spans if span.context}
-        assert len(by_id) == len(spans), "a span was told of twice"
+        assert len(by_id) == len(spans), "a span was recorded twice"
 
         def path(span: ReadableSpan) -> list[str]:
             if span.parent is None:
@@ -91,86 +91,88 @@ class Walks:
 
 
 @pytest.fixture
-async def walks(temporal_server: str) -> AsyncIterator[Walks]:
+async def walks(temporal_server: str) -> AsyncIterator[TracedWalks]:
     exporter = InMemorySpanExporter()
-    tracing = SpanRecorder(exporter, "test")
-    yield Walks(await Client.connect(temporal_server, plugins=[plugin(codec(), tracing)]), tracing, exporter)
-    tracing.close(0)
+    recorder = SpanRecorder(exporter, "test")
+    yield TracedWalks(
+        await Client.connect(temporal_server, plugins=[create_plugin(codec(), recorder)]), recorder, exporter
+    )
+    recorder.close(0)
 
 
-START, RUN, STEP = ["start stroll"], ["start stroll", "stroll"], ["start stroll", "stroll", "walk"]
+START, RUN, STEP = ["start walk"], ["start walk", "walk"], ["start walk", "walk", "step"]
 
 
 @pytest.mark.parametrize("cached", [0, 100])
-async def test_each_has_one_span_whether_runs_are_replayed_or_remembered(walks: Walks, cached: int) -> None:
+async def test_runs_and_steps_have_one_span_each_with_and_without_a_cache(walks: TracedWalks, cached: int) -> None:
     async with walks.worker(cached):
-        await (await walks.start(Rounds())).result()
+        await (await walks.start(WalkOptions())).result()
     assert walks.tree() == [START, RUN, STEP, STEP]
 
 
-async def test_a_run_that_goes_on_elsewhere_is_told_of_at_its_end(walks: Walks) -> None:
-    """A worker that stops lets its runs go: none of them has ended, be it cancelled or not."""
+async def test_a_run_that_moves_to_another_worker_is_recorded_at_its_end(walks: TracedWalks) -> None:
+    """A worker that stops evicts its runs, which is not their end."""
     async with walks.worker():
-        stroll = await walks.start(Rounds(waits=True))
-        await until_waiting(stroll)
+        walk = await walks.start(WalkOptions(waits=True))
+        await until_waiting(walk)
     async with walks.worker():
-        await stroll.signal(Stroll.go_on)
-        await stroll.result()
+        await walk.signal(Walk.release)
+        await walk.result()
     assert walks.tree() == [START, RUN, STEP, STEP]
 
 
-async def test_a_cancelled_run_is_told_of(walks: Walks) -> None:
+async def test_a_cancelled_run_is_recorded(walks: TracedWalks) -> None:
     async with walks.worker():
-        stroll = await walks.start(Rounds(waits=True))
-        await until_waiting(stroll)
-        await stroll.cancel()
+        walk = await walks.start(WalkOptions(waits=True))
+        await until_waiting(walk)
+        await walk.cancel()
         with pytest.raises(WorkflowFailureError):
-            await stroll.result()
+            await walk.result()
     assert walks.tree() == [START, RUN, STEP]
 
 
-async def test_runs_that_go_on_as_new_ones_stand_side_by_side(walks: Walks) -> None:
+async def test_runs_that_continue_as_new_are_siblings(walks: TracedWalks) -> None:
     async with walks.worker():
-        await (await walks.start(Rounds(rounds=2))).result()
+        await (await walks.start(WalkOptions(rounds=2))).result()
     assert walks.tree() == [START, *([RUN] * 3), *([STEP] * 6)]
 
 
-async def test_a_reset_run_goes_on_in_the_same_tree(walks: Walks) -> None:
+async def test_a_reset_run_stays_in_the_same_tree(walks: TracedWalks) -> None:
     async with walks.worker():
-        stroll = await walks.start(Rounds(waits=True))
-        await until_waiting(stroll)
-        await reset(walks.client, stroll)
-        await walks.client.get_workflow_handle(stroll.id).signal("go_on")
-        await walks.client.get_workflow_handle(stroll.id).result()
+        walk = await walks.start(WalkOptions(waits=True))
+        await until_waiting(walk)
+        await reset(walks.client, walk)
+        await walks.client.get_workflow_handle(walk.id).signal("release")
+        await walks.client.get_workflow_handle(walk.id).result()
     assert walks.tree() == [START, RUN, STEP, STEP, STEP]
 
 
-async def test_errors_say_no_more_than_the_log(walks: Walks) -> None:
+async def test_errors_are_redacted_as_in_the_log(walks: TracedWalks) -> None:
     async with walks.worker():
         with pytest.raises(WorkflowFailureError):
-            await (await walks.start(Rounds(fails=True))).result()
+            await (await walks.start(WalkOptions(fails=True))).result()
     walks.tree()
     failed = [span for span in walks.exporter.get_finished_spans() if span.status.description]
     assert {(span.name, span.status.description) for span in failed} == {
+        ("step", "Lost: no way for [redacted]"),
         ("walk", "Lost: no way for [redacted]"),
-        ("stroll", "Lost: no way for [redacted]"),
     }
     assert not any(span.events for span in failed)
 
 
-async def until_waiting(stroll: WorkflowHandle[Stroll, None]) -> None:
+async def until_waiting(walk: WorkflowHandle[Walk, None]) -> None:
     """Wait until the first step is done and the run waits."""
-    async for event in stroll.fetch_history_events(wait_new_event=True):
+    async for event in walk.fetch_history_events(wait_new_event=True):
         if event.HasField("workflow_task_completed_event_attributes") and event.event_id > 5:
             return
 
 
-async def reset(client: Client, stroll: WorkflowHandle[Stroll, None]) -> None:
-    """Let the run begin again after its first decision."""
+async def reset(client: Client, walk: WorkflowHandle[Walk, None]) -> None:
+    """Reset the run to the end of its first workflow task."""
     await client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
             namespace=client.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=stroll.id),
+            workflow_execution=WorkflowExecution(workflow_id=walk.id),
             workflow_task_finish_event_id=4,
             request_id=str(uuid4()),
         )

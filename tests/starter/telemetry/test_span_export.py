@@ -1,4 +1,4 @@
-"""What leaves the house in spans: of a request its route, method and status; of statements no values."""
+"""Exported spans hold no personal data: only route, method and status of requests, no values of statements."""
 
 from collections.abc import Iterator
 
@@ -14,13 +14,14 @@ from commerce.errors import DatabaseUnavailable
 from commerce.settings import load_settings
 from starter.api.app import create_app
 from starter.telemetry import library_spans
-from starter.telemetry.span_export import RedactingExporter, SpanRecorder
+from starter.telemetry.span_export import RedactingExporter
+from starter.telemetry.span_recorder import SpanRecorder
 from tests.keys import ENCRYPTION_ENV
-from tests.starter.api.calling import calling
+from tests.starter.api.api_client import in_process_client
 
 SECRET = "ann@customer.example"
-CALLER = f"00-{5:032x}-{7:016x}-01"
-TELLING = dict.fromkeys(("User-Agent", "Host", "X-Request-ID", "Cookie", "Authorization", "Baggage"), SECRET)
+CALLER_TRACEPARENT = f"00-{5:032x}-{7:016x}-01"
+LEAKY_HEADERS = dict.fromkeys(("User-Agent", "Host", "X-Request-ID", "Cookie", "Authorization", "Baggage"), SECRET)
 
 
 @pytest.fixture
@@ -29,32 +30,32 @@ def exporter() -> InMemorySpanExporter:
 
 
 @pytest.fixture
-def tracing(exporter: InMemorySpanExporter) -> Iterator[SpanRecorder]:
+def recorder(exporter: InMemorySpanExporter) -> Iterator[SpanRecorder]:
     made = SpanRecorder(RedactingExporter(exporter, "collector"), "test")
     yield made
     made.close(5)
 
 
 @pytest.fixture
-def watched(tracing: SpanRecorder) -> Iterator[SpanRecorder]:
-    """A process that tells of its SQL, until the end of the test."""
-    listeners = library_spans.instrument_sql(tracing.tell_call)
-    yield tracing
+def instrumented(recorder: SpanRecorder) -> Iterator[SpanRecorder]:
+    """A recorder that records SQL statements until the end of the test."""
+    listeners = library_spans.instrument_sql(recorder.record_call)
+    yield recorder
     for name, listener in listeners.items():
         event.remove(Engine, name, listener)
 
 
-async def test_of_a_request_route_method_and_status_are_told(
-    tracing: SpanRecorder, exporter: InMemorySpanExporter
+async def test_of_a_request_only_route_method_and_status_are_recorded(
+    recorder: SpanRecorder, exporter: InMemorySpanExporter
 ) -> None:
     app = create_app(load_settings(ENCRYPTION_ENV), ENCRYPTION_ENV)
-    tracing.instrument_api(app)
-    async with calling(app) as http:
+    recorder.instrument_api(app)
+    async with in_process_client(app) as http:
         for path in (f"/nobody/{SECRET}", f"/orders/{SECRET}?q={SECRET}", "/health/live", "/metrics"):
-            await http.get(path, headers=TELLING | {"traceparent": CALLER, "tracestate": "zq=leak"})
+            await http.get(path, headers=LEAKY_HEADERS | {"traceparent": CALLER_TRACEPARENT, "tracestate": "zq=leak"})
         await http.put(f"/orders/{SECRET}", content=SECRET)
         await http.request(f"ANN-{SECRET.split('@')[0]}", f"/orders/{SECRET}")
-    tracing.close(5)
+    recorder.close(5)
 
     spans = exporter.get_finished_spans()
     assert [(span.name, (span.attributes or {})["http.response.status_code"]) for span in spans] == [
@@ -68,11 +69,11 @@ async def test_of_a_request_route_method_and_status_are_told(
     assert not any(word in sent for word in (b"ann", b"customer.example", b"leak"))
 
 
-async def test_a_statement_is_told_of_without_values_and_only_within_a_span(
-    watched: SpanRecorder, exporter: InMemorySpanExporter, database: Database
+async def test_statements_are_recorded_without_values_and_only_within_a_span(
+    instrumented: SpanRecorder, exporter: InMemorySpanExporter, database: Database
 ) -> None:
     await database.ping()
-    with watched.span("step", SpanKind.SERVER, {}):
+    with instrumented.span("step", SpanKind.SERVER, {}):
         async with database.transaction() as tx:
             await tx.execute(text("UPDATE customers SET email = :email WHERE email = :email"), {"email": SECRET})
         with pytest.raises(DatabaseUnavailable):
@@ -81,10 +82,10 @@ async def test_a_statement_is_told_of_without_values_and_only_within_a_span(
         with pytest.raises(DatabaseUnavailable):
             async with database.transaction() as tx:
                 await tx.execute(text("INSERT INTO customers (nothing) VALUES (:email)"), {"email": SECRET})
-    watched.close(5)
+    instrumented.close(5)
 
-    told = [(span.name, dict(span.attributes or {}).get("error.type")) for span in exporter.get_finished_spans()]
-    assert told == [
+    recorded = [(span.name, dict(span.attributes or {}).get("error.type")) for span in exporter.get_finished_spans()]
+    assert recorded == [
         ("UPDATE customers", None),
         ("SELECT customers", "22000"),
         ("INSERT customers", "42703"),
@@ -93,23 +94,23 @@ async def test_a_statement_is_told_of_without_values_and_only_within_a_span(
     assert SECRET.encode() not in encode_spans(exporter.get_finished_spans()).SerializeToString()
 
 
-def test_a_step_with_very_many_statements_is_not_held_back_to_its_end(
-    tracing: SpanRecorder, exporter: InMemorySpanExporter
+def test_a_step_with_very_many_statements_is_exported_before_it_ends(
+    recorder: SpanRecorder, exporter: InMemorySpanExporter
 ) -> None:
-    with tracing.span("step", SpanKind.SERVER, {}) as step:
+    with recorder.span("step", SpanKind.SERVER, {}) as step:
         for _ in range(1_500):
-            tracing.tell_call("SELECT", step.get_span_context(), 1, {})
-        tracing._provider.force_flush()
+            recorder.record_call("SELECT", step.get_span_context(), 1, {})
+        recorder._provider.force_flush()
         assert len(exporter.get_finished_spans()) == 1_500
-    tracing.close(5)
+    recorder.close(5)
     assert exporter.get_finished_spans()[-1].name == "step"
 
 
-def test_an_exporter_that_breaks_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_exporter_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(InMemorySpanExporter):
         def export(self, spans: object) -> SpanExportResult:
             raise ValueError(SECRET)
 
-    outlet = RedactingExporter(Broken(), "collector.example:4318")
-    assert [outlet.export([]) for _ in range(3)] == [SpanExportResult.FAILURE] * 3
-    assert caplog.messages == ["traces are lost: their collector does not take them"] and SECRET not in caplog.text
+    exporter = RedactingExporter(Broken(), "collector.example:4318")
+    assert [exporter.export([]) for _ in range(3)] == [SpanExportResult.FAILURE] * 3
+    assert caplog.messages == ["traces are lost: the collector does not accept them"] and SECRET not in caplog.text
