@@ -1,4 +1,4 @@
-"""Everything that can be set, read once at start-up: environment, then `.env`, then the embedded `stack.json`."""
+"""All settings, read once at startup: from the environment, then `.env`, then the embedded stack's `stack.json`."""
 
 import json
 import os
@@ -22,11 +22,11 @@ STACK_FILE = "stack.json"
 DEFAULT_DATA_DIR = Path(".commerce")
 CURRENCY = re.compile(r"[A-Z]{3}")
 EVENT_PREFIX = re.compile(r"([A-Za-z0-9-]+\.)+")
-TOKEN_LENGTH = 16  # characters at least
-LAST_PORT = 65_535
-# What a file may hold instead of the variable: COMMERCE_<NAME>_FILE names it.
-IN_FILES = ("database_url", "smtp_url", "carrier_api_key", "alert_webhook_url", "api_tokens")
-ADDRESS = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")  # whether mail can be brought there, only sending tells
+MIN_TOKEN_LENGTH = 16  # characters
+MAX_PORT = 65_535
+# Settings that can be read from a file, which COMMERCE_<NAME>_FILE names.
+FILE_SETTINGS = ("database_url", "smtp_url", "carrier_api_key", "alert_webhook_url", "api_tokens")
+ADDRESS = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")  # a rough check: only sending shows whether an address works
 
 
 class Settings(BaseSettings):
@@ -36,76 +36,89 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(DEFAULT_DATA_DIR, description="Folder of the embedded stack: its data, mails and stack.json")
     database_url: SecretStr = Field(
-        SecretStr("postgresql://commerce@127.0.0.1:5432/commerce"), description="PostgreSQL of the shop"
+        SecretStr("postgresql://commerce@127.0.0.1:5432/commerce"), description="The shop's PostgreSQL database"
     )
     smtp_url: SecretStr = Field(
         SecretStr("smtp://127.0.0.1:1025"),
-        description="Mail server: smtp://, smtp+starttls:// or smtps://, with user:password@ where it asks for them",
+        description="Mail server: smtp://, smtp+starttls:// or smtps://, with user:password@ if it requires a login",
     )
     mail_from: str = Field("Shop <shop@shop.example>", description="Sender of every mail")
     admin_emails: tuple[str, ...] = Field(
-        (), description="Who is told when something needs a person, separated by commas"
+        (), description="Addresses of the admins, who receive alerts; separated by commas"
     )
-    carrier_url: str = Field("http://127.0.0.1:9010/v2", description="Root of an EasyPost-shaped shipments API")
-    carrier_api_key: SecretStr = Field(SecretStr("test"), description="Key for that API")
-    warehouse_url: str = Field("http://127.0.0.1:9020", description="Root of the warehouse's API")
-    ship_from_name: str = Field("Shop", description="Sender on a label: name")
-    ship_from_street1: str = Field("1 Warehouse Way", description="Sender on a label: street")
-    ship_from_city: str = Field("London", description="Sender on a label: city")
-    ship_from_zip: str = Field("N1 9GU", description="Sender on a label: postal code")
-    ship_from_state: str = Field("", description="Sender on a label: state or province")
-    ship_from_country: str = Field("GB", description="Sender on a label: ISO country code")
-    ship_from_phone: str = Field("", description="Sender on a label: telephone")
-    parcel_length: float = Field(10, gt=0, description="Parcel on a label: length in inches")
-    parcel_width: float = Field(8, gt=0, description="Parcel on a label: width in inches")
-    parcel_height: float = Field(4, gt=0, description="Parcel on a label: height in inches")
-    parcel_weight: float = Field(16, gt=0, description="Parcel on a label: weight in ounces")
-    alert_webhook_url: str | None = Field(None, description="Where alerts are posted as JSON, besides the mail")
-    event_prefix: str = Field("com.shop.", description="What the types of our events begin with outside")
-    event_source: str = Field("/durable-commerce", description="Where our events come from, as CloudEvents tell it")
+    carrier: str = Field(
+        "easypost", description="Carrier that sells new labels: a name in commerce/integrations/carriers.py"
+    )
+    carrier_url: str = Field("http://127.0.0.1:9010/v2", description="Base URL of the carrier's API")
+    carrier_api_key: SecretStr = Field(SecretStr("test"), description="Key for the carrier's API")
+    warehouse_url: str = Field("http://127.0.0.1:9020", description="Base URL of the warehouse's API")
+    ship_from_name: str = Field("Shop", description="Sender on shipping labels: name")
+    ship_from_street1: str = Field("1 Warehouse Way", description="Sender on shipping labels: street")
+    ship_from_city: str = Field("London", description="Sender on shipping labels: city")
+    ship_from_zip: str = Field("N1 9GU", description="Sender on shipping labels: postal code")
+    ship_from_state: str = Field("", description="Sender on shipping labels: state or province")
+    ship_from_country: str = Field("GB", description="Sender on shipping labels: ISO country code")
+    ship_from_phone: str = Field("", description="Sender on shipping labels: phone number")
+    parcel_length: float = Field(10, gt=0, description="Parcel of an order: length in inches")
+    parcel_width: float = Field(8, gt=0, description="Parcel of an order: width in inches")
+    parcel_height: float = Field(4, gt=0, description="Parcel of an order: height in inches")
+    parcel_weight: float = Field(16, gt=0, description="Parcel of an order: weight in ounces")
+    alert_webhook_url: str | None = Field(
+        None, description="URL to which alerts are posted as JSON, in addition to mail"
+    )
+    event_prefix: str = Field("com.shop.", description="Prefix of event types in webhooks")
+    event_source: str = Field("/durable-commerce", description="Source of events in webhooks (`source` in CloudEvents)")
     webhook_private: Literal["refuse", "allow"] = Field(
-        "refuse", description="Whether webhooks may lead to private addresses"
+        "refuse", description="Whether webhooks may point to private addresses"
     )
-    timezone: str = Field("UTC", description="The shop's calendar: an IANA time zone")
-    currency: str = Field("GBP", description="Currency where an order says none")
+    timezone: str = Field("UTC", description="The shop's time zone, an IANA name")
+    currency: str = Field("GBP", description="Currency of orders that name none")
     locale: str = Field(
         "en_GB", description="How mails write amounts and dates: an English locale, like en_US; texts stay English"
     )
     schedules: Literal["on", "off"] = Field(
-        "on", description="Whether a worker that starts brings Temporal's schedules up to date"
+        "on", description="Whether a worker updates Temporal's schedules when it starts"
     )
     cron_cleanup_expired_carts: str = Field("0 2 * * *", description="When abandoned carts are deleted")
-    cron_sync_inventory: str = Field("0 */6 * * *", description="When stock is taken over from the warehouse")
-    cron_process_pending_orders: str = Field("*/15 * * * *", description="When orders left over are processed")
-    cron_collect_analytics_data: str = Field("0 1 * * *", description="When the day before is counted")
-    cron_upkeep: str = Field("30 3 * * *", description="When records past their retention are thrown away")
+    cron_sync_inventory: str = Field("0 */6 * * *", description="When stock is set to the warehouse's levels")
+    cron_process_pending_orders: str = Field("*/15 * * * *", description="When pending orders are processed")
+    cron_collect_analytics_data: str = Field(
+        "0 1 * * *", description="When the figures of the previous day are computed"
+    )
+    cron_upkeep: str = Field("30 3 * * *", description="When records past their retention are deleted")
     keep_ledger_days: int = Field(
-        45, ge=1, le=3_650, description="Days that steps of ended processes are kept: 7 more than Temporal keeps runs"
+        45,
+        ge=1,
+        le=3_650,
+        description="Days that the ledger keeps steps of ended processes; 7 more than Temporal's retention of runs",
     )
     keep_events_days: int = Field(30, ge=1, le=3_650, description="Days that published events are kept")
     keep_notifications_days: int = Field(400, ge=1, le=3_650, description="Days that mails and alerts are kept")
-    log_format: Literal["console", "json"] = Field("console", description="How logs are written")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged at least")
-    worker_activities: int = Field(20, ge=1, le=500, description="Steps at work at once in one worker")
+    log_format: Literal["console", "json"] = Field("console", description="Format of logs")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged")
+    worker_activities: int = Field(20, ge=1, le=500, description="Steps that one worker runs concurrently")
     metrics_address: str = Field(
-        "", description="Where a worker serves its metrics to Prometheus, like 127.0.0.1:9464; nowhere when empty"
+        "", description="Address at which a worker serves metrics for Prometheus, like 127.0.0.1:9464; empty: none"
     )
     traces_url: str | None = Field(
-        None, description="Where traces go by OTLP over HTTP, like http://127.0.0.1:4318/v1/traces; nowhere when empty"
+        None,
+        description="URL to which traces are sent as OTLP over HTTP, like http://127.0.0.1:4318/v1/traces; empty: none",
     )
-    traces_sampled: float = Field(0.1, ge=0, le=1, description="The part of all traces that is kept")
+    traces_sampled: float = Field(0.1, ge=0, le=1, description="Fraction of traces that are kept, from 0 to 1")
     api_host: str = Field("127.0.0.1", description="Address the API listens on")
-    api_port: int = Field(9000, ge=0, le=LAST_PORT, description="Port the API listens on")
+    api_port: int = Field(9000, ge=0, le=MAX_PORT, description="Port the API listens on")
     api_tokens: tuple[SecretStr, ...] = Field(
-        (), description="Who sends one of these as a bearer token may use the API, separated by commas"
+        (), description="Bearer tokens that give access to the API, separated by commas"
     )
-    encryption: Literal["on", "off"] = Field("on", description="Whether what Temporal stores is encrypted")
+    encryption: Literal["on", "off"] = Field("on", description="Whether the data that Temporal stores is encrypted")
     encryption_keys: SecretStr = Field(
-        SecretStr(""), description="Keys for that, newest first, separated by commas or blanks"
+        SecretStr(""), description="Encryption keys, newest first, separated by commas or spaces"
     )
-    encryption_keys_file: Path | None = Field(None, description="File with these keys, one per line, newest first")
+    encryption_keys_file: Path | None = Field(
+        None, description="File with the encryption keys, one per line, newest first"
+    )
     temporal_ui_url: str = Field(
-        "http://localhost:8233", description="Temporal's UI: pages from there may have payloads decrypted"
+        "http://localhost:8233", description="URL of Temporal's UI, whose pages may ask the API to decrypt payloads"
     )
 
     @field_validator("admin_emails", "api_tokens", mode="before")
@@ -120,13 +133,13 @@ class Settings(BaseSettings):
     def _is_postgresql(cls, value: SecretStr) -> SecretStr:
         if not value.get_secret_value().startswith(("postgresql://", "postgresql+asyncpg://")):
             raise ValueError("must start with postgresql://")
-        from sqlalchemy import make_url  # takes longer to load than `--help` to show
+        from sqlalchemy import make_url  # imported here because loading it takes longer than showing `--help`
         from sqlalchemy.exc import ArgumentError
 
         try:
             make_url(value.get_secret_value())
         except (ValueError, ArgumentError):
-            # `from None`: what SQLAlchemy says may hold the password.
+            # `from None`: SQLAlchemy's message may hold the password.
             raise ValueError("is not a URL like postgresql://user:password@host:5432/name") from None
         return value
 
@@ -147,8 +160,8 @@ class Settings(BaseSettings):
     @field_validator("api_tokens")
     @classmethod
     def _are_long(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if any(len(token) < TOKEN_LENGTH for token in value):
-            raise ValueError(f"each must have at least {TOKEN_LENGTH} characters")
+        if any(len(token) < MIN_TOKEN_LENGTH for token in value):
+            raise ValueError(f"each must have at least {MIN_TOKEN_LENGTH} characters")
         return value
 
     @field_validator("metrics_address")
@@ -161,7 +174,7 @@ class Settings(BaseSettings):
             ip_address(host.strip("[]"))
         except ValueError:
             host = ""
-        if not (host and port.isdecimal() and 0 < int(port) <= LAST_PORT):
+        if not (host and port.isdecimal() and 0 < int(port) <= MAX_PORT):
             raise ValueError("must be an IP address and a port, like 127.0.0.1:9464")
         return value
 
@@ -170,7 +183,7 @@ class Settings(BaseSettings):
     def _is_http(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
-        if value is not None and not _names_a_host(value):
+        if value is not None and not _has_host(value):
             raise ValueError("is not a URL like https://host:8080/path")
         return value.rstrip("/") if value else value
 
@@ -240,11 +253,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from `load_settings` alone, so that nothing but start-up reads the environment."""
+        """Take values only from `load_settings`, so that the environment is read only at startup."""
         return (init_settings,)
 
 
-def _names_a_host(url: str) -> bool:
+def _has_host(url: str) -> bool:
     try:
         return bool(urlsplit(url).hostname) and urlsplit(url).port != 0
     except ValueError:
@@ -252,86 +265,90 @@ def _names_a_host(url: str) -> bool:
 
 
 def load_environment(data_dir: Path | None = None) -> dict[str, str]:
-    """Return every variable, the strongest source winning: environment, `.env`, `stack.json` of the data folder."""
-    own: dict[str, str] = _dotenv() | dict(os.environ)
-    folder = data_dir or Path(own.get(f"{PREFIX}DATA_DIR", DEFAULT_DATA_DIR))
+    """Return all variables from the environment, `.env` and the data folder's `stack.json`, in this precedence.
+
+    Raises SettingsError.
+    """
+    environment: dict[str, str] = _read_dotenv() | dict(os.environ)
+    folder = data_dir or Path(environment.get(f"{PREFIX}DATA_DIR", DEFAULT_DATA_DIR))
     stack: dict[str, str] = read_stack(folder).get("environment", {})
-    return stack | own | {f"{PREFIX}DATA_DIR": str(folder)}
+    return stack | environment | {f"{PREFIX}DATA_DIR": str(folder)}
 
 
-def _dotenv() -> dict[str, str]:
+def _read_dotenv() -> dict[str, str]:
     try:
         return {name: value for name, value in dotenv_values(".env").items() if value is not None}
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f".env cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}") from None
+        raise SettingsError(f".env cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}") from None
 
 
 def read_stack(data_dir: Path) -> dict[str, Any]:
-    """Return what the running embedded stack says of itself; empty when none runs there."""
+    """Return the content of `stack.json`, which a running embedded stack writes; empty if none runs there.
+
+    Raises SettingsError.
+    """
     try:
         stack: dict[str, Any] = dict(json.loads((data_dir / STACK_FILE).read_text()))
     except FileNotFoundError:
         return {}
     except NotADirectoryError as error:
-        raise SettingsError(f"{data_dir} is not a folder: --data-dir and {PREFIX}DATA_DIR take one") from error
+        raise SettingsError(f"{data_dir} is not a folder: set --data-dir or {PREFIX}DATA_DIR to one") from error
     except (OSError, ValueError, TypeError) as error:
-        raise SettingsError(
-            f"{data_dir / STACK_FILE} cannot be read ({error}); stop and start `commerce up`"
-        ) from error
+        raise SettingsError(f"{data_dir / STACK_FILE} cannot be read ({error}); restart `commerce up`") from error
     return stack
 
 
 def load_settings(environment: Mapping[str, str]) -> Settings:
-    """Check the COMMERCE_ variables of this environment, and the files they name; raises SettingsError."""
-    in_files = _in_files(environment)
+    """Return the settings from the COMMERCE_ variables and the files they name; raises SettingsError."""
+    from_files = _read_secret_files(environment)
     values = {
         name: environment[f"{PREFIX}{name.upper()}"]
         for name in Settings.model_fields
         if environment.get(f"{PREFIX}{name.upper()}", "") != ""
     }
     try:
-        return Settings.model_validate(values | in_files)
+        return Settings.model_validate(values | from_files)
     except ValidationError as error:
-        raise SettingsError(_problems(error, in_files)[0]) from error
+        raise SettingsError(_problems(error, from_files)[0]) from error
 
 
 def check_settings(environment: Mapping[str, str]) -> list[str]:
-    """Return everything that `load_settings` would not take, each as one line that names the variable."""
+    """Return all problems of the settings, each as one line that names the variable."""
     try:
         load_settings(environment)
     except SettingsError as error:
         cause = error.__cause__
-        return _problems(cause, _in_files(environment)) if isinstance(cause, ValidationError) else [str(error)]
+        return _problems(cause, _read_secret_files(environment)) if isinstance(cause, ValidationError) else [str(error)]
     return []
 
 
 def supported_variables() -> set[str]:
-    """Return the names of all variables that mean something to us."""
+    """Return the names of all COMMERCE_ variables."""
     return {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {
-        f"{PREFIX}{name.upper()}_FILE" for name in IN_FILES
+        f"{PREFIX}{name.upper()}_FILE" for name in FILE_SETTINGS
     }
 
 
-def _problems(error: ValidationError, in_files: Mapping[str, str]) -> list[str]:
+def _problems(error: ValidationError, from_files: Mapping[str, str]) -> list[str]:
     found = []
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         name, message = str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")
-        found.append(f"{PREFIX}{name.upper()}{'_FILE' if name in in_files else ''}: {message}")
+        found.append(f"{PREFIX}{name.upper()}{'_FILE' if name in from_files else ''}: {message}")
     return found
 
 
-def _in_files(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the secrets that files hold, which go before variables: a file is named only on purpose."""
-    named = {name: environment.get(f"{PREFIX}{name.upper()}_FILE", "") for name in IN_FILES}
-    return {name: _secret(name, Path(file)) for name, file in named.items() if file}
+def _read_secret_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings that files hold; a file takes precedence over the setting's own variable."""
+    files = {name: environment.get(f"{PREFIX}{name.upper()}_FILE", "") for name in FILE_SETTINGS}
+    return {name: _read_secret_file(name, Path(file)) for name, file in files.items() if file}
 
 
-def _secret(name: str, file: Path) -> str:
+def _read_secret_file(name: str, file: Path) -> str:
     variable = f"{PREFIX}{name.upper()}_FILE"
     try:
         text = file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise SettingsError(f"{variable}: {file} cannot be read: {reason}") from None
     if not text:
         raise SettingsError(f"{variable}: {file} is empty")

@@ -1,4 +1,4 @@
-"""Settings: who wins, what a wrong value is answered with, and that every one of them is documented."""
+"""Settings: precedence of sources, errors of wrong values, and the documentation of every setting."""
 
 import json
 import re
@@ -14,11 +14,11 @@ from commerce.settings import PREFIX, Settings, load_environment, load_settings
 from tests.paths import ROOT
 
 DOCUMENT = ROOT / "docs" / "configuration.md"
-NOTHING = "–"
+NO_DEFAULT = "–"
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "complaint"),
+    ("name", "value", "problem"),
     [
         ("DATABASE_URL", "mysql://ann:secret@db/shop", "must start with postgresql://"),
         ("DATABASE_URL", "postgresql://ann:secret@db:port/shop", "is not a URL like postgresql://"),
@@ -42,23 +42,23 @@ NOTHING = "–"
         ("API_PORT", "65536", "Input should be less than or equal to 65535"),
     ],
 )
-def test_a_wrong_value_is_told_in_one_line_that_names_the_variable(name: str, value: str, complaint: str) -> None:
+def test_the_error_of_a_wrong_value_is_one_line_that_names_the_variable(name: str, value: str, problem: str) -> None:
     with pytest.raises(SettingsError) as error:
         load_settings({f"COMMERCE_{name}": value})
-    told = str(error.value)
-    assert told.startswith(f"COMMERCE_{name}: {complaint}")
-    assert "\n" not in told and value not in told.removeprefix(f"COMMERCE_{name}: {complaint}")
+    message = str(error.value)
+    assert message.startswith(f"COMMERCE_{name}: {problem}")
+    assert "\n" not in message and value not in message.removeprefix(f"COMMERCE_{name}: {problem}")
 
 
-def test_without_any_variable_everything_has_a_default() -> None:
+def test_every_setting_has_a_default() -> None:
     assert load_settings({}) == Settings()
 
 
-def test_an_empty_variable_is_not_set() -> None:
+def test_an_empty_variable_counts_as_not_set() -> None:
     assert load_settings({"COMMERCE_TIMEZONE": "", "COMMERCE_ALERT_WEBHOOK_URL": ""}) == Settings()
 
 
-def test_lists_are_separated_by_commas_and_urls_lose_their_last_slash() -> None:
+def test_lists_are_separated_by_commas_and_urls_lose_their_trailing_slash() -> None:
     settings = load_settings(
         {"COMMERCE_ADMIN_EMAILS": "a@shop.example, b@shop.example,", "COMMERCE_CARRIER_URL": "https://carrier/v2/"}
     )
@@ -66,13 +66,13 @@ def test_lists_are_separated_by_commas_and_urls_lose_their_last_slash() -> None:
     assert settings.carrier_url == "https://carrier/v2"
 
 
-def test_secrets_are_not_shown() -> None:
+def test_secrets_are_not_in_the_repr() -> None:
     settings = load_settings({"COMMERCE_DATABASE_URL": "postgresql://ann:secret@db/shop"})
     assert "secret" not in repr(settings)
     assert settings.database_url.get_secret_value() == "postgresql://ann:secret@db/shop"
 
 
-def test_a_file_holds_a_secret_instead_of_the_variable(tmp_path: Path) -> None:
+def test_a_secret_can_be_read_from_a_file(tmp_path: Path) -> None:
     url, tokens = tmp_path / "database-url", tmp_path / "tokens"
     url.write_text("postgresql://ann:secret@db/shop\n")
     tokens.write_text("a-token-of-the-shop\nanother-token-of-it\n")
@@ -88,38 +88,36 @@ def test_a_file_holds_a_secret_instead_of_the_variable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
+    ("content", "problem"),
     [
         (None, "{file} cannot be read: No such file or directory"),
         ("\n", "{file} is empty"),
         ("mysql://ann:secret@db/shop", "must start with postgresql://"),
     ],
 )
-def test_what_is_wrong_with_such_a_file_is_told_without_its_content(
-    tmp_path: Path, content: str | None, complaint: str
-) -> None:
+def test_the_error_of_a_wrong_file_does_not_show_its_content(tmp_path: Path, content: str | None, problem: str) -> None:
     file = tmp_path / "database-url"
     if content is not None:
         file.write_text(content)
     with pytest.raises(SettingsError) as error:
         load_settings({"COMMERCE_DATABASE_URL_FILE": str(file)})
-    assert str(error.value) == f"COMMERCE_DATABASE_URL_FILE: {complaint.format(file=file)}"
+    assert str(error.value) == f"COMMERCE_DATABASE_URL_FILE: {problem.format(file=file)}"
 
 
-def test_only_start_up_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_do_not_read_the_environment_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMMERCE_TIMEZONE", "Europe/London")
     assert Settings().timezone == "UTC"
 
 
-def test_the_environment_wins_over_the_dotenv_file_and_that_over_the_stack(
+def test_the_environment_precedes_the_dotenv_file_which_precedes_the_stack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("DATA_DIR", "CURRENCY", "TIMEZONE", "MAIL_FROM"):
         monkeypatch.delenv(f"COMMERCE_{name}", raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
-    everywhere = ("COMMERCE_CURRENCY", "COMMERCE_TIMEZONE", "COMMERCE_MAIL_FROM")
-    stack = {"environment": dict(zip(everywhere, ("SEK", "Europe/Stockholm", "stack@shop.example"), strict=True))}
+    variables = ("COMMERCE_CURRENCY", "COMMERCE_TIMEZONE", "COMMERCE_MAIL_FROM")
+    stack = {"environment": dict(zip(variables, ("SEK", "Europe/Stockholm", "stack@shop.example"), strict=True))}
     (tmp_path / "data" / "stack.json").write_text(json.dumps(stack))
     (tmp_path / ".env").write_text(
         "COMMERCE_DATA_DIR=data\nCOMMERCE_CURRENCY=EUR\nCOMMERCE_TIMEZONE=Europe/Berlin\nTEMPORAL_NAMESPACE=shop\n"
@@ -135,35 +133,35 @@ def test_the_environment_wins_over_the_dotenv_file_and_that_over_the_stack(
     assert environment["TEMPORAL_NAMESPACE"] == "shop"
 
 
-def test_a_folder_that_is_named_wins_over_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_given_data_folder_precedes_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMMERCE_DATA_DIR", "elsewhere")
     assert load_settings(load_environment(tmp_path)).data_dir == tmp_path
 
 
-def test_a_broken_stack_file_is_told_in_one_line(tmp_path: Path) -> None:
+def test_the_error_of_a_broken_stack_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "stack.json").write_text("{")
-    with pytest.raises(SettingsError, match=r"stack\.json cannot be read .*; stop and start `commerce up`$") as error:
+    with pytest.raises(SettingsError, match=r"stack\.json cannot be read .*; restart `commerce up`$") as error:
         load_environment(tmp_path)
     assert "\n" not in str(error.value)
 
 
 def test_every_setting_is_documented() -> None:
-    wanted = [row(name) for name in Settings.model_fields]
+    expected = [row(name) for name in Settings.model_fields]
     documented = [line for line in DOCUMENT.read_text().splitlines() if line.startswith(f"| `{PREFIX}")]
-    assert documented == wanted, "Write these rows into docs/configuration.md:\n" + "\n".join(wanted)
+    assert documented == expected, "Write these rows into docs/configuration.md:\n" + "\n".join(expected)
 
 
 def row(name: str) -> str:
-    """Return the row of a setting: variable, default, description with the choices where there are few."""
+    """Return the row of a setting: variable, default, description and choices, if any."""
     field = Settings.model_fields[name]
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     meaning = f"{field.description}" + (f": {', '.join(f'`{choice}`' for choice in choices)}" if choices else "")
     default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-    shown = NOTHING if default in (None, (), "") else f"`{default}`"
+    shown = NO_DEFAULT if default in (None, (), "") else f"`{default}`"
     return f"| `{PREFIX}{name.upper()}` | {shown} | {meaning} |"
 
 
-def test_temporals_own_variables_that_are_documented_have_an_effect(tmp_path: Path) -> None:
+def test_documented_variables_of_temporal_have_an_effect(tmp_path: Path) -> None:
     documented = re.findall(r"^\| `(TEMPORAL_[A-Z_]+)", DOCUMENT.read_text(), re.MULTILINE)
     file, profiles = tmp_path / "file", tmp_path / "profiles.toml"
     file.write_text("x")

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 import worker
 from commerce.database import POOL
-from commerce.settings import IN_FILES, PREFIX, Settings, load_settings
+from commerce.settings import FILE_SETTINGS, PREFIX, Settings, load_settings
 from starter.cli.app import app
 from starter.connection.encryption import Encryption
 from starter.operate.ledger_retention import EXTRA_DAYS
@@ -78,7 +78,7 @@ def test_the_example_sets_what_exists() -> None:
 
 
 def test_our_variables_are_settings_and_pass(secrets: Path) -> None:
-    files = {f"{name}_file" for name in IN_FILES}
+    files = {f"{name}_file" for name in FILE_SETTINGS}
     for name, service in SERVICES.items():
         own = {key: value for key, value in environment(service).items() if key.startswith(PREFIX)}
         assert bool(own) == is_ours(service), name

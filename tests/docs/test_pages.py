@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from commerce.settings import IN_FILES, PREFIX, Settings
+from commerce.settings import FILE_SETTINGS, PREFIX, Settings
 from tests.deploy.compose import compose
 from tests.documents import PAGES, Block, blocks, broken_links, headings, links, pictures, prose
 from tests.paths import ROOT
@@ -16,7 +16,7 @@ DOCS = ROOT / "docs"
 PICTURES = DOCS / "pictures"
 MOST_BYTES = 150_000  # of a picture
 SETTINGS = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {
-    f"{PREFIX}{n.upper()}_FILE" for n in IN_FILES
+    f"{PREFIX}{n.upper()}_FILE" for n in FILE_SETTINGS
 }
 NAMED = re.compile(rf"\b{PREFIX}[A-Z0-9_]+\b(?![…*])")
 METRIC = re.compile(r"`(commerce_[a-z_]+)")

@@ -161,7 +161,7 @@ async def test_a_wrong_setting_hides_nothing_that_needs_no_settings(doctor: Doct
 @pytest.mark.parametrize(
     ("file", "content", "says"),
     [
-        (".env", b"\xff", ".env cannot be read: it is no text"),
+        (".env", b"\xff", ".env cannot be read: it is not text"),
         ("stack.json", b"3", "stack.json cannot be read"),
         ("data", b"", "data is not a folder"),
     ],
