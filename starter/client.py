@@ -25,7 +25,7 @@ from commerce.messages.customers import RegistrationResult
 from commerce.messages.orders import OrderProcessing, OrderResult
 from commerce.settings import load_settings
 from starter.connection.encryption import Encryption
-from starter.connection.plugin import plugin
+from starter.connection.plugin import create_plugin
 from starter.connection.rpc import unreachable_if_refused
 from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from starter.registration import Registration
@@ -45,7 +45,7 @@ async def connect(environment: Mapping[str, str], runtime: Runtime | None = None
     """
     settings = load_settings(environment)
     encryption = Encryption.from_settings(settings)
-    return await open_connection(environment, [plugin(encryption, tracing.start(settings))], runtime)
+    return await open_connection(environment, [create_plugin(encryption, tracing.start(settings))], runtime)
 
 
 async def open_connection(

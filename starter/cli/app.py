@@ -1,4 +1,4 @@
-"""The command line `commerce`; every error is one line, and the exit code tells what kind it was."""
+"""The command line `commerce`. Every error is one line, and the exit code says what kind of error it is."""
 
 import asyncio
 import logging
@@ -6,136 +6,159 @@ import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, SettingsError, Unreachable
 from commerce.settings import load_environment
+from starter.cli.imports import import_app
 from starter.cli.runs import runs_app
 from starter.cli.schedules import schedules_app
+from starter.cli.shared import (
+    FAILED,
+    INTERRUPTED,
+    UNREACHABLE,
+    USAGE,
+    AsJson,
+    Connections,
+    DataDir,
+    count_of,
+    out,
+    print_error,
+    print_line,
+    run_connected,
+    run_with_database,
+)
 from starter.cli.webhooks import webhooks_app
 from starter.telemetry.exit import exit_process
 
-if TYPE_CHECKING:
-    from starter.cli.shop import Commands
-
-FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
-HINT = (
-    "Start it with `commerce up`, or say where it is: --data-dir for the folder of a running one, "
-    "else COMMERCE_DATABASE_URL and TEMPORAL_ADDRESS."
+UNREACHABLE_HINT = (
+    "Start everything with `commerce up`, or say where it runs: --data-dir for the folder of a running stack, "
+    "or COMMERCE_DATABASE_URL and TEMPORAL_ADDRESS."
 )
 
 app = typer.Typer(
     name="commerce",
-    help="The back office of a shop as durable processes.",
+    help="Run the back office of a shop: orders, stock and customers as durable processes on Temporal.",
+    epilog="Exit codes: 0 success, 1 failure, 2 wrong usage or settings, 3 a server is unreachable, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # wraps the paragraphs of docstrings
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-import_app = typer.Typer(help="Take in what other systems export as CSV, plain or gzip.", no_args_is_help=True)
 app.add_typer(import_app, name="import")
 app.add_typer(runs_app, name="runs")
 app.add_typer(schedules_app, name="schedules")
 app.add_typer(webhooks_app, name="webhooks")
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
-DataDir = Annotated[
-    Path | None, typer.Option(help="Folder of the embedded stack. Default: COMMERCE_DATA_DIR, else .commerce")
-]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0: any, for every server")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 picks free ports for all servers")]
 Input = Annotated[
-    str, typer.Option("--input", help='The input as JSON, like \'{"order_id": "1001"}\'; -: from standard input')
+    str, typer.Option("--input", help='Input as JSON, such as \'{"order_id": "1001"}\'; - reads standard input')
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Take in the rest of a file with bad rows")]
-Files = Annotated[list[Path], typer.Argument(help="One or more .csv or .csv.gz files")]
 
 
 @app.command()
 def up(
     data_dir: DataDir = None,
     port: Port = 9000,
-    worker: Annotated[bool, typer.Option(help="Run the worker too")] = True,
-    schedules: Annotated[bool, typer.Option(help="Let jobs run by the clock; without, they are created paused")] = True,
+    worker: Annotated[bool, typer.Option(help="Run the worker, too")] = True,
+    schedules: Annotated[bool, typer.Option(help="Run jobs on schedule; otherwise create schedules paused")] = True,
 ) -> int:
-    """Start everything embedded (PostgreSQL, Temporal, mail, carrier, warehouse, worker, API) until Ctrl-C."""
+    """Start the whole shop on this machine and keep it running until Ctrl-C.
+
+    Starts PostgreSQL, Temporal with its UI, the worker, the API, and stand-ins for the mail server, the carrier and
+    the warehouse. Other commands find them by themselves. A later start continues with the same data.
+    """
     from starter.devstack.stack import Stack
 
-    return _embedded(Stack(_folder(data_dir), port=port, worker=worker, schedules=schedules, echo=_say).run())
+    stack = Stack(_data_folder(data_dir), port=port, worker=worker, schedules=schedules, echo=print_line)
+    return _run_embedded(stack.run())
 
 
 @app.command()
 def demo(data_dir: DataDir = None, port: Port = 9000) -> int:
-    """Start everything embedded, take in a sample shop and process its orders before your eyes."""
+    """Start the whole shop, as `commerce up` does, and process sample orders.
+
+    Exit code 1: an order did not end as expected. On a terminal, the shop then keeps running until Ctrl-C.
+    """
     from starter.demo.story import demo as run_demo
 
-    return _embedded(run_demo(out, _folder(data_dir), port=port))
+    return _run_embedded(run_demo(out, _data_folder(data_dir), port=port))
 
 
 @app.command()
 def worker(data_dir: DataDir = None) -> None:
-    """Run the worker process until SIGTERM or Ctrl-C."""
-    _become("worker", data_dir)
+    """Run the worker, which executes all processes, until SIGTERM or Ctrl-C."""
+    _replace_process("worker", data_dir)
 
 
 @app.command()
 def api(data_dir: DataDir = None) -> None:
     """Run the HTTP API until SIGTERM or Ctrl-C."""
-    _become("starter.api", data_dir)
+    _replace_process("starter.api", data_dir)
 
 
 @app.command()
-def migrate(data_dir: DataDir = None) -> int:
-    """Bring the database's tables to the newest version."""
-    return _commands(data_dir).migrate()
-
-
-@import_app.command("orders")
-def import_orders(files: Files, skip_bad: SkipBad = False, as_json: AsJson = False, data_dir: DataDir = None) -> int:
-    """Take in order exports; importing twice changes nothing."""
-    return _commands(data_dir).import_orders(files, skip_bad=skip_bad, as_json=as_json)
-
-
-@import_app.command("inventory")
-def import_inventory(files: Files, skip_bad: SkipBad = False, as_json: AsJson = False, data_dir: DataDir = None) -> int:
-    """Take in inventory exports: products, variants, and what lies where."""
-    return _commands(data_dir).import_inventory(files, skip_bad=skip_bad, as_json=as_json)
-
-
-@import_app.command("carts")
-def import_carts(files: Files, skip_bad: SkipBad = False, as_json: AsJson = False, data_dir: DataDir = None) -> int:
-    """Take in exports of abandoned checkouts; importing twice changes nothing."""
-    return _commands(data_dir).import_carts(files, skip_bad=skip_bad, as_json=as_json)
+def migrate(data_dir: DataDir = None) -> None:
+    """Migrate the database to the latest version."""
+    run_with_database(data_dir, lambda database, _settings: database.migrate())
+    print_line("The database is up to date")
 
 
 @app.command()
 def start(
-    kind: Annotated[str, typer.Argument(metavar="TYPE", help="The kind of process, like order-processing")],
-    text: Input = "{}",
-    follow: Annotated[bool, typer.Option("--follow", help="Show the steps as they happen")] = False,
-    wait: Annotated[bool, typer.Option(help="Wait for the end and show the result")] = True,
+    kind: Annotated[str, typer.Argument(metavar="TYPE", help="Type of the process, such as order-processing")],
+    json: Input = "{}",
+    follow: Annotated[bool, typer.Option("--follow", help="Print the steps as they happen")] = False,
+    wait: Annotated[bool, typer.Option(help="Wait for the end and print the result")] = True,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> int:
-    """Start a process, or join the one that runs under the same id, and show how it ends."""
-    return _commands(data_dir).start(kind, text, follow=follow, wait=wait, as_json=as_json)
+    """Start a process, or join its open run, and print the result.
+
+    Exit code 1: the process failed.
+    """
+    from starter.cli.start import start
+
+    return start(data_dir, kind, json, follow=follow, wait=wait, as_json=as_json)
 
 
 @app.command()
 def audit(as_json: AsJson = False, data_dir: DataDir = None) -> int:
-    """Check everything that must always hold: stock, fulfillments, accounts, the step ledger."""
-    return _commands(data_dir).audit(as_json=as_json)
+    """Check the rules that stock, fulfillments, accounts and the step ledger must never break.
+
+    Exit code 1: a rule is broken. It is safe to run at any time: a process that is running may still repair what looks
+    broken, so the audit does not report it.
+    """
+    from commerce.audit import Finding
+    from starter.operate.audit import audit
+
+    async def run(connections: Connections) -> list[Finding]:
+        return await audit(connections.database, connections.client)
+
+    findings = run_connected(data_dir, run)
+    if as_json:
+        out.print_json(data=[finding.model_dump(mode="json") for finding in findings])
+    elif findings:
+        table = Table("rule", "subject", "what is wrong")
+        for finding in findings:
+            table.add_row(finding.rule, finding.subject, finding.detail)
+        out.print(table)
+        total = sum({finding.rule: finding.count for finding in findings}.values())
+        print_line(f"{count_of(total, 'finding')}; the table shows the first ones of each rule")
+    else:
+        print_line("The audit is clean: no rule is broken")
+    return FAILED if findings else 0
 
 
-@app.command(epilog="Like: commerce doctor; commerce doctor --json | jq '.[] | select(.code > 0)'")
+@app.command(epilog="Example: commerce doctor --json | jq '.[] | select(.code > 0)'")
 def doctor(as_json: AsJson = False, data_dir: DataDir = None) -> int:
-    """Show on one screen what is wrong with this installation, and what mends it; nothing is changed.
+    """Show what is wrong with this installation, and how to fix it. Changes nothing.
 
-    Ends with 0 if nothing is wrong (warnings may be), 2 if a setting is, else 3 if the database or Temporal cannot be
-    reached, else 1.
+    Exit codes: 0 nothing is wrong (there may be warnings), 2 a setting is wrong, 3 the database or Temporal is
+    unreachable, 1 something else is wrong.
     """
     from starter.doctor.command import doctor
 
@@ -144,78 +167,69 @@ def doctor(as_json: AsJson = False, data_dir: DataDir = None) -> int:
 
 @app.command()
 def contract(as_json: AsJson = False) -> None:
-    """Tell what every kind of process takes and returns, and what events tell; with --json as JSON Schemas."""
+    """Print the input and result of every process type, and the data of every event.
+
+    With --json as JSON Schemas.
+    """
     from starter.cli.contract import contract
 
     schemas = contract()
     if as_json:
         out.print_json(data=schemas)
         return
-    processes, events = Table("process", "takes", "returns"), Table("event", "data")
-    for kind, parts in schemas.items():
+    processes, events = Table("process type", "input", "result"), Table("event", "data")
+    for name, parts in schemas.items():
         fields = {part: ", ".join(schema.get("properties", {})) for part, schema in parts.items()}
         if "data" in fields:
-            events.add_row(kind, fields["data"])
+            events.add_row(name, fields["data"])
         else:
-            processes.add_row(kind, fields["entry"], fields["result"])
+            processes.add_row(name, fields["entry"], fields["result"])
     out.print(processes, events)
 
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
-    # Commands say themselves what went wrong; what libraries log beside it (a connection cut by Ctrl-C) is tracebacks.
+    # Commands print their own errors. Without a handler, Python would also print the log records of libraries.
     logging.getLogger().addHandler(logging.NullHandler())
     exit_process(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command; returns its exit code: 0 ok, 1 failed, 2 usage or settings, 3 unreachable, 130 interrupted."""
+    """Run one command, print its error if it fails, and return its exit code."""
     try:
         code = app(arguments, prog_name="commerce", standalone_mode=False)
     except typer.TyperException as error:
-        return _complain(error.format_message(), USAGE)
+        return _fail(error.format_message(), USAGE)
     except (SettingsError, BadInput) as error:
-        return _complain(error, USAGE)
+        return _fail(error, USAGE)
     except (Unreachable, DatabaseUnavailable) as error:
-        return _complain(f"{error} {HINT}", UNREACHABLE)
-    except CommerceError as error:
-        return _complain(error, FAILED)
-    except OSError as error:  # nobody can be shown what was to be shown: a full disk, say
-        return _complain(error, FAILED)
+        return _fail(f"{error} {UNREACHABLE_HINT}", UNREACHABLE)
+    except (CommerceError, OSError) as error:  # OSError: the output cannot be written, for example to a full disk
+        return _fail(error, FAILED)
     except (KeyboardInterrupt, typer.Abort):
-        return _complain("Interrupted", INTERRUPTED)
+        return _fail("Interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 
-def _commands(data_dir: Path | None) -> "Commands":
-    from starter.cli.shop import Commands
-
-    return Commands(data_dir, out, err)
-
-
-def _embedded(work: Coroutine[Any, Any, int]) -> int:
+def _run_embedded(work: Coroutine[Any, Any, int]) -> int:
     from starter.devstack.errors import StackError
 
     try:
         return asyncio.run(work)
     except StackError as error:
-        return _complain(error, error.code)
+        return _fail(error, error.code)
 
 
-def _become(module: str, data_dir: Path | None) -> NoReturn:
-    """Replace this process by a module of its own, so that signals reach it."""
-    os.environ["COMMERCE_DATA_DIR"] = str(_folder(data_dir))
+def _replace_process(module: str, data_dir: Path | None) -> NoReturn:
+    """Replace this process with a Python module, so that the module gets the signals."""
+    os.environ["COMMERCE_DATA_DIR"] = str(_data_folder(data_dir))
     os.execv(sys.executable, [sys.executable, "-m", module])  # noqa: S606 - our own interpreter and module
 
 
-def _folder(data_dir: Path | None) -> Path:
+def _data_folder(data_dir: Path | None) -> Path:
     return Path(load_environment(data_dir)["COMMERCE_DATA_DIR"])
 
 
-def _complain(problem: object, code: int) -> int:
-    err.print(str(problem), markup=False, soft_wrap=True)
+def _fail(problem: object, code: int) -> int:
+    print_error(str(problem))
     return code
-
-
-def _say(line: str) -> None:
-    out.print(line, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The public contract as JSON Schemas: what every kind of process takes and returns, and what each event tells."""
+"""The public contract as JSON Schemas: the input and result of every process type, and the data of every event."""
 
 from typing import Any
 
@@ -9,16 +9,18 @@ Schemas = dict[str, dict[str, Any]]
 
 
 def contract() -> dict[str, Schemas]:
-    """Return by kind of process the schemas of `entry`, `input` and `result`, and by type of event that of its `data`.
+    """Return the schemas `entry`, `input` and `result` of each process type, and the schema `data` of each event type.
 
-    `entry`: what `commerce start` and the HTTP API take; `input`: what a Temporal client gives, which differs only
-    where something must not reach Temporal, such as a password.
+    `entry` is what `commerce start` and the HTTP API accept. `input` is what a Temporal client sends: it differs only
+    if the entry has something that Temporal must not get, such as a password.
     """
-    return {
+    processes = {
         kind: {
-            "entry": process.entry.model_json_schema(),
-            "input": (process.input or process.entry).model_json_schema(),
-            "result": process.result.model_json_schema(mode="serialization"),
+            "entry": process_type.entry.model_json_schema(),
+            "input": (process_type.input or process_type.entry).model_json_schema(),
+            "result": process_type.result.model_json_schema(mode="serialization"),
         }
-        for kind, process in PROCESS_TYPES.items()
-    } | {fact.type: {"data": fact.model_json_schema(mode="serialization")} for fact in EVENTS}
+        for kind, process_type in PROCESS_TYPES.items()
+    }
+    events = {event.type: {"data": event.model_json_schema(mode="serialization")} for event in EVENTS}
+    return processes | events

@@ -1,4 +1,4 @@
-"""The commands `commerce runs …`: how processes stand, and what operators do to them."""
+"""The commands `commerce runs …`: list, show, retry and cancel processes."""
 
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -10,33 +10,42 @@ import typer
 from rich.table import Column, Table
 
 from commerce.errors import PermanentError
-from commerce.messages.progress import MARKS
-from commerce.messages.runs import Page, Run, Status, StepStatus, StatusFilter
-from starter.cli.shared import AsJson, DataDir, Desk, ask, out, say, tell
+from commerce.messages.runs import Page, Run, Status, StatusFilter
+from starter.cli.shared import (
+    FAILED,
+    AsJson,
+    Connections,
+    DataDir,
+    count_of,
+    out,
+    print_line,
+    print_result,
+    run_connected,
+    step_line,
+)
 
-FAILED = 1
-WAIT = timedelta(hours=1)  # for a process to undo itself
-LABEL = 10  # characters
+MAX_WAIT = timedelta(hours=1)  # for a cancelled process to undo its steps
+LABEL_WIDTH = 10  # characters
 
-runs_app = typer.Typer(help="Processes: how they stand, and what to do about them.", no_args_is_help=True)
+runs_app = typer.Typer(help="List, show, retry and cancel processes.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The process, like order-processing-1001")]
-Reason = Annotated[str, typer.Option(help="Why; it is kept in the shop's own database")]
-Kind = Annotated[str | None, typer.Option("--type", help="Only this kind, like order-processing")]
-Limit = Annotated[int, typer.Option(help="So many at most, 1 to 500")]
-Cursor = Annotated[str | None, typer.Option(help="What the page before gave, to go on behind it")]
+ProcessId = Annotated[str, typer.Argument(metavar="ID", help="Process id, such as order-processing-1001")]
+Reason = Annotated[str, typer.Option(help="Why; stored in the shop's own database only")]
+Kind = Annotated[str | None, typer.Option("--type", help="Only processes of this type, such as order-processing")]
+Limit = Annotated[int, typer.Option(help="Maximum number of processes, 1 to 500")]
+Cursor = Annotated[str | None, typer.Option(help="Continue after the previous page, which printed this cursor")]
 
 
 @runs_app.command("list")
 def list_runs(
-    status: Annotated[StatusFilter | None, typer.Option(help="Only those that stand so")] = None,
+    status: Annotated[StatusFilter | None, typer.Option(help="Only processes with this status")] = None,
     kind: Kind = None,
     limit: Limit = 50,
     cursor: Cursor = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Show processes, each by its latest run, the latest ended first."""
+    """List processes with their latest runs, last ended first."""
     _list(status, kind, limit, cursor, as_json=as_json, data_dir=data_dir)
 
 
@@ -44,7 +53,7 @@ def list_runs(
 def failed(
     kind: Kind = None, limit: Limit = 50, cursor: Cursor = None, as_json: AsJson = False, data_dir: DataDir = None
 ) -> None:
-    """Show processes that failed, timed out or were terminated, and have not been retried since."""
+    """List processes whose latest run failed, timed out or was terminated."""
     _list("failed", kind, limit, cursor, as_json=as_json, data_dir=data_dir)
 
 
@@ -52,142 +61,155 @@ def failed(
 def stuck(
     kind: Kind = None, limit: Limit = 50, cursor: Cursor = None, as_json: AsJson = False, data_dir: DataDir = None
 ) -> None:
-    """Show processes that are open because their own code fails; they go on once a worker with better code runs."""
+    """List running processes whose workflow code fails.
+
+    They continue as soon as a worker with fixed code runs.
+    """
     _list("stuck", kind, limit, cursor, as_json=as_json, data_dir=data_dir)
 
 
 @runs_app.command()
-def show(process_id: Id, as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Show how a process stands, step by step, and what it is stuck at or failed with."""
-    _show(ask(data_dir, lambda desk: _shown(desk, process_id)), as_json=as_json)
+def show(process_id: ProcessId, as_json: AsJson = False, data_dir: DataDir = None) -> None:
+    """Show a process with all its steps, and why it failed or is stuck."""
+    _print_status(run_connected(data_dir, lambda connections: _get_status(connections, process_id)), as_json=as_json)
 
 
 @runs_app.command()
 def retry(
-    process_id: Id,
+    process_id: ProcessId,
     reason: Reason,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end and show it")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end and show the process")] = False,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> int:
-    """Start a process again that failed or was cut off; what is left of older runs is undone first."""
+    """Run a failed, cancelled or interrupted process again with the same input.
+
+    The new run first undoes the steps that older runs left done. Exit code 1: the retry was refused, or with --wait,
+    the process failed again.
+    """
     from starter.client import wait_for_result
     from starter.operate.actions import retry
 
-    async def act(desk: Desk) -> tuple[str, Status | None]:
-        run_id = await retry(desk.client, desk.database, process_id, reason=reason)
+    async def start_retry(connections: Connections) -> tuple[str, Status | None]:
+        run_id = await retry(connections.client, connections.database, process_id, reason=reason)
         if not wait:
             return run_id, None
         with suppress(PermanentError):
-            await wait_for_result(desk.client.get_workflow_handle(process_id, run_id=run_id))
-        return run_id, await _shown(desk, process_id)
+            await wait_for_result(connections.client.get_workflow_handle(process_id, run_id=run_id))
+        return run_id, await _get_status(connections, process_id)
 
-    run_id, end = ask(data_dir, act)
-    if end is None:
-        _acted(process_id, run_id, "retry", f"{process_id} runs again", as_json=as_json)
+    run_id, final = run_connected(data_dir, start_retry)
+    if final is None:
+        _print_action(process_id, run_id, "retry", f"{process_id} is running again", as_json=as_json)
         return 0
-    _show(end, as_json=as_json)
-    return 0 if end.status == "completed" else FAILED
+    _print_status(final, as_json=as_json)
+    return 0 if final.status == "completed" else FAILED
 
 
 @runs_app.command()
 def cancel(
-    process_id: Id,
+    process_id: ProcessId,
     reason: Reason,
-    wait: Annotated[bool, typer.Option(help="Wait until it is undone and show it")] = True,
+    wait: Annotated[bool, typer.Option(help="Wait until its steps are undone and show the process")] = True,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> int:
-    """Let a process undo itself; one that is past its point of no return ends well all the same."""
+    """Cancel a running process: it undoes its completed steps.
+
+    After its final step a process cannot be undone; it completes instead. Exit code 1: the process was not cancelled.
+    """
     from starter.operate.actions import cancel
 
-    async def act(desk: Desk) -> tuple[str, Status | None]:
-        run_id = await cancel(desk.client, desk.database, process_id, reason=reason, wait=WAIT if wait else None)
-        return run_id, await _shown(desk, process_id) if wait else None
+    async def request_cancel(connections: Connections) -> tuple[str, Status | None]:
+        client, database, _ = connections
+        run_id = await cancel(client, database, process_id, reason=reason, wait=MAX_WAIT if wait else None)
+        return run_id, await _get_status(connections, process_id) if wait else None
 
-    run_id, end = ask(data_dir, act)
-    if end is None:
-        _acted(process_id, run_id, "cancel", f"{process_id} is asked to undo itself", as_json=as_json)
+    run_id, final = run_connected(data_dir, request_cancel)
+    if final is None:
+        _print_action(process_id, run_id, "cancel", f"{process_id} is being cancelled", as_json=as_json)
         return 0
-    _show(end, as_json=as_json)
-    return 0 if end.status == "cancelled" else FAILED
+    _print_status(final, as_json=as_json)
+    return 0 if final.status == "cancelled" else FAILED
 
 
 def _list(
-    status: StatusFilter | None, kind: str | None, limit: int, cursor: str | None, *, as_json: bool, data_dir: Path | None
+    status: StatusFilter | None,
+    kind: str | None,
+    limit: int,
+    cursor: str | None,
+    *,
+    as_json: bool,
+    data_dir: Path | None,
 ) -> None:
     from starter.operate.process_list import list_processes
 
-    async def look(desk: Desk) -> tuple[Page, ZoneInfo]:
-        return await list_processes(desk.client, status, kind, limit, cursor), desk.settings.zone
+    async def load_page(connections: Connections) -> tuple[Page, ZoneInfo]:
+        return await list_processes(connections.client, status, kind, limit, cursor), connections.settings.zone
 
-    page, zone = ask(data_dir, look)
+    page, zone = run_connected(data_dir, load_page)
     if as_json:
         out.print_json(page.model_dump_json())
         return
     if page.workflows:
-        table = Table(Column("process", overflow="fold"), "stands", "started", "ended", "failed at")
+        table = Table(Column("process", overflow="fold"), "status", "started", "ended", "failed at")
         for run in page.workflows:
             table.add_row(*_row(run, zone))
         out.print(table)
     else:
-        say("There are none")
+        print_line("No processes found")
     if page.next_cursor:
-        say(f"There may be more: --cursor {page.next_cursor}")
+        print_line(f"There may be more: --cursor {page.next_cursor}")
 
 
-async def _shown(desk: Desk, process_id: str) -> Status:
+async def _get_status(connections: Connections, process_id: str) -> Status:
     from starter.operate.process_status import get_status
 
-    return await get_status(desk.client, process_id, ui=desk.settings.temporal_ui_url)
+    return await get_status(connections.client, process_id, ui=connections.settings.temporal_ui_url)
 
 
-def _show(found: Status, *, as_json: bool) -> None:
+def _print_status(status: Status, *, as_json: bool) -> None:
     if as_json:
-        out.print_json(found.model_dump_json())
+        out.print_json(status.model_dump_json())
         return
     facts = {
-        found.transaction_id: _stands(found),
-        "run": found.run_id,
-        "started": found.started_at.isoformat(timespec="seconds"),
-        "ended": found.ended_at and found.ended_at.isoformat(timespec="seconds"),
-        "failed at": found.failed_step,
-        "error": found.error,
-        "steps": found.progress_missing,
-        "page": found.ui_url,
+        status.transaction_id: _status_and_state(status),
+        "run": status.run_id,
+        "started": status.started_at.isoformat(timespec="seconds"),
+        "ended": status.ended_at and status.ended_at.isoformat(timespec="seconds"),
+        "failed at": status.failed_step,
+        "error": status.error,
+        "steps": status.progress_missing,
+        "page": status.ui_url,
     }
     for label, value in facts.items():
         if value is not None:
-            say(f"{label:<{LABEL}}  {value}")
-    for step in found.progress.steps if found.progress else ():
-        say("  ".join(filter(None, (f"{MARKS[step.state]} {step.name}", step.note, _tries(step), step.error))))
-    if found.result is not None:
-        out.print_json(data=found.result)
+            print_line(f"{label:<{LABEL_WIDTH}}  {value}")
+    for step in status.progress.steps if status.progress else ():
+        print_line(step_line(step, count_of(step.attempts, "attempt") if step.attempts > 1 else ""))
+    if status.result is not None:
+        out.print_json(data=status.result)
 
 
 def _row(run: Run, zone: ZoneInfo) -> tuple[str, ...]:
     return (
         run.transaction_id,
-        _stands(run),
-        _time(run.started_at, zone),
-        _time(run.ended_at, zone),
+        _status_and_state(run),
+        _local_time(run.started_at, zone),
+        _local_time(run.ended_at, zone),
         run.failed_step or "",
     )
 
 
-def _stands(run: Run) -> str:
-    """Return how a process stands, in one word where two would say the same."""
+def _status_and_state(run: Run) -> str:
+    """Return Temporal's status and the process's own state, or one of them if they are the same word."""
     return ", ".join(dict.fromkeys(filter(None, (run.status, run.state))))
 
 
-def _tries(step: StepStatus) -> str:
-    return f"{step.attempts} attempts" if step.attempts > 1 else ""
-
-
-def _time(time: datetime | None, zone: ZoneInfo) -> str:
+def _local_time(time: datetime | None, zone: ZoneInfo) -> str:
     return f"{time.astimezone(zone):%Y-%m-%d %H:%M:%S}" if time else ""
 
 
-def _acted(process_id: str, run_id: str, action: str, line: str, *, as_json: bool) -> None:
+def _print_action(process_id: str, run_id: str, action: str, line: str, *, as_json: bool) -> None:
     data = {"transaction_id": process_id, "run_id": run_id, "action": action}
-    tell(data, line, as_json=as_json)
+    print_result(data, line, as_json=as_json)

@@ -1,4 +1,4 @@
-"""The commands `commerce schedules …`: what Temporal's schedules are, and what operators do to them."""
+"""The commands `commerce schedules …`: create, list, run and pause the schedules of jobs."""
 
 from datetime import datetime
 from typing import Annotated
@@ -11,93 +11,122 @@ from rich.table import Column, Table
 from commerce.errors import BadInput
 from commerce.messages.base import field_errors
 from commerce.messages.schedules import JobSchedule, Period
-from starter.cli.shared import AsJson, DataDir, ask, out, say, tell
+from starter.cli.shared import AsJson, DataDir, count_of, out, print_line, print_result, run_connected
 
-schedules_app = typer.Typer(help="The jobs that run by the clock.", no_args_is_help=True)
+schedules_app = typer.Typer(help="Show and control the schedules of jobs.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The job, like sync-inventory")]
-Reason = Annotated[str, typer.Option(help="Why, for whoever looks at the list")]
-MOMENT = "A day in the job's zone like 2026-03-01, or a time with its offset like 2026-03-01T06:00+01:00"
+ScheduleId = Annotated[str, typer.Argument(metavar="ID", help="Schedule id, the name of its job: sync-inventory …")]
+Reason = Annotated[str, typer.Option(help="Why; the list shows it")]
+DAY_OR_TIME = "a day in the schedule's time zone (2026-03-01) or a time with offset (2026-03-01T06:00+01:00)"
 
 
 @schedules_app.command("apply")
 def apply_schedules(
-    paused: Annotated[bool, typer.Option("--paused", help="Create new ones paused")] = False,
+    paused: Annotated[bool, typer.Option("--paused", help="Create new schedules paused")] = False,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Make Temporal's schedules what the settings want; paused ones stay paused, orphans are told, not deleted."""
+    """Create and update Temporal's schedules according to the settings.
+
+    Paused schedules stay paused. Schedules without a job are listed as orphans and not deleted.
+    """
     from starter.schedules.apply import apply_schedules
 
-    applied = ask(data_dir, lambda desk: apply_schedules(desk.client, desk.settings, paused=paused))
+    applied = run_connected(
+        data_dir, lambda connections: apply_schedules(connections.client, connections.settings, paused=paused)
+    )
     lines = [f"{outcome:>9}  {schedule_id}" for outcome, ids in applied for schedule_id in ids]
-    tell(applied.model_dump(), "\n".join(lines), as_json=as_json)
+    print_result(applied.model_dump(), "\n".join(lines), as_json=as_json)
 
 
 @schedules_app.command("list")
 def list_schedules(as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Show every job: when it runs, next and last, and whether it is paused."""
+    """List all schedules: when they run, their next and last runs, and whether they are paused."""
     from starter.schedules.queries import list_schedules_with_reasons
 
-    found = ask(data_dir, lambda desk: list_schedules_with_reasons(desk.client, desk.database))
+    schedules = run_connected(
+        data_dir, lambda connections: list_schedules_with_reasons(connections.client, connections.database)
+    )
     if as_json:
-        out.print_json(data=[schedule.model_dump(mode="json") for schedule in found])
-    elif found:
+        out.print_json(data=[schedule.model_dump(mode="json") for schedule in schedules])
+    elif schedules:
         table = Table(Column("job", no_wrap=True), Column("when", no_wrap=True), "state", "next run", "last run")
-        for schedule in found:
+        for schedule in schedules:
             table.add_row(*_row(schedule))
         out.print(table)
     else:
-        say("There are no schedules yet: a worker makes them as it starts, or `commerce schedules apply`")
+        print_line("There are no schedules yet: start a worker or run `commerce schedules apply`")
 
 
 @schedules_app.command()
-def trigger(schedule_id: Id, as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Run a job now, be it paused or not."""
+def trigger(schedule_id: ScheduleId, as_json: AsJson = False, data_dir: DataDir = None) -> None:
+    """Run a job now, even if its schedule is paused.
+
+    Exit code 1: the job is already running.
+    """
     from starter.schedules.actions import trigger
 
-    process = ask(data_dir, lambda desk: trigger(desk.client, schedule_id))
-    tell({"id": schedule_id, "process": process}, f"{schedule_id} runs as {process or '…'}", as_json=as_json)
+    process_id = run_connected(data_dir, lambda connections: trigger(connections.client, schedule_id))
+    line = f"{schedule_id} is running as {process_id or '…'}"
+    print_result({"id": schedule_id, "process": process_id}, line, as_json=as_json)
 
 
 @schedules_app.command()
-def pause(schedule_id: Id, reason: Reason = "by hand", as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Let a job start no more by the clock."""
+def pause(
+    schedule_id: ScheduleId, reason: Reason = "by hand", as_json: AsJson = False, data_dir: DataDir = None
+) -> None:
+    """Pause a schedule: its job no longer starts by itself.
+
+    A run in progress continues.
+    """
     from starter.schedules.actions import pause
 
-    ask(data_dir, lambda desk: pause(desk.client, desk.database, schedule_id, reason=reason))
-    tell({"id": schedule_id, "paused": True, "reason": reason}, f"{schedule_id} is paused", as_json=as_json)
+    run_connected(
+        data_dir, lambda connections: pause(connections.client, connections.database, schedule_id, reason=reason)
+    )
+    print_result({"id": schedule_id, "paused": True, "reason": reason}, f"{schedule_id} is paused", as_json=as_json)
 
 
 @schedules_app.command()
-def resume(schedule_id: Id, reason: Reason = "by hand", as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Let a job start by the clock again."""
+def resume(
+    schedule_id: ScheduleId, reason: Reason = "by hand", as_json: AsJson = False, data_dir: DataDir = None
+) -> None:
+    """Resume a paused schedule."""
     from starter.schedules.actions import resume
 
-    ask(data_dir, lambda desk: resume(desk.client, desk.database, schedule_id, reason=reason))
-    tell({"id": schedule_id, "paused": False, "reason": reason}, f"{schedule_id} runs by the clock", as_json=as_json)
+    run_connected(
+        data_dir, lambda connections: resume(connections.client, connections.database, schedule_id, reason=reason)
+    )
+    line = f"{schedule_id} runs on schedule again"
+    print_result({"id": schedule_id, "paused": False, "reason": reason}, line, as_json=as_json)
 
 
 @schedules_app.command()
 def backfill(
-    schedule_id: Id,
-    start: Annotated[str, typer.Option("--from", help=MOMENT)],
-    end: Annotated[str, typer.Option("--to", help="The first day or time that is left out")],
+    schedule_id: ScheduleId,
+    start: Annotated[str, typer.Option("--from", help=f"Start: {DAY_OR_TIME}")],
+    end: Annotated[str, typer.Option("--to", help="End, exclusive; in the same form as --from")],
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Run a job for times gone by, one after the other."""
+    """Run a job for past times, one after the other, even if its schedule is paused.
+
+    It runs once for each time at which the schedule would have started it from --from until before --to. Future times
+    are ignored.
+    """
     from starter.schedules.actions import backfill
 
-    span = _span(start, end)
-    times = ask(data_dir, lambda desk: backfill(desk.client, schedule_id, span.start, span.end))
-    shown = [time.isoformat() for time in times]
-    count = f"{len(shown)} run{'s' if len(shown) != 1 else ''} of {schedule_id}"
-    line = f"{count}, for {shown[0]} to {shown[-1]}" if shown else count
-    tell({"id": schedule_id, "nominal_times": shown}, line, as_json=as_json)
+    period = _parse_period(start, end)
+    nominal_times = run_connected(
+        data_dir, lambda connections: backfill(connections.client, schedule_id, period.start, period.end)
+    )
+    times = [time.isoformat() for time in nominal_times]
+    count = f"{count_of(len(times), 'run')} of {schedule_id}"
+    line = f"{count}, for {times[0]} to {times[-1]}" if times else count
+    print_result({"id": schedule_id, "nominal_times": times}, line, as_json=as_json)
 
 
-def _span(start: str, end: str) -> Period:
+def _parse_period(start: str, end: str) -> Period:
     try:
         return Period.model_validate({"from": start, "to": end})
     except ValidationError as error:
@@ -105,16 +134,16 @@ def _span(start: str, end: str) -> Period:
 
 
 def _row(schedule: JobSchedule) -> tuple[str, ...]:
-    """Return a line of the list, its times in the job's zone."""
+    """Return a row of the list, with times in the schedule's time zone."""
 
-    def shown(time: datetime) -> str:
+    def local(time: datetime) -> str:
         return f"{time.astimezone(ZoneInfo(schedule.zone)):%Y-%m-%d %H:%M}"
 
     last = schedule.last_runs[-1] if schedule.last_runs else None
     return (
         schedule.id,
         f"{schedule.cron or 'set by hand'}, {schedule.zone}",
-        f"paused: {schedule.note}" if schedule.paused else "runs" if schedule.running else "waits",
-        shown(schedule.next_runs[0]) if schedule.next_runs else "–",
-        f"{shown(last.nominal_time)} {last.status}" if last else "–",
+        f"paused: {schedule.note}" if schedule.paused else "running" if schedule.running else "waiting",
+        local(schedule.next_runs[0]) if schedule.next_runs else "–",
+        f"{local(last.nominal_time)} {last.status}" if last else "–",
     )

@@ -1,4 +1,4 @@
-"""What groups of commands share: their options, how they reach the shop, and how they tell what they found."""
+"""What the commands share: options, exit codes, connections and output."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 import typer
 from rich.console import Console
 
+from commerce.messages.progress import MARKS, StepProgress
 from commerce.settings import Settings, load_environment, load_settings
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
     from temporalio.client import Client
 
     from commerce.database import Database
 
 T = TypeVar("T")
-out = Console(highlight=False)
+FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130  # exit codes
+out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]
 DataDir = Annotated[
@@ -24,40 +27,78 @@ DataDir = Annotated[
 ]
 
 
-class Desk(NamedTuple):
-    """What an operator works with."""
+class Connections(NamedTuple):
+    """The connections of a command, and the settings that they were made with."""
 
     client: "Client"
     database: "Database"
     settings: Settings
 
 
-def ask(data_dir: Path | None, question: Callable[[Desk], Awaitable[T]]) -> T:
-    """Connect to the shop of this folder and the environment, and return the answer; raises what both raise."""
-    from commerce.database import Database
+def run_connected(data_dir: Path | None, action: Callable[[Connections], Awaitable[T]]) -> T:
+    """Run an action with connections to Temporal and the database, and return its result.
+
+    Raises SettingsError, Unreachable, and what the action raises.
+    """
     from starter.client import connect
 
     environment = load_environment(data_dir)
-    settings = load_settings(environment)
+
+    async def connect_and_run(database: "Database", settings: Settings) -> T:
+        return await action(Connections(await connect(environment), database, settings))
+
+    return run_with_database(data_dir, connect_and_run)
+
+
+def run_in_transaction(data_dir: Path | None, action: Callable[["AsyncSession"], Awaitable[T]]) -> T:
+    """Run an action in one database transaction, and return its result; raises SettingsError and what it raises."""
+
+    async def begin_and_run(database: "Database", _settings: Settings) -> T:
+        async with database.transaction() as tx:
+            return await action(tx)
+
+    return run_with_database(data_dir, begin_and_run)
+
+
+def run_with_database(data_dir: Path | None, action: Callable[["Database", Settings], Awaitable[T]]) -> T:
+    """Run an action with the database, and return its result; raises SettingsError and what the action raises."""
+    from commerce.database import Database
+
+    settings = load_settings(load_environment(data_dir))
     database = Database(settings.database_url.get_secret_value())
 
-    async def answer() -> T:
+    async def run_and_close() -> T:
         try:
-            return await question(Desk(await connect(environment), database, settings))
+            return await action(database, settings)
         finally:
             await database.close()
 
-    return asyncio.run(answer())
+    return asyncio.run(run_and_close())
 
 
-def tell(data: Any, line: str, *, as_json: bool) -> None:
-    """Print data for programs, or a line for people."""
+def print_result(data: Any, line: str, *, as_json: bool) -> None:
+    """Print a command's result: the data as JSON, or a line of text."""
     if as_json:
         out.print_json(data=data)
     else:
-        say(line)
+        print_line(line)
 
 
-def say(line: str) -> None:
-    """Print a line as it is."""
+def print_line(line: str) -> None:
+    """Print a line to standard output, without markup or wrapping."""
     out.print(line, markup=False, soft_wrap=True)
+
+
+def print_error(line: str) -> None:
+    """Print a line to standard error, without markup or wrapping."""
+    err.print(line, markup=False, soft_wrap=True)
+
+
+def step_line(step: StepProgress, attempts: str = "") -> str:
+    """Return the line that shows the progress of one step."""
+    return "  ".join(filter(None, (f"{MARKS[step.state]} {step.name}", step.note, attempts, step.error)))
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is 1."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

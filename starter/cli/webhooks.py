@@ -1,97 +1,77 @@
-"""The commands `commerce webhooks …`: who outside gets our events."""
+"""The commands `commerce webhooks …`: add, list and remove webhooks."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commerce.settings import load_environment, load_settings
-from starter.cli.shared import AsJson, DataDir, out, say, tell
+from starter.cli.shared import AsJson, DataDir, out, print_line, print_result, run_in_transaction
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncSession
-
     from commerce.messages.webhooks import Endpoint
 
-T = TypeVar("T")
+webhooks_app = typer.Typer(help="Add, list and remove webhooks: URLs that receive events.", no_args_is_help=True)
+ID_WIDTH = 36  # characters
 
-webhooks_app = typer.Typer(help="Who outside gets our events.", no_args_is_help=True)
-ID_WIDTH = 36
-
-Types = Annotated[
+EventTypes = Annotated[
     list[str] | None,
-    typer.Option("--types", help="Like order.placed,order.fulfilled. Default: all"),
+    typer.Option("--types", help="Types of the events to send, such as order.placed,order.fulfilled. Default: all"),
 ]
 
 
 @webhooks_app.command()
 def add(
-    url: Annotated[str, typer.Argument(metavar="URL", help="Where events are posted to")],
-    types: Types = None,
+    url: Annotated[str, typer.Argument(metavar="URL", help="URL that events are posted to")],
+    types: EventTypes = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Let a URL get events from now on; its secret is shown this once."""
+    """Send events to a URL from now on, and print the secret that signs them.
+
+    The secret is not shown again.
+    """
     from commerce import webhooks
 
-    wanted = [name.strip() for part in types or [webhooks.ALL_EVENTS] for name in part.split(",")]
-    added = _ask(data_dir, lambda tx: webhooks.add(tx, url, wanted))
+    event_types = [name.strip() for part in types or [webhooks.ALL_EVENTS] for name in part.split(",")]
+    endpoint = run_in_transaction(data_dir, lambda tx: webhooks.add(tx, url, event_types))
     if as_json:
-        out.print_json(data=added.model_dump(mode="json"))
+        out.print_json(data=endpoint.model_dump(mode="json"))
     else:
-        say(f"{added.id} gets {_wants(added)}")
-        say(f"Its secret, which is not shown again: {added.secret}")
+        print_line(f"{endpoint.id} receives {_events(endpoint)}")
+        print_line(f"Its secret, which is not shown again: {endpoint.secret}")
 
 
 @webhooks_app.command("list")
 def list_webhooks(as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Show every webhook, and whether it is disabled: its receiver has answered 410 Gone."""
+    """List all webhooks. One is disabled if its receiver has answered 410 Gone."""
     from commerce import webhooks
 
-    found = _ask(data_dir, webhooks.list_endpoints)
+    endpoints = run_in_transaction(data_dir, webhooks.list_endpoints)
     if as_json:
-        out.print_json(data=[endpoint.model_dump(mode="json") for endpoint in found])
-    elif not found:
-        say("There are no webhooks yet: `commerce webhooks add URL`")
+        out.print_json(data=[endpoint.model_dump(mode="json") for endpoint in endpoints])
+    elif not endpoints:
+        print_line("There are no webhooks yet: add one with `commerce webhooks add URL`")
     else:
-        for endpoint in found:
-            say(f"{endpoint.id}  {endpoint.url}")
-            say(f"{'':{ID_WIDTH}}  {_wants(endpoint)}{_state(endpoint)}")
+        for endpoint in endpoints:
+            print_line(f"{endpoint.id}  {endpoint.url}")
+            print_line(f"{'':{ID_WIDTH}}  {_events(endpoint)}{_disabled(endpoint)}")
 
 
 @webhooks_app.command()
 def remove(
-    endpoint_id: Annotated[str, typer.Argument(metavar="ID", help="The webhook's id, as the list shows it")],
+    endpoint_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the webhook; the list shows it")],
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Let a webhook get no more events, those on their way included."""
+    """Remove a webhook. Events that have not been delivered yet are not sent."""
     from commerce import webhooks
 
-    _ask(data_dir, lambda tx: webhooks.remove(tx, endpoint_id))
-    tell({"id": endpoint_id, "removed": True}, f"{endpoint_id} is removed", as_json=as_json)
+    run_in_transaction(data_dir, lambda tx: webhooks.remove(tx, endpoint_id))
+    print_result({"id": endpoint_id, "removed": True}, f"{endpoint_id} is removed", as_json=as_json)
 
 
-def _ask(data_dir: Path | None, question: Callable[["AsyncSession"], Awaitable[T]]) -> T:
-    from commerce.database import Database
-
-    database = Database(load_settings(load_environment(data_dir)).database_url.get_secret_value())
-
-    async def ask() -> T:
-        try:
-            async with database.transaction() as tx:
-                return await question(tx)
-        finally:
-            await database.close()
-
-    return asyncio.run(ask())
-
-
-def _wants(endpoint: "Endpoint") -> str:
+def _events(endpoint: "Endpoint") -> str:
     return "all events" if "*" in endpoint.event_types else ", ".join(endpoint.event_types)
 
 
-def _state(endpoint: "Endpoint") -> str:
+def _disabled(endpoint: "Endpoint") -> str:
     return f"; disabled since {endpoint.disabled_at:%Y-%m-%d %H:%M}" if endpoint.disabled_at else ""

@@ -1,87 +1,53 @@
-"""`commerce runs …` and `commerce contract`: what they print, for people and for programs, and their exit codes."""
+"""`commerce runs …` and `commerce contract`: their output as text and as JSON, and their exit codes."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from temporalio.client import Client
 
 from commerce.messages.orders import order_process_id
 from commerce.outbox import EVENT_NAMES
 from starter.cli.app import run
 from starter.processes import PROCESS_TYPES
 from tests.faults import Gate
-from tests.keys import ENCRYPTION_ENV
 from tests.polling import until
-from tests.running_shop import RunningShop, running_shop, wait_for_end
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Commerce = Callable[..., Awaitable[Outcome]]
+from tests.running_shop import RunningShop, wait_for_end
+from tests.starter.cli.conftest import Commerce
 
 
 @pytest.fixture
-async def place(
-    tmp_path: Path, database_url: str, client: Client, temporal_server: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[RunningShop]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    environment = {"TEMPORAL_ADDRESS": temporal_server, "COMMERCE_DATABASE_URL": database_url, **ENCRYPTION_ENV}
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    async with running_shop(tmp_path, database_url, client) as made:
-        await made.data.stock("MUG", main=3)
-        yield made
-
-
-@pytest.fixture
-async def order(place: RunningShop) -> str:
-    """An order that no other test knows."""
+async def order(shop: RunningShop) -> str:
+    """An order that no other test uses."""
     order_id = uuid4().hex
-    await place.data.order(order_id, MUG=1)
+    await shop.data.stock("MUG", main=3)
+    await shop.data.order(order_id, MUG=1)
     return order_id
 
 
 @pytest.fixture
-def runs(place: RunningShop, capsys: pytest.CaptureFixture[str]) -> Commerce:
-    """Run a command as a program of its own would, on the shop's settings."""
-
-    async def call(*arguments: str) -> Outcome:
-        capsys.readouterr()
-        code = await asyncio.to_thread(run, ["runs", *arguments])
-        return Outcome(code, *capsys.readouterr())
-
-    return call
+def runs(shop: RunningShop, commerce: Commerce) -> Commerce:
+    """Run `commerce runs …`."""
+    return partial(commerce, "runs")
 
 
 async def until_listed(runs: Commerce, process: str, *arguments: str) -> dict[str, Any]:
     async def look() -> dict[str, Any] | None:
         found = (await runs(*arguments, "--json")).json["workflows"]
-        return next((told for told in found if told["transaction_id"] == process), None)
+        return next((run for run in found if run["transaction_id"] == process), None)
 
     return await until(look)
 
 
-async def test_a_failed_order_is_found_looked_at_and_retried(place: RunningShop, order: str, runs: Commerce) -> None:
+async def test_a_failed_order_is_listed_shown_and_retried(shop: RunningShop, order: str, runs: Commerce) -> None:
     process = order_process_id(order)
-    await place.inject_carrier_fault(operation="buy", fault="422")
-    async with place.worker():
-        await place.expect_failure(order)
-        told = await until_listed(runs, process, "failed", "--type", "order-processing")
-        assert (told["status"], told["state"], told["failed_step"]) == (
+    await shop.inject_carrier_fault(operation="buy", fault="422")
+    async with shop.worker():
+        await shop.expect_failure(order)
+        failed = await until_listed(runs, process, "failed", "--type", "order-processing")
+        assert (failed["status"], failed["state"], failed["failed_step"]) == (
             "failed",
             "compensated",
             "create-shipping-label",
@@ -98,11 +64,11 @@ async def test_a_failed_order_is_found_looked_at_and_retried(place: RunningShop,
 
         failed_again = await runs("retry", process, "--reason", "too early", "--wait")
         assert failed_again.code == 1 and "CarrierRefused" in failed_again.out
-        await place.clear_carrier_faults()
+        await shop.clear_carrier_faults()
         again = await runs("retry", process, "--reason", "mended", "--json")
         assert again.code == 0 and again.json["action"] == "retry"
-        assert (await place.handle(order).result()).status == "fulfilled"
-        assert again.json["run_id"] == (await place.handle(order).describe()).run_id
+        assert (await shop.handle(order).result()).status == "fulfilled"
+        assert again.json["run_id"] == (await shop.handle(order).describe()).run_id
 
         refused = await runs("retry", process, "--reason", "once more")
         assert (refused.code, refused.err) == (1, f"Cannot retry {process}: it is completed.\n")
@@ -110,49 +76,49 @@ async def test_a_failed_order_is_found_looked_at_and_retried(place: RunningShop,
         assert (await until_listed(runs, process, "list", "--status", "completed"))["state"] == "completed"
 
 
-async def test_a_cancel_waits_until_the_order_is_undone(place: RunningShop, order: str, runs: Commerce) -> None:
-    async with place.worker([gate := Gate("create-fulfillment")]):
-        await place.start(order)
+async def test_a_cancel_waits_until_the_order_is_undone(shop: RunningShop, order: str, runs: Commerce) -> None:
+    async with shop.worker([gate := Gate("create-fulfillment")]):
+        await shop.start(order)
         await gate.reached.wait()
         gate.opened.set()
         undone = await runs("cancel", order_process_id(order), "--reason", "by mistake")
     assert undone.code == 0 and f"{order_process_id(order)}  cancelled, compensated" in undone.out.splitlines()
 
 
-async def test_a_cancel_may_be_left_alone(place: RunningShop, order: str, runs: Commerce) -> None:
-    await place.start(order)
+async def test_a_cancel_does_not_wait_with_no_wait(shop: RunningShop, order: str, runs: Commerce) -> None:
+    await shop.start(order)
     asked = await runs("cancel", order_process_id(order), "--reason", "by mistake", "--no-wait")
-    assert (asked.code, asked.out) == (0, f"{order_process_id(order)} is asked to undo itself\n")
-    assert await place.data.sql("SELECT reason FROM operator_actions") == ["by mistake"]
-    async with place.worker():
-        await wait_for_end(place.handle(order))
+    assert (asked.code, asked.out) == (0, f"{order_process_id(order)} is being cancelled\n")
+    assert await shop.data.sql("SELECT reason FROM operator_actions") == ["by mistake"]
+    async with shop.worker():
+        await wait_for_end(shop.handle(order))
 
 
-async def test_a_cancel_that_comes_too_late_is_exit_code_1(place: RunningShop, order: str, runs: Commerce) -> None:
-    async with place.worker([gate := Gate("send-notification")]):
-        await place.start(order)
+async def test_a_cancel_that_comes_too_late_is_exit_code_1(shop: RunningShop, order: str, runs: Commerce) -> None:
+    async with shop.worker([gate := Gate("send-notification")]):
+        await shop.start(order)
         await gate.reached.wait()
         late = asyncio.ensure_future(runs("cancel", order_process_id(order), "--reason", "by mistake"))
-        while not await place.data.sql("SELECT 1 FROM operator_actions"):  # noqa: ASYNC110 - what a thread did
+        while not await shop.data.sql("SELECT 1 FROM operator_actions"):  # noqa: ASYNC110 - what a thread did
             await asyncio.sleep(0.02)
         gate.opened.set()
         assert (await late).code == 1 and "completed" in (await late).out
 
 
-async def test_what_is_asked_wrongly_is_one_line_and_exit_code_2(runs: Commerce) -> None:
+async def test_wrong_usage_is_one_line_and_exit_code_2(runs: Commerce) -> None:
     for arguments in (["list", "--status", "happy"], ["failed", "--type", "x"], ["stuck", "--limit", "0"], ["retry"]):
         wait_for_end = await runs(*arguments)
         assert wait_for_end.code == 2 and len(wait_for_end.err.splitlines()) == 1, wait_for_end
-    assert (await runs("retry", "nobody")).err == "Missing option '--reason'.\n"
+    assert (await runs("retry", "unknown")).err == "Missing option '--reason'.\n"
 
 
-async def test_an_unknown_process_is_exit_code_1_and_a_server_that_is_away_3(
+async def test_an_unknown_process_is_exit_code_1_and_an_unreachable_server_3(
     runs: Commerce, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert await runs("show", "nobody") == (1, "", "There is no process nobody.\n")
+    assert await runs("show", "unknown") == (1, "", "There is no process unknown.\n")
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
-    away = await runs("stuck")
-    assert away.code == 3 and "Temporal does not answer at 127.0.0.1:1" in away.err
+    unreachable = await runs("stuck")
+    assert unreachable.code == 3 and "Temporal does not answer at 127.0.0.1:1" in unreachable.err
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,7 +143,7 @@ def test_the_contract_has_the_schemas_of_every_process_and_event(capsys: pytest.
     assert "password" in registration["entry"]["properties"] and "password_hash" in registration["input"]["properties"]
 
 
-def test_a_shell_is_told_how_to_complete(capsys: pytest.CaptureFixture[str]) -> None:
+def test_shell_completion_is_available(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         run(["--show-completion", "bash"])
     assert "_commerce_completion" in capsys.readouterr().out

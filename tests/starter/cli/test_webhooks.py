@@ -1,92 +1,69 @@
-"""`commerce webhooks …`: what it prints, for people and for programs, and its exit codes."""
+"""`commerce webhooks …`: its output as text and as JSON, and its exit codes."""
 
-import asyncio
-import json
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import NamedTuple
+from functools import partial
 
 import pytest
 
 from commerce import webhooks as rules
 from commerce.database import Database
 from commerce.messages.webhooks import WebhookDelivery
-from starter.cli.app import run
+from tests.starter.cli.conftest import Commerce
 
 URL = "https://receiver.example/hook"
-NOBODY = "0198d5a4-0000-7000-8000-000000000001"
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Webhooks = Callable[..., Awaitable[Outcome]]
+UNKNOWN = "0198d5a4-0000-7000-8000-000000000001"
 
 
 @pytest.fixture
-def webhooks(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Webhooks:
-    """Run a command as a program of its own would."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COMMERCE_DATABASE_URL", database_url)
-
-    async def call(*arguments: str) -> Outcome:
-        capsys.readouterr()
-        code = await asyncio.to_thread(run, ["webhooks", *arguments])
-        return Outcome(code, *capsys.readouterr())
-
-    return call
+def webhooks(commerce: Commerce) -> Commerce:
+    """Run `commerce webhooks …`."""
+    return partial(commerce, "webhooks")
 
 
-async def test_a_webhook_is_added_listed_and_removed(webhooks: Webhooks) -> None:
-    told = (await webhooks("add", URL, "--types", "order.placed, order.fulfilled")).out
-    added, secret = told.splitlines()
+async def test_a_webhook_is_added_listed_and_removed(webhooks: Commerce) -> None:
+    output = (await webhooks("add", URL, "--types", "order.placed, order.fulfilled")).out
+    added, secret = output.splitlines()
     endpoint_id = added.split()[0]
-    assert added == f"{endpoint_id} gets order.placed, order.fulfilled"
+    assert added == f"{endpoint_id} receives order.placed, order.fulfilled"
     assert secret.startswith("Its secret, which is not shown again: whsec_")
     listed = await webhooks("list")
     assert listed == (0, f"{endpoint_id}  {URL}\n{'':36}  order.placed, order.fulfilled\n", "")
     assert await webhooks("remove", endpoint_id) == (0, f"{endpoint_id} is removed\n", "")
-    assert (await webhooks("list")).out == "There are no webhooks yet: `commerce webhooks add URL`\n"
+    assert (await webhooks("list")).out == "There are no webhooks yet: add one with `commerce webhooks add URL`\n"
 
 
-async def test_programs_read_json(webhooks: Webhooks, database: Database) -> None:
-    added = json.loads((await webhooks("add", URL, "--json")).out)
+async def test_every_command_prints_json(webhooks: Commerce, database: Database) -> None:
+    added = (await webhooks("add", URL, "--json")).json
     assert added["event_types"] == ["*"] and added["secret"].startswith("whsec_")
     async with database.transaction() as tx:
         await rules.disable(tx, WebhookDelivery(endpoint_id=added["id"], event_id=added["id"]))
-    [listed] = json.loads((await webhooks("list", "--json")).out)
+    [listed] = (await webhooks("list", "--json")).json
     assert listed.pop("disabled_at") is not None
     assert listed == {name: added[name] for name in ("id", "url", "event_types", "created_at")}
     assert "all events; disabled since 20" in (await webhooks("list")).out
-    assert json.loads((await webhooks("remove", added["id"], "--json")).out) == {"id": added["id"], "removed": True}
+    assert (await webhooks("remove", added["id"], "--json")).json == {"id": added["id"], "removed": True}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "says"),
+    ("arguments", "code", "message"),
     [
         (["add", "http://receiver.example"], 2, "url: must be a URL like https://receiver.example/events"),
         (["add", URL, "--types", "order.lost"], 2, "types: must be some of order.placed, order.fulfilled"),
         (["add", URL, "--types", ""], 2, "types: must be some of order.placed, order.fulfilled"),
-        (["remove", NOBODY], 1, f"There is no webhook {NOBODY}."),
+        (["remove", UNKNOWN], 1, f"There is no webhook {UNKNOWN}."),
         (["remove", "hook"], 1, "There is no webhook hook."),
     ],
 )
-async def test_what_cannot_be_done_is_one_line(webhooks: Webhooks, arguments: list[str], code: int, says: str) -> None:
+async def test_every_error_is_one_line(webhooks: Commerce, arguments: list[str], code: int, message: str) -> None:
     ended = await webhooks(*arguments)
-    assert ended.code == code and says in ended.err and len(ended.err.splitlines()) == 1
+    assert ended.code == code and message in ended.err and len(ended.err.splitlines()) == 1
 
 
-async def test_a_url_is_added_once(webhooks: Webhooks) -> None:
+async def test_a_url_is_added_once(webhooks: Commerce) -> None:
     await webhooks("add", URL)
     assert await webhooks("add", URL) == (1, "", "A webhook with this URL already exists.\n")
 
 
-async def test_a_database_that_is_away_is_exit_code_3(webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unreachable_database_is_exit_code_3(webhooks: Commerce, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMMERCE_DATABASE_URL", "postgresql://ann:secret@127.0.0.1:1/shop")
     ended = await webhooks("list")
     assert ended.code == 3 and "no connection to 127.0.0.1:1" in ended.err
