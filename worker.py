@@ -35,7 +35,7 @@ from activities.webhooks import WebhookActivities
 from commerce.database import Database
 from commerce.errors import DatabaseUnavailable, SettingsError, Unreachable
 from commerce.integrations.alerts import AlertWebhook
-from commerce.integrations.carrier import Address, Carrier, Parcel
+from commerce.integrations.carriers import open_carriers
 from commerce.integrations.public_transport import PublicTransport
 from commerce.integrations.warehouse import Warehouse
 from commerce.integrations.webhooks import WebhookPoster
@@ -88,7 +88,7 @@ log = structlog.stdlib.get_logger("commerce.worker")
 async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[..., Any]]]:
     """Yield all activities, with the database and external services they use; raises DatabaseUnavailable."""
     database = Database(settings.database_url.get_secret_value(), pool_size=settings.worker_activities + 2)
-    carrier = carrier_for(settings)
+    carriers = open_carriers(settings)
     warehouse = Warehouse(settings.warehouse_url)
     poster = poster_for(settings)
     webhook = AlertWebhook(settings.alert_webhook_url) if settings.alert_webhook_url else None
@@ -96,15 +96,13 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
         mail_server = MailServer(settings.smtp_url, settings.mail_from)
     except ValueError as error:
         raise SettingsError(f"COMMERCE_SMTP_URL or COMMERCE_MAIL_FROM: {error}") from None
-    notifier = Notifier(
-        database, mail_server, admins=settings.admin_emails, webhook=webhook, locale=settings.locale
-    )
+    notifier = Notifier(database, mail_server, admins=settings.admin_emails, webhook=webhook, locale=settings.locale)
     try:
         await database.ping()
         yield activities_of(
             OrderActivities(database, settings.zone),
             InventoryActivities(database),
-            FulfillmentActivities(database, carrier),
+            FulfillmentActivities(database, carriers, settings.carrier),
             CustomerActivities(database),
             AuthActivities(database),
             NotificationActivities(notifier),
@@ -118,7 +116,8 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
             ProductActivities(database),
         )
     finally:
-        await carrier.close()
+        for carrier in carriers.values():
+            await carrier.close()
         await warehouse.close()
         await poster.close()
         if webhook:
@@ -266,26 +265,6 @@ def poster_for(settings: Settings) -> WebhookPoster:
     """Return the client that posts events to webhooks."""
     transport = PublicTransport(private=settings.webhook_private == "allow")
     return WebhookPoster(source=settings.event_source, prefix=settings.event_prefix, transport=transport)
-
-
-def carrier_for(settings: Settings) -> Carrier:
-    """Return the client of the carrier."""
-    sender = Address(
-        name=settings.ship_from_name,
-        street1=settings.ship_from_street1,
-        city=settings.ship_from_city,
-        zip=settings.ship_from_zip,
-        state=settings.ship_from_state,
-        country=settings.ship_from_country,
-        phone=settings.ship_from_phone,
-    )
-    parcel = Parcel(
-        length=settings.parcel_length,
-        width=settings.parcel_width,
-        height=settings.parcel_height,
-        weight=settings.parcel_weight,
-    )
-    return Carrier(settings.carrier_url, settings.carrier_api_key, sender, parcel)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Activities that take goods off the shelves and buy shipping labels."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -7,6 +8,7 @@ from temporalio import activity
 
 from commerce import fulfillment, ledger
 from commerce.database import Database
+from commerce.errors import CarrierUnknown
 from commerce.external_steps import ExternalEffect
 from commerce.fulfillment import Shipment
 from commerce.integrations.carrier import Carrier
@@ -19,11 +21,14 @@ MAX_DELAY = timedelta(seconds=30)  # the carrier may still sell a label for this
 
 
 class FulfillmentActivities:
-    """Fulfill an order from its reservations, and buy its shipping label."""
+    """Fulfill an order from its reservations, and buy its shipping label.
 
-    def __init__(self, database: Database, carrier: Carrier) -> None:
+    `carriers` are all carriers by name; the one named `carrier` sells new labels.
+    """
+
+    def __init__(self, database: Database, carriers: Mapping[str, Carrier], carrier: str) -> None:
         self._database = database
-        self._label = _ShippingLabel(database, carrier)
+        self._label = _ShippingLabel(database, carriers, carrier)
 
     @activity.defn(name="create-fulfillment")
     async def create(self, call: Call[OrderRef]) -> CreatedFulfillment:
@@ -50,14 +55,16 @@ class FulfillmentActivities:
 
 
 class _ShipmentNote(Message):
-    """What the ledger notes before a label is bought."""
+    """The ledger's note of a label: the shipment that it is bought for, and the carrier that has the shipment."""
 
+    carrier: str = "easypost"  # the only carrier when notes did not name one
     shipment_id: str
 
 
 class _ShippingLabel(ExternalEffect[OrderRef, Shipment, _ShipmentNote, Label]):
-    def __init__(self, database: Database, carrier: Carrier) -> None:
+    def __init__(self, database: Database, carriers: Mapping[str, Carrier], carrier: str) -> None:
         super().__init__(database, note=_ShipmentNote, result=Label, lease=LEASE, max_delay=MAX_DELAY)
+        self._carriers = carriers
         self._carrier = carrier
 
     async def read(self, tx: AsyncSession, order: OrderRef) -> Shipment:
@@ -65,17 +72,24 @@ class _ShippingLabel(ExternalEffect[OrderRef, Shipment, _ShipmentNote, Label]):
         return await fulfillment.shipment(tx, order.order_id)
 
     async def prepare(self, shipment: Shipment, reference: str) -> _ShipmentNote:
-        """Create the shipment at the carrier, which costs nothing."""
-        return _ShipmentNote(shipment_id=await self._carrier.create(shipment, reference))
+        """Register the shipment at the carrier for new labels."""
+        shipment_id = await self._carriers[self._carrier].create(shipment, reference)
+        return _ShipmentNote(carrier=self._carrier, shipment_id=shipment_id)
 
     async def perform(self, note: _ShipmentNote) -> Label:
-        """Buy its label."""
-        return await self._carrier.buy(note.shipment_id)
+        """Buy the label."""
+        return await self._carrier_of(note).buy(note.shipment_id)
 
     async def record(self, tx: AsyncSession, order: OrderRef, label: Label) -> None:
         """Store the label on the order's fulfillment."""
         await fulfillment.record_label(tx, order.order_id, label)
 
     async def take_back(self, note: _ShipmentNote) -> bool:
-        """Refund the label."""
-        return await self._carrier.refund(note.shipment_id)
+        """Refund the label, at the carrier that sold it."""
+        return await self._carrier_of(note).refund(note.shipment_id)
+
+    def _carrier_of(self, note: _ShipmentNote) -> Carrier:
+        try:
+            return self._carriers[note.carrier]
+        except KeyError:
+            raise CarrierUnknown(note.carrier) from None

@@ -1,6 +1,6 @@
 """Fulfillments: take an order's reserved goods off the shelves, put them back, and store the shipping label."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -118,7 +118,7 @@ CANCEL = text("""
     DO UPDATE SET quantity = reserved.quantity + excluded.quantity
 """)
 SHIPMENT = text("""
-    SELECT CAST(fulfillment.id AS text) AS fulfillment_id, order_id, currency,
+    SELECT CAST(fulfillment.id AS text) AS fulfillment_id, currency,
            coalesce(shipping_name, '') AS name, coalesce(shipping_address1, '') AS street1,
            coalesce(shipping_city, '') AS city, coalesce(shipping_zip, '') AS zip,
            coalesce(shipping_province, '') AS state, coalesce(btrim(shipping_country), '') AS country,
@@ -132,20 +132,27 @@ RECORD_LABEL = text("""
 """)
 
 
+@dataclass(frozen=True, repr=False)
+class Address:
+    """A postal address; fields that are not known are empty. It has no repr, because it is personal data."""
+
+    name: str
+    street1: str
+    city: str
+    zip: str
+    state: str
+    country: str
+    phone: str
+
+
 @dataclass(frozen=True)
 class Shipment:
-    """What a carrier must know of a parcel; personal, so it never leaves the step, and repr leaves the person out."""
+    """What a carrier needs to know to ship an order. It holds personal data and never leaves the step."""
 
     fulfillment_id: str
     order_id: str
     currency: str  # ISO 4217
-    name: str = field(repr=False)  # from here on: empty where the order does not say
-    street1: str = field(repr=False)
-    city: str = field(repr=False)
-    zip: str = field(repr=False)
-    state: str = field(repr=False)
-    country: str = field(repr=False)  # as the order has it, never empty
-    phone: str = field(repr=False)
+    recipient: Address  # its country is as the order has it, and never empty
 
 
 async def create(tx: AsyncSession, order_id: str) -> CreatedFulfillment:
@@ -186,12 +193,21 @@ async def shipment(tx: AsyncSession, order_id: str) -> Shipment:
     Raises FulfillmentMissing, and AddressIncomplete without a country. Only the country is required, because old
     orders have nothing else.
     """
-    row = (await tx.execute(SHIPMENT, {"order_id": order_id})).mappings().one_or_none()
+    row = (await tx.execute(SHIPMENT, {"order_id": order_id})).one_or_none()
     if row is None:
         raise FulfillmentMissing(order_id)
-    if not row["country"]:
+    if not row.country:
         raise AddressIncomplete(order_id, missing="country")
-    return Shipment(**row)
+    recipient = Address(
+        name=row.name,
+        street1=row.street1,
+        city=row.city,
+        zip=row.zip,
+        state=row.state,
+        country=row.country,
+        phone=row.phone,
+    )
+    return Shipment(row.fulfillment_id, order_id, row.currency, recipient)
 
 
 async def record_label(tx: AsyncSession, order_id: str, label: Label) -> None:

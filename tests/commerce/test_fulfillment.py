@@ -14,7 +14,7 @@ from commerce.errors import (
     OrderNotFound,
     ReservationMissing,
 )
-from commerce.fulfillment import Shipment
+from commerce.fulfillment import Address, Shipment
 from commerce.messages.orders import InsufficientItem, Label
 from tests.commerce.shop import Shop
 
@@ -219,10 +219,8 @@ async def test_v6_the_carrier_is_told_the_address_as_far_as_the_order_knows_it(s
     await shop.do(inventory.reserve, "1")
     made = await shop.do(fulfillment.create, "1")
     shipment = await shop.do(fulfillment.shipment, "1")
-    assert shipment == Shipment(
-        fulfillment_id=made.fulfillment_id, order_id="1", currency="GBP", name="Ann", street1="", city="Leeds",
-        zip="", state="", country="United Kingdom", phone="",
-    )  # fmt: skip
+    recipient = Address(name="Ann", street1="", city="Leeds", zip="", state="", country="United Kingdom", phone="")
+    assert shipment == Shipment(made.fulfillment_id, order_id="1", currency="GBP", recipient=recipient)
     assert "Ann" not in repr(shipment)
 
 

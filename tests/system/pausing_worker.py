@@ -20,12 +20,12 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 import worker
 from commerce import analytics, carts, stock_sync, upkeep
-from commerce.integrations.carrier import Carrier
+from commerce.integrations.easypost import EasyPost
 from commerce.integrations.warehouse import Warehouse
-from commerce.mail.smtp import Mail
+from commerce.mail.smtp import MailServer
 from commerce.messages.orders import order_process_id
 
-OUTSIDE = ((Carrier, "create"), (Carrier, "buy"), (Carrier, "refund"), (Mail, "send"), (Warehouse, "levels"))
+OUTSIDE = ((EasyPost, "create"), (EasyPost, "buy"), (EasyPost, "refund"), (MailServer, "send"), (Warehouse, "levels"))
 WITHIN = (
     (carts, "expire"),
     (stock_sync, "write"),

@@ -1,0 +1,97 @@
+"""What every carrier must pass: derive a test class from CarrierContract and give it a fixture `service`."""
+
+from dataclasses import replace
+from typing import Protocol
+
+import pytest
+
+from commerce.errors import CarrierRefused, CarrierUnavailable
+from commerce.fulfillment import Address, Shipment
+from commerce.integrations.carrier import Carrier, Parcel
+
+SENDER = Address("Shop", "1 Warehouse Way", "London", "N1 9GU", "", "GB", "")
+RECIPIENT = Address("Zoë Smith", "1 High Street", "Leeds", "LS1 1AA", "", "GB", "")
+PARCEL = Parcel(10, 8, 4, 16)
+SHIPMENT = Shipment(fulfillment_id="ff-1", order_id="1001", currency="GBP", recipient=RECIPIENT)
+
+
+class Service(Protocol):
+    """A carrier and the server behind it, which can be made to fail."""
+
+    carrier: Carrier
+
+    async def labels(self) -> tuple[int, int]:
+        """Return how many labels were bought, and how many of them were refunded."""
+
+    async def lose_response(self, operation: str) -> None:
+        """Carry out the next `buy` or `refund`, but drop the connection instead of responding."""
+
+    async def fail(self, operation: str) -> None:
+        """Fail the next `create`, `buy` or `refund` with HTTP 500, without doing anything."""
+
+
+class CarrierContract:
+    """The promises of `commerce.integrations.carrier.Carrier`."""
+
+    async def test_a_label_is_bought_once(self, service: Service) -> None:
+        shipment_id = await service.carrier.create(SHIPMENT, "ref")
+        assert await service.labels() == (0, 0)
+        label = await service.carrier.buy(shipment_id)
+        assert label.shipment_id == shipment_id
+        assert label.tracking_number and label.label_url
+        assert await service.carrier.buy(shipment_id) == label
+        assert await service.labels() == (1, 0)
+
+    async def test_a_purchase_whose_response_was_lost_is_not_repeated(self, service: Service) -> None:
+        shipment_id = await service.carrier.create(SHIPMENT, "ref")
+        await service.lose_response("buy")
+        with pytest.raises(CarrierUnavailable):
+            await service.carrier.buy(shipment_id)
+        assert (await service.carrier.buy(shipment_id)).shipment_id == shipment_id
+        assert await service.labels() == (1, 0)
+
+    async def test_a_label_is_refunded_once(self, service: Service) -> None:
+        shipment_id = await service.carrier.create(SHIPMENT, "ref")
+        await service.carrier.buy(shipment_id)
+        assert [await service.carrier.refund(shipment_id) for _ in range(2)] == [True, True]
+        assert await service.labels() == (1, 1)
+
+    async def test_a_refund_whose_response_was_lost_is_not_repeated(self, service: Service) -> None:
+        shipment_id = await service.carrier.create(SHIPMENT, "ref")
+        await service.carrier.buy(shipment_id)
+        await service.lose_response("refund")
+        with pytest.raises(CarrierUnavailable):
+            await service.carrier.refund(shipment_id)
+        assert await service.carrier.refund(shipment_id)
+        assert await service.labels() == (1, 1)
+
+    async def test_without_a_label_there_is_nothing_to_refund(self, service: Service) -> None:
+        assert not await service.carrier.refund(await service.carrier.create(SHIPMENT, "ref"))
+        assert not await service.carrier.refund("unknown")
+        assert await service.labels() == (0, 0)
+
+    async def test_a_refunded_label_is_not_sold_again(self, service: Service) -> None:
+        shipment_id = await service.carrier.create(SHIPMENT, "ref")
+        await service.carrier.buy(shipment_id)
+        await service.carrier.refund(shipment_id)
+        with pytest.raises(CarrierRefused):
+            await service.carrier.buy(shipment_id)
+        assert await service.labels() == (1, 1)
+
+    @pytest.mark.parametrize("operation", ["create", "buy", "refund"])
+    async def test_a_server_error_can_be_retried(self, service: Service, operation: str) -> None:
+        async def buy_and_refund() -> None:
+            shipment_id = await service.carrier.create(SHIPMENT, "ref")
+            await service.carrier.buy(shipment_id)
+            await service.carrier.refund(shipment_id)
+
+        await service.fail(operation)
+        with pytest.raises(CarrierUnavailable, match="500"):
+            await buy_and_refund()
+        await buy_and_refund()
+
+    async def test_an_address_that_does_not_exist_is_refused(self, service: Service) -> None:
+        nowhere = replace(SHIPMENT, recipient=replace(RECIPIENT, country="ZZ"))
+        with pytest.raises(CarrierRefused) as refused:
+            await service.carrier.create(nowhere, "ref")
+        assert "Zoë" not in str(refused.value) and "Leeds" not in str(refused.value)
