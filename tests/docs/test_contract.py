@@ -18,6 +18,7 @@ from commerce.settings import load_settings
 from starter.api.app import create_app
 from starter.api.errors import Problem
 from starter.api.tokens import OPEN_PATHS
+from starter.cli import shared
 from starter.cli.app import app
 from starter.cli.contract import contract
 from starter.processes import PROCESS_TYPES, TASK_QUEUE
@@ -143,11 +144,11 @@ def test_the_shape_of_an_error_is_told() -> None:
 
 def test_every_command_is_told() -> None:
     told_commands = {name for cell in table("command") for name in CODE.findall(cell)}
-    assert told_commands == set(commands(typer.main.get_command(app.app)))
+    assert told_commands == set(commands(typer.main.get_command(app)))
 
 
 def test_every_exit_code_is_told() -> None:
-    codes = {0, app.FAILED, app.USAGE, app.UNREACHABLE, app.INTERRUPTED}
+    codes = {0, shared.FAILED, shared.USAGE, shared.UNREACHABLE, shared.INTERRUPTED}
     assert set(table("exit code")) == {str(code) for code in codes}
 
 
