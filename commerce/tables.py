@@ -1,6 +1,6 @@
-"""The shop's tables; their constraints, not good luck, keep stock, fulfillments and accounts right.
+"""The shop's tables. Their constraints keep stock, fulfillments and accounts consistent.
 
-Money is an integer of minor units. Times are timestamptz. Ids that other systems know (orders, SKUs) are text.
+Money is an integer in minor units (I10). Times are `timestamptz`. Ids that other systems know (orders, SKUs) are text.
 """
 
 from datetime import date, datetime
@@ -30,7 +30,7 @@ Now = Annotated[datetime, mapped_column(server_default=func.now())]
 
 
 class Base(DeclarativeBase):
-    """One naming convention and one set of column types for every table."""
+    """The base of all tables, with the naming convention of constraints and the column types."""
 
     metadata = MetaData(
         naming_convention={
@@ -41,16 +41,16 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {datetime: DateTime(timezone=True), Json: JSONB, list[Json]: JSONB, list[str]: JSONB}  # noqa: RUF012 - SQLAlchemy's own protocol
+    type_annotation_map = {datetime: DateTime(timezone=True), Json: JSONB, list[Json]: JSONB, list[str]: JSONB}  # noqa: RUF012 - SQLAlchemy reads it from the class
 
 
 def one_of(column: str, *values: str) -> CheckConstraint:
-    """Return the CHECK that a text column holds one of these words."""
+    """Return a CHECK constraint that a text column holds one of these values."""
     return CheckConstraint(f"{column} IN ({', '.join(repr(v) for v in values)})", name=column)
 
 
 class Location(Base):
-    """A place that holds stock; the lowest priority number is served from first."""
+    """A place that holds stock; stock is taken from the location with the lowest priority number first (I7)."""
 
     __tablename__ = "locations"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -59,7 +59,7 @@ class Location(Base):
 
 
 class Product(Base):
-    """What the shop sells."""
+    """A product of the shop; what customers order is one of its variants."""
 
     __tablename__ = "products"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -67,7 +67,7 @@ class Product(Base):
 
 
 class Variant(Base):
-    """A product as it can be ordered, known to the world by its SKU."""
+    """A version of a product that can be ordered; its SKU is its public id."""
 
     __tablename__ = "variants"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -79,7 +79,7 @@ class Variant(Base):
 
 
 class InventoryItem(Base):
-    """A thing on a shelf; a variant consists of one or (a kit) of several."""
+    """A physical item in stock; a variant consists of one item or, as a kit, of several (I6)."""
 
     __tablename__ = "inventory_items"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -87,7 +87,7 @@ class InventoryItem(Base):
 
 
 class VariantInventoryItem(Base):
-    """How many of an item one unit of a variant needs."""
+    """The number of units of an item that one unit of a variant needs."""
 
     __tablename__ = "variant_inventory_items"
     variant_id: Mapped[str] = mapped_column(ForeignKey("variants.id"), primary_key=True)
@@ -97,15 +97,19 @@ class VariantInventoryItem(Base):
 
 
 class InventoryLevel(Base):
-    """Stock of an item at a location: available = stocked - reserved (I1)."""
+    """The stock of an item at a location: available = stocked - reserved (I1)."""
 
     __tablename__ = "inventory_levels"
     inventory_item_id: Mapped[str] = mapped_column(ForeignKey("inventory_items.id"), primary_key=True)
     location_id: Mapped[str] = mapped_column(ForeignKey("locations.id"), primary_key=True)
     stocked_quantity: Mapped[int] = mapped_column(server_default="0")
     reserved_quantity: Mapped[int] = mapped_column(server_default="0")
-    imported_on_hand: Mapped[int | None]  # the on-hand an import gave last: the same again changes nothing
-    oversold: Mapped[bool] = mapped_column(server_default=text("false"))  # set below reserved by an import or a sync
+    imported_on_hand: Mapped[
+        int | None
+    ]  # the on-hand of the last import; importing the same value again changes nothing
+    oversold: Mapped[bool] = mapped_column(
+        server_default=text("false")
+    )  # an import or a sync set stocked below reserved (I9)
     __table_args__ = (
         CheckConstraint("stocked_quantity >= 0", name="stocked"),
         CheckConstraint("reserved_quantity >= 0", name="reserved"),
@@ -113,7 +117,7 @@ class InventoryLevel(Base):
 
 
 class StockMovement(Base):
-    """One change of a level's stocked_quantity, written in the same transaction (I1)."""
+    """A change of a level's `stocked_quantity`, written in the same transaction (I1)."""
 
     __tablename__ = "stock_movements"
     id: Mapped[Serial]
@@ -135,7 +139,7 @@ class StockMovement(Base):
 
 
 class Reservation(Base):
-    """Units of an item at a location held for an order line; mirrored in the level's reserved_quantity (I2)."""
+    """Units of an item at a location reserved for an order line, included in the level's `reserved_quantity` (I2)."""
 
     __tablename__ = "reservations"
     id: Mapped[Serial]
@@ -156,7 +160,7 @@ class Reservation(Base):
 
 
 class Customer(Base):
-    """Who is known by an e-mail address: a guest from an order, or an account, which a guest may become (A2)."""
+    """A person with an e-mail address: a guest who ordered, or an account. A guest may register later (A2)."""
 
     __tablename__ = "customers"
     id: Mapped[Uuid]
@@ -169,7 +173,7 @@ class Customer(Base):
 
 
 class AuthUser(Base):
-    """How an account logs in."""
+    """The login of an account."""
 
     __tablename__ = "auth_users"
     id: Mapped[Uuid]
@@ -196,7 +200,7 @@ class CustomerGroupMember(Base):
 
 
 class Order(Base):
-    """A paid promise to deliver; `hold_reason` keeps the pending-orders job away from it."""
+    """An order; while it has a `hold_reason`, `process-pending-orders` does not process it (V10)."""
 
     __tablename__ = "orders"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -219,8 +223,10 @@ class Order(Base):
     paid_at: Mapped[datetime | None]
     cancelled_at: Mapped[datetime | None]
     hold_reason: Mapped[str | None]
-    refused_at: Mapped[datetime | None]  # when stock last was too short for it
-    content_hash: Mapped[str]  # of what was taken in: the same order again changes nothing, another is refused
+    refused_at: Mapped[datetime | None]  # when it was last refused for lack of stock
+    content_hash: Mapped[
+        str
+    ]  # of the received order; the same content again changes nothing, different content is refused
     __table_args__ = (
         one_of(
             "payment_status",
@@ -253,7 +259,7 @@ class Order(Base):
 
 
 class OrderLine(Base):
-    """So many units of a variant at a price; without a variant when its SKU is unknown."""
+    """A quantity of a variant at a unit price; it has no variant if its SKU is unknown."""
 
     __tablename__ = "order_lines"
     id: Mapped[Serial]
@@ -274,7 +280,7 @@ class OrderLine(Base):
 
 
 class Fulfillment(Base):
-    """What was taken from the shelves for an order; live while `cancelled_at` is null, at most one per order (V4)."""
+    """The fulfillment of an order, live until `cancelled_at` is set; an order has at most one live fulfillment (V4)."""
 
     __tablename__ = "fulfillments"
     id: Mapped[Uuid]
@@ -291,7 +297,7 @@ class Fulfillment(Base):
 
 
 class FulfillmentItem(Base):
-    """Units of an item at a location that a fulfillment took, per order line."""
+    """Units of an item at a location that a fulfillment removed from stock, per order line (I8)."""
 
     __tablename__ = "fulfillment_items"
     id: Mapped[Serial]
@@ -311,7 +317,7 @@ class FulfillmentItem(Base):
 
 
 class Cart(Base):
-    """What a visitor has put together and not (yet) ordered."""
+    """A visitor's cart."""
 
     __tablename__ = "carts"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -320,12 +326,12 @@ class Cart(Base):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
-    content_hash: Mapped[str | None]  # of what an import took in; a cart of the shop's own has none
+    content_hash: Mapped[str | None]  # of an imported cart; other carts have none
     __table_args__ = (Index("ix_carts_open", "updated_at", "id", postgresql_where=text("completed_at IS NULL")),)
 
 
 class CartLine(Base):
-    """So many units of a variant in a cart."""
+    """A quantity of a variant in a cart."""
 
     __tablename__ = "cart_lines"
     id: Mapped[Serial]
@@ -339,7 +345,7 @@ class CartLine(Base):
 
 
 class Notification(Base):
-    """A mail or alert to send once; its key and Message-ID stay the same over all tries (N1)."""
+    """A queued mail or alert, sent once per key; all attempts use the same Message-ID (N1)."""
 
     __tablename__ = "notifications"
     key: Mapped[str] = mapped_column(primary_key=True)
@@ -350,7 +356,7 @@ class Notification(Base):
     status: Mapped[str] = mapped_column(server_default="queued")
     message_id: Mapped[str]
     attempts: Mapped[int] = mapped_column(server_default="0")
-    lease_until: Mapped[datetime | None]  # while in the future, an attempt may be talking to the mail server
+    lease_until: Mapped[datetime | None]  # until then, an attempt may be sending it
     error: Mapped[str | None]
     created_at: Mapped[Now] = mapped_column(index=True)
     sent_at: Mapped[datetime | None]
@@ -361,7 +367,7 @@ class Notification(Base):
 
 
 class OutboxEvent(Base):
-    """A fact to publish, written in the transaction that made it true; published in order per aggregate (N3)."""
+    """An event to publish, written in the transaction that makes it true; published in order per aggregate (N3)."""
 
     __tablename__ = "outbox_events"
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -380,7 +386,7 @@ class OutboxEvent(Base):
 
 
 class WebhookEndpoint(Base):
-    """Somebody outside who wants our events."""
+    """A registered webhook URL that gets our events (N5)."""
 
     __tablename__ = "webhook_endpoints"
     id: Mapped[Uuid]
@@ -392,7 +398,7 @@ class WebhookEndpoint(Base):
 
 
 class DailyMetric(Base):
-    """A day's figures in one currency."""
+    """The figures of one day in one currency (J5)."""
 
     __tablename__ = "daily_metrics"
     day: Mapped[date] = mapped_column(primary_key=True)
@@ -407,7 +413,7 @@ class DailyMetric(Base):
 
 
 class ProcessGeneration(Base):
-    """Which run of a business key may act: the one that began last."""
+    """The generation that may act for a business key: that of the run that started last."""
 
     __tablename__ = "process_generations"
     business_key: Mapped[str] = mapped_column(primary_key=True)
@@ -416,7 +422,7 @@ class ProcessGeneration(Base):
 
 
 class StepLedger(Base):
-    """What a step has done, keyed so that it is done once; `undoing` and `undone` are tombstones."""
+    """The ledger: one entry per step, whose key makes it happen once; `undoing` and `undone` are tombstones."""
 
     __tablename__ = "step_ledger"
     business_key: Mapped[str] = mapped_column(primary_key=True)
@@ -425,9 +431,9 @@ class StepLedger(Base):
     state: Mapped[str]
     undo: Mapped[str | None]
     call: Mapped[Json]
-    note: Mapped[Json | None]  # what a step that calls the outside must not lose between its transactions
+    note: Mapped[Json | None]  # what a step with an external call must remember between its transactions
     result: Mapped[Json | None]
-    lease_until: Mapped[datetime | None]  # while in the future, an attempt may be calling the outside
+    lease_until: Mapped[datetime | None]  # until then, an attempt may be making an external call
     final: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[Now]
     updated_at: Mapped[Now]
@@ -435,7 +441,7 @@ class StepLedger(Base):
 
 
 class OperatorAction(Base):
-    """What a person did to a process and why; Temporal gets its id only, since free text may be personal."""
+    """An operator's action and its reason. Temporal gets only its id, because free text may hold personal data."""
 
     __tablename__ = "operator_actions"
     id: Mapped[Uuid]

@@ -1,4 +1,4 @@
-"""The schema's history, applied by `commerce migrate` beside a shop that goes on working."""
+"""Schema migrations. `commerce migrate` applies them while the shop keeps working."""
 
 import asyncio
 from functools import partial
@@ -14,43 +14,43 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from commerce.errors import DatabaseUnavailable
 from commerce.postgres import DIALECT, connect
 
-# Who waits for a lock makes others wait behind it. Less than PostgreSQL's deadlock_timeout of 1 s, so that in a
-# deadlock it is the migration that gives way.
+# A statement that waits for a lock makes others queue behind it, so it gives up soon and is tried again. The timeout is
+# below PostgreSQL's deadlock_timeout of 1 s, so in a deadlock the migration is the one that fails.
 LOCK_TIMEOUT = 500  # milliseconds
-PAUSE = 1.0  # seconds in which the others go on
-TRIES = 600
-HELD = (
-    "the migration must change a table that a transaction has held all the time, for ten minutes or more; "
-    "find it in pg_stat_activity by xact_start, end it, and migrate again"
+PAUSE = 1.0  # seconds between attempts, in which other transactions proceed
+MAX_ATTEMPTS = 600
+TABLE_LOCKED = (
+    "for ten minutes or more, another transaction has locked a table that the migration must change; "
+    "find the transaction in pg_stat_activity by xact_start, end it, and migrate again"
 )
 LOCK_NOT_AVAILABLE, DEADLOCK = "55P03", "40P01"
 SESSION = {
     "application_name": "commerce migrate",
     "statement_timeout": "0",
     "lock_timeout": f"{LOCK_TIMEOUT}ms",
-    "client_connection_check_interval": "5s",  # a migration that was killed must not go on by itself for hours
+    "client_connection_check_interval": "5s",  # a killed migration must not continue on the server for hours
 }
-# Tried, not waited for: who waits has a snapshot, and CREATE INDEX CONCURRENTLY would wait for it in turn.
-ALONE = text("SELECT pg_try_advisory_lock(hashtext('commerce.migrations'))")
+# Polled: a waiting statement would hold a snapshot, and another migration's CREATE INDEX CONCURRENTLY waits for that.
+TRY_LOCK = text("SELECT pg_try_advisory_lock(hashtext('commerce.migrations'))")
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
-    """Return Alembic's configuration for our scripts, bound to an open connection."""
-    made = Config()
-    made.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
-    made.set_main_option("file_template", "%%(rev)s_%%(slug)s")
-    made.attributes["connection"] = connection
-    return made
+    """Return Alembic's configuration for our revisions, bound to an open connection."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+    config.attributes["connection"] = connection
+    return config
 
 
 async def upgrade(url: str, revision: str = "head") -> None:
-    """Bring the schema to a revision; several at once take turns.
+    """Upgrade the schema to a revision; concurrent upgrades take turns.
 
-    Raises what the driver raises, and DatabaseUnavailable when a table is held too long that must be changed.
+    Raises the driver's errors, and DatabaseUnavailable when a table that must be changed stays locked.
     """
     creator = partial(connect, url, server_settings=SESSION)
     engine = create_async_engine(DIALECT, async_creator=creator, poolclass=NullPool, hide_parameters=True)
-    for _ in range(TRIES):
+    for _ in range(MAX_ATTEMPTS):
         try:
             async with engine.connect() as connection:
                 return await _upgrade(connection, revision)
@@ -58,17 +58,17 @@ async def upgrade(url: str, revision: str = "head") -> None:
             if getattr(error.orig, "sqlstate", None) not in (LOCK_NOT_AVAILABLE, DEADLOCK):
                 raise
         await asyncio.sleep(PAUSE)
-    raise DatabaseUnavailable(HELD)
+    raise DatabaseUnavailable(TABLE_LOCKED)
 
 
 def revisions() -> list[str]:
-    """Return the revisions that this program knows, newest first."""
+    """Return the ids of all revisions of this version, newest first."""
     return [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()]
 
 
 async def _upgrade(connection: AsyncConnection, revision: str) -> None:
-    """Go on from where the schema stands, once nobody else does; that ends with the connection."""
-    while not await connection.scalar(ALONE):
+    """Upgrade from the current revision once no other migration runs; the lock is released with the connection."""
+    while not await connection.scalar(TRY_LOCK):
         await connection.rollback()
         await asyncio.sleep(PAUSE)
     await connection.commit()

@@ -1,7 +1,7 @@
-"""Index changes beside a shop at work: nobody who reads or writes the table waits for them.
+"""Index changes that block neither reads nor writes of the table.
 
-Each is committed by itself, and commits what stands before it in its revision. A revision that was cut off is run
-again from its top, so what stands before must bear that: `if_not_exists=True`, `if_exists=True`.
+Each change commits, together with all statements before it in its revision. An interrupted revision runs again from
+its start, so those statements must be repeatable: `if_not_exists=True`, `if_exists=True`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,22 +17,22 @@ INVALID = text("SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(:name) AND
 
 
 def create_index(name: str, table: str, columns: Sequence[str], **options: Any) -> None:
-    """Build an index of a table that is in use; one that an earlier try left unfinished is thrown away first."""
-    with _alone():
+    """Build an index without blocking the table; drop the invalid index of an interrupted attempt first."""
+    with _outside_transaction():
         if op.get_bind().execute(INVALID, {"name": name}).scalar():
             op.drop_index(name, table_name=table, postgresql_concurrently=True)
         op.create_index(name, table, columns, postgresql_concurrently=True, if_not_exists=True, **options)
 
 
 def drop_index(name: str, table: str) -> None:
-    """Throw away an index of a table that is in use."""
-    with _alone():
+    """Drop an index without blocking the table."""
+    with _outside_transaction():
         op.drop_index(name, table_name=table, postgresql_concurrently=True, if_exists=True)
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Run each statement outside of a transaction, and let it wait: it waits for others, but they not for it."""
+def _outside_transaction() -> Iterator[None]:
+    """Run statements without a transaction and without a lock timeout: they wait for others but block nobody."""
     with op.get_context().autocommit_block():
         op.execute("SET lock_timeout = 0")
         try:

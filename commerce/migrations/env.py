@@ -1,4 +1,4 @@
-"""Alembic's entry: run the scripts on the connection that `commerce.migrations.config` was given."""
+"""Alembic's entry point: run the revisions on the connection of `commerce.migrations.alembic_config`."""
 
 from alembic import context
 
@@ -8,7 +8,7 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,
     compare_server_default=True,
-    transaction_per_migration=True,  # locks are let go after each
+    transaction_per_migration=True,  # each revision releases its locks
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -1,4 +1,4 @@
-"""Filled shops of the oldest revision."""
+"""Fixtures: filled shops of the oldest revision."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,8 +12,8 @@ from tests.conftest import run_sql
 
 
 @pytest.fixture(scope="session")
-async def filled_once(postgres_server: tuple[Path, int]) -> str:
-    """A filled shop of the oldest revision, to be copied."""
+async def filled_template(postgres_server: tuple[Path, int]) -> str:
+    """The name of a database with a filled shop of the oldest revision, to be copied."""
     folder, port = postgres_server
     await run_sql(postgres.url(folder, port, "postgres"), "CREATE DATABASE filled")
     url = postgres.url(folder, port, "filled")
@@ -23,7 +23,7 @@ async def filled_once(postgres_server: tuple[Path, int]) -> str:
 
 
 @pytest.fixture
-async def filled(postgres_server: tuple[Path, int], filled_once: str) -> AsyncIterator[str]:
-    """The URL of a filled shop of the oldest revision."""
-    async with copy_of(filled_once, postgres_server) as url:
+async def filled(postgres_server: tuple[Path, int], filled_template: str) -> AsyncIterator[str]:
+    """The URL of a copy of the filled shop of the oldest revision."""
+    async with copy_of(filled_template, postgres_server) as url:
         yield url

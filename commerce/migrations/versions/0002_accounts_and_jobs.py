@@ -1,4 +1,4 @@
-"""accounts and jobs."""
+"""Accounts and jobs."""
 
 import sqlalchemy as sa
 from alembic import op

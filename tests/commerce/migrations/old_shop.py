@@ -1,4 +1,4 @@
-"""A filled shop of the oldest revision, to be migrated, and what its database tells."""
+"""A filled shop of the oldest revision to migrate, and helpers to query its database."""
 
 import asyncio
 import itertools
@@ -19,10 +19,12 @@ from commerce.postgres import DIALECT, connect
 from starter.devstack import postgres
 from tests.conftest import run_sql
 
-REVISIONS = [script.revision for script in ScriptDirectory.from_config(migrations.alembic_config()).walk_revisions()][::-1]
+REVISIONS = [script.revision for script in ScriptDirectory.from_config(migrations.alembic_config()).walk_revisions()][
+    ::-1
+]
 numbers = itertools.count()
 
-# A shop as revision 0001 knew it; later revisions carry it on.
+# Rows for the tables of revision 0001; the test of each later revision migrates them to it first.
 FILL = """
     INSERT INTO customer_groups (name) VALUES ('registered');
     INSERT INTO customers (email) SELECT 'customer-' || n || '@shop.example' FROM generate_series(1, 300) AS n;
@@ -63,7 +65,7 @@ FILL = """
 
 @asynccontextmanager
 async def copy_of(template: str, postgres_server: tuple[Path, int]) -> AsyncIterator[str]:
-    """Yield the URL of a copy of a database."""
+    """Yield the URL of a copy of a database; drop the copy afterwards."""
     folder, port = postgres_server
     name, server = f"migrated_{next(numbers)}", postgres.url(folder, port, "postgres")
     await run_sql(server, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY wal_log")
@@ -71,8 +73,8 @@ async def copy_of(template: str, postgres_server: tuple[Path, int]) -> AsyncIter
     await run_sql(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def agree(url: str) -> None:
-    """Raise and list what differs from tables.py."""
+async def check_schema(url: str) -> None:
+    """Fail with the differences if the schema does not match tables.py."""
     engine = create_async_engine(DIALECT, async_creator=partial(connect, url))
 
     def check(connection: Connection) -> None:
@@ -85,7 +87,7 @@ async def agree(url: str) -> None:
 
 @asynccontextmanager
 async def reading(url: str, query: str) -> AsyncIterator[None]:
-    """Read in a transaction that stays open while the block runs."""
+    """Run a query in a transaction that stays open during the block."""
     connection = await asyncpg.connect(url)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute(query)
@@ -93,15 +95,15 @@ async def reading(url: str, query: str) -> AsyncIterator[None]:
     await connection.close()
 
 
-async def ask(url: str, query: str) -> list[Any]:
+async def fetch_column(url: str, query: str) -> list[Any]:
     connection = await asyncpg.connect(url)
     rows = await connection.fetch(query)
     await connection.close()
     return [value for (value,) in rows]
 
 
-async def until(url: str, query: str) -> None:
-    """Wait until a query finds something."""
+async def until_found(url: str, query: str) -> None:
+    """Wait until a query returns a row."""
     async with asyncio.timeout(60):
-        while not await ask(url, query):  # noqa: ASYNC110 - it looks at what a server did
+        while not await fetch_column(url, query):  # noqa: ASYNC110 - polls a server
             await asyncio.sleep(0.02)

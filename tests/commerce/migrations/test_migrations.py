@@ -1,4 +1,4 @@
-"""Migrations go forward from every revision on a filled shop without long locks, and end as tables.py describes."""
+"""Migrations upgrade a filled shop from every revision without long locks, and end with the schema of tables.py."""
 
 import json
 from typing import Any
@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from commerce import migrations
-from tests.commerce.migrations.old_shop import REVISIONS, agree
+from tests.commerce.migrations.old_shop import REVISIONS, check_schema
 from tests.conftest import run_sql
 
 Content = list[tuple[str, dict[str, Any]]]  # rows, each with its table
 
-# At every DDL statement and at the end of every revision: while a table is held so that others cannot read or write it,
-# none may be read through or written anew, as that takes long. What the statistics count is this very transaction.
+# Checks after every DDL statement and every revision that no table is scanned or rewritten, which takes long, while the
+# transaction holds a lock that blocks reads or writes of a table. The statistics count this transaction only.
 WATCH = """
     CREATE TABLE watched AS SELECT oid AS id, relfilenode FROM pg_class
         WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'alembic_version';
@@ -29,7 +29,7 @@ WATCH = """
         WHERE seq_tup_read + n_tup_upd + n_tup_del > 0 OR now.relfilenode <> watched.relfilenode;
         PERFORM pg_stat_force_next_flush();
         IF held IS NOT NULL AND worked IS NOT NULL THEN
-            RAISE EXCEPTION 'The shop waits for % while % is read through or written anew', held, worked;
+            RAISE EXCEPTION 'Others wait for % while % is scanned or rewritten', held, worked;
         END IF;
     END $$;
     CREATE FUNCTION watch_statement() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM watch(); END $$;
@@ -41,11 +41,11 @@ UNWATCH = """
     DROP EVENT TRIGGER watch; DROP TRIGGER watch ON alembic_version; DROP TABLE watched;
     DROP FUNCTION watch_statement, watch_revision, watch;
 """
-CURE = """
-    Build and drop indexes with commerce/migrations/concurrent_indexes.py; add a constraint
-    as NOT VALID and VALIDATE it in the next revision; make a unique constraint USING an index; fill a new column
-    in a revision that changes no table;
-    instead of changing a column's type, add another. See docs/operations.md, Upgrades.
+ADVICE = """
+    Build and drop indexes with commerce/migrations/concurrent_indexes.py. Add a constraint
+    as NOT VALID and VALIDATE it in the next revision. Make a unique constraint USING an index. Fill a new column
+    in a revision that changes no table.
+    Instead of changing a column's type, add another column. See docs/operations.md, Upgrades.
 """
 CONTENT = """
     SELECT format('SELECT %L, to_jsonb(content) FROM %I AS content', relname, relname) FROM pg_class
@@ -54,33 +54,33 @@ CONTENT = """
 
 
 async def test_tables_and_migrations_agree(database_url: str) -> None:
-    await agree(database_url)
+    await check_schema(database_url)
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-async def test_a_shop_at_work_is_brought_forward_without_long_locks(filled: str, revision: str) -> None:
+async def test_a_working_shop_is_upgraded_without_long_locks(filled: str, revision: str) -> None:
     await migrations.upgrade(filled, revision)
     before = await content(filled)
     await run_sql(filled, WATCH)
-    await bring_forward(filled)
+    await upgrade_watched(filled)
     await run_sql(filled, UNWATCH)
     assert missing(before, await content(filled)) == []
-    await agree(filled)
+    await check_schema(filled)
 
 
-async def bring_forward(url: str) -> None:
-    """Migrate a watched shop; what holds it up teaches its cure."""
+async def upgrade_watched(url: str) -> None:
+    """Upgrade a watched shop; fail with advice if it would block the shop."""
     fault = ""
     try:
         await migrations.upgrade(url)
     except DBAPIError as error:
         fault = str(error.orig)
     if fault:
-        pytest.fail(f"{fault}{CURE}", pytrace=False)
+        pytest.fail(f"{fault}{ADVICE}", pytrace=False)
 
 
 async def content(url: str) -> Content:
-    """Return every row of the shop, with its table."""
+    """Return all rows of the shop, each with its table."""
     connection = await asyncpg.connect(url)
     queries = [query for (query,) in await connection.fetch(CONTENT)]
     rows = [(table, json.loads(row)) for query in queries for table, row in await connection.fetch(query)]
@@ -89,7 +89,7 @@ async def content(url: str) -> Content:
 
 
 def missing(before: Content, after: Content) -> list[tuple[str, str]]:
-    """Return the rows that are gone or changed; a column that came or went since then counts for nothing."""
+    """Return the rows that are gone or changed, ignoring columns that were added or removed."""
     columns = {table: row.keys() for table, row in after}
 
     def rows(content: Content) -> set[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""vitals."""
+"""Indexes for the gauges."""
 
 import sqlalchemy as sa
 

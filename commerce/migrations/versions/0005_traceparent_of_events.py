@@ -1,4 +1,4 @@
-"""traces."""
+"""Traceparent of events."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""the shop."""
+"""Initial tables."""
 
 import sqlalchemy as sa
 from alembic import op

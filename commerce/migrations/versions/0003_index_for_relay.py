@@ -1,4 +1,4 @@
-"""events."""
+"""Index for the relay: unpublished events in order."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    # Under another name at first: the relay is never without an index.
+    # Built under another name first, so that the relay is never without an index.
     concurrent_indexes.create_index(
         "ix_outbox_events_unpublished_sequence",
         "outbox_events",
