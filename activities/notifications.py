@@ -1,4 +1,4 @@
-"""Steps that tell customers and admins."""
+"""Steps that notify customers and admins."""
 
 from temporalio import activity
 
@@ -10,47 +10,47 @@ from commerce.telemetry.metrics import MAILS
 
 
 class NotificationActivities:
-    """Send what is queued, once per key, and give up what cannot be sent."""
+    """Send queued notifications once per key, and mark those that cannot be sent as failed."""
 
     def __init__(self, notifier: Notifier) -> None:
         self._notifier = notifier
 
     @activity.defn(name="send-notification")
     async def send(self, call: Call[NotificationRef]) -> Sent:
-        """Send the mail that the final step has queued."""
+        """Send the mail that the final step queued."""
         return await self._deliver(call.input.key)
 
     @activity.defn(name="send-welcome-email")
     async def send_welcome(self, call: Call[NotificationRef]) -> Sent:
-        """Send the mail that welcomes the customer."""
+        """Send the welcome mail that the registration queued."""
         return await self._deliver(call.input.key)
 
     @activity.defn(name="fail-notification")
     async def fail(self, call: Call[FailedNotification]) -> Nothing:
-        """Mark a mail that could not be sent."""
+        """Mark a notification as failed; try an alert once more before that."""
         if call.input.alert:
-            told = await self._notifier.alert_at_last(call.input.alert)
-            _count(call.input.alert.kind, "sent" if told else "failed")
+            sent = await self._notifier.alert_or_mark_failed(call.input.alert)
+            _count(call.input.alert.kind, "sent" if sent else "failed")
         else:
-            await self._notifier.give_up(call.input.key, call.input.error)
+            await self._notifier.mark_failed(call.input.key, call.input.error)
             _count(_kind(call.input.key), "failed")
         return Nothing()
 
     @activity.defn(name="alert-admins")
     async def alert(self, call: Call[Alert]) -> Sent:
-        """Tell the admins, by mail and by webhook where one is set."""
+        """Alert the admins by mail and by webhook, where configured."""
         sent = await self._notifier.alert(call.input)
         _count(call.input.kind, sent.status)
         return sent
 
     async def _deliver(self, key: str) -> Sent:
-        sent = await self._notifier.deliver(key)
+        sent = await self._notifier.send(key)
         _count(_kind(key), sent.status)
         return sent
 
 
 def _kind(key: str) -> str:
-    """Return the kind of a mail, which its key begins with."""
+    """Return the kind of a mail: the first part of its key."""
     return key.partition("/")[0]
 
 

@@ -1,4 +1,4 @@
-"""The queue of mails and alerts: queued in the transaction that causes them, sent once per key afterwards (N1)."""
+"""The queue of mails and alerts: written in the transaction that causes them, then sent once per key (N1)."""
 
 import json
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from commerce.messages.notifications import Sent
 
 MAX_ERROR = 200  # characters
 
-# An alert may be about an order that does not exist: then it is about none.
+# An alert may name an order that does not exist; it is queued without an order then.
 QUEUE = text("""
     INSERT INTO notifications (key, kind, recipient, order_id, data, message_id)
     VALUES (:key, :kind, :recipient, (SELECT id FROM orders WHERE id = :order_id), CAST(:data AS jsonb), :message_id)
     ON CONFLICT (key) DO NOTHING
 """)
-# The first attempt completes the Message-ID with the shop's domain; later ones find it complete.
+# The first attempt completes the Message-ID with the shop's domain, and all later attempts use the same one.
 CLAIM = text("""
     UPDATE notifications
     SET status = 'sending', attempts = attempts + 1, lease_until = clock_timestamp() + CAST(:lease AS interval),
@@ -30,7 +30,7 @@ CLAIM = text("""
     RETURNING key, kind, recipient, order_id, data, message_id, attempts
 """)
 STATUS = text("SELECT status FROM notifications WHERE key = :key")
-SENT = text("""
+MARK_SENT = text("""
     UPDATE notifications SET status = 'sent', sent_at = clock_timestamp(), lease_until = NULL, error = NULL
     WHERE key = :key AND status <> 'sent'
 """)
@@ -38,7 +38,7 @@ RELEASE = text("""
     UPDATE notifications SET status = 'queued', lease_until = NULL
     WHERE key = :key AND status = 'sending' AND attempts = :attempts
 """)
-FAILED = text("""
+MARK_FAILED = text("""
     UPDATE notifications SET status = 'failed', lease_until = NULL, error = :error
     WHERE key IN (CAST(:key AS text), CAST(:key AS text) || '/webhook') AND status <> 'sent'
 """)
@@ -46,7 +46,7 @@ FAILED = text("""
 
 @dataclass(frozen=True)
 class Notification:
-    """A notification as one attempt has claimed it; `attempts` counts this one too."""
+    """A notification claimed for one attempt; `attempts` includes that one."""
 
     key: str
     kind: str
@@ -66,19 +66,19 @@ async def queue(
     order_id: str | None = None,
     data: dict[str, Any] | None = None,
 ) -> None:
-    """Write down that somebody is to be told, in the caller's transaction; a key that is known already stays as it is.
+    """Queue a notification in the caller's transaction; does nothing if the key is already queued.
 
-    `recipient`: one address or several separated by commas; `data`: what the template needs, plain JSON values.
+    `recipient`: one address or several separated by commas; `data`: variables for the templates, plain JSON values.
     """
     values = {"key": key, "kind": kind, "recipient": recipient, "order_id": order_id}
     await tx.execute(QUEUE, values | {"data": json.dumps(data or {}), "message_id": str(uuid4())})
 
 
 async def claim(tx: AsyncSession, key: str, *, lease: timedelta, domain: str) -> Notification | Sent:
-    """Take a notification for one attempt, for the time of the lease; or tell how it has ended already.
+    """Claim a notification for one attempt, or return its outcome: `sent`, or `skipped` if none has this key.
 
-    `skipped`: nobody is to be told. `domain`: what the Message-ID ends with. Raises StepInProgress while another
-    attempt holds its lease.
+    `lease`: how long other attempts are kept out; `domain`: the domain part of the Message-ID. Raises StepInProgress
+    while another attempt holds the lease.
     """
     row = (await tx.execute(CLAIM, {"key": key, "lease": lease, "domain": domain})).mappings().one_or_none()
     if row is not None:
@@ -89,16 +89,19 @@ async def claim(tx: AsyncSession, key: str, *, lease: timedelta, domain: str) ->
     raise StepInProgress(f"send {key}")
 
 
-async def sent(tx: AsyncSession, key: str) -> None:
-    """Record that somebody has been told."""
-    await tx.execute(SENT, {"key": key})
+async def mark_sent(tx: AsyncSession, key: str) -> None:
+    """Record that a notification has been sent."""
+    await tx.execute(MARK_SENT, {"key": key})
 
 
 async def release(tx: AsyncSession, attempt: Notification) -> None:
-    """Record that an attempt has failed: the next one may begin at once."""
+    """End the lease of a failed attempt, so that the next one can start at once."""
     await tx.execute(RELEASE, {"key": attempt.key, "attempts": attempt.attempts})
 
 
-async def failed(tx: AsyncSession, key: str, error: str) -> None:
-    """Record that a notification is given up, and why; what was sent stays sent. The error holds nothing personal."""
-    await tx.execute(FAILED, {"key": key, "error": error[:MAX_ERROR]})
+async def mark_failed(tx: AsyncSession, key: str, error: str) -> None:
+    """Mark a notification, and its copy for the webhook, as failed unless already sent.
+
+    `error` must not contain personal data.
+    """
+    await tx.execute(MARK_FAILED, {"key": key, "error": error[:MAX_ERROR]})

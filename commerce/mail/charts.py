@@ -1,83 +1,36 @@
-"""Charts for mails, as PNG images; matplotlib is heavy to load and is loaded only when one is drawn.
-
-Its caches go where MPLCONFIGDIR says, else below the home, else to a temporary folder.
-"""
+"""Bar charts for mails, as numbers that templates turn into table cells: mail clients block images."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
-from io import BytesIO
-from typing import TYPE_CHECKING
 
-from commerce.mail.render import DECIMALS, MONTHS, SYMBOLS
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-WIDTH, HEIGHT = 544, 210  # pixels of a mail; the image has DENSITY times as many
-DENSITY = 2
-DOTS_PER_INCH = 100 * DENSITY
-DAYS = 30  # room on the x axis
-WEEK = 7
-STRONG, PALE, INK, MUTED, LINE = "#2563eb", "#93c5fd", "#111827", "#6b7280", "#e5e7eb"
-FONT_SIZE = 7.5  # points
-UNITS = {10**12: "tn", 10**9: "bn", 10**6: "m", 10**3: "k"}
+DAYS = 30  # in a chart
+HEIGHT = 120  # pixels of the highest bar in HTML
+LEAST_HEIGHT = 2  # pixels: a day of little or no revenue stays visible
+LENGTH = 24  # characters of the longest bar in text
 
 
-def revenue_chart(points: Sequence[tuple[date, int | None]], currency: str) -> bytes:
-    """Return a PNG image of revenue per day, the last day highlighted; it blocks for as long as it draws.
+@dataclass(frozen=True)
+class Bar:
+    """The bar of a day: `amount` in minor units, `height` in pixels, `length` in characters.
 
-    `points`: consecutive days, at least one, with minor units; None, where nothing is known, leaves a gap.
+    A day that was never counted has the amount None and no bar.
     """
-    from matplotlib.figure import Figure
 
-    size = (WIDTH * DENSITY / DOTS_PER_INCH, HEIGHT * DENSITY / DOTS_PER_INCH)
-    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
-    axes = figure.add_subplot()
-    known = {
-        x: amount / 10.0 ** DECIMALS.get(currency, 2) for x, (_, amount) in enumerate(points) if amount is not None
-    }
-    _bars(axes, known, last=len(points) - 1)
-    _days(axes, [day for day, _ in points])
-    _money(axes, max(known.values(), default=0), currency)
-    image = BytesIO()
-    figure.savefig(image, format="png", metadata={"Software": None})  # by Agg, which needs no screen
-    return image.getvalue()
+    day: date
+    amount: int | None
+    height: int = 0
+    length: int = 0
 
 
-def _bars(axes: "Axes", heights: dict[int, float], *, last: int) -> None:
-    """Draw a bar per day; its edge keeps one of height zero visible."""
-    colors = [STRONG if x == last else PALE for x in heights]
-    bars = axes.bar(list(heights), list(heights.values()), width=0.7, color=colors, edgecolor=colors, linewidth=1.2)
-    for bar in bars:
-        bar.set(zorder=3, clip_on=False)
+def bars(points: Sequence[tuple[date, int | None]]) -> list[Bar]:
+    """Return the bars of a chart, scaled to the highest amount; `points` are consecutive days with their amounts."""
+    highest = max((amount for _, amount in points if amount is not None), default=0)
+    return [_bar(day, amount, highest or 1) for day, amount in points]
 
 
-def _days(axes: "Axes", days: Sequence[date]) -> None:
-    """Name the last day and those whole weeks before it."""
-    named = range(len(days) - 1, -1, -WEEK)
-    axes.set_xlim(min(0, len(days) - DAYS) - 0.7, len(days) - 0.3)
-    axes.set_xticks(list(named), [f"{days[x].day} {MONTHS[days[x].month - 1]}" for x in named])
-    axes.tick_params(axis="x", length=0, pad=4, labelsize=FONT_SIZE, labelcolor=MUTED)
-    axes.get_xticklabels()[0].set(color=INK, fontweight="bold")
-
-
-def _money(axes: "Axes", highest: float, currency: str) -> None:
-    """Name a few round amounts, from zero to one that no bar exceeds; just zero when there is nothing else."""
-    from matplotlib.ticker import MaxNLocator
-
-    ticks = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(0, highest) if highest else [0]
-    axes.set_yticks(ticks, [short_money(tick, currency) for tick in ticks])
-    axes.set_ylim(0, ticks[-1] or 1)
-    axes.tick_params(axis="y", length=0, pad=4, labelsize=FONT_SIZE, labelcolor=MUTED)
-    axes.grid(axis="y", color=LINE, linewidth=0.6)
-    axes.spines[["left", "right", "top"]].set_visible(False)
-    axes.spines["bottom"].set(color=LINE, linewidth=0.8)
-
-
-def short_money(amount: float, currency: str) -> str:
-    """Return an amount of whole units as an axis has room for it, such as `£2.5k` or `1bn JPY`."""
-    size = next((size for size in UNITS if amount >= size), 1)
-    scaled = round(amount / size, 3)
-    number = f"{scaled:,.2f}" if size == 1 and scaled % 1 else f"{scaled:,g}{UNITS.get(size, '')}"
-    symbol = SYMBOLS.get(currency)
-    return f"{symbol}{number}" if symbol else f"{number} {currency}"
+def _bar(day: date, amount: int | None, highest: int) -> Bar:
+    if amount is None:
+        return Bar(day, None)
+    height = max(round(HEIGHT * amount / highest), LEAST_HEIGHT)
+    return Bar(day, amount, height, round(LENGTH * amount / highest))

@@ -1,4 +1,4 @@
-"""Sends what is queued in the table `notifications`: mails by SMTP, alerts by webhook too, each once per key (N1)."""
+"""Send queued notifications: mails by SMTP, alerts also by webhook, each once per key (N1)."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,61 +10,73 @@ from commerce import notifications
 from commerce.database import Database
 from commerce.errors import AlertUnavailable, MailUnavailable, PermanentError, StepInProgress
 from commerce.integrations.alerts import AlertWebhook
-from commerce.mail import facts
-from commerce.mail.render import render
-from commerce.mail.smtp import Mail, compose
+from commerce.mail.render import MailTemplates
+from commerce.mail.smtp import MailServer, build_message
+from commerce.mail.template_data import load_template_data
 from commerce.messages.notifications import Alert, Sent
 from commerce.notifications import Notification
 
-SEND_TIMEOUT = timedelta(seconds=10)  # for one attempt to hand over
-LEASE = timedelta(seconds=13)  # longer than an attempt, shorter than the start-to-close time of the step that makes it
+SEND_TIMEOUT = timedelta(seconds=10)  # for one attempt to send
+LEASE = timedelta(seconds=13)  # longer than an attempt, shorter than the start-to-close timeout of its step
 WEBHOOK = "webhook"  # the recipient of an alert's second notification
+LOCALE = "en_GB"
 
 
 class Notifier:
-    """Sends what is queued. How often it is tried is the caller's business; `admins` are told of alerts."""
+    """Sends notifications. It makes one attempt per call; its callers retry.
+
+    `admins`: the addresses that alerts are mailed to; `webhook`: where alerts are posted; `locale`: the English locale
+    of amounts and dates in mails.
+    """
 
     def __init__(
-        self, database: Database, mail: Mail, *, admins: Sequence[str] = (), webhook: AlertWebhook | None = None
+        self,
+        database: Database,
+        mail_server: MailServer,
+        *,
+        admins: Sequence[str] = (),
+        webhook: AlertWebhook | None = None,
+        locale: str = LOCALE,
     ) -> None:
         self._database = database
-        self._mail = mail
+        self._mail_server = mail_server
         self._admins = ", ".join(admins)
         self._webhook = webhook
+        self._templates = MailTemplates(locale)
 
-    async def deliver(self, key: str) -> Sent:
-        """Send a notification unless it was sent; `skipped` when there is none of this key (V9).
+    async def send(self, key: str) -> Sent:
+        """Send a notification unless it has been sent; `skipped` if none has this key (V9).
 
-        Raises MailRefused, which is recorded as its end; MailUnavailable, AlertUnavailable, StepInProgress,
-        DatabaseUnavailable: try again.
+        Raises MailRefused after marking the notification as failed. Raises MailUnavailable, AlertUnavailable,
+        StepInProgress or DatabaseUnavailable if a retry can help.
         """
         async with self._database.transaction() as tx:
-            claimed = await notifications.claim(tx, key, lease=LEASE, domain=self._mail.sender.domain)
+            claimed = await notifications.claim(tx, key, lease=LEASE, domain=self._mail_server.sender.domain)
             if isinstance(claimed, Sent):
                 return claimed
-            found = await facts.facts(tx, claimed.kind, claimed.order_id, claimed.data)
-        await self._attempt(claimed, found)
+            data = await load_template_data(tx, claimed.kind, claimed.order_id, claimed.data)
+        await self._send_claimed(claimed, data)
         return Sent(status="sent")
 
-    async def give_up(self, key: str, error: str) -> None:
-        """Mark a notification as failed; `error` holds nothing personal."""
+    async def mark_failed(self, key: str, error: str) -> None:
+        """Mark a notification as failed; `error` must not contain personal data."""
         async with self._database.transaction() as tx:
-            await notifications.failed(tx, key, error)
+            await notifications.mark_failed(tx, key, error)
 
     async def alert(self, alert: Alert) -> Sent:
-        """Tell the admins by mail and webhook, as far as they are set, each once per key; both are tried.
+        """Alert the admins by mail and by webhook, where configured, each once per key; always tries both.
 
-        Raises what `deliver` raises, rather an error that trying again can mend.
+        Raises what `send` raises; if both fail, rather an error that a retry can fix.
         """
         keys = await self._queue_alert(alert)
-        outcomes = await asyncio.gather(*(self.deliver(key) for key in keys), return_exceptions=True)
+        outcomes = await asyncio.gather(*(self.send(key) for key in keys), return_exceptions=True)
         errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if errors:
             raise min(errors, key=lambda error: isinstance(error, PermanentError))
         return Sent(status="sent" if keys else "skipped")
 
-    async def alert_at_last(self, alert: Alert) -> bool:
-        """Write an alert down and try it once more; False: it cannot be sent and stays there as failed.
+    async def alert_or_mark_failed(self, alert: Alert) -> bool:
+        """Try once to alert the admins, and return whether that worked; if not, the alert is kept as failed.
 
         Raises DatabaseUnavailable.
         """
@@ -72,54 +84,59 @@ class Notifier:
         try:
             await self.alert(alert)
         except (PermanentError, MailUnavailable, AlertUnavailable, StepInProgress) as error:
-            await self.give_up(alert.key, type(error).__name__)
+            await self.mark_failed(alert.key, type(error).__name__)
             return False
         return True
 
     async def _queue_alert(self, alert: Alert) -> list[str]:
-        """Queue an alert for each way that is set: kinds are kebab-case in a mail, snake_case as a webhook's type."""
-        ways = {alert.key: self._admins, f"{alert.key}/webhook": WEBHOOK if self._webhook else ""}
-        told = alert.model_dump(exclude_none=True, exclude={"kind"}) | {"type": alert.kind.replace("-", "_")}
-        async with self._database.transaction() as tx:
-            for key, recipient in ways.items():
-                if recipient:
-                    kind = alert.kind.replace("_", "-")
-                    await notifications.queue(
-                        tx, key=key, kind=kind, recipient=recipient, order_id=alert.order_id, data=told
-                    )
-        return [key for key, recipient in ways.items() if recipient]
+        """Queue an alert for each configured channel, and return the keys of its notifications.
 
-    async def _attempt(self, claimed: Notification, known: dict[str, Any]) -> None:
+        Its kind is kebab-case as a kind of mail and snake_case as the type in a webhook.
+        """
+        channels = {alert.key: self._admins, f"{alert.key}/webhook": WEBHOOK if self._webhook else ""}
+        kind = alert.kind.replace("_", "-")
+        data = alert.model_dump(exclude_none=True, exclude={"kind"}) | {"type": alert.kind.replace("-", "_")}
+        async with self._database.transaction() as tx:
+            for key, recipient in channels.items():
+                if recipient:
+                    await notifications.queue(
+                        tx, key=key, kind=kind, recipient=recipient, order_id=alert.order_id, data=data
+                    )
+        return [key for key, recipient in channels.items() if recipient]
+
+    async def _send_claimed(self, claimed: Notification, data: dict[str, Any]) -> None:
+        """Send a claimed notification, and record how that ended."""
         try:
-            await self._send(claimed, known)
+            if claimed.recipient == WEBHOOK:
+                await self._post(claimed)
+            else:
+                await self._mail(claimed, data)
         except PermanentError as error:
-            await self.give_up(claimed.key, str(error))
+            await self.mark_failed(claimed.key, str(error))
             raise
         except BaseException:
             async with self._database.transaction() as tx:
                 await notifications.release(tx, claimed)
             raise
         async with self._database.transaction() as tx:
-            await notifications.sent(tx, claimed.key)
+            await notifications.mark_sent(tx, claimed.key)
 
-    async def _send(self, claimed: Notification, known: dict[str, Any]) -> None:
-        if claimed.recipient == WEBHOOK:
-            await self._post(claimed)
-            return
+    async def _mail(self, claimed: Notification, data: dict[str, Any]) -> None:
+        message = self._build(claimed, data)
         try:
             async with asyncio.timeout(SEND_TIMEOUT.total_seconds()):
-                await self._mail.send(await self._write(claimed, known))
+                await self._mail_server.send(message)
         except TimeoutError:
-            raise MailUnavailable(f"no end within {SEND_TIMEOUT.seconds} s") from None
+            raise MailUnavailable(f"not sent within {SEND_TIMEOUT.seconds} s") from None
 
-    async def _write(self, claimed: Notification, known: dict[str, Any]) -> EmailMessage:
-        sender = self._mail.sender
-        variables = known | {"shop": sender.display_name or sender.domain, "key": claimed.key}
-        letter = render(claimed.kind, variables, await facts.images(claimed.kind, known))
+    def _build(self, claimed: Notification, data: dict[str, Any]) -> EmailMessage:
+        sender = self._mail_server.sender
+        variables = data | {"shop": sender.display_name or sender.domain, "key": claimed.key}
+        mail = self._templates.render(claimed.kind, variables)
         headers = {"message_id": claimed.message_id, "kind": claimed.kind, "key": claimed.key}
-        return compose(letter, sender, claimed.recipient, **headers)
+        return build_message(mail, sender, claimed.recipient, **headers)
 
     async def _post(self, claimed: Notification) -> None:
         if self._webhook is None:
-            raise AlertUnavailable("no webhook is set any more")
+            raise AlertUnavailable("the webhook is no longer configured")
         await self._webhook.post(claimed.data)

@@ -1,7 +1,7 @@
-"""Mails by SMTP: one message, one connection, and errors that say whether trying again can help (N2)."""
+"""Send mails by SMTP: one connection per message, and errors that tell whether a retry can help (N2)."""
 
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.headerregistry import Address
@@ -15,11 +15,11 @@ import aiosmtplib
 from pydantic import SecretStr
 
 from commerce.errors import MailRefused, MailUnavailable
-from commerce.mail.render import Image, Letter, one_line
+from commerce.mail.render import RenderedMail, one_line
 
 TIMEOUT = 5  # seconds
 QUIT_TIMEOUT = 1  # seconds
-PERMANENT = 500  # SMTP answers from here on are final
+PERMANENT = 500  # SMTP reply codes from here on are permanent
 BAD_ADDRESS = 553  # SMTP: mailbox name not allowed
 NOT_SUPPORTED = 504  # SMTP: command parameter not implemented
 PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
@@ -28,10 +28,10 @@ OWN_HEADERS = "x-commerce-"
 
 
 class _WirePolicy(EmailPolicy):
-    """SMTP's policy, but our own headers stay on one line as they are: a long key would be encoded otherwise (N6)."""
+    """The SMTP policy without folding for our own headers: a long key would otherwise be encoded (N6)."""
 
     def fold_binary(self, name: str, value: str) -> bytes:
-        """Return a header as it is sent."""
+        """Return a header as bytes to send."""
         longest = None if name.lower().startswith(OWN_HEADERS) else self.max_line_length
         return SMTP.clone(max_line_length=longest, utf8=self.utf8).fold_binary(name, value)
 
@@ -39,18 +39,18 @@ class _WirePolicy(EmailPolicy):
 WIRE = _WirePolicy(linesep="\r\n", cte_type="7bit")
 
 
-class Mail:
-    """The mail server that takes our mails.
+class MailServer:
+    """The SMTP server that sends our mails.
 
-    `url`: `smtp://` (no TLS), `smtp+starttls://` or `smtps://`, with `user:password@` where the server asks for them;
-    `sender`: `Shop <shop@shop.example>`; `timeout`: seconds for the connection and for each command. Raises ValueError
-    when URL or sender cannot be understood.
+    `url`: `smtp://` (no TLS), `smtp+starttls://` or `smtps://`, with `user:password@` if the server requires a login;
+    `sender`: like `Shop <shop@shop.example>`; `timeout`: seconds for connecting and for each command. Raises ValueError
+    if the URL or the sender is invalid.
     """
 
     def __init__(self, url: SecretStr, sender: str, *, timeout: float = TIMEOUT) -> None:
         parts = urlsplit(url.get_secret_value())
         if parts.scheme not in PORTS or not parts.hostname:
-            raise ValueError("the mail server's URL must start with smtp://, smtp+starttls:// or smtps:// and name it")
+            raise ValueError("the mail server's URL must start with smtp://, smtp+starttls:// or smtps://, then a host")
         name, address = parseaddr(sender)
         if not ADDRESS.fullmatch(address):
             raise ValueError("the sender must be an address, like Shop <shop@shop.example>")
@@ -67,16 +67,16 @@ class Mail:
         }
 
     async def send(self, message: EmailMessage) -> None:
-        """Hand a message over; done when the server has taken it for at least one of its recipients.
+        """Send a message; it counts as sent when the server accepts it for at least one recipient.
 
-        Raises MailRefused for an answer of 5xx, MailUnavailable for any other, no connection, or none in time.
+        Raises MailRefused for a 5xx reply; MailUnavailable for other error replies, a failed connection or a timeout.
         """
         recipients = [address.addr_spec for address in message["To"].addresses]
         async with self._connected() as server:
-            await _hand_over(server, self.sender.addr_spec, recipients, message)
+            await _send(server, self.sender.addr_spec, recipients, message)
 
-    async def greet(self) -> None:
-        """Connect and log in, as for a mail, and send none; raises as `send` does."""
+    async def check_login(self) -> None:
+        """Connect and log in without sending a mail; raises what `send` raises."""
         async with self._connected() as server:
             await server.ehlo()
             with suppress(aiosmtplib.SMTPException):
@@ -88,7 +88,7 @@ class Mail:
         try:
             await server.connect()
             yield server
-        # `from None`: the server's own words may hold the recipient's address, and would go into workflow histories.
+        # `from None`: the server's reply may contain the recipient's address and would end up in workflow histories.
         except aiosmtplib.SMTPRecipientsRefused as error:
             raise _error(min(refused.code for refused in error.recipients)) from None
         except aiosmtplib.SMTPResponseException as error:
@@ -101,7 +101,7 @@ class Mail:
             server.close()
 
 
-async def _hand_over(server: aiosmtplib.SMTP, sender: str, recipients: list[str], message: EmailMessage) -> None:
+async def _send(server: aiosmtplib.SMTP, sender: str, recipients: list[str], message: EmailMessage) -> None:
     utf8 = not "".join(recipients).isascii()
     if utf8:
         await server.ehlo()
@@ -109,12 +109,12 @@ async def _hand_over(server: aiosmtplib.SMTP, sender: str, recipients: list[str]
             raise aiosmtplib.SMTPNotSupported("smtputf8")
     content = message.as_bytes(policy=WIRE.clone(utf8=utf8))
     await server.sendmail(sender, recipients, content, mail_options=["SMTPUTF8"] if utf8 else [])
-    with suppress(aiosmtplib.SMTPException):  # the mail is taken: a failing good-bye must not send it again
+    with suppress(aiosmtplib.SMTPException):  # the mail is accepted: a failing QUIT must not make a retry send it again
         await server.quit(timeout=QUIT_TIMEOUT)
 
 
 def _reason(error: aiosmtplib.SMTPException | OSError) -> str:
-    """Name the error; one without a class of its own is aiosmtplib's own complaint (no STARTTLS, no AUTH)."""
+    """Return the name of the error's class, or aiosmtplib's own message for its base class (no STARTTLS, no AUTH)."""
     return str(error) if type(error) is aiosmtplib.SMTPException else type(error).__name__
 
 
@@ -122,13 +122,15 @@ def _error(code: int) -> MailRefused | MailUnavailable:
     return MailRefused(code) if code >= PERMANENT else MailUnavailable(f"SMTP {code}")
 
 
-def compose(letter: Letter, sender: Address, recipient: str, *, message_id: str, kind: str, key: str) -> EmailMessage:
-    """Return the message of a letter, with our headers (N6).
+def build_message(
+    mail: RenderedMail, sender: Address, recipient: str, *, message_id: str, kind: str, key: str
+) -> EmailMessage:
+    """Return the message to send, with our headers (N6).
 
-    `recipient`: one address or several separated by commas; raises MailRefused when one is no address.
+    `recipient`: one address or several separated by commas. Raises MailRefused if one of them is invalid.
     """
     message = EmailMessage()
-    message["Subject"] = letter.subject
+    message["Subject"] = mail.subject
     message["From"] = sender
     message["To"] = ", ".join(_deliverable(address) for address in recipient.split(","))
     message["Date"] = datetime.now(UTC)
@@ -136,27 +138,15 @@ def compose(letter: Letter, sender: Address, recipient: str, *, message_id: str,
     message["X-Commerce-Kind"] = one_line(kind)
     message["X-Commerce-Key"] = one_line(key)
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(letter.text, cte="quoted-printable")
-    message.add_alternative(letter.html, subtype="html", cte="quoted-printable")
-    if letter.images:
-        _embed(message, letter.images)
+    message.set_content(mail.text, cte="quoted-printable")
+    message.add_alternative(mail.html, subtype="html", cte="quoted-printable")
     return message
 
 
-def _embed(message: EmailMessage, images: Iterable[Image]) -> None:
-    """Bind images to the HTML part, which becomes the root of a multipart/related (RFC 2387)."""
-    html = message.get_body(("html",))
-    assert html is not None
-    for image in images:
-        name = f"{image.cid.partition('@')[0]}.png"
-        html.add_related(image.png, "image", "png", cid=f"<{image.cid}>", disposition="inline", filename=name)
-    html.set_param("type", "text/html")
-
-
 def _deliverable(address: str) -> str:
-    """Return an address that a mail server can take: its domain in ASCII."""
+    """Return an address that mail servers accept, with its domain in ASCII."""
     address = address.strip()
-    # An encoded word would be decoded on its way, and the mail go to somebody else.
+    # A mail server may decode an encoded word, and the mail would go to another address.
     if not ADDRESS.fullmatch(address) or not address.isprintable() or "=?" in address:
         raise MailRefused(BAD_ADDRESS)
     local, _, domain = address.rpartition("@")

@@ -9,7 +9,7 @@ import httpx
 
 from commerce.errors import MailRefused, MailUnavailable, WarehouseAnswerInvalid, WarehouseRefused, WarehouseUnavailable
 from commerce.integrations.warehouse import Warehouse
-from commerce.mail.smtp import Mail
+from commerce.mail.smtp import MailServer
 from commerce.settings import read_stack
 from starter.doctor.examination import Installation
 from starter.doctor.findings import CheckResult, failed, ok, warning
@@ -25,7 +25,7 @@ async def mail(installation: Installation) -> CheckResult:
     url, variable = installation.settings.smtp_url, installation.named("SMTP_URL")
     where = _where(url.get_secret_value())
     try:
-        await Mail(url, installation.settings.mail_from, timeout=TIMEOUT).greet()
+        await MailServer(url, installation.settings.mail_from, timeout=TIMEOUT).check_login()
     except ValueError as error:
         return failed(str(error), f"Correct {variable} or COMMERCE_MAIL_FROM")
     except MailRefused as error:

@@ -1,4 +1,4 @@
-"""Notifications: once per key, through crashes and refusals (N1, N2, V8, V9), and alerts by mail and webhook (N6)."""
+"""Notifications are sent once per key despite crashes and errors (N1, N2, V8, V9), alerts by mail and webhook (N6)."""
 
 import asyncio
 import email.policy
@@ -20,7 +20,7 @@ from commerce.database import Database
 from commerce.errors import AlertUnavailable, MailRefused, MailUnavailable, StepInProgress
 from commerce.integrations.alerts import AlertWebhook
 from commerce.mail.notifier import LEASE, SEND_TIMEOUT, Notifier
-from commerce.mail.smtp import Mail
+from commerce.mail.smtp import MailServer
 from commerce.messages.events import OrderShort
 from commerce.messages.notifications import Alert, Sent
 from commerce.messages.orders import InsufficientItem
@@ -48,18 +48,18 @@ def html(message: EmailMessage) -> str:
 
 
 @pytest.fixture
-async def mail(tmp_path: Path) -> AsyncIterator[Mail]:
+async def mail_server(tmp_path: Path) -> AsyncIterator[MailServer]:
     async with catcher.running(tmp_path, 0) as url:
-        yield Mail(SecretStr(url), SENDER)
+        yield MailServer(SecretStr(url), SENDER)
 
 
 @pytest.fixture
-def notifier(database: Database, mail: Mail) -> Notifier:
-    return Notifier(database, mail, admins=ADMINS)
+def notifier(database: Database, mail_server: MailServer) -> Notifier:
+    return Notifier(database, mail_server, admins=ADMINS)
 
 
 class Webhook(AlertWebhook):
-    """An alert webhook that answers with these statuses, and at last with 200."""
+    """An alert webhook that answers with these statuses, then always with 200."""
 
     def __init__(self, *statuses: int) -> None:
         self.got: list[dict[str, Any]] = []
@@ -113,13 +113,13 @@ async def claim(database: Database) -> Notification | Sent:
         return await notifications.claim(tx, KEY, lease=LEASE, domain="shop.example")
 
 
-async def let_the_lease_pass(database: Database) -> None:
+async def end_lease(database: Database) -> None:
     async with database.transaction() as tx:
         await tx.execute(text("UPDATE notifications SET lease_until = now() - interval '1 ms'"))
 
 
 class TestQueue:
-    async def test_the_first_of_a_key_stays(self, database: Database) -> None:
+    async def test_a_key_is_queued_once(self, database: Database) -> None:
         await queue(database, recipient="first@example.com", order_id=None, data={"a": 1})
         await queue(database, recipient="second@example.com", order_id=None)
         got = await row(database)
@@ -130,12 +130,14 @@ class TestQueue:
         assert (await row(database)).order_id is None
 
 
-class TestDeliver:
-    async def test_it_is_sent_once(self, database: Database, notifier: Notifier, tmp_path: Path) -> None:  # (N1)
+class TestSend:
+    async def test_a_notification_is_sent_once(
+        self, database: Database, notifier: Notifier, tmp_path: Path
+    ) -> None:  # (N1)
         await order(database)
         await queue(database)
-        assert await notifier.deliver(KEY) == SENT
-        assert await notifier.deliver(KEY) == SENT
+        assert await notifier.send(KEY) == SENT
+        assert await notifier.send(KEY) == SENT
         (got,) = caught(tmp_path)
         stored = await row(database)
         assert (got["X-Commerce-Kind"], got["X-Commerce-Key"]) == ("order-shipped", KEY)
@@ -144,10 +146,12 @@ class TestDeliver:
         assert (stored.status, stored.attempts, stored.lease_until) == ("sent", 1, None)
         assert stored.sent_at is not None
 
-    async def test_it_tells_what_the_order_is_now(self, database: Database, notifier: Notifier, tmp_path: Path) -> None:
+    async def test_the_mail_shows_the_order_at_the_time_of_sending(
+        self, database: Database, notifier: Notifier, tmp_path: Path
+    ) -> None:
         await order(database, lines=32)
         await queue(database)
-        await notifier.deliver(KEY)
+        await notifier.send(KEY)
         (got,) = caught(tmp_path)
         told = html(got)
         assert got["Subject"] == "Your order 1001 is on its way"
@@ -156,100 +160,102 @@ class TestDeliver:
         for part in ("<b>,", "SKU31", "OLD"):
             assert part not in told
 
-    async def test_nobody_to_tell_is_skipped(self, notifier: Notifier) -> None:
-        assert await notifier.deliver("nothing/1") == SKIPPED
+    async def test_an_unknown_key_is_skipped(self, notifier: Notifier) -> None:
+        assert await notifier.send("nothing/1") == SKIPPED
 
-    async def test_a_crash_after_the_claim_leads_to_a_second_try(
+    async def test_after_a_crash_following_the_claim_the_next_attempt_sends(
         self, database: Database, notifier: Notifier, tmp_path: Path
     ) -> None:  # (N1)
         await order(database)
         await queue(database)
-        claimed = await claim(database)  # and the process is killed here
+        claimed = await claim(database)  # and the worker is killed here
         assert isinstance(claimed, Notification)
         with pytest.raises(StepInProgress):
-            await notifier.deliver(KEY)
-        await let_the_lease_pass(database)
-        assert await notifier.deliver(KEY) == SENT
+            await notifier.send(KEY)
+        await end_lease(database)
+        assert await notifier.send(KEY) == SENT
         assert [got["Message-ID"] for got in caught(tmp_path)] == [claimed.message_id]
         assert (await row(database)).attempts == 2
 
-    async def test_a_crash_after_the_send_sends_the_same_again(
+    async def test_after_a_crash_following_the_send_the_same_message_id_is_sent_again(
         self, database: Database, notifier: Notifier, tmp_path: Path
     ) -> None:  # (N1)
         await order(database)
         await queue(database)
-        await notifier.deliver(KEY)
-        async with database.transaction() as tx:  # as if the record of the sending had been lost
+        await notifier.send(KEY)
+        async with database.transaction() as tx:  # as if it had not been marked as sent
             await tx.execute(text("UPDATE notifications SET status = 'sending', lease_until = now()"))
-        await notifier.deliver(KEY)
+        await notifier.send(KEY)
         first, second = caught(tmp_path)
         assert first["Message-ID"] == second["Message-ID"]
 
-    async def test_two_at_once_send_one(self, database: Database, notifier: Notifier, tmp_path: Path) -> None:  # (N1)
+    async def test_concurrent_attempts_send_one_mail(
+        self, database: Database, notifier: Notifier, tmp_path: Path
+    ) -> None:  # (N1)
         await order(database)
         await queue(database)
-        ends = await asyncio.gather(*(notifier.deliver(KEY) for _ in range(5)), return_exceptions=True)
+        ends = await asyncio.gather(*(notifier.send(KEY) for _ in range(5)), return_exceptions=True)
         assert all(end == SENT or isinstance(end, StepInProgress) for end in ends)
         assert len(caught(tmp_path)) == 1
 
-    async def test_an_attempt_that_failed_may_be_followed_at_once(
-        self, database: Database, mail: Mail, notifier: Notifier, tmp_path: Path
+    async def test_a_failed_attempt_can_be_retried_at_once(
+        self, database: Database, mail_server: MailServer, notifier: Notifier, tmp_path: Path
     ) -> None:  # (N2)
         await order(database)
         await queue(database, recipient="zoe@busy.example")
         for _ in range(2):
             with pytest.raises(MailUnavailable):
-                await notifier.deliver(KEY)
+                await notifier.send(KEY)
         got = await row(database)
         assert (got.status, got.attempts, got.lease_until) == ("queued", 2, None)
 
-    async def test_one_refused_for_good_has_failed_but_may_be_tried_again(
+    async def test_a_refused_notification_is_marked_failed_and_can_be_retried(
         self, database: Database, notifier: Notifier, tmp_path: Path
     ) -> None:  # (N2)
         await order(database)
         await queue(database, recipient="zoe@refused.example")
         with pytest.raises(MailRefused):
-            await notifier.deliver(KEY)
+            await notifier.send(KEY)
         got = await row(database)
         assert got.status == "failed"
         assert "550" in got.error
         assert "zoe" not in got.error
         async with database.transaction() as tx:
             await tx.execute(text("UPDATE notifications SET recipient = 'zoe@example.com'"))
-        assert await notifier.deliver(KEY) == SENT
+        assert await notifier.send(KEY) == SENT
         assert (await row(database)).error is None
 
-    async def test_an_address_that_is_none_is_refused(self, database: Database, notifier: Notifier) -> None:
+    async def test_an_invalid_address_is_refused(self, database: Database, notifier: Notifier) -> None:
         await order(database)
         await queue(database, recipient="zoe at example")
         with pytest.raises(MailRefused):
-            await notifier.deliver(KEY)
+            await notifier.send(KEY)
 
-    async def test_giving_up_is_shown(self, database: Database, notifier: Notifier) -> None:
+    async def test_a_notification_can_be_marked_failed(self, database: Database, notifier: Notifier) -> None:
         await queue(database, order_id=None)
-        await notifier.give_up(KEY, "MailUnavailable")
+        await notifier.mark_failed(KEY, "MailUnavailable")
         got = await row(database)
         assert (got.status, got.error) == ("failed", "MailUnavailable")
 
-    async def test_what_was_sent_can_not_be_given_up(self, database: Database, notifier: Notifier) -> None:
+    async def test_a_sent_notification_cannot_be_marked_failed(self, database: Database, notifier: Notifier) -> None:
         await order(database)
         await queue(database)
-        await notifier.deliver(KEY)
-        await notifier.give_up(KEY, "MailUnavailable")
+        await notifier.send(KEY)
+        await notifier.mark_failed(KEY, "MailUnavailable")
         assert (await row(database)).status == "sent"
 
-    async def test_a_late_attempt_does_not_free_the_next_ones_lease(self, database: Database) -> None:
+    async def test_a_late_attempt_does_not_end_the_lease_of_the_next_one(self, database: Database) -> None:
         await queue(database, order_id=None)
         late = await claim(database)
         assert isinstance(late, Notification)
-        await let_the_lease_pass(database)
+        await end_lease(database)
         await claim(database)
         async with database.transaction() as tx:
             await notifications.release(tx, late)
         with pytest.raises(StepInProgress):
             await claim(database)
 
-    async def test_a_cancelled_attempt_frees_its_lease(self, database: Database, tmp_path: Path) -> None:
+    async def test_a_cancelled_attempt_ends_its_lease(self, database: Database, tmp_path: Path) -> None:
         await order(database)
         await queue(database)
         reached = asyncio.Event()
@@ -263,7 +269,7 @@ class TestDeliver:
 
         async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
             url = SecretStr(f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-            attempt = asyncio.create_task(Notifier(database, Mail(url, SENDER)).deliver(KEY))
+            attempt = asyncio.create_task(Notifier(database, MailServer(url, SENDER)).send(KEY))
             await reached.wait()
             attempt.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -280,9 +286,11 @@ class TestAlert:
         assert (got["X-Commerce-Kind"], got["X-Commerce-Key"]) == ("order-failed", ALERT.key)
         assert "Oops" in html(got)
 
-    async def test_the_webhook_is_called_once_per_key(self, database: Database, mail: Mail) -> None:  # (N6)
+    async def test_the_webhook_is_called_once_per_key(
+        self, database: Database, mail_server: MailServer
+    ) -> None:  # (N6)
         webhook = Webhook()
-        alone = Notifier(database, mail, webhook=webhook)
+        alone = Notifier(database, mail_server, webhook=webhook)
         job = Alert(kind="job-failure", key="job-failure/1", message="It failed", job_name="sync-inventory")
         for alert in (ALERT, ALERT, job):
             assert await alone.alert(alert) == SENT
@@ -304,9 +312,11 @@ class TestAlert:
             },
         ]
 
-    async def test_the_mail_goes_though_the_webhook_fails(self, database: Database, mail: Mail, tmp_path: Path) -> None:
+    async def test_the_mail_is_sent_even_if_the_webhook_fails(
+        self, database: Database, mail_server: MailServer, tmp_path: Path
+    ) -> None:
         webhook = Webhook(503, 404)
-        both = Notifier(database, mail, admins=ADMINS, webhook=webhook)
+        both = Notifier(database, mail_server, admins=ADMINS, webhook=webhook)
         for status in (503, 404):
             with pytest.raises(AlertUnavailable, match=str(status)):
                 await both.alert(ALERT)
@@ -315,10 +325,12 @@ class TestAlert:
         assert len(caught(tmp_path)) == 1
         assert len(webhook.got) == 3
 
-    async def test_the_webhook_is_called_though_the_mail_is_refused(self, database: Database, mail: Mail) -> None:
+    async def test_the_webhook_is_called_even_if_the_mail_is_refused(
+        self, database: Database, mail_server: MailServer
+    ) -> None:
         webhook = Webhook(503)
-        both = Notifier(database, mail, admins=("admin@refused.example",), webhook=webhook)
-        with pytest.raises(AlertUnavailable):  # not MailRefused: trying again helps the webhook
+        both = Notifier(database, mail_server, admins=("admin@refused.example",), webhook=webhook)
+        with pytest.raises(AlertUnavailable):  # not MailRefused: a retry helps the webhook
             await both.alert(ALERT)
         with pytest.raises(MailRefused):
             await both.alert(ALERT)
@@ -326,17 +338,17 @@ class TestAlert:
         assert (await row(database, ALERT.key)).status == "failed"
         assert (await row(database, f"{ALERT.key}/webhook")).status == "sent"
 
-    async def test_nobody_to_tell_is_skipped(self, database: Database, mail: Mail) -> None:
-        assert await Notifier(database, mail).alert(ALERT) == SKIPPED
+    async def test_an_alert_without_recipients_is_skipped(self, database: Database, mail_server: MailServer) -> None:
+        assert await Notifier(database, mail_server).alert(ALERT) == SKIPPED
 
-    async def test_nobody_answers(self, database: Database, mail: Mail) -> None:
+    async def test_an_unreachable_webhook_is_transient(self, database: Database, mail_server: MailServer) -> None:
         closed = AlertWebhook("http://127.0.0.1:1/")
         with pytest.raises(AlertUnavailable, match="ConnectError"):
-            await Notifier(database, mail, webhook=closed).alert(ALERT)
+            await Notifier(database, mail_server, webhook=closed).alert(ALERT)
         await closed.close()
 
     @pytest.mark.parametrize(("count", "more"), [(2, 0), (105, 5)])
-    async def test_a_shortage_lists_the_items_of_the_last_refusal(
+    async def test_the_stock_alert_lists_the_items_of_the_latest_event(
         self, database: Database, notifier: Notifier, tmp_path: Path, count: int, more: int
     ) -> None:
         await order(database)
@@ -357,5 +369,5 @@ async def refuse(database: Database, day: str, numbers: Iterable[int], count: in
         await outbox.add(tx, NewEvent.from_data(fact, aggregate="order/1001", key=f"1001/{day}"))
 
 
-def test_an_attempt_ends_before_its_lease() -> None:
+def test_an_attempt_times_out_before_its_lease_ends() -> None:
     assert SEND_TIMEOUT + timedelta(seconds=2) < LEASE < timedelta(seconds=15)

@@ -1,4 +1,4 @@
-"""Mails: what they look like on the wire, and what the mail server's answers mean (N2, N6)."""
+"""Mails on the wire (N6), how the mail server's replies are interpreted (N2), and rendered templates."""
 
 import asyncio
 import email.policy
@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from commerce.errors import MailRefused, MailUnavailable
-from commerce.mail.render import Letter, money, render
-from commerce.mail.smtp import WIRE, Mail, compose
+from commerce.mail.render import MailTemplates, RenderedMail
+from commerce.mail.smtp import WIRE, MailServer, build_message
 from starter.devstack import mail as catcher
 
 SENDER = "The Shop <shop@shop.example>"
-LETTER = Letter("Hello", "Grüße\n", "<p>Grüße</p>")
-OFFLINE = Mail(SecretStr("smtp://127.0.0.1:1"), SENDER)
+CONTENT = RenderedMail("Hello", "Grüße\n", "<p>Grüße</p>")
+TEMPLATES = MailTemplates("en_GB")
+OFFLINE = MailServer(SecretStr("smtp://127.0.0.1:1"), SENDER)
 ORDER: dict[str, Any] = {
     "shop": "The Shop",
     "key": "order-shipped/1001",
@@ -38,9 +39,10 @@ ORDER: dict[str, Any] = {
 
 
 def message(
-    recipient: str = "bob@example.com", key: str = "order-shipped/1001", letter: Letter = LETTER
+    recipient: str = "bob@example.com", key: str = "order-shipped/1001", content: RenderedMail = CONTENT
 ) -> EmailMessage:
-    return compose(letter, OFFLINE.sender, recipient, message_id="<1@shop.example>", kind="order-shipped", key=key)
+    headers = {"message_id": "<1@shop.example>", "kind": "order-shipped", "key": key}
+    return build_message(content, OFFLINE.sender, recipient, **headers)
 
 
 def raw(mail_dir: Path) -> bytes:
@@ -54,26 +56,26 @@ def caught(mail_dir: Path) -> list[EmailMessage]:
 
 
 @pytest.fixture
-async def mail(tmp_path: Path) -> AsyncIterator[Mail]:
-    async with catcher.catching(tmp_path, 0) as url:
-        yield Mail(SecretStr(url), SENDER)
+async def mail_server(tmp_path: Path) -> AsyncIterator[MailServer]:
+    async with catcher.running(tmp_path, 0) as url:
+        yield MailServer(SecretStr(url), SENDER)
 
 
 @asynccontextmanager
-async def scripted(answers: dict[str, str], said: list[str]) -> AsyncIterator[SecretStr]:
-    """An SMTP server that answers each command as told, `hello` being the greeting and "" silence."""
+async def scripted(replies: dict[str, str], commands: list[str]) -> AsyncIterator[SecretStr]:
+    """Run an SMTP server that replies to each command from a script; `hello` is the greeting, "" is silence."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = "hello"
         while line:
-            answer = answers.get(line.split()[0].upper() if line != "hello" else line, "250 OK")
-            if answer:
-                writer.write(f"{answer}\r\n".encode())
-            if answer.startswith("354"):
+            reply = replies.get(line.split()[0].upper() if line != "hello" else line, "250 OK")
+            if reply:
+                writer.write(f"{reply}\r\n".encode())
+            if reply.startswith("354"):
                 await reader.readuntil(b"\r\n.\r\n")
                 writer.write(b"250 taken\r\n")
             line = (await reader.readline()).decode().strip()
-            said.append(line)
+            commands.append(line)
         writer.close()
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
@@ -84,8 +86,10 @@ async def scripted(answers: dict[str, str], said: list[str]) -> AsyncIterator[Se
 
 
 class TestHeaders:
-    async def test_they_arrive(self, mail: Mail, tmp_path: Path) -> None:  # (N6)
-        await mail.send(message())
+    async def test_a_sent_mail_has_all_headers_and_both_parts(
+        self, mail_server: MailServer, tmp_path: Path
+    ) -> None:  # (N6)
+        await mail_server.send(message())
         (got,) = caught(tmp_path)
         assert got["From"] == SENDER
         assert got["To"] == "bob@example.com"
@@ -97,22 +101,22 @@ class TestHeaders:
         assert [part.get_content_type() for part in got.iter_parts()] == ["text/plain", "text/html"]
         assert [part.get_content().strip() for part in got.iter_parts()] == ["Grüße", "<p>Grüße</p>"]
 
-    async def test_a_long_key_stays_readable(self, mail: Mail, tmp_path: Path) -> None:
+    async def test_a_long_key_is_not_folded_or_encoded(self, mail_server: MailServer, tmp_path: Path) -> None:
         key = f"order-shipped/{'x' * 150}"
-        await mail.send(message(key=key))
+        await mail_server.send(message(key=key))
         assert f"X-Commerce-Key: {key}\r\n".encode() in raw(tmp_path)
 
-    def test_nothing_can_be_injected(self) -> None:
+    def test_no_header_can_be_injected(self) -> None:
         evil = "1001\r\nBcc: eve@example.com\r\n\r\nbody"
-        letter = render("alert", {"shop": evil, "key": evil, "message": evil, "severity": "high"})
-        made = compose(letter, OFFLINE.sender, "bob@example.com", message_id="<1@x>", kind=evil, key=evil)
+        mail = TEMPLATES.render("alert", {"shop": evil, "key": evil, "message": evil, "severity": "high"})
+        made = build_message(mail, OFFLINE.sender, "bob@example.com", message_id="<1@x>", kind=evil, key=evil)
         assert "Bcc" not in message_from_bytes(made.as_bytes(policy=WIRE))
 
     @given(subject=st.text(), key=st.text(), recipient=st.text() | st.builds("{}@{}".format, st.text(), st.text()))
-    def test_any_text_makes_a_sound_mail(self, subject: str, key: str, recipient: str) -> None:
-        letter = render("alert", {"shop": "Shop", "key": key, "message": subject})
+    def test_any_text_makes_a_valid_message(self, subject: str, key: str, recipient: str) -> None:
+        mail = TEMPLATES.render("alert", {"shop": "Shop", "key": key, "message": subject})
         try:
-            made = compose(letter, OFFLINE.sender, recipient, message_id="<1@x>", kind="alert", key=key)
+            made = build_message(mail, OFFLINE.sender, recipient, message_id="<1@x>", kind="alert", key=key)
         except MailRefused as refused:
             assert refused.code == 553
             return
@@ -122,59 +126,61 @@ class TestHeaders:
 
 
 class TestRecipients:
-    async def test_several_get_one_mail(self, mail: Mail, tmp_path: Path) -> None:
-        await mail.send(message("ann@example.com, bob@example.com"))
+    async def test_several_recipients_get_one_mail(self, mail_server: MailServer, tmp_path: Path) -> None:
+        await mail_server.send(message("ann@example.com, bob@example.com"))
         assert caught(tmp_path)[0]["To"] == "ann@example.com, bob@example.com"
 
-    async def test_one_that_is_refused_does_not_stop_the_others(self, mail: Mail, tmp_path: Path) -> None:
-        await mail.send(message("ann@refused.example, bob@example.com"))
+    async def test_a_refused_recipient_does_not_stop_the_others(self, mail_server: MailServer, tmp_path: Path) -> None:
+        await mail_server.send(message("ann@refused.example, bob@example.com"))
         assert len(caught(tmp_path)) == 1
 
-    async def test_a_domain_of_the_world_is_written_in_ascii(self, mail: Mail, tmp_path: Path) -> None:
-        await mail.send(message("zoe@bücher.example"))
+    async def test_an_international_domain_is_sent_in_ascii(self, mail_server: MailServer, tmp_path: Path) -> None:
+        await mail_server.send(message("zoe@bücher.example"))
         assert caught(tmp_path)[0]["To"] == "zoe@xn--bcher-kva.example"
 
-    async def test_a_name_of_the_world_needs_a_server_that_can(self, mail: Mail, tmp_path: Path) -> None:
-        await mail.send(message("zoë@example.com"))
+    async def test_an_international_local_part_needs_a_server_with_smtputf8(
+        self, mail_server: MailServer, tmp_path: Path
+    ) -> None:
+        await mail_server.send(message("zoë@example.com"))
         assert b"To: zo\xc3\xab@example.com" in raw(tmp_path)
         async with scripted({"hello": "220 hi"}, []) as url:
             with pytest.raises(MailRefused):
-                await Mail(url, SENDER).send(message("zoë@example.com"))
+                await MailServer(url, SENDER).send(message("zoë@example.com"))
 
     @pytest.mark.parametrize(
         "address", ["", "bob", "bob@", "@example.com", "a b@example.com", "a@b, ", "a@b\nc@d", "a\0b@example.com"]
     )
-    def test_what_is_no_address_is_refused(self, address: str) -> None:
+    def test_an_invalid_address_is_refused(self, address: str) -> None:
         with pytest.raises(MailRefused):
             message(address)
 
     @pytest.mark.parametrize("local", ["=?utf-8?q?eve?=", "=?utf-8?b?ZXZlQGV2aWwuZXhhbXBsZQ==?="])
-    def test_an_address_that_would_be_read_as_another_is_refused(self, local: str) -> None:
+    def test_an_address_with_an_encoded_word_is_refused(self, local: str) -> None:
         with pytest.raises(MailRefused):
             message(f"{local}@example.com")
 
 
-class TestAnswers:
+class TestReplies:
     @pytest.mark.parametrize(
         ("recipient", "code"), [("bob@refused.example", 550), ("a@refused.example, b@refused.example", 550)]
     )
-    async def test_5xx_is_final(self, mail: Mail, recipient: str, code: int) -> None:  # (N2)
+    async def test_5xx_is_permanent(self, mail_server: MailServer, recipient: str, code: int) -> None:  # (N2)
         with pytest.raises(MailRefused) as refused:
-            await mail.send(message(recipient))
+            await mail_server.send(message(recipient))
         assert refused.value.code == code
-        assert refused.value.__cause__ is None  # it would carry the recipient into histories
+        assert refused.value.__cause__ is None  # it would put the recipient into histories
 
     @pytest.mark.parametrize("recipient", ["bob@busy.example", "a@refused.example, b@busy.example"])
-    async def test_4xx_is_not(self, mail: Mail, recipient: str) -> None:  # (N2)
+    async def test_4xx_is_transient(self, mail_server: MailServer, recipient: str) -> None:  # (N2)
         with pytest.raises(MailUnavailable, match="SMTP 451"):
-            await mail.send(message(recipient))
+            await mail_server.send(message(recipient))
 
-    async def test_nobody_listens(self) -> None:
+    async def test_a_refused_connection_is_transient(self) -> None:
         with pytest.raises(MailUnavailable, match="SMTPConnectError"):
             await OFFLINE.send(message())
 
     @pytest.mark.parametrize(
-        ("answers", "error"),
+        ("replies", "error"),
         [
             ({"hello": "554 go away"}, MailRefused(554)),
             ({"hello": "421 too busy"}, MailUnavailable("SMTP 421")),
@@ -185,70 +191,76 @@ class TestAnswers:
         ],
         ids=["greeting 5xx", "greeting 4xx", "sender 5xx", "data 4xx", "silent", "silent later"],
     )
-    async def test_at_any_time(self, answers: dict[str, str], error: MailRefused | MailUnavailable) -> None:
-        async with scripted(answers, []) as url:
+    async def test_replies_and_silence_at_every_stage(
+        self, replies: dict[str, str], error: MailRefused | MailUnavailable
+    ) -> None:
+        async with scripted(replies, []) as url:
             with pytest.raises(type(error)) as raised:
-                await Mail(url, SENDER, timeout=0.3).send(message())
+                await MailServer(url, SENDER, timeout=0.3).send(message())
         assert str(raised.value) == str(error)
 
-    async def test_a_failing_good_bye_does_not_send_again(self) -> None:
-        answers = {"hello": "220 hi", "DATA": "354 go on", "QUIT": "421 shutting down"}
-        said: list[str] = []
-        async with scripted(answers, said) as url:
-            await Mail(url, SENDER).send(message())
-        assert "QUIT" in said
+    async def test_a_failing_quit_does_not_send_the_mail_again(self) -> None:
+        replies = {"hello": "220 hi", "DATA": "354 go on", "QUIT": "421 shutting down"}
+        commands: list[str] = []
+        async with scripted(replies, commands) as url:
+            await MailServer(url, SENDER).send(message())
+        assert "QUIT" in commands
 
-    async def test_nothing_is_said_in_clear_when_tls_is_wanted(self) -> None:
+    async def test_nothing_is_sent_in_clear_text_if_tls_is_configured(self) -> None:
         async with scripted({"hello": "220 hi"}, []) as url:
             with pytest.raises(MailUnavailable, match="STARTTLS"):
-                await Mail(SecretStr(url.get_secret_value().replace("smtp:", "smtp+starttls:")), SENDER).send(message())
+                await MailServer(SecretStr(url.get_secret_value().replace("smtp:", "smtp+starttls:")), SENDER).send(
+                    message()
+                )
 
-    async def test_it_logs_in(self) -> None:
-        answers = {"hello": "220 hi", "EHLO": "250-hi\r\n250 AUTH PLAIN", "AUTH": "235 welcome", "DATA": "354 go on"}
-        said: list[str] = []
-        async with scripted(answers, said) as url:
-            await Mail(SecretStr(url.get_secret_value().replace("//", "//us%40er:p%2Fw@")), SENDER).send(message())
-        assert "AUTH PLAIN AHVzQGVyAHAvdw==" in said  # NUL us@er NUL p/w
+    async def test_the_server_logs_in_with_the_credentials_of_the_url(self) -> None:
+        replies = {"hello": "220 hi", "EHLO": "250-hi\r\n250 AUTH PLAIN", "AUTH": "235 welcome", "DATA": "354 go on"}
+        commands: list[str] = []
+        async with scripted(replies, commands) as url:
+            await MailServer(SecretStr(url.get_secret_value().replace("//", "//us%40er:p%2Fw@")), SENDER).send(
+                message()
+            )
+        assert "AUTH PLAIN AHVzQGVyAHAvdw==" in commands  # NUL us@er NUL p/w
 
 
 @pytest.mark.parametrize("url", ["http://mail.example", "mail.example:25", "smtp://", ""])
-def test_a_url_that_is_none_is_refused_without_being_repeated(url: str) -> None:
+def test_an_invalid_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ValueError, match="must start with smtp://"):
-        Mail(SecretStr(url), SENDER)
+        MailServer(SecretStr(url), SENDER)
 
 
 def test_a_sender_must_be_an_address() -> None:
     with pytest.raises(ValueError, match="sender"):
-        Mail(SecretStr("smtp://mail.example"), "The Shop")
+        MailServer(SecretStr("smtp://mail.example"), "The Shop")
 
 
 class TestRendering:
     def test_html_is_escaped_and_text_is_not(self) -> None:
-        letter = render("order-shipped", ORDER)
-        assert "<script>" not in letter.html
-        assert "&lt;b&gt;Heart&lt;/b&gt;" in letter.html
-        assert "Hello Zoë <script>" in letter.text
+        mail = TEMPLATES.render("order-shipped", ORDER)
+        assert "<script>" not in mail.html
+        assert "&lt;b&gt;Heart&lt;/b&gt;" in mail.html
+        assert "Hello Zoë <script>" in mail.text
 
-    def test_an_order_is_told(self) -> None:
-        letter = render("order-shipped", ORDER)
-        assert letter.subject == "Your order 1001 is on its way"
-        for told in ("The Shop", "85123A", "£12.75", "and 2 more lines", "£4.95", "£1,234.50", "94001"):
-            assert told in letter.html
-            assert told in letter.text
+    def test_the_order_shipped_mail_lists_the_order(self) -> None:
+        mail = TEMPLATES.render("order-shipped", ORDER)
+        assert mail.subject == "Your order 1001 is on its way"
+        for part in ("The Shop", "85123A", "£12.75", "and 2 more lines", "£4.95", "£1,234.50", "94001"):
+            assert part in mail.html
+            assert part in mail.text
 
-    def test_without_name_and_tracking_nothing_is_left_open(self) -> None:
-        letter = render("order-shipped", ORDER | {"name": None, "tracking_number": None, "more_lines": 0})
-        assert "Hello," in letter.text
-        assert "racking" not in letter.text + letter.html
-        assert "more line" not in letter.text + letter.html
-        assert "None" not in letter.text + letter.html
+    def test_name_and_tracking_number_are_optional(self) -> None:
+        mail = TEMPLATES.render("order-shipped", ORDER | {"name": None, "tracking_number": None, "more_lines": 0})
+        assert "Hello," in mail.text
+        assert "racking" not in mail.text + mail.html
+        assert "more line" not in mail.text + mail.html
+        assert "None" not in mail.text + mail.html
 
-    def test_shortages_are_listed(self) -> None:
+    def test_missing_items_are_listed(self) -> None:
         items = [{"variant_id": "v", "sku": "84<80", "requested": 7, "available": 2}]
         facts = {"shop": "Shop", "key": "k", "order_id": "1001", "message": "m", "items": items, "more_items": 9}
-        letter = render("insufficient-inventory", facts)
-        assert "84<80: 7 requested, 2 available\nand 9 more" in letter.text
-        assert "84&lt;80" in letter.html
+        mail = TEMPLATES.render("insufficient-inventory", facts)
+        assert "84<80: 7 ordered, 2 available\nand 9 more" in mail.text
+        assert "84&lt;80" in mail.html
 
     @pytest.mark.parametrize(
         "kind", ["insufficient-inventory", "order-failed", "notification-failed", "compensation-failed", "job-failure"]
@@ -256,26 +268,11 @@ class TestRendering:
     @pytest.mark.parametrize("order_id", ["1001", None])
     def test_every_alert_has_subject_facts_and_key(self, kind: str, order_id: str | None) -> None:
         facts = {"shop": "Shop", "key": f"{kind}/1", "message": "It broke", "error": "Oops & co", "order_id": order_id}
-        letter = render(kind, facts)
-        assert letter.subject
-        assert "Oops & co" in letter.text
-        assert "Oops &amp; co" in letter.html
-        for told in ("It broke", f"{kind}/1"):
-            assert told in letter.text
-            assert told in letter.html
-        assert "\n\n\n" not in letter.text
-
-    @pytest.mark.parametrize(
-        ("amount", "currency", "text"),
-        [
-            (123450, "GBP", "£1,234.50"),
-            (-5, "GBP", "-£0.05"),
-            (0, "EUR", "€0.00"),
-            (1235, "JPY", "1,235 JPY"),
-            (1235, "CHF", "12.35 CHF"),
-            (-1, "KWD", "-0.001 KWD"),
-            (9007199254740993, "USD", "$90,071,992,547,409.93"),
-        ],
-    )
-    def test_money(self, amount: int, currency: str, text: str) -> None:
-        assert money(amount, currency) == text
+        mail = TEMPLATES.render(kind, facts)
+        assert mail.subject
+        assert "Oops & co" in mail.text
+        assert "Oops &amp; co" in mail.html
+        for part in ("It broke", f"{kind}/1"):
+            assert part in mail.text
+            assert part in mail.html
+        assert "\n\n\n" not in mail.text

@@ -1,0 +1,105 @@
+"""Load the data of a mail's templates from the database, at the time it is sent."""
+
+from datetime import date, timedelta
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from commerce.mail.charts import DAYS, bars
+
+MAX_LINES = 30  # order lines in a mail; the others are only counted
+
+ORDER = text("""
+    SELECT id AS order_id, shipping_name AS name, currency, total, shipping_total,
+           (SELECT tracking_number FROM fulfillments WHERE order_id = orders.id AND cancelled_at IS NULL),
+           (SELECT count(*) FROM order_lines WHERE order_id = orders.id) AS line_count,
+           (SELECT coalesce(sum(quantity), 0) FROM order_lines WHERE order_id = orders.id) AS units
+    FROM orders WHERE id = :order_id
+""")
+ORDER_LINES = text("""
+    SELECT sku, title, quantity, unit_price, quantity * unit_price AS amount
+    FROM order_lines WHERE order_id = :order_id ORDER BY position LIMIT :limit
+""")
+MISSING_ITEMS = text("""
+    SELECT data FROM outbox_events
+    WHERE aggregate = 'order/' || CAST(:order_id AS text) AND type = 'order.insufficient_inventory'
+    ORDER BY sequence DESC LIMIT 1
+""")
+
+CUSTOMER = text("SELECT first_name FROM customers WHERE id = CAST(:customer_id AS uuid)")
+METRICS = text("""
+    SELECT day, currency, orders, revenue, average_order_value, new_customers, returning_customers,
+           CASE WHEN day = :day THEN top_products ELSE '[]' END AS top_products
+    FROM daily_metrics WHERE day > CAST(:day AS date) - CAST(:days AS int) AND day <= :day
+    ORDER BY day DESC, orders DESC, currency
+""")
+ZEROS = dict.fromkeys(("orders", "revenue", "average_order_value", "new_customers", "returning_customers"), 0)
+
+
+async def load_template_data(
+    tx: AsyncSession, kind: str, order_id: str | None, queued: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the variables of a kind's templates: the data queued with the mail, and what its loader adds."""
+    load = LOADERS.get(kind)
+    return queued | (await load(tx, {"order_id": order_id} | queued) if load else {})
+
+
+async def _order_shipped(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
+    order_id = queued["order_id"]
+    order = (await tx.execute(ORDER, {"order_id": order_id})).mappings().one()
+    lines = (await tx.execute(ORDER_LINES, {"order_id": order_id, "limit": MAX_LINES})).mappings().all()
+    return dict(order) | {"lines": lines, "more_lines": order["line_count"] - len(lines)}
+
+
+async def _insufficient_inventory(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
+    """Return the missing items listed in the order's latest event, at most 100, and how many more there are."""
+    event = (await tx.execute(MISSING_ITEMS, {"order_id": queued["order_id"]})).one_or_none()
+    if event is None:
+        return {}
+    return {"items": event.data["items"], "more_items": event.data["count"] - len(event.data["items"])}
+
+
+async def _welcome(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
+    return dict((await tx.execute(CUSTOMER, {"customer_id": queued["customer_id"]})).mappings().one())
+
+
+async def _daily_report(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of the day, the day before and a week before, per currency, and a chart of the last 30 days.
+
+    Currencies: those of the day, and those that had orders on one of the two earlier days. The figures of a day that
+    was never counted are None; on a day that was counted, a currency without a row had no orders.
+    """
+    day = date.fromisoformat(queued["day"])
+    days = [day - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
+    rows = (await tx.execute(METRICS, {"day": day, "days": DAYS})).mappings().all()
+    counted_days = {row["day"] for row in rows}
+    stored = {(row["day"], row["currency"]): dict(row) for row in rows}
+
+    def figures(day: date, currency: str) -> dict[str, Any] | None:
+        zeros = ZEROS | {"day": day, "currency": currency, "top_products": []}
+        return stored.get((day, currency), zeros) if day in counted_days else None
+
+    def revenue(day: date, currency: str) -> int | None:
+        found = figures(day, currency)
+        return found["revenue"] if found else None
+
+    compared = [day, day - timedelta(days=1), day - timedelta(days=7)]
+    shown = [row["currency"] for row in rows if row["day"] == day or (row["day"] in compared and row["orders"])]
+    parts = [
+        {
+            "currency": currency,
+            "figures": [figures(day, currency) for day in compared],
+            "bars": bars([(day, revenue(day, currency)) for day in days]),
+        }
+        for currency in dict.fromkeys(shown)
+    ]
+    return {"day": day, "compared": compared[1:], "parts": parts}
+
+
+LOADERS = {
+    "order-shipped": _order_shipped,
+    "insufficient-inventory": _insufficient_inventory,
+    "welcome": _welcome,
+    "daily-report": _daily_report,
+}
