@@ -7,7 +7,8 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from fastapi.responses import StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.types import Message, Send
 from temporalio.client import Client, WorkflowExecutionDescription
 
@@ -130,8 +131,13 @@ class Watches:
             watch.stop()
 
 
-class ProgressStream(EventSourceResponse):
-    """A stream that gives up on a client that stops reading, so that nothing is polled for it any longer."""
+class ProgressStream(StreamingResponse):
+    """A stream that gives up on a client that stops reading, so that nothing is polled for it any longer.
+
+    FastAPI's EventSourceResponse would wait for it forever, and could answer an unknown process only within the stream.
+    """
+
+    media_type = "text/event-stream"
 
     def __init__(self, events: AsyncGenerator[bytes]) -> None:
         super().__init__(events, headers=HEADERS)
@@ -155,7 +161,7 @@ def _watches(request: Request) -> Watches:
 
 @routes.get(
     "/{transaction_id}/events",
-    response_class=EventSourceResponse,
+    response_class=ProgressStream,
     responses={
         200: {"description": "The stream", "content": {"text/event-stream": {"example": STREAM}}},
         **examples.NOT_FOUND,
@@ -166,7 +172,7 @@ async def follow(
     temporal: ClientDep,
     backends: BackendsDep,
     watches: Annotated[Watches, Depends(_watches)],
-) -> EventSourceResponse:
+) -> ProgressStream:
     """Follow a process.
 
     The stream starts with a `progress` event with the same data as `GET /workflows/{transaction_id}` and sends another

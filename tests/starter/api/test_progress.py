@@ -21,7 +21,7 @@ from tests.faults import Faults, Gate
 from tests.paths import ROOT
 from tests.polling import until
 from tests.running_shop import RunningShop, running_shop
-from tests.starter.api.calling import api, dialling, surroundings
+from tests.starter.api.api_client import create_api, network_client, shop_environment
 
 Event = tuple[str, Any]
 
@@ -56,8 +56,8 @@ async def all_of(http: httpx.AsyncClient, order_id: str) -> list[Event]:
 
 async def test_three_clients_follow_an_order_to_its_end_with_one_watch(shop: RunningShop) -> None:
     await shop.data.order("sse-1", MUG=1)
-    gate, app = Gate("create-fulfillment"), api(shop)
-    async with shop.worker([gate]), dialling(app) as http:
+    gate, app = Gate("create-fulfillment"), create_api(shop)
+    async with shop.worker([gate]), network_client(app) as http:
         await shop.start("sse-1")
         await gate.reached.wait()
         streams = [events(http, "sse-1") for _ in range(3)]
@@ -77,7 +77,7 @@ async def test_three_clients_follow_an_order_to_its_end_with_one_watch(shop: Run
 
 async def test_a_process_that_has_ended_sends_progress_and_end(shop: RunningShop) -> None:  # (E14)
     await shop.data.order("sse-2", MUG=1)
-    async with shop.worker([Faults({"create-fulfillment": "before"})]), dialling(api(shop)) as http:
+    async with shop.worker([Faults({"create-fulfillment": "before"})]), network_client(create_api(shop)) as http:
         await shop.expect_failure("sse-2")
         [(first, data), (last, again)] = await all_of(http, "sse-2")
     assert (first, last, data) == ("progress", "end", again)
@@ -88,7 +88,7 @@ async def test_a_process_that_has_ended_sends_progress_and_end(shop: RunningShop
 async def test_a_process_without_a_worker_sends_its_status_without_progress_until_one_starts(shop: RunningShop) -> None:
     await shop.data.order("sse-3", MUG=1)
     await shop.start("sse-3")
-    async with dialling(api(shop)) as http, aclosing(events(http, "sse-3")) as stream:
+    async with network_client(create_api(shop)) as http, aclosing(events(http, "sse-3")) as stream:
         _, data = await anext(stream)
         assert data["status"] == "running" and data["progress"] is None and data["progress_missing"]
         async with shop.worker():
@@ -97,8 +97,8 @@ async def test_a_process_without_a_worker_sends_its_status_without_progress_unti
 
 async def test_polling_stops_when_the_last_client_disconnects(shop: RunningShop) -> None:
     await shop.data.order("sse-4", MUG=1)
-    app, gate = api(shop), Gate("validate-order")
-    async with shop.worker([gate]), dialling(app) as http:
+    app, gate = create_api(shop), Gate("validate-order")
+    async with shop.worker([gate]), network_client(app) as http:
         await shop.start("sse-4")
         await gate.reached.wait()
         async with aclosing(events(http, "sse-4")) as stream:
@@ -117,7 +117,7 @@ async def test_an_idle_stream_sends_heartbeat_comments(shop: RunningShop, monkey
     monkeypatch.setattr(progress, "HEARTBEAT", 0.05)
     await shop.data.order("sse-5", MUG=1)
     gate = Gate("validate-order")
-    async with shop.worker([gate]), dialling(api(shop)) as http:
+    async with shop.worker([gate]), network_client(create_api(shop)) as http:
         await shop.start("sse-5")
         await gate.reached.wait()
         async with http.stream("GET", "/workflows/order-processing-sse-5/events") as answer:
@@ -131,7 +131,7 @@ async def test_a_client_that_stops_reading_is_dropped(shop: RunningShop, monkeyp
     monkeypatch.setattr(progress, "SEND_SECONDS", 0.05)
     await shop.data.order("sse-7", MUG=1)
     await shop.start("sse-7")
-    app, path = api(shop), "/workflows/order-processing-sse-7/events"
+    app, path = create_api(shop), "/workflows/order-processing-sse-7/events"
     request = iter([{"type": "http.request", "body": b"", "more_body": False}])
 
     async def receive() -> Message:
@@ -156,7 +156,7 @@ async def test_a_stopping_server_ends_its_streams_and_waiting_requests(shop: Run
     server = subprocess.Popen(  # noqa: ASYNC220 - starts at once
         [sys.executable, "-m", "starter.api"],
         cwd=tmp_path,
-        env=surroundings(shop) | {"PYTHONPATH": str(ROOT), "COMMERCE_API_PORT": str(port)},
+        env=shop_environment(shop) | {"PYTHONPATH": str(ROOT), "COMMERCE_API_PORT": str(port)},
     )
     async with (
         shop.worker([gate]),
