@@ -31,6 +31,7 @@ CommerceError
 
 Messages never hold personal data: they end up in workflow history and logs. The errors of the embedded stack have a
 tree of their own in `starter/devstack/errors.py`; an error that is defined anywhere else is private to its package.
+One failure type has no class: `CompensationFailed` ends a saga that could not undo a step (workflows/engine/saga.py).
 """
 
 import re

@@ -59,7 +59,7 @@ class Location(Base):
 
 
 class Product(Base):
-    """A product of the shop; what customers order is one of its variants."""
+    """A product of the shop; customers order its variants."""
 
     __tablename__ = "products"
     id: Mapped[str] = mapped_column(primary_key=True)

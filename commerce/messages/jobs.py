@@ -1,4 +1,4 @@
-"""What all jobs share: input, counts and state (J1)."""
+"""The input, counts and state that all jobs share (J1)."""
 
 from datetime import datetime
 from typing import Self
@@ -42,7 +42,7 @@ class Counts(Message):
 
 
 class JobRun(Message):
-    """The state of a job that continues as new: what the next Temporal run must know."""
+    """The state that a job hands on when it continues as new."""
 
     generation: str  # of the first Temporal run
     nominal: datetime  # the time the schedule set for it

@@ -1,4 +1,4 @@
-"""What operators do to processes and schedules."""
+"""Actions of operators on processes and schedules."""
 
 from typing import Literal
 

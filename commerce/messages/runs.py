@@ -1,4 +1,4 @@
-"""What operators see of processes: one in full, or a page of a list."""
+"""Processes as operators see them: one in full, or a page of a list."""
 
 from datetime import datetime
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""What operators see of the schedules of jobs, and the input of a backfill."""
+"""Schedules of jobs as operators see them, and the period of a backfill."""
 
 from datetime import date, datetime
 from typing import Annotated
@@ -35,7 +35,7 @@ class JobSchedule(BaseModel, frozen=True):
 
 
 class ApplyResult(Message):
-    """The ids of all schedules by what applying the settings did to them; orphans are ours, but no job uses them."""
+    """The ids of the schedules, by the effect of applying the settings; orphans are schedules of ours without a job."""
 
     created: list[str]
     updated: list[str]

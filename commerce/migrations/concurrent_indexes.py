@@ -32,7 +32,7 @@ def drop_index(name: str, table: str) -> None:
 
 @contextmanager
 def _outside_transaction() -> Iterator[None]:
-    """Run statements without a transaction and without a lock timeout: they wait for others but block nobody."""
+    """Run statements without a transaction and without a lock timeout: they wait for others but do not block them."""
     with op.get_context().autocommit_block():
         op.execute("SET lock_timeout = 0")
         try:

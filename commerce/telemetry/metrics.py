@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric. Temporal's SDK adds labels of its own; to metrics of processes also their type and task queue."""
+    """One metric. Temporal's SDK adds its own labels, for metrics of processes also their type and task queue."""
 
     kind: Literal["counter", "gauge", "histogram"]
     name: str  # without `_total`, which the exporter adds to a counter's name

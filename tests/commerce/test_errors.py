@@ -102,6 +102,19 @@ def uses(source: ast.Module, known: ClassSource) -> bool:
     return False
 
 
+def test_every_failure_type_in_the_code_is_an_error_of_the_tree() -> None:
+    types = {
+        keyword.value.value
+        for _, source in sources()
+        for node in ast.walk(source)
+        if isinstance(node, ast.Call) and base_name(node.func) == "ApplicationError"
+        for keyword in node.keywords
+        if keyword.arg == "type" and isinstance(keyword.value, ast.Constant)
+    }
+    assert types - {kind.__name__ for kind in OURS} == {"CompensationFailed"}
+    assert "CompensationFailed" in str(errors.__doc__)
+
+
 @pytest.mark.parametrize("kind", OURS)
 def test_a_docstring_is_a_message_made_of_the_errors_own_data(kind: type[CommerceError]) -> None:
     used = {field for _, field, _, _ in string.Formatter().parse(str(kind.__doc__)) if field}

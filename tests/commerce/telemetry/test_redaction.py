@@ -128,7 +128,7 @@ def test_harmless_fields_stay_unchanged() -> None:
         ("/customers?of=ann%40shop.example&page=2", "/customers?of=[redacted]&page=2"),
         ('"ann"@shop.example', REDACTED),
         (f"'{HASH}' is stored", "'[redacted]' is stored"),
-        (f"{URL} is away", "postgresql://[redacted]@db.example:5432/shop is away"),
+        (f"{URL} is unreachable", "postgresql://[redacted]@db.example:5432/shop is unreachable"),
         (f"Authorization: {TOKEN}", "Authorization: Bearer [redacted]"),
         ("{'Authorization': 'Basic dXNlcjpw'}", "{'Authorization': [redacted]}"),
         ('{"password": "hunter2", "id": 1}', '{"password": [redacted], "id": 1}'),
