@@ -1,1 +1,1 @@
-"""Steps: each is one transaction or one call to the outside, registered with Temporal under its kebab-case name."""
+"""Activities: each performs or undoes one step, in one transaction or with one call to an external service."""

@@ -1,4 +1,4 @@
-"""Steps that count the shop's days."""
+"""The activity that counts one day of the shop."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -13,7 +13,7 @@ from commerce.messages.steps import Call
 
 
 class AnalyticsActivities:
-    """Count a day and report it."""
+    """Count a day and queue its report."""
 
     def __init__(self, database: Database, zone: ZoneInfo, currency: str, admins: Sequence[str]) -> None:
         self._database = database
@@ -23,13 +23,13 @@ class AnalyticsActivities:
 
     @activity.defn(name="collect-day")
     async def collect(self, call: Call[CountDay]) -> Day:
-        """Count a day of the shop's calendar, by default the one before, and queue its report."""
-        asked = call.input
-        day = asked.day or asked.nominal.astimezone(self._zone).date() - timedelta(days=1)
+        """Count the requested day, or the shop's calendar day before the scheduled time, and queue its report (J5)."""
+        request = call.input
+        day = request.day or request.nominal.astimezone(self._zone).date() - timedelta(days=1)
         async with self._database.transaction() as tx:
 
             async def count() -> Day:
-                counted = await analytics.collect(tx, day, self._zone, self._currency, asked.top)
+                counted = await analytics.collect(tx, day, self._zone, self._currency, request.top)
                 await analytics.queue_report(tx, counted, self._admins)
                 return counted
 

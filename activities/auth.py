@@ -1,4 +1,4 @@
-"""Steps on how customers log in."""
+"""Activities that create and delete customers' logins."""
 
 from temporalio import activity
 
@@ -10,19 +10,19 @@ from commerce.messages.steps import Call
 
 
 class AuthActivities:
-    """Give a customer a login, and take it away."""
+    """Create and delete logins."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @activity.defn(name="create-auth-user")
     async def create(self, call: Call[NewAuthUser]) -> AuthUser:
-        """Let the customer log in with the password whose hash came with the registration."""
+        """Create the customer's login with the password hash from the registration."""
         async with self._database.transaction() as tx:
             return await ledger.once(tx, call, AuthUser, lambda: auth.create(tx, call.input))
 
     @activity.defn(name="delete-auth-user")
     async def delete(self, call: Call[Nothing]) -> Nothing:
-        """Take the login away."""
+        """Delete the login."""
         async with self._database.transaction() as tx:
             return await ledger.undo(tx, call, AuthUser, lambda user: auth.delete(tx, user))

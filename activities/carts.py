@@ -1,4 +1,4 @@
-"""Steps on carts."""
+"""The activity that deletes expired carts."""
 
 from temporalio import activity
 
@@ -9,13 +9,13 @@ from commerce.messages.steps import Call
 
 
 class CartActivities:
-    """Let go of carts that nobody will order."""
+    """Delete abandoned carts."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @activity.defn(name="delete-expired-carts")
     async def expire(self, call: Call[Expiry]) -> Expired:
-        """Delete one batch of expired carts, each with its event."""
+        """Delete one batch of expired carts, and write an event for each (C2)."""
         async with self._database.transaction() as tx:
             return await ledger.once(tx, call, Expired, lambda: carts.expire(tx, call.input))

@@ -1,4 +1,4 @@
-"""Steps on who the customer is."""
+"""Activities that register customers."""
 
 from collections.abc import Callable
 
@@ -19,46 +19,46 @@ from commerce.messages.customers import (
 from commerce.messages.steps import Begin, Call
 
 CHECKS: dict[str, Callable[[str], str]] = {
-    "email": email_addresses.checked,
+    "email": email_addresses.validate,
     "first_name": person_names.checked_name,
     "last_name": person_names.checked_name,
 }
 
 
 class CustomerActivities:
-    """Accept who registers, make the account, and take it back."""
+    """Validate registrations, create accounts, and undo that."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @activity.defn(name="validate-customer-data")
     async def validate(self, call: Begin[RegistrationStart]) -> ValidCustomer:
-        """Check address and names, that the address is new, and make this run the one that may register it."""
-        data = _checked(call.input)
-        if call.key.business_key != (wanted := registration_process_id(data["email"])):
-            raise WrongProcessId(wanted)
+        """Make this run the current one, and check that address and names are valid and the address has no account."""
+        data = _validate(call.input)
+        if call.key.business_key != (expected := registration_process_id(data["email"])):
+            raise WrongProcessId(expected)
         async with self._database.transaction() as tx:
             if leftovers := await ledger.begin(tx, call):
                 return ValidCustomer(leftovers=leftovers)
         async with self._database.transaction() as tx:
-            known = await customers.registered(tx, data["email"], call.input.password_hash)
-        return ValidCustomer(**data, registered=known)
+            registered = await customers.registered(tx, data["email"], call.input.password_hash)
+        return ValidCustomer(**data, registered=registered)
 
     @activity.defn(name="create-customer")
     async def create(self, call: Call[CustomerData]) -> Created:
-        """Make the account; a guest of this address becomes it and keeps the orders."""
+        """Create the account; a guest with this address becomes the account and keeps the orders (A2)."""
         async with self._database.transaction() as tx:
             return await ledger.once(tx, call, Created, lambda: customers.create(tx, call.input))
 
     @activity.defn(name="delete-customer")
     async def delete(self, call: Call[Nothing]) -> Nothing:
-        """Take the account back; who was a guest is one again."""
+        """Delete the account, or turn it back into the guest that it was."""
         async with self._database.transaction() as tx:
             return await ledger.undo(tx, call, Created, lambda created: customers.delete(tx, created))
 
     @activity.defn(name="assign-customer-group")
     async def assign_group(self, call: Call[CustomerRef]) -> Nothing:
-        """Put the customer into the default group, publish it and queue the welcome mail: the point of no return."""
+        """Final step: add the customer to the default group, write `customer.created`, queue the welcome mail (A6)."""
         async with self._database.transaction() as tx:
             return await ledger.once(
                 tx, call, Nothing, lambda: customers.complete(tx, call.input.customer_id), final=True
@@ -66,19 +66,19 @@ class CustomerActivities:
 
     @activity.defn(name="remove-from-customer-group")
     async def leave_group(self, call: Call[CustomerRef]) -> Nothing:
-        """Take the customer out of the default group."""
+        """Remove the customer from the default group."""
         async with self._database.transaction() as tx:
             return await ledger.undo(tx, call, Nothing, lambda _: customers.leave_group(tx, call.input.customer_id))
 
 
-def _checked(data: CustomerData) -> dict[str, str]:
-    """Return address and names in the form they are kept in; raises BadInput naming every field that does not fit."""
-    kept, problems = {}, []
+def _validate(data: CustomerData) -> dict[str, str]:
+    """Return address and names as they are stored. Raises BadInput that names every invalid field."""
+    valid, problems = {}, []
     for name, check in CHECKS.items():
         try:
-            kept[name] = check(getattr(data, name))
+            valid[name] = check(getattr(data, name))
         except ValueError as error:
             problems.append(FieldError(field=name, message=str(error)))
     if problems:
         raise BadInput(problems)
-    return kept
+    return valid

@@ -1,4 +1,4 @@
-"""Steps that greet: the smallest there are, see docs/tutorial.md."""
+"""Activities that return greetings: the smallest possible steps, see docs/tutorial.md."""
 
 from temporalio import activity
 
@@ -8,14 +8,14 @@ from commerce.messages.tutorial import Greeting, HelloWorld
 
 
 class HelloActivities:
-    """Say hello."""
+    """Return greetings."""
 
     @activity.defn(name="step-1")
     async def greet(self, _call: Call[Nothing]) -> Greeting:
-        """Say hello to nobody in particular."""
+        """Return a greeting."""
         return Greeting(message="Hello from step one!")
 
     @activity.defn(name="step-2")
     async def greet_by_name(self, call: Call[HelloWorld]) -> Greeting:
-        """Say hello to somebody."""
+        """Return a greeting with a name."""
         return Greeting(message=f"Hello {call.input.name} from step two!")

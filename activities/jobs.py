@@ -1,4 +1,4 @@
-"""The step that every job begins with."""
+"""The first step of every job."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from commerce.messages.steps import Begin
 
 
 class JobActivities:
-    """Begin a job."""
+    """Begin jobs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @activity.defn(name="begin-job")
     async def begin(self, call: Begin[Any]) -> Nothing:
-        """Make this run the one whose batches count."""
+        """Make this run the current one of its job, so that only its batches are accepted."""
         async with self._database.transaction() as tx:
             await ledger.begin(tx, call)
         return Nothing()

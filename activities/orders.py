@@ -1,4 +1,4 @@
-"""Steps on the order itself."""
+"""Activities that validate, complete, refuse and hold orders."""
 
 from zoneinfo import ZoneInfo
 
@@ -8,13 +8,13 @@ from commerce import ledger, orders
 from commerce.database import Database
 from commerce.errors import OrderNotFound
 from commerce.messages.base import Nothing
-from commerce.messages.orders import EarlierFulfillment, Hold, OrderRef, OrderStart, Refusal, Refused, ValidOrder
+from commerce.messages.orders import CompletedOrder, Hold, OrderRef, OrderStart, Refusal, Refused, ValidOrder
 from commerce.messages.pending_orders import PendingIds, PendingPage
 from commerce.messages.steps import Begin, Call
 
 
 class OrderActivities:
-    """Accept an order, complete it, refuse it, or hold it for a person to look at."""
+    """Validate and complete orders, and record what stopped them."""
 
     def __init__(self, database: Database, zone: ZoneInfo) -> None:
         self._database = database
@@ -22,10 +22,10 @@ class OrderActivities:
 
     @activity.defn(name="validate-order")
     async def validate(self, call: Begin[OrderStart]) -> ValidOrder:
-        """Check that the order can be processed, and make this run the one that may."""
+        """Make this run the current one of the order, and check that the order can be processed (V1)."""
         order_id = call.input.order_id
         async with self._database.transaction() as tx:
-            # Locks the generation before the order, as every step does; stays, also when the order is refused.
+            # As in every step, the generation is locked before the order. It stays current if the order is refused.
             leftovers = await ledger.begin(tx, call)
             if not await orders.lock(tx, order_id):
                 raise OrderNotFound(order_id)
@@ -39,21 +39,21 @@ class OrderActivities:
 
     @activity.defn(name="list-pending-orders")
     async def list_pending(self, call: Call[PendingPage]) -> PendingIds:
-        """Look up the next orders that are paid, open, not on hold, and not waiting for stock."""
+        """Return the next page of orders that are paid, open, not on hold, and not waiting for stock (V10)."""
         async with self._database.transaction() as tx:
             return await orders.list_pending(tx, call.input)
 
     @activity.defn(name="complete-order")
-    async def complete(self, call: Call[OrderRef]) -> EarlierFulfillment:
-        """Make the order fulfilled, publish it and queue the customer's mail: the point of no return."""
+    async def complete(self, call: Call[OrderRef]) -> CompletedOrder:
+        """Final step: mark the order as fulfilled, write its event, queue the customer's mail (V8)."""
         async with self._database.transaction() as tx:
             return await ledger.once(
-                tx, call, EarlierFulfillment, lambda: orders.complete(tx, call.input.order_id), final=True
+                tx, call, CompletedOrder, lambda: orders.complete(tx, call.input.order_id), final=True
             )
 
     @activity.defn(name="record-refusal")
     async def refuse(self, call: Call[Refusal]) -> Refused:
-        """Record and publish that stock was too short, once per order and day."""
+        """Record that stock is too short for the order, and write an event once per order and day (V2)."""
         day = call.input.at.astimezone(self._zone).date()
         async with self._database.transaction() as tx:
             await orders.refuse(tx, call.input, day)
@@ -61,7 +61,7 @@ class OrderActivities:
 
     @activity.defn(name="hold-order")
     async def hold(self, call: Call[Hold]) -> Nothing:
-        """Keep the pending-orders job away from an order that needs a person."""
+        """Put an order on hold, so that the job `process-pending-orders` leaves it to an operator (V10)."""
         async with self._database.transaction() as tx:
             await orders.hold(tx, call.input)
         return Nothing()

@@ -1,4 +1,4 @@
-"""Steps on what the shop sells."""
+"""The activity that counts products."""
 
 from temporalio import activity
 
@@ -10,7 +10,7 @@ from commerce.messages.tutorial import ProductCount
 
 
 class ProductActivities:
-    """Look at the products."""
+    """Read the products of the shop."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

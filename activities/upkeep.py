@@ -1,4 +1,4 @@
-"""Steps that throw old records away."""
+"""Activities that delete old records."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ class Retention:
     """How long records are kept."""
 
     ledger: timedelta
-    events: timedelta  # after they were published
+    events: timedelta  # counted from their publication
     notifications: timedelta
 
 
 class UpkeepActivities:
-    """Forget what nobody needs any more."""
+    """Delete records at the end of their retention."""
 
     def __init__(self, database: Database, retention: Retention) -> None:
         self._database = database
@@ -33,7 +33,7 @@ class UpkeepActivities:
 
     @activity.defn(name="prune-ledger")
     async def prune_ledger(self, call: Call[Prune]) -> Pruned:
-        """Forget the steps of processes that ended long ago and left nothing to undo."""
+        """Delete the ledger entries of processes that ended before the retention period and left nothing to undo."""
         batch, before = call.input, call.input.now - self._retention.ledger
         running = await _running_since(before)
         async with self._database.transaction() as tx:
@@ -48,12 +48,12 @@ class UpkeepActivities:
 
     @activity.defn(name="prune-events")
     async def prune_events(self, call: Call[Prune]) -> Pruned:
-        """Delete events that were published long ago."""
+        """Delete events that were published before the retention period."""
         return await self._prune(call, upkeep.prune_events, self._retention.events)
 
     @activity.defn(name="prune-notifications")
     async def prune_notifications(self, call: Call[Prune]) -> Pruned:
-        """Delete old notifications that are sent or given up."""
+        """Delete notifications that were sent or marked failed before the retention period."""
         return await self._prune(call, upkeep.prune_notifications, self._retention.notifications)
 
     async def _prune(self, call: Call[Prune], prune: Prunes, retention: timedelta) -> Pruned:
@@ -67,6 +67,6 @@ class UpkeepActivities:
 
 
 async def _running_since(before: datetime) -> set[str]:
-    """Return the business keys of processes that have been running since before this time; there are few."""
+    """Return the business keys of the processes that started before this time and are still running; they are few."""
     query = f'ExecutionStatus = "Running" AND StartTime < "{before.isoformat()}"'
     return {run.id async for run in activity.client().list_workflows(query)}

@@ -1,4 +1,4 @@
-"""The step that tells somebody outside of an event."""
+"""The activity that posts one event to one webhook endpoint."""
 
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ from commerce.webhooks import WebhookMessage
 
 
 class WebhookActivities:
-    """Post events to webhooks."""
+    """Post events to webhook endpoints."""
 
     def __init__(self, database: Database, poster: WebhookPoster) -> None:
         self._database = database
@@ -23,7 +23,7 @@ class WebhookActivities:
 
     @activity.defn(name="post-webhook")
     async def post(self, call: Call[WebhookDelivery]) -> Delivered:
-        """Post the event, signed; what is answered by no 2xx is posted again, for days."""
+        """Post the signed event. A response other than 2xx fails the attempt, which is retried for days (N4)."""
         async with self._database.transaction() as tx:
             message = await webhooks.load_message(tx, call.input)
         if not isinstance(message, WebhookMessage):

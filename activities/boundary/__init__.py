@@ -1,1 +1,1 @@
-"""What surrounds every activity: failures, heartbeats and the log context."""
+"""Interceptors around every activity: failures, heartbeats and the log context."""

@@ -1,4 +1,4 @@
-"""How the shop's errors cross into Temporal, and how a process gets them back."""
+"""Convert the shop's errors to Temporal failures, and find them again in a process."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,17 +14,17 @@ from temporalio.worker import (
 
 from commerce.errors import PermanentError, StepInProgress
 
-IN_PROGRESS_DELAY = timedelta(seconds=5)
+IN_PROGRESS_DELAY = timedelta(seconds=5)  # before the next attempt after StepInProgress
 ErrorT = TypeVar("ErrorT", bound=PermanentError)
 
 
 def to_failure(error: PermanentError) -> ApplicationError:
-    """Return the non-retryable failure of this error: its class name as type, its data as details."""
+    """Return the error as a non-retryable failure: its type is the name of the class, its details are the data."""
     return ApplicationError(str(error), error.data(), type=type(error).__name__, non_retryable=True)
 
 
 def cause(failure: BaseException | None, kind: type[ErrorT]) -> ErrorT | None:
-    """Return the shop's error of this class that lies below a failure, or None."""
+    """Return the error of this class among the causes of a failure, or None."""
     while failure is not None:
         if isinstance(failure, ApplicationError) and failure.type == kind.__name__:
             return TypeAdapter(kind).validate_python(failure.details[0])
@@ -33,7 +33,7 @@ def cause(failure: BaseException | None, kind: type[ErrorT]) -> ErrorT | None:
 
 
 def shop_error(failure: BaseException | None) -> PermanentError | None:
-    """Return the shop's own error that a run ended with, or None when it ended with another."""
+    """Return the shop's error that a run failed with, or None if it failed with another."""
     while failure is not None and not isinstance(failure, ApplicationError):
         failure = failure.__cause__
     kinds = {kind.__name__: kind for kind in _kinds(PermanentError)}
@@ -42,31 +42,31 @@ def shop_error(failure: BaseException | None) -> PermanentError | None:
 
 def _kinds(kind: type[PermanentError]) -> Iterator[type[PermanentError]]:
     yield kind
-    for narrower in kind.__subclasses__():
-        yield from _kinds(narrower)
+    for subclass in kind.__subclasses__():
+        yield from _kinds(subclass)
 
 
 def describe(failure: BaseException) -> str:
-    """Return `Type: message` of the innermost failure; the shop's messages hold nothing personal."""
+    """Return `Type: message` of the innermost failure. Messages of the shop's errors hold no personal data."""
     inner = innermost(failure)
     return f"{failure_type(inner)}: {inner.message if isinstance(inner, ApplicationError) else inner}"
 
 
 def failure_type(failure: BaseException) -> str:
-    """Return the type of the innermost failure: the name of the error's class."""
+    """Return the type of the innermost failure: the name of its class."""
     inner = innermost(failure)
     return (isinstance(inner, ApplicationError) and inner.type) or type(inner).__name__
 
 
 def innermost(failure: BaseException) -> BaseException:
-    """Return the failure at the end of the chain of causes."""
+    """Return the last failure in the chain of causes."""
     while failure.__cause__ is not None:
         failure = failure.__cause__
     return failure
 
 
 def surface(failure: BaseException) -> BaseException:
-    """Return a failure that says at its top what lies at its bottom, for who looks at the run."""
+    """Return the failure with its innermost cause on top, where operators see it in the list of runs."""
     inner = innermost(failure)
     if isinstance(failure, ApplicationError) or not isinstance(inner, ApplicationError):
         return failure
@@ -76,10 +76,10 @@ def surface(failure: BaseException) -> BaseException:
 
 
 class FailureInterceptor(Interceptor):
-    """Turns every PermanentError of a step into a non-retryable failure, by ancestry: retry policies list no names."""
+    """Makes every PermanentError a non-retryable failure, so that retry policies need not list error classes (E3)."""
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
-        """Wrap the call of every activity."""
+        """Wrap every activity call."""
         return _FailureInbound(next)
 
 
@@ -89,6 +89,6 @@ class _FailureInbound(ActivityInboundInterceptor):
             return await super().execute_activity(input)
         except PermanentError as error:
             raise to_failure(error) from None
-        except StepInProgress as error:  # it is over within a lease: a backoff of minutes would only lose time
+        except StepInProgress as error:  # it ends with a lease, so a backoff of minutes would be too long
             name = type(error).__name__
             raise ApplicationError(str(error), type=name, next_retry_delay=IN_PROGRESS_DELAY) from None

@@ -1,4 +1,4 @@
-"""A long step says that it is alive: a lost worker is noticed soon, and a cancel is heard of."""
+"""Heartbeats for long steps, so that Temporal notices a lost worker soon and the step receives a cancel."""
 
 import asyncio
 from datetime import timedelta
@@ -7,31 +7,31 @@ from typing import Any
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-BEATS = 3  # heartbeats within the time after which a silent step is taken for lost
+BEATS = 3  # heartbeats per heartbeat timeout
 
 
 class HeartbeatInterceptor(Interceptor):
-    """Beats while a step runs that is called with a heartbeat timeout; never a record of what it has done."""
+    """Sends heartbeats while a step runs, if it has a heartbeat timeout. They carry no progress."""
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
-        """Wrap the call of every activity."""
-        return _LivingInbound(next)
+        """Wrap every activity call."""
+        return _HeartbeatInbound(next)
 
 
-class _LivingInbound(ActivityInboundInterceptor):
+class _HeartbeatInbound(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 - the SDK's own name
-        silence = activity.info().heartbeat_timeout
-        if silence is None:
+        timeout = activity.info().heartbeat_timeout
+        if timeout is None:
             return await super().execute_activity(input)
-        beating = asyncio.create_task(_beat(silence / BEATS))
+        beating = asyncio.create_task(_beat(timeout / BEATS))
         try:
             return await super().execute_activity(input)
         finally:
             beating.cancel()
 
 
-async def _beat(every: timedelta) -> None:
-    """Beat until cancelled; a step shorter than one beat costs no call."""
+async def _beat(interval: timedelta) -> None:
+    """Send heartbeats until cancelled. A step that is shorter than the interval sends none."""
     while True:
-        await asyncio.sleep(every.total_seconds())
+        await asyncio.sleep(interval.total_seconds())
         activity.heartbeat()
