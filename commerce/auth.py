@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import passwords
 from commerce.database import Database
-from commerce.email_addresses import checked
+from commerce.email_addresses import validate
 from commerce.messages.customers import AuthUser, NewAuthUser
 
 CREATE = text("""
@@ -40,7 +40,7 @@ async def verify_password(database: Database, email: str, password: str) -> str 
     A hash with weaker parameters than today's is replaced. Raises DatabaseUnavailable.
     """
     try:
-        address = checked(email)
+        address = validate(email)
     except ValueError:
         await passwords.verify_nothing(password)
         return None

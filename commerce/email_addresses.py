@@ -6,7 +6,7 @@ import idna
 from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 
 MAX_LENGTH = 254  # characters of an account's address; no mail server takes a longer one
-COMPOSED_OF = 4  # characters at most that NFC makes one of
+NFC_MAX_SHRINK = 4  # characters at most that NFC makes one of
 # Alphabets with letters that look like another's: one label of a domain may use one of them only.
 ALPHABETS = {"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE", "COPTIC"}
 
@@ -19,7 +19,7 @@ BAD_DOMAIN = "must have a domain after the @ that mail can be sent to"
 MIXED_DOMAIN = "must not have a domain that mixes letters of several alphabets"
 
 
-def normalised(address: str) -> str:
+def normalise(address: str) -> str:
     """Return this address in the one form customers are known by: trimmed, NFC, lower case, its domain in ASCII.
 
     Takes anything, for guests come from other shops' files: a domain that IDNA does not know stays as it is. Normalise
@@ -32,7 +32,7 @@ def normalised(address: str) -> str:
     return f"{local.lower()}{at}{_ascii(domain)}"
 
 
-def checked(address: str) -> str:
+def validate(address: str) -> str:
     """Return, normalised, an address that an account may be opened with; whether it exists only a mail can tell.
 
     Raises ValueError, whose text never holds a part of the address: email-validator's own do.
@@ -47,7 +47,7 @@ def checked(address: str) -> str:
         raise ValueError(ODD_LOCAL)
     if unicodedata.normalize("NFKC", domain) != unicodedata.normalize("NFC", domain):
         raise ValueError(ODD_DOMAIN)
-    return _checked(normalised(trimmed))
+    return _checked(normalise(trimmed))
 
 
 def _checked(address: str) -> str:

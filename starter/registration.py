@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, SecretStr
 
 from commerce import passwords
-from commerce.email_addresses import checked
+from commerce.email_addresses import validate
 from commerce.messages.base import Message
 from commerce.messages.customers import CustomerRegistration
 from commerce.person_names import checked_name
@@ -18,7 +18,7 @@ def _checked_password(password: SecretStr) -> SecretStr:
 class Registration(Message):
     """The registration form: an e-mail address, a password of 8 to 128 characters, and a name."""
 
-    email: Annotated[str, AfterValidator(checked)]
+    email: Annotated[str, AfterValidator(validate)]
     password: Annotated[SecretStr, AfterValidator(_checked_password)]
     first_name: Annotated[str, AfterValidator(checked_name)]
     last_name: Annotated[str, AfterValidator(checked_name)]

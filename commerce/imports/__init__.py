@@ -1,4 +1,4 @@
-"""Takes in what other systems export as CSV: orders, inventory and carts; the same file again changes nothing."""
+"""Import orders, inventory and carts from CSV exports of other systems; importing a file again changes nothing."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -12,7 +12,7 @@ from commerce.imports.report import BadRow, ImportReport, Progress, Tally
 
 __all__ = ["BadRow", "ImportReport", "import_carts", "import_inventory", "import_orders"]
 
-TakeIn = Callable[[AsyncSession, Path, Tally], Awaitable[None]]
+ImportFile = Callable[[AsyncSession, Path, Tally], Awaitable[None]]
 
 
 async def import_orders(
@@ -23,14 +23,14 @@ async def import_orders(
     currency: str,
     progress: Progress | None = None,
 ) -> ImportReport:
-    """Take in order exports, each file in a transaction of its own, in which nothing is taken in if a row is bad.
+    """Import order exports, each file in its own transaction. A file with a bad row is rejected as a whole.
 
-    With `skip_bad` the orders without a bad row are taken in. `currency` is for orders that name none; an empty
-    `Shipping` is nothing to pay, an empty `Lineitem requires shipping` is true, an absent `Total` is lines plus
-    shipping. `progress` hears the number of rows so far. Writes no events. Raises DatabaseUnavailable, and
-    UnreadableFile (earlier files stay taken in).
+    With `skip_bad` only the orders that have a bad row are left out. `currency` is for orders that have none. An empty
+    `Shipping` means 0, an empty `Lineitem requires shipping` means true, and a missing `Total` is lines plus shipping.
+    Calls `progress` with the number of rows read so far. Publishes no events. Raises DatabaseUnavailable and
+    UnreadableFile; files before that one stay imported.
     """
-    return await _import(database, files, partial(orders.take_in, currency=currency), skip_bad, progress)
+    return await _import_files(database, files, partial(orders.import_file, currency=currency), skip_bad, progress)
 
 
 async def import_inventory(
@@ -40,13 +40,13 @@ async def import_inventory(
     skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> ImportReport:
-    """Take in inventory exports as `import_orders` does orders; here a bad row concerns itself alone.
+    """Import inventory exports as `import_orders` imports orders; with `skip_bad` only the bad rows are left out.
 
-    Sets the levels whose on-hand differs from what an import gave last, and gives lines of orders their variant where
-    their SKU is known now. An `On hand` that is empty or `not stocked` makes no level and leaves one that is there;
-    an empty `Tracked` or `Policy` leaves what is known. Raises UnreadableFile and DatabaseUnavailable.
+    Sets each level whose on-hand differs from the last imported one, and links order lines to variants whose SKU is
+    new. An `On hand` that is empty or `not stocked` creates no level and leaves an existing one as it is; so does an
+    empty `Tracked` or `Policy` with its flag. Raises DatabaseUnavailable and UnreadableFile.
     """
-    return await _import(database, files, inventory.take_in, skip_bad, progress)
+    return await _import_files(database, files, inventory.import_file, skip_bad, progress)
 
 
 async def import_carts(
@@ -57,22 +57,22 @@ async def import_carts(
     currency: str,
     progress: Progress | None = None,
 ) -> ImportReport:
-    """Take in exports of abandoned checkouts as `import_orders` does orders; their lines are as old as `Updated at`.
+    """Import exports of abandoned checkouts as `import_orders` imports orders; lines get the cart's `Updated at`.
 
-    A cart that the shop itself has changed since is known all the same by what was taken in. `currency` is for carts
-    that name none. Writes no events. Raises DatabaseUnavailable and UnreadableFile.
+    A cart counts as imported before even if the shop has changed it since. `currency` is for carts that have none.
+    Publishes no events. Raises DatabaseUnavailable and UnreadableFile.
     """
-    return await _import(database, files, partial(carts.take_in, currency=currency), skip_bad, progress)
+    return await _import_files(database, files, partial(carts.import_file, currency=currency), skip_bad, progress)
 
 
-async def _import(
-    database: Database, files: Sequence[Path], take_in: TakeIn, skip_bad: bool, progress: Progress | None
+async def _import_files(
+    database: Database, files: Sequence[Path], import_file: ImportFile, skip_bad: bool, progress: Progress | None
 ) -> ImportReport:
     report = ImportReport()
     for file in files:
-        tally = Tally(str(file), skip_bad=skip_bad, start=report.read, progress=progress)
+        tally = Tally(str(file), skip_bad=skip_bad, rows_before=report.read, progress=progress)
         async with database.transaction() as session:
-            await take_in(session, file, tally)
-        tally.tell()
+            await import_file(session, file, tally)
+        tally.report_progress()
         report += tally.report()
     return report

@@ -1,4 +1,4 @@
-"""Makes carts of the rows of an export of abandoned checkouts: one row per line, the cart's own fields on its first."""
+"""Read carts from an export of abandoned checkouts: one row per line, the cart's own fields on its first row."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -6,11 +6,10 @@ from datetime import datetime
 from functools import partial
 from typing import NamedTuple
 
-from commerce.imports import cells
-from commerce.imports.cells import SHORT_TEXT, optional, text
 from commerce.imports.csv_rows import Columns, Row
-from commerce.imports.money import money
-from commerce.imports.row_groups import NEVER, Block, Refuse, gather
+from commerce.imports.money import amount
+from commerce.imports.parsers import SHORT_TEXT, currency, email, optional, order_id, text, timestamp, whole_number
+from commerce.imports.row_groups import ReportBadRow, RowGroup, group_rows
 
 MAX_LINES = 10_000  # of one cart
 
@@ -21,7 +20,7 @@ COLUMNS = Columns(
     )
 )
 
-short, quantity = text(SHORT_TEXT), cells.count(1)
+short_text, quantity = text(SHORT_TEXT), whole_number(minimum=1)
 
 
 class NewCartLine(NamedTuple):
@@ -34,7 +33,7 @@ class NewCartLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewCart:
-    """A cart as another system knows it; amounts in minor units, times in UTC."""
+    """A cart from another system, parsed and checked: amounts in minor units, times in UTC."""
 
     id: str
     email: str | None
@@ -45,48 +44,48 @@ class NewCart:
     lines: tuple[NewCartLine, ...]
 
 
-class CartBlock(Block[NewCartLine]):
-    """The rows of one cart."""
+class CartRows(RowGroup[NewCartLine]):
+    """The rows of one cart; `cart` is None unless all of them are good."""
 
-    noun, name_column, max_lines = "a cart", "Id", MAX_LINES
+    noun, name_column, max_lines = "cart", "Id", MAX_LINES
     head_columns = ("Email", "Created at", "Updated at", "Completed at", "Currency")
 
-    def __init__(self, first: Row, currency: str, refuse: Refuse) -> None:
-        """Begin with the cart's first row; `currency` is for carts that name none."""
-        super().__init__(first, first.text("Id"), refuse)
+    def __init__(self, first: Row, currency: str, report_bad_row: ReportBadRow) -> None:
+        """Start a cart at its first row; `currency` is for a cart that has none."""
+        super().__init__(first, first.text("Id"), report_bad_row)
         self.cart: NewCart | None = None
         self._currency = currency
 
-    def goes_on(self, row: Row) -> bool:
-        """Tell whether a row is a further line of this cart."""
+    def continues_with(self, row: Row) -> bool:
+        """Return whether a row is another line of this cart."""
         return not row.text("Created at") and row.text("Id") in ("", self.id)
 
-    def close(self) -> None:
-        """Make the cart of what was taken in."""
+    def finish(self) -> None:
+        """Build the cart if all rows were good, and release the lines."""
         if self.good:
             self.cart = self._head(lines=tuple(self._lines))
         self._lines = []
 
-    def _read_head(self, row: Row) -> None:
-        self._currency = row.read("Currency", optional(cells.currency), None) or self._currency
+    def _parse_head(self, row: Row) -> None:
+        self._currency = row.parse("Currency", optional(currency)) or self._currency
         self._head = partial(
             NewCart,
-            id=row.read("Id", cells.order_id, "") if self.id else "",
-            email=row.read("Email", optional(cells.email), None),
+            id=row.parse("Id", order_id),
+            email=row.parse("Email", optional(email)),
             currency=self._currency,
-            created_at=row.read("Created at", cells.moment, NEVER),
-            updated_at=row.read("Updated at", cells.moment, NEVER),
-            completed_at=row.read("Completed at", optional(cells.moment), None),
+            created_at=row.parse("Created at", timestamp),
+            updated_at=row.parse("Updated at", timestamp),
+            completed_at=row.parse("Completed at", optional(timestamp)),
         )
 
-    def _read_line(self, row: Row) -> NewCartLine:
+    def _parse_line(self, row: Row) -> NewCartLine:
         return NewCartLine(
-            sku=row.read("Lineitem sku", short, ""),
-            quantity=row.read("Lineitem quantity", quantity, 0),
-            unit_price=row.read("Lineitem price", money(self._currency), 0),
+            quantity=row.parse("Lineitem quantity", quantity),
+            sku=row.parse("Lineitem sku", short_text),
+            unit_price=row.parse("Lineitem price", amount(self._currency)),
         )
 
 
-def read_carts(rows: Iterable[Row], currency: str, refuse: Refuse) -> Iterator[CartBlock]:
-    """Gather rows into carts' blocks, in the order of the file; bad rows go to `refuse`."""
-    return gather(rows, lambda first: CartBlock(first, currency, refuse))
+def read_carts(rows: Iterable[Row], currency: str, report_bad_row: ReportBadRow) -> Iterator[CartRows]:
+    """Yield the rows of one cart after another, in the order of the file."""
+    return group_rows(rows, lambda first: CartRows(first, currency, report_bad_row))

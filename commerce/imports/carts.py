@@ -1,4 +1,4 @@
-"""Takes in the abandoned checkouts that a shop admin exports: carts with their lines."""
+"""Import the abandoned checkouts that a shop admin exports: carts with their lines."""
 
 from collections.abc import Iterable
 from dataclasses import fields
@@ -8,28 +8,29 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.imports import cells, staging
-from commerce.imports.cart_rows import COLUMNS, CartBlock, NewCart, NewCartLine, read_carts
+from commerce.imports import staging
+from commerce.imports.cart_rows import COLUMNS, CartRows, NewCart, NewCartLine, read_carts
 from commerce.imports.content_hash import content_hash
 from commerce.imports.csv_rows import Row, open_rows
+from commerce.imports.parsers import ORDER_ID
 from commerce.imports.report import Tally
-from commerce.imports.staging import Staged, Staging
+from commerce.imports.staging import StagingTables, Statements
 
 CART_FIELDS = [f.name for f in fields(NewCart) if f.name not in ("id", "lines")]
-cart_fields = attrgetter(*CART_FIELDS)
+get_cart_fields = attrgetter(*CART_FIELDS)
 
-# `line` is that of the first row.
+# `line` is that of the cart's first row.
 STAGED_CARTS = """
     CREATE TEMPORARY TABLE staged_carts ON COMMIT DROP AS
     SELECT 0 AS line, '' AS state, '' AS reason, carts.* FROM carts WITH NO DATA
 """
 STAGED_LINES = """
     CREATE TEMPORARY TABLE staged_lines ON COMMIT DROP AS
-    SELECT 0 AS cart_at, 0 AS position, sku, quantity, unit_price FROM cart_lines WITH NO DATA
+    SELECT 0 AS first_line, 0 AS position, sku, quantity, unit_price FROM cart_lines WITH NO DATA
 """
-TABLES = {
+STAGED_COLUMNS = {
     "staged_carts": ("line", "state", "id", "content_hash", *CART_FIELDS),
-    "staged_lines": ("cart_at", "position", *NewCartLine._fields),
+    "staged_lines": ("first_line", "position", *NewCartLine._fields),
 }
 FIND_REPEATED = text("""
     WITH seen AS (
@@ -39,16 +40,16 @@ FIND_REPEATED = text("""
     )
     UPDATE staged_carts AS staged
     SET state = 'bad',
-        reason = CASE WHEN again THEN 'cart ' || id || ' appears twice: the rows of a cart must stand together' END
+        reason = CASE WHEN again THEN 'cart ' || id || ' appears twice: all rows of one cart must be consecutive' END
     FROM seen
     WHERE seen.line = staged.line AND state = 'new' AND repeated
 """)
-# The hash is of what was taken in, whatever the shop has done to the cart since; a cart of its own has none.
+# The stored hash is that of the imported content, whatever the shop has changed since. The shop's own carts have none.
 FIND_KNOWN = text("""
     UPDATE staged_carts AS staged
     SET state = CASE WHEN known.content_hash = staged.content_hash THEN 'known' ELSE 'bad' END,
         reason = CASE WHEN known.content_hash IS DISTINCT FROM staged.content_hash
-                      THEN 'cart ' || staged.id || ' is known with other content' END
+                      THEN 'cart ' || staged.id || ' already exists with different content' END
     FROM carts AS known
     WHERE known.id = staged.id AND state = 'new'
 """)
@@ -60,17 +61,17 @@ WRITE_CARTS = text("""
         ON CONFLICT (id) DO NOTHING
         RETURNING id
     )
-    UPDATE staged_carts AS staged SET state = 'taken' FROM written WHERE written.id = staged.id AND state = 'new'
+    UPDATE staged_carts AS staged SET state = 'written' FROM written WHERE written.id = staged.id AND state = 'new'
 """)
 WRITE_LINES = text("""
     INSERT INTO cart_lines (cart_id, variant_id, sku, quantity, unit_price, updated_at)
     SELECT staged.id, variants.id, line.sku, quantity, unit_price, staged.updated_at
     FROM staged_lines AS line
-    JOIN staged_carts AS staged ON staged.line = line.cart_at AND staged.state = 'taken'
+    JOIN staged_carts AS staged ON staged.line = line.first_line AND staged.state = 'written'
     LEFT JOIN variants ON variants.sku = line.sku
-    ORDER BY line.cart_at, line.position
+    ORDER BY line.first_line, line.position
 """)
-CARTS = Staged(
+STATEMENTS = Statements(
     table="staged_carts",
     find_repeated=FIND_REPEATED,
     find_known=FIND_KNOWN,
@@ -79,26 +80,26 @@ CARTS = Staged(
 )
 
 
-async def take_in(session: AsyncSession, file: Path, tally: Tally, *, currency: str) -> None:
-    """Take one file in within this transaction; a bad row spoils its cart at least, or the file."""
-    await staging.begin(session, STAGED_CARTS, STAGED_LINES)
+async def import_file(session: AsyncSession, file: Path, tally: Tally, *, currency: str) -> None:
+    """Import one file within this transaction; `currency` is for carts that have none."""
+    await staging.create_tables(session, STAGED_CARTS, STAGED_LINES)
     with open_rows(file, COLUMNS) as rows:
         await _stage(session, tally.count(rows), tally, currency)
-    await staging.settle(session, CARTS, tally)
+    await staging.check_and_write(session, STATEMENTS, tally)
 
 
 async def _stage(session: AsyncSession, rows: Iterable[Row], tally: Tally, currency: str) -> None:
-    staged = Staging(session, TABLES)
-    for block in read_carts(rows, currency, tally.refuse):
-        if (cart := block.cart) is None:
-            await staged.add("staged_carts", _bad(block))
+    tables = StagingTables(session, STAGED_COLUMNS)
+    for group in read_carts(rows, currency, tally.add_bad_row):
+        if (cart := group.cart) is None:
+            await tables.add("staged_carts", _bad_record(group))
             continue
-        await staged.add("staged_carts", (block.line, "new", cart.id, content_hash(cart), *cart_fields(cart)))
-        await staged.add("staged_lines", *((block.line, i, *line) for i, line in enumerate(cart.lines, 1)))
-    await staged.close()
+        await tables.add("staged_carts", (group.line, "new", cart.id, content_hash(cart), *get_cart_fields(cart)))
+        await tables.add("staged_lines", *((group.line, i, *line) for i, line in enumerate(cart.lines, 1)))
+    await tables.flush()
 
 
-def _bad(block: CartBlock) -> tuple[object, ...]:
-    """Return what is left of a bad block: enough to see that a cart is in the file twice."""
-    cart_id = block.id if cells.ORDER_ID.fullmatch(block.id) else None
-    return (block.line, "bad", cart_id, *[None] * (1 + len(CART_FIELDS)))
+def _bad_record(group: CartRows) -> tuple[object, ...]:
+    """Return the record of a bad cart: just enough to detect that the cart is in the file twice."""
+    cart_id = group.id if ORDER_ID.fullmatch(group.id) else None
+    return (group.line, "bad", cart_id, *[None] * (1 + len(CART_FIELDS)))

@@ -1,4 +1,4 @@
-"""The hash by which what another system hands over is known again."""
+"""The hash by which an import recognises an order or cart that it has imported before."""
 
 import json
 from dataclasses import fields
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def content_hash(thing: "DataclassInstance") -> str:
-    """Return what tells an order's or a cart's content from any other; what is not said has no part in it."""
+    """Return the SHA-256 of an order's or cart's fields; fields that are None are left out."""
     content = {f.name: value for f in fields(thing) if (value := getattr(thing, f.name)) is not None}
-    plain = json.dumps(content, default=datetime.isoformat, sort_keys=True, separators=(",", ":"))
-    return sha256(plain.encode()).hexdigest()
+    canonical = json.dumps(content, default=datetime.isoformat, sort_keys=True, separators=(",", ":"))
+    return sha256(canonical.encode()).hexdigest()

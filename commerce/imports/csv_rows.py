@@ -4,7 +4,7 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,15 +28,17 @@ class Columns(NamedTuple):
 
 @dataclass(slots=True)
 class Row:
-    """One row: its cells by column, and its problems by column (None: a problem of the row as a whole)."""
+    """One row, and its problems by column (None: a problem of the row as a whole)."""
 
     line: int  # of the file, at which the row starts; the header is line 1
-    cells: dict[str, str]
+    cells: Sequence[str]
+    positions: Mapping[str, int]  # of the columns among the cells
     problems: dict[str | None, str] = field(default_factory=dict)
 
     def text(self, column: str) -> str:
         """Return a cell, trimmed; empty if the file has no such column."""
-        return self.cells.get(column, "").strip()
+        position = self.positions.get(column)
+        return "" if position is None else self.cells[position].strip()
 
     def parse(self, column: str, parser: Callable[[str], T]) -> T:
         """Return a cell's value. If it is invalid, add a problem; the result is of no use."""
@@ -81,26 +83,22 @@ def _read_rows(file: str, stream: Iterable[str], columns: Columns) -> Iterator[R
     reader = csv.reader(stream, strict=True)
     try:
         header = _read_header(file, next(reader, None), columns)
-        wanted = {*columns.required, *columns.optional}
-        positions = [(name, i) for i, name in enumerate(header) if name in wanted]
-        last_line = reader.line_num
+        known = {*columns.required, *columns.optional}
+        positions = {name: i for i, name in enumerate(header) if name in known}
+        width, last_line = len(header), reader.line_num
         for cells in reader:
-            line, last_line = last_line + 1, reader.line_num
+            row, last_line = Row(last_line + 1, cells, positions), reader.line_num
+            if len(cells) != width:
+                row.add_problem(None, f"must have {width} cells like the header, not {len(cells)}")
+                cells += [""] * (width - len(cells))
             if any(cells):
-                yield _row(line, cells, positions, len(header))
+                yield row
     except csv.Error as error:
         raise UnreadableFile(file, f"line {reader.line_num} is not valid CSV ({error})") from error
     except UnicodeDecodeError as error:
         raise UnreadableFile(file, "it is not UTF-8 text") from error
     except (EOFError, OSError, zlib.error) as error:
         raise UnreadableFile(file, f"it is truncated or corrupt ({type(error).__name__})") from error
-
-
-def _row(line: int, cells: list[str], positions: list[tuple[str, int]], width: int) -> Row:
-    if len(cells) == width:
-        return Row(line, {name: cells[i] for name, i in positions})
-    present = {name: cells[i] for name, i in positions if i < len(cells)}
-    return Row(line, present, {None: f"must have {width} cells like the header, not {len(cells)}"})
 
 
 def _read_header(file: str, cells: list[str] | None, columns: Columns) -> list[str]:

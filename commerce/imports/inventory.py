@@ -1,4 +1,4 @@
-"""Takes in the inventory export of a shop admin: products, variants, and stock by location."""
+"""Import the inventory export of a shop admin: products, variants, and stock by location."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,11 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.imports import staging
 from commerce.imports.csv_rows import Row, open_rows
-from commerce.imports.inventory_rows import COLUMNS, NewLevel, read_level
+from commerce.imports.inventory_rows import COLUMNS, NewLevel, parse_level
 from commerce.imports.report import Tally
-from commerce.imports.staging import Staging
+from commerce.imports.staging import StagingTables
 
-# bad: not taken in; reason: not told yet; changed: the row brought something new. The last two are found on the way.
+# bad: not imported. reason: why, until it is reported. changed: the row changed something. Later statements fill in the
+# two ids.
 STAGED_INVENTORY = """
     CREATE TEMPORARY TABLE staged_inventory (
         line int, handle text, title text, sku text, location text, on_hand int, manage_inventory boolean,
@@ -73,7 +74,7 @@ WRITE_ITEMS = text("""
     INSERT INTO inventory_items (id, sku) SELECT DISTINCT sku, sku FROM staged_inventory WHERE NOT bad ORDER BY 1
     ON CONFLICT (sku) DO NOTHING
 """)
-# A variant that already consists of something (a kit) stays what it is.
+# A variant that already has items (a kit) keeps them.
 WRITE_PARTS = text("""
     INSERT INTO variant_inventory_items (variant_id, inventory_item_id, required_quantity)
     SELECT DISTINCT variants.id, inventory_items.id, 1
@@ -95,14 +96,15 @@ WRITE_LEVELS = text("""
     ORDER BY inventory_item_id, location_id
     ON CONFLICT DO NOTHING
 """)
-# In the one order in which everybody locks levels; only then are they read: others may have moved stock meanwhile.
+# In the same order as everywhere else, against deadlocks. Levels are read only after this: stock may have moved.
 LOCK_LEVELS = text("""
     SELECT count(*) FROM (
         SELECT FROM inventory_levels AS level JOIN staged_inventory USING (inventory_item_id, location_id)
         WHERE imported_on_hand IS DISTINCT FROM on_hand
         ORDER BY inventory_item_id, location_id FOR UPDATE OF level) AS locked
 """)
-# The clock, not the start of this long transaction: an order refused meanwhile must see that stock came after it.
+# clock_timestamp(), not the start of this long transaction: the stock must count as newer than an order that was
+# refused during the import.
 SET_LEVELS = text("""
     WITH written AS (
         UPDATE inventory_levels AS level
@@ -119,7 +121,7 @@ SET_LEVELS = text("""
     )
     UPDATE staged_inventory AS staged SET changed = true FROM written WHERE written.line = staged.line
 """)
-WRITTEN = (
+WRITTEN_TABLES = (
     *("products", "variants", "inventory_items", "variant_inventory_items", "locations", "inventory_levels"),
     *("stock_movements", "order_lines"),
 )
@@ -129,31 +131,31 @@ COUNT = text("""
 """)
 
 
-async def take_in(session: AsyncSession, file: Path, tally: Tally) -> None:
-    """Take one file in within this transaction; a bad row spoils itself at least, or the file."""
-    await staging.begin(session, STAGED_INVENTORY)
+async def import_file(session: AsyncSession, file: Path, tally: Tally) -> None:
+    """Import one file within this transaction."""
+    await staging.create_tables(session, STAGED_INVENTORY)
     with open_rows(file, COLUMNS) as rows:
         await _stage(session, tally.count(rows), tally)
     await session.execute(staging.LOCK)
     await session.execute(FIND_BAD)
-    await staging.collect_refusals(session, "staged_inventory", tally)
-    if tally.spoilt:
+    await staging.collect_bad_rows(session, "staged_inventory", tally)
+    if tally.rejected:
         await session.rollback()
         return
     await _write(session, file.name)
     tally.taken, tally.unchanged = (await session.execute(COUNT)).one()
-    await staging.end(session, tally, *WRITTEN)
+    await staging.analyze(session, tally, *WRITTEN_TABLES)
 
 
 async def _stage(session: AsyncSession, rows: Iterable[Row], tally: Tally) -> None:
-    staged = Staging(session, {"staged_inventory": NewLevel._fields})
+    tables = StagingTables(session, {"staged_inventory": NewLevel._fields})
     for row in rows:
-        level = None if row.problems else read_level(row)
+        level = None if row.problems else parse_level(row)
         if level is None or row.problems:
-            tally.refuse(row.line, "; ".join(row.problems))
+            tally.add_bad_row(row.line, row.reason())
         else:
-            await staged.add("staged_inventory", level)
-    await staged.close()
+            await tables.add("staged_inventory", level)
+    await tables.flush()
 
 
 async def _write(session: AsyncSession, reference: str) -> None:

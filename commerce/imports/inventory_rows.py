@@ -1,25 +1,25 @@
-"""Reads the rows of an inventory export: one row per SKU and location."""
+"""Read stock levels from an inventory export: one row per SKU and location."""
 
 from typing import NamedTuple
 
-from commerce.imports import cells
-from commerce.imports.cells import LONG_TEXT, SHORT_TEXT, filled, optional, word
 from commerce.imports.csv_rows import Columns, Row
+from commerce.imports.parsers import LONG_TEXT, SHORT_TEXT, choice, optional, required, text, whole_number
 
 COLUMNS = Columns(
     required=("Handle", "Title", "SKU", "Location", "Available", "On hand"),
     optional=("Tracked", "Policy"),
-    also=(("On hand (current)", "On hand"),),
+    aliases=(("On hand (current)", "On hand"),),
 )
-NOT_STOCKED = "not stocked"  # how shop admins write that a location has no level of a SKU
+NOT_STOCKED = "not stocked"  # what shop admins export where a location has no level of a SKU
 
-short, long = filled(cells.text(SHORT_TEXT)), filled(cells.text(LONG_TEXT))
-tracked = optional(word({"true": True, "false": False}))
-policy = optional(word({"deny": False, "continue": True}))
+short_text, long_text = required(text(SHORT_TEXT)), required(text(LONG_TEXT))
+tracked = optional(choice({"true": True, "false": False}))
+policy = optional(choice({"deny": False, "continue": True}))
+units = whole_number(minimum=0)
 
 
 class NewLevel(NamedTuple):
-    """One row: a SKU at a location; None is what the row does not say."""
+    """A SKU at a location. None: the row leaves the field open."""
 
     line: int
     handle: str
@@ -31,19 +31,19 @@ class NewLevel(NamedTuple):
     allow_backorder: bool | None
 
 
-def read_level(row: Row) -> NewLevel:
-    """Return what a row says; what does not fit is among the row's problems."""
+def parse_level(row: Row) -> NewLevel:
+    """Parse a row; adds problems to it, in which case the result is of no use."""
     return NewLevel(
         line=row.line,
-        handle=row.read("Handle", short, ""),
-        title=row.read("Title", long, ""),
-        sku=row.read("SKU", short, ""),
-        location=row.read("Location", short, ""),
-        on_hand=row.read("On hand", _on_hand, None),
-        manage_inventory=row.read("Tracked", tracked, None),
-        allow_backorder=row.read("Policy", policy, None),
+        handle=row.parse("Handle", short_text),
+        title=row.parse("Title", long_text),
+        sku=row.parse("SKU", short_text),
+        location=row.parse("Location", short_text),
+        on_hand=row.parse("On hand", _on_hand),
+        manage_inventory=row.parse("Tracked", tracked),
+        allow_backorder=row.parse("Policy", policy),
     )
 
 
-def _on_hand(cell: str) -> int | None:
-    return None if cell.lower() in ("", NOT_STOCKED) else cells.count(0)(cell)
+def _on_hand(value: str) -> int | None:
+    return None if value.lower() in ("", NOT_STOCKED) else units(value)

@@ -1,11 +1,11 @@
-"""An order as another system hands it over."""
+"""An order from another system, parsed and checked: the same whether it came in a file or over HTTP."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 
-class NewLine(NamedTuple):
+class NewOrderLine(NamedTuple):
     """One line of an order; the price is in minor units of the order's currency."""
 
     sku: str
@@ -17,7 +17,7 @@ class NewLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOrder:
-    """An order as another system knows it, in our words; amounts in minor units, times in UTC."""
+    """An order in the shop's own terms: amounts in minor units, times in UTC."""
 
     id: str
     email: str | None
@@ -37,4 +37,4 @@ class NewOrder:
     created_at: datetime
     paid_at: datetime | None
     cancelled_at: datetime | None
-    lines: tuple[NewLine, ...]
+    lines: tuple[NewOrderLine, ...]

@@ -1,4 +1,4 @@
-"""Takes in the order export of a shop admin: orders with their lines, and the guests who placed them."""
+"""Import the order export of a shop admin: orders with their lines, and the guests who placed them."""
 
 from collections.abc import Iterable
 from dataclasses import fields
@@ -8,35 +8,36 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.imports import cells, staging
+from commerce.imports import staging
 from commerce.imports.content_hash import content_hash
 from commerce.imports.csv_rows import Row, open_rows
-from commerce.imports.new_order import NewLine, NewOrder
-from commerce.imports.order_rows import COLUMNS, OrderBlock, read_orders
+from commerce.imports.new_order import NewOrder, NewOrderLine
+from commerce.imports.order_rows import COLUMNS, OrderRows, read_orders
+from commerce.imports.parsers import ORDER_ID
 from commerce.imports.report import Tally
-from commerce.imports.staging import Staged, Staging
+from commerce.imports.staging import StagingTables, Statements
 
 ORDER_FIELDS = [f.name for f in fields(NewOrder) if f.name not in ("id", "lines")]
-order_fields = attrgetter(*ORDER_FIELDS)
+get_order_fields = attrgetter(*ORDER_FIELDS)
 
-# `line` is that of the first row.
+# `line` is that of the order's first row, `has_id` whether its id is from the column Id.
 STAGED_ORDERS = """
     CREATE TEMPORARY TABLE staged_orders ON COMMIT DROP AS
-    SELECT 0 AS line, '' AS name, false AS own_id, '' AS state, '' AS reason, orders.* FROM orders WITH NO DATA
+    SELECT 0 AS line, '' AS name, false AS has_id, '' AS state, '' AS reason, orders.* FROM orders WITH NO DATA
 """
 STAGED_LINES = """
     CREATE TEMPORARY TABLE staged_lines ON COMMIT DROP AS
-    SELECT 0 AS order_at, position, sku, title, quantity, unit_price, requires_shipping FROM order_lines WITH NO DATA
+    SELECT 0 AS first_line, position, sku, title, quantity, unit_price, requires_shipping FROM order_lines WITH NO DATA
 """
-TABLES = {
-    "staged_orders": ("line", "name", "own_id", "state", "id", "content_hash", *ORDER_FIELDS),
-    "staged_lines": ("order_at", "position", *NewLine._fields),
+STAGED_COLUMNS = {
+    "staged_orders": ("line", "name", "has_id", "state", "id", "content_hash", *ORDER_FIELDS),
+    "staged_lines": ("first_line", "position", *NewOrderLine._fields),
 }
-# Two blocks are of one order when their ids agree, or their names where an id had to be made of the name.
+# Two groups are of one order if their ids agree, or if their names agree and one of them has no id of its own.
 FIND_REPEATED = text("""
     WITH seen AS (
         SELECT line, count(*) OVER by_id > 1 AS same_id, line > min(line) OVER by_id AS after_id,
-               count(*) OVER by_name > 1 AND NOT bool_and(own_id) OVER by_name AS same_name,
+               count(*) OVER by_name > 1 AND NOT bool_and(has_id) OVER by_name AS same_name,
                line > min(line) OVER by_name AS after_name
         FROM staged_orders
         WINDOW by_id AS (PARTITION BY id), by_name AS (PARTITION BY name)
@@ -44,7 +45,7 @@ FIND_REPEATED = text("""
     UPDATE staged_orders AS staged
     SET state = 'bad',
         reason = CASE WHEN (same_id AND after_id) OR (same_name AND after_name)
-                      THEN 'order ' || id || ' appears twice: the rows of an order must stand together' END
+                      THEN 'order ' || id || ' appears twice: all rows of one order must be consecutive' END
     FROM seen
     WHERE seen.line = staged.line AND state = 'new' AND (same_id OR same_name)
 """)
@@ -52,7 +53,7 @@ FIND_KNOWN = text("""
     UPDATE staged_orders AS staged
     SET state = CASE WHEN known.content_hash = staged.content_hash THEN 'known' ELSE 'bad' END,
         reason = CASE WHEN known.content_hash <> staged.content_hash
-                      THEN 'order ' || staged.id || ' is known with other content' END
+                      THEN 'order ' || staged.id || ' already exists with different content' END
     FROM orders AS known
     WHERE known.id = staged.id AND state = 'new'
 """)
@@ -79,17 +80,17 @@ WRITE_ORDERS = text("""
         ON CONFLICT (id) DO NOTHING
         RETURNING id
     )
-    UPDATE staged_orders AS staged SET state = 'taken' FROM written WHERE written.id = staged.id AND state = 'new'
+    UPDATE staged_orders AS staged SET state = 'written' FROM written WHERE written.id = staged.id AND state = 'new'
 """)
 WRITE_LINES = text("""
     INSERT INTO order_lines (order_id, position, variant_id, sku, title, quantity, unit_price, requires_shipping)
     SELECT staged.id, line.position, variants.id, line.sku, line.title, quantity, unit_price, requires_shipping
     FROM staged_lines AS line
-    JOIN staged_orders AS staged ON staged.line = line.order_at AND staged.state = 'taken'
+    JOIN staged_orders AS staged ON staged.line = line.first_line AND staged.state = 'written'
     LEFT JOIN variants ON variants.sku = line.sku
-    ORDER BY line.order_at, line.position
+    ORDER BY line.first_line, line.position
 """)
-ORDERS = Staged(
+STATEMENTS = Statements(
     table="staged_orders",
     find_repeated=FIND_REPEATED,
     find_known=FIND_KNOWN,
@@ -98,28 +99,28 @@ ORDERS = Staged(
 )
 
 
-async def take_in(session: AsyncSession, file: Path, tally: Tally, *, currency: str) -> None:
-    """Take one file in within this transaction; a bad row spoils its order at least, or the file."""
-    await staging.begin(session, STAGED_ORDERS, STAGED_LINES)
+async def import_file(session: AsyncSession, file: Path, tally: Tally, *, currency: str) -> None:
+    """Import one file within this transaction; `currency` is for orders that have none."""
+    await staging.create_tables(session, STAGED_ORDERS, STAGED_LINES)
     with open_rows(file, COLUMNS) as rows:
         await _stage(session, tally.count(rows), tally, currency)
-    await staging.settle(session, ORDERS, tally)
+    await staging.check_and_write(session, STATEMENTS, tally)
 
 
 async def _stage(session: AsyncSession, rows: Iterable[Row], tally: Tally, currency: str) -> None:
-    staged = Staging(session, TABLES)
-    for block in read_orders(rows, currency, tally.refuse):
-        if (order := block.order) is None:
-            await staged.add("staged_orders", _bad(block))
+    tables = StagingTables(session, STAGED_COLUMNS)
+    for group in read_orders(rows, currency, tally.add_bad_row):
+        if (order := group.order) is None:
+            await tables.add("staged_orders", _bad_record(group))
             continue
-        head = (block.line, block.name, block.own_id, "new", order.id, content_hash(order), *order_fields(order))
-        await staged.add("staged_orders", head)
-        await staged.add("staged_lines", *((block.line, i, *line) for i, line in enumerate(order.lines, 1)))
-    await staged.close()
+        ids = (group.line, group.name, group.has_id, "new", order.id, content_hash(order))
+        await tables.add("staged_orders", (*ids, *get_order_fields(order)))
+        await tables.add("staged_lines", *((group.line, i, *line) for i, line in enumerate(order.lines, 1)))
+    await tables.flush()
 
 
-def _bad(block: OrderBlock) -> tuple[object, ...]:
-    """Return what is left of a bad block: enough to see that an order is in the file twice."""
-    name = None if "\0" in block.name else block.name
-    order_id = block.id if cells.ORDER_ID.fullmatch(block.id) else None
-    return (block.line, name, block.own_id, "bad", order_id, *[None] * (1 + len(ORDER_FIELDS)))
+def _bad_record(group: OrderRows) -> tuple[object, ...]:
+    """Return the record of a bad order: just enough to detect that the order is in the file twice."""
+    name = None if "\0" in group.name else group.name
+    order_id = group.id if ORDER_ID.fullmatch(group.id) else None
+    return (group.line, name, group.has_id, "bad", order_id, *[None] * (1 + len(ORDER_FIELDS)))

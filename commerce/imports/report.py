@@ -1,4 +1,4 @@
-"""What an import tells of itself: how much was read and taken in, and which rows are bad and why."""
+"""The report of an import: how many rows were read, what was imported, and which rows are bad and why."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -7,31 +7,31 @@ from pydantic import Field
 from commerce.imports.csv_rows import Row
 from commerce.messages.base import Message
 
-MAX_BAD_ROWS = 1_000  # kept; all are counted
-PROGRESS_ROWS = 10_000  # between two calls of progress
+MAX_BAD_ROWS = 1_000  # listed; all are counted
+PROGRESS_ROWS = 10_000  # between two calls of `progress`
 
-Progress = Callable[[int], None]
+Progress = Callable[[int], None]  # rows read so far
 
 
 class BadRow(Message):
-    """A row that was not taken in, by the line it begins at (the header is line 1); the reason shows no content."""
+    """A row that was not imported. The reason never contains a value, which may be personal."""
 
     file: str
-    line: int
+    line: int  # at which the row starts; the header is line 1
     reason: str
 
 
 class ImportReport(Message):
-    """How an import ended. Orders and carts count as one however many rows they have; inventory counts rows."""
+    """The outcome of an import. An order or cart counts as one, however many rows it has; inventory counts rows."""
 
     read: int = 0  # rows
-    taken: int = 0  # orders, carts, or rows of inventory, that changed something
-    unchanged: int = 0  # those that were known just so
+    taken: int = 0  # orders, carts or inventory rows that changed something
+    unchanged: int = 0  # orders, carts or inventory rows that were imported before
     bad: list[BadRow] = Field(default=[])  # the first ones
-    bad_count: int = 0  # all rows that are bad
+    bad_count: int = 0  # all bad rows
 
     def __add__(self, other: "ImportReport") -> "ImportReport":
-        """Return the report of both."""
+        """Return the report of both imports."""
         return ImportReport(
             read=self.read + other.read,
             taken=self.taken + other.taken,
@@ -42,41 +42,41 @@ class ImportReport(Message):
 
 
 class Tally:
-    """Counts for one file while it is taken in."""
+    """Counts the rows of one file during its import, and collects the bad ones."""
 
-    def __init__(self, file: str, *, skip_bad: bool, start: int = 0, progress: Progress | None = None) -> None:
-        """Report progress from this number of rows on, those of earlier files."""
-        self._skip_bad = skip_bad
+    def __init__(self, file: str, *, skip_bad: bool, rows_before: int = 0, progress: Progress | None = None) -> None:
+        """Start at zero; `rows_before` are those of earlier files, which progress includes."""
         self.read = self.taken = self.unchanged = self.bad_count = 0
-        self._file, self._start, self._progress = file, start, progress
+        self._skip_bad = skip_bad
+        self._file, self._rows_before, self._progress = file, rows_before, progress
         self._bad: list[BadRow] = []
 
     def count(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Pass rows on, counting them."""
+        """Yield the rows, counting them."""
         for row in rows:
             self.read += 1
             if self.read % PROGRESS_ROWS == 0:
-                self.tell()
+                self.report_progress()
             yield row
 
-    def tell(self) -> None:
-        """Report the number of rows so far, over all files."""
+    def report_progress(self) -> None:
+        """Report the number of rows read so far, over all files."""
         if self._progress is not None:
-            self._progress(self._start + self.read)
+            self._progress(self._rows_before + self.read)
 
     @property
-    def spoilt(self) -> bool:
-        """Tell whether nothing of the file may be taken in, because of a bad row."""
+    def rejected(self) -> bool:
+        """Whether nothing of the file may be imported, because it has a bad row and these are not skipped."""
         return self.bad_count > 0 and not self._skip_bad
 
-    def refuse(self, line: int, reason: str) -> None:
+    def add_bad_row(self, line: int, reason: str) -> None:
         """Count a row as bad."""
         self.bad_count += 1
         if len(self._bad) < MAX_BAD_ROWS:
             self._bad.append(BadRow(file=self._file, line=line, reason=reason))
 
     def report(self) -> ImportReport:
-        """Return the counts, bad rows by line."""
+        """Return the counts, and the bad rows by line."""
         return ImportReport(
             read=self.read,
             taken=self.taken,

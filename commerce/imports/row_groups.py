@@ -1,91 +1,89 @@
-"""Gathers the rows of one order or cart: they stand together, and what is its own is on the first of them."""
+"""Group the rows of one order or cart: they are consecutive, and only the first has the fields of the order itself."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, TypeVar
 
-from commerce.imports import cells
-from commerce.imports.cells import SHORT_TEXT, filled, text
 from commerce.imports.csv_rows import Row
+from commerce.imports.parsers import ORDER_ID, SHORT_TEXT, required, text
 
 LineT = TypeVar("LineT")
-BlockT = TypeVar("BlockT", bound="Block[Any]")
+GroupT = TypeVar("GroupT", bound="RowGroup[Any]")
 
-NEVER = datetime.min.replace(tzinfo=UTC)  # where a time is bad
+ReportBadRow = Callable[[int, str], None]  # line, reason
 
-Refuse = Callable[[int, str], None]  # line, reason
-
-name = filled(text(SHORT_TEXT))
+name = required(text(SHORT_TEXT))
 
 
-class Block(ABC, Generic[LineT]):
-    """Rows that stand together under one name; nothing is made of them when one of them is bad."""
+class RowGroup(ABC, Generic[LineT]):
+    """The rows of one order or cart, added one by one. One bad row makes the whole group bad."""
 
-    noun: ClassVar[str]  # with its article
-    name_column: ClassVar[str]
-    head_columns: ClassVar[tuple[str, ...]]  # all empty: no first row
+    noun: ClassVar[str]  # "order"
+    name_column: ClassVar[str]  # filled on every row
+    head_columns: ClassVar[tuple[str, ...]]  # at least one of them is filled on a first row
     max_lines: ClassVar[int]
 
-    def __init__(self, first: Row, own_id: str, refuse: Refuse) -> None:
-        """Begin with the first row, without taking it in."""
-        self.line, self.id, self.good = first.line, own_id, True
-        self._refuse = refuse
+    def __init__(self, first: Row, item_id: str, report_bad_row: ReportBadRow) -> None:
+        """Start a group at its first row, which must still be added; `item_id` is that of the order or cart."""
+        self.line, self.id, self.good = first.line, item_id, True
+        self._report_bad_row = report_bad_row
         self._lines: list[LineT] = []
 
     @abstractmethod
-    def goes_on(self, row: Row) -> bool:
-        """Tell whether a row is a further line of this block; one that names none is taken for one."""
+    def continues_with(self, row: Row) -> bool:
+        """Return whether a row belongs to this group; one without a name does, so that it makes the group bad."""
 
     @abstractmethod
-    def close(self) -> None:
-        """Make of a good block what its rows say, and let go of them."""
+    def finish(self) -> None:
+        """Build the order or cart if all rows were good, and release the lines."""
 
     @abstractmethod
-    def _read_head(self, row: Row) -> None:
-        """Read what only a first row says."""
+    def _parse_head(self, row: Row) -> None:
+        """Parse the fields of the order or cart itself; add problems to the row."""
 
     @abstractmethod
-    def _read_line(self, row: Row) -> LineT:
-        """Read what every row says."""
+    def _parse_line(self, row: Row) -> LineT | None:
+        """Parse the fields of a line; add problems to the row, in which case the result is ignored."""
 
     def add(self, row: Row) -> None:
-        """Take a row in, or refuse it and with it the whole block."""
+        """Parse a row; if it is bad, report it and mark the group as bad."""
         if not row.problems:
-            self._read(row)
+            self._parse(row)
         if row.problems:
             self.good = False
-            self._refuse(row.line, "; ".join(row.problems))
+            self._report_bad_row(row.line, row.reason())
 
-    def _read(self, row: Row) -> None:
-        row.read(self.name_column, name, "")
+    def _parse(self, row: Row) -> None:
+        row.parse(self.name_column, name)
         if row.line == self.line:
             if any(row.text(column) for column in self.head_columns):
-                self._read_head(row)
+                self._parse_head(row)
             else:
-                row.problems.append(self._homeless())
-        line = self._read_line(row)
+                row.add_problem(None, self._first_row_missing())
+        line = self._parse_line(row)
         if self.good and len(self._lines) == self.max_lines:
-            row.problems.append(f"{self.noun} must not have more than {self.max_lines:,} lines")
-        elif self.good and not row.problems:
+            row.add_problem(None, f"the {self.noun} has more than {self.max_lines:,} lines")
+        elif self.good and line is not None and not row.problems:
             self._lines.append(line)
 
-    def _homeless(self) -> str:
-        shown = self.id if cells.ORDER_ID.fullmatch(self.id) else "of this name"
-        kind = self.noun.split()[-1]
-        return f"{kind} {shown} appears twice or lacks its first row: the rows of {self.noun} must stand together"
+    def _first_row_missing(self) -> str:
+        shown_id = self.id if ORDER_ID.fullmatch(self.id) else "of this name"
+        return (
+            f"{self.noun} {shown_id} appears twice or lacks its first row: "
+            f"all rows of one {self.noun} must be consecutive"
+        )
 
 
-def gather(rows: Iterable[Row], begin: Callable[[Row], BlockT]) -> Iterator[BlockT]:
-    """Gather rows into closed blocks, in the order of the file; one block at a time is in memory."""
-    block: BlockT | None = None
+def group_rows(rows: Iterable[Row], start_group: Callable[[Row], GroupT]) -> Iterator[GroupT]:
+    """Yield finished groups in the order of the file; one group at a time is in memory."""
+    group: GroupT | None = None
     for row in rows:
-        if block is None or not block.goes_on(row):
-            if block is not None:
-                block.close()
-                yield block
-            block = begin(row)
-        block.add(row)
-    if block is not None:
-        block.close()
-        yield block
+        if group is None or not group.continues_with(row):
+            if group is not None:
+                group.finish()
+                yield group
+            group = start_group(row)
+        group.add(row)
+    if group is not None:
+        group.finish()
+        yield group

@@ -1,4 +1,4 @@
-"""Brings rows into temporary tables by COPY, so that the rest of an import is a few statements on whole sets."""
+"""COPY parsed rows into temporary tables, so that the rest of an import is a few set-based statements."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,112 +11,112 @@ from commerce.errors import DatabaseUnavailable
 from commerce.imports.report import MAX_BAD_ROWS, Tally
 
 BATCH_ROWS = 10_000  # in memory before they are copied
-MANY_ROWS = 1_000  # after which the planner should look at the tables anew
+ANALYZE_ROWS = 1_000  # rows read, from which on the planner needs new statistics
 
-# One at a time, of whatever kind: lines of new orders find the variants that an inventory brings, or the other way.
+# One import at a time, of any kind: orders link to the variants that an inventory creates, and the other way round.
 LOCK = text("SELECT pg_advisory_xact_lock(hashtext('commerce.imports'))")
-# Reading a long file and writing it takes longer than any step may.
-NO_TIME_LIMITS = (
+# Reading and writing a long file takes longer than a step may.
+NO_TIMEOUTS = (
     text("SET LOCAL statement_timeout = 0"),
     text("SET LOCAL idle_in_transaction_session_timeout = 0"),
 )
-ROOM_TO_SORT = text("SET LOCAL work_mem = '64MB'")
+MEMORY_FOR_SORTS = text("SET LOCAL work_mem = '64MB'")
 
 
-class Staged(NamedTuple):
-    """What is done with things that were staged whole, like orders: statements, each on all of them.
+class Statements(NamedTuple):
+    """The statements that check and write everything staged in one table of orders or carts.
 
-    The staged table has one row for each, with `line`, `state` (new; bad: none of it is taken in; known; taken) and
-    `reason` (not told yet).
+    The table has a row per order or cart, with `line` (its first one), `state` and `reason` (why it is bad, until that
+    is reported). States: new; bad: not imported; known: imported before; written.
     """
 
     table: str
-    find_repeated: TextClause  # makes bad what is in the file twice
-    find_known: TextClause  # makes new ones known, or bad when they are known with other content
-    write: Sequence[TextClause]  # make new ones taken, but for those that somebody else has brought meanwhile
-    written: Sequence[str]  # tables
+    find_repeated: TextClause  # new -> bad where the file has an id twice
+    find_known: TextClause  # new -> known, or bad if the known content differs
+    write: Sequence[TextClause]  # new -> written, except what another transaction has inserted meanwhile
+    written: Sequence[str]  # the tables written to
 
 
-class Staging:
-    """The temporary tables of one import, gone at the end of the transaction."""
+class StagingTables:
+    """The temporary tables of one import; PostgreSQL drops them at the end of the transaction."""
 
-    def __init__(self, session: AsyncSession, tables: Mapping[str, Sequence[str]]) -> None:
-        """Take the tables' columns, in the order of the records."""
-        self._session, self._tables = session, tables
-        self._waiting: dict[str, list[Sequence[Any]]] = {table: [] for table in tables}
+    def __init__(self, session: AsyncSession, columns: Mapping[str, Sequence[str]]) -> None:
+        """Fill existing tables; `columns` are those of each table, in the order of its records."""
+        self._session, self._columns = session, columns
+        self._buffers: dict[str, list[Sequence[Any]]] = {table: [] for table in columns}
 
     async def add(self, table: str, *records: Sequence[Any]) -> None:
-        """Put records into a table, some time before `close` returns."""
-        self._waiting[table].extend(records)
-        if len(self._waiting[table]) >= BATCH_ROWS:
+        """Buffer records for a table, and copy the buffer when it is full."""
+        self._buffers[table].extend(records)
+        if len(self._buffers[table]) >= BATCH_ROWS:
             await self._copy(table)
 
-    async def close(self) -> None:
-        """Put the rest in and let the planner see the tables."""
-        for table in self._tables:
+    async def flush(self) -> None:
+        """Copy the remaining records and update the planner's statistics."""
+        for table in self._columns:
             await self._copy(table)
             await self._session.execute(text(f"ANALYZE {table}"))
 
     async def _copy(self, table: str) -> None:
-        records, self._waiting[table] = self._waiting[table], []
+        records, self._buffers[table] = self._buffers[table], []
         driver = (await (await self._session.connection()).get_raw_connection()).driver_connection
         assert isinstance(driver, asyncpg.Connection)
         try:
-            await driver.copy_records_to_table(table, records=records, columns=self._tables[table])
+            await driver.copy_records_to_table(table, records=records, columns=self._columns[table])
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            raise DatabaseUnavailable(type(error).__name__) from None  # its text holds values
+            raise DatabaseUnavailable(type(error).__name__) from None  # its text contains values
 
 
-async def begin(session: AsyncSession, *statements: str) -> None:
-    """Make the temporary tables; from here on the transaction may take its time."""
-    for statement in (*NO_TIME_LIMITS, ROOM_TO_SORT, *map(text, statements)):
+async def create_tables(session: AsyncSession, *statements: str) -> None:
+    """Create the temporary tables, and lift the time limits of this transaction."""
+    for statement in (*NO_TIMEOUTS, MEMORY_FOR_SORTS, *map(text, statements)):
         await session.execute(statement)
 
 
-async def end(session: AsyncSession, tally: Tally, *tables: str) -> None:
-    """Tell the planner of what an import has written, not minutes later as autovacuum would."""
-    if tally.taken and tally.read >= MANY_ROWS:
+async def analyze(session: AsyncSession, tally: Tally, *tables: str) -> None:
+    """Update the planner's statistics after a large import; autovacuum would do so minutes later."""
+    if tally.taken and tally.read >= ANALYZE_ROWS:
         await session.execute(text(f"ANALYZE {', '.join(tables)}"))
 
 
-async def collect_refusals(session: AsyncSession, table: str, tally: Tally) -> None:
+async def collect_bad_rows(session: AsyncSession, table: str, tally: Tally) -> None:
     """Move the reasons that checks have left in a staged table into the tally."""
-    taken_out = text(f"""
-        WITH refused AS (
+    take_reasons = text(f"""
+        WITH bad AS (
             UPDATE {table} SET reason = NULL WHERE reason IS NOT NULL RETURNING old.line, old.reason
         )
-        SELECT line, reason, count(*) OVER () AS bad_count FROM refused ORDER BY line LIMIT {MAX_BAD_ROWS}
+        SELECT line, reason, count(*) OVER () AS bad_count FROM bad ORDER BY line LIMIT {MAX_BAD_ROWS}
     """)  # noqa: S608 - our own table
-    rows = (await session.execute(taken_out)).all()
+    rows = (await session.execute(take_reasons)).all()
     for row in rows:
-        tally.refuse(row.line, row.reason)
+        tally.add_bad_row(row.line, row.reason)
     if rows:
         tally.bad_count += rows[0].bad_count - len(rows)
 
 
-async def settle(session: AsyncSession, staged: Staged, tally: Tally) -> None:
-    """Check what is staged and take it in; where a bad row spoils the file, the transaction is rolled back."""
+async def check_and_write(session: AsyncSession, statements: Statements, tally: Tally) -> None:
+    """Import what is staged, or roll the transaction back if a bad row rejects the file."""
     await session.execute(LOCK)
-    await session.execute(staged.find_repeated)
-    await _find_known(session, staged, tally)
-    if not tally.spoilt:
-        for statement in staged.write:
+    await session.execute(statements.find_repeated)
+    await _find_known(session, statements, tally)
+    if not tally.rejected:
+        for statement in statements.write:
             await session.execute(statement)
-        await _find_known(session, staged, tally)  # somebody else may have brought the same just now
-    if tally.spoilt:
+        await _find_known(session, statements, tally)  # another transaction may have inserted the same meanwhile
+    if tally.rejected:
         await session.rollback()
         return
-    tally.taken, tally.unchanged = (await session.execute(_count(staged.table))).one()
-    await end(session, tally, *staged.written)
+    tally.taken, tally.unchanged = (await session.execute(_count(statements.table))).one()
+    await analyze(session, tally, *statements.written)
 
 
-async def _find_known(session: AsyncSession, staged: Staged, tally: Tally) -> None:
-    await session.execute(staged.find_known)
-    await collect_refusals(session, staged.table, tally)
+async def _find_known(session: AsyncSession, statements: Statements, tally: Tally) -> None:
+    await session.execute(statements.find_known)
+    await collect_bad_rows(session, statements.table, tally)
 
 
 def _count(table: str) -> TextClause:
     return text(f"""
-        SELECT count(*) FILTER (WHERE state = 'taken') AS taken, count(*) FILTER (WHERE state = 'known') AS unchanged
+        SELECT count(*) FILTER (WHERE state = 'written') AS taken, count(*) FILTER (WHERE state = 'known') AS unchanged
         FROM {table}
     """)  # noqa: S608 - our own table

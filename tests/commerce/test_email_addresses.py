@@ -14,11 +14,11 @@ from commerce.email_addresses import (
     ODD_DOMAIN,
     ODD_LOCAL,
     TOO_LONG,
-    checked,
-    normalised,
+    normalise,
+    validate,
 )
-from commerce.imports import cells
-from commerce.imports.cells import BadValue
+from commerce.imports import parsers
+from commerce.imports.parsers import BadValue
 
 REASONS = {BAD_DOMAIN, BAD_LOCAL, MIXED_DOMAIN, NO_ADDRESS, ODD_DOMAIN, ODD_LOCAL, TOO_LONG}
 LONGEST = f"{'a' * 64}@{'b' * 63}.{'c' * 63}.{'d' * 53}.example"
@@ -39,35 +39,35 @@ ODD_SIGNS = st.sampled_from("aZ9.-_+@ \"<>[]():;,\\'%éßЖоαＡﬁ①。．\u
     ],
 )
 def test_an_address_has_one_form(address: str, known_as: str) -> None:  # (A1)
-    assert normalised(address) == cells.email(address.strip()) == known_as
+    assert normalise(address) == parsers.email(address.strip()) == known_as
 
 
 @pytest.mark.parametrize("address", ["jo@ünï_.example", "jo@-ü.example", f"jo@{'ü' * 80}.example"])
 def test_a_guests_domain_stays_as_it_is_where_idna_does_not_know_it(address: str) -> None:
-    assert normalised(address.upper()) == cells.email(address.upper()) == address
+    assert normalise(address.upper()) == parsers.email(address.upper()) == address
 
 
 @given(st.text() | st.text(ODD_SIGNS))
 def test_normalising_again_changes_nothing(text: str) -> None:
-    once = normalised(text)
-    assert normalised(once) == once
+    once = normalise(text)
+    assert normalise(once) == once
 
 
 @given(st.emails() | st.builds("{}@{}.example".format, st.text(ODD_SIGNS, min_size=1), st.text(ODD_SIGNS, min_size=1)))
 def test_a_guest_and_an_account_are_known_by_the_same_form(address: str) -> None:
     try:
-        account = checked(address)
+        account = validate(address)
     except ValueError as error:
         assert str(error) in REASONS
     else:
-        assert account == checked(account) == normalised(address) == cells.email(address.strip())
+        assert account == validate(account) == normalise(address) == parsers.email(address.strip())
         assert account.isascii() and len(account) <= MAX_LENGTH
 
 
 @given(st.text() | st.text(ODD_SIGNS))
 def test_what_is_told_is_one_of_a_few_sentences_whatever_was_given(text: str) -> None:
     try:
-        checked(text)
+        validate(text)
     except ValueError as error:
         assert type(error) is ValueError and str(error) in REASONS
         assert (error.__cause__, error.__context__) == (None, None)
@@ -82,7 +82,7 @@ def test_what_is_told_is_one_of_a_few_sentences_whatever_was_given(text: str) ->
     ],
 )
 def test_an_account_may_be_opened_with(address: str) -> None:
-    assert checked(f" {address.upper()} ") == normalised(address)
+    assert validate(f" {address.upper()} ") == normalise(address)
 
 
 @pytest.mark.parametrize(
@@ -129,13 +129,13 @@ def test_an_account_may_be_opened_with(address: str) -> None:
 )
 def test_no_account_may_be_opened_with(address: str, reason: str) -> None:
     with pytest.raises(ValueError) as refusal:
-        checked(address)
+        validate(address)
     assert str(refusal.value) == reason
 
 
 def test_a_very_long_address_is_refused_before_anybody_puts_its_accents_in_order() -> None:
     accents = "\u0316\u0301" * 1_000_000
     with pytest.raises(BadValue, match="must not be longer than 320 characters"):
-        cells.email(f"a{accents}@shop.example")
+        parsers.email(f"a{accents}@shop.example")
     with pytest.raises(ValueError, match=email_addresses.TOO_LONG):
-        checked(f"a@a{accents}.example")
+        validate(f"a@a{accents}.example")

@@ -34,7 +34,7 @@ LINE = {column: FIRST[column] for column in FIRST if column.startswith("Lineitem
 TOUCHED = datetime(2010, 11, 15, 9, tzinfo=UTC)
 QUANTITY = "Lineitem quantity: must be a whole number of at least 1"
 PRICE = "Lineitem price: must be an amount of at least 0, like 12.50"
-OFFSET = "Completed at: must say its offset from UTC, like 2010-11-15 08:34:00 +0000"
+OFFSET = "Completed at: must include the offset from UTC, like 2010-11-15 08:34:00 +0000"
 
 
 def first(cart_id: str = "C1", **changes: str) -> dict[str, str]:
@@ -136,7 +136,7 @@ def test_fields_are_translated(write: Callable[..., Path], changes: dict[str, st
         ({"Currency": "pounds"}, "Currency: must be three letters, like GBP"),
         ({"Currency": "JPY"}, "Lineitem price: must have at most 0 decimals in this currency"),
         ({"Lineitem quantity": "0"}, QUANTITY),
-        ({"Lineitem sku": "a\0b"}, "Lineitem sku: must not hold NUL characters"),
+        ({"Lineitem sku": "a\0b"}, "Lineitem sku: must not contain NUL characters"),
         ({"Lineitem price": "", "Lineitem quantity": ""}, f"{QUANTITY}; {PRICE}"),
     ],
 )  # fmt: skip
@@ -150,7 +150,7 @@ def test_a_bad_cell_is_reported_by_line_and_column(
 
 def test_a_cart_has_so_many_lines_at_most(write: Callable[..., Path]) -> None:
     _, refused = read(write(first(), *[further()] * MAX_LINES))
-    assert refused == [(MAX_LINES + 2, "a cart must not have more than 10,000 lines")]
+    assert refused == [(MAX_LINES + 2, "the cart has more than 10,000 lines")]
 
 
 async def test_importing_twice_changes_nothing_at_all(shop: Shop, write: Callable[..., Path]) -> None:
@@ -180,7 +180,7 @@ async def test_a_known_cart_with_other_content_is_bad(
     await take(shop, write(first()))
     before = await everything(shop)
     other = write(first("C9"), first() | changes)
-    assert await bad(shop, other) == [(3, "cart C1 is known with other content")]
+    assert await bad(shop, other) == [(3, "cart C1 already exists with different content")]
     assert await everything(shop) == before
     report = await take(shop, other, skip_bad=True)
     assert (report.taken, report.unchanged, report.bad_count) == (1, 0, 1)
@@ -188,7 +188,7 @@ async def test_a_known_cart_with_other_content_is_bad(
 
 async def test_a_cart_of_the_shops_own_is_not_the_files(shop: Shop, write: Callable[..., Path]) -> None:
     await shop.sql("INSERT INTO carts (id, currency, created_at, updated_at) VALUES ('C1', 'GBP', now(), now())")
-    assert await bad(shop, write(first())) == [(2, "cart C1 is known with other content")]
+    assert await bad(shop, write(first())) == [(2, "cart C1 already exists with different content")]
 
 
 async def test_a_cart_that_others_bring_meanwhile_is_compared_too(shop: Shop, write: Callable[..., Path]) -> None:
@@ -199,7 +199,7 @@ async def test_a_cart_that_others_bring_meanwhile_is_compared_too(shop: Shop, wr
         taking = asyncio.create_task(bad(shop, write(first(), first("C2"))))
         while await shop.sql(waiting) == [0]:  # noqa: ASYNC110 - no event tells it
             await asyncio.sleep(0.01)
-    assert await taking == [(3, "cart C2 is known with other content")]
+    assert await taking == [(3, "cart C2 already exists with different content")]
     assert await shop.sql("SELECT id FROM carts") == ["C2"]
 
 
@@ -216,8 +216,8 @@ async def test_nothing_of_a_file_with_a_bad_row_is_taken_in_unless_told_so(
 
 
 async def test_a_cart_must_not_appear_twice(shop: Shop, write: Callable[..., Path]) -> None:
-    twice = "cart C1 appears twice: the rows of a cart must stand together"
-    stray = "cart C1 appears twice or lacks its first row: the rows of a cart must stand together"
+    twice = "cart C1 appears twice: all rows of one cart must be consecutive"
+    stray = "cart C1 appears twice or lacks its first row: all rows of one cart must be consecutive"
     assert await bad(shop, write(first(), first("C2"), first()), skip_bad=True) == [(4, twice)]
     assert await shop.sql("SELECT id FROM carts") == ["C2"]
     assert await bad(shop, write(first(), first("C3"), further()), skip_bad=True) == [(4, stray)]

@@ -14,7 +14,7 @@ from commerce.database import Database
 from commerce.errors import UnreadableFile
 from commerce.imports import BadRow, ImportReport, import_inventory, import_orders
 from commerce.imports.csv_rows import open_rows
-from commerce.imports.inventory_rows import COLUMNS, read_level
+from commerce.imports.inventory_rows import COLUMNS, parse_level
 from tests.paths import SHARED_DATA
 
 DATA = SHARED_DATA
@@ -208,7 +208,7 @@ COUNT = "must be a whole number of at least 0"
         ("Title", "", "must not be empty"),
         ("Title", "x" * 1001, "must not be longer than 1,000 characters"),
         ("SKU", " ", "must not be empty"),
-        ("SKU", "a\0", "must not hold NUL characters"),
+        ("SKU", "a\0", "must not contain NUL characters"),
         ("Location", "", "must not be empty"),
         ("On hand", "-1", COUNT),
         ("On hand", "1.0", COUNT),
@@ -221,8 +221,8 @@ COUNT = "must be a whole number of at least 0"
 def test_a_bad_cell_is_reported_by_column(write: Write, name: str, value: str, reason: str) -> None:
     with open_rows(write(row("B") | {name: value}), COLUMNS) as found:
         (only,) = found
-        read_level(only)
-    assert only.problems == [f"{name}: {reason}"]
+        parse_level(only)
+    assert only.reason() == f"{name}: {reason}"
 
 
 async def test_nothing_of_a_file_with_a_bad_row_is_taken_in_unless_told_so(database: Database, write: Write) -> None:
@@ -234,7 +234,7 @@ async def test_nothing_of_a_file_with_a_bad_row_is_taken_in_unless_told_so(datab
     assert await take(database, file, skip_bad=True) == report.model_copy(update={"taken": 2})
     assert await rows(database, STOCK) == [("A", "Main", 5), ("C", "Main", 5)]
     file.write_text(file.read_text() + "h,torn\n")
-    assert (await counts(database, file))[2][1:] == [(5, "must have 8 cells as the header has, not 2")]
+    assert (await counts(database, file))[2][1:] == [(5, "must have 8 cells like the header, not 2")]
 
 
 async def test_a_sku_is_once_at_a_place_and_of_one_product(database: Database, write: Write) -> None:

@@ -17,7 +17,8 @@ from commerce.errors import UnreadableFile
 from commerce.imports import BadRow, ImportReport, import_orders
 from commerce.imports.csv_rows import open_rows
 from commerce.imports.new_order import NewOrder
-from commerce.imports.order_rows import COLUMNS, MAX_LINES, read_orders
+from commerce.imports.order_parser import MAX_LINES
+from commerce.imports.order_rows import COLUMNS, read_orders
 from tests.paths import SHARED_DATA
 
 DATA = SHARED_DATA
@@ -246,7 +247,7 @@ async def test_an_accounts_order_belongs_to_the_account(database: Database, writ
 
 AMOUNT = "must be an amount of at least 0, like 12.50"
 TIME = "must be a time like 2010-11-15 08:34:00 +0000"
-OFFSET = "must say its offset from UTC, like 2010-11-15 08:34:00 +0000"
+OFFSET = "must include the offset from UTC, like 2010-11-15 08:34:00 +0000"
 COUNT = "must be a whole number of at least 1"
 ID = "must be 1 to 100 of the characters A-Z a-z 0-9 . _ : -"
 EMAIL = "must be an e-mail address"
@@ -271,7 +272,7 @@ TOO_MUCH = "must be at most 999,999,999,999,999 minor units"
         ("Lineitem price", "1.666", "must have at most 2 decimals in this currency"),
         ("Lineitem price", f"{BIG}00.00", TOO_MUCH),
         ("Lineitem sku", "x" * 256, "must not be longer than 255 characters"),
-        ("Lineitem sku", "a\0b", "must not hold NUL characters"),
+        ("Lineitem sku", "a\0b", "must not contain NUL characters"),
         ("Lineitem name", "x" * 1001, "must not be longer than 1,000 characters"),
         ("Lineitem requires shipping", "maybe", "must be empty or one of true, false"),
         ("Financial Status", "gifted", PAYMENT),
@@ -297,11 +298,11 @@ TOO_MUCH = "must be at most 999,999,999,999,999 minor units"
         ("Email", "an n@shop.example", EMAIL),
         ("Email", "ann@shop.example\nBcc: x", EMAIL),
         ("Email", "x" * 320 + "@shop.example", "must not be longer than 320 characters"),
-        ("Shipping Name", "x\0", "must not hold NUL characters"),
+        ("Shipping Name", "x\0", "must not contain NUL characters"),
         ("Shipping City", "x" * 256, "must not be longer than 255 characters"),
         ("Shipping Zip", "x" * 256, "must not be longer than 255 characters"),
         ("Name", "", "must not be empty"),
-        ("Name", "#\0", "must not hold NUL characters"),
+        ("Name", "#\0", "must not contain NUL characters"),
     ],
 )
 def test_a_bad_cell_is_reported_by_line_and_column(
@@ -319,7 +320,7 @@ def test_what_is_wrong_with_whole_orders(write: Callable[..., Path]) -> None:
     assert refused(first(Id="", Name="#a b")) == [(2, f"Name: {ID}")]
     assert refused(first(Lineitem_price=BIG, Lineitem_quantity="90")) == [(2, f"Total: {TOO_MUCH}")]
     too_long = [first(), *[further()] * (MAX_LINES + 1)]
-    assert refused(*too_long) == [(MAX_LINES + 2, "an order must not have more than 10,000 lines")]
+    assert refused(*too_long) == [(MAX_LINES + 2, "the order has more than 10,000 lines")]
     yen = first(Currency="JPY", Shipping="0")
     assert refused(yen) == [(2, "Lineitem price: must have at most 0 decimals in this currency")]
     several = first(Currency="x", Lineitem_quantity="x")
@@ -340,7 +341,7 @@ async def test_nothing_of_a_file_with_a_bad_row_is_taken_in_unless_told_so(
 
 
 async def test_a_bad_row_spoils_its_whole_order_and_no_other(database: Database, write: Callable[..., Path]) -> None:
-    torn = "must have 24 cells as the header has, not 2"
+    torn = "must have 24 cells like the header, not 2"
     file = write(first(1), further(1), further(1, Lineitem_price="x"), further(1), first(2), further(2), first(3))
     file.write_text(file.read_text() + "#3,torn\n")
     assert await bad(database, file, skip_bad=True) == [(4, f"Lineitem price: {AMOUNT}"), (9, torn)]
@@ -354,8 +355,8 @@ async def test_a_row_that_names_no_order_spoils_the_one_above(database: Database
 
 
 async def test_an_order_must_not_appear_twice(database: Database, write: Callable[..., Path]) -> None:
-    twice = "order 1 appears twice: the rows of an order must stand together"
-    stray = "order 1 appears twice or lacks its first row: the rows of an order must stand together"
+    twice = "order 1 appears twice: all rows of one order must be consecutive"
+    stray = "order 1 appears twice or lacks its first row: all rows of one order must be consecutive"
     ids = "SELECT id FROM orders"
     assert await bad(database, write(first(1), first(2), first(1)), skip_bad=True) == [(4, twice)]
     assert await column(database, ids) == ["2"]
@@ -370,7 +371,7 @@ async def test_a_known_order_with_other_content_is_bad(database: Database, write
     await take(database, write(first(1), further(1)))
     before = await everything(database)
     other = write(first(9), first(1), further(1, Lineitem_quantity="3"))
-    assert await bad(database, other) == [(3, "order 1 is known with other content")]
+    assert await bad(database, other) == [(3, "order 1 already exists with different content")]
     assert await everything(database) == before
     report = await take(database, other, skip_bad=True)
     assert (report.taken, report.unchanged, report.bad_count) == (1, 0, 1)
@@ -390,7 +391,7 @@ async def test_an_order_that_others_bring_meanwhile_is_compared_too(
         taking = asyncio.create_task(bad(database, write(first(1), first(2))))
         while await column(database, waiting) == [0]:  # noqa: ASYNC110 - no event tells it
             await asyncio.sleep(0.01)
-    assert await taking == [(3, "order 2 is known with other content")]
+    assert await taking == [(3, "order 2 already exists with different content")]
     assert await column(database, "SELECT id FROM orders") == ["2"]
     assert await column(database, "SELECT count(*) FROM customers") == [0]
 
@@ -424,10 +425,10 @@ async def test_each_file_stands_for_itself_and_bad_rows_are_kept_to_a_thousand(
         ("none.csv", None, "no such file or directory"),
         ("empty.csv", b"", "it is empty"),
         ("plain.csv.gz", b"Name,Email\n", "it is named .gz but is not gzip"),
-        ("cut.csv.gz", gzip.compress(",".join(HEADER).encode())[:-12], "it breaks off or is damaged (EOFError)"),
+        ("cut.csv.gz", gzip.compress(",".join(HEADER).encode())[:-12], "it is truncated or corrupt (EOFError)"),
         ("latin.csv", "Näme".encode("latin-1"), "it is not UTF-8 text"),
-        ("quote.csv", b'Name,"Email\n', "line 1 is not CSV (unexpected end of data)"),
-        ("twice.csv", ",".join([*HEADER, "Name"]).encode(), "it has more than one column Name"),
+        ("quote.csv", b'Name,"Email\n', "line 1 is not valid CSV (unexpected end of data)"),
+        ("twice.csv", ",".join([*HEADER, "Name"]).encode(), "it has more than one column named Name"),
         ("few.csv", ",".join(HEADER[2:]).encode(), "it lacks the columns Name, Email"),
     ],
 )

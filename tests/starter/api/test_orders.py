@@ -13,9 +13,9 @@ from temporalio.client import Client
 
 from commerce.database import Database
 from commerce.imports import import_inventory, import_orders
-from commerce.order_intake import EXPORTED, LINE
+from commerce.imports.order_rows import COLUMNS, HEAD_COLUMNS, LINE_COLUMNS
 from tests.running_shop import RunningShop, running_shop
-from tests.starter.api.calling import api, calling
+from tests.starter.api.api_client import create_api, in_process_client
 
 MUGS: dict[str, Any] = {"quantity": 2, "name": "Mug", "price": "12.50", "sku": "MUG", "requires_shipping": True}
 ORDER: dict[str, Any] = {
@@ -52,7 +52,7 @@ async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterat
 
 @pytest.fixture
 async def http(shop: RunningShop) -> AsyncIterator[httpx.AsyncClient]:
-    async with calling(api(shop)) as made:
+    async with in_process_client(create_api(shop)) as made:
         yield made
 
 
@@ -199,12 +199,12 @@ async def test_an_order_is_the_same_by_import_and_over_http(
 
 def export(file: Path, order_id: str, order: dict[str, Any], lines: list[dict[str, Any]]) -> None:
     """Write an order as a shop admin exports it."""
-    head = {EXPORTED[name]: value for name, value in order.items() if name != "lines"} | {"Id": order_id}
-    rows = [{"Name": "#1001"} | {EXPORTED[LINE + name]: value for name, value in line.items()} for line in lines]
+    head = {HEAD_COLUMNS[name]: value for name, value in order.items() if name not in ("name", "lines")}
+    rows = [{"Name": "#1001"} | {LINE_COLUMNS[name]: value for name, value in line.items()} for line in lines]
     with file.open("w", newline="") as out:
-        writer = csv.DictWriter(out, list(EXPORTED.values()))
+        writer = csv.DictWriter(out, [*COLUMNS.required, *COLUMNS.optional])
         writer.writeheader()
-        writer.writerows([rows[0] | head, *rows[1:]])
+        writer.writerows([rows[0] | head | {"Id": order_id}, *rows[1:]])
 
 
 async def test_lines_find_their_variant_whatever_import_comes_meanwhile(
@@ -270,6 +270,6 @@ async def test_an_id_that_no_order_can_have_is_refused(http: httpx.AsyncClient, 
 
 
 async def test_a_database_that_is_away_is_told(shop: RunningShop) -> None:
-    async with calling(api(shop, COMMERCE_DATABASE_URL="postgresql://commerce@127.0.0.1:1/x")) as http:
+    async with in_process_client(create_api(shop, COMMERCE_DATABASE_URL="postgresql://commerce@127.0.0.1:1/x")) as http:
         status, body = await put(http)
-    assert status == 503 and body["error"].startswith("The database does not answer")
+    assert status == 503 and body["error"].startswith("The database is unavailable")
