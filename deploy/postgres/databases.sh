@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the databases and their owners, each of whom reaches only what is theirs. The image of PostgreSQL runs it once,
-# when its volume is empty; on a server of your own run it once with psql's variables (PGHOST, PGUSER, PGPASSWORD, …).
+# Creates the databases and their owners. Each owner can reach only its own databases. The PostgreSQL image runs this
+# once, when its volume is empty. On your own server, run it once with psql's variables (PGHOST, PGUSER, PGPASSWORD, …).
 set -euo pipefail
 
 COMMERCE_PASSWORD=$(<"${COMMERCE_PASSWORD_FILE:-/run/secrets/commerce_password}")

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts Temporal's server with its database's password from a secret: its own configuration takes it from a variable.
+# Starts Temporal's server. It reads the database password only from a variable, so take that from the secret's file.
 set -eu
 
 POSTGRES_PWD=$(cat "${POSTGRES_PWD_FILE:-/run/secrets/temporal_password}")

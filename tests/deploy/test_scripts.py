@@ -68,7 +68,7 @@ def test_secrets_that_are_there_stay(secrets: Path) -> None:
     (secrets / "smtp_url").write_text("smtps://mail.example")
     again = run("make-secrets", secrets)
     assert again.returncode == 0
-    assert {line.split()[1] for line in again.stdout.splitlines()} == {"stays"}
+    assert {line.split()[1] for line in again.stdout.splitlines()} == {"unchanged"}
     after = {file.name: file.read_text() for file in secrets.iterdir()}
     assert after == before | {"smtp_url": "smtps://mail.example"}
     assert len(set(before.values())) == len(before)
@@ -164,7 +164,7 @@ async def test_the_namespace_gets_what_it_needs_once(client: Client, namespace: 
             run, "temporal/namespace.sh", TEMPORAL_NAMESPACE=namespace, RETENTION="30d", **where
         )
         assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.endswith(f"Temporal: namespace {namespace} is ready, closed runs are kept for 30d\n")
+    assert done.stdout.endswith(f"Temporal: namespace {namespace} is ready and keeps closed runs for 30d\n")
 
     described = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
     assert described.config.workflow_execution_retention_ttl.ToSeconds() == 30 * DAY
@@ -177,4 +177,4 @@ def test_a_temporal_that_is_away_ends_the_job(tmp_path: Path) -> None:
     path = f"{Path(TEMPORAL).parent}:{os.environ['PATH']}"
     done = run("temporal/namespace.sh", PATH=path, TEMPORAL_ADDRESS="127.0.0.1:1", TRIES="1", HOME=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "Temporal: the server answers: not within 1 tries\n"
+    assert done.stderr == "Temporal: could not reach the server (attempts: 1)\n"
