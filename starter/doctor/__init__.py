@@ -1,1 +1,1 @@
-"""`commerce doctor`: what is wrong with an installation, and how to mend it."""
+"""`commerce doctor`: find out what is wrong with an installation, and how to fix it."""

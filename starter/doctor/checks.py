@@ -1,47 +1,47 @@
-"""All checks, in the order of the screen."""
+"""All checks, in the order of the report."""
 
-from starter.doctor import backlog, database, keys, outside, schedules, settings, temporal
-from starter.doctor.examination import Check
+from starter.doctor import backlog, database, keys, schedules, services, settings, temporal
 from starter.doctor.findings import UNREACHABLE, USAGE
+from starter.doctor.runner import Check
 
-VALUES = Check("Settings", "values", settings.values, code=USAGE)
-PG = Check("Database", "connection", database.connection, (VALUES,), UNREACHABLE)
-TABLES = Check("Database", "tables", database.tables, (PG,))
-VARIABLES = Check("Settings", "Temporal's", temporal.variables, code=USAGE)
-SERVER = Check("Temporal", "connection", temporal.connection, (VARIABLES,), UNREACHABLE)
-NAMESPACE = Check("Temporal", "namespace", temporal.namespace, (SERVER,))
-ATTRIBUTES = Check("Temporal", "search attributes", temporal.search_attributes, (NAMESPACE,))
-KEYS = Check("Keys", "keys", keys.keys, (VALUES,), USAGE)
+VALUES = Check("Settings", "values", settings.check_values, code=USAGE)
+DATABASE = Check("Database", "connection", database.check_connection, (VALUES,), UNREACHABLE)
+TABLES = Check("Database", "tables", database.check_tables, (DATABASE,))
+TEMPORAL_VARIABLES = Check("Settings", "Temporal", temporal.check_variables, code=USAGE)
+SERVER = Check("Temporal", "connection", temporal.check_connection, (TEMPORAL_VARIABLES,), UNREACHABLE)
+NAMESPACE = Check("Temporal", "namespace", temporal.check_namespace, (SERVER,))
+ATTRIBUTES = Check("Temporal", "search attributes", temporal.check_search_attributes, (NAMESPACE,))
+KEYS = Check("Keys", "keys", keys.check_keys, (VALUES,), USAGE)
 ENCRYPTED = (KEYS, NAMESPACE)
 
 CHECKS = (
     VALUES,
-    Check("Settings", "names", settings.names),
-    VARIABLES,
-    Check("Settings", "admins", settings.admins, (VALUES,)),
-    PG,
+    Check("Settings", "names", settings.check_names),
+    TEMPORAL_VARIABLES,
+    Check("Settings", "admins", settings.check_admins, (VALUES,)),
+    DATABASE,
     TABLES,
-    Check("Database", "clock", database.clock, (PG,)),
-    Check("Database", "connections", database.connections, (PG,)),
+    Check("Database", "clock", database.check_clock, (DATABASE,)),
+    Check("Database", "connections", database.check_connections, (DATABASE,)),
     SERVER,
     NAMESPACE,
     ATTRIBUTES,
-    Check("Temporal", "worker", temporal.worker, (NAMESPACE,)),
-    Check("Temporal", "retention", temporal.retention, (VALUES, NAMESPACE)),
-    Check("Temporal", "clock", temporal.clock, (NAMESPACE,)),
+    Check("Temporal", "worker", temporal.check_worker, (NAMESPACE,)),
+    Check("Temporal", "retention", temporal.check_retention, (VALUES, NAMESPACE)),
+    Check("Temporal", "clock", temporal.check_clock, (NAMESPACE,)),
     KEYS,
-    Check("Keys", "file", keys.key_file, (KEYS,)),
-    Check("Keys", "runs", keys.runs, ENCRYPTED),
-    Check("Schedules", "settings", schedules.settings, ENCRYPTED),
-    Check("Schedules", "keys", schedules.keys, ENCRYPTED),
-    Check("Schedules", "paused", schedules.paused, ENCRYPTED),
-    Check("Outside", "mail", outside.mail, (VALUES,)),
-    Check("Outside", "carrier", outside.carrier, (VALUES,)),
-    Check("Outside", "warehouse", outside.warehouse, (VALUES,)),
-    Check("Outside", "API", outside.api, (VALUES,)),
-    Check("State", "pending orders", backlog.pending, (TABLES,)),
-    Check("State", "held orders", backlog.held, (TABLES,)),
-    Check("State", "events", backlog.events, (TABLES,)),
-    Check("State", "mails", backlog.mails, (TABLES,)),
-    Check("State", "stuck runs", backlog.stuck, (ATTRIBUTES,)),
+    Check("Keys", "file", keys.check_file, (KEYS,)),
+    Check("Keys", "runs", keys.check_runs, ENCRYPTED),
+    Check("Schedules", "settings", schedules.check_settings, ENCRYPTED),
+    Check("Schedules", "keys", schedules.check_keys, ENCRYPTED),
+    Check("Schedules", "paused", schedules.check_paused, ENCRYPTED),
+    Check("Services", "mail", services.check_mail, (VALUES,)),
+    Check("Services", "carrier", services.check_carrier, (VALUES,)),
+    Check("Services", "warehouse", services.check_warehouse, (VALUES,)),
+    Check("Services", "API", services.check_api, (VALUES,)),
+    Check("Backlog", "pending orders", backlog.check_pending_orders, (TABLES,)),
+    Check("Backlog", "held orders", backlog.check_held_orders, (TABLES,)),
+    Check("Backlog", "events", backlog.check_events, (TABLES,)),
+    Check("Backlog", "mails", backlog.check_mails, (TABLES,)),
+    Check("Backlog", "stuck runs", backlog.check_stuck_runs, (ATTRIBUTES,)),
 )

@@ -7,18 +7,18 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from starter.doctor.checks import CHECKS
-from starter.doctor.examination import Installation, examine
 from starter.doctor.findings import Finding, exit_code
-from starter.doctor.screen import show
+from starter.doctor.report import print_report
+from starter.doctor.runner import CheckContext, run_checks
 
-as_list = TypeAdapter(list[Finding])
+FINDINGS = TypeAdapter(list[Finding])
 
 
 def doctor(out: Console, environment: Mapping[str, str], *, as_json: bool) -> int:
-    """Examine the installation that these variables describe, print what is found, and return the exit code."""
-    findings = asyncio.run(examine(Installation(environment), CHECKS))
+    """Check the installation that these variables describe, print the findings, and return the exit code."""
+    findings = asyncio.run(run_checks(CheckContext(environment), CHECKS))
     if as_json:
-        out.print_json(data=as_list.dump_python(findings, mode="json"))
+        out.print_json(data=FINDINGS.dump_python(findings, mode="json"))
     else:
-        show(out, findings)
+        print_report(out, findings)
     return exit_code(findings)

@@ -1,4 +1,4 @@
-"""PostgreSQL: whether it lets us in, has our tables, goes by our clock, and has connections for all of us."""
+"""PostgreSQL: whether we can connect, and its tables, clock and number of connections."""
 
 from socket import gaierror
 
@@ -9,99 +9,102 @@ from commerce import database_status, migrations
 from commerce.database import POOL, Database
 from commerce.postgres import POSTGRES_PORT, connect
 from commerce.settings import Settings
-from starter.doctor.clocks import skewed
-from starter.doctor.examination import Installation
+from starter.doctor.clocks import compare_clocks
 from starter.doctor.findings import CheckResult, failed, ok, warning
+from starter.doctor.runner import CheckContext
 
-WORKER_MORE = 3  # connections of a worker besides one for each step at work; one more where it shows metrics
-API_MORE = 1  # of an API besides its pool: to look how the shop stands
+EXTRA_OF_WORKER = 3  # connections in addition to one per concurrent step; one more if it serves metrics
+EXTRA_OF_API = 1  # connections in addition to its pool, for the gauges
+CONCURRENT_CHECKS = 3  # that use the database
 
 
-async def connection(installation: Installation) -> CheckResult:
-    """The server is there, knows our user, and has our database."""
-    assert installation.settings
-    given = installation.settings.database_url.get_secret_value()
-    url = make_url(given)
+async def check_connection(context: CheckContext) -> CheckResult:
+    """Check that the server accepts our user and has our database."""
+    configured = context.settings.database_url.get_secret_value()
+    url = make_url(configured)
     try:
-        await (await connect(given)).close()
+        await (await connect(configured)).close()
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, OverflowError) as error:
-        return _refused(error, url, installation.named("DATABASE_URL"))
-    installation.database = Database(given, pool_size=3)  # three checks ask it at once
-    return ok(f"{_where(url)}, database {url.database}")
+        return _connection_failure(error, url, context.variable("DATABASE_URL"))
+    context.database = Database(configured, pool_size=CONCURRENT_CHECKS)
+    context.cleanup.push_async_callback(context.database.close)
+    return ok(f"{_address(url)}, database {url.database}")
 
 
-async def tables(installation: Installation) -> CheckResult:
-    """The tables are those that this program knows."""
-    assert installation.database
-    async with installation.database.transaction() as tx:
+async def check_tables(context: CheckContext) -> CheckResult:
+    """Check that the tables are at the revision that this program needs."""
+    async with context.database.transaction() as tx:
         revision = await database_status.schema_revision(tx)
     known = migrations.revisions()
     if revision is None:
-        return failed("there are no tables yet", "commerce migrate")
+        return failed("there are no tables yet", "Run: commerce migrate")
     if revision not in known:
         return failed(
-            f"they are newer ({revision}) than this program ({known[0]})", "Install the version that made them"
+            f"the tables are at revision {revision}, newer than this program's {known[0]}",
+            "Install the version of this program that migrated the tables",
         )
     if revision != known[0]:
-        return failed(f"they are at revision {revision}, {known[0]} is needed", "commerce migrate")
+        return failed(f"the tables are at revision {revision}, this program needs {known[0]}", "Run: commerce migrate")
     return ok(f"revision {revision}")
 
 
-async def clock(installation: Installation) -> CheckResult:
-    """Its clock goes with this machine's."""
-    assert installation.database
-    async with installation.database.transaction() as tx:
-        before = installation.now()
-        theirs = await database_status.server_time(tx)
-        after = installation.now()
-    return skewed(theirs, before, after, "PostgreSQL")
+async def check_clock(context: CheckContext) -> CheckResult:
+    """Check that the server's clock agrees with this machine's."""
+    async with context.database.transaction() as tx:
+        before = context.now()
+        server_time = await database_status.server_time(tx)
+        after = context.now()
+    return compare_clocks(server_time, before, after, "PostgreSQL")
 
 
-async def connections(installation: Installation) -> CheckResult:
-    """It lets a worker and an API connect as often as they want to."""
-    assert installation.database and installation.settings
-    async with installation.database.transaction() as tx:
+async def check_connections(context: CheckContext) -> CheckResult:
+    """Check that the server allows as many connections as a worker and an API may open."""
+    async with context.database.transaction() as tx:
         used, allowed = await database_status.count_connections(tx)
-    needed = wanted(installation.settings)
-    found = f"{used} of {allowed} in use; a worker and an API take up to {needed}"
+    needed = max_connections(context.settings)
+    found = f"{used} of {allowed} in use; a worker and an API need up to {needed}"
     if needed > allowed:
-        return warning(found, "Raise max_connections of PostgreSQL, or lower COMMERCE_WORKER_ACTIVITIES")
+        return warning(found, "Raise max_connections in PostgreSQL, or lower COMMERCE_WORKER_ACTIVITIES")
     return ok(found)
 
 
-def wanted(settings: Settings) -> int:
+def max_connections(settings: Settings) -> int:
     """Return how many connections one worker and one API may open."""
-    worker = settings.worker_activities + WORKER_MORE + bool(settings.metrics_address)
-    return worker + POOL + API_MORE
+    worker = settings.worker_activities + EXTRA_OF_WORKER + bool(settings.metrics_address)
+    return worker + POOL + EXTRA_OF_API
 
 
-def _where(url: URL) -> str:
+def _address(url: URL) -> str:
     return f"{url.host}:{url.port or POSTGRES_PORT}" if url.host else "the local socket"
 
 
-def _refused(error: Exception, url: URL, variable: str) -> CheckResult:
-    """Tell why there is no connection; what the error itself says may hold what is in the URL."""
-    where, place = _where(url), f"host and port in {variable}"
+def _connection_failure(error: Exception, url: URL, variable: str) -> CheckResult:
+    """Explain a failed connection, without the error's message: it may contain parts of the URL."""
+    address, correct = _address(url), f"correct host and port in {variable}"
     match error:
         case asyncpg.InvalidCatalogNameError():
-            make = f"createdb -h {url.host} -p {url.port or POSTGRES_PORT} {url.database}"
-            return failed(f"{where} has no database {url.database}", f"Make it: {make}; or correct {variable}")
-        case asyncpg.InvalidAuthorizationSpecificationError():  # a wrong password, or a user that may not
-            return failed(f"{where} does not take our user and password", f"Correct user and password in {variable}")
+            create = f"createdb -h {url.host} -p {url.port or POSTGRES_PORT} {url.database}"
+            return failed(f"{address} has no database {url.database}", f"Run: {create}; or correct {variable}")
+        case asyncpg.InvalidAuthorizationSpecificationError():  # a wrong password, or a user without access
+            return failed(f"{address} rejected the user or password", f"Correct user and password in {variable}")
         case asyncpg.TooManyConnectionsError():
             return failed(
-                f"{where} has no connection left", "Raise max_connections of PostgreSQL, or run fewer workers"
+                f"{address} has no free connection", "Raise max_connections in PostgreSQL, or run fewer workers"
             )
         case asyncpg.ClientConfigurationError() | asyncpg.UndefinedObjectError():
-            return failed("an option behind the ? is not one of PostgreSQL's", f"Correct or remove it in {variable}")
+            return failed(
+                f"{variable} has an invalid option after the ?", f"Correct or remove the option in {variable}"
+            )
         case gaierror():
             return failed(f"there is no host {url.host}", f"Correct the host in {variable}")
         case TimeoutError():
-            return failed(f"PostgreSQL at {where} does not answer", f"See what is wrong with it, or correct {place}")
+            return failed(f"PostgreSQL at {address} does not answer", f"Check that server, or {correct}")
         case ConnectionRefusedError() | FileNotFoundError():
             return failed(
-                f"nobody listens at {where}", f"Start PostgreSQL (commerce up brings all), or correct {place}"
+                f"no server listens at {address}", f"Start PostgreSQL (`commerce up` starts everything), or {correct}"
             )
         case _:
-            what = f"what is at {where} is no PostgreSQL that takes us ({type(error).__name__})"
-            return failed(what, f"Correct {place}, and sslmode= if TLS is asked for")
+            return failed(
+                f"no PostgreSQL server accepts this connection at {address} ({type(error).__name__})",
+                f"Correct host, port and sslmode in {variable}",
+            )

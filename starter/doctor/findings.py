@@ -1,50 +1,51 @@
-"""What the doctor finds, one line per check, and the exit code that follows from it."""
+"""The result of each check, and the exit code that follows from all of them."""
 
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from commerce.messages.base import Message
 
-State = Literal["ok", "warning", "failed", "not looked at"]
+State = Literal["ok", "warning", "failed", "skipped"]
 OK, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 
 
 class CheckResult(NamedTuple):
-    """How a check went: its state, what was found, what mends it (empty where nothing is to be mended)."""
+    """The result of a check: its state, what was found, and what to do about it (empty if nothing)."""
 
     state: State
     found: str
-    cure: str = ""
+    advice: str = ""
 
 
 class Finding(Message):
-    """One line of the doctor's screen; nothing secret and nothing personal is in it."""
+    """One line of the doctor's report. It contains no secrets and no personal data."""
 
     group: str
     check: str
     state: State
     found: str
     cure: str
+    """The advice."""
     code: int
-    """The exit code that this finding asks for: 0, 1 something is wrong, 2 a setting is, 3 a server is away."""
+    """The exit code for this finding: 0 all well, 1 failed, 2 a wrong setting, 3 a server that is unreachable."""
 
 
 def ok(found: str) -> CheckResult:
-    """All is well."""
+    """Return the result that all is well."""
     return CheckResult("ok", found)
 
 
-def warning(found: str, cure: str) -> CheckResult:
-    """The shop works, but not as it should, or not for long."""
-    return CheckResult("warning", found, cure)
+def warning(found: str, advice: str) -> CheckResult:
+    """Return the result that the shop works, but not as well or as long as it should."""
+    return CheckResult("warning", found, advice)
 
 
-def failed(found: str, cure: str) -> CheckResult:
-    """Something does not work."""
-    return CheckResult("failed", found, cure)
+def failed(found: str, advice: str) -> CheckResult:
+    """Return the result that something does not work."""
+    return CheckResult("failed", found, advice)
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """Return the code of what is to be mended first: settings, then servers, then the rest."""
+    """Return the exit code of what to fix first: settings, then unreachable servers, then the rest."""
     codes = {finding.code for finding in findings}
     return next((code for code in (USAGE, UNREACHABLE, FAILED) if code in codes), OK)

@@ -1,14 +1,14 @@
-"""The settings: whether each can be read, whether each is known, and whether somebody hears of trouble."""
+"""The settings: whether their values are valid, their names known, and alerts sent to somebody."""
 
 from difflib import get_close_matches
 
-from commerce.settings import PREFIX, supported_variables, load_settings, check_settings
-from starter.doctor.examination import Installation
+from commerce.settings import PREFIX, check_settings, load_settings, supported_variables
 from starter.doctor.findings import CheckResult, failed, ok, warning
+from starter.doctor.runner import CheckContext
 
-TEMPORAL = "TEMPORAL_"
+TEMPORAL_PREFIX = "TEMPORAL_"
 TEMPORAL_VARIABLES = {
-    f"{TEMPORAL}{name}"
+    f"{TEMPORAL_PREFIX}{name}"
     for name in (
         "ADDRESS",
         "NAMESPACE",
@@ -28,46 +28,45 @@ TEMPORAL_VARIABLES = {
         "PROFILE",
     )
 }
-ALIKE, VERY_ALIKE = 0.7, 0.9  # of the letters: for names that are meant for us, and for those of anybody
+SIMILAR, VERY_SIMILAR = 0.7, 0.9  # of the letters: for names that start with our prefix, and for all others
 
 
-async def values(installation: Installation) -> CheckResult:
-    """Every variable of ours holds something that makes sense."""
-    if wrong := check_settings(installation.environment):
-        return failed("; ".join(wrong), "Correct it where it is set: in the environment, in .env, or in the file named")
-    installation.settings = load_settings(installation.environment)
-    return ok("all make sense")
+async def check_values(context: CheckContext) -> CheckResult:
+    """Check that all COMMERCE_ variables have valid values."""
+    if problems := check_settings(context.environment):
+        return failed(
+            "; ".join(problems), "Correct it where it is set: in the environment, in .env, or in the file it names"
+        )
+    context.settings = load_settings(context.environment)
+    return ok("all valid")
 
 
-async def names(installation: Installation) -> CheckResult:
-    """No variable has a name that nobody reads."""
+async def check_names(context: CheckContext) -> CheckResult:
+    """Check that no variable has a mistyped name."""
     known = supported_variables() | TEMPORAL_VARIABLES
-    unknown = {name: near for name in sorted(installation.environment) if (near := _meant(name, known)) is not None}
+    unknown = {name: similar for name in sorted(context.environment) if (similar := _intended(name, known)) is not None}
     if not unknown:
-        return ok("all are known")
-    cures = [f"rename {name} to {near}" if near else f"remove {name}" for name, near in unknown.items()]
-    return warning(f"nobody reads {', '.join(unknown)}", _sentence("; ".join(cures)))
+        return ok("all known")
+    advice = "; ".join(
+        f"rename {name} to {similar}" if similar else f"remove {name}" for name, similar in unknown.items()
+    )
+    return warning(f"unknown: {', '.join(unknown)}", advice[:1].upper() + advice[1:])
 
 
-async def admins(installation: Installation) -> CheckResult:
-    """Somebody is told when something needs a person."""
-    assert installation.settings
-    if count := len(installation.settings.admin_emails):
-        return ok(f"{count} told of trouble")
-    return warning("nobody is told when something needs a person", "Set COMMERCE_ADMIN_EMAILS, like ann@shop.example")
+async def check_admins(context: CheckContext) -> CheckResult:
+    """Check that alerts have a recipient."""
+    if count := len(context.settings.admin_emails):
+        return ok(f"{count} receive alerts" if count > 1 else "1 receives alerts")
+    return warning("nobody receives alerts", "Set COMMERCE_ADMIN_EMAILS, for example to ann@shop.example")
 
 
-def _meant(name: str, known: set[str]) -> str | None:
-    """Return the known name that an unknown one is most like, empty if it is like none; None: it is no matter."""
+def _intended(name: str, known: set[str]) -> str | None:
+    """Return the known name that an unknown name resembles, "" if it resembles none, None if it is not ours."""
     if name in known:
         return None
-    written = name.upper()
-    if not written.startswith(PREFIX):
-        return next(iter(get_close_matches(written, sorted(known), 1, VERY_ALIKE)), None)
-    rests = sorted(each.removeprefix(PREFIX) for each in known if each.startswith(PREFIX))
-    near = get_close_matches(written.removeprefix(PREFIX), rests, 1, ALIKE)
-    return f"{PREFIX}{near[0]}" if near else ""
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    upper = name.upper()
+    if not upper.startswith(PREFIX):
+        return next(iter(get_close_matches(upper, sorted(known), 1, VERY_SIMILAR)), None)
+    suffixes = sorted(each.removeprefix(PREFIX) for each in known if each.startswith(PREFIX))
+    similar = get_close_matches(upper.removeprefix(PREFIX), suffixes, 1, SIMILAR)
+    return f"{PREFIX}{similar[0]}" if similar else ""

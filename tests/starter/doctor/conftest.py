@@ -1,4 +1,4 @@
-"""Installations to examine: each with a namespace of its own, so that nobody else's runs and schedules are found."""
+"""Installations to check, each with its own namespace, so that runs and schedules of other tests are not found."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -15,18 +15,18 @@ from temporalio.client import Client
 from starter.client import connect
 from starter.devstack.temporal import RETENTION
 from starter.doctor.checks import CHECKS
-from starter.doctor.examination import Check, Installation, examine
 from starter.doctor.findings import Finding
+from starter.doctor.runner import Check, CheckContext, run_checks
 from tests.conftest import free_port
 from tests.keys import ENCRYPTION_ENV
 from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 
-Find = Callable[..., Awaitable[Finding]]
+RunCheck = Callable[..., Awaitable[Finding]]
 
 
 @pytest.fixture
 async def bare_namespace(temporal_server: str) -> str:
-    """The name of a namespace that nobody has set up."""
+    """The name of a namespace without search attributes."""
     return await make_namespace(await Client.connect(temporal_server))
 
 
@@ -43,7 +43,7 @@ async def namespace(temporal_server: str) -> str:
 async def environment(
     tmp_path: Path, temporal_server: str, namespace: str, database_url: str
 ) -> AsyncIterator[dict[str, str]]:
-    """What a shop is told whose servers are all there."""
+    """The variables of a shop whose servers all work."""
     yield {
         "COMMERCE_DATA_DIR": str(tmp_path),
         "COMMERCE_DATABASE_URL": database_url,
@@ -56,26 +56,26 @@ async def environment(
 
 
 @pytest.fixture
-async def here(environment: dict[str, str]) -> Client:
-    """A client of ours in this shop's namespace."""
+async def shop_client(environment: dict[str, str]) -> Client:
+    """A client in this shop's namespace."""
     return await connect(environment)
 
 
 @pytest.fixture
-def find(environment: dict[str, str]) -> Find:
-    """Look at one check and those it needs: `find("Keys", "runs", COMMERCE_ENCRYPTION="off")`."""
+def run_check(environment: dict[str, str]) -> RunCheck:
+    """Run one check and those it needs, like `run_check("Keys", "runs", COMMERCE_ENCRYPTION="off")`."""
 
-    async def look(group: str, name: str, *, ahead: float = 0, **more: str) -> Finding:
-        """`ahead`: seconds that this machine's clock is ahead."""
+    async def run(group: str, name: str, *, ahead: float = 0, **more: str) -> Finding:
+        """`ahead` is by how many seconds this machine's clock is fast."""
         (check,) = [check for check in CHECKS if (check.group, check.name) == (group, name)]
-        installation = Installation(environment | more, now=lambda: datetime.now(UTC) + timedelta(seconds=ahead))
-        return (await examine(installation, [*needed(check), check]))[-1]
+        context = CheckContext(environment | more, now=lambda: datetime.now(UTC) + timedelta(seconds=ahead))
+        return (await run_checks(context, [*needed_checks(check), check]))[-1]
 
-    return look
+    return run
 
 
-def needed(check: Check) -> list[Check]:
-    return list(dict.fromkeys(found for need in check.needs for found in (*needed(need), need)))
+def needed_checks(check: Check) -> list[Check]:
+    return list(dict.fromkeys(each for need in check.needs for each in (*needed_checks(need), need)))
 
 
 async def make_namespace(client: Client) -> str:

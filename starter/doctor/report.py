@@ -1,4 +1,4 @@
-"""The doctor's screen: a line for each check, under it what mends it, grouped; in words, as colours may be missing."""
+"""The doctor's report for people: one line per check, grouped, with advice below. It is readable without colors."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,23 +15,23 @@ MARKS: Mapping[State, tuple[str, str]] = {
     "ok": ("✓", "green"),
     "warning": ("!", "yellow"),
     "failed": ("✗", "bold red"),
-    "not looked at": ("–", "dim"),
+    "skipped": ("–", "dim"),
 }
 
 
-def show(out: Console, findings: Sequence[Finding]) -> None:
-    """Print all findings, and a last line that counts them."""
+def print_report(out: Console, findings: Sequence[Finding]) -> None:
+    """Print all findings, and a last line with the number of findings in each state."""
     table = Table.grid(Column(no_wrap=True), Column(no_wrap=True), Column(overflow="fold"), padding=(0, 2))
     for group, lines in groupby(findings, key=lambda finding: finding.group):
         table.add_row(Text(group, "bold"))
         for finding in lines:
             mark, style = MARKS[finding.state]
-            table.add_row(Text(f"  {mark} {finding.state}", style), finding.check, _told(finding))
-    out.width = min(WIDTH, out.width) if out.is_terminal else WIDTH  # a pipe has none of its own
+            table.add_row(Text(f"  {mark} {finding.state}", style), finding.check, _details(finding))
+    out.width = min(WIDTH, out.width) if out.is_terminal else WIDTH  # a pipe has no width
     out.print(table)
     counts = Counter(finding.state for finding in findings)
     out.print(", ".join(f"{counts[state]} {state}" for state in MARKS if counts[state]), markup=False)
 
 
-def _told(finding: Finding) -> Text:
+def _details(finding: Finding) -> Text:
     return Text(finding.found) + Text(f"\n→ {finding.cure}", "cyan") if finding.cure else Text(finding.found)

@@ -1,4 +1,4 @@
-"""The command `commerce doctor` as a whole: its screen, its JSON, its exit codes, and how long it may take."""
+"""The command `commerce doctor` as a whole: its report, its JSON, its exit codes, and its time limit."""
 
 import asyncio
 import json
@@ -23,9 +23,9 @@ from starter.devstack.carrier import server as carrier
 from starter.devstack.serving import serving
 from starter.devstack.warehouse import server as warehouse
 from starter.doctor.checks import CHECKS
-from starter.doctor.examination import BOUND, Check, Installation, examine
 from starter.doctor.findings import CheckResult, exit_code
-from starter.doctor.screen import WIDTH
+from starter.doctor.report import WIDTH
+from starter.doctor.runner import CHECK_SECONDS, Check, CheckContext, run_checks
 from starter.operate.worker_presence import is_worker_polling
 from starter.processes import TASK_QUEUE
 from starter.schedules.apply import apply_schedules
@@ -47,7 +47,7 @@ Doctor = Callable[..., Awaitable[Ended]]
 def doctor(
     environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Doctor:
-    """Run `commerce doctor` as a program of its own would, with some variables more."""
+    """Run `commerce doctor` with additional variables, as if from the command line."""
     monkeypatch.chdir(tmp_path)
 
     async def call(*arguments: str, **more: str) -> Ended:
@@ -61,17 +61,17 @@ def doctor(
 
 
 @pytest.fixture
-def mute() -> Iterator[int]:
-    """A port where connections are taken, and never answered."""
+def silent_port() -> Iterator[int]:
+    """A port that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
 
 @pytest.fixture
 async def shop(
-    environment: dict[str, str], here: Client, tmp_path: Path, database_url: str
+    environment: dict[str, str], shop_client: Client, tmp_path: Path, database_url: str
 ) -> AsyncIterator[dict[str, str]]:
-    """A whole shop at work; yields the variables that lead to the rest of it."""
+    """A complete running shop; yields the variables of its services."""
     async with AsyncExitStack() as stack:
         more = {
             "COMMERCE_SMTP_URL": await stack.enter_async_context(mail.running(tmp_path / "mail", 0)),
@@ -80,21 +80,21 @@ async def shop(
         }
         settings = load_settings(environment | more)
         api = FastAPI()
-        api.include_router(health.routes)  # without what logs requests: the log would stand in what the command prints
+        api.include_router(health.routes)  # without the request log, which would mix with the command's output
         url = await stack.enter_async_context(serving(api, 0))
-        await apply_schedules(here, settings)
+        await apply_schedules(shop_client, settings)
         steps = await stack.enter_async_context(open_activities(settings))
-        await stack.enter_async_context(make_worker(here, steps, settings))
+        await stack.enter_async_context(make_worker(shop_client, steps, settings))
 
-        async def at_work() -> bool | None:
-            return await is_worker_polling(here, TASK_QUEUE) or None
+        async def polls() -> bool | None:
+            return await is_worker_polling(shop_client, TASK_QUEUE) or None
 
-        await until(at_work)
+        await until(polls)
         yield more | {"COMMERCE_API_PORT": url.rpartition(":")[2]}
 
 
-def away(port: int) -> dict[str, str]:
-    """Return the settings of a shop whose servers are all at this port."""
+def unreachable(port: int) -> dict[str, str]:
+    """Return the variables of a shop whose servers are all at this port."""
     return {
         "COMMERCE_DATABASE_URL": f"postgresql://ann:hunter2@127.0.0.1:{port}/shop",
         "COMMERCE_SMTP_URL": f"smtp://ann:hunter3@127.0.0.1:{port}",
@@ -109,12 +109,12 @@ def away(port: int) -> dict[str, str]:
     }
 
 
-async def test_a_shop_where_all_is_well(doctor: Doctor, shop: dict[str, str]) -> None:
+async def test_a_healthy_shop_passes_all_checks(doctor: Doctor, shop: dict[str, str]) -> None:
     ended = await doctor(**shop)
     assert (ended.code, ended.err) == (0, ""), ended.out
     assert ended.out.splitlines()[-1] == f"{len(CHECKS)} ok", ended.out
     groups = [line.strip() for line in ended.out.splitlines() if line[:1].strip() and "ok" not in line]
-    assert groups == ["Settings", "Database", "Temporal", "Keys", "Schedules", "Outside", "State"]
+    assert groups == ["Settings", "Database", "Temporal", "Keys", "Schedules", "Services", "Backlog"]
     warned = await doctor(**shop, COMMERCE_ADMIN_EMAILS="", COMMERCE_DATABSE_URL="x")
     assert warned.code == 0 and warned.out.splitlines()[-1] == f"{len(CHECKS) - 2} ok, 2 warning"
 
@@ -125,10 +125,10 @@ async def test_json_is_the_list_of_findings(doctor: Doctor, shop: dict[str, str]
     assert [(line["group"], line["check"]) for line in found] == [(check.group, check.name) for check in CHECKS]
     assert ended.code == 1 and [line for line in found if line["code"]] == [
         {
-            "group": "Outside",
+            "group": "Services",
             "check": "mail",
             "state": "failed",
-            "found": "127.0.0.1:1 does not answer as a mail server does (SMTPConnectError)",
+            "found": "no mail server answers at 127.0.0.1:1 (SMTPConnectError)",
             "cure": "Start it, or correct scheme, host and port in COMMERCE_SMTP_URL",
             "code": 1,
         }
@@ -136,56 +136,57 @@ async def test_json_is_the_list_of_findings(doctor: Doctor, shop: dict[str, str]
 
 
 @pytest.mark.parametrize("silent", [False, True], ids=["closed", "silent"])
-async def test_everything_away_is_told_in_bounded_time_and_nothing_secret(
-    doctor: Doctor, mute: int, *, silent: bool
+async def test_unreachable_servers_are_reported_in_time_and_without_secrets(
+    doctor: Doctor, silent_port: int, *, silent: bool
 ) -> None:
-    began = time.monotonic()
-    ended = await doctor(**away(mute if silent else 1))
-    assert time.monotonic() - began < 2 * BOUND, "the checks do not run side by side"
+    started = time.monotonic()
+    ended = await doctor(**unreachable(silent_port if silent else 1))
+    assert time.monotonic() - started < 2 * CHECK_SECONDS, "the checks do not run concurrently"
     assert ended.code == 3 and ended.err == ""
     assert "hunter" not in ended.out and KEY not in ended.out
-    assert ended.out.splitlines()[-1].endswith("17 not looked at")
-    assert re.search(r"✗ failed +connection +(PostgreSQL|nobody listens) at ", ended.out)
-    assert re.search(r"– not looked at +stuck runs +needs Temporal: connection", ended.out)
+    assert ended.out.splitlines()[-1].endswith("17 skipped")
+    assert re.search(r"✗ failed +connection +(PostgreSQL|no server listens) at ", ended.out)
+    assert re.search(r"– skipped +stuck runs +needs Temporal: connection", ended.out)
     assert max(map(len, ended.out.splitlines())) <= WIDTH
 
 
-async def test_a_wrong_setting_hides_nothing_that_needs_no_settings(doctor: Doctor) -> None:
+async def test_an_invalid_setting_skips_only_checks_that_need_settings(doctor: Doctor) -> None:
     ended = await doctor(COMMERCE_CURRENCY="hunter2")
     assert ended.code == 2 and "hunter2" not in ended.out
-    assert ended.out.splitlines()[1].startswith("  ✗ failed         values")
+    assert re.match("  ✗ failed +values", ended.out.splitlines()[1])
     assert re.search(r"✓ ok +search attributes", ended.out)
-    assert re.search(r"– not looked at +pending orders +needs Settings: values", ended.out)
+    assert re.search(r"– skipped +pending orders +needs Settings: values", ended.out)
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "says"),
+    ("file", "content", "message"),
     [
         (".env", b"\xff", ".env cannot be read: it is not text"),
         ("stack.json", b"3", "stack.json cannot be read"),
         ("data", b"", "data is not a folder"),
     ],
 )
-async def test_without_settings_there_is_nothing_to_look_at(
-    doctor: Doctor, tmp_path: Path, file: str, content: bytes, says: str
+async def test_without_readable_settings_nothing_is_checked(
+    doctor: Doctor, tmp_path: Path, file: str, content: bytes, message: str
 ) -> None:
     (tmp_path / file).write_bytes(content)
     ended = await doctor("--data-dir", file if file == "data" else ".")
     assert (ended.code, ended.out, len(ended.err.splitlines())) == (2, "", 1)
-    assert says in ended.err
+    assert message in ended.err
 
 
-async def test_what_nobody_has_thought_of_hides_nothing_else() -> None:
-    async def break_down(_installation: Installation) -> CheckResult:
+async def test_an_unexpected_error_hides_no_other_finding() -> None:
+    async def fail(_context: CheckContext) -> CheckResult:
         raise ValueError("postgresql://ann:hunter2@host")
 
-    async def stand(_installation: Installation) -> CheckResult:
-        return CheckResult("ok", "it stands")
+    async def succeed(_context: CheckContext) -> CheckResult:
+        return CheckResult("ok", "all well")
 
-    broken = Check("Outside", "broken", break_down)
-    found = await examine(
-        Installation(dict(os.environ)), [broken, Check("Outside", "rest", stand), Check("State", "x", stand, (broken,))]
+    broken = Check("Services", "broken", fail)
+    found = await run_checks(
+        CheckContext(dict(os.environ)),
+        [broken, Check("Services", "rest", succeed), Check("Backlog", "x", succeed, (broken,))],
     )
-    assert [line.state for line in found] == ["failed", "ok", "not looked at"]
-    assert found[0].found == "cannot be looked at (ValueError)" and found[2].found == "needs Outside: broken"
+    assert [line.state for line in found] == ["failed", "ok", "skipped"]
+    assert found[0].found == "the check failed (ValueError)" and found[2].found == "needs Services: broken"
     assert exit_code(found) == 1

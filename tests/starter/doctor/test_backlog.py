@@ -1,0 +1,83 @@
+"""The doctor's findings and advice when something waits for too long."""
+
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.hello import HelloActivities
+from commerce.database import Database
+from commerce.messages.orders import OrderProcessing
+from starter.processes import TASK_QUEUE
+from tests.commerce.shop import Shop
+from tests.polling import until
+from tests.starter.doctor.conftest import RunCheck
+from tests.system.buggy_worker import BuggyProcess
+from worker import activities_of
+
+
+async def test_an_old_pending_order(run_check: RunCheck, database: Database) -> None:
+    assert (await run_check("Backlog", "pending orders")).found == "0 waiting"
+    await Shop(database).order("1", MUG=1)  # placed long ago
+    finding = await run_check("Backlog", "pending orders")
+    assert (finding.state, finding.cure) == ("warning", "Run: commerce start process-pending-orders")
+    assert finding.found.startswith("1 waiting, the oldest for ")
+
+
+async def test_an_order_on_hold(run_check: RunCheck, database: Database) -> None:
+    assert (await run_check("Backlog", "held orders")).found == "none"
+    shop = Shop(database)
+    await shop.order("1", MUG=1)
+    await shop.sql("UPDATE orders SET hold_reason = 'carrier'")
+    finding = await run_check("Backlog", "held orders")
+    assert (finding.state, finding.found) == (
+        "warning",
+        "1 on hold until an operator retries them",
+    ) and "commerce runs retry" in finding.cure
+    assert (await run_check("Backlog", "pending orders")).found == "0 waiting"
+
+
+async def test_an_event_that_is_not_published(run_check: RunCheck, database: Database) -> None:
+    shop = Shop(database)
+    event = "INSERT INTO outbox_events (id, type, aggregate, data, created_at) VALUES (uuidv4(), 'x', 'x', '{}', "
+    await shop.sql(event + "now())")
+    assert (await run_check("Backlog", "events")).found == "1 unpublished"
+    await shop.sql(event + "now() - interval '1 hour')")
+    finding = await run_check("Backlog", "events")
+    assert (finding.state, finding.found) == ("warning", "2 unpublished, the oldest for 1:00:00")
+    assert "commerce worker" in finding.cure
+
+
+async def test_unsent_mails(run_check: RunCheck, database: Database) -> None:
+    shop = Shop(database)
+    mail = "INSERT INTO notifications (key, kind, recipient, message_id, status, created_at) VALUES "
+    await shop.sql(f"{mail} ('new', 'x', 'a@b.example', '1', 'queued', now())")
+    assert (await run_check("Backlog", "mails")).state == "ok"
+    await shop.sql(f"{mail} ('late', 'x', 'a@b.example', '2', 'queued', now() - interval '1 hour')")
+    await shop.sql(f"{mail} ('lost', 'x', 'a@b.example', '3', 'failed', now())")
+    finding = await run_check("Backlog", "mails")
+    assert (finding.state, finding.found) == (
+        "warning",
+        "1 unsent for over ten minutes, 1 failed permanently since yesterday",
+    )
+    assert "NotificationsUnsent" in finding.cure and "a@b.example" not in str(finding)
+
+
+async def test_a_stuck_run(run_check: RunCheck, shop_client: Client) -> None:
+    assert (await run_check("Backlog", "stuck runs")).found == "none"
+    async with Worker(
+        shop_client, task_queue=TASK_QUEUE, workflows=[BuggyProcess], activities=activities_of(HelloActivities())
+    ):
+        await shop_client.start_workflow(
+            "order-processing",
+            OrderProcessing(order_id="1"),
+            id="order-processing-1",
+            task_queue=TASK_QUEUE,
+            task_timeout=timedelta(seconds=1),  # Temporal retries the failing task after it
+        )
+
+        async def advice() -> str | None:
+            finding = await run_check("Backlog", "stuck runs")
+            return finding.cure if (finding.state, finding.found) == ("warning", "1 stuck") else None
+
+        assert await until(advice) == "Run: commerce runs stuck; commerce runs show ID"

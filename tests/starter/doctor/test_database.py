@@ -1,0 +1,121 @@
+"""The doctor's findings and advice for a real PostgreSQL server."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url
+
+from commerce import migrations
+from starter.devstack import postgres
+from tests.conftest import run_sql
+from tests.starter.doctor.conftest import RunCheck
+
+NEWEST = migrations.revisions()[0]
+
+
+def changed(url: str, **parts: Any) -> str:
+    return make_url(url).set(**parts).render_as_string(hide_password=False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message", "advice"),
+    [
+        ({"port": 1}, "no server listens at 127.0.0.1:1", "Start PostgreSQL (`commerce up` starts everything), or"),
+        ({"host": "db.invalid"}, "there is no host db.invalid", "Correct the host in COMMERCE_DATABASE_URL"),
+        ({"password": "hunter2"}, "rejected the user or password", "Correct user and password in COMMERCE_DATA"),
+        ({"username": "eve"}, "rejected the user or password", "Correct user and password in COMMERCE_DATA"),
+        (
+            {"query": {"sslmode": "quite"}},
+            "an invalid option after the ?",
+            "Correct or remove the option in COMMERCE_DATA",
+        ),
+        ({"query": {"sslmood": "x"}}, "an invalid option after the ?", "Correct or remove the option in COMMERCE_DATA"),
+        (
+            {"query": {"sslmode": "require"}},
+            "no PostgreSQL server accepts this connection at",
+            "Correct host, port and sslmode in COMMERCE_DATABASE",
+        ),
+        (
+            {"port": 99_999},
+            "no PostgreSQL server accepts this connection at",
+            "Correct host, port and sslmode in COMMERCE_DATA",
+        ),
+        ({"database": "shopp"}, "has no database shopp", "Run: createdb -h 127.0.0.1 -p "),
+    ],
+    ids=["port", "host", "password", "user", "option", "no option", "TLS", "no port", "database"],
+)
+async def test_a_wrong_url_is_explained(
+    run_check: RunCheck, database_url: str, wrong: dict[str, Any], message: str, advice: str
+) -> None:
+    finding = await run_check("Database", "connection", COMMERCE_DATABASE_URL=changed(database_url, **wrong))
+    assert (finding.state, finding.code) == ("failed", 3)
+    assert message in finding.found and finding.cure.startswith(advice)
+    assert "hunter2" not in str(finding) and (make_url(database_url).password or "-") not in str(finding)
+
+
+async def test_the_advice_names_the_file_variable_if_the_url_is_in_a_file(
+    run_check: RunCheck, database_url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "url"
+    file.write_text(changed(database_url, password="hunter2"))
+    finding = await run_check("Database", "connection", COMMERCE_DATABASE_URL_FILE=str(file))
+    assert finding.cure == "Correct user and password in COMMERCE_DATABASE_URL_FILE"
+
+
+async def test_a_database_without_tables_must_be_migrated(
+    run_check: RunCheck, database_url: str, postgres_server: tuple[Path, int]
+) -> None:
+    folder, port = postgres_server
+    server, name = postgres.url(folder, port, "postgres"), f"empty_{make_url(database_url).database}"
+    await run_sql(server, f"CREATE DATABASE {name}")
+    try:
+        finding = await run_check("Database", "tables", COMMERCE_DATABASE_URL=changed(database_url, database=name))
+    finally:
+        await run_sql(server, f"DROP DATABASE {name} WITH (FORCE)")
+    assert (finding.state, finding.found, finding.cure) == (
+        "failed",
+        "there are no tables yet",
+        "Run: commerce migrate",
+    )
+
+
+@pytest.mark.parametrize(
+    ("revision", "message", "advice"),
+    [
+        ("0001", f"the tables are at revision 0001, this program needs {NEWEST}", "Run: commerce migrate"),
+        (
+            "9999",
+            f"the tables are at revision 9999, newer than this program's {NEWEST}",
+            "Install the version of this program that migrated the tables",
+        ),
+    ],
+)
+async def test_tables_of_another_revision(
+    run_check: RunCheck, database_url: str, revision: str, message: str, advice: str
+) -> None:
+    assert (await run_check("Database", "tables")).state == "ok"
+    await run_sql(database_url, f"UPDATE alembic_version SET version_num = '{revision}'")
+    finding = await run_check("Database", "tables")
+    assert (finding.state, finding.found, finding.cure, finding.code) == ("failed", message, advice, 1)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "state", "message"),
+    [
+        (0, "ok", "same time as this machine"),
+        (10, "warning", "the clock of PostgreSQL is 10.0 s behind"),
+        (-60, "failed", "the clock of PostgreSQL is 60.0 s ahead of"),
+    ],
+)
+async def test_a_clock_that_differs(run_check: RunCheck, ahead: float, state: str, message: str) -> None:
+    finding = await run_check("Database", "clock", ahead=ahead)
+    assert finding.state == state and finding.found.startswith(message)
+    assert ("timedatectl" in finding.cure) == (state != "ok")
+
+
+async def test_more_concurrent_steps_than_connections(run_check: RunCheck) -> None:
+    assert (await run_check("Database", "connections")).state == "ok"
+    finding = await run_check("Database", "connections", COMMERCE_WORKER_ACTIVITIES="300")
+    assert (finding.state, finding.code) == ("warning", 0)
+    assert finding.found.endswith("a worker and an API need up to 314") and "COMMERCE_WORKER_ACTIVITIES" in finding.cure
