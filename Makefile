@@ -1,16 +1,16 @@
-# What a machine needs beforehand: Python 3.11 or newer, make and a shell. Everything else goes into .venv.
+# Requires Python 3.11 or newer, make and a shell. Everything else is installed into .venv.
 
 PYTHONS ?= python3.14 python3.13 python3.12 python3.11 python3 python
 UV_VERSION := 0.13.9
 PY := .venv/bin/python
 UV := .venv/uv/bin/uv
 
-# The environment belongs to this folder and to one interpreter; its packages belong to these files.
+# .venv is created again when the folder or the interpreter changes, its packages when these files change.
 PLACE := { pwd -P; $(PY) -c 'import sys; print(sys.base_prefix, sys.version)'; } 2>/dev/null
 PACKAGES := cat pyproject.toml uv.lock | cksum
 
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
-# Without bytecode each process, and each run of a process in its sandbox, would compile what it loads anew.
+# Without bytecode files, each program and each workflow sandbox would compile its modules again.
 unexport PYTHONDONTWRITEBYTECODE
 export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
@@ -22,9 +22,9 @@ help:
 	@echo 'make demo     process a sample shop with everything embedded'
 	@echo 'make test     check style, types and imports, then run the tests'
 	@echo 'make up       run everything embedded until Ctrl-C'
-	@echo 'make install  set up .venv alone; the others do it when needed'
-	@echo 'make lint     check style, types and imports alone'
-	@echo 'make clean    remove .venv and caches; data in .commerce stays'
+	@echo 'make install  only set up .venv; the other targets do it when needed'
+	@echo 'make lint     only check style, types and imports'
+	@echo 'make clean    remove .venv and caches, but not the data in .commerce'
 
 install:
 	@test "$$($(PLACE))" = "$$(cat .venv/.place 2>/dev/null)" || $(MAKE) --no-print-directory environment
@@ -36,7 +36,7 @@ demo: install
 up: install
 	@$(PY) -m starter up
 
-# Three at once, as much of a test is waiting for timeouts of servers; handed out one by one, the long ones first.
+# Three workers, since tests often wait for servers. Tests are handed out one by one, the long ones first.
 test: lint
 	@$(PY) -m pytest -n 3 --dist load --maxschedchunk 1
 
@@ -54,8 +54,8 @@ environment:
 		python=$$("$$candidate" -c 'import sys; sys.version_info < (3, 11) or print(sys._base_executable)' 2>/dev/null) || continue; \
 		[ -z "$$python" ] || break; \
 	done; \
-	[ -n "$$python" ] || { echo 'Python 3.11 or newer is needed; found none among: $(PYTHONS)' >&2; exit 1; }; \
-	echo "Making .venv with $$python"; \
+	[ -n "$$python" ] || { echo 'Python 3.11 or newer is required; found none among: $(PYTHONS)' >&2; exit 1; }; \
+	echo "Creating .venv with $$python"; \
 	rm -rf .venv && "$$python" -m venv --without-pip .venv || exit 1; \
 	if $(PY) -m ensurepip >/dev/null 2>&1; then pip=$(PY); else pip=$$python; fi; \
 	"$$pip" -m pip --version >/dev/null 2>&1 || { \

@@ -1,8 +1,8 @@
-"""How long from a commit to the start of the process that its event starts: `python benchmarks/events.py DIR [N]`.
+"""Measure the time from committing an event to the start of its process: `python benchmarks/events.py DIR [N]`.
 
-DIR is the data folder of `commerce up`. N times (default 100), one after the other, `order.placed` is written for an
-order that does not exist, whose process starts and soon fails. Temporal's clock is taken for ours: run it on one
-machine. Afterwards N × 10 events of one burst are timed until all are published.
+DIR is the data folder of `commerce up`. N times (default 100), one at a time, `order.placed` is written for an order
+that does not exist; its process starts and soon fails. The times of Temporal and of this program are compared, so run
+both on one machine. Then a burst of N × 10 events is timed until all of them are published.
 """
 
 import asyncio
@@ -24,23 +24,24 @@ from commerce.settings import load_environment, load_settings
 from starter.client import connect
 from starter.telemetry.exit import exit_process
 
-AIM = 200  # milliseconds, median
+TARGET = 200  # milliseconds, median
 BURST = 10  # times N
-WAITING = text("SELECT count(*) FROM outbox_events WHERE published_at IS NULL")
+UNPUBLISHED = text("SELECT count(*) FROM outbox_events WHERE published_at IS NULL")
 
 
-def placed(order_id: str) -> NewEvent:
+def order_placed(order_id: str) -> NewEvent:
     return NewEvent(f"benchmark/{order_id}", "order.placed", f"order/{order_id}", {"order_id": order_id})
 
 
-async def write(database: Database, *order_ids: str) -> float:
-    """Commit events, and return when that was done."""
+async def commit_events(database: Database, *order_ids: str) -> float:
+    """Commit events and return the time of the commit, in seconds since 1970."""
     async with database.transaction() as tx:
-        await outbox.add(tx, *(placed(order_id) for order_id in order_ids))
+        await outbox.add(tx, *(order_placed(order_id) for order_id in order_ids))
     return time.time()
 
 
-async def started(client: Client, order_id: str) -> float:
+async def wait_for_start(client: Client, order_id: str) -> float:
+    """Return when the process of an order started, in seconds since 1970."""
     while True:
         try:
             run = await client.get_workflow_handle(order_process_id(order_id)).describe()
@@ -51,10 +52,11 @@ async def started(client: Client, order_id: str) -> float:
         await asyncio.sleep(0.01)
 
 
-async def published(database: Database) -> float:
+async def wait_until_published(database: Database) -> float:
+    """Return when all events were published, in seconds since 1970."""
     while True:
         async with database.transaction() as tx:
-            if (await tx.execute(WAITING)).scalar_one() == 0:
+            if (await tx.execute(UNPUBLISHED)).scalar_one() == 0:
                 return time.time()
         await asyncio.sleep(0.05)
 
@@ -65,16 +67,16 @@ async def main(data_dir: Path, number: int) -> bool:
     client, run = await connect(environment), uuid4().hex[:8]
     milliseconds = []
     for n in range(number):
-        committed = await write(database, f"{run}-{n}")
-        milliseconds.append(1_000 * (await started(client, f"{run}-{n}") - committed))
-        await asyncio.sleep(0.1)  # idle again
+        committed = await commit_events(database, f"{run}-{n}")
+        milliseconds.append(1_000 * (await wait_for_start(client, f"{run}-{n}") - committed))
+        await asyncio.sleep(0.1)  # until everything is idle again
     median, slowest = statistics.median(milliseconds), max(milliseconds)
-    print(f"commit to start: median {median:.0f} ms, slowest of {number} {slowest:.0f} ms, aim {AIM} ms")
-    committed = await write(database, *(f"{run}-burst-{n}" for n in range(BURST * number)))
-    rate = BURST * number / (await published(database) - committed)
+    print(f"commit to start: median {median:.0f} ms, slowest of {number} {slowest:.0f} ms, target {TARGET} ms")
+    committed = await commit_events(database, *(f"{run}-burst-{n}" for n in range(BURST * number)))
+    rate = BURST * number / (await wait_until_published(database) - committed)
     print(f"a burst of {BURST * number:,}: {rate:.0f} starts/s")
     await database.close()
-    return median <= AIM
+    return median <= TARGET
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""How fast the jobs are, and how much memory and history they take: `python benchmarks/jobs.py PART [--size N]`.
+"""Measure the duration, memory and history length of the jobs: `python benchmarks/jobs.py PART [--size N]`.
 
-PART is `sync` (N SKUs at two locations, a tenth of them with other stock at the warehouse), `pending` (N paid one-line
-orders, with label and mail) or `analytics` (a day of N orders among a month of such days, counted five times). Each
-starts an embedded stack of its own in a temporary folder; what runs in it is the real worker.
+PART is `sync` (N SKUs at two locations, a tenth of them with different stock at the warehouse), `pending` (N paid
+one-line orders, with label and mail) or `analytics` (a day of N orders in a month of such days, counted five times).
+Each part starts its own embedded stack, with the real worker, in a temporary folder.
 """
 
 import argparse
@@ -75,7 +75,7 @@ SEED_LINES = """
 
 
 class Bench:
-    """A stack with nothing in it but what a part seeds."""
+    """An embedded stack that contains only the data that a part seeds."""
 
     def __init__(self, stack: Stack, client: Client, database: Database) -> None:
         self.client, self.database = client, database
@@ -83,54 +83,54 @@ class Bench:
         self.worker = psutil.Process(stack.description["worker_pid"])
 
     async def sql(self, statement: str, **values: object) -> None:
-        """Run a statement, however long it takes."""
+        """Execute a statement without a time limit."""
         async with self.database.transaction() as tx:
             await tx.execute(text("SET LOCAL statement_timeout = 0"))
             await tx.execute(text(statement), values)
 
-    async def goods(self, number: int) -> None:
-        """Sell so many things, each with stock at two locations."""
+    async def create_goods(self, number: int) -> None:
+        """Create variants, each with stock at two locations."""
         await self.sql(SEED_ITEMS, size=number)
         for statement in (SEED_LOCATIONS, SEED_LEVELS, SEED_MOVEMENTS, SEED_PRODUCTS, SEED_VARIANTS, SEED_PARTS):
             await self.sql(statement)
         await self.sql("ANALYZE")
 
-    async def orders(self, number: int, *, customers: int, days: int, lines: int, status: str) -> None:
-        """Take in orders, evenly spread over customers and over days from DAY on."""
+    async def create_orders(self, number: int, *, customers: int, days: int, lines: int, status: str) -> None:
+        """Create orders, spread evenly over customers and over days starting with DAY."""
         await self.sql(SEED_CUSTOMERS, size=customers)
         await self.sql(SEED_ORDERS, size=number, days=days, day=DAY, status=status)
         await self.sql(SEED_LINES, lines=lines, products=PRODUCTS)
         await self.sql("ANALYZE")
 
     async def run(self, job: str, options: Message) -> tuple[dict[str, Any], float]:
-        """Run a job and return its result and how many seconds it took."""
-        begun = time.perf_counter()
+        """Run a job and return its result and its duration in seconds."""
+        started = time.perf_counter()
         result: dict[str, Any] = await (await start(self.client, job, options)).result()
-        return result, time.perf_counter() - begun
+        return result, time.perf_counter() - started
 
 
 async def sync(bench: Bench, size: int) -> bool:
-    await bench.goods(size)
-    told = [
+    await bench.create_goods(size)
+    changed_levels = [
         {"sku": f"SKU-{number}", "location": location, "on_hand": 900}
         for number in range(1, size + 1, 10)
         for location in ("main", "overflow")
     ]
     async with httpx.AsyncClient(base_url=bench.warehouse_url, timeout=60) as http:
-        for first in range(0, len(told), SET_AT_ONCE):
-            (await http.put("/trial/levels", json=told[first : first + SET_AT_ONCE])).raise_for_status()
+        for first in range(0, len(changed_levels), SET_AT_ONCE):
+            (await http.put("/trial/levels", json=changed_levels[first : first + SET_AT_ONCE])).raise_for_status()
     memory = Memory(bench.worker)
     async with memory:
         result, seconds = await bench.run("sync-inventory", SyncInventory())
     print(f"{result['seen']:,} SKUs, {result['levels']:,} levels, {result['changed']:,} changed: {seconds:.1f} s")
-    print(f"a second time, nothing to change: {(await bench.run('sync-inventory', SyncInventory()))[1]:.1f} s")
+    print(f"again, without changes: {(await bench.run('sync-inventory', SyncInventory()))[1]:.1f} s")
     print(f"{memory}; longest history {await longest_history(bench.client, 'sync-inventory'):,} events")
-    return bool(result["changed"] == len(told) and seconds <= MAX_SYNC_SECONDS)
+    return bool(result["changed"] == len(changed_levels) and seconds <= MAX_SYNC_SECONDS)
 
 
 async def pending(bench: Bench, size: int) -> bool:
-    await bench.goods(PRODUCTS)
-    await bench.orders(size, customers=size, days=1, lines=1, status="not_fulfilled")
+    await bench.create_goods(PRODUCTS)
+    await bench.create_orders(size, customers=size, days=1, lines=1, status="not_fulfilled")
     memory = Memory(bench.worker)
     async with memory:
         result, seconds = await bench.run("process-pending-orders", PendingOrders())
@@ -140,23 +140,23 @@ async def pending(bench: Bench, size: int) -> bool:
     return result["changed"] == size and memory.growth < MAX_GROWTH_MIB and longest < MAX_HISTORY_EVENTS
 
 
-async def count_day(bench: Bench, size: int) -> bool:
-    await bench.goods(PRODUCTS)
-    await bench.orders(size * DAYS, customers=CUSTOMERS, days=DAYS, lines=2, status="fulfilled_elsewhere")
+async def collect_day(bench: Bench, size: int) -> bool:
+    await bench.create_goods(PRODUCTS)
+    await bench.create_orders(size * DAYS, customers=CUSTOMERS, days=DAYS, lines=2, status="fulfilled_elsewhere")
     zone, day = load_settings({}).zone, (DAY + timedelta(days=DAYS // 2)).date()
     seconds = []
     for _ in range(REPEATS):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         async with bench.database.transaction() as tx:
             counted = await analytics.collect(tx, day, zone, "GBP")
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - started)
     shown = ", ".join(f"{each:.2f}" for each in seconds)
     print(f"{counted.currencies[0].orders:,} orders of {size * DAYS:,}: median {median(seconds):.2f} s ({shown})")
     return median(seconds) <= MAX_DAY_SECONDS
 
 
 class Memory:
-    """What a process holds before a block, at most within it, and after it, in MiB."""
+    """The resident memory of a process before, during (peak) and after a block, in MiB."""
 
     def __init__(self, process: psutil.Process) -> None:
         self._process = process
@@ -164,35 +164,35 @@ class Memory:
 
     @property
     def growth(self) -> float:
-        """How much it rose at most."""
+        """The difference between peak and start."""
         return self.peak - self.before
 
     async def __aenter__(self) -> None:
-        self.before = self.peak = self._held()
+        self.before = self.peak = self._resident()
         self._watching = asyncio.create_task(self._watch())
 
     async def __aexit__(self, *_: object) -> None:
         self._watching.cancel()
         with suppress(asyncio.CancelledError):
             await self._watching
-        self.after = self._held()
+        self.after = self._resident()
 
     def __str__(self) -> str:
-        return f"worker {self.before:.0f} MiB before, {self.peak:.0f} at most, {self.after:.0f} after"
+        return f"worker memory: {self.before:.0f} MiB before, {self.peak:.0f} peak, {self.after:.0f} after"
 
-    def _held(self) -> float:
-        held: int = self._process.memory_info().rss
-        return held / MIB
+    def _resident(self) -> float:
+        resident: int = self._process.memory_info().rss
+        return resident / MIB
 
     async def _watch(self) -> None:
         while True:
-            self.peak = max(self.peak, self._held())
+            self.peak = max(self.peak, self._resident())
             await asyncio.sleep(0.2)
 
 
 async def longest_history(client: Client, job: str) -> int:
-    """Return the events of the longest of the runs that a job has gone on in."""
-    await asyncio.sleep(2)  # what is listed lags behind
+    """Return the number of events in the longest history of a job's runs."""
+    await asyncio.sleep(2)  # listings lag behind
     runs = [run async for run in client.list_workflows(f"WorkflowId = '{job}'")]
     handles = [client.get_workflow_handle(run.id, run_id=run.run_id) for run in runs]
     return max([(await handle.describe()).history_length for handle in handles])
@@ -201,19 +201,19 @@ async def longest_history(client: Client, job: str) -> int:
 PARTS: dict[str, tuple[Callable[[Bench, int], Awaitable[bool]], int]] = {
     "sync": (sync, SKUS),
     "pending": (pending, ORDERS),
-    "analytics": (count_day, DAY_ORDERS),
+    "analytics": (collect_day, DAY_ORDERS),
 }
 
 
 async def measure(part: str, size: int | None) -> bool:
-    work, usual = PARTS[part]
+    run_part, default_size = PARTS[part]
     with tempfile.TemporaryDirectory(prefix="jobs-") as folder:
         async with Stack(Path(folder), port=0, schedules=False, echo=lambda _: None) as stack:
             database = Database(load_settings(stack.environment).database_url.get_secret_value())
             bench = Bench(stack, await connect(stack.environment), database)
             print(f"load {psutil.getloadavg()[0]:.1f}", flush=True)
-            ok = await work(bench, size or usual)
-            print(f"load {psutil.getloadavg()[0]:.1f}, {'within' if ok else 'BEYOND'} what is aimed at")
+            ok = await run_part(bench, size or default_size)
+            print(f"load {psutil.getloadavg()[0]:.1f}, {'within' if ok else 'BEYOND'} the target")
             await database.close()
     return ok
 
@@ -222,7 +222,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--size", type=int)
-    given = parser.parse_args()
-    done = asyncio.run(measure(given.part, given.size))
+    arguments = parser.parse_args()
+    within_target = asyncio.run(measure(arguments.part, arguments.size))
     sys.stdout.flush()
-    exit_process(0 if done else 1)
+    exit_process(0 if within_target else 1)

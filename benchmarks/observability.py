@@ -1,10 +1,9 @@
-"""What metrics and traces cost: `python benchmarks/observability.py DIR [ROUNDS] [ORDERS]`.
+"""Measure the cost of metrics and traces: `python benchmarks/observability.py DIR [ROUNDS] [ORDERS]`.
 
-DIR is the data folder of `commerce up --no-worker --no-schedules`. Each round (default 9) processes as many new orders
-of one kind (default 150) twice, by a worker of its own each time: one that is not observed, and one whose metrics are
-fetched every few seconds and whose traces go to a place that throws them away: one in ten, or what
-COMMERCE_TRACES_SAMPLED says. Which of them goes first alternates.
-Prints orders per second of each, their medians, and the ratio.
+DIR is the data folder of `commerce up --no-worker --no-schedules`. Each round (default 9) processes new orders
+(default 150) twice, each time with a new worker: one without metrics and traces, and one whose metrics are scraped
+every few seconds and whose traces go to a server that discards them (one in ten, or COMMERCE_TRACES_SAMPLED). The two
+alternate in going first. Prints the orders per second of each, their medians and the ratio.
 """
 
 import asyncio
@@ -32,12 +31,12 @@ from starter.processes import TASK_QUEUE
 from starter.telemetry.exit import exit_process
 
 ROUNDS, ORDERS = 9, 150
-WARM_UP = 20  # orders of each run that do not count
+WARM_UP = 20  # orders at the start of each run that are not measured
 AT_ONCE = 20
 SCRAPE_SECONDS = 5.0
-AIM = 0.95  # of the throughput without
+TARGET = 0.95  # of the throughput without metrics and traces
 ROOT = Path(__file__).parents[1]
-Mode = Mapping[str, str]  # what a worker is told
+Mode = Mapping[str, str]  # environment variables of a worker
 
 GOODS = """
     INSERT INTO locations (id, name) VALUES ('benchmark', 'benchmark');
@@ -68,10 +67,12 @@ async def main(data_dir: Path, rounds: int, number: int) -> bool:
     database = Database(load_settings(environment).database_url.get_secret_value())
     client = await connect(environment)
     if await is_worker_polling(client, TASK_QUEUE):
-        sys.exit("A worker is at work already: run `commerce up --no-worker`, and wait a minute after the last one")
-    await make_goods(database)
+        sys.exit(
+            "A worker is already polling: run `commerce up --no-worker`, and wait a minute after the last worker stopped"
+        )
+    await create_goods(database)
     rates: dict[str, list[float]] = {"bare": [], "observed": []}
-    async with throwing_away() as traces_url:
+    async with discarding_server() as traces_url:
         address = f"127.0.0.1:{free_port()}"
         modes: dict[str, Mode] = {
             "bare": {"COMMERCE_METRICS_ADDRESS": "", "COMMERCE_TRACES_URL": ""},
@@ -79,23 +80,23 @@ async def main(data_dir: Path, rounds: int, number: int) -> bool:
         }
         for turn in range(rounds):
             for name in sorted(modes, reverse=bool(turn % 2)):
-                async with worker({**environment, **modes[name]}, data_dir), fetching(modes[name]):
-                    rates[name].append(await rate(client, await new_orders(database, WARM_UP + number)))
+                async with running_worker({**environment, **modes[name]}, data_dir), scraping(modes[name]):
+                    rates[name].append(await measure_rate(client, await create_orders(database, WARM_UP + number)))
                 print(f"round {turn + 1}, {name}: {rates[name][-1]:.1f} orders/s", flush=True)
     await database.close()
     bare, observed = (statistics.median(rates[name]) for name in ("bare", "observed"))
-    print(f"medians: bare {bare:.1f}, observed {observed:.1f} orders/s; ratio {observed / bare:.3f}, aim {AIM}")
-    return observed / bare >= AIM
+    print(f"medians: bare {bare:.1f}, observed {observed:.1f} orders/s; ratio {observed / bare:.3f}, target {TARGET}")
+    return observed / bare >= TARGET
 
 
-async def make_goods(database: Database) -> None:
+async def create_goods(database: Database) -> None:
     async with database.transaction() as tx:
         if (await tx.execute(text("SELECT 1 FROM products WHERE id = 'benchmark'"))).one_or_none() is None:
             for statement in GOODS.split(";"):
                 await tx.execute(text(statement))
 
 
-async def new_orders(database: Database, number: int) -> list[str]:
+async def create_orders(database: Database, number: int) -> list[str]:
     run = uuid4().hex[:8]
     ids = [f"{run}-{n}" for n in range(number)]
     async with database.transaction() as tx:
@@ -103,23 +104,23 @@ async def new_orders(database: Database, number: int) -> list[str]:
     return ids
 
 
-async def rate(client: Client, order_ids: Sequence[str]) -> float:
-    """Process orders, and return how many a second once the worker is warm."""
-    gate = asyncio.Semaphore(AT_ONCE)
+async def measure_rate(client: Client, order_ids: Sequence[str]) -> float:
+    """Process orders and return the orders per second after the warm-up."""
+    slots = asyncio.Semaphore(AT_ONCE)
 
     async def process(order_id: str) -> None:
-        async with gate:
+        async with slots:
             assert (await process_order(client, order_id)).status == "fulfilled"
 
     await asyncio.gather(*map(process, order_ids[:WARM_UP]))
-    began = time.perf_counter()
+    started = time.perf_counter()
     await asyncio.gather(*map(process, order_ids[WARM_UP:]))
-    return (len(order_ids) - WARM_UP) / (time.perf_counter() - began)
+    return (len(order_ids) - WARM_UP) / (time.perf_counter() - started)
 
 
 @asynccontextmanager
-async def worker(environment: Mapping[str, str], data_dir: Path) -> AsyncIterator[None]:
-    """Run a worker in a process of its own."""
+async def running_worker(environment: Mapping[str, str], data_dir: Path) -> AsyncIterator[None]:
+    """Run a worker in its own process."""
     log = data_dir / "logs" / "benchmark.log"
     with log.open("w") as out:
         process = await asyncio.create_subprocess_exec(
@@ -139,9 +140,9 @@ async def worker(environment: Mapping[str, str], data_dir: Path) -> AsyncIterato
 
 
 @asynccontextmanager
-async def fetching(mode: Mode) -> AsyncIterator[None]:
-    """Fetch metrics as Prometheus does, where there are any."""
-    task = asyncio.create_task(_fetch(mode["COMMERCE_METRICS_ADDRESS"]))
+async def scraping(mode: Mode) -> AsyncIterator[None]:
+    """Scrape the metrics as Prometheus does, if the mode has any."""
+    task = asyncio.create_task(_scrape(mode["COMMERCE_METRICS_ADDRESS"]))
     try:
         yield
     finally:
@@ -150,7 +151,7 @@ async def fetching(mode: Mode) -> AsyncIterator[None]:
             await task
 
 
-async def _fetch(address: str) -> None:
+async def _scrape(address: str) -> None:
     async with httpx.AsyncClient(trust_env=False) as http:
         while address:
             (await http.get(f"http://{address}/metrics")).raise_for_status()
@@ -158,14 +159,14 @@ async def _fetch(address: str) -> None:
 
 
 @asynccontextmanager
-async def throwing_away() -> AsyncIterator[str]:
-    """Take what is posted, and forget it; yields the URL."""
-    server = await asyncio.start_server(_forget, "127.0.0.1", 0)
+async def discarding_server() -> AsyncIterator[str]:
+    """Serve an endpoint that discards what is posted to it; yields the URL."""
+    server = await asyncio.start_server(_discard, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/traces"
 
 
-async def _forget(reader: StreamReader, writer: StreamWriter) -> None:
+async def _discard(reader: StreamReader, writer: StreamWriter) -> None:
     with suppress(asyncio.IncompleteReadError, ConnectionError):
         while head := (await reader.readuntil(b"\r\n\r\n")).lower():
             length = next(line for line in head.splitlines() if line.startswith(b"content-length:"))
@@ -177,5 +178,5 @@ async def _forget(reader: StreamReader, writer: StreamWriter) -> None:
 
 if __name__ == "__main__":
     numbers = [int(argument) for argument in sys.argv[2:]]
-    good = asyncio.run(main(Path(sys.argv[1]), *(numbers + [ROUNDS, ORDERS][len(numbers) :])))
-    exit_process(0 if good else 1)
+    within_target = asyncio.run(main(Path(sys.argv[1]), *(numbers + [ROUNDS, ORDERS][len(numbers) :])))
+    exit_process(0 if within_target else 1)

@@ -1,6 +1,6 @@
-"""Processes every paid order of a running stack, prints outcomes and times: `python benchmarks/orders.py DIR [N]`.
+"""Process every paid order of a running stack, and print outcomes and times: `python benchmarks/orders.py DIR [N]`.
 
-DIR is the data folder of `commerce up`; N orders are in flight at once (default 1: one after the other, by arrival).
+DIR is the data folder of `commerce up`. N orders are processed at once (default 1: one by one, in order of arrival).
 """
 
 import asyncio
@@ -27,20 +27,20 @@ async def main(data_dir: Path, at_once: int) -> None:
     database = Database(load_settings(environment).database_url.get_secret_value())
     async with database.transaction() as tx:
         orders = (await tx.scalars(PENDING)).all()
-    client, gate = await connect(environment), asyncio.Semaphore(at_once)
+    client, slots = await connect(environment), asyncio.Semaphore(at_once)
     outcomes: collections.Counter[str] = collections.Counter()
     seconds: list[float] = []
 
     async def process(order_id: str) -> None:
-        async with gate:
-            began = time.perf_counter()
+        async with slots:
+            started = time.perf_counter()
             outcomes[(await process_order(client, order_id)).status] += 1
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - started)
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     await asyncio.gather(*(process(order_id) for order_id in orders))
-    took = time.perf_counter() - began
-    print(dict(outcomes), f"{len(orders) / took:.1f} orders/s, median {statistics.median(seconds) * 1000:.0f} ms")
+    duration = time.perf_counter() - started
+    print(dict(outcomes), f"{len(orders) / duration:.1f} orders/s, median {statistics.median(seconds) * 1000:.0f} ms")
     await database.close()
 
 

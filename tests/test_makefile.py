@@ -27,7 +27,7 @@ def test_without_a_python_that_fits_it_says_so_and_touches_nothing(tmp_path: Pat
         shutil.copy(ROOT / name, folder)
     done = make(folder, "install", "PYTHONS=no-such-python false")
     assert done.returncode == 2
-    assert done.stderr.startswith("Python 3.11 or newer is needed; found none among: no-such-python false\n")
+    assert done.stderr.startswith("Python 3.11 or newer is required; found none among: no-such-python false\n")
     assert not (folder / ".venv").exists()
 
 
