@@ -68,7 +68,7 @@ async def main(data_dir: Path, rounds: int, number: int) -> bool:
     client = await connect(environment)
     if await is_worker_polling(client, TASK_QUEUE):
         sys.exit(
-            "A worker is already polling: run `commerce up --no-worker`, and wait a minute after the last worker stopped"
+            "A worker is already polling: run `commerce up --no-worker`, and wait a minute after stopping a worker"
         )
     await create_goods(database)
     rates: dict[str, list[float]] = {"bare": [], "observed": []}
