@@ -1,4 +1,4 @@
-"""The demo's customers: guests of the sample shop who open an account, and keep the orders they placed before."""
+"""The demo's customers: guests of the sample shop register and keep the orders they placed before."""
 
 import asyncio
 import secrets
@@ -13,7 +13,7 @@ from commerce.errors import BadInput, CustomerAlreadyExists
 from starter.client import register_customer
 
 COUNT = 24
-SHORT_PASSWORD = "1234567"  # noqa: S105 - what must not get in
+SHORT_PASSWORD = "1234567"  # noqa: S105 - must be refused
 
 GUESTS = text("""
     SELECT email, min(shipping_name) AS name FROM orders
@@ -33,19 +33,19 @@ class Registrations:
     registered: int
     known: int  # from an earlier demo
     orders: int  # that belong to accounts
-    refused: str  # what a password that is too short was answered
+    refused: str  # the answer to a password that is too short
 
 
 async def register(
-    database: Database, client: Client, order_ids: Sequence[str], tell: Callable[[str], None]
+    database: Database, client: Client, order_ids: Sequence[str], say: Callable[[str], None]
 ) -> Registrations:
-    """Register guests of these orders side by side, and one with a password that must not get in.
+    """Register guests of these orders in parallel, and try one with too short a password.
 
     Raises Unreachable, DatabaseUnavailable, and whatever else stops a registration.
     """
     async with database.transaction() as tx:
         guests = (await tx.execute(GUESTS, {"order_ids": list(order_ids), "count": COUNT})).all()
-    tell(f"{len(guests)} guests open an account")
+    say(f"{len(guests)} guests register")
     new = await asyncio.gather(*(_register(client, guest.email, guest.name) for guest in guests))
     async with database.transaction() as tx:
         kept = (await tx.execute(KEPT, {"order_ids": list(order_ids)})).scalar_one()
@@ -53,7 +53,7 @@ async def register(
 
 
 async def _register(client: Client, email: str, name: str) -> bool:
-    """Register one guest; False: an earlier demo has."""
+    """Register one guest; False if an earlier demo has done so."""
     first, last = name.split(" ", 1)
     try:
         await register_customer(client, email=email, password=secrets.token_urlsafe(), first_name=first, last_name=last)
@@ -69,4 +69,4 @@ async def _refusal(client: Client) -> str:
         )
     except BadInput as refused:
         return "; ".join(f"{problem.field} {problem.message}" for problem in refused.fields)
-    raise AssertionError("a password of seven characters got in")
+    raise AssertionError("a password of seven characters was accepted")

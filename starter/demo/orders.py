@@ -1,4 +1,4 @@
-"""The demo's work: many orders at once, in order of arrival, and how each of them ended."""
+"""The demo's orders: process many at once, in order of arrival, and record how each one ended."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a demo has to tell: how things stood before and after, and what it did itself."""
+    """The results of a demo: the counts before and after it, and how its own orders ended."""
 
     before: OrderOutcomes
     after: OrderOutcomes
@@ -40,7 +40,7 @@ class Summary:
 
     @property
     def good(self) -> bool:
-        """Whether every order ended as it should, everybody was told, and the audit is clean."""
+        """Whether every order ended as expected, all mails were sent, and the audit is clean."""
         return not (self.unexpected or self.findings or self.after.unsent)
 
     @property
@@ -50,21 +50,21 @@ class Summary:
 
     @property
     def median(self) -> float:
-        """Seconds from the start of an order to its end, the middle one."""
+        """Median of the seconds from the start of an order to its end."""
         return median([ending.seconds for ending in self.endings] or [0.0])
 
 
-def surprises(endings: Sequence[Ending], expected: Mapping[str, Outcome | None]) -> list[str]:
-    """Return the orders that ended in another way than they had to; where luck decides, none may be undone."""
+def unexpected_endings(endings: Sequence[Ending], expected: Mapping[str, Outcome | None]) -> list[str]:
+    """Return the orders that did not end as expected. Where the order of arrival decides, none may be undone."""
     either: set[Outcome] = {"fulfilled", "refused"}
     right = {order_id: {outcome} if outcome else either for order_id, outcome in expected.items()}
     return [ending.order_id for ending in endings if ending.outcome not in right[ending.order_id]]
 
 
-async def process(client: Client, order_ids: Sequence[str], ended: Callable[[Ending], None]) -> list[Ending]:
-    """Process these orders, telling of each that ended; when cut off, the rest goes on as soon as a worker is there.
+async def process(client: Client, order_ids: Sequence[str], on_ending: Callable[[Ending], None]) -> list[Ending]:
+    """Process these orders, calling `on_ending` for each one.
 
-    Raises Unreachable.
+    If interrupted, the orders in flight continue as soon as a worker runs. Raises Unreachable.
     """
     waiting = iter(order_ids)
     endings: list[Ending] = []
@@ -72,7 +72,7 @@ async def process(client: Client, order_ids: Sequence[str], ended: Callable[[End
     async def lane(orders: Iterator[str]) -> None:
         for order_id in orders:
             endings.append(await _process(client, order_id))
-            ended(endings[-1])
+            on_ending(endings[-1])
 
     lanes = [asyncio.create_task(lane(waiting)) for _ in range(AT_ONCE)]
     try:

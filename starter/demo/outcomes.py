@@ -1,4 +1,4 @@
-"""What became of some orders, in numbers."""
+"""Count what became of a set of orders."""
 
 from collections.abc import Collection
 
@@ -43,7 +43,7 @@ MAILS = text("""
 
 
 class OrderOutcomes(Message):
-    """Numbers of orders by what became of them, and of what left the house for them."""
+    """Orders counted by outcome, and the units, labels and mails sent out for them."""
 
     fulfilled: int
     refused: int  # for stock
@@ -52,18 +52,18 @@ class OrderOutcomes(Message):
     cancelled: int
     fulfilled_elsewhere: int
     units: int  # on the lines of fulfilled orders
-    labels: int  # bought and not given back
+    labels: int  # bought and not refunded
     mails: dict[str, int]  # sent, by kind
     unsent: int  # mails
 
 
 async def pending(tx: AsyncSession, order_ids: Collection[str]) -> list[str]:
-    """Return those of these orders that are paid and still to be fulfilled, in order of arrival."""
+    """Return which of these orders are paid and not yet fulfilled, in order of arrival."""
     return list(await tx.scalars(PENDING, {"order_ids": list(order_ids)}))
 
 
 async def count_outcomes(tx: AsyncSession, order_ids: Collection[str]) -> OrderOutcomes:
-    """Count what became of these orders so far."""
+    """Count the outcomes of these orders so far."""
     values = {"order_ids": list(order_ids)}
     orders = (await tx.execute(ORDERS, values)).mappings().one()
     mails = (await tx.execute(MAILS, values)).all()

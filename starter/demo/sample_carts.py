@@ -1,11 +1,11 @@
-"""The demo's carts, in the format that `commerce import carts` takes; always the same ones, and all of them old."""
+"""The demo's carts as a file for `commerce import carts`: always the same, and all of them old."""
 
 import csv
 from datetime import timedelta
 from pathlib import Path
 from random import Random
 
-from starter.demo.sample_goods import customers, goods
+from starter.demo.sample_goods import all_items, customers
 from starter.demo.sample_orders import OPENING
 
 SEED = 11
@@ -17,9 +17,9 @@ COLUMNS = (
 
 
 def write_sample_carts(folder: Path, currency: str) -> Path:
-    """Write the file into a folder that exists; raises OSError."""
-    luck, file = Random(SEED), folder / "sample-carts.csv"  # noqa: S311 - there is nothing to guess
-    visitors, things = customers(luck, ABANDONED + COMPLETED), goods()
+    """Write the file into an existing folder and return its path. Raises OSError."""
+    random, file = Random(SEED), folder / "sample-carts.csv"  # noqa: S311 - not for security
+    visitors, things = customers(random, ABANDONED + COMPLETED), all_items()
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS, restval="")
         writer.writeheader()
@@ -27,8 +27,8 @@ def write_sample_carts(folder: Path, currency: str) -> Path:
             at = f"{OPENING - timedelta(hours=7 * number):%Y-%m-%d %H:%M:%S} +0000"
             head = {"Email": visitor.email, "Created at": at, "Updated at": at, "Currency": currency}
             head |= {"Completed at": at} if number > ABANDONED else {}
-            for item in luck.sample(things, luck.randint(1, 3)):
-                line = {"Lineitem quantity": str(luck.randint(1, 3)), "Lineitem sku": item.sku}
+            for item in random.sample(things, random.randint(1, 3)):
+                line = {"Lineitem quantity": str(random.randint(1, 3)), "Lineitem sku": item.sku}
                 writer.writerow({"Id": f"C{number}"} | head | line | {"Lineitem price": f"{item.price / 100:.2f}"})
                 head = {}
     return file

@@ -1,11 +1,11 @@
-"""What the demo's shop sells and who buys there: all of it invented."""
+"""The items and customers of the sample shop, all of them invented."""
 
 from random import Random
 from typing import NamedTuple
 
-WORKSHOP, HARBOUR = "Workshop", "Harbour Store"  # the shop's two locations; the first is served from first
+WORKSHOP, HARBOUR = "Workshop", "Harbour Store"  # the two locations; the first has priority
 
-# Handle, title, price, variants; a product without variants has one of its own name.
+# Handle, title, price, variants. A product without variants has a single one, named like it.
 PRODUCTS = """
 linen-notebook     | Linen Notebook              | 12.50 | Sage, Clay, Ink
 dot-grid-journal   | Dot Grid Journal            | 16.00 | Small, Large
@@ -75,7 +75,7 @@ STREETS = """
 
 
 class Town(NamedTuple):
-    """Where customers live."""
+    """A town where customers live."""
 
     city: str
     zip: str
@@ -84,7 +84,7 @@ class Town(NamedTuple):
 
 
 class Customer(NamedTuple):
-    """Somebody who buys."""
+    """A customer."""
 
     name: str
     email: str
@@ -99,36 +99,36 @@ TOWNS = (
 )
 
 
-class Goods(NamedTuple):
-    """A variant as it is sold; the price is in minor units."""
+class Item(NamedTuple):
+    """A variant for sale; the price is in minor units."""
 
     sku: str
     handle: str
     title: str  # of the product
-    name: str  # as it stands on an order's line
+    name: str  # on an order line
     price: int
 
 
-def customers(luck: Random, count: int) -> list[Customer]:
-    """Return so many different customers."""
+def customers(random: Random, count: int) -> list[Customer]:
+    """Return `count` different customers."""
     first, last, streets = FIRST_NAMES.split(), LAST_NAMES.split(), [name.strip() for name in STREETS.split(",")]
-    names = luck.sample([(a, b) for a in first for b in last], count)
+    names = random.sample([(a, b) for a in first for b in last], count)
     return [
         Customer(
             name=f"{a} {b}",
             email=f"{a}.{b}@customer.example".lower(),
-            street=f"{luck.randint(1, 180)} {luck.choice(streets)}",
-            town=luck.choice(TOWNS),
+            street=f"{random.randint(1, 180)} {random.choice(streets)}",
+            town=random.choice(TOWNS),
         )
         for a, b in names
     ]
 
 
-def goods() -> list[Goods]:
-    """Return every variant, in the order of the list above."""
+def all_items() -> list[Item]:
+    """Return every variant in the order of PRODUCTS."""
     rows = [[cell.strip() for cell in row.split("|")] for row in PRODUCTS.strip().splitlines()]
     return [
-        Goods(
+        Item(
             sku="-".join(filter(None, [handle, *variant.lower().split()])).upper(),
             handle=handle,
             title=title,

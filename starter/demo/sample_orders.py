@@ -1,4 +1,4 @@
-"""The orders of the demo's shop: a few busy days with everything in them that happens in a shop."""
+"""The orders of the sample shop: a few busy days with every kind of order."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Literal, get_args
 
-from starter.demo.sample_goods import BACKORDER, SCARCE, SPREAD, UNTRACKED, Customer, Goods, customers, goods
+from starter.demo.sample_goods import BACKORDER, SCARCE, SPREAD, UNTRACKED, Customer, Item, all_items, customers
 
 ORDERS, CUSTOMERS = 300, 180
 FIRST_NUMBER = 1001
@@ -19,11 +19,14 @@ UNITS = {1: 12, 2: 5, 3: 2, 6: 1}  # on a line, and how often
 BIG_LINES = 120
 
 Outcome = Literal["fulfilled", "refused", "undone"]
-Reason = Literal["unpaid", "cancelled", "fulfilled elsewhere"]  # why an order is not processed
-Case = Reason | Literal["ordinary", "spread", "refused by carrier", "big", "backordered", "not shipped", "beyond stock"]
-Line = tuple[Goods, int]
+NotStartedReason = Literal["unpaid", "cancelled", "fulfilled elsewhere"]  # why an order is not processed
+Case = (
+    NotStartedReason
+    | Literal["ordinary", "spread", "refused by carrier", "big", "backordered", "not shipped", "beyond stock"]
+)
+Line = tuple[Item, int]
 
-# The orders that are there for a purpose of their own, by their place in the order of arrival.
+# Orders that show a special case, by their position in the order of arrival.
 CASES: Mapping[int, Case] = {
     24: "unpaid",
     40: "spread",
@@ -35,7 +38,7 @@ CASES: Mapping[int, Case] = {
     160: "not shipped",
     187: "beyond stock",
 }
-ONE_THING: Mapping[Case, tuple[str, int]] = {
+SINGLE_ITEM: Mapping[Case, tuple[str, int]] = {
     "spread": (SPREAD, 5),
     "backordered": (BACKORDER, 1),
     "beyond stock": (BACKORDER, 5),
@@ -54,66 +57,66 @@ class Order:
     lines: list[Line]
     case: Case
     has_email: bool
-    method: str | None  # of shipping; None: it is picked up
+    method: str | None  # of shipping; None: picked up by the customer
 
     @property
     def started(self) -> bool:
-        """Whether its process is started: it is paid and still to be fulfilled."""
-        return self.case not in get_args(Reason)
+        """Whether its process is started: it is paid and not yet fulfilled."""
+        return self.case not in get_args(NotStartedReason)
 
     @property
     def expected(self) -> Outcome | None:
-        """How its process ends; None: who comes first gets what is scarce."""
+        """How its process ends; None if that depends on which order comes first."""
         scarce = any(item.sku in SCARCE for item, _ in self.lines)
         return OUTCOMES.get(self.case, None if scarce else "fulfilled")
 
 
-def make_orders(luck: Random) -> Iterator[Order]:
-    """Yield the shop's orders as they arrive."""
-    people, shelf = customers(luck, CUSTOMERS), _Shelf(luck)
+def make_orders(random: Random) -> Iterator[Order]:
+    """Yield the orders in order of arrival."""
+    people, shelf = customers(random, CUSTOMERS), _Shelf(random)
     at = OPENING
     for place in range(ORDERS):
-        at += timedelta(seconds=luck.randint(60, round(2 * PAUSE.total_seconds())))
+        at += timedelta(seconds=random.randint(60, round(2 * PAUSE.total_seconds())))
         case = CASES.get(place, "ordinary")
-        shipped = case != "not shipped" and (case != "ordinary" or luck.random() < SHIPPED)
+        shipped = case != "not shipped" and (case != "ordinary" or random.random() < SHIPPED)
         yield Order(
             id=f"S{FIRST_NUMBER + place}",
             at=at,
-            customer=luck.choice(people),
+            customer=random.choice(people),
             lines=shelf.basket(case),
             case=case,
-            has_email=case != "ordinary" or luck.random() < WITH_EMAIL,
-            method=luck.choice(list(METHODS)) if shipped else None,
+            has_email=case != "ordinary" or random.random() < WITH_EMAIL,
+            method=random.choice(list(METHODS)) if shipped else None,
         )
 
 
 class _Shelf:
-    """What a customer may pick from; some things are picked more often than others."""
+    """The items customers choose from; some are more popular than others."""
 
-    def __init__(self, luck: Random) -> None:
-        self._luck = luck
-        self._all = {item.sku: item for item in goods()}
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._all = {item.sku: item for item in all_items()}
         self._plenty = [item for sku, item in self._all.items() if sku not in (*SCARCE, SPREAD, BACKORDER)]
-        self._appeal = [luck.paretovariate(1.5) for _ in self._plenty]
+        self._popularity = [random.paretovariate(1.5) for _ in self._plenty]
 
     def basket(self, case: Case) -> list[Line]:
-        """Fill a basket; only ordinary orders want what is scarce."""
-        if case in ONE_THING:
-            sku, units = ONE_THING[case]
+        """Return the lines of an order. Only ordinary orders contain scarce items."""
+        if case in SINGLE_ITEM:
+            sku, units = SINGLE_ITEM[case]
             return [(self._all[sku], units)]
         if case == "ordinary":
             return self._ordinary()
         return self._pick(BIG_LINES if case == "big" else 3)
 
     def _ordinary(self) -> list[Line]:
-        luck = self._luck
-        lines = self._pick(*luck.choices(list(LINES), list(LINES.values())))
-        if luck.random() < WITH_SCARCE:
-            lines.append((self._all[luck.choice(SCARCE)], luck.choice((1, 1, 2))))
-        if luck.random() < WITH_REPEATED:
-            lines.append((lines[0][0], 1))  # the same once more, on a line of its own
+        random = self._random
+        lines = self._pick(*random.choices(list(LINES), list(LINES.values())))
+        if random.random() < WITH_SCARCE:
+            lines.append((self._all[random.choice(SCARCE)], random.choice((1, 1, 2))))
+        if random.random() < WITH_REPEATED:
+            lines.append((lines[0][0], 1))  # the same item on a second line
         return lines
 
     def _pick(self, count: int) -> list[Line]:
-        units = self._luck.choices(list(UNITS), list(UNITS.values()), k=count)
-        return list(zip(self._luck.choices(self._plenty, self._appeal, k=count), units, strict=True))
+        units = self._random.choices(list(UNITS), list(UNITS.values()), k=count)
+        return list(zip(self._random.choices(self._plenty, self._popularity, k=count), units, strict=True))

@@ -1,4 +1,4 @@
-"""The demo's own small shop as two files in the formats that `commerce import` takes; always the same ones."""
+"""The sample shop as two files for `commerce import`: always the same content."""
 
 import csv
 from collections import Counter
@@ -8,14 +8,14 @@ from itertools import chain
 from pathlib import Path
 from random import Random
 
-from starter.demo.sample_goods import BACKORDER, HARBOUR, SCARCE, SPREAD, UNTRACKED, WORKSHOP, Customer, goods
+from starter.demo.sample_goods import BACKORDER, HARBOUR, SCARCE, SPREAD, UNTRACKED, WORKSHOP, Customer, all_items
 from starter.demo.sample_orders import METHODS, Case, Order, Outcome, make_orders
 from starter.devstack.carrier.server import REFUSED_COUNTRY
 
 SEED = 7
 CURRENCY = "GBP"
-SCARCITY, PLENTY, SPARE = 0.65, 1.3, 4  # stock: shares of the demand, and units more
-AT_HARBOUR = (0, 0, 0.3, 0.5)  # shares of a variant's stock that lie there
+SCARCITY, PLENTY, SPARE = 0.65, 1.3, 4  # stock as shares of the demand, and extra units
+AT_HARBOUR = (0, 0, 0.3, 0.5)  # shares of a variant's stock at this location
 NOT_STOCKED = "not stocked"
 ORDER_COLUMNS = (
     *("Name", "Email", "Financial Status", "Paid at", "Fulfillment Status", "Currency", "Shipping", "Total"),
@@ -30,19 +30,19 @@ Cells = dict[str, str]
 
 @dataclass(frozen=True)
 class SampleShop:
-    """The shop's two files, and what is to become of its orders."""
+    """The two files of the sample shop, and the expected outcome of its orders."""
 
     inventory: Path
     orders: Path
     order_ids: Sequence[str]  # in order of arrival
-    expected: Mapping[str, Outcome | None]  # of the orders that can be processed; None: as luck will have it
-    cases: Mapping[Case, str]  # the ids of those that are not ordinary
+    expected: Mapping[str, Outcome | None]  # of the orders that can be processed; None: not determined
+    cases: Mapping[Case, str]  # order ids of the special cases
 
 
 def write_sample_shop(folder: Path, seed: int = SEED) -> SampleShop:
-    """Write the shop's files into a folder that exists; a seed makes the same ones each time. Raises OSError."""
-    luck = Random(seed)  # noqa: S311 - there is nothing to guess
-    orders = list(make_orders(luck))
+    """Write the files into an existing folder. The same seed gives the same files. Raises OSError."""
+    random = Random(seed)  # noqa: S311 - not for security
+    orders = list(make_orders(random))
     shop = SampleShop(
         inventory=folder / "sample-inventory.csv",
         orders=folder / "sample-orders.csv",
@@ -50,18 +50,18 @@ def write_sample_shop(folder: Path, seed: int = SEED) -> SampleShop:
         expected={order.id: order.expected for order in orders if order.started},
         cases={order.case: order.id for order in orders if order.case != "ordinary"},
     )
-    _write(shop.inventory, INVENTORY_COLUMNS, _stock(luck, orders))
+    _write(shop.inventory, INVENTORY_COLUMNS, _stock(random, orders))
     _write(shop.orders, ORDER_COLUMNS, chain.from_iterable(map(_rows, orders)))
     return shop
 
 
-def _stock(luck: Random, orders: Sequence[Order]) -> Iterator[Cells]:
-    """Yield the rows of the inventory: of most things there is enough for all orders together."""
+def _stock(random: Random, orders: Sequence[Order]) -> Iterator[Cells]:
+    """Yield the rows of the inventory. Most items suffice for all orders."""
     demand = Counter[str]()
     for item, units in chain.from_iterable(order.lines for order in orders):
         demand[item.sku] += units
-    for item in goods():
-        for location, on_hand in _levels(luck, item.sku, demand[item.sku]).items():
+    for item in all_items():
+        for location, on_hand in _levels(random, item.sku, demand[item.sku]).items():
             units_there = NOT_STOCKED if on_hand is None else str(on_hand)
             yield {
                 "Handle": item.handle,
@@ -75,15 +75,15 @@ def _stock(luck: Random, orders: Sequence[Order]) -> Iterator[Cells]:
             }
 
 
-def _levels(luck: Random, sku: str, demand: int) -> dict[str, int | None]:
+def _levels(random: Random, sku: str, demand: int) -> dict[str, int | None]:
     own: dict[str, tuple[int | None, int | None]] = {SPREAD: (3, 3), BACKORDER: (2, None), UNTRACKED: (None, None)}
     total = int(demand * SCARCITY) if sku in SCARCE else int(demand * PLENTY) + SPARE
-    at_harbour = round(total * luck.choice(AT_HARBOUR))
+    at_harbour = round(total * random.choice(AT_HARBOUR))
     return dict(zip((WORKSHOP, HARBOUR), own.get(sku, (total - at_harbour, at_harbour or None)), strict=True))
 
 
 def _rows(order: Order) -> Iterator[Cells]:
-    """Yield an order's rows, its own fields on the first."""
+    """Yield the rows of an order; the first one holds the order's own fields."""
     head = _head(order)
     for item, units in order.lines:
         yield head | {

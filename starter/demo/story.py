@@ -1,4 +1,4 @@
-"""The demo: takes a small shop in, processes its orders on a stack of its own, and shows what became of them."""
+"""The demo: import a sample shop, process its orders on an embedded stack, and show the results."""
 
 import asyncio
 import shlex
@@ -29,11 +29,12 @@ from starter.operate.audit import audit
 async def demo(console: Console, data_dir: Path, *, port: int = 9000) -> int:
     """Run the demo on the embedded stack of this folder; on a terminal it then stays up until Ctrl-C.
 
-    `port` is the API's, 0: any. Returns the exit code: 0 when every order ended as it should and the audit is clean,
-    1 when not, 130 when cut off; started again it goes on. Raises StackError, Unreachable, DatabaseUnavailable.
+    `port` is the API's (0: any). Returns the exit code: 0 if every order ended as expected and the audit is clean, 1 if
+    not, 130 if interrupted; an interrupted demo continues when it is started again. Raises StackError, Unreachable,
+    DatabaseUnavailable.
     """
     screen, code = Screen(console), INTERRUPTED
-    screen.title("durable-commerce", "a small shop, its orders processed for real")
+    screen.title("durable-commerce", "a sample shop, its orders processed for real")
     screen.head(f"Starting everything in {data_dir}")
     with cancel_on_signals() as interrupt:
         try:
@@ -44,35 +45,35 @@ async def demo(console: Console, data_dir: Path, *, port: int = 9000) -> int:
                     screen.head("Press Ctrl-C to stop everything")
                     await asyncio.Event().wait()
                 screen.head(
-                    f"Everything stops now; `commerce up --data-dir {shlex.quote(str(data_dir))}` shows it again"
+                    f"Stopping everything; start it again with `commerce up --data-dir {shlex.quote(str(data_dir))}`"
                 )
         except asyncio.CancelledError:
             if not interrupt.happened:
                 raise
             if code == INTERRUPTED:
-                screen.complain("Interrupted; started again, the demo goes on where it was")
+                screen.complain("Interrupted. Run the demo again to continue")
     return code
 
 
 async def _run(stack: Stack, screen: Screen) -> bool:
-    async with _tools(stack) as (database, client):
-        shop = await _take_in(database, stack.data_dir, screen)
+    async with _connections(stack) as (database, client):
+        shop = await _import(database, stack.data_dir, screen)
         screen.head("Processing the orders")
         summary = await _process(database, client, shop, screen)
         screen.summary(summary)
         screen.head("Registering customers")
         screen.customers(await customers.register(database, client, shop.order_ids, screen.say))
-        screen.head("Running the jobs, which otherwise run by the clock")
+        screen.head("Running the jobs, which otherwise run on a schedule")
         settings = load_settings(stack.environment)
         screen.jobs(await jobs.run(database, client, stack.data_dir, settings.warehouse_url, CURRENCY))
         findings = await audit(database, client)
         screen.verdict(findings)
-        screen.places(_places(stack, client, shop))
+        screen.links(_links(stack, client, shop))
     return summary.good and not findings
 
 
 @asynccontextmanager
-async def _tools(stack: Stack) -> AsyncIterator[tuple[Database, Client]]:
+async def _connections(stack: Stack) -> AsyncIterator[tuple[Database, Client]]:
     settings = load_settings(stack.environment)
     database = Database(settings.database_url.get_secret_value(), pool_size=2)
     try:
@@ -81,15 +82,15 @@ async def _tools(stack: Stack) -> AsyncIterator[tuple[Database, Client]]:
         await database.close()
 
 
-async def _take_in(database: Database, data_dir: Path, screen: Screen) -> SampleShop:
-    """Take the sample shop in as files, as any other; the second time nothing changes."""
+async def _import(database: Database, data_dir: Path, screen: Screen) -> SampleShop:
+    """Import the sample shop from files, like any other shop; importing it again changes nothing."""
     shop = await asyncio.to_thread(write_sample_shop, data_dir)
     orders = await imports.import_orders(database, [shop.orders], currency=CURRENCY)
     if orders.bad:  # another version's sample shop is there
-        raise StackError(f"The sample shop does not fit here, use another --data-dir: {orders.bad[0].reason}")
+        raise StackError(f"The data folder holds another sample shop; use another --data-dir ({orders.bad[0].reason})")
     stock = await imports.import_inventory(database, [shop.inventory])
-    known = "" if stock.taken + orders.taken else ", known from an earlier time"
-    screen.head("Taking in the sample shop")
+    known = "" if stock.taken + orders.taken else ", already imported"
+    screen.head("Importing the sample shop")
     screen.say(f"{stock.read:,} levels of stock, {len(shop.order_ids):,} orders with {orders.read:,} lines{known}")
     return shop
 
@@ -99,23 +100,23 @@ async def _process(database: Database, client: Client, shop: SampleShop, screen:
         before = await outcomes.count_outcomes(tx, shop.order_ids)
         pending = await outcomes.pending(tx, shop.order_ids)
     began = time.monotonic()
-    with screen.progress(len(pending)) as tell:
-        endings = await orders.process(client, pending, tell)
+    with screen.progress(len(pending)) as on_ending:
+        endings = await orders.process(client, pending, on_ending)
     seconds = time.monotonic() - began
     findings = await audit(database, client)
     async with database.transaction() as tx:
         after = await outcomes.count_outcomes(tx, shop.order_ids)
-    unexpected = orders.surprises(endings, shop.expected)
+    unexpected = orders.unexpected_endings(endings, shop.expected)
     return Summary(before, after, endings, seconds, unexpected, findings)
 
 
-def _places(stack: Stack, client: Client, shop: SampleShop) -> Mapping[str, str]:
-    """Return where a person may look, by what is to be seen there."""
-    facts = stack.description
-    processes = f"{facts['temporal_ui']}/namespaces/{client.namespace}/workflows"
+def _links(stack: Stack, client: Client, shop: SampleShop) -> Mapping[str, str]:
+    """Return addresses to look at, by name."""
+    addresses = stack.description
+    processes = f"{addresses['temporal_ui']}/namespaces/{client.namespace}/workflows"
     return {
         "Every process": processes,
         "The undone order": f"{processes}/{order_process_id(shop.cases['refused by carrier'])}",
-        "The mails": facts["mail_dir"],
-        "The API": f"{facts['api_url']}/docs",
+        "The mails": addresses["mail_dir"],
+        "The API": f"{addresses['api_url']}/docs",
     }

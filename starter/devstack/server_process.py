@@ -72,9 +72,8 @@ class ServerProcess:
     def restart_delay(self) -> float:
         """Count a death and return the seconds to wait before the restart, which grow while it keeps dying."""
         self.deaths += 1
-        healthy = (
-            time.time() - self.created > HEALTHY_SECONDS or self.code == -signal.SIGKILL
-        )  # killed from outside: no fault of its own
+        killed = self.code == -signal.SIGKILL  # from outside, so it is not at fault
+        healthy = killed or time.time() - self.created > HEALTHY_SECONDS
         self._deaths_in_row = 0 if healthy else self._deaths_in_row + 1
         return RESTART_SECONDS[min(max(self._deaths_in_row - 1, 0), len(RESTART_SECONDS) - 1)]
 

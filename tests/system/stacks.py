@@ -61,7 +61,7 @@ class World:
 async def world(folder: Path) -> AsyncIterator[World]:
     """A carrier and a mail server of the test's own."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("COMMERCE_", "TEMPORAL_"))}
-    async with carrier.running(folder / "carrier", 0) as carrier_url, mail.catching(folder / "mail", 0) as smtp_url:
+    async with carrier.running(folder / "carrier", 0) as carrier_url, mail.running(folder / "mail", 0) as smtp_url:
         outside = {"COMMERCE_CARRIER_URL": f"{carrier_url}/v2", "COMMERCE_SMTP_URL": smtp_url}
         yield World(folder, carrier_url, own | outside | {"COMMERCE_SCHEDULES": "off", "PYTHONPATH": str(ROOT)})
 
@@ -113,7 +113,7 @@ async def up(outside: World, data_dir: Path) -> AsyncIterator[Stack]:
     finally:
         if process.returncode is None:
             await kill(process)
-        orphans.end(data_dir)
+        orphans.terminate(data_dir)
 
 
 async def kill(supervisor: asyncio.subprocess.Process) -> None:

@@ -1,4 +1,4 @@
-"""What became of orders is counted once each, and only of those that were asked for."""
+"""Each order is counted once, and only the given ones are counted."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ MAIL = """INSERT INTO notifications (key, kind, recipient, order_id, status, mes
 
 @pytest.fixture
 async def shop(database: Database) -> Shop:
-    """1 fulfilled, 2 refused, 3 undone, 4 unpaid, 5 cancelled, 6 fulfilled elsewhere, 7 new; 8 is not asked for."""
+    """1 fulfilled, 2 refused, 3 undone, 4 unpaid, 5 cancelled, 6 fulfilled elsewhere, 7 new; 8 is not among the given orders."""
     shop = Shop(database)
     await shop.stock("MUG", main=20)
     facts: dict[str, dict[str, Any]] = {
@@ -60,11 +60,11 @@ async def test_outcomes(shop: Shop) -> None:
     )
 
 
-async def test_outcomes_of_nothing_are_zeros(shop: Shop) -> None:
+async def test_without_orders_all_counts_are_zero(shop: Shop) -> None:
     nothing = await shop.do(outcomes.count_outcomes, [])
     assert (nothing.fulfilled, nothing.units, nothing.mails) == (0, 0, {})
 
 
-async def test_pending_are_paid_and_open_by_arrival(shop: Shop) -> None:
+async def test_pending_orders_are_paid_and_open_in_order_of_arrival(shop: Shop) -> None:
     await shop.sql("UPDATE orders SET created_at = created_at - interval '1 day' WHERE id = '7'")
     assert await shop.do(outcomes.pending, IDS) == ["7", "2", "3"]

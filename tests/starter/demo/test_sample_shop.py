@@ -1,4 +1,4 @@
-"""The demo's shop comes in whole, is the same every time, and has one of everything that happens in a shop."""
+"""The sample shop can be imported completely, is always the same, and contains every special case."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ from tests.commerce.shop import Shop
 
 @dataclass
 class Taken:
-    """The sample shop in a database, with what the import said of it."""
+    """The sample shop in a database, with its import reports."""
 
     sample: SampleShop
     shop: Shop
@@ -49,7 +49,7 @@ def test_the_same_seed_makes_the_same_files(tmp_path: Path) -> None:
     assert one.orders.read_bytes() != other.orders.read_bytes()
 
 
-async def test_it_comes_in_without_a_bad_row(taken: Taken) -> None:
+async def test_it_is_imported_without_a_bad_row(taken: Taken) -> None:
     assert (taken.stock.bad, taken.orders.bad) == ([], [])
     assert taken.orders.taken == len(taken.sample.order_ids) == ORDERS
     assert await taken.shop.sql("SELECT id FROM orders ORDER BY created_at") == taken.sample.order_ids
@@ -60,13 +60,13 @@ async def test_it_comes_in_without_a_bad_row(taken: Taken) -> None:
     assert await taken.shop.breaches() == []
 
 
-async def test_twice_changes_nothing(taken: Taken) -> None:
+async def test_importing_it_twice_changes_nothing(taken: Taken) -> None:
     again = await take_in(taken.sample, taken.shop.database)
     assert (again.stock.taken, again.orders.taken) == (0, 0)
     assert (again.stock.bad, again.orders.bad) == ([], [])
 
 
-async def test_every_address_is_an_example_and_whole_where_something_is_shipped(taken: Taken) -> None:
+async def test_e_mail_addresses_are_examples_and_shipping_addresses_complete(taken: Taken) -> None:
     shop = taken.shop
     assert await shop.sql("SELECT id FROM orders WHERE email NOT LIKE '%@customer.example'") == []
     lacking = """SELECT id FROM orders WHERE shipping_method IS NOT NULL
@@ -74,7 +74,7 @@ async def test_every_address_is_an_example_and_whole_where_something_is_shipped(
     assert await shop.sql(lacking) == []
 
 
-async def test_it_has_what_is_in_every_shop(taken: Taken) -> None:
+async def test_it_has_what_every_shop_has(taken: Taken) -> None:
     shop = taken.shop
     [(guests, picked_up)] = await shop.sql(
         "SELECT count(*) FILTER (WHERE email IS NULL), count(*) FILTER (WHERE shipping_method IS NULL) FROM orders"
@@ -104,7 +104,7 @@ async def test_it_has_each_special_case(taken: Taken) -> None:
 
 
 async def process(shop: Shop, order_id: str) -> str:
-    """Say how an order ends when the carrier plays no part."""
+    """Return how an order ends, leaving the carrier out."""
     try:
         await shop.do(inventory.reserve, order_id)
     except InsufficientInventory:
@@ -117,7 +117,7 @@ async def process(shop: Shop, order_id: str) -> str:
     return "fulfilled"
 
 
-async def test_in_order_of_arrival_a_tenth_is_refused_for_what_is_scarce(taken: Taken) -> None:
+async def test_in_order_of_arrival_a_tenth_of_the_orders_is_refused_for_scarce_items(taken: Taken) -> None:
     shop, sample = taken.shop, taken.sample
     expected = {order_id: how for order_id, how in sample.expected.items() if how != "undone"}
     ends = {order_id: await process(shop, order_id) for order_id in expected}

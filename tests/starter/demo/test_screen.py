@@ -1,4 +1,4 @@
-"""What the demo shows: plain lines in a file, a moving bar on a terminal, and every number where it belongs."""
+"""The demo's output: plain lines in a file, a progress bar on a terminal, and the right numbers in its table."""
 
 import re
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from rich.console import Console
 
 from commerce.audit import Finding
 from starter.demo import screen as demo_screen
-from starter.demo.orders import Ending, Summary, surprises
+from starter.demo.orders import Ending, Summary, unexpected_endings
 from starter.demo.outcomes import OrderOutcomes
 from starter.demo.sample_orders import Outcome
 from starter.demo.screen import Screen
@@ -40,7 +40,7 @@ FIRST = Summary(before=NOTHING, after=DONE, endings=ENDINGS, seconds=2.0, unexpe
 
 
 def shown(show: Callable[[Screen], None], **options: Any) -> str:
-    """Return what a console of 100 columns shows; by default it is a file."""
+    """Return the output on a console of 100 columns, by default a file."""
     file = StringIO()
     show(Screen(Console(file=file, width=100, **options)))
     return file.getvalue()
@@ -52,7 +52,7 @@ def row(text: str, name: str) -> list[str]:
     return re.split(r"\s{2,}", line.strip())
 
 
-def test_the_first_time_there_is_one_column_of_numbers() -> None:
+def test_the_first_run_shows_one_column_of_numbers() -> None:
     text = shown(lambda screen: screen.summary(FIRST))
     assert row(text, "Fulfilled") == ["Fulfilled", "2"]
     assert row(text, "Refused") == ["Refused for stock", "1"]
@@ -63,30 +63,30 @@ def test_the_first_time_there_is_one_column_of_numbers() -> None:
     assert row(text, "Orders per second") == ["Orders per second", "2.0"]
     assert row(text, "Median") == ["Median time", "0.25 s", "30 orders at once"]
     assert row(text, "Audit") == ["Audit", "clean"]
-    assert "this time" not in text
+    assert "this run" not in text
     assert "Mails not sent" not in text
 
 
-def test_later_the_new_ones_stand_beside_all() -> None:
+def test_a_second_run_shows_its_own_numbers_in_a_second_column() -> None:
     text = shown(lambda screen: screen.summary(replace(FIRST, before=DONE, endings=ENDINGS[2:])))
-    assert "this time" in text
+    assert "this run" in text
     assert row(text, "Fulfilled") == ["Fulfilled", "2", "0"]
     assert row(text, "Refused") == ["Refused for stock", "1", "1"]
     assert row(text, "Units") == ["Units shipped", "7", "0"]
-    assert "Nothing new was fulfilled: an earlier demo had done it all" in text
+    assert "Nothing new: an earlier demo had fulfilled all orders" in text
 
 
-def test_what_is_wrong_is_shown_whatever_it_is_called() -> None:
+def test_everything_wrong_is_shown_even_with_markup_in_it() -> None:
     broken = replace(FIRST, unexpected=["4"], findings=[FINDING], after=DONE.model_copy(update={"unsent": 5}))
     text = shown(lambda screen: screen.summary(broken))
     assert not broken.good
     assert row(text, "Audit") == ["Audit", "broken", "3 stocked-is-sum-of-movements"]
     assert row(text, "Mails not sent") == ["Mails not sent", "5"]
     assert "stocked-is-sum-of-movements: MUG [x] at main stocked is 2" in text
-    assert "Order 4 should not be undone. CarrierRefused: no" in text
+    assert "Order 4 should not have been undone. CarrierRefused: no" in text
 
 
-def test_an_interrupted_demo_that_was_through_has_nothing_to_measure() -> None:
+def test_a_run_without_orders_shows_no_rate() -> None:
     text = shown(lambda screen: screen.summary(replace(FIRST, endings=[])))
     assert row(text, "Orders per second") == ["Orders per second", "0.0"]
     assert row(text, "Median")[:2] == ["Median time", "0.00 s"]
@@ -98,14 +98,14 @@ def progress(screen: Screen) -> None:
             tell(ending)
 
 
-def test_progress_in_a_file_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_in_a_file_is_an_occasional_line(monkeypatch: pytest.MonkeyPatch) -> None:
     [line] = shown(progress).splitlines()
     assert re.fullmatch(r"  4 of 4: 2 fulfilled, 1 refused, 1 undone \([0-9.]+ per second\)", line)
     monkeypatch.setattr(demo_screen, "LINE_SECONDS", 0.0)
     assert len(shown(progress).splitlines()) == len(ENDINGS)
 
 
-def test_progress_on_a_terminal_moves_on_one_line() -> None:
+def test_progress_on_a_terminal_stays_on_one_line() -> None:
     text = shown(progress, force_terminal=True, force_interactive=True)
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
     assert "4/4 2 fulfilled · 1 refused · 1 undone · " in plain
@@ -123,9 +123,9 @@ def test_a_narrow_terminal_cuts_the_bar_not_the_count() -> None:
     assert "400/400" in file.getvalue()
 
 
-def test_addresses_are_never_broken() -> None:
+def test_links_are_never_wrapped() -> None:
     place = "http://127.0.0.1:8233/" + "x" * 200
-    text = shown(lambda screen: screen.places({"Here": place, "Over there": "[y]"}))
+    text = shown(lambda screen: screen.links({"Here": place, "There": "[y]"}))
     assert f"  Here        {place}\n  Over there  [y]\n" in text
 
 
@@ -142,5 +142,5 @@ def test_addresses_are_never_broken() -> None:
         (None, "undone", True),
     ],
 )
-def test_surprises(expected: Outcome | None, outcome: Outcome, surprising: bool) -> None:
-    assert surprises([Ending("1", outcome, 0.1)], {"1": expected}) == (["1"] if surprising else [])
+def test_unexpected_endings(expected: Outcome | None, outcome: Outcome, surprising: bool) -> None:
+    assert unexpected_endings([Ending("1", outcome, 0.1)], {"1": expected}) == (["1"] if surprising else [])

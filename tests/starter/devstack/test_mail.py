@@ -1,4 +1,4 @@
-"""The mail catcher: a mail that was taken is a file, whole and for good."""
+"""The mail catcher: an accepted mail is a complete file that survives a crash."""
 
 import asyncio
 import shutil
@@ -25,13 +25,13 @@ def message(number: int = 1, to: str = "bob@example.com") -> EmailMessage:
 
 @pytest.fixture
 async def port(tmp_path: Path) -> AsyncIterator[int]:
-    async with mail.catching(tmp_path, 0) as url:
+    async with mail.running(tmp_path, 0) as url:
         yield int(url.rpartition(":")[2])
 
 
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", int]]:
-    """The mail catcher as a process of its own, and its port."""
+    """The mail catcher as a program, and its port."""
     command = [sys.executable, "-m", "starter.devstack.mail", "--mail-dir", str(tmp_path / "mails"), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -62,33 +62,33 @@ async def test_many_at_once(port: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("to", "code"), [("bob@refused.example", 550), ("bob@BUSY.example", 451)])
-async def test_recipients_that_are_refused(port: int, tmp_path: Path, to: str, code: int) -> None:
+async def test_refused_recipients(port: int, tmp_path: Path, to: str, code: int) -> None:
     with pytest.raises(aiosmtplib.SMTPRecipientsRefused) as refused:
         await aiosmtplib.send(message(to=to), hostname="127.0.0.1", port=port)
     assert refused.value.recipients[0].code == code
     assert names(tmp_path) == []
 
 
-async def test_a_switch_refuses_everybody(port: int, tmp_path: Path) -> None:
-    switch = tmp_path / mail.SWITCH
+async def test_the_refuse_file_refuses_every_recipient(port: int, tmp_path: Path) -> None:
+    refuse_file = tmp_path / mail.REFUSE_FILE
     for line, code in (("", 451), ("554 No service", 554)):
-        switch.write_text(line)
+        refuse_file.write_text(line)
         with pytest.raises(aiosmtplib.SMTPRecipientsRefused) as refused:
             await aiosmtplib.send(message(), hostname="127.0.0.1", port=port)
         assert refused.value.recipients[0].code == code
-    switch.unlink()
+    refuse_file.unlink()
     await aiosmtplib.send(message(), hostname="127.0.0.1", port=port)
     assert len(names(tmp_path)) == 1
 
 
-async def test_a_mail_that_cannot_be_kept_is_not_taken(port: int, tmp_path: Path) -> None:
+async def test_a_mail_that_cannot_be_stored_is_not_accepted(port: int, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path)
     with pytest.raises(aiosmtplib.SMTPDataError) as refused:
         await aiosmtplib.send(message(), hostname="127.0.0.1", port=port)
     assert refused.value.code == 452
 
 
-def test_a_taken_mail_survives_a_kill(process: tuple["subprocess.Popen[str]", int], tmp_path: Path) -> None:
+def test_an_accepted_mail_survives_a_kill(process: tuple["subprocess.Popen[str]", int], tmp_path: Path) -> None:
     running, port = process
     with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
         client.send_message(message())

@@ -1,4 +1,4 @@
-"""The embedded stack as its users meet it: a real one, in a folder with a blank in its path, killed and begun anew."""
+"""The embedded stack as a user sees it: real servers, a folder with a blank in its path, kill -9 and restart."""
 
 import base64
 import json
@@ -35,14 +35,14 @@ import asyncio, sys
 from pathlib import Path
 from starter.devstack.errors import StackError
 from starter.devstack.stack import Stack
-from starter.telemetry.exit import end
+from starter.telemetry.exit import exit_process
 try:
     stack = Stack(Path(sys.argv[1]), port=0, echo=lambda line: print(line, flush=True))
     code = asyncio.run(stack.run())
 except StackError as error:
     print(error, flush=True)
     code = error.code
-end(code)
+exit_process(code)
 """
 CHILDREN = {"postgres", "temporal", "mail", "carrier", "warehouse", "worker", "api"}
 RESTART_SECONDS = 2.0
@@ -54,11 +54,11 @@ def clean_environment() -> dict[str, str]:
 
 
 def quiet(_line: str) -> None:
-    """Say nothing."""
+    """Print nothing."""
 
 
 class Up:
-    """A supervisor in a process of its own, as `commerce up` runs it."""
+    """A stack in a process of its own, as `commerce up` runs it."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir, self.log = data_dir, data_dir.parent / "up.log"
@@ -107,7 +107,7 @@ def gone(pids: dict[str, int]) -> bool:
 
 
 async def leave_traces(stack: dict[str, Any]) -> None:
-    """Put something into each server that keeps data."""
+    """Store something in each server that keeps data."""
     connection = await asyncpg.connect(stack["database_url"])
     await connection.execute("CREATE TABLE trace AS SELECT 42 AS answer")
     await connection.close()
@@ -128,7 +128,7 @@ async def find_traces(stack: dict[str, Any]) -> None:
 
 
 async def decrypt_as_the_ui_does(stack: dict[str, Any]) -> None:
-    """Have a payload decrypted where Temporal's UI says that it does, as a page of it; in its folder lies the key."""
+    """Decrypt a payload as Temporal's UI does: at its codec endpoint, from its origin."""
     [payload] = await (await connect(stack["environment"])).data_converter.encode(["Hello"])
     async with httpx.AsyncClient(trust_env=False, headers={"Origin": stack["temporal_ui"]}) as browser:
         endpoint = (await browser.get(f"{stack['temporal_ui']}/api/v1/settings")).json()["Codec"]["Endpoint"]
@@ -155,7 +155,7 @@ def without_pids(stack: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def ups(tmp_path: Path) -> Iterator[Callable[[], Up]]:
-    """Starts stacks on one folder; nothing of them is left at the end."""
+    """Start stacks on one folder; at the end nothing is left running."""
     started: list[Up] = []
 
     def start() -> Up:
@@ -203,7 +203,7 @@ async def test_it_survives_kill_9_of_everything(ups: Callable[[], Up]) -> None:
     up = ups()
     until(lambda: gone(orphans), 30, up.said)
     third = up.stack
-    assert "Ended 7 processes" in up.said()
+    assert "Terminated 7 processes" in up.said()
     await find_traces(third)
     await check_namespace(third)
     await decrypt_as_the_ui_does(third)

@@ -1,4 +1,4 @@
-"""The parts of the embedded stack, each alone: ports, children, leftovers, the plan."""
+"""The parts of the embedded stack: ports, data folder, servers, orphans, plan, keys."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ PRIVILEGED = 81  # a port below 1024, which is for root alone on most systems
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port that somebody listens on."""
+    """A port in use."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -48,7 +48,7 @@ def make_child(tmp_path: Path, code: str) -> ServerProcess:
 
 
 def quiet(_line: str) -> None:
-    """Say nothing."""
+    """Print nothing."""
 
 
 async def never() -> str | None:
@@ -62,19 +62,19 @@ async def until_it_says(child: ServerProcess, line: str) -> None:
 
 
 class TestPorts:
-    def test_one_in_use_is_replaced_and_said(self, tmp_path: Path, taken: int) -> None:
+    def test_a_port_in_use_is_replaced_and_reported(self, tmp_path: Path, taken: int) -> None:
         said: list[str] = []
         port = Ports(tmp_path / "ports.json", said.append).choose("temporal", "Temporal", taken)
         assert port in SPARE
         assert said == [f"Port {taken} is in use; Temporal listens on {port}"]
 
     @pytest.mark.skipif(can_listen(PRIVILEGED), reason="this user may listen anywhere")
-    def test_one_that_is_not_for_this_user_is_replaced_and_said(self, tmp_path: Path) -> None:
+    def test_a_privileged_port_is_replaced_and_reported(self, tmp_path: Path) -> None:
         said: list[str] = []
         port = Ports(tmp_path / "ports.json", said.append).choose("api", "The API", PRIVILEGED)
         assert said == [f"Port {PRIVILEGED} needs more privileges; The API listens on {port}"]
 
-    def test_those_of_last_time_are_kept(self, tmp_path: Path) -> None:
+    def test_ports_stay_the_same(self, tmp_path: Path) -> None:
         said: list[str] = []
         with socket.create_server(("127.0.0.1", 0)) as server:
             wanted = server.getsockname()[1]
@@ -82,27 +82,28 @@ class TestPorts:
         assert Ports(tmp_path / "ports.json", said.append).choose("api", "The API", wanted) == first
         assert said[-1] == f"The API listens on {first}, as before"
 
-    def test_another_wish_counts_more_than_last_time(self, tmp_path: Path) -> None:
+    def test_a_newly_wanted_port_wins_over_the_stored_one(self, tmp_path: Path) -> None:
         first = Ports(tmp_path / "ports.json", quiet).choose("api", "The API", 0)
         other = Ports(tmp_path / "ports.json", quiet).choose("api", "The API", first + 1)
         assert other == first + 1
 
-    def test_two_servers_get_two_ports(self, tmp_path: Path) -> None:
+    def test_two_servers_never_share_a_port(self, tmp_path: Path) -> None:
         ports = Ports(tmp_path / "ports.json", quiet)
         first = ports.choose("mail", "Mail", 0)
         assert ports.choose("carrier", "The carrier", first) != first
 
 
 class TestFolder:
-    def test_one_holds_it_at_a_time(self, tmp_path: Path) -> None:
-        with data_folder.locked(tmp_path), pytest.raises(StackError, match="already running"), data_folder.locked(tmp_path):
+    def test_only_one_process_can_lock_it(self, tmp_path: Path) -> None:
+        refused = pytest.raises(StackError, match="already running")
+        with data_folder.locked(tmp_path), refused, data_folder.locked(tmp_path):
             pass
         with data_folder.locked(tmp_path):
             pass
 
 
-class TestChildren:
-    async def test_who_keeps_dying_before_it_is_ready_fails_the_start(self, tmp_path: Path) -> None:
+class TestServers:
+    async def test_a_server_that_keeps_dying_before_it_is_ready_fails_the_start(self, tmp_path: Path) -> None:
         said: list[str] = []
         family = Supervisor(tmp_path, said.append, lambda: None)
         child = make_child(tmp_path, "import sys; sys.exit('no such file\\n')")
@@ -112,21 +113,21 @@ class TestChildren:
         assert "Restarting in 0.2 s" in said[0]
         assert not child.alive
 
-    async def test_a_wrong_setting_is_not_tried_again(self, tmp_path: Path) -> None:
+    async def test_a_wrong_setting_is_not_retried(self, tmp_path: Path) -> None:
         family = Supervisor(tmp_path, quiet, lambda: None)
         with pytest.raises(StackError) as refused:
             await family.start(make_child(tmp_path, f"import os; os._exit({USAGE})"), never)
         await family.stop([["sample"]])
         assert refused.value.code == USAGE
 
-    async def test_what_is_unreachable_says_so(self, tmp_path: Path) -> None:
+    async def test_an_unreachable_server_is_reported(self, tmp_path: Path) -> None:
         family = Supervisor(tmp_path, quiet, lambda: None)
         with pytest.raises(StackError) as refused:
             await family.start(make_child(tmp_path, f"import os; os._exit({UNREACHABLE})"), never)
         await family.stop([["sample"]])
         assert refused.value.code == UNREACHABLE
 
-    async def test_who_does_not_stop_in_time_is_killed(self, tmp_path: Path) -> None:
+    async def test_a_server_that_does_not_stop_in_time_is_killed(self, tmp_path: Path) -> None:
         child = make_child(
             tmp_path,
             "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)",
@@ -137,14 +138,14 @@ class TestChildren:
         await child.stop()
         assert child.code == -9
 
-    def test_waits_grow_while_it_keeps_dying_and_start_anew_after_a_good_time(self, tmp_path: Path) -> None:
+    def test_restart_delays_grow_while_it_keeps_dying_and_reset_after_a_healthy_run(self, tmp_path: Path) -> None:
         child = make_child(tmp_path, "")
         child.created = time.time()
         assert [child.restart_delay() for _ in range(7)] == [*RESTART_SECONDS, RESTART_SECONDS[-1]]
         child.created = time.time() - 3600
         assert child.restart_delay() == RESTART_SECONDS[0]
 
-    async def test_who_is_killed_has_no_last_word(self, tmp_path: Path) -> None:
+    async def test_a_killed_server_is_reported_without_its_last_line(self, tmp_path: Path) -> None:
         child = make_child(tmp_path, "import time; print('all is well', flush=True); time.sleep(60)")
         child.start()
         await until_it_says(child, "all is well")
@@ -152,14 +153,14 @@ class TestChildren:
         await child.ended()
         assert child.death() == "The sample was killed by SIGKILL"
 
-    async def test_only_what_it_wrote_since_its_start_is_told(self, tmp_path: Path) -> None:
+    async def test_only_lines_since_its_start_are_reported(self, tmp_path: Path) -> None:
         child = make_child(tmp_path, "import time; time.sleep(300)")
         child.log.write_text("of an earlier run\n")
         child.start()
         assert child.last_line() == ""
         await child.stop()
 
-    def test_a_large_log_is_put_aside(self, tmp_path: Path) -> None:
+    def test_a_large_log_is_rotated(self, tmp_path: Path) -> None:
         log = tmp_path / "worker.log"
         log.write_bytes(b"x" * (LOG_LIMIT + 1))
         rotate(log)
@@ -167,20 +168,20 @@ class TestChildren:
         assert (tmp_path / "worker.log.1").stat().st_size == LOG_LIMIT + 1
 
 
-class TestLeftovers:
-    def test_a_recorded_process_is_ended(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+class TestOrphans:
+    def test_a_recorded_process_is_terminated(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
         created = psutil.Process(sleeper.pid).create_time()
         self.write(tmp_path, sleeper.pid, created)
         assert orphans.terminate(tmp_path) == 1
         assert sleeper.wait(timeout=10) < 0
         assert not (tmp_path / "pids.json").exists()
 
-    def test_a_reused_number_is_left_alone(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    def test_a_reused_process_id_is_left_alone(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
         self.write(tmp_path, sleeper.pid, psutil.Process(sleeper.pid).create_time() - 60)
         assert orphans.terminate(tmp_path) == 0
         assert sleeper.poll() is None
 
-    def test_a_stale_lock_of_postgresql_goes(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    def test_a_stale_lock_file_of_postgresql_is_deleted(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
         (tmp_path / "postgres").mkdir()
         (tmp_path / "postgres" / "postmaster.pid").write_text(f"{sleeper.pid}\n")
         assert orphans.terminate(tmp_path) == 0
@@ -198,7 +199,7 @@ class TestPlan:
         (tmp_path / "postgres.password").write_text("secret")
         return Plan.make(tmp_path, own, 0, said.append), said
 
-    def test_the_embedded_servers_are_told_to_programs(self, tmp_path: Path) -> None:
+    def test_programs_get_the_addresses_of_the_embedded_servers(self, tmp_path: Path) -> None:
         plan, said = self.make(tmp_path, {})
         environment = plan.describe({"worker": 7})["environment"]
         assert environment["COMMERCE_CARRIER_URL"] == f"http://127.0.0.1:{plan.ports['carrier']}/v2"
@@ -208,7 +209,7 @@ class TestPlan:
         assert plan.describe({"worker": 7})["worker_pid"] == 7
         assert said == []
 
-    def test_metrics_have_a_port_that_only_its_own_worker_is_told(self, tmp_path: Path) -> None:
+    def test_only_the_stacks_own_worker_gets_the_metrics_port(self, tmp_path: Path) -> None:
         (tmp_path / "logs").mkdir()
         plan, _ = self.make(tmp_path, {})
         address = f"127.0.0.1:{plan.ports['metrics']}"
@@ -217,7 +218,7 @@ class TestPlan:
         assert plan.describe({"worker": 7})["metrics_url"] == f"http://{address}/metrics"
         assert plan.describe({})["metrics_url"] is None
 
-    def test_metrics_may_have_an_address_of_the_users(self, tmp_path: Path) -> None:
+    def test_the_user_can_choose_the_metrics_address(self, tmp_path: Path) -> None:
         plan, _ = self.make(tmp_path, {"COMMERCE_METRICS_ADDRESS": "127.0.0.1:9999"})
         assert plan.describe({"worker": 7})["metrics_url"] == "http://127.0.0.1:9999/metrics"
 
@@ -233,13 +234,13 @@ class TestPlan:
         assert plan.describe({})["carrier_url"] == "https://carrier.example/v2"
         assert plan.describe({})["warehouse_url"] == "https://warehouse.example"
 
-    def test_foreign_database_and_temporal_are_ignored_and_said(self, tmp_path: Path) -> None:
+    def test_another_database_or_temporal_is_ignored_with_a_message(self, tmp_path: Path) -> None:
         own = {"COMMERCE_DATABASE_URL": "postgresql://db.example/shop", "TEMPORAL_ADDRESS": "temporal.example:7233"}
         plan, said = self.make(tmp_path, own)
         assert not own.items() & plan.environment().items()
         assert [line.partition(" ")[0] for line in said] == ["COMMERCE_DATABASE_URL", "TEMPORAL_ADDRESS"]
 
-    def test_a_developers_own_temporal_variables_reach_no_child(
+    def test_the_users_temporal_variables_do_not_reach_the_servers(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("TEMPORAL_API_KEY", "theirs")
@@ -249,7 +250,7 @@ class TestPlan:
 
 class TestKeys:
     def environment(self, data_dir: Path, **own: str) -> dict[str, str]:
-        """Return what a stack of this folder tells its programs, started with these variables of encryption."""
+        """Return the environment of programs in a stack started with these encryption variables."""
         (data_dir / "postgres.password").write_text("secret")
         variables = {f"COMMERCE_ENCRYPTION{name}": value for name, value in own.items()}
         return Plan.make(data_dir, variables, 0, quiet).environment()
@@ -257,42 +258,42 @@ class TestKeys:
     def codec(self, data_dir: Path, **own: str) -> Encryption:
         return Encryption.from_settings(load_settings(self.environment(data_dir, **own)))
 
-    def test_one_is_made_once_for_its_owner_alone(self, tmp_path: Path) -> None:
+    def test_a_key_is_generated_once_and_readable_only_by_its_owner(self, tmp_path: Path) -> None:
         first = self.codec(tmp_path)
         assert len(first.key_ids) == 1 and first.encrypts
         assert self.codec(tmp_path).key_ids == first.key_ids
         assert (tmp_path / "encryption.keys").stat().st_mode & 0o777 == 0o600
 
-    def test_those_of_the_user_come_first_and_none_is_lost(self, tmp_path: Path) -> None:
+    def test_the_users_keys_come_first_and_none_is_lost(self, tmp_path: Path) -> None:
         made = self.codec(tmp_path).key_ids
         theirs = codec(OTHER_KEY, KEY).key_ids
         assert self.codec(tmp_path, _KEYS=f"{OTHER_KEY},{KEY}").key_ids == (*theirs, *made)
         assert self.codec(tmp_path).key_ids == (*theirs, *made)
         assert self.codec(tmp_path, _KEYS=KEY).key_ids == (theirs[1], theirs[0], *made)
 
-    def test_they_are_told_as_a_file_only(self, tmp_path: Path) -> None:
+    def test_programs_get_keys_only_as_a_file(self, tmp_path: Path) -> None:
         told = self.environment(tmp_path, _KEYS=KEY)
         assert told["COMMERCE_ENCRYPTION_KEYS_FILE"] == str(tmp_path / "encryption.keys")
         assert KEY not in str(told) and told["COMMERCE_ENCRYPTION_KEYS"] == ""
 
-    def test_a_file_of_the_user_is_used_where_it_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_users_key_file_is_used_in_place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "own.keys").write_text(KEY)
         monkeypatch.chdir(tmp_path)
         told = self.environment(tmp_path, _KEYS_FILE="own.keys")
         assert told["COMMERCE_ENCRYPTION_KEYS_FILE"] == str(tmp_path / "own.keys")
         assert not (tmp_path / "encryption.keys").exists()
 
-    def test_off_is_passed_on_and_earlier_runs_stay_readable(self, tmp_path: Path) -> None:
+    def test_encryption_off_is_passed_on_and_older_runs_stay_readable(self, tmp_path: Path) -> None:
         made = self.codec(tmp_path).key_ids
         off = self.codec(tmp_path, **{"": "off"})
         assert not off.encrypts and off.key_ids == made
 
-    def test_a_wrong_one_stops_the_start_and_is_not_kept(self, tmp_path: Path) -> None:
+    def test_an_invalid_key_stops_the_start_and_is_not_stored(self, tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match=r"^COMMERCE_ENCRYPTION_KEYS: key 1 is not base64 of 32 bytes"):
             self.environment(tmp_path, _KEYS="hunter2")
         assert not (tmp_path / "encryption.keys").exists()
 
-    def test_the_ui_of_temporal_knows_who_decrypts(self, tmp_path: Path) -> None:
+    def test_temporals_ui_gets_the_codec_endpoint(self, tmp_path: Path) -> None:
         (tmp_path / "postgres.password").write_text("secret")
         (tmp_path / "logs").mkdir()
         plan = Plan.make(tmp_path, {}, 0, quiet)
@@ -301,13 +302,13 @@ class TestKeys:
         assert told["COMMERCE_TEMPORAL_UI_URL"] == plan.describe({})["temporal_ui"]
 
 
-async def test_a_probe_says_that_nobody_listens() -> None:
+async def test_a_probe_reports_a_closed_port() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         assert "failed" in str(await http_is_ok(closed.getsockname()[1], "/health/live"))
 
 
-async def test_the_namespace_is_prepared_also_a_second_time(temporal_server: str) -> None:
+async def test_configuring_the_namespace_twice_is_harmless(temporal_server: str) -> None:
     client = await Client.connect(temporal_server)
     await temporal.prepare(client)
     await temporal.prepare(client)
