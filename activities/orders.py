@@ -9,7 +9,7 @@ from commerce.database import Database
 from commerce.errors import OrderNotFound
 from commerce.messages.base import Nothing
 from commerce.messages.orders import CompletedOrder, Hold, OrderRef, OrderStart, Refusal, Refused, ValidOrder
-from commerce.messages.pending_orders import PendingIds, PendingPage
+from commerce.messages.pending_orders import PendingIds, PendingPageRequest
 from commerce.messages.steps import Begin, Call
 
 
@@ -33,12 +33,12 @@ class OrderActivities:
             return ValidOrder(order_id=order_id, leftovers=leftovers)
         async with self._database.transaction() as tx:
             if call.input.unless_held:
-                await orders.must_be_free(tx, order_id)
+                await orders.raise_if_held(tx, order_id)
             await orders.clear_hold(tx, order_id)
             return await orders.validate(tx, order_id)
 
     @activity.defn(name="list-pending-orders")
-    async def list_pending(self, call: Call[PendingPage]) -> PendingIds:
+    async def list_pending(self, call: Call[PendingPageRequest]) -> PendingIds:
         """Return the next page of orders that are paid, open, not on hold, and not waiting for stock (V10)."""
         async with self._database.transaction() as tx:
             return await orders.list_pending(tx, call.input)

@@ -30,7 +30,7 @@ class _SyncPage(ExternalRead[SkuPage, list[str], SyncedPage]):
 
     async def read(self, tx: AsyncSession, page: SkuPage) -> list[str]:
         """Return the SKUs of the page."""
-        return await stock_sync.next_skus(tx, page)
+        return await stock_sync.list_skus(tx, page)
 
     async def query(self, attempt: Attempt[SkuPage, list[str]]) -> SyncedPage:
         """Compare the page with the warehouse and write what differs."""
@@ -42,9 +42,9 @@ class _SyncPage(ExternalRead[SkuPage, list[str], SyncedPage]):
             differences = await stock_sync.compare(tx, on_hand.levels)
         for start in range(0, len(differences.levels), page.batch):
             async with attempt.transaction() as tx:
-                await stock_sync.write(tx, differences.levels[start : start + page.batch], str(key))
+                await stock_sync.write_levels(tx, differences.levels[start : start + page.batch], str(key))
         async with self._database.transaction() as tx:
-            changed, oversold = await stock_sync.count(tx, skus, key)
+            changed, oversold = await stock_sync.count_changes(tx, skus, key)
         return SyncedPage(
             seen=len(skus),
             changed=changed,

@@ -1,7 +1,8 @@
-"""Stock held for orders: the check and the reservation share one reckoning of need and supply, so they always agree.
+"""Check, reserve and release stock for orders.
 
-Every change first locks the order, then all levels it may touch in one order of rows (no deadlocks), and only then
-reads: under READ COMMITTED the next statement sees what others have committed meanwhile.
+The check and the reservation compute need and supply by the same SQL, so they always agree (I7). Every change locks the
+order first and then all levels that it may touch, always in the same order of rows, so that no deadlock is possible
+(I4). Only then it reads: under READ COMMITTED, a statement sees what was committed before it.
 """
 
 from collections.abc import Sequence
@@ -20,9 +21,10 @@ from commerce.errors import (
 )
 from commerce.messages.orders import MAX_INSUFFICIENT_ITEMS, InsufficientItem, Reserved
 
-# Item units needed per order line, units free per level, and both per item. An oversold level (I9) has nothing free;
-# `firm` is what must be there now: lines that may be backordered are served after all others and never short (I5).
-RECKONING = """
+# `need`: units of each item that an order line needs. `supply`: units available per level, none if it is oversold (I9).
+# `balance`: both per item, where `firm` is the need of lines that cannot be backordered. Lines that can be backordered
+# are served after all others and are never short (I5).
+NEED_AND_SUPPLY = """
     WITH need AS (
         SELECT line.id AS order_line_id, line.position, line.quantity AS units, variant.id AS variant_id, variant.sku,
                variant.allow_backorder, part.inventory_item_id, part.required_quantity,
@@ -39,13 +41,13 @@ RECKONING = """
     ), balance AS (
         SELECT inventory_item_id, firm, available
         FROM (SELECT inventory_item_id, coalesce(sum(quantity) FILTER (WHERE NOT allow_backorder), 0) AS firm
-              FROM need GROUP BY inventory_item_id) AS wanted
+              FROM need GROUP BY inventory_item_id) AS needed
         LEFT JOIN (SELECT inventory_item_id, sum(available) AS available
-                   FROM supply GROUP BY inventory_item_id) AS free USING (inventory_item_id)
+                   FROM supply GROUP BY inventory_item_id) AS supplied USING (inventory_item_id)
     )
 """
-# What stands in the way, per variant; `available` counts each variant alone, as if it had all free stock to itself.
-PROBLEMS = text(f"""{RECKONING}
+# The variants that cannot be reserved, and why. `available` counts each variant as if it were the only one.
+SHORTAGES = text(f"""{NEED_AND_SUPPLY}
     SELECT variant_id, sku, CAST(requested AS bigint) AS requested,
            CAST(min(div(available, required_quantity)) AS bigint) AS available, count(*) OVER () AS short,
            bool_or(inventory_item_id IS NULL) AS without_items,
@@ -57,7 +59,7 @@ PROBLEMS = text(f"""{RECKONING}
     HAVING bool_or(available IS NULL OR (firm > available AND NOT allow_backorder))
     ORDER BY without_items DESC, not_stocked NULLS LAST, sku
     LIMIT {MAX_INSUFFICIENT_ITEMS}
-""")  # noqa: S608 - our own constants
+""")  # noqa: S608 - our own constant
 LOCK_NEEDED = text("""
     SELECT count(*) FROM (
         SELECT FROM inventory_levels WHERE inventory_item_id IN (
@@ -71,9 +73,10 @@ LOCK_RESERVED = text("""
             SELECT inventory_item_id, location_id FROM reservations WHERE order_id = :order_id)
         ORDER BY inventory_item_id, location_id FOR UPDATE) AS locked
 """)
-# Lines and shelves are laid along one axis per item, as intervals of running sums; where a line and a shelf overlap,
-# there it takes from. Beyond the last shelf lies the first one again without end: what is backordered (I5, I7).
-RESERVE = text(f"""{RECKONING}, line AS (
+# Per item, lines and shelves (levels with available units) are intervals of running sums on one axis. A line takes from
+# the shelves that its interval overlaps (I7). After the last shelf comes the first one again, without limit: its units
+# are backordered (I5).
+RESERVE = text(f"""{NEED_AND_SUPPLY}, line AS (
         SELECT *, sum(quantity) OVER (PARTITION BY inventory_item_id ORDER BY allow_backorder, position) AS upto
         FROM need
     ), shelf AS (
@@ -82,7 +85,7 @@ RESERVE = text(f"""{RECKONING}, line AS (
         FROM (SELECT inventory_item_id, location_id, priority, available AS quantity, false AS backorder FROM supply
               UNION ALL
               (SELECT DISTINCT ON (inventory_item_id) inventory_item_id, location_id, priority, 1e18, true
-               FROM supply ORDER BY inventory_item_id, priority, location_id)) AS stretch
+               FROM supply ORDER BY inventory_item_id, priority, location_id)) AS segment
         WHERE quantity > 0
     ), take AS (
         SELECT order_line_id, inventory_item_id, location_id, allow_backorder,
@@ -93,7 +96,7 @@ RESERVE = text(f"""{RECKONING}, line AS (
           AND NOT EXISTS (SELECT FROM balance WHERE available IS NULL OR firm > available)
           AND NOT EXISTS (SELECT FROM reservations WHERE order_id = :order_id)
         GROUP BY order_line_id, inventory_item_id, location_id, allow_backorder
-    ), held AS (
+    ), reserved AS (
         INSERT INTO reservations (order_id, order_line_id, inventory_item_id, location_id, quantity)
         SELECT :order_id, order_line_id, inventory_item_id, location_id, quantity FROM take
     ), total AS (
@@ -109,31 +112,31 @@ RESERVE = text(f"""{RECKONING}, line AS (
     )
     SELECT count(*) AS reservations, CAST(coalesce(sum(quantity), 0) AS bigint) AS units,
            EXISTS (SELECT FROM need) AS needed,
-           (SELECT count(*) FROM total) = (SELECT count(*) FROM raised) AS won
+           (SELECT count(*) FROM total) = (SELECT count(*) FROM raised) AS all_raised
     FROM take
-""")  # noqa: S608 - our own constants
-HELD = text("""
+""")  # noqa: S608 - our own constant
+RESERVED = text("""
     SELECT count(*) AS reservations, coalesce(sum(quantity), 0) AS units FROM reservations WHERE order_id = :order_id
 """)
 RELEASE = text("""
-    WITH gone AS (
+    WITH released AS (
         DELETE FROM reservations WHERE order_id = :order_id RETURNING inventory_item_id, location_id, quantity
     )
     UPDATE inventory_levels AS level
     SET reserved_quantity = reserved_quantity - total.quantity,
         oversold = oversold AND stocked_quantity < reserved_quantity - total.quantity
     FROM (SELECT inventory_item_id, location_id, sum(quantity) AS quantity
-          FROM gone GROUP BY inventory_item_id, location_id) AS total
+          FROM released GROUP BY inventory_item_id, location_id) AS total
     WHERE level.inventory_item_id = total.inventory_item_id AND level.location_id = total.location_id
 """)
 
 
 async def check(tx: AsyncSession, order_id: str) -> None:
-    """Raise what `reserve` would raise now; an order that needs no stock passes. Writes and locks nothing.
+    """Raise the error that `reserve` would raise now, if any. This neither writes nor locks.
 
-    Raises VariantWithoutItems (I6), ItemNotStocked, InsufficientInventory (I3) with whole units per variant, by SKU.
+    Raises VariantWithoutItems (I6), ItemNotStocked, or InsufficientInventory with whole units per variant, by SKU (I3).
     """
-    rows = (await tx.execute(PROBLEMS, {"order_id": order_id})).all()
+    rows = (await tx.execute(SHORTAGES, {"order_id": order_id})).all()
     if not rows:
         return
     if rows[0].without_items:
@@ -144,42 +147,42 @@ async def check(tx: AsyncSession, order_id: str) -> None:
 
 
 async def reserve(tx: AsyncSession, order_id: str) -> Reserved:
-    """Hold every line of the order, or none; an order that holds reservations already gets those counted again.
+    """Reserve stock for all lines of the order or for none; return the reservations that it has already, if any.
 
-    Free stock is taken by priority of location; a backorder's excess goes to the item's first location. Units are
-    those of inventory items. Raises what `check` raises, OrderNotFound, and TransientError when a level that came
-    into being meanwhile was served to somebody else.
+    Locations are used by priority (I7). What a backorder needs beyond the stock is reserved at the item's first
+    location (I5). The result counts units of inventory items. Raises what `check` raises, OrderNotFound, and
+    TransientError if another order was served from a level that did not exist yet when this one locked its levels.
     """
     if not await orders.lock(tx, order_id):
         raise OrderNotFound(order_id)
     await tx.execute(LOCK_NEEDED, {"order_id": order_id})
-    took = (await tx.execute(RESERVE, {"order_id": order_id})).one()
-    if not took.won:
+    reserved = (await tx.execute(RESERVE, {"order_id": order_id})).one()
+    if not reserved.all_raised:
         raise TransientError
-    if took.reservations:
-        return Reserved(reservations=took.reservations, units=took.units)
-    held = (await tx.execute(HELD, {"order_id": order_id})).one()
-    if took.needed and not held.reservations:
+    if reserved.reservations:
+        return Reserved(reservations=reserved.reservations, units=reserved.units)
+    earlier = (await tx.execute(RESERVED, {"order_id": order_id})).one()
+    if reserved.needed and not earlier.reservations:
         await check(tx, order_id)
         raise TransientError
-    return Reserved(reservations=held.reservations, units=held.units)
+    return Reserved(reservations=earlier.reservations, units=earlier.units)
 
 
 async def release(tx: AsyncSession, order_id: str) -> None:
-    """Give back all that is held for the order; nothing held, nothing done."""
+    """Release all reservations of the order."""
     await lock_reserved(tx, order_id)
     await tx.execute(RELEASE, {"order_id": order_id})
 
 
 async def lock_reserved(tx: AsyncSession, order_id: str) -> bool:
-    """Lock the order, then the levels that hold its reservations; False: there is no such order."""
-    known = await orders.lock(tx, order_id)
+    """Lock the order, then the levels of its reservations. Return False if there is no such order."""
+    exists = await orders.lock(tx, order_id)
     await tx.execute(LOCK_RESERVED, {"order_id": order_id})
-    return known
+    return exists
 
 
 def insufficient(rows: Sequence[Row[Any]]) -> InsufficientInventory:
-    """Make the error of rows with variant_id, sku, requested, available, and in each the full count as `short`."""
+    """Return the error for rows with variant_id, sku, requested and available; each has the full count as `short`."""
     items = [
         InsufficientItem(variant_id=row.variant_id, sku=row.sku, requested=row.requested, available=row.available)
         for row in rows

@@ -1,4 +1,4 @@
-"""Which orders may be processed, and what becomes of them: fulfilled, refused or on hold."""
+"""Orders: which may be processed, and how they become fulfilled, refused or held."""
 
 from datetime import date
 
@@ -20,7 +20,7 @@ from commerce.errors import (
 )
 from commerce.messages.events import OrderFulfilled, OrderShort
 from commerce.messages.orders import CompletedOrder, Hold, Refusal, ValidOrder, shipped_key
-from commerce.messages.pending_orders import OrderPlace, PendingIds, PendingPage
+from commerce.messages.pending_orders import OrderCursor, PendingIds, PendingPageRequest
 from commerce.outbox import NewEvent
 
 READ = text("""
@@ -42,35 +42,31 @@ READ = text("""
     ) AS line
     WHERE orders.id = :order_id
 """)
-# NO KEY: whoever only refers to the order (a notification, a reservation) need not wait.
+# NO KEY: inserts that only refer to the order, such as a notification or a reservation, need not wait.
 LOCK = text("SELECT id FROM orders WHERE id = :order_id FOR NO KEY UPDATE")
 FULFILLED = text("""
     SELECT CAST(fulfillment.id AS text) AS fulfillment_id, tracking_number,
            EXISTS (SELECT FROM notifications WHERE key = :notification_key AND status = 'sent') AS notification_sent
     FROM fulfillments AS fulfillment WHERE order_id = :order_id AND cancelled_at IS NULL
 """)
-CONCLUDE = text("""
+LOCK_TO_COMPLETE = text("""
     SELECT fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
            email, total, currency,
            (SELECT CAST(sum(quantity) AS bigint) FROM order_lines WHERE order_id = orders.id) AS units
     FROM orders WHERE id = :order_id FOR NO KEY UPDATE
 """)
-FULFILL = text("""
+MARK_FULFILLED = text("""
     UPDATE orders SET fulfillment_status = 'fulfilled', hold_reason = NULL, refused_at = NULL WHERE id = :order_id
 """)
-# Only orders that the pending-orders job would take up otherwise need holding.
-HOLD = text("""
-    UPDATE orders SET hold_reason = :reason
-    WHERE id = :order_id AND payment_status = 'captured' AND fulfillment_status = 'not_fulfilled'
-      AND cancelled_at IS NULL
-""")
-HELD = text("SELECT hold_reason IS NOT NULL FROM orders WHERE id = :order_id")
+IS_OPEN = "payment_status = 'captured' AND fulfillment_status = 'not_fulfilled' AND cancelled_at IS NULL"
+# Only orders that `process-pending-orders` would start need a hold.
+HOLD = text(f"UPDATE orders SET hold_reason = :reason WHERE id = :order_id AND {IS_OPEN}")  # noqa: S608 - our constant
+IS_HELD = text("SELECT hold_reason IS NOT NULL FROM orders WHERE id = :order_id")
 CLEAR_HOLD = text("UPDATE orders SET hold_reason = NULL WHERE id = :order_id AND hold_reason IS NOT NULL")
-REFUSE = text("""
+MARK_REFUSED = text("""
     UPDATE orders SET refused_at = :at WHERE id = :order_id AND fulfillment_status <> 'fulfilled' RETURNING id
 """)
-IS_OPEN = "payment_status = 'captured' AND fulfillment_status = 'not_fulfilled' AND cancelled_at IS NULL"
-# What was refused for stock waits until units of one of its items come in: only those can change the answer (V10).
+# An order that was refused for stock waits until units of one of its items come in (V10).
 IS_PENDING = f"""{IS_OPEN} AND hold_reason IS NULL
       AND (refused_at IS NULL OR EXISTS (
           SELECT FROM order_lines AS line
@@ -82,27 +78,27 @@ PENDING = text(f"""
     WHERE {IS_PENDING}
       AND (created_at, id) > (coalesce(CAST(:after AS timestamptz), '-infinity'), coalesce(CAST(:after_id AS text), ''))
     ORDER BY created_at, id LIMIT :limit
-""")  # noqa: S608 - a text of our own
+""")  # noqa: S608 - our own constant
 
 
 async def lock(tx: AsyncSession, order_id: str) -> bool:
-    """Lock the order before anything of it changes, so that its steps take turns (V4); False: there is none."""
+    """Lock the order, so that changes to it take turns (V4). Return False if there is no such order."""
     return (await tx.execute(LOCK, {"order_id": order_id})).one_or_none() is not None
 
 
 async def validate(tx: AsyncSession, order_id: str) -> ValidOrder:
-    """Say what an order that may be processed asks for, or what an earlier run has achieved (V5); writes nothing.
+    """Return what processing the order needs, or the result of an earlier run if it is fulfilled (V5). Writes nothing.
 
     Raises OrderNotFound, OrderCancelled, FulfilledElsewhere, PartlyFulfilled, PaymentNotCaptured, OrderHasNoLines,
-    UnknownVariant, VariantWithoutItems (V1); FulfillmentMissing for a fulfilled order that has lost its fulfillment.
+    UnknownVariant, VariantWithoutItems (V1), and FulfillmentMissing for a fulfilled order without a fulfillment.
     """
     order = (await tx.execute(READ, {"order_id": order_id})).one_or_none()
     if order is None:
         raise OrderNotFound(order_id)
     fulfilled = await _fulfilled(tx, order_id) if order.fulfillment_status == "fulfilled" else None
     if fulfilled is None:
-        _refuse_status(order_id, order)
-        _refuse_lines(order_id, order)
+        _check_status(order_id, order)
+        _check_lines(order_id, order)
     return ValidOrder(
         order_id=order_id,
         lines=order.lines,
@@ -114,11 +110,11 @@ async def validate(tx: AsyncSession, order_id: str) -> ValidOrder:
 
 
 async def complete(tx: AsyncSession, order_id: str) -> CompletedOrder:
-    """Make the order fulfilled, write `order.fulfilled` and queue the customer's mail; again: the same answer (V8).
+    """Mark the order as fulfilled, write `order.fulfilled` and queue the customer's mail, all once (V8).
 
     Raises OrderNotFound, FulfillmentMissing, OrderCancelled.
     """
-    order = (await tx.execute(CONCLUDE, {"order_id": order_id})).one_or_none()
+    order = (await tx.execute(LOCK_TO_COMPLETE, {"order_id": order_id})).one_or_none()
     if order is None:
         raise OrderNotFound(order_id)
     fulfilled = await _fulfilled(tx, order_id)
@@ -126,49 +122,49 @@ async def complete(tx: AsyncSession, order_id: str) -> CompletedOrder:
         return fulfilled
     if order.cancelled:
         raise OrderCancelled(order_id)
-    await tx.execute(FULFILL, {"order_id": order_id})
-    await _tell(tx, order_id, order, fulfilled)
+    await tx.execute(MARK_FULFILLED, {"order_id": order_id})
+    await _write_event_and_mail(tx, order_id, order, fulfilled)
     return fulfilled
 
 
-async def list_pending(tx: AsyncSession, page: PendingPage) -> PendingIds:
-    """Return the next orders that may be worked off, in order of arrival (V10)."""
+async def list_pending(tx: AsyncSession, page: PendingPageRequest) -> PendingIds:
+    """Return the next page of orders that `process-pending-orders` may start, oldest first (V10)."""
     values = {"after": page.after and page.after.created_at, "after_id": page.after and page.after.id}
     rows = (await tx.execute(PENDING, values | {"limit": page.limit})).all()
-    more = OrderPlace(created_at=rows[-1].created_at, id=rows[-1].id) if len(rows) == page.limit else None
+    more = OrderCursor(created_at=rows[-1].created_at, id=rows[-1].id) if len(rows) == page.limit else None
     return PendingIds(order_ids=[row.id for row in rows], next=more)
 
 
 async def hold(tx: AsyncSession, hold: Hold) -> None:
-    """Keep the pending-orders job away from an order; no effect on a fulfilled or unknown one."""
+    """Put an order on hold, unless it is unknown or not open."""
     await tx.execute(HOLD, hold.model_dump())
 
 
 async def clear_hold(tx: AsyncSession, order_id: str) -> None:
-    """Let the pending-orders job pick the order up again."""
+    """End the hold of an order."""
     await tx.execute(CLEAR_HOLD, {"order_id": order_id})
 
 
-async def must_be_free(tx: AsyncSession, order_id: str) -> None:
-    """Raise OrderOnHold for an order that waits for a person."""
-    if (await tx.execute(HELD, {"order_id": order_id})).scalar_one_or_none():
+async def raise_if_held(tx: AsyncSession, order_id: str) -> None:
+    """Raise OrderOnHold if the order is on hold."""
+    if (await tx.execute(IS_HELD, {"order_id": order_id})).scalar_one_or_none():
         raise OrderOnHold(order_id)
 
 
 async def refuse(tx: AsyncSession, refusal: Refusal, day: date) -> None:
-    """Record that stock was short, and write `order.insufficient_inventory` once per order and day (V2, N3).
+    """Record that stock was too short, and write `order.insufficient_inventory` once per order and day (V2, N3).
 
-    `day` is the shop's calendar day. No effect on a fulfilled or unknown order.
+    `day` is the shop's calendar day. Does nothing for a fulfilled or unknown order.
     """
     values = {"order_id": refusal.order_id, "at": refusal.at}
-    if (await tx.execute(REFUSE, values)).one_or_none() is None:
+    if (await tx.execute(MARK_REFUSED, values)).one_or_none() is None:
         return
-    fact = OrderShort(order_id=refusal.order_id, count=refusal.count, items=refusal.items)
+    data = OrderShort(order_id=refusal.order_id, count=refusal.count, items=refusal.items)
     key = f"{refusal.order_id}/{day.isoformat()}"
-    await outbox.add(tx, NewEvent.from_data(fact, aggregate=f"order/{refusal.order_id}", key=key))
+    await outbox.add(tx, NewEvent.from_data(data, aggregate=f"order/{refusal.order_id}", key=key))
 
 
-def _refuse_status(order_id: str, order: Row[tuple[object, ...]]) -> None:
+def _check_status(order_id: str, order: Row[tuple[object, ...]]) -> None:
     if order.cancelled:
         raise OrderCancelled(order_id)
     if order.fulfillment_status == "fulfilled_elsewhere":
@@ -179,7 +175,7 @@ def _refuse_status(order_id: str, order: Row[tuple[object, ...]]) -> None:
         raise PaymentNotCaptured(order_id, order.payment_status)
 
 
-def _refuse_lines(order_id: str, order: Row[tuple[object, ...]]) -> None:
+def _check_lines(order_id: str, order: Row[tuple[object, ...]]) -> None:
     if order.lines == 0:
         raise OrderHasNoLines(order_id)
     if order.unknown:
@@ -196,15 +192,17 @@ async def _fulfilled(tx: AsyncSession, order_id: str) -> CompletedOrder:
     return CompletedOrder.model_validate(dict(row))
 
 
-async def _tell(tx: AsyncSession, order_id: str, order: Row[tuple[object, ...]], fulfilled: CompletedOrder) -> None:
-    fact = OrderFulfilled(
+async def _write_event_and_mail(
+    tx: AsyncSession, order_id: str, order: Row[tuple[object, ...]], fulfilled: CompletedOrder
+) -> None:
+    data = OrderFulfilled(
         order_id=order_id,
         fulfillment_id=fulfilled.fulfillment_id,
         units=order.units,
         total=order.total,
         currency=order.currency,
     )
-    await outbox.add(tx, NewEvent.from_data(fact, aggregate=f"order/{order_id}", key=order_id))
+    await outbox.add(tx, NewEvent.from_data(data, aggregate=f"order/{order_id}", key=order_id))
     if order.email:
         await notifications.queue(
             tx,

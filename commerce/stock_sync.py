@@ -1,4 +1,4 @@
-"""Stock set to what the warehouse has: on hand at its `as_of`, and what the shop has moved since (J6)."""
+"""Set stock to what the warehouse has: its units on hand at `as_of`, plus the shop's own movements since (J6)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,32 +14,32 @@ from commerce.messages.steps import StepKey
 from commerce.messages.stock_sync import SkuPage
 from commerce.outbox import NewEvent
 
-NEXT_SKUS = text("SELECT sku FROM inventory_items WHERE sku > :after ORDER BY sku LIMIT :limit")
-# A level's stock as it is to be. Imports and other syncs are not added: they set the books, and moved no goods; one
-# that came after the warehouse's reading knows better.
-WANTED = """
+LIST_SKUS = text("SELECT sku FROM inventory_items WHERE sku > :after ORDER BY sku LIMIT :limit")
+# What the stock of each counted level should be. Only movements of goods since the count are added. An import or
+# another sync moves no goods, but if it came after the count, the count is outdated.
+TARGETS = """
     SELECT sku, item.id AS inventory_item_id, location, coalesce(stocked_quantity, 0) AS stocked,
-           locations.id IS NULL AS homeless,
+           locations.id IS NULL AS unknown_location,
            EXISTS (SELECT FROM stock_movements AS moved
                    WHERE moved.inventory_item_id = item.id AND location_id = location
-                     AND reason IN ('import', 'sync') AND moved.created_at > as_of) AS known_better,
+                     AND reason IN ('import', 'sync') AND moved.created_at > as_of) AS outdated,
            least(2147483647, greatest(0, on_hand + (
                SELECT coalesce(sum(quantity), 0) FROM stock_movements AS moved
                WHERE moved.inventory_item_id = item.id AND location_id = location
-                 AND reason IN ('fulfillment', 'cancel') AND moved.created_at > as_of))) AS quantity
+                 AND reason IN ('fulfillment', 'cancel') AND moved.created_at > as_of))) AS target
     FROM unnest(CAST(:skus AS text[]), CAST(:locations AS text[]), CAST(:on_hand AS bigint[]),
-                CAST(:as_of AS timestamptz[])) AS told (sku, location, on_hand, as_of)
+                CAST(:as_of AS timestamptz[])) AS counted (sku, location, on_hand, as_of)
     JOIN inventory_items AS item USING (sku)
     LEFT JOIN locations ON locations.id = location
     LEFT JOIN inventory_levels AS level ON level.inventory_item_id = item.id AND location_id = location
 """
 COMPARE = text(f"""
-    SELECT sku, location, homeless FROM ({WANTED}) AS wanted
-    WHERE homeless OR quantity <> stocked AND NOT known_better
+    SELECT sku, location, unknown_location FROM ({TARGETS}) AS target_level
+    WHERE unknown_location OR target <> stocked AND NOT outdated
 """)  # noqa: S608 - our own constants
-MAKE_LEVELS = text("""
+CREATE_LEVELS = text("""
     INSERT INTO inventory_levels (inventory_item_id, location_id)
-    SELECT item.id, location FROM unnest(CAST(:skus AS text[]), CAST(:locations AS text[])) AS told (sku, location)
+    SELECT item.id, location FROM unnest(CAST(:skus AS text[]), CAST(:locations AS text[])) AS counted (sku, location)
     JOIN inventory_items AS item USING (sku) ORDER BY item.id, location
     ON CONFLICT DO NOTHING
 """)
@@ -47,18 +47,19 @@ LOCK_LEVELS = text("""
     SELECT count(*) FROM (
         SELECT FROM inventory_levels AS level
         JOIN inventory_items AS item ON item.id = inventory_item_id
-        JOIN unnest(CAST(:skus AS text[]), CAST(:locations AS text[])) AS told (sku, location)
-            ON told.sku = item.sku AND location = location_id
+        JOIN unnest(CAST(:skus AS text[]), CAST(:locations AS text[])) AS counted (sku, location)
+            ON counted.sku = item.sku AND location = location_id
         ORDER BY inventory_item_id, location_id FOR UPDATE OF level) AS locked
 """)
-# The clock, not the start of this transaction: what was refused for stock meanwhile must see that stock came after it.
+# clock_timestamp(), not the start of this transaction: an order that is refused for stock meanwhile must see that the
+# stock came later (V10).
 SET_LEVELS = text(f"""
     WITH written AS (
         UPDATE inventory_levels AS level
-        SET stocked_quantity = quantity, oversold = quantity < reserved_quantity
-        FROM ({WANTED}) AS wanted
-        WHERE level.inventory_item_id = wanted.inventory_item_id AND location_id = location
-          AND stocked_quantity <> quantity AND NOT known_better
+        SET stocked_quantity = target, oversold = target < reserved_quantity
+        FROM ({TARGETS}) AS target_level
+        WHERE level.inventory_item_id = target_level.inventory_item_id AND location_id = location
+          AND stocked_quantity <> target AND NOT outdated
         RETURNING level.inventory_item_id, location_id, new.stocked_quantity AS stocked,
                   new.stocked_quantity - old.stocked_quantity AS quantity
     ), moved AS (
@@ -67,7 +68,7 @@ SET_LEVELS = text(f"""
     )
     SELECT inventory_item_id, location_id, stocked, quantity FROM written ORDER BY inventory_item_id, location_id
 """)  # noqa: S608 - our own constants
-# What a page has changed is told by its movements, however often it was tried and however its levels were cut up.
+# The movements show what a page has changed, over all its attempts and batches.
 COUNT = text("""
     SELECT count(*) AS changed, count(*) FILTER (WHERE oversold) AS oversold
     FROM stock_movements AS moved
@@ -81,7 +82,7 @@ COUNT = text("""
 
 @dataclass(frozen=True, slots=True)
 class CountedLevel:
-    """Units of a SKU at a location, as counted at `as_of` (UTC): our own movements since then are not in it."""
+    """Units of a SKU at a location, as the warehouse counted them at `as_of` (UTC)."""
 
     sku: str
     location: str
@@ -91,50 +92,53 @@ class CountedLevel:
 
 @dataclass(frozen=True)
 class Differences:
-    """Levels whose stock is not what it is to be, and how many are at places that the shop does not have."""
+    """Counted levels that differ from the shop's stock, and the number at locations that the shop does not have."""
 
     levels: Sequence[CountedLevel]
     unknown_locations: int
 
 
-async def next_skus(tx: AsyncSession, page: SkuPage) -> list[str]:
-    """Return the SKUs to ask the warehouse for next, in their order."""
-    return list(await tx.scalars(NEXT_SKUS, {"after": page.after, "limit": page.limit}))
+async def list_skus(tx: AsyncSession, page: SkuPage) -> list[str]:
+    """Return the SKUs of a page, in order."""
+    return list(await tx.scalars(LIST_SKUS, {"after": page.after, "limit": page.limit}))
 
 
 async def compare(tx: AsyncSession, levels: Sequence[CountedLevel]) -> Differences:
-    """Return which of the warehouse's levels differ from ours; writes and locks nothing."""
+    """Return the counted levels that differ from the shop's stock. This neither writes nor locks."""
     found = (await tx.execute(COMPARE, _arrays(levels))).all()
-    differ = {(row.sku, row.location) for row in found if not row.homeless}
+    differ = {(row.sku, row.location) for row in found if not row.unknown_location}
     return Differences(
         levels=[level for level in levels if (level.sku, level.location) in differ],
-        unknown_locations=sum(row.homeless for row in found),
+        unknown_locations=sum(row.unknown_location for row in found),
     )
 
 
-async def write(tx: AsyncSession, levels: Sequence[CountedLevel], reference: str) -> None:
-    """Set these levels, each with its movement and event; what agrees by now stays. `reference` names the page."""
+async def write_levels(tx: AsyncSession, levels: Sequence[CountedLevel], reference: str) -> None:
+    """Set the stock of these levels, with a movement and an event for each that still differs.
+
+    `reference` identifies the page in the movements.
+    """
     values = _arrays(levels)
     pairs = {name: values[name] for name in ("skus", "locations")}
-    await tx.execute(MAKE_LEVELS, pairs)
+    await tx.execute(CREATE_LEVELS, pairs)
     await tx.execute(LOCK_LEVELS, pairs)
     written = (await tx.execute(SET_LEVELS, values | {"reference": reference})).all()
-    await outbox.add(tx, *(_updated(row, reference) for row in written))
+    await outbox.add(tx, *(_event_of(row, reference) for row in written))
 
 
-def _updated(row: Row[Any], reference: str) -> NewEvent:
-    fact = InventoryUpdated(
+def _event_of(row: Row[Any], reference: str) -> NewEvent:
+    data = InventoryUpdated(
         inventory_item_id=row.inventory_item_id,
         location_id=row.location_id,
         stocked_quantity=row.stocked,
         change=row.quantity,
     )
     item = row.inventory_item_id
-    return NewEvent.from_data(fact, aggregate=f"inventory/{item}", key=f"{reference}/{item}/{row.location_id}")
+    return NewEvent.from_data(data, aggregate=f"inventory/{item}", key=f"{reference}/{item}/{row.location_id}")
 
 
-async def count(tx: AsyncSession, skus: Sequence[str], page: StepKey) -> tuple[int, int]:
-    """Return how many levels of these SKUs a page has changed, and how many of them are oversold."""
+async def count_changes(tx: AsyncSession, skus: Sequence[str], page: StepKey) -> tuple[int, int]:
+    """Return how many levels of these SKUs the page has changed, and how many of those are oversold."""
     values = page.model_dump() | {"skus": list(skus), "reference": str(page)}
     changed, oversold = (await tx.execute(COUNT, values)).one()
     return changed, oversold

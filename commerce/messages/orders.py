@@ -1,7 +1,4 @@
-"""What an order's process and its steps are asked and answer.
-
-Ids, amounts and short summaries only: nothing personal, and never an order's lines.
-"""
+"""Messages of `order-processing` and its steps: ids, amounts and short texts, no personal data and no order lines."""
 
 from datetime import date, datetime
 from typing import Annotated, Literal
@@ -16,14 +13,14 @@ MAX_INSUFFICIENT_ITEMS = 100
 
 
 def order_process_id(order_id: str) -> str:
-    """Return the only workflow id under which an order is processed; it is the order's business key too."""
+    """Return the process id of an order, which is also its business key in the ledger."""
     return f"order-processing-{order_id}"
 
 
 class OrderProcessing(ProcessInput):
     """The input of `order-processing`.
 
-    `unless_held`: leave an order alone that is on hold; a person who starts one means it, and clears the hold.
+    `unless_held`: fail with OrderOnHold if the order is on hold. Without it, starting the order clears the hold.
     """
 
     order_id: OrderId
@@ -31,19 +28,19 @@ class OrderProcessing(ProcessInput):
 
 
 class OrderRef(Message):
-    """The input of most steps: which order."""
+    """The input of most steps: an order."""
 
     order_id: str
 
 
 class OrderStart(OrderRef):
-    """The input of the first step."""
+    """The input of `validate-order`."""
 
     unless_held: bool = False
 
 
 class InsufficientItem(Message):
-    """A variant that stock is short of: whole units requested over all lines, and units that could be made now."""
+    """A variant with too little stock: units requested by all lines, and whole units available now."""
 
     variant_id: str
     sku: str
@@ -52,22 +49,22 @@ class InsufficientItem(Message):
 
 
 class ValidOrder(BeginResult):
-    """What `validate-order` learnt: counts and flags that steer the process."""
+    """The result of `validate-order`: what the process needs to know about the order."""
 
     order_id: str = ""
     lines: int = 0
     units: int = 0
     needs_label: bool = False
     has_email: bool = False
-    fulfilled: "CompletedOrder | None" = None  # set when an earlier run has fulfilled it already
+    fulfilled: "CompletedOrder | None" = None  # set if an earlier run has fulfilled the order
 
     def summary(self) -> str:
-        """Return how large the order is."""
+        """Return the size of the order."""
         return "fulfilled by an earlier run" if self.fulfilled else f"{self.units} units on {self.lines} lines"
 
 
 class CompletedOrder(Message):
-    """What an earlier run of a fulfilled order has achieved."""
+    """A fulfilled order: the result of `complete-order`, and of `validate-order` after an earlier run."""
 
     fulfillment_id: str
     tracking_number: str | None = None
@@ -76,25 +73,25 @@ class CompletedOrder(Message):
 
 
 class Reserved(Message):
-    """What `reserve-inventory` holds: number of reservations and units over all of them."""
+    """The result of `reserve-inventory`: the number of reservations, and their units of inventory items."""
 
     reservations: int
     units: int
 
     def summary(self) -> str:
-        """Return how much is held."""
-        return f"{self.units} units held"
+        """Return the number of units."""
+        return f"{self.units} units reserved"
 
 
 class CreatedFulfillment(Message):
-    """What `create-fulfillment` made; `created` is false when it found a live one."""
+    """The result of `create-fulfillment`; `created` is false if the order already had a live fulfillment."""
 
     fulfillment_id: str
     units: int
     created: bool = True
 
     def summary(self) -> str:
-        """Return how much was taken."""
+        """Return the number of units."""
         return f"{self.units} units taken"
 
 
@@ -103,20 +100,20 @@ class Label(Message):
 
     shipment_id: str
     tracking_number: str
-    label_url: str = Field("", exclude=True)  # opens a page with the customer's address: stays out of histories
+    label_url: str = Field("", exclude=True)  # shows the customer's address, so it must not get into histories
 
     def summary(self) -> str:
-        """Return what the parcel is followed by."""
+        """Return the tracking number."""
         return f"tracking number {self.tracking_number}"
 
 
 def shipped_key(order_id: str) -> str:
-    """Return the key of the one mail that tells an order's customer that it was shipped."""
+    """Return the key of the mail that notifies the customer of the shipment."""
     return f"order-shipped/{order_id}"
 
 
 class Refusal(Message):
-    """An order refused for stock: what `record-refusal` writes down."""
+    """The input of `record-refusal`: an order that is refused for stock."""
 
     order_id: str
     items: list[InsufficientItem]
@@ -125,13 +122,13 @@ class Refusal(Message):
 
 
 class Refused(Message):
-    """The shop's calendar day of a refusal; admins are told once per order and day."""
+    """The result of `record-refusal`: the shop's calendar day. Admins are alerted once per order and day (V2)."""
 
     day: date
 
 
 class Hold(Message):
-    """Why an order must not be picked up by the pending-orders job: a short code, no free text."""
+    """The input of `hold-order`; `reason` is a short code, not free text."""
 
     order_id: str
     reason: str

@@ -28,8 +28,8 @@ from commerce.messages.orders import order_process_id
 OUTSIDE = ((EasyPost, "create"), (EasyPost, "buy"), (EasyPost, "refund"), (MailServer, "send"), (Warehouse, "levels"))
 WITHIN = (
     (carts, "expire"),
-    (stock_sync, "write"),
-    (stock_sync, "count"),
+    (stock_sync, "write_levels"),
+    (stock_sync, "count_changes"),
     (analytics, "collect"),
     (upkeep, "prune_keys"),
 )

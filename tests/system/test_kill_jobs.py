@@ -39,8 +39,8 @@ POINTS = {
     "cleanup-expired-carts": ("delete-expired-carts/1 after", "delete-expired-carts/2 after-expire"),
     "sync-inventory": (
         "sync-stock-page/1 after",
-        "sync-stock-page/2 before-count",
-        "sync-stock-page/3 after-write",
+        "sync-stock-page/2 before-count_changes",
+        "sync-stock-page/3 after-write_levels",
         "sync-stock-page/1 after-levels",
     ),
     "collect-analytics-data": (
