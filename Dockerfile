@@ -1,9 +1,9 @@
-# The worker, the API and the commands in one image. Build it with `docker compose build`.
-# Python is the version that the tests run with; another one: --build-arg PYTHON=3.13-slim-trixie.
+# One image for the worker, the API and the commands. Build it with `docker compose build`.
+# The tests run with this version of Python. To use another one: --build-arg PYTHON=3.13-slim-trixie.
 ARG PYTHON=3.11-slim-trixie
 
 FROM python:${PYTHON} AS build
-# The same as in the Makefile.
+# The same version as in the Makefile.
 ARG UV_VERSION=0.13.9
 RUN python -m venv /uv && /uv/bin/pip install --quiet --no-cache-dir uv==${UV_VERSION}
 ENV UV_PROJECT_ENVIRONMENT=/app \
@@ -11,10 +11,12 @@ ENV UV_PROJECT_ENVIRONMENT=/app \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never
 WORKDIR /src
-# First what changes seldom: the locked packages, without the embedded servers and without what tests need.
+# First what rarely changes: the locked packages, without the embedded servers and the packages for tests.
+# Mails are in English, so 30 MB of data about other languages are left out.
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /uv/bin/uv sync --quiet --locked --no-dev --no-install-project --python python
+    /uv/bin/uv sync --quiet --locked --no-dev --no-install-project --python python && \
+    find /app -path '*/babel/locale-data/*' ! -name 'en*' ! -name root.dat -delete
 COPY LICENSE README.md worker.py ./
 COPY activities activities
 COPY commerce commerce
@@ -33,11 +35,10 @@ LABEL org.opencontainers.image.title="durable-commerce" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /app /app
 COPY --chmod=755 deploy/image/answers /app/bin/answers
-# The root may be read-only: what is written goes to /tmp and, for the stand-ins of a trial, to /data.
+# The root file system can be read-only: everything writes to /tmp, and the stand-ins of the trial profile to /data.
 COPY --from=build --chown=10001:10001 /empty /data
 ENV PATH=/app/bin:$PATH \
     HOME=/tmp \
-    MPLCONFIGDIR=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     COMMERCE_DATA_DIR=/data \
@@ -45,10 +46,10 @@ ENV PATH=/app/bin:$PATH \
     COMMERCE_METRICS_ADDRESS=0.0.0.0:9464 \
     COMMERCE_API_HOST=0.0.0.0
 WORKDIR /data
-# A number, not a name: orchestrators that refuse root can see that this is not root.
+# A number instead of a name, so that orchestrators that refuse root can see that this is not root.
 USER 10001:10001
 EXPOSE 9000 9464
-# A worker answers at the first address, an API at the second.
+# A worker listens at the first address, an API at the second.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
     CMD ["answers", "http://127.0.0.1:9464/metrics", "http://127.0.0.1:9000/health/live"]
 ENTRYPOINT ["commerce"]

