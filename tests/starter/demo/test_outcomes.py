@@ -18,7 +18,7 @@ MAIL = """INSERT INTO notifications (key, kind, recipient, order_id, status, mes
 
 @pytest.fixture
 async def shop(database: Database) -> Shop:
-    """1 fulfilled, 2 refused, 3 undone, 4 unpaid, 5 cancelled, 6 fulfilled elsewhere, 7 new; 8 is not among the given orders."""
+    """1 fulfilled, 2 refused, 3 undone, 4 unpaid, 5 cancelled, 6 fulfilled elsewhere, 7 new; 8 is not given."""
     shop = Shop(database)
     await shop.stock("MUG", main=20)
     facts: dict[str, dict[str, Any]] = {

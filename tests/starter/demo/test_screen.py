@@ -126,7 +126,7 @@ def test_a_narrow_terminal_cuts_the_bar_not_the_count() -> None:
 def test_links_are_never_wrapped() -> None:
     place = "http://127.0.0.1:8233/" + "x" * 200
     text = shown(lambda screen: screen.links({"Here": place, "There": "[y]"}))
-    assert f"  Here        {place}\n  Over there  [y]\n" in text
+    assert f"  Here   {place}\n  There  [y]\n" in text
 
 
 @pytest.mark.parametrize(
