@@ -1,4 +1,4 @@
-"""A headless Chromium, spoken to over its debugging pipe: opens pages, waits for what they show, photographs them."""
+"""Control a headless Chromium over its debugging pipe: open pages, wait for their content, take screenshots."""
 
 import base64
 import fcntl
@@ -15,16 +15,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PROGRAM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions"),
     *("--remote-debugging-pipe", "--force-color-profile=srgb", "--lang=en-GB"),
 )
-ANSWER = 60.0  # seconds
-POLL = 0.1  # seconds
-ABOVE_ALL = 10  # file descriptors up to here are left alone: the browser wants its pipe at 3 and 4
-BECOME = """
+TIMEOUT = 60.0  # seconds, for one answer of the browser
+POLL_INTERVAL = 0.1  # seconds
+MIN_DESCRIPTOR = 10  # of our ends of the pipes, because the browser expects its own at 3 and 4
+LAUNCHER = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
 os.dup2(int(sys.argv[2]), 4)
@@ -33,17 +33,17 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 class BrowserError(Exception):
-    """The browser does not show what it should; the message is one line."""
+    """The browser failed or does not show what is expected; the message is one line."""
 
 
-def find() -> str | None:
-    """Return where a Chromium is installed, or None."""
-    return next((found for name in NAMES if (found := shutil.which(name))), None)
+def find_browser() -> str | None:
+    """Return the path of an installed Chromium, or None."""
+    return next((found for name in PROGRAM_NAMES if (found := shutil.which(name))), None)
 
 
 @contextmanager
-def browser(program: str) -> Iterator["Browser"]:
-    """Run a browser with a profile of its own, which is gone afterwards."""
+def open_browser(program: str) -> Iterator["Browser"]:
+    """Run a browser with a temporary profile."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         running = Browser(program, Path(profile))
         try:
@@ -54,74 +54,74 @@ def browser(program: str) -> Iterator["Browser"]:
 
 
 class Browser:
-    """One browser with one page."""
+    """A browser with one page."""
 
     def __init__(self, program: str, profile: Path) -> None:
-        self._to, theirs_in = _pipe()
-        theirs_out, self._from = _pipe()
-        become = [sys.executable, "-c", BECOME, str(theirs_in), str(theirs_out)]
-        self._process = subprocess.Popen(  # noqa: S603 - the browser that was found
-            [*become, program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            pass_fds=(theirs_in, theirs_out),
+        self._to, browser_input = _pipe()
+        browser_output, self._from = _pipe()
+        launcher = [sys.executable, "-c", LAUNCHER, str(browser_input), str(browser_output)]
+        self._process = subprocess.Popen(  # noqa: S603 - the browser that was found or named
+            [*launcher, program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            pass_fds=(browser_input, browser_output),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        os.close(theirs_in)
-        os.close(theirs_out)
+        os.close(browser_input)
+        os.close(browser_output)
         self._received, self._number = b"", 0
         self._session: str | None = None
 
     def attach(self) -> None:
-        """Open the one page, once the browser answers."""
+        """Open the page, once the browser answers."""
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self._call("Page.enable")
 
     def open(self, url: str, *, width: int, height: int) -> None:
-        """Show a page in a window of this size, in pixels."""
+        """Open a URL in a window of this size, in pixels."""
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self._call("Page.navigate", url=url)
 
-    def run(self, script: str) -> Any:
-        """Return what a script of one expression says in the page."""
+    def evaluate(self, script: str) -> Any:
+        """Evaluate a JavaScript expression in the page and return its value."""
         answer = self._call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
             raise BrowserError(f"{script}: {answer['exceptionDetails'].get('text')}")
         return answer["result"].get("value")
 
     def wait(self, script: str) -> None:
-        """Wait until a script says something true; raises BrowserError when it never does."""
-        deadline = time.monotonic() + ANSWER
-        while not self.run(script):
+        """Wait until a JavaScript expression is true. Raises BrowserError after a timeout."""
+        deadline = time.monotonic() + TIMEOUT
+        while not self.evaluate(script):
             if time.monotonic() > deadline:
-                raise BrowserError(f"within {ANSWER:.0f} s the page has not come to {script}")
-            time.sleep(POLL)
+                raise BrowserError(f"after {TIMEOUT:.0f} s this is not true in the page: {script}")
+            time.sleep(POLL_INTERVAL)
 
-    def photograph(self, *, width: int, height: int) -> bytes:
-        """Return this much of the page, from its upper left corner on, as PNG."""
+    def screenshot(self, *, width: int, height: int) -> bytes:
+        """Return a PNG of the upper left part of the page, of this size in pixels."""
         clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
-        shot = self._call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
-        return base64.b64decode(shot["data"])
+        answer = self._call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
+        return base64.b64decode(answer["data"])
 
     def close(self) -> None:
-        """End the browser."""
+        """Stop the browser."""
         os.close(self._to)
         os.close(self._from)
         try:
-            self._process.wait(timeout=5)  # it ends when its pipe does
+            self._process.wait(timeout=5)  # it exits when its pipe is closed
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._number += 1
-        asked = {"id": self._number, "method": method, "params": parameters}
+        request = {"id": self._number, "method": method, "params": parameters}
         if self._session:
-            asked["sessionId"] = self._session
-        os.write(self._to, json.dumps(asked).encode() + b"\0")
-        deadline = time.monotonic() + ANSWER
+            request["sessionId"] = self._session
+        os.write(self._to, json.dumps(request).encode() + b"\0")
+        deadline = time.monotonic() + TIMEOUT
         while (answer := self._receive(deadline)).get("id") != self._number:
-            pass  # an event: nobody asked
+            pass  # an event, not an answer
         if "error" in answer:
             raise BrowserError(f"{method}: {answer['error']['message']}")
         result: dict[str, Any] = answer["result"]
@@ -132,7 +132,7 @@ class Browser:
             ready, _, _ = select.select([self._from], [], [], max(deadline - time.monotonic(), 0))
             more = os.read(self._from, 1 << 20) if ready else b""
             if not more:
-                raise BrowserError("the browser has ended" if ready else f"no answer within {ANSWER:.0f} s")
+                raise BrowserError("the browser has exited" if ready else f"no answer within {TIMEOUT:.0f} s")
             self._received += more
         message, _, self._received = self._received.partition(b"\0")
         parsed: dict[str, Any] = json.loads(message)
@@ -140,9 +140,9 @@ class Browser:
 
 
 def _pipe() -> tuple[int, int]:
-    """Return the writing and the reading end of a pipe, both out of the way."""
+    """Return the write end and the read end of a pipe, with descriptors that the browser does not use."""
     ends = os.pipe()
-    reading, writing = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, ABOVE_ALL) for end in ends)
+    reading, writing = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, MIN_DESCRIPTOR) for end in ends)
     for end in ends:
         os.close(end)
     return writing, reading

@@ -47,7 +47,7 @@ def _read_lines(file: Path) -> list[str]:
         if _is_open_to_others(file):
             _warn_about_permissions(file)
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise SettingsError(f"{KEYS_FILE_VARIABLE}: {file} cannot be read: {reason}") from None
     return [line for line in lines if line and not line.startswith("#")]
 

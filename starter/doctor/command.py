@@ -18,7 +18,7 @@ def doctor(out: Console, environment: Mapping[str, str], *, as_json: bool) -> in
     """Check the installation that these variables describe, print the findings, and return the exit code."""
     findings = asyncio.run(run_checks(CheckContext(environment), CHECKS))
     if as_json:
-        out.print_json(data=FINDINGS.dump_python(findings, mode="json"))
+        out.print_json(data=FINDINGS.dump_python(findings, mode="json", by_alias=True))
     else:
         print_report(out, findings)
     return exit_code(findings)

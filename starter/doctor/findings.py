@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
+from pydantic import Field
+
 from commerce.messages.base import Message
 
 State = Literal["ok", "warning", "failed", "skipped"]
@@ -24,8 +26,7 @@ class Finding(Message):
     check: str
     state: State
     found: str
-    cure: str
-    """The advice."""
+    advice: str = Field(serialization_alias="cure")  # the name in JSON, which programs rely on
     code: int
     """The exit code for this finding: 0 all well, 1 failed, 2 a wrong setting, 3 a server that is unreachable."""
 

@@ -34,4 +34,5 @@ def print_report(out: Console, findings: Sequence[Finding]) -> None:
 
 
 def _details(finding: Finding) -> Text:
-    return Text(finding.found) + Text(f"\n→ {finding.cure}", "cyan") if finding.cure else Text(finding.found)
+    advice = Text(f"\n→ {finding.advice}", "cyan") if finding.advice else Text()
+    return Text(finding.found) + advice

@@ -106,6 +106,6 @@ def _finding(check: Check, result: CheckResult) -> Finding:
         check=check.name,
         state=result.state,
         found=result.found,
-        cure=result.advice,
+        advice=result.advice,
         code=check.code if result.state == "failed" else OK,
     )

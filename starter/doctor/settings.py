@@ -1,4 +1,4 @@
-"""The settings: whether their values are valid, their names known, and alerts sent to somebody."""
+"""The settings: whether their values are valid, their names known, and alerts have a recipient."""
 
 from difflib import get_close_matches
 
@@ -57,7 +57,7 @@ async def check_admins(context: CheckContext) -> CheckResult:
     """Check that alerts have a recipient."""
     if count := len(context.settings.admin_emails):
         return ok(f"{count} receive alerts" if count > 1 else "1 receives alerts")
-    return warning("nobody receives alerts", "Set COMMERCE_ADMIN_EMAILS, for example to ann@shop.example")
+    return warning("no address for alerts is set", "Set COMMERCE_ADMIN_EMAILS, for example to ann@shop.example")
 
 
 def _intended(name: str, known: set[str]) -> str | None:

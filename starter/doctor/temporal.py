@@ -49,7 +49,9 @@ async def check_connection(context: CheckContext) -> CheckResult:
     try:
         client = await open_connection(context.environment)
     except (Unreachable, SettingsError) as error:
-        return failed(str(error).removesuffix("."), "Start it, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS…")
+        return failed(
+            str(error).removesuffix("."), "Start it, or correct TEMPORAL_ADDRESS and the TEMPORAL_TLS… variables"
+        )
     answer = await client.workflow_service.get_system_info(GetSystemInfoRequest())
     context.client = client
     return ok(f"{_host(client)}, version {answer.server_version}")

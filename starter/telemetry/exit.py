@@ -1,4 +1,4 @@
-"""How every program of ours exits: at once, after flushing its traces, logs and output.
+"""How each of our programs exits: at once, after flushing its traces, logs and output.
 
 A program that used a Temporal client may abort during Python's own finalization (sdk-python#300), so we skip that.
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.pictures.browser import browser, find
+from docs.pictures.browser import find_browser, open_browser
 from tests.documents import ROOT
 
 SCRIPT = [sys.executable, "-m", "docs.pictures.make"]
@@ -27,18 +27,18 @@ def test_it_tells_its_options() -> None:
 def test_without_a_browser_it_says_what_to_install(tmp_path: Path) -> None:
     done = make("--to", str(tmp_path), PATH=str(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "No Chromium is installed (Debian: apt install chromium): name one by --browser\n"
+    assert done.stderr == "No Chromium is installed: install it (Debian: apt install chromium) or set --browser\n"
 
 
 def test_a_page_is_photographed_as_it_stands(tmp_path: Path) -> None:
-    if not (program := find()):
+    if not (program := find_browser()):
         pytest.skip("no Chromium is installed")
     page = tmp_path / "page.html"
     page.write_text("<title>A page</title><body style='margin:0;background:#00ff00'>")
-    with browser(program) as opened:
+    with open_browser(program) as opened:
         opened.open(page.as_uri(), width=80, height=60)
         opened.wait("document.title === 'A page'")
-        picture = opened.photograph(width=80, height=60)
+        picture = opened.screenshot(width=80, height=60)
     assert picture.startswith(b"\x89PNG") and size(picture) == (80, 60)
 
 

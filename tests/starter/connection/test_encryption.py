@@ -141,7 +141,7 @@ class TestKeys:
 
     def test_a_file_that_cannot_be_read_is_an_error_with_the_reason(self, tmp_path: Path) -> None:
         (tmp_path / "binary").write_bytes(b"\xff\xfe")
-        reasons = {"none": "No such file or directory", ".": "Is a directory", "binary": "it is not a text file"}
+        reasons = {"none": "No such file or directory", ".": "Is a directory", "binary": "it is not text"}
         for name, reason in reasons.items():
             with pytest.raises(SettingsError, match=f"^COMMERCE_ENCRYPTION_KEYS_FILE: .* cannot be read: {reason}$"):
                 codec_from(_KEYS_FILE=str(tmp_path / name))

@@ -20,7 +20,7 @@ async def test_an_old_pending_order(run_check: RunCheck, database: Database) -> 
     assert (await run_check("Backlog", "pending orders")).found == "0 waiting"
     await Shop(database).order("1", MUG=1)  # placed long ago
     finding = await run_check("Backlog", "pending orders")
-    assert (finding.state, finding.cure) == ("warning", "Run: commerce start process-pending-orders")
+    assert (finding.state, finding.advice) == ("warning", "Run: commerce start process-pending-orders")
     assert finding.found.startswith("1 waiting, the oldest for ")
 
 
@@ -33,7 +33,7 @@ async def test_an_order_on_hold(run_check: RunCheck, database: Database) -> None
     assert (finding.state, finding.found) == (
         "warning",
         "1 on hold until an operator retries them",
-    ) and "commerce runs retry" in finding.cure
+    ) and "commerce runs retry" in finding.advice
     assert (await run_check("Backlog", "pending orders")).found == "0 waiting"
 
 
@@ -45,7 +45,7 @@ async def test_an_event_that_is_not_published(run_check: RunCheck, database: Dat
     await shop.sql(event + "now() - interval '1 hour')")
     finding = await run_check("Backlog", "events")
     assert (finding.state, finding.found) == ("warning", "2 unpublished, the oldest for 1:00:00")
-    assert "commerce worker" in finding.cure
+    assert "commerce worker" in finding.advice
 
 
 async def test_unsent_mails(run_check: RunCheck, database: Database) -> None:
@@ -60,7 +60,7 @@ async def test_unsent_mails(run_check: RunCheck, database: Database) -> None:
         "warning",
         "1 unsent for over ten minutes, 1 failed permanently since yesterday",
     )
-    assert "NotificationsUnsent" in finding.cure and "a@b.example" not in str(finding)
+    assert "NotificationsUnsent" in finding.advice and "a@b.example" not in str(finding)
 
 
 async def test_a_stuck_run(run_check: RunCheck, shop_client: Client) -> None:
@@ -78,6 +78,6 @@ async def test_a_stuck_run(run_check: RunCheck, shop_client: Client) -> None:
 
         async def advice() -> str | None:
             finding = await run_check("Backlog", "stuck runs")
-            return finding.cure if (finding.state, finding.found) == ("warning", "1 stuck") else None
+            return finding.advice if (finding.state, finding.found) == ("warning", "1 stuck") else None
 
         assert await until(advice) == "Run: commerce runs stuck; commerce runs show ID"

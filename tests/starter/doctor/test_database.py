@@ -50,7 +50,7 @@ async def test_a_wrong_url_is_explained(
 ) -> None:
     finding = await run_check("Database", "connection", COMMERCE_DATABASE_URL=changed(database_url, **wrong))
     assert (finding.state, finding.code) == ("failed", 3)
-    assert message in finding.found and finding.cure.startswith(advice)
+    assert message in finding.found and finding.advice.startswith(advice)
     assert "hunter2" not in str(finding) and (make_url(database_url).password or "-") not in str(finding)
 
 
@@ -60,7 +60,7 @@ async def test_the_advice_names_the_file_variable_if_the_url_is_in_a_file(
     file = tmp_path / "url"
     file.write_text(changed(database_url, password="hunter2"))
     finding = await run_check("Database", "connection", COMMERCE_DATABASE_URL_FILE=str(file))
-    assert finding.cure == "Correct user and password in COMMERCE_DATABASE_URL_FILE"
+    assert finding.advice == "Correct user and password in COMMERCE_DATABASE_URL_FILE"
 
 
 async def test_a_database_without_tables_must_be_migrated(
@@ -73,7 +73,7 @@ async def test_a_database_without_tables_must_be_migrated(
         finding = await run_check("Database", "tables", COMMERCE_DATABASE_URL=changed(database_url, database=name))
     finally:
         await run_sql(server, f"DROP DATABASE {name} WITH (FORCE)")
-    assert (finding.state, finding.found, finding.cure) == (
+    assert (finding.state, finding.found, finding.advice) == (
         "failed",
         "there are no tables yet",
         "Run: commerce migrate",
@@ -97,7 +97,7 @@ async def test_tables_of_another_revision(
     assert (await run_check("Database", "tables")).state == "ok"
     await run_sql(database_url, f"UPDATE alembic_version SET version_num = '{revision}'")
     finding = await run_check("Database", "tables")
-    assert (finding.state, finding.found, finding.cure, finding.code) == ("failed", message, advice, 1)
+    assert (finding.state, finding.found, finding.advice, finding.code) == ("failed", message, advice, 1)
 
 
 @pytest.mark.parametrize(
@@ -111,11 +111,13 @@ async def test_tables_of_another_revision(
 async def test_a_clock_that_differs(run_check: RunCheck, ahead: float, state: str, message: str) -> None:
     finding = await run_check("Database", "clock", ahead=ahead)
     assert finding.state == state and finding.found.startswith(message)
-    assert ("timedatectl" in finding.cure) == (state != "ok")
+    assert ("timedatectl" in finding.advice) == (state != "ok")
 
 
 async def test_more_concurrent_steps_than_connections(run_check: RunCheck) -> None:
     assert (await run_check("Database", "connections")).state == "ok"
     finding = await run_check("Database", "connections", COMMERCE_WORKER_ACTIVITIES="300")
     assert (finding.state, finding.code) == ("warning", 0)
-    assert finding.found.endswith("a worker and an API need up to 314") and "COMMERCE_WORKER_ACTIVITIES" in finding.cure
+    assert (
+        finding.found.endswith("a worker and an API need up to 314") and "COMMERCE_WORKER_ACTIVITIES" in finding.advice
+    )

@@ -33,7 +33,7 @@ async def test_no_key(run_check: RunCheck) -> None:
     finding = await run_check("Keys", "keys", COMMERCE_ENCRYPTION_KEYS="")
     assert (finding.state, finding.code) == ("failed", 2)
     assert finding.found == "COMMERCE_ENCRYPTION_KEYS or COMMERCE_ENCRYPTION_KEYS_FILE: there is no key"
-    assert "if there is none yet, make one with `openssl rand -base64 32`" in finding.cure
+    assert "if there is none yet, make one with `openssl rand -base64 32`" in finding.advice
 
 
 async def test_an_invalid_key_is_not_shown(run_check: RunCheck) -> None:
@@ -45,7 +45,7 @@ async def test_an_invalid_key_is_not_shown(run_check: RunCheck) -> None:
 
 async def test_encryption_off_is_a_warning(run_check: RunCheck) -> None:
     finding = await run_check("Keys", "keys", COMMERCE_ENCRYPTION="off")
-    assert finding.state == "warning" and "COMMERCE_ENCRYPTION=on" in finding.cure
+    assert finding.state == "warning" and "COMMERCE_ENCRYPTION=on" in finding.advice
 
 
 async def test_a_key_file_that_others_can_read(run_check: RunCheck, tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ async def test_a_key_file_that_others_can_read(run_check: RunCheck, tmp_path: Pa
     file.write_text(KEY)
     file.chmod(0o644)
     finding = await run_check("Keys", "file", COMMERCE_ENCRYPTION_KEYS="", COMMERCE_ENCRYPTION_KEYS_FILE=str(file))
-    assert (finding.state, finding.cure) == ("warning", f"Run: chmod 600 {file}")
+    assert (finding.state, finding.advice) == ("warning", f"Run: chmod 600 {file}")
     file.chmod(0o600)
     finding = await run_check("Keys", "file", COMMERCE_ENCRYPTION_KEYS="", COMMERCE_ENCRYPTION_KEYS_FILE=str(file))
     assert finding.state == "ok"
@@ -70,12 +70,12 @@ async def test_runs_that_need_a_missing_key(run_check: RunCheck, environment: di
     assert await until(both_listed)
     finding = await run_check("Keys", "runs", **encryption_env(OTHER_KEY))
     assert (finding.state, finding.found) == ("failed", "1 of 2 runs need a key that is missing here")
-    assert finding.cure == f"Add the key with the id {KEY_ID} to COMMERCE_ENCRYPTION_KEYS, after the first key"
+    assert finding.advice == f"Add the key with the id {KEY_ID} to COMMERCE_ENCRYPTION_KEYS, after the first key"
 
 
 async def test_missing_schedules(run_check: RunCheck) -> None:
     finding = await run_check("Schedules", "settings")
-    assert (finding.state, finding.found, finding.cure) == (
+    assert (finding.state, finding.found, finding.advice) == (
         "failed",
         f"missing: {ALL}",
         "Run: commerce schedules apply",
@@ -86,7 +86,7 @@ async def test_missing_schedules(run_check: RunCheck) -> None:
 async def test_schedules_that_differ_from_the_settings(run_check: RunCheck, applied: Client) -> None:
     assert (await run_check("Schedules", "settings")).found == f"{len(JOBS)} match the settings"
     finding = await run_check("Schedules", "settings", COMMERCE_CRON_UPKEEP="weekly_sunday", **ROTATED_KEYS)
-    assert (finding.state, finding.cure) == ("warning", "Run: commerce schedules apply")
+    assert (finding.state, finding.advice) == ("warning", "Run: commerce schedules apply")
     assert finding.found == "differ from the settings: upkeep"
 
 
@@ -95,7 +95,7 @@ async def test_an_orphaned_schedule(run_check: RunCheck, applied: Client) -> Non
 
     async def advice() -> str | None:
         finding = await run_check("Schedules", "settings")
-        return finding.cure if finding.found == f"belong to no job: {NIGHTLY.id}" else None
+        return finding.advice if finding.found == f"belong to no job: {NIGHTLY.id}" else None
 
     assert (await until(advice)).startswith(
         f"Run for each: temporal schedule delete --schedule-id {NIGHTLY.id} --address "
@@ -106,17 +106,17 @@ async def test_schedules_encrypted_with_an_old_key_and_with_a_missing_key(run_ch
     assert (await run_check("Schedules", "keys")).state == "ok"
     old = await run_check("Schedules", "keys", **ROTATED_KEYS)
     assert (old.state, old.found) == ("warning", f"not encrypted with the newest key: {ALL}")
-    assert old.cure == "Run: commerce schedules apply"
+    assert old.advice == "Run: commerce schedules apply"
     missing = await run_check("Schedules", "keys", **encryption_env(OTHER_KEY))
     assert (missing.state, missing.found) == ("failed", f"a key is missing here for {ALL}")
-    assert missing.cure == f"Add the key with the id {KEY_ID} to COMMERCE_ENCRYPTION_KEYS, after the first key"
+    assert missing.advice == f"Add the key with the id {KEY_ID} to COMMERCE_ENCRYPTION_KEYS, after the first key"
 
 
 async def test_a_paused_schedule_is_a_warning(run_check: RunCheck, applied: Client) -> None:
     assert (await run_check("Schedules", "paused")).found == "none"
     await applied.get_schedule_handle("upkeep").pause()
     finding = await run_check("Schedules", "paused")
-    assert (finding.state, finding.found, finding.cure) == (
+    assert (finding.state, finding.found, finding.advice) == (
         "warning",
         "upkeep",
         "To resume, run: commerce schedules resume upkeep",

@@ -40,14 +40,14 @@ async def test_an_unreachable_mail_server(run_check: RunCheck) -> None:
         "no mail server answers at 127.0.0.1:1 (SMTPConnectError)",
         1,
     )
-    assert finding.cure == "Start it, or correct scheme, host and port in COMMERCE_SMTP_URL"
+    assert finding.advice == "Start it, or correct scheme, host and port in COMMERCE_SMTP_URL"
 
 
 async def test_a_mail_server_that_rejects_the_login(run_check: RunCheck) -> None:
     async with mail_server_with_login(b"right") as port:
         finding = await run_check("Services", "mail", COMMERCE_SMTP_URL=f"smtp://ann:hunter2@127.0.0.1:{port}")
         assert (finding.state, finding.found) == ("failed", f"127.0.0.1:{port} rejected the login (535)")
-        assert finding.cure == "Correct user and password in COMMERCE_SMTP_URL"
+        assert finding.advice == "Correct user and password in COMMERCE_SMTP_URL"
         assert (
             await run_check("Services", "mail", COMMERCE_SMTP_URL=f"smtp://ann:right@127.0.0.1:{port}")
         ).state == "ok"
@@ -57,9 +57,9 @@ async def test_a_mail_server_without_tls(run_check: RunCheck, tmp_path: Path) ->
     async with mail.running(tmp_path / "mail", 0) as url:
         assert (await run_check("Services", "mail", COMMERCE_SMTP_URL=url)).state == "ok"
         finding = await run_check("Services", "mail", COMMERCE_SMTP_URL=url.replace("smtp:", "smtp+starttls:"))
-        assert "STARTTLS" in finding.found and "scheme" in finding.cure
+        assert "STARTTLS" in finding.found and "scheme" in finding.advice
         finding = await run_check("Services", "mail", COMMERCE_SMTP_URL=url, COMMERCE_MAIL_FROM="no address")
-        assert "the sender must be an address" in finding.found and "COMMERCE_MAIL_FROM" in finding.cure
+        assert "the sender must be an address" in finding.found and "COMMERCE_MAIL_FROM" in finding.advice
     assert list((tmp_path / "mail").iterdir()) == []
 
 
@@ -68,7 +68,7 @@ async def test_a_mail_server_without_tls(run_check: RunCheck, tmp_path: Path) ->
 )
 async def test_an_unreachable_carrier_and_warehouse(run_check: RunCheck, name: str, variable: str) -> None:
     finding = await run_check("Services", name, **{variable: "http://ann:hunter2@127.0.0.1:1"})
-    assert (finding.state, finding.cure) == ("failed", f"Start it, or correct {variable}")
+    assert (finding.state, finding.advice) == ("failed", f"Start it, or correct {variable}")
     assert finding.found.startswith(f"no {name} answers at 127.0.0.1:1") and "hunter2" not in str(finding)
 
 
@@ -77,7 +77,7 @@ async def test_a_carrier_and_a_warehouse_that_answer(run_check: RunCheck, tmp_pa
         assert (await run_check("Services", "carrier", COMMERCE_CARRIER_URL=f"{carrier_url}/v2")).state == "ok"
         assert (await run_check("Services", "warehouse", COMMERCE_WAREHOUSE_URL=url)).state == "ok"
         finding = await run_check("Services", "warehouse", COMMERCE_WAREHOUSE_URL=carrier_url)
-        assert "HTTP 404" in finding.found and "another service answers there" in finding.cure
+        assert "HTTP 404" in finding.found and "another service answers there" in finding.advice
 
 
 async def test_a_carrier_that_rejects_our_key(run_check: RunCheck) -> None:
@@ -88,12 +88,12 @@ async def test_a_carrier_that_rejects_our_key(run_check: RunCheck) -> None:
 
     async with serving(strict, 0) as url:
         finding = await run_check("Services", "carrier", COMMERCE_CARRIER_URL=url, COMMERCE_CARRIER_API_KEY="hunter2")
-    assert finding.found.endswith("rejected our API key (401)") and finding.cure == "Correct COMMERCE_CARRIER_API_KEY"
+    assert finding.found.endswith("rejected our API key (401)") and finding.advice == "Correct COMMERCE_CARRIER_API_KEY"
 
 
 async def test_an_unreachable_api_is_a_warning(run_check: RunCheck) -> None:
     finding = await run_check("Services", "API", COMMERCE_API_PORT="1")
-    assert (finding.state, finding.found) == ("warning", "no API answers at 127.0.0.1:1") and finding.cure.startswith(
+    assert (finding.state, finding.found) == ("warning", "no API answers at 127.0.0.1:1") and finding.advice.startswith(
         "Run: commerce api"
     )
 

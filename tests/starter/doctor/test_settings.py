@@ -13,7 +13,7 @@ async def test_all_invalid_values_are_named_but_not_shown(run_check: RunCheck) -
         "COMMERCE_CURRENCY: must be three capital letters" in finding.found and "COMMERCE_API_PORT: " in finding.found
     )
     assert "hunter" not in str(finding)
-    assert finding.cure.startswith("Correct it where it is set")
+    assert finding.advice.startswith("Correct it where it is set")
 
 
 async def test_a_missing_file_is_named(run_check: RunCheck) -> None:
@@ -26,7 +26,7 @@ async def test_mistyped_names_are_shown_with_the_most_similar_known_name(run_che
     finding = await run_check("Settings", "names", **mistyped, SHELL="/bin/sh")
     assert (finding.state, finding.code) == ("warning", 0)
     assert finding.found == "unknown: COMERCE_SMTP_URL, COMMERCE_DATABSE_URL, TEMPORAL_ADRESS, commerce_zzz"
-    assert finding.cure == (
+    assert finding.advice == (
         "Rename COMERCE_SMTP_URL to COMMERCE_SMTP_URL; rename COMMERCE_DATABSE_URL to COMMERCE_DATABASE_URL; "
         "rename TEMPORAL_ADRESS to TEMPORAL_ADDRESS; remove commerce_zzz"
     )
@@ -37,13 +37,13 @@ async def test_mistyped_names_are_shown_with_the_most_similar_known_name(run_che
 
 async def test_no_recipient_of_alerts_is_a_warning(run_check: RunCheck) -> None:
     finding = await run_check("Settings", "admins", COMMERCE_ADMIN_EMAILS="")
-    assert (finding.state, finding.found) == ("warning", "nobody receives alerts")
-    assert "COMMERCE_ADMIN_EMAILS" in finding.cure
+    assert (finding.state, finding.found) == ("warning", "no address for alerts is set")
+    assert "COMMERCE_ADMIN_EMAILS" in finding.advice
 
 
 async def test_temporals_own_variables_are_checked(run_check: RunCheck) -> None:
     finding = await run_check("Settings", "Temporal", TEMPORAL_PROFILE="missing")
     assert (finding.state, finding.code) == ("failed", 2)
-    assert "Profile 'missing' not found" in finding.found and "TEMPORAL_CONFIG_FILE" in finding.cure
+    assert "Profile 'missing' not found" in finding.found and "TEMPORAL_CONFIG_FILE" in finding.advice
     finding = await run_check("Settings", "Temporal", TEMPORAL_ADDRESS="https://ann:hunter2@host")
     assert finding.found == "TEMPORAL_ADDRESS: must be HOST:PORT" and "hunter2" not in str(finding)

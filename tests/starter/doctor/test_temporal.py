@@ -15,13 +15,13 @@ async def test_an_unreachable_server(run_check: RunCheck) -> None:
     finding = await run_check("Temporal", "connection", TEMPORAL_ADDRESS="127.0.0.1:1")
     assert (finding.state, finding.code) == ("failed", 3)
     assert finding.found == "Temporal does not answer at 127.0.0.1:1"
-    assert finding.cure == "Start it, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS…"
+    assert finding.advice == "Start it, or correct TEMPORAL_ADDRESS and the TEMPORAL_TLS… variables"
 
 
 async def test_a_missing_namespace(run_check: RunCheck, temporal_server: str) -> None:
     finding = await run_check("Temporal", "namespace", TEMPORAL_NAMESPACE="shopp")
     assert (finding.state, finding.found) == ("failed", "there is no namespace shopp")
-    assert finding.cure == (
+    assert finding.advice == (
         f"Run: temporal operator namespace create --retention 30d --address {temporal_server} --namespace shopp; "
         "or correct TEMPORAL_NAMESPACE"
     )
@@ -35,20 +35,20 @@ async def test_a_namespace_without_search_attributes(
     await register(client, bare_namespace, "OrderId", "CustomerId", "SagaState")
     finding = await run_check("Temporal", "search attributes", TEMPORAL_NAMESPACE=bare_namespace)
     assert (finding.state, finding.found) == ("failed", "missing: FailedStep, Outcome")
-    assert finding.cure == (
+    assert finding.advice == (
         f"Run: temporal operator search-attribute create --address {temporal_server} --namespace {bare_namespace} "
         "--type Keyword --name FailedStep --name Outcome"
     )
     await register(client, bare_namespace, "FailedStep", kind="TEXT")
     finding = await run_check("Temporal", "search attributes", TEMPORAL_NAMESPACE=bare_namespace)
-    assert finding.found == "registered with a wrong type: FailedStep" and "search-attribute remove" in finding.cure
+    assert finding.found == "registered with a wrong type: FailedStep" and "search-attribute remove" in finding.advice
 
 
 async def test_a_missing_and_a_running_worker(
     run_check: RunCheck, shop_client: Client, environment: dict[str, str]
 ) -> None:
     finding = await run_check("Temporal", "worker")
-    assert (finding.state, finding.cure) == ("failed", "Run: commerce worker")
+    assert (finding.state, finding.advice) == ("failed", "Run: commerce worker")
     assert finding.found == "no worker polls the task queue commerce"
     async with make_worker(shop_client, activities_of(HelloActivities()), load_settings(environment)):
 
@@ -61,7 +61,7 @@ async def test_a_missing_and_a_running_worker(
 async def test_a_ledger_that_keeps_steps_for_too_few_days(run_check: RunCheck) -> None:
     assert (await run_check("Temporal", "retention")).state == "ok"
     finding = await run_check("Temporal", "retention", COMMERCE_KEEP_LEDGER_DAYS="31")
-    assert (finding.state, finding.cure) == ("failed", "Set COMMERCE_KEEP_LEDGER_DAYS=37")
+    assert (finding.state, finding.advice) == ("failed", "Set COMMERCE_KEEP_LEDGER_DAYS=37")
 
 
 @pytest.mark.parametrize(
@@ -71,4 +71,4 @@ async def test_a_ledger_that_keeps_steps_for_too_few_days(run_check: RunCheck) -
 async def test_a_clock_that_differs(run_check: RunCheck, ahead: float, state: str, message: str) -> None:
     finding = await run_check("Temporal", "clock", ahead=ahead)
     assert finding.state == state and message in finding.found
-    assert ("timedatectl" in finding.cure) == (state != "ok")
+    assert ("timedatectl" in finding.advice) == (state != "ok")
