@@ -85,13 +85,13 @@ PayloadsDep = Annotated[Payloads, Depends(_payloads)]
 routes = APIRouter(prefix=f"{PREFIX}{{namespace}}", tags=["codec"], responses=RESPONSES)
 
 
-@routes.post("/encode", openapi_extra=REQUEST_BODY)
+@routes.post("/encode", summary="Encrypt payloads", openapi_extra=REQUEST_BODY)
 async def encode(encryption: EncryptionDep, body: PayloadsDep) -> Json:
     """Encrypt payloads with the newest key."""
     return _as_json(await encryption.encode(body.payloads))
 
 
-@routes.post("/decode", openapi_extra=REQUEST_BODY)
+@routes.post("/decode", summary="Decrypt payloads", openapi_extra=REQUEST_BODY)
 async def decode(encryption: EncryptionDep, body: PayloadsDep) -> Json:
     """Decrypt payloads. Unencrypted ones are returned unchanged; 422 names the key if it is missing."""
     try:

@@ -109,11 +109,15 @@ def failure_problem(failure: BaseException, transaction_id: str, failed_step: st
 
 
 def error_examples(status: HTTPStatus, description: str, *examples: Problem | CommerceError) -> Responses:
-    """Return OpenAPI's description of an error response, with one example or more."""
+    """Return OpenAPI's description of an error response, with one example or more.
+
+    It refers to the schema of Problem: with `model=`, FastAPI would document errors of a stream as a stream, too.
+    """
     problems = [example if isinstance(example, Problem) else problem_of(example) for example in examples]
     values = {problem.code.value: {"value": _as_json(problem)} for problem in problems}
     content = {"examples": values} if len(problems) > 1 else {"example": _as_json(problems[0])}
-    return {status.value: {"model": Problem, "description": description, "content": {"application/json": content}}}
+    content |= {"schema": {"$ref": "#/components/schemas/Problem"}}
+    return {status.value: {"description": description, "content": {"application/json": content}}}
 
 
 def _as_json(problem: Problem) -> dict[str, Any]:

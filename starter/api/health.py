@@ -62,13 +62,15 @@ class Health:
         return None if at_work else f"worker: none polls the task queue {TASK_QUEUE}"
 
 
-@routes.get("/live", responses={200: json_example({"status": "live"}, "The API process is running")})
+@routes.get(
+    "/live", summary="Liveness", responses={200: json_example({"status": "live"}, "The API process is running")}
+)
 async def live() -> dict[str, str]:
     """Respond while this process is running."""
     return {"status": "live"}
 
 
-@routes.get("/ready", response_model=dict[str, str], responses=READY)
+@routes.get("/ready", summary="Readiness", response_model=dict[str, str], responses=READY)
 async def ready(request: Request) -> JSONResponse:
     """Check whether orders can be processed now: database, Temporal and a polling worker. 503 names the problems."""
     health: Health = request.app.state.health

@@ -64,7 +64,7 @@ def exporter() -> Exporter:
     raise OSError("no free port for the API's metrics")
 
 
-@routes.get("/metrics", response_class=PlainTextResponse, responses=RESPONSES)
+@routes.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse, responses=RESPONSES)
 async def metrics(source: Annotated[Exporter, Depends(exporter)]) -> Response:
     """Return the metrics of the API process in Prometheus text format. No token is needed."""
     try:

@@ -117,7 +117,7 @@ class StoredOrder(BaseModel):
     transaction_id: str | None = Field(description="The order's process; null if there is nothing to process")
 
 
-@routes.put("/{order_id}", response_model=StoredOrder, responses=RESPONSES)
+@routes.put("/{order_id}", summary="Store an order", response_model=StoredOrder, responses=RESPONSES)
 async def put_order(order_id: OrderId, order: PlacedOrder, backends: BackendsDep, response: Response) -> StoredOrder:
     """Store an order and publish `order.placed`, which starts its process. Sending it again changes nothing.
 

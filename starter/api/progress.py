@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -161,6 +162,8 @@ def _watches(request: Request) -> Watches:
 
 @routes.get(
     "/{transaction_id}/events",
+    summary="Follow a process",
+    status_code=HTTPStatus.OK,
     response_class=ProgressStream,
     responses={
         200: {"description": "The stream", "content": {"text/event-stream": {"example": STREAM}}},

@@ -69,33 +69,43 @@ class Backfilled(BaseModel):
     nominal_times: list[datetime]
 
 
-@routes.get("", responses=examples.LIST_RESPONSES)
+@routes.get("", summary="List schedules", responses=examples.LIST_RESPONSES)
 async def list_schedules(temporal: ClientDep, database: DatabaseDep) -> Schedules:
     """List the schedules: when they run, their next and last runs, and why one is paused."""
     return Schedules(schedules=await queries.list_schedules_with_reasons(temporal, database))
 
 
-@routes.post("/{schedule_id}/trigger", status_code=HTTPStatus.ACCEPTED, responses=examples.TRIGGER_RESPONSES)
+@routes.post(
+    "/{schedule_id}/trigger",
+    summary="Run a job now",
+    status_code=HTTPStatus.ACCEPTED,
+    responses=examples.TRIGGER_RESPONSES,
+)
 async def trigger(schedule_id: ScheduleId, temporal: ClientDep) -> Triggered:
     """Run a job now, even if its schedule is paused. 409 if it is already running."""
     return Triggered(id=schedule_id, transaction_id=await actions.trigger(temporal, schedule_id))
 
 
-@routes.post("/{schedule_id}/pause", responses=examples.PAUSE_RESPONSES)
+@routes.post("/{schedule_id}/pause", summary="Pause a schedule", responses=examples.PAUSE_RESPONSES)
 async def pause(schedule_id: ScheduleId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody) -> PauseState:
     """Pause a schedule: its job no longer starts by itself. If it is already paused, only the reason changes."""
     await actions.pause(temporal, database, schedule_id, reason=body.reason, actor=ACTOR)
     return PauseState(id=schedule_id, paused=True, reason=body.reason)
 
 
-@routes.post("/{schedule_id}/resume", responses=examples.RESUME_RESPONSES)
+@routes.post("/{schedule_id}/resume", summary="Resume a schedule", responses=examples.RESUME_RESPONSES)
 async def resume(schedule_id: ScheduleId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody) -> PauseState:
     """Resume a paused schedule."""
     await actions.resume(temporal, database, schedule_id, reason=body.reason, actor=ACTOR)
     return PauseState(id=schedule_id, paused=False, reason=body.reason)
 
 
-@routes.post("/{schedule_id}/backfill", status_code=HTTPStatus.ACCEPTED, responses=examples.BACKFILL_RESPONSES)
+@routes.post(
+    "/{schedule_id}/backfill",
+    summary="Run a job for past times",
+    status_code=HTTPStatus.ACCEPTED,
+    responses=examples.BACKFILL_RESPONSES,
+)
 async def backfill(schedule_id: ScheduleId, temporal: ClientDep, span: Backfill) -> Backfilled:
     """Run a job for past nominal times, one after the other, even if its schedule is paused.
 

@@ -43,7 +43,7 @@ RESPONSES: Responses = {
 routes = APIRouter(tags=["tutorial"], responses=COMMON_ERRORS)
 
 
-@routes.get("/workflow", response_model=Greeting, responses=RESPONSES)
+@routes.get("/workflow", summary="Run hello-world", response_model=Greeting, responses=RESPONSES)
 async def greet(
     temporal: ClientDep, name: Annotated[Name, Query(description="The person to greet")] = "John"
 ) -> Greeting | JSONResponse:

@@ -105,6 +105,7 @@ EXECUTE_RESPONSES: Responses = {
         ),
     ),
 }
+EXECUTE_RESPONSES[500]["model"] = Problem  # once, so that the document has the schema that all errors refer to
 LIST_RESPONSES: Responses = {
     200: json_example({"workflows": [LISTED], "next_cursor": None}, "One page of processes, and the cursor of the next")
 }

@@ -86,6 +86,7 @@ class ActionAccepted(BaseModel):
 
 @routes.post(
     "/execute",
+    summary="Start a process",
     response_model=ExecutionResult,
     responses={**examples.EXECUTE_RESPONSES, HTTPStatus.ACCEPTED: {"model": ExecutionPending} | examples.PENDING},
 )
@@ -118,7 +119,7 @@ async def execute(body: Execute, backends: BackendsDep, request: Request) -> Exe
     return ExecutionResult(result=result, transaction_id=handle.id)
 
 
-@routes.get("", responses=examples.LIST_RESPONSES)
+@routes.get("", summary="List processes", responses=examples.LIST_RESPONSES)
 async def list_workflows(
     temporal: ClientDep,
     status: Annotated[
@@ -144,13 +145,18 @@ async def list_workflows(
         return await process_list.list_processes(temporal, status, kind, limit, cursor)
 
 
-@routes.get("/{transaction_id}", responses=examples.STATUS_RESPONSES)
+@routes.get("/{transaction_id}", summary="Get a process", responses=examples.STATUS_RESPONSES)
 async def get_workflow(transaction_id: TransactionId, temporal: ClientDep, backends: BackendsDep) -> Status:
     """Return the state of a process's latest run, with the progress of every step."""
     return await process_status.get_status(temporal, transaction_id, ui=backends.settings.temporal_ui_url)
 
 
-@routes.post("/{transaction_id}/retry", status_code=HTTPStatus.ACCEPTED, responses=examples.RETRY_RESPONSES)
+@routes.post(
+    "/{transaction_id}/retry",
+    summary="Retry a process",
+    status_code=HTTPStatus.ACCEPTED,
+    responses=examples.RETRY_RESPONSES,
+)
 async def retry(
     transaction_id: TransactionId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody
 ) -> ActionAccepted:
@@ -162,7 +168,12 @@ async def retry(
     return ActionAccepted(transaction_id=transaction_id, run_id=run_id, action="retry")
 
 
-@routes.post("/{transaction_id}/cancel", status_code=HTTPStatus.ACCEPTED, responses=examples.CANCEL_RESPONSES)
+@routes.post(
+    "/{transaction_id}/cancel",
+    summary="Cancel a process",
+    status_code=HTTPStatus.ACCEPTED,
+    responses=examples.CANCEL_RESPONSES,
+)
 async def cancel(
     transaction_id: TransactionId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody
 ) -> ActionAccepted:

@@ -25,7 +25,7 @@ from tests.paths import ROOT
 from tests.polling import until
 from tests.running_shop import RunningShop, running_shop
 from tests.scraping import Scrape, scrape
-from tests.starter.api.calling import api
+from tests.starter.api.api_client import create_api
 from tests.system.workers import worker_processes
 
 OPERATIONS = ROOT / "docs" / "operations.md"
@@ -95,7 +95,7 @@ async def test_all_that_is_asked_for_is_exported(shop: RunningShop, tmp_path: Pa
     address = f"127.0.0.1:{free_port()}"
     async with (
         worker_processes(shop, tmp_path) as workers,
-        serving(api(shop), 0) as url,
+        serving(create_api(shop), 0) as url,
         httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as http,
     ):
         await workers.start("tests.deploy.troubled_worker", COMMERCE_METRICS_ADDRESS=address)

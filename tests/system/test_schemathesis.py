@@ -24,7 +24,7 @@ from starter.api.workflow_examples import EXECUTE_BODIES
 from starter.devstack.serving import serving
 from starter.schedules.apply import apply_jobs
 from tests.running_shop import running_shop
-from tests.starter.api.calling import api
+from tests.starter.api.api_client import create_api
 from tests.starter.sample_jobs import NIGHTLY, delete_schedules
 
 EXAMPLES = 40  # cases per operation
@@ -56,7 +56,7 @@ BODIES: dict[str, list[Any]] = {
 async def test_every_answer_is_one_that_the_document_tells_of(
     tmp_path: Path, database_url: str, client: Client
 ) -> None:
-    async with running_shop(tmp_path, database_url, client) as shop, shop.worker(), serving(api(shop), 0) as url:
+    async with running_shop(tmp_path, database_url, client) as shop, shop.worker(), serving(create_api(shop), 0) as url:
         await apply_jobs(client, [NIGHTLY], key_id="a")
         await shop.data.stock("MUG", main=5)
         await shop.data.order(ORDER["order_id"], MUG=1)

@@ -1,4 +1,4 @@
-"""The codec's routes: what Temporal's UI and its command line ask them, and whom else they answer."""
+"""The codec routes as Temporal's UI and command line use them, and who else may use them."""
 
 import base64
 import json
@@ -17,13 +17,13 @@ from tests.keys import ENCRYPTION_ENV, OTHER_KEY, codec
 DECODE = "/codec/default/decode"
 UI = "http://localhost:8233"
 CLEAR = Payload(metadata={"encoding": b"json/plain"}, data='{"name": "Zoë"}'.encode())
-ASKED = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,x-namespace"}
+PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,x-namespace"}
 MIB = 1024 * 1024
 
 
 @asynccontextmanager
 async def api(**environment: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve with the tests' key and these variables; database and Temporal are not asked."""
+    """Call an app with the tests' key and these variables; it needs neither the database nor Temporal."""
     variables = ENCRYPTION_ENV | environment
     transport = httpx.ASGITransport(create_app(load_settings(variables), variables))
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
@@ -32,42 +32,42 @@ async def api(**environment: str) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with api() as made:
-        yield made
+    async with api() as client:
+        yield client
 
 
 def as_json(*payloads: Payload) -> dict[str, object]:
     return {"payloads": [MessageToDict(payload) for payload in payloads]}
 
 
-def allowed(answer: httpx.Response) -> str | None:
-    """Return the origin whose pages may read the answer."""
-    return answer.headers.get("access-control-allow-origin")
+def allowed_origin(response: httpx.Response) -> str | None:
+    """Return the origin whose pages may read the response."""
+    return response.headers.get("access-control-allow-origin")
 
 
-async def test_it_decrypts_and_leaves_alone_what_is_in_clear(http: httpx.AsyncClient) -> None:
+async def test_it_decrypts_and_leaves_unencrypted_payloads_unchanged(http: httpx.AsyncClient) -> None:
     encrypted = await codec().encode([CLEAR])
-    answer = await http.post(DECODE, json=as_json(*encrypted, CLEAR), headers={"X-Namespace": "default"})
-    assert (answer.status_code, answer.json()) == (200, as_json(CLEAR, CLEAR))
+    response = await http.post(DECODE, json=as_json(*encrypted, CLEAR), headers={"X-Namespace": "default"})
+    assert (response.status_code, response.json()) == (200, as_json(CLEAR, CLEAR))
     wanted = {"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": base64.b64encode(CLEAR.data).decode()}
-    assert answer.json()["payloads"][0] == wanted
+    assert response.json()["payloads"][0] == wanted
 
 
-async def test_it_encrypts_what_somebody_wants_to_start_a_run_with(http: httpx.AsyncClient) -> None:
-    answer = await http.post("/codec/default/encode", json=as_json(CLEAR))
-    encrypted = ParseDict(answer.json(), Payloads()).payloads
+async def test_it_encrypts_the_input_of_a_run(http: httpx.AsyncClient) -> None:
+    response = await http.post("/codec/default/encode", json=as_json(CLEAR))
+    encrypted = ParseDict(response.json(), Payloads()).payloads
     assert encrypted[0].metadata["encoding"] == b"binary/encrypted"
     assert await codec().decode(encrypted) == [CLEAR]
 
 
-async def test_no_payloads_are_no_payloads(http: httpx.AsyncClient) -> None:
+async def test_no_payloads_are_accepted(http: httpx.AsyncClient) -> None:
     assert (await http.post(DECODE, json={"payloads": []})).json() == {"payloads": []}
 
 
 async def test_a_missing_key_is_named(http: httpx.AsyncClient) -> None:
-    answer = await http.post(DECODE, json=as_json(*await codec(OTHER_KEY).encode([CLEAR])))
+    response = await http.post(DECODE, json=as_json(*await codec(OTHER_KEY).encode([CLEAR])))
     missing = f"Encryption key {codec(OTHER_KEY).key_ids[0]} is missing: add it to COMMERCE_ENCRYPTION_KEYS"
-    assert (answer.status_code, answer.json()) == (422, {"error": missing})
+    assert (response.status_code, response.json()) == (422, {"error": missing, "code": "MissingKey"})
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,20 @@ async def test_a_missing_key_is_named(http: httpx.AsyncClient) -> None:
         b"[" * 100_000,
     ],
 )
-async def test_a_body_that_is_no_payloads_is_refused(http: httpx.AsyncClient, body: bytes) -> None:
-    answer = await http.post(DECODE, content=body)
-    assert (answer.status_code, answer.json()) == (400, {"error": "The body is not Payloads as JSON"})
+async def test_a_body_that_is_not_payloads_is_refused(http: httpx.AsyncClient, body: bytes) -> None:
+    response = await http.post(DECODE, content=body)
+    assert (response.status_code, response.json()) == (
+        400,
+        {"error": "The body must be Temporal's Payloads as JSON", "code": "InvalidPayloads"},
+    )
 
 
-async def test_it_knows_its_own_namespace_only(http: httpx.AsyncClient) -> None:
-    answer = await http.post("/codec/another/decode", json=as_json(CLEAR))
-    assert (answer.status_code, answer.json()) == (404, {"error": "No such namespace here"})
+async def test_it_serves_its_own_namespace_only(http: httpx.AsyncClient) -> None:
+    response = await http.post("/codec/another/decode", json=as_json(CLEAR))
+    assert (response.status_code, response.json()) == (
+        404,
+        {"error": "This server has no such namespace", "code": "NamespaceNotFound"},
+    )
     async with api(TEMPORAL_NAMESPACE="another") as elsewhere:
         assert (await elsewhere.post("/codec/another/decode", json=as_json(CLEAR))).status_code == 200
         assert (await elsewhere.post(DECODE, json=as_json(CLEAR))).status_code == 404
@@ -102,28 +108,28 @@ async def test_it_knows_its_own_namespace_only(http: httpx.AsyncClient) -> None:
 
 class TestBrowsers:
     @pytest.mark.parametrize("origin", [UI, "http://127.0.0.1:8233"])
-    async def test_pages_of_the_ui_may_ask(self, http: httpx.AsyncClient, origin: str) -> None:
-        asked = await http.options(DECODE, headers={"Origin": origin, **ASKED})
-        assert (asked.status_code, allowed(asked)) == (200, origin)
-        assert asked.headers["access-control-allow-credentials"] == "true"
-        assert "x-namespace" in asked.headers["access-control-allow-headers"]
-        answer = await http.post(DECODE, json=as_json(CLEAR), headers={"Origin": origin})
-        assert (answer.status_code, allowed(answer)) == (200, origin)
+    async def test_pages_of_the_ui_may_send_requests(self, http: httpx.AsyncClient, origin: str) -> None:
+        preflight = await http.options(DECODE, headers={"Origin": origin, **PREFLIGHT})
+        assert (preflight.status_code, allowed_origin(preflight)) == (200, origin)
+        assert preflight.headers["access-control-allow-credentials"] == "true"
+        assert "x-namespace" in preflight.headers["access-control-allow-headers"]
+        response = await http.post(DECODE, json=as_json(CLEAR), headers={"Origin": origin})
+        assert (response.status_code, allowed_origin(response)) == (200, origin)
 
-    async def test_they_may_also_read_why_not(self, http: httpx.AsyncClient) -> None:
-        answer = await http.post(DECODE, content=b"{", headers={"Origin": UI})
-        assert (answer.status_code, allowed(answer)) == (400, UI)
+    async def test_they_may_also_read_errors(self, http: httpx.AsyncClient) -> None:
+        response = await http.post(DECODE, content=b"{", headers={"Origin": UI})
+        assert (response.status_code, allowed_origin(response)) == (400, UI)
 
     @pytest.mark.parametrize("origin", ["http://localhost:9000", "https://localhost:8233", "http://a.example", "null"])
-    async def test_pages_of_others_may_not(self, http: httpx.AsyncClient, origin: str) -> None:
-        asked = await http.options(DECODE, headers={"Origin": origin, **ASKED})
-        answer = await http.post(DECODE, json=as_json(CLEAR), headers={"Origin": origin})
-        assert asked.status_code == 405
-        assert not [name for name in [*asked.headers, *answer.headers] if name.startswith("access-control")]
+    async def test_other_pages_may_not(self, http: httpx.AsyncClient, origin: str) -> None:
+        preflight = await http.options(DECODE, headers={"Origin": origin, **PREFLIGHT})
+        response = await http.post(DECODE, json=as_json(CLEAR), headers={"Origin": origin})
+        assert preflight.status_code == 405
+        assert not [name for name in [*preflight.headers, *response.headers] if name.startswith("access-control")]
 
-    async def test_no_other_route_is_for_pages_of_the_ui(self, http: httpx.AsyncClient) -> None:
-        answer = await http.get("/health/live", headers={"Origin": UI})
-        assert answer.status_code == 200 and allowed(answer) is None
+    async def test_pages_of_the_ui_may_use_no_other_route(self, http: httpx.AsyncClient) -> None:
+        response = await http.get("/health/live", headers={"Origin": UI})
+        assert response.status_code == 200 and allowed_origin(response) is None
 
     @pytest.mark.parametrize(
         ("url", "origin"),
@@ -133,41 +139,40 @@ class TestBrowsers:
             ("http://[::1]:8080", "http://[::1]:8080"),
         ],
     )
-    async def test_where_the_ui_is_can_be_set(self, url: str, origin: str) -> None:
+    async def test_the_origin_of_the_ui_follows_the_setting(self, url: str, origin: str) -> None:
         async with api(COMMERCE_TEMPORAL_UI_URL=url) as http:
-            assert allowed(await http.options(DECODE, headers={"Origin": origin, **ASKED})) == origin
-            assert allowed(await http.options(DECODE, headers={"Origin": UI, **ASKED})) is None
+            assert allowed_origin(await http.options(DECODE, headers={"Origin": origin, **PREFLIGHT})) == origin
+            assert allowed_origin(await http.options(DECODE, headers={"Origin": UI, **PREFLIGHT})) is None
 
 
 class TestLargeBodies:
     @pytest.mark.parametrize("path", [DECODE, "/health/live", "/nowhere"])
     @pytest.mark.parametrize("in_parts", [False, True])
-    async def test_one_above_a_mebibyte_is_refused_everywhere(
+    async def test_one_above_a_mebibyte_is_refused_on_every_route(
         self, http: httpx.AsyncClient, path: str, *, in_parts: bool
     ) -> None:
-        answer = await http.post(path, content=parts(MIB + 1) if in_parts else b" " * (MIB + 1))
-        assert (answer.status_code, answer.json()) == (413, {"error": "The body is larger than 1 MiB"})
+        response = await http.post(path, content=in_chunks(b" " * (MIB + 1)) if in_parts else b" " * (MIB + 1))
+        assert (response.status_code, response.json()) == (
+            413,
+            {"error": "The body is larger than 1 MiB", "code": "BodyTooLarge"},
+        )
 
     @pytest.mark.parametrize("in_parts", [False, True])
-    async def test_one_of_a_mebibyte_is_read_to_its_end(self, http: httpx.AsyncClient, *, in_parts: bool) -> None:
+    async def test_one_of_exactly_a_mebibyte_is_accepted(self, http: httpx.AsyncClient, *, in_parts: bool) -> None:
         body = json.dumps(as_json(CLEAR)).encode().ljust(MIB)
-        answer = await http.post(DECODE, content=cut(body) if in_parts else body)
-        assert (answer.status_code, answer.json()) == (200, as_json(CLEAR))
+        response = await http.post(DECODE, content=in_chunks(body) if in_parts else body)
+        assert (response.status_code, response.json()) == (200, as_json(CLEAR))
 
-    async def test_one_without_an_end_is_not_waited_for(self, http: httpx.AsyncClient) -> None:
+    async def test_an_endless_one_is_refused(self, http: httpx.AsyncClient) -> None:
         endless = iter(lambda: b" " * 65_536, None)
-        assert (await http.post(DECODE, content=asynchronous(endless))).status_code == 413
+        assert (await http.post(DECODE, content=iterate(endless))).status_code == 413
 
 
-def parts(size: int) -> AsyncIterator[bytes]:
-    return cut(b" " * size)
+def in_chunks(body: bytes) -> AsyncIterator[bytes]:
+    """Send a body in parts, without declaring its length."""
+    return iterate(body[start : start + 65_536] for start in range(0, len(body), 65_536))
 
 
-def cut(body: bytes) -> AsyncIterator[bytes]:
-    """Send a body in parts, without saying how large it is."""
-    return asynchronous(body[start : start + 65_536] for start in range(0, len(body), 65_536))
-
-
-async def asynchronous(values: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def iterate(values: Iterator[bytes]) -> AsyncIterator[bytes]:
     for value in values:
         yield value

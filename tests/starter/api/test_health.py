@@ -1,4 +1,4 @@
-"""The API while what it needs is away, and the one shape of its errors."""
+"""The API without its backends, the shape of its errors, and the API as a program."""
 
 import signal
 import socket
@@ -19,34 +19,36 @@ from starter.operate.worker_presence import is_worker_polling
 from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
 
-BOUND_SECONDS = 3.0  # two checks side by side, 2 s each at most, and some air
+BOUND_SECONDS = 3.0  # two concurrent checks of at most 2 s each, and some reserve
 
 
 @pytest.fixture
-def nobody() -> Iterator[int]:
-    """A port that nobody listens on, and nobody can take."""
+def closed_port() -> Iterator[int]:
+    """A port that nothing listens on and no program can take."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         yield closed.getsockname()[1]
 
 
 @pytest.fixture
-def mute() -> Iterator[int]:
-    """A port where connections are taken, and never answered."""
+def silent_port() -> Iterator[int]:
+    """A port that accepts connections and never sends anything."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
 
-async def calling(database_url: str, temporal_address: str) -> AsyncIterator[httpx.AsyncClient]:
+async def api_client(database_url: str, temporal_address: str) -> AsyncIterator[httpx.AsyncClient]:
     environment = {"COMMERCE_DATABASE_URL": database_url, "TEMPORAL_ADDRESS": temporal_address, **ENCRYPTION_ENV}
     app = create_app(load_settings(environment), environment)
-    broken_routes(app)
+    add_double_route(app)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://api") as http:
         yield http
 
 
-def broken_routes(app: FastAPI) -> None:
+def add_double_route(app: FastAPI) -> None:
+    """Add a route that doubles a number, and has a bug for 0."""
+
     @app.get("/double/{number}")
     def double(number: int) -> int:
         if number == 0:
@@ -55,117 +57,120 @@ def broken_routes(app: FastAPI) -> None:
 
 
 @pytest.fixture
-async def http(nobody: int) -> AsyncIterator[httpx.AsyncClient]:
-    """An API that reaches nothing."""
-    async for client in calling(f"postgresql://commerce@127.0.0.1:{nobody}/x", f"127.0.0.1:{nobody}"):
+async def http(closed_port: int) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an API that can reach neither the database nor Temporal."""
+    async for client in api_client(f"postgresql://commerce@127.0.0.1:{closed_port}/x", f"127.0.0.1:{closed_port}"):
         yield client
 
 
-async def test_it_lives_while_all_is_away(http: httpx.AsyncClient) -> None:
-    answer = await http.get("/health/live")
-    assert (answer.status_code, answer.json()) == (200, {"status": "live"})
+async def test_it_is_live_without_its_backends(http: httpx.AsyncClient) -> None:
+    response = await http.get("/health/live")
+    assert (response.status_code, response.json()) == (200, {"status": "live"})
 
 
-async def test_it_names_everything_that_is_away(http: httpx.AsyncClient) -> None:
-    answer = await http.get("/health/ready")
-    assert answer.status_code == 503
-    assert answer.json() == {
+async def test_readiness_names_everything_unavailable(http: httpx.AsyncClient) -> None:
+    response = await http.get("/health/ready")
+    assert response.status_code == 503
+    assert response.json() == {
         "error": "Not ready",
+        "code": "NotReady",
         "details": "database: does not answer; temporal: does not answer",
     }
 
 
-async def test_servers_that_do_not_answer_are_waited_for_two_seconds(mute: int) -> None:
-    async for http in calling(f"postgresql://commerce@127.0.0.1:{mute}/x", f"127.0.0.1:{mute}"):
-        began = time.monotonic()
-        answer = await http.get("/health/ready", timeout=30)
-        assert answer.status_code == 503
-        assert time.monotonic() - began < BOUND_SECONDS
+async def test_backends_that_do_not_answer_are_given_two_seconds(silent_port: int) -> None:
+    async for http in api_client(f"postgresql://commerce@127.0.0.1:{silent_port}/x", f"127.0.0.1:{silent_port}"):
+        started = time.monotonic()
+        response = await http.get("/health/ready", timeout=30)
+        assert response.status_code == 503
+        assert time.monotonic() - started < BOUND_SECONDS
 
 
 async def test_a_missing_worker_is_named(database_url: str, temporal_server: str) -> None:
-    assert not await is_worker_polling(await Client.connect(temporal_server), "nobody works here")
-    async for http in calling(database_url, temporal_server):
-        answer = await http.get("/health/ready")
-        assert answer.status_code in (200, 503)  # workers of other tests may have polled just now
-        assert answer.json().get("details", "worker").startswith("worker")
+    assert not await is_worker_polling(await Client.connect(temporal_server), "a queue without workers")
+    async for http in api_client(database_url, temporal_server):
+        response = await http.get("/health/ready")
+        assert response.status_code in (200, 503)  # workers of other tests may have polled a moment ago
+        assert response.json().get("details", "worker").startswith("worker")
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "body"),
     [
-        ("GET", "/nowhere", 404, {"error": "Not Found"}),
-        ("POST", "/health/live", 405, {"error": "Method Not Allowed"}),
-        ("GET", "/double/0", 500, {"error": "Internal error"}),
+        ("GET", "/nowhere", 404, {"error": "Not Found", "code": "NotFound"}),
+        ("POST", "/health/live", 405, {"error": "Method Not Allowed", "code": "MethodNotAllowed"}),
+        ("GET", "/double/0", 500, {"error": "Internal error", "code": "InternalError"}),
     ],
 )
 async def test_errors_have_one_shape(
     http: httpx.AsyncClient, method: str, path: str, status: int, body: dict[str, str]
 ) -> None:
-    answer = await http.request(method, path)
-    assert (answer.status_code, answer.json()) == (status, body)
+    response = await http.request(method, path)
+    assert (response.status_code, response.json()) == (status, body)
 
 
-async def test_bad_input_names_fields_and_no_values(http: httpx.AsyncClient) -> None:
-    answer = await http.get("/double/hunter2")
-    assert answer.status_code == 422
-    assert answer.json()["error"] == "Invalid input"
-    assert [field["field"] for field in answer.json()["fields"]] == ["path.number"]
-    assert "hunter2" not in answer.text
+async def test_bad_input_names_the_fields_without_their_values(http: httpx.AsyncClient) -> None:
+    response = await http.get("/double/hunter2")
+    assert response.status_code == 422
+    assert (response.json()["error"], response.json()["code"]) == ("Invalid input", "BadInput")
+    assert [field["field"] for field in response.json()["fields"]] == ["path.number"]
+    assert "hunter2" not in response.text
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"COMMERCE_API_HOST": "0.0.0.0", "COMMERCE_API_TOKENS": "x" * 16}], ids=["loopback", "beyond"]
+    "variables", [{}, {"COMMERCE_API_HOST": "0.0.0.0", "COMMERCE_API_TOKENS": "x" * 16}], ids=["loopback", "public"]
 )
-def test_it_serves_alone_and_stops_clean(tmp_path: Path, nobody: int, more: dict[str, str]) -> None:
+def test_the_program_serves_and_stops_cleanly(tmp_path: Path, closed_port: int, variables: dict[str, str]) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {"COMMERCE_API_PORT": str(port), "TEMPORAL_ADDRESS": f"127.0.0.1:{nobody}"}
-    process = api(tmp_path, environment | more)
+    environment = {"COMMERCE_API_PORT": str(port), "TEMPORAL_ADDRESS": f"127.0.0.1:{closed_port}"}
+    process = start_api(tmp_path, environment | variables)
     deadline = time.monotonic() + 60
     while not is_live(port):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=30)
-    assert process.returncode == 0, said
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, output
 
 
-def test_it_refuses_to_listen_beyond_loopback(tmp_path: Path) -> None:
-    process = api(tmp_path, {"COMMERCE_API_HOST": "0.0.0.0"})
-    said, _ = process.communicate(timeout=60)
+def test_it_refuses_to_listen_for_other_machines_without_tokens(tmp_path: Path) -> None:
+    process = start_api(tmp_path, {"COMMERCE_API_HOST": "0.0.0.0"})
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert said == b"COMMERCE_API_HOST: 0.0.0.0 is beyond loopback, which needs COMMERCE_API_TOKENS first\n"
+    assert output == b"COMMERCE_API_HOST: other machines can reach 0.0.0.0: set COMMERCE_API_TOKENS first\n"
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "says"),
+    ("variable", "value", "message"),
     [
         ("COMMERCE_ENCRYPTION_KEYS", "", "COMMERCE_ENCRYPTION_KEYS or COMMERCE_ENCRYPTION_KEYS_FILE: there is no key"),
         ("COMMERCE_ENCRYPTION_KEYS_FILE", "/nowhere", "COMMERCE_ENCRYPTION_KEYS_FILE: /nowhere cannot be read: "),
         ("COMMERCE_API_TOKENS", "hunter2", "COMMERCE_API_TOKENS: each must have at least 16 characters"),
-        ("TEMPORAL_PROFILE", "nobody's", "Temporal's settings (TEMPORAL_…) do not work: Profile 'nobody's' not found"),
+        ("TEMPORAL_PROFILE", "missing", "Temporal's settings (TEMPORAL_…) are invalid: Profile 'missing' not found"),
     ],
 )
-def test_a_wrong_setting_stops_the_start(tmp_path: Path, variable: str, value: str, says: str) -> None:
+def test_a_wrong_setting_stops_the_start(tmp_path: Path, variable: str, value: str, message: str) -> None:
     keys = {"COMMERCE_ENCRYPTION_KEYS": ""} if variable.startswith("COMMERCE_ENCRYPTION") else {}
-    process = api(tmp_path, {**keys, variable: value})
-    said, _ = process.communicate(timeout=60)
-    assert (process.returncode, said.count(b"\n")) == (2, 1), said
-    assert said.decode().startswith(says)
+    process = start_api(tmp_path, {**keys, variable: value})
+    output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output.count(b"\n")) == (2, 1), output
+    assert output.decode().startswith(message)
 
 
-def test_it_says_that_its_port_is_in_use(tmp_path: Path, mute: int) -> None:
-    process = api(tmp_path, {"COMMERCE_API_PORT": str(mute)})
-    said, _ = process.communicate(timeout=60)
+def test_a_port_in_use_is_reported(tmp_path: Path, silent_port: int) -> None:
+    process = start_api(tmp_path, {"COMMERCE_API_PORT": str(silent_port)})
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert said == f"The API cannot listen: [Errno 98] Address already in use: 127.0.0.1 port {mute}\n".encode()
+    assert (
+        output == f"The API cannot listen: [Errno 98] Address already in use: 127.0.0.1 port {silent_port}\n".encode()
+    )
 
 
-def api(folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def start_api(folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "starter.api"],
         cwd=folder,

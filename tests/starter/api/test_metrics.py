@@ -1,40 +1,31 @@
-"""The API's own metrics: open to all, by route and not by path, and no harm when they cannot be told."""
+"""The API's own metrics: public, labelled by route, and a 503 while they are unavailable."""
 
 import socket
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
-from temporalio.client import Client
 
 from commerce.settings import load_settings
 from starter.api.app import create_app
 from starter.api.metrics import Exporter, exporter
 from tests.keys import ENCRYPTION_ENV
 from tests.polling import until
-from tests.running_shop import RunningShop, running_shop
+from tests.running_shop import RunningShop
 from tests.scraping import Scrape
-from tests.starter.api.calling import api, calling, dialling
+from tests.starter.api.api_client import create_api, in_process_client, network_client
 
 DURATION = "commerce_http_request_duration_seconds_count"
 
 
-@pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
-    async with running_shop(tmp_path, database_url, client) as made:
-        yield made
+async def scrape(http: httpx.AsyncClient) -> Scrape:
+    response = await http.get("/metrics")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return Scrape(response.text)
 
 
-async def told(http: httpx.AsyncClient) -> Scrape:
-    answer = await http.get("/metrics")
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    return Scrape(answer.text)
-
-
-async def counts(http: httpx.AsyncClient, **labels: str) -> float:
-    return (await told(http)).value(DURATION, **labels)
+async def count_requests(http: httpx.AsyncClient, **labels: str) -> float:
+    return (await scrape(http)).value(DURATION, **labels)
 
 
 @pytest.mark.parametrize(
@@ -46,68 +37,68 @@ async def counts(http: httpx.AsyncClient, **labels: str) -> float:
         ("BREW", "/health/live", {"method": "other", "route": "/health/live", "status": "405"}),
     ],
 )
-async def test_a_request_counts_by_its_route_and_its_status(
+async def test_a_request_is_counted_by_route_and_status(
     shop: RunningShop, method: str, path: str, labels: dict[str, str]
 ) -> None:
-    async with calling(api(shop)) as http:
-        before = await counts(http, **labels)
+    async with in_process_client(create_api(shop)) as http:
+        before = await count_requests(http, **labels)
         await http.request(method, path)
-        assert await counts(http, **labels) == before + 1
+        assert await count_requests(http, **labels) == before + 1
         assert "secret" not in (await http.get("/metrics")).text
 
 
-async def test_a_stream_counts_when_it_ends(shop: RunningShop) -> None:
-    await shop.data.stock("MUG", main=1)
+async def test_a_stream_is_counted_when_it_ends(shop: RunningShop) -> None:
     await shop.data.order("streamed", MUG=1)
     stream = {"route": "/workflows/{transaction_id}/events"}
-    async with dialling(api(shop)) as http:
-        before = await counts(http, **stream)
+    async with network_client(create_api(shop)) as http:
+        before = await count_requests(http, **stream)
         handle = await shop.start("streamed")
-        async with http.stream("GET", f"/workflows/{handle.id}/events") as answer:
-            lines = answer.aiter_lines()
+        async with http.stream("GET", f"/workflows/{handle.id}/events") as response:
+            lines = response.aiter_lines()
             await anext(lines)
-            assert await counts(http, **stream) == before
+            assert await count_requests(http, **stream) == before
 
-        async def counted() -> bool | None:
-            return await counts(http, **stream) == before + 1 or None
+        async def is_counted() -> bool | None:
+            return await count_requests(http, **stream) == before + 1 or None
 
-        await until(counted)
+        await until(is_counted)
     await handle.terminate()
 
 
-async def test_it_shows_the_vitals_without_any_worker(shop: RunningShop) -> None:
-    async with calling(api(shop)) as http:
+async def test_it_shows_the_gauges_without_a_worker(shop: RunningShop) -> None:
+    async with in_process_client(create_api(shop)) as http:
 
-        async def looked() -> bool | None:
-            seen = await told(http)
-            return seen.value("commerce_temporal_up") == seen.value("commerce_database_up") == 1 or None
+        async def both_are_up() -> bool | None:
+            metrics = await scrape(http)
+            return metrics.value("commerce_temporal_up") == metrics.value("commerce_database_up") == 1 or None
 
-        await until(looked)
+        await until(both_are_up)
 
 
-async def test_it_is_open_and_answers_while_all_is_away() -> None:
+async def test_metrics_are_public_and_work_without_the_backends() -> None:
     variables = {
         "COMMERCE_API_TOKENS": "a token of the shop",
         "COMMERCE_DATABASE_URL": "postgresql://commerce@127.0.0.1:1/x",
         "TEMPORAL_ADDRESS": "127.0.0.1:1",
         **ENCRYPTION_ENV,
     }
-    async with calling(create_app(load_settings(variables), variables)) as http:
+    async with in_process_client(create_app(load_settings(variables), variables)) as http:
 
-        async def looked() -> bool | None:
-            shown = await told(http)
-            up = {"commerce_database_up", "commerce_temporal_up"}
-            return (up <= shown.names and not any(map(shown.value, up))) or None
+        async def both_are_down() -> bool | None:
+            metrics = await scrape(http)
+            gauges = {"commerce_database_up", "commerce_temporal_up"}
+            return (gauges <= metrics.names and not any(map(metrics.value, gauges))) or None
 
-        await until(looked)
+        await until(both_are_down)
         assert (await http.get("/workflows")).status_code == 401
 
 
-async def test_when_they_are_not_at_hand_it_says_so_within_seconds(shop: RunningShop) -> None:
-    app = api(shop)
-    with socket.create_server(("127.0.0.1", 0)) as mute:  # it takes connections, and never answers
-        silent = "{}:{}".format(*mute.getsockname())
-        app.dependency_overrides[exporter] = lambda: Exporter(exporter().runtime, silent)
-        async with calling(app) as http:
-            answer = await http.get("/metrics")
-    assert (answer.status_code, answer.json()) == (503, {"error": "The metrics cannot be told now"})
+async def test_an_exporter_that_does_not_answer_is_a_503_within_seconds(shop: RunningShop) -> None:
+    app = create_api(shop)
+    with socket.create_server(("127.0.0.1", 0)) as server:  # it accepts connections and never sends anything
+        address = "{}:{}".format(*server.getsockname())
+        app.dependency_overrides[exporter] = lambda: Exporter(exporter().runtime, address)
+        async with in_process_client(app) as http:
+            response = await http.get("/metrics")
+    unavailable = {"error": "The metrics are unavailable", "code": "MetricsUnavailable"}
+    assert (response.status_code, response.json()) == (503, unavailable)

@@ -1,13 +1,16 @@
-"""The OpenAPI document can be worked from alone: everything is described, and its examples are true to their shapes."""
+"""The OpenAPI document is complete: everything is described, and the examples match their schemas."""
 
 from collections.abc import Iterator
+from inspect import getmembers, isclass
 from typing import Any
 
 import jsonschema_rs
 import pytest
 
+from commerce import errors
 from commerce.settings import load_settings
 from starter.api.app import create_app
+from starter.api.error_codes import ErrorCode
 from starter.api.tokens import HEALTH_PREFIX, OPEN_PATHS
 from tests.keys import ENCRYPTION_ENV
 
@@ -20,28 +23,29 @@ OPERATIONS = {
 
 
 def contents(operation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every body and answer, by its name."""
+    """Yield the content of the request body and of every response, by `body` or status."""
     if body := operation.get("requestBody"):
         yield "body", body["content"]["application/json"]
-    for status, answer in operation["responses"].items():
-        yield status, next(iter(answer["content"].values()))
+    for status, response in operation["responses"].items():
+        yield status, next(iter(response["content"].values()))
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a schema with what its references name."""
+    """Return a schema with the components that it refers to."""
     return {**schema, "components": DOCUMENT["components"]}
 
 
 def examples(content: dict[str, Any]) -> list[Any]:
-    """Return the examples of a body or answer, or those of the model that it names."""
+    """Return the examples of a body or response, or those of its model."""
     name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
-    of_model = DOCUMENT["components"]["schemas"].get(name, {})
-    given = [entry["example"] for entry in (content, of_model) if "example" in entry]
-    return [*given, *of_model.get("examples", [])]
+    model = DOCUMENT["components"]["schemas"].get(name, {})
+    single = [entry["example"] for entry in (content, model) if "example" in entry]
+    several = [example["value"] for example in content.get("examples", {}).values()]
+    return [*single, *several, *model.get("examples", [])]
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
-def test_every_route_is_described_with_examples_that_fit(operation: dict[str, Any]) -> None:
+def test_every_route_is_described_with_valid_examples(operation: dict[str, Any]) -> None:
     assert operation["description"] and operation["tags"]
     for name, content in contents(operation):
         assert examples(content), f"{name} has no example"
@@ -52,7 +56,29 @@ def test_every_route_is_described_with_examples_that_fit(operation: dict[str, An
 
 
 @pytest.mark.parametrize("route", OPERATIONS)
-def test_every_route_but_health_and_metrics_says_that_it_asks_for_a_token(route: str) -> None:
-    is_open = HEALTH_PREFIX in route or route.removeprefix("GET ") in OPEN_PATHS
-    assert ("security" not in OPERATIONS[route]) == is_open
-    assert ("401" not in OPERATIONS[route]["responses"]) == is_open
+def test_every_route_but_health_and_metrics_documents_its_token(route: str) -> None:
+    is_public = HEALTH_PREFIX in route or route.removeprefix("GET ") in OPEN_PATHS
+    assert ("security" not in OPERATIONS[route]) == is_public
+    assert ("401" not in OPERATIONS[route]["responses"]) == is_public
+
+
+def test_error_codes_are_one_enum_that_every_error_refers_to() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    assert schemas["ErrorCode"]["enum"] == list(ErrorCode)
+    assert schemas["Problem"]["properties"]["code"] == {"$ref": "#/components/schemas/ErrorCode"}
+    assert "code" in schemas["Problem"]["required"]
+    for operation in OPERATIONS.values():
+        for response in (response for status, response in operation["responses"].items() if int(status) >= 400):
+            assert list(response["content"]) == ["application/json"]
+            assert response["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
+
+
+def test_every_error_that_a_caller_may_get_has_a_code() -> None:
+    classes = {error for _, error in getmembers(errors, isclass) if issubclass(error, errors.CommerceError)}
+    bases = {base for error in classes for base in error.__mro__[1:]}
+    raised = {error.__name__ for error in classes - bases}
+    assert raised - set(ErrorCode) == {"UnreadableFile", "WebhookExists", "WebhookNotFound"}  # only commands raise them
+    assert set(ErrorCode) - raised == {
+        *("BadRequest", "BodyTooLarge", "InternalError", "InvalidPayloads", "MethodNotAllowed", "MetricsUnavailable"),
+        *("NamespaceNotFound", "NotFound", "NotReady", "Unauthorized", "UnknownWorkflow"),
+    }

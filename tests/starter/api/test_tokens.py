@@ -1,4 +1,4 @@
-"""Tokens: which routes ask for one, how it may be brought, and that all is open without any."""
+"""Tokens: which routes require one, how it may be sent, and that without any token all routes are open."""
 
 import base64
 import re
@@ -14,11 +14,11 @@ from tests.keys import ENCRYPTION_ENV
 
 TOKENS = ("first-token-of-the-shop", "a-second-token-für-all")
 DECODE = "/codec/default/decode"
-OPEN = ["/health/live", "/metrics", "/docs", "/docs/files/swagger-ui-bundle.js", "/openapi.json"]
-CLOSED = ["/nowhere", "/redoc", "/health", "/healthy", "/docs/", "/docs/files", "/metrics/x", "/openapi.json/x"]
+PUBLIC = ["/health/live", "/metrics", "/docs", "/docs/files/swagger-ui-bundle.js", "/openapi.json"]
+PROTECTED = ["/nowhere", "/redoc", "/health", "/healthy", "/docs/", "/docs/files", "/metrics/x", "/openapi.json/x"]
 
 
-async def calling(**environment: str) -> AsyncIterator[httpx.AsyncClient]:
+async def api_client(**environment: str) -> AsyncIterator[httpx.AsyncClient]:
     variables = ENCRYPTION_ENV | environment
     transport = httpx.ASGITransport(create_app(load_settings(variables), variables))
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
@@ -28,39 +28,42 @@ async def calling(**environment: str) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     """An API with two tokens."""
-    async for made in calling(COMMERCE_API_TOKENS=", ".join(TOKENS)):
-        yield made
+    async for client in api_client(COMMERCE_API_TOKENS=", ".join(TOKENS)):
+        yield client
 
 
 def bearer(token: str) -> dict[bytes, bytes]:
     return {b"Authorization": f"Bearer {token}".encode()}
 
 
-def basic(password: str, user: str = "anybody") -> dict[bytes, bytes]:
+def basic(password: str, user: str = "any user") -> dict[bytes, bytes]:
     return {b"Authorization": b"Basic " + base64.b64encode(f"{user}:{password}".encode())}
 
 
-@pytest.mark.parametrize("path", OPEN)
-async def test_health_metrics_and_docs_ask_for_none(http: httpx.AsyncClient, path: str) -> None:
+@pytest.mark.parametrize("path", PUBLIC)
+async def test_health_metrics_and_docs_require_none(http: httpx.AsyncClient, path: str) -> None:
     assert (await http.get(path)).status_code == 200
 
 
-async def test_the_page_of_the_docs_loads_nothing_from_elsewhere(http: httpx.AsyncClient) -> None:
+async def test_the_docs_page_loads_nothing_from_other_hosts(http: httpx.AsyncClient) -> None:
     loaded = re.findall(r'(?:src|href)="([^"]+)"', (await http.get("/docs")).text)
     assert loaded and all(url.startswith("/docs/files/") for url in loaded)
     assert {(await http.get(url)).status_code for url in loaded} == {200}
 
 
-@pytest.mark.parametrize("path", CLOSED)
-async def test_all_else_does_even_what_is_not_there(http: httpx.AsyncClient, path: str) -> None:
-    answer = await http.get(path)
-    assert (answer.status_code, answer.json()) == (401, {"error": "A valid token is needed"})
-    assert answer.headers["www-authenticate"] == "Bearer"
+@pytest.mark.parametrize("path", PROTECTED)
+async def test_every_other_path_requires_one_even_if_it_does_not_exist(http: httpx.AsyncClient, path: str) -> None:
+    response = await http.get(path)
+    assert (response.status_code, response.json()) == (
+        401,
+        {"error": "A valid token is required", "code": "Unauthorized"},
+    )
+    assert response.headers["www-authenticate"] == "Bearer"
     assert (await http.get(path, headers=bearer(TOKENS[0]))).status_code != 401
 
 
 @pytest.mark.parametrize("token", TOKENS)
-async def test_each_of_them_opens(http: httpx.AsyncClient, token: str) -> None:
+async def test_each_token_is_accepted(http: httpx.AsyncClient, token: str) -> None:
     assert (await http.post(DECODE, json={}, headers=bearer(token))).status_code == 200
     assert (await http.post(DECODE, json={}, headers=basic(token))).status_code == 200
 
@@ -80,28 +83,26 @@ async def test_each_of_them_opens(http: httpx.AsyncClient, token: str) -> None:
         {b"Authorization": f"Token {TOKENS[0]}".encode()},
     ],
 )
-async def test_nothing_else_opens(http: httpx.AsyncClient, headers: dict[bytes, bytes]) -> None:
-    answer = await http.post(DECODE, json={}, headers=headers)
-    assert answer.status_code == 401
-    assert answer.headers.get_list("www-authenticate") == ["Bearer", 'Basic realm="codec"']
+async def test_nothing_else_is_accepted(http: httpx.AsyncClient, headers: dict[bytes, bytes]) -> None:
+    response = await http.post(DECODE, json={}, headers=headers)
+    assert response.status_code == 401
+    assert response.headers.get_list("www-authenticate") == ["Bearer", 'Basic realm="codec"']
 
 
-async def test_only_the_codec_takes_a_password(http: httpx.AsyncClient) -> None:
+async def test_only_the_codec_accepts_basic_authentication(http: httpx.AsyncClient) -> None:
     assert (await http.get("/nowhere", headers=basic(TOKENS[0]))).status_code == 401
 
 
-async def test_a_page_of_the_ui_may_ask_what_it_may_send_and_read_that_it_needs_a_token(
-    http: httpx.AsyncClient,
-) -> None:
+async def test_pages_of_the_ui_may_send_preflights_and_read_the_401(http: httpx.AsyncClient) -> None:
     origin = {"Origin": "http://localhost:8233"}
-    asked = await http.options(DECODE, headers={**origin, "Access-Control-Request-Method": "POST"})
-    assert asked.status_code == 200
-    refused = await http.post(DECODE, json={}, headers=origin)
-    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, origin["Origin"])
+    preflight = await http.options(DECODE, headers={**origin, "Access-Control-Request-Method": "POST"})
+    assert preflight.status_code == 200
+    response = await http.post(DECODE, json={}, headers=origin)
+    assert (response.status_code, response.headers["access-control-allow-origin"]) == (401, origin["Origin"])
 
 
-async def test_without_any_token_all_is_open() -> None:
-    async for http in calling():
+async def test_without_tokens_every_route_is_open() -> None:
+    async for http in api_client():
         assert (await http.get("/nowhere")).status_code == 404
         assert (await http.post(DECODE, json={})).status_code == 200
 

@@ -1,73 +1,54 @@
-"""Processes over HTTP: every answer of the contract's table, each from a real process."""
+"""Processes over HTTP: every response that the contract lists, each from a real process."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from structlog.testing import capture_logs
-from temporalio.client import Client
 
 from commerce.messages.customers import registration_process_id
 from starter.api.errors import NOT_JSON
 from tests.faults import Faults, Gate
 from tests.polling import until
-from tests.running_shop import RunningShop, running_shop
-from tests.starter.api.calling import api, calling, dialling
+from tests.running_shop import RunningShop
+from tests.starter.api.api_client import create_api, in_process_client, network_client
 
-UNKNOWN = "order-processing-that-nobody-placed"
+UNKNOWN = "order-processing-missing"
 ANN = {"email": "ann@customer.example", "password": "correct horse", "first_name": "Ann", "last_name": "Lee"}
 JSON = {"Content-Type": "application/json"}
 TOKEN = "a-token-that-is-long-enough"
 
 
-@pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
-    """A shop that nobody works in yet."""
-    async with running_shop(tmp_path, database_url, client) as made:
-        await made.data.stock("MUG", main=100)
-        yield made
+async def execute(http: httpx.AsyncClient, kind: str, entry: dict[str, Any], **fields: Any) -> tuple[int, Any]:
+    response = await http.post("/workflows/execute", json={"workflow_id": kind, "input": entry, **fields})
+    return response.status_code, response.json()
 
 
-@pytest.fixture
-async def http(shop: RunningShop) -> AsyncIterator[httpx.AsyncClient]:
-    async with calling(api(shop)) as made:
-        yield made
+async def process(http: httpx.AsyncClient, order_id: str, **fields: Any) -> tuple[int, Any]:
+    return await execute(http, "order-processing", {"order_id": order_id}, **fields)
 
 
-async def execute(http: httpx.AsyncClient, kind: str, given: dict[str, Any], **more: Any) -> tuple[int, Any]:
-    answer = await http.post("/workflows/execute", json={"workflow_id": kind, "input": given, **more})
-    return answer.status_code, answer.json()
-
-
-async def process(http: httpx.AsyncClient, order_id: str, **more: Any) -> tuple[int, Any]:
-    return await execute(http, "order-processing", {"order_id": order_id}, **more)
-
-
-async def test_an_order_is_executed_and_then_told_of(shop: RunningShop, http: httpx.AsyncClient) -> None:
+async def test_an_executed_order_is_shown(shop: RunningShop, http: httpx.AsyncClient) -> None:
     await shop.data.order("http-1", MUG=5)
     async with shop.worker():
         status, body = await process(http, "http-1")
         assert status == 200 and body.keys() == {"success", "result", "transaction_id"}
         assert body["success"] is True and body["transaction_id"] == "order-processing-http-1"
         assert body["result"]["status"] == "fulfilled" and body["result"]["order_id"] == "http-1"
-        told = (await http.get("/workflows/order-processing-http-1")).json()
-    assert told.keys() >= {
+        shown = (await http.get("/workflows/order-processing-http-1")).json()
+    assert shown.keys() >= {
         *("transaction_id", "run_id", "type", "status", "state", "started_at", "ended_at", "progress", "result"),
         *("error", "failed_step", "ui_url"),
     }
-    assert (told["type"], told["status"], told["state"]) == ("order-processing", "completed", "completed")
-    assert told["result"] == body["result"] and told["error"] is None
-    assert told["progress"]["steps"][0]["name"] == "validate-order"
-    assert told["ui_url"].startswith("http://localhost:8233/")
+    assert (shown["type"], shown["status"], shown["state"]) == ("order-processing", "completed", "completed")
+    assert shown["result"] == body["result"] and shown["error"] is None
+    assert shown["progress"]["steps"][0]["name"] == "validate-order"
+    assert shown["ui_url"].startswith("http://localhost:8233/")
 
 
-async def test_a_process_that_takes_longer_is_joined_by_who_asks_again(
-    shop: RunningShop, http: httpx.AsyncClient
-) -> None:
+async def test_a_second_request_joins_a_running_process(shop: RunningShop, http: httpx.AsyncClient) -> None:
     await shop.data.order("http-2", MUG=1)
     running = {"success": True, "status": "running", "transaction_id": "order-processing-http-2"}
     gate = Gate("reserve-inventory")
@@ -80,8 +61,11 @@ async def test_a_process_that_takes_longer_is_joined_by_who_asks_again(
     assert (await shop.labels("http-2"))["bought"] == 1
 
 
-async def test_an_unknown_type_is_refused_in_the_words_of_old(http: httpx.AsyncClient) -> None:
-    assert await execute(http, "order-procesing", {}) == (400, {"error": "Unknown workflow: order-procesing"})
+async def test_an_unknown_type_is_refused(http: httpx.AsyncClient) -> None:
+    assert await execute(http, "order-procesing", {}) == (
+        400,
+        {"error": "Unknown workflow: order-procesing", "code": "UnknownWorkflow"},
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,15 +89,15 @@ async def test_an_unknown_type_is_refused_in_the_words_of_old(http: httpx.AsyncC
         ({"workflow_id": "order-processing", "input": {"order_id": "1", "\ud800": 1}}, "body.input.input"),
     ],
 )
-async def test_what_does_not_fit_is_named(http: httpx.AsyncClient, body: dict[str, Any], field: str) -> None:
-    answer = await http.post("/workflows/execute", content=json.dumps(body), headers=JSON)
-    assert answer.status_code == 422, answer.text
-    assert answer.json()["error"] == "Invalid input"
-    assert [found["field"] for found in answer.json()["fields"]] == [field]
-    assert "hunter2" not in answer.text
+async def test_invalid_fields_are_named(http: httpx.AsyncClient, body: dict[str, Any], field: str) -> None:
+    response = await http.post("/workflows/execute", content=json.dumps(body), headers=JSON)
+    assert response.status_code == 422, response.text
+    assert response.json()["error"] == "Invalid input"
+    assert [found["field"] for found in response.json()["fields"]] == [field]
+    assert "hunter2" not in response.text
 
 
-async def test_a_process_that_fails_says_where_and_why(shop: RunningShop, http: httpx.AsyncClient) -> None:
+async def test_a_failed_process_names_its_step_and_reason(shop: RunningShop, http: httpx.AsyncClient) -> None:
     await shop.data.order("http-3", MUG=1)
     async with shop.worker([Faults({"create-fulfillment": "before"})]):
         status, body = await process(http, "http-3")
@@ -121,16 +105,25 @@ async def test_a_process_that_fails_says_where_and_why(shop: RunningShop, http: 
             500,
             {
                 "error": "Workflow execution failed",
+                "code": "ProcessFailed",
                 "details": "Refused: create-fulfillment is refused by the test",
                 "transaction_id": "order-processing-http-3",
                 "failed_step": "create-fulfillment",
             },
         )
-        told = (await http.get("/workflows/order-processing-http-3")).json()
-    assert (told["status"], told["state"], told["failed_step"]) == ("failed", "compensated", "create-fulfillment")
+        shown = (await http.get("/workflows/order-processing-http-3")).json()
+    assert (shown["status"], shown["state"], shown["failed_step"]) == ("failed", "compensated", "create-fulfillment")
 
 
-async def test_a_customer_registers_once_and_the_password_goes_no_further(
+async def test_a_failed_process_has_the_code_of_its_error(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    await shop.data.order("http-7", MUG=1, facts={"payment_status": "authorized"})
+    async with shop.worker():
+        status, body = await process(http, "http-7")
+    assert (status, body["code"], body["failed_step"]) == (500, "PaymentNotCaptured", "validate-order")
+    assert body["details"].startswith("PaymentNotCaptured: ")
+
+
+async def test_a_customer_registers_once_and_temporal_never_gets_the_password(
     shop: RunningShop, http: httpx.AsyncClient
 ) -> None:  # (A3)
     gate = Gate("create-customer")
@@ -140,14 +133,21 @@ async def test_a_customer_registers_once_and_the_password_goes_no_further(
         status, body = await execute(http, "customer-registration", ANN)
         assert (status, body) == (
             409,
-            {"error": "This e-mail address is already being registered; wait until that ends."},
+            {
+                "error": "This e-mail address is already being registered; wait until that ends.",
+                "code": "RegistrationInProgress",
+            },
         )
         gate.opened.set()
         transaction_id = registration_process_id(ANN["email"])
         await shop.client.get_workflow_handle(transaction_id).result()
         assert await execute(http, "customer-registration", ANN) == (
             409,
-            {"error": "This e-mail address already has an account.", "transaction_id": transaction_id},
+            {
+                "error": "This e-mail address already has an account.",
+                "code": "CustomerAlreadyExists",
+                "transaction_id": transaction_id,
+            },
         )
     history = str(await shop.client.get_workflow_handle(transaction_id).fetch_history())
     assert ANN["password"] not in history and ANN["password"].replace(" ", "") not in history
@@ -157,46 +157,48 @@ async def test_a_job_runs_once_at_a_time(shop: RunningShop, http: httpx.AsyncCli
     async with shop.worker([gate := Gate("delete-expired-carts")]):
         assert (await execute(http, "cleanup-expired-carts", {}, wait_seconds=0))[0] == 202
         status, body = await execute(http, "cleanup-expired-carts", {})
-        assert status == 409 and body["error"].startswith("cleanup-expired-carts is already running")
+        assert (status, body["code"]) == (409, "JobInProgress")
+        assert body["error"].startswith("cleanup-expired-carts is already running")
         gate.opened.set()
         await shop.client.get_workflow_handle("cleanup-expired-carts").result()
         status, body = await execute(http, "cleanup-expired-carts", {}, transaction_id="cleanup-expired-carts")
     assert status == 200 and body["result"]["seen"] == 0
 
 
-async def test_the_tutorials_processes_take_any_id(shop: RunningShop, http: httpx.AsyncClient) -> None:
+async def test_the_tutorials_processes_accept_any_id(shop: RunningShop, http: httpx.AsyncClient) -> None:
     async with shop.worker():
         status, body = await execute(http, "hello-world", {"name": "John"}, transaction_id="greeting-7")
     assert (status, body["transaction_id"]) == (200, "greeting-7")
     assert body["result"] == {"message": "Hello John from step two!"}
 
 
-async def test_failed_processes_are_listed_until_a_retry_goes_well(shop: RunningShop, http: httpx.AsyncClient) -> None:
+async def test_failed_processes_are_listed_until_a_retry_succeeds(shop: RunningShop, http: httpx.AsyncClient) -> None:
     await shop.data.order("http-4", MUG=1)
     transaction_id = "order-processing-http-4"
     faults = Faults({"create-fulfillment": "before"})
 
     async def failed() -> list[str]:
-        answer = await http.get("/workflows", params={"status": "failed", "limit": 500, "type": "order-processing"})
-        assert answer.status_code == 200 and answer.json().keys() == {"workflows", "next_cursor"}
-        return [run["transaction_id"] for run in answer.json()["workflows"]]
+        response = await http.get("/workflows", params={"status": "failed", "limit": 500, "type": "order-processing"})
+        assert response.status_code == 200 and response.json().keys() == {"workflows", "next_cursor"}
+        return [run["transaction_id"] for run in response.json()["workflows"]]
 
     async with shop.worker([faults]):
         assert (await process(http, "http-4"))[0] == 500
         await until(lambda: _when(failed, lambda ids: transaction_id in ids))
         faults.steps.clear()
-        answer = await http.post(f"/workflows/{transaction_id}/retry", json={"reason": "Ann says it works again"})
-        assert answer.status_code == 202
-        assert (answer.json()["transaction_id"], answer.json()["action"]) == (transaction_id, "retry")
-        handle = shop.client.get_workflow_handle(transaction_id, run_id=answer.json()["run_id"])
+        response = await http.post(f"/workflows/{transaction_id}/retry", json={"reason": "Ann says it works again"})
+        assert response.status_code == 202
+        assert (response.json()["transaction_id"], response.json()["action"]) == (transaction_id, "retry")
+        handle = shop.client.get_workflow_handle(transaction_id, run_id=response.json()["run_id"])
         assert (await handle.result())["status"] == "fulfilled"
         await until(lambda: _when(failed, lambda ids: transaction_id not in ids))
         again = await http.post(f"/workflows/{transaction_id}/retry")
-        assert again.status_code == 409 and transaction_id in again.json()["error"]
+        assert (again.status_code, again.json()["code"]) == (409, "RetryRefused")
+        assert transaction_id in again.json()["error"]
         ended = await http.post(f"/workflows/{transaction_id}/cancel", json={})
-        assert ended.status_code == 409
-    kept = "SELECT action, reason, actor FROM operator_actions"
-    assert await shop.data.sql(kept) == [("retry", "Ann says it works again", "http")]
+        assert (ended.status_code, ended.json()["code"]) == (409, "CancelRefused")
+    recorded = await shop.data.sql("SELECT action, reason, actor FROM operator_actions")
+    assert recorded == [("retry", "Ann says it works again", "http")]
     assert "Ann says" not in str(await handle.fetch_history())
 
 
@@ -206,21 +208,21 @@ async def test_a_cancelled_order_is_undone(shop: RunningShop, http: httpx.AsyncC
     async with shop.worker([gate]):
         assert (await process(http, "http-5", wait_seconds=0))[0] == 202
         await gate.reached.wait()
-        answer = await http.post("/workflows/order-processing-http-5/cancel", json={"reason": "Changed their mind"})
-        assert (answer.status_code, answer.json()["action"]) == (202, "cancel")
+        response = await http.post("/workflows/order-processing-http-5/cancel", json={"reason": "Changed their mind"})
+        assert (response.status_code, response.json()["action"]) == (202, "cancel")
         gate.opened.set()
         status, body = await process(http, "http-5")
-        assert status == 500 and body["error"] == "Workflow execution failed"
-    told = (await http.get("/workflows/order-processing-http-5")).json()
-    assert told["status"] == "cancelled"
+        assert (status, body["error"], body["code"]) == (500, "Workflow execution failed", "ProcessFailed")
+    shown = (await http.get("/workflows/order-processing-http-5")).json()
+    assert shown["status"] == "cancelled"
     assert (await shop.data.levels("MUG"))["main"] == (100, 0)
 
 
-async def test_who_hangs_up_stops_nothing(shop: RunningShop) -> None:
+async def test_a_process_continues_after_the_caller_disconnects(shop: RunningShop) -> None:
     await shop.data.order("http-6", MUG=1)
     gate = Gate("reserve-inventory")
     async with shop.worker([gate]):
-        async with dialling(api(shop)) as http:
+        async with network_client(create_api(shop)) as http:
             waiting = asyncio.create_task(process(http, "http-6", wait_seconds=900))
             await gate.reached.wait()
             waiting.cancel()
@@ -238,10 +240,10 @@ async def test_who_hangs_up_stops_nothing(shop: RunningShop) -> None:
         ({"cursor": "!"}, "query.cursor"),
     ],
 )
-async def test_a_list_that_cannot_be_is_refused(http: httpx.AsyncClient, query: dict[str, str], field: str) -> None:
-    answer = await http.get("/workflows", params=query)
-    assert answer.status_code == 422
-    assert [found["field"] for found in answer.json()["fields"]] == [field]
+async def test_invalid_list_parameters_are_refused(http: httpx.AsyncClient, query: dict[str, str], field: str) -> None:
+    response = await http.get("/workflows", params=query)
+    assert response.status_code == 422
+    assert [found["field"] for found in response.json()["fields"]] == [field]
 
 
 async def test_every_status_can_be_listed(http: httpx.AsyncClient) -> None:
@@ -263,23 +265,23 @@ async def test_every_status_can_be_listed(http: httpx.AsyncClient) -> None:
         ("GET", "/workflows/a%2Fb"),
     ],
 )
-async def test_what_there_is_none_of_is_not_found(http: httpx.AsyncClient, method: str, path: str) -> None:
-    answer = await http.request(method, path)
-    assert answer.status_code == 404 and answer.json().keys() <= {"error"}
+async def test_an_unknown_id_is_not_found(http: httpx.AsyncClient, method: str, path: str) -> None:
+    response = await http.request(method, path)
+    assert response.status_code == 404 and response.json().keys() <= {"error", "code"}
 
 
-async def test_an_id_without_end_is_refused(http: httpx.AsyncClient) -> None:
+async def test_a_too_long_id_is_refused(http: httpx.AsyncClient) -> None:
     assert (await http.get("/workflows/" + "x" * 201)).status_code == 422
 
 
 @pytest.mark.parametrize("reason", ["x" * 1001, "nul \0", 5])
-async def test_a_reason_that_cannot_be_kept_is_refused(http: httpx.AsyncClient, reason: object) -> None:
-    answer = await http.post(f"/workflows/{UNKNOWN}/cancel", json={"reason": reason})
-    assert [found["field"] for found in answer.json()["fields"]] == ["body.reason"]
+async def test_a_reason_that_cannot_be_stored_is_refused(http: httpx.AsyncClient, reason: object) -> None:
+    response = await http.post(f"/workflows/{UNKNOWN}/cancel", json={"reason": reason})
+    assert [found["field"] for found in response.json()["fields"]] == ["body.reason"]
 
 
 @pytest.mark.parametrize(
-    ("content", "kind", "status", "details"),
+    ("content", "content_type", "status", "details"),
     [
         (b"{", "application/json", 422, None),
         (b"workflow_id=order-processing", "application/x-www-form-urlencoded", 422, NOT_JSON),
@@ -290,55 +292,62 @@ async def test_a_reason_that_cannot_be_kept_is_refused(http: httpx.AsyncClient, 
         (b"[" * 100_000, "application/json", 422, "The body is nested too deeply"),
     ],
 )
-async def test_bodies_of_another_kind_are_refused(
-    http: httpx.AsyncClient, content: bytes, kind: str, status: int, details: str | None
+async def test_unreadable_bodies_are_refused(
+    http: httpx.AsyncClient, content: bytes, content_type: str, status: int, details: str | None
 ) -> None:
-    answer = await http.post("/workflows/execute", content=content, headers={"Content-Type": kind})
-    assert answer.status_code == status, answer.text
-    assert answer.json()["error"]
-    assert answer.json().get("details") == details
+    response = await http.post("/workflows/execute", content=content, headers={"Content-Type": content_type})
+    assert response.status_code == status, response.text
+    assert response.json()["error"]
+    assert response.json()["code"] == ("BodyTooLarge" if status == 413 else "BadInput")
+    assert response.json().get("details") == details
 
 
-async def test_without_temporal_everything_says_so(shop: RunningShop) -> None:
-    async with calling(api(shop, TEMPORAL_ADDRESS="127.0.0.1:1")) as http:
+async def test_every_route_reports_that_temporal_is_unreachable(shop: RunningShop) -> None:
+    async with in_process_client(create_api(shop, TEMPORAL_ADDRESS="127.0.0.1:1")) as http:
         assert (await process(http, "1"))[0] == 503
         for path in ("/workflows", "/workflows/x", "/workflows/x/events", "/schedules"):
-            answer = await http.get(path)
-            assert (answer.status_code, answer.json()["error"]) == (
+            response = await http.get(path)
+            assert (response.status_code, response.json()) == (
                 503,
-                "Temporal does not answer at 127.0.0.1:1.",
+                {"error": "Temporal does not answer at 127.0.0.1:1.", "code": "Unreachable"},
             )
-        assert await execute(http, "x", {}) == (400, {"error": "Unknown workflow: x"})
+        assert await execute(http, "x", {}) == (400, {"error": "Unknown workflow: x", "code": "UnknownWorkflow"})
 
 
-async def test_a_connection_is_tried_again_when_temporal_is_back(shop: RunningShop) -> None:
-    app = api(shop)
+async def test_a_failed_connection_is_tried_again(shop: RunningShop) -> None:
+    app = create_api(shop)
     backends = app.state.backends
-    there, backends._environment = backends._environment, {**backends._environment, "TEMPORAL_ADDRESS": "127.0.0.1:1"}
-    async with calling(app) as http:
+    reachable, backends._environment = (
+        backends._environment,
+        {**backends._environment, "TEMPORAL_ADDRESS": "127.0.0.1:1"},
+    )
+    async with in_process_client(app) as http:
         assert (await http.get(f"/workflows/{UNKNOWN}")).status_code == 503
-        backends._environment = there
+        backends._environment = reachable
         assert (await http.get(f"/workflows/{UNKNOWN}")).status_code == 404
 
 
-async def test_tokens_guard_every_route(shop: RunningShop) -> None:
-    async with calling(api(shop, COMMERCE_API_TOKENS=TOKEN)) as http:
+async def test_every_route_requires_a_token(shop: RunningShop) -> None:
+    async with in_process_client(create_api(shop, COMMERCE_API_TOKENS=TOKEN)) as http:
         for method, path in (("POST", "/workflows/execute"), ("GET", "/workflows"), ("PUT", "/orders/1")):
-            for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}):
-                answer = await http.request(method, path, headers=given)
-                assert (answer.status_code, answer.json()) == (401, {"error": "A valid token is needed"})
-        answer = await http.get(f"/workflows/{UNKNOWN}", headers={"Authorization": f"Bearer {TOKEN}"})
-        assert answer.status_code == 404
+            for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}):
+                response = await http.request(method, path, headers=headers)
+                assert (response.status_code, response.json()) == (
+                    401,
+                    {"error": "A valid token is required", "code": "Unauthorized"},
+                )
+        response = await http.get(f"/workflows/{UNKNOWN}", headers={"Authorization": f"Bearer {TOKEN}"})
+        assert response.status_code == 404
 
 
-async def test_a_request_keeps_its_sane_id_and_has_one_line_in_the_log(http: httpx.AsyncClient) -> None:
+async def test_a_request_keeps_its_valid_id_and_has_one_log_line(http: httpx.AsyncClient) -> None:
     with capture_logs() as lines:
-        answer = await http.get("/health/live", headers={"X-Request-ID": "call-7"})
-        assert answer.headers["x-request-id"] == "call-7"
-        answer = await http.get(
+        response = await http.get("/health/live", headers={"X-Request-ID": "call-7"})
+        assert response.headers["x-request-id"] == "call-7"
+        response = await http.get(
             "/workflows", params={"status": "ann@customer.example"}, headers={"X-Request-ID": "a b\n"}
         )
-    assert len(answer.headers["x-request-id"]) == 32
+    assert len(response.headers["x-request-id"]) == 32
     last = lines[-1]
     assert (last["method"], last["path"], last["query"], last["status"]) == ("GET", "/workflows", ["status"], 422)
     assert [line["event"] for line in lines] == ["request", "request"]

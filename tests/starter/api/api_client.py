@@ -1,4 +1,4 @@
-"""The API on top of a shop at work, called as programs do."""
+"""Clients of the API of a running shop."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,8 +13,8 @@ from tests.keys import ENCRYPTION_ENV
 from tests.running_shop import RunningShop
 
 
-def surroundings(shop: RunningShop) -> dict[str, str]:
-    """Return the variables by which a program finds this shop."""
+def shop_environment(shop: RunningShop) -> dict[str, str]:
+    """Return the environment variables of a program that uses this shop."""
     return {
         "COMMERCE_DATABASE_URL": shop.settings.database_url.get_secret_value(),
         "TEMPORAL_ADDRESS": shop.client.service_client.config.target_host,
@@ -22,14 +22,14 @@ def surroundings(shop: RunningShop) -> dict[str, str]:
     }
 
 
-def api(shop: RunningShop, **more: str) -> FastAPI:
-    environment = surroundings(shop) | more
+def create_api(shop: RunningShop, **variables: str) -> FastAPI:
+    environment = shop_environment(shop) | variables
     return create_app(load_settings(environment), environment)
 
 
 @asynccontextmanager
-async def calling(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """Call an app without a server; what it raises is an answer too."""
+async def in_process_client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Call an app without a server; its exceptions become responses."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
@@ -39,7 +39,7 @@ async def calling(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @asynccontextmanager
-async def dialling(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """Call an app over a real connection, which can be hung up."""
+async def network_client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Call an app over a real connection, which a test can interrupt."""
     async with serving(app, 0) as url, httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:
         yield http
