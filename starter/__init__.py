@@ -1,1 +1,1 @@
-"""What services and operators use to begin, watch and try the shop's processes."""
+"""Everything that starts processes or shows them: client, command line, HTTP API, schedules, subscribers."""
