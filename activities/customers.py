@@ -9,19 +9,19 @@ from commerce.database import Database
 from commerce.errors import BadInput, WrongProcessId
 from commerce.messages.base import FieldError, Nothing
 from commerce.messages.customers import (
-    Created,
+    CreatedCustomer,
     CustomerData,
     CustomerRef,
-    RegistrationStart,
+    RegistrationRequest,
     ValidCustomer,
     registration_process_id,
 )
 from commerce.messages.steps import Begin, Call
 
 CHECKS: dict[str, Callable[[str], str]] = {
-    "email": email_addresses.validate,
-    "first_name": person_names.checked_name,
-    "last_name": person_names.checked_name,
+    "email": email_addresses.validate_address,
+    "first_name": person_names.validate_name,
+    "last_name": person_names.validate_name,
 }
 
 
@@ -32,7 +32,7 @@ class CustomerActivities:
         self._database = database
 
     @activity.defn(name="validate-customer-data")
-    async def validate(self, call: Begin[RegistrationStart]) -> ValidCustomer:
+    async def validate(self, call: Begin[RegistrationRequest]) -> ValidCustomer:
         """Make this run the current one, and check that address and names are valid and the address has no account."""
         data = _validate(call.input)
         if call.key.business_key != (expected := registration_process_id(data["email"])):
@@ -41,34 +41,36 @@ class CustomerActivities:
             if leftovers := await ledger.begin(tx, call):
                 return ValidCustomer(leftovers=leftovers)
         async with self._database.transaction() as tx:
-            registered = await customers.registered(tx, data["email"], call.input.password_hash)
+            registered = await customers.find_registration(tx, data["email"], call.input.password_hash)
         return ValidCustomer(**data, registered=registered)
 
     @activity.defn(name="create-customer")
-    async def create(self, call: Call[CustomerData]) -> Created:
+    async def create(self, call: Call[CustomerData]) -> CreatedCustomer:
         """Create the account; a guest with this address becomes the account and keeps the orders (A2)."""
         async with self._database.transaction() as tx:
-            return await ledger.once(tx, call, Created, lambda: customers.create(tx, call.input))
+            return await ledger.once(tx, call, CreatedCustomer, lambda: customers.create(tx, call.input))
 
     @activity.defn(name="delete-customer")
     async def delete(self, call: Call[Nothing]) -> Nothing:
         """Delete the account, or turn it back into the guest that it was."""
         async with self._database.transaction() as tx:
-            return await ledger.undo(tx, call, Created, lambda created: customers.delete(tx, created))
+            return await ledger.undo(tx, call, CreatedCustomer, lambda created: customers.delete(tx, created))
 
     @activity.defn(name="assign-customer-group")
     async def assign_group(self, call: Call[CustomerRef]) -> Nothing:
         """Final step: add the customer to the default group, write `customer.created`, queue the welcome mail (A6)."""
         async with self._database.transaction() as tx:
             return await ledger.once(
-                tx, call, Nothing, lambda: customers.complete(tx, call.input.customer_id), final=True
+                tx, call, Nothing, lambda: customers.complete_registration(tx, call.input.customer_id), final=True
             )
 
     @activity.defn(name="remove-from-customer-group")
     async def leave_group(self, call: Call[CustomerRef]) -> Nothing:
         """Remove the customer from the default group."""
         async with self._database.transaction() as tx:
-            return await ledger.undo(tx, call, Nothing, lambda _: customers.leave_group(tx, call.input.customer_id))
+            return await ledger.undo(
+                tx, call, Nothing, lambda _: customers.remove_from_group(tx, call.input.customer_id)
+            )
 
 
 def _validate(data: CustomerData) -> dict[str, str]:

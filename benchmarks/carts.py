@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import carts
 from commerce.database import Database
-from commerce.messages.carts import CartPlace, Expiry
+from commerce.messages.carts import CartCursor, ExpiryRequest
 from starter.devstack import postgres
 
 MAX_RATIO = 3
@@ -109,11 +109,11 @@ async def seed(url: str, number: int) -> None:
 
 
 def expiring(limit: int) -> Batch:
-    place: CartPlace | None = None
+    place: CartCursor | None = None
 
     async def batch(tx: AsyncSession) -> int:
         nonlocal place
-        done = await carts.expire(tx, Expiry(before=BEFORE, after=place, limit=limit))
+        done = await carts.expire(tx, ExpiryRequest(before=BEFORE, after=place, limit=limit))
         place = done.next
         return done.changed
 

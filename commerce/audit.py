@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.customers import DEFAULT_GROUP
 from commerce.messages.base import Message
-from commerce.messages.customers import KEY_DIGITS, REGISTRATION
+from commerce.messages.customers import HASH_DIGITS, REGISTRATION_ID_PREFIX
 from commerce.messages.orders import order_process_id
 
 MAX_FINDINGS = 100  # reported per rule; all are counted
@@ -135,8 +135,8 @@ ACCOUNT = """
 """
 CONSTANTS = {
     "order_key": order_process_id(""),
-    "registration_key": REGISTRATION,
-    "digits": KEY_DIGITS,
+    "registration_key": REGISTRATION_ID_PREFIX,
+    "digits": HASH_DIGITS,
     "default_group": DEFAULT_GROUP,
 }
 # `ended`: the business keys whose findings are returned; null: all are.

@@ -1,11 +1,11 @@
-"""How accounts log in: with an address and a password, of which only the argon2id hash is kept."""
+"""Logins with address and password; only the argon2id hash of the password is stored (A3)."""
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import passwords
 from commerce.database import Database
-from commerce.email_addresses import validate
+from commerce.email_addresses import validate_address
 from commerce.messages.customers import AuthUser, NewAuthUser
 
 CREATE = text("""
@@ -24,30 +24,31 @@ REPLACE_HASH = text("""
 
 
 async def create(tx: AsyncSession, user: NewAuthUser) -> AuthUser:
-    """Let a customer log in; the database allows one auth user per customer."""
-    created, provider = (await tx.execute(CREATE, user.model_dump())).one()
-    return AuthUser(id=created, provider_id=provider)
+    """Create the login of a customer; the database allows one per customer."""
+    user_id, provider = (await tx.execute(CREATE, user.model_dump())).one()
+    return AuthUser(id=user_id, provider_id=provider)
 
 
 async def delete(tx: AsyncSession, user: AuthUser) -> None:
-    """Take a login away."""
+    """Delete a login."""
     await tx.execute(DELETE, {"id": user.id})
 
 
 async def verify_password(database: Database, email: str, password: str) -> str | None:
-    """Return the id of the customer whose password this is, or None; how long that takes does not tell which.
+    """Return the customer's id, or None if address or password is wrong.
 
-    A hash with weaker parameters than today's is replaced. Raises DatabaseUnavailable.
+    Takes equally long without an account, so that response times do not reveal which addresses have one. Replaces a
+    hash with weaker parameters than the current ones. Raises DatabaseUnavailable.
     """
     try:
-        address = validate(email)
+        address = validate_address(email)
     except ValueError:
-        await passwords.verify_nothing(password)
+        await passwords.verify_dummy(password)
         return None
     async with database.transaction() as tx:
         row = (await tx.execute(FIND, {"email": address})).one_or_none()
     if row is None:
-        await passwords.verify_nothing(password)
+        await passwords.verify_dummy(password)
         return None
     customer_id, password_hash = row
     if not await passwords.verify(password, password_hash):

@@ -1,18 +1,18 @@
-"""When jobs run: cron lines of five fields, and names for the usual ones."""
+"""Parse cron expressions of five fields, and names for common ones."""
 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # days of a month
+MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+DAY_NAMES = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+DAYS_IN_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 PART = re.compile(r"(?:\*|(?P<first>[a-z0-9]+)(?:-(?P<last>[a-z0-9]+))?)(?:/(?P<step>[0-9]{1,2}))?")
 NUMBER = re.compile(r"[0-9]{1,2}")
 
 
 class Preset(StrEnum):
-    """The cron lines that have a name; a setting takes the name as well, like `hourly`."""
+    """Cron expressions with a name that settings accept as well, like `hourly`."""
 
     EVERY_MINUTE = "* * * * *"
     EVERY_5_MINUTES = "*/5 * * * *"
@@ -35,31 +35,31 @@ class _Field:
     names: tuple[str, ...] = ()
 
     def numbers(self, text: str) -> set[int]:
-        """Return what this field of a cron line matches; raises ValueError."""
+        """Return the numbers that this field of an expression matches; raises ValueError."""
         return {number for part in text.lower().split(",") for number in self._part(part)}
 
     def _part(self, text: str) -> range:
         if not (found := PART.fullmatch(text)):
-            raise self._wrong()
+            raise self._error()
         first, last, step = found["first"], found["last"], int(found["step"] or 1)
         start = self._number(first) if first else self.low
         end = self._number(last) if last else start if first and not found["step"] else self.high
         if start > end or not 1 <= step <= self.high:
-            raise self._wrong()
+            raise self._error()
         return range(start, end + 1, step)
 
     def _number(self, text: str) -> int:
         if text in self.names:
             return self.low + self.names.index(text)
         if not NUMBER.fullmatch(text) or not self.low <= int(text) <= self.high:
-            raise self._wrong()
+            raise self._error()
         return int(text)
 
-    def _wrong(self) -> ValueError:
-        named = f" or {self.names[0]} to {self.names[-1]}" if self.names else ""
+    def _error(self) -> ValueError:
+        names = f" or {self.names[0]} to {self.names[-1]}" if self.names else ""
         return ValueError(
-            f"its {self.name} must be *, {self.low} to {self.high}{named}, a range like 1-5, "
-            "or several with commas, each with a step like */2 if need be"
+            f"the {self.name} must be *, {self.low} to {self.high}{names}, a range like 1-5, "
+            "or a list of these with commas; each may have a step, like */2"
         )
 
 
@@ -67,33 +67,33 @@ FIELDS = (
     _Field("minute", 0, 59),
     _Field("hour", 0, 23),
     _Field("day of the month", 1, 31),
-    _Field("month", 1, 12, MONTHS),
-    _Field("day of the week", 0, 7, DAYS),  # both 0 and 7 are Sunday
+    _Field("month", 1, 12, MONTH_NAMES),
+    _Field("day of the week", 0, 7, DAY_NAMES),  # both 0 and 7 are Sunday
 )
 
 
-def cron_line(text: str) -> str:
-    """Return the cron line that a preset's name stands for, or this line itself; ValueError says what is wrong.
+def parse_cron(text: str) -> str:
+    """Return the cron expression of a preset's name, or the expression itself; raises ValueError.
 
-    Where both a day of the month and a day of the week are given, Temporal waits for a day that is both.
+    If an expression limits both the day of the month and the day of the week, Temporal runs on days that match both.
     """
-    if preset := _BY_NAME.get(_bare(text)):
+    if preset := _BY_NAME.get(_normalise_name(text)):
         return preset.value
     parts = text.split()
     if len(parts) != len(FIELDS):
         raise ValueError(
-            "must be a cron line of five fields (minute, hour, day of the month, month, day of the week), "
+            "must be a cron expression of five fields (minute, hour, day of the month, month, day of the week), "
             f"or one of {', '.join(preset.name.lower() for preset in Preset)}"
         )
     _, _, days, months, _ = (field.numbers(part) for field, part in zip(FIELDS, parts, strict=True))
-    if min(days) > max(LONGEST[month - 1] for month in months):
-        raise ValueError("no such month has such a day, so it would never run")
+    if min(days) > max(DAYS_IN_MONTH[month - 1] for month in months):
+        raise ValueError("none of its months has such a day, so it would never run")
     return " ".join(parts)
 
 
-def _bare(name: str) -> str:
-    """Return a name so that EVERY_6_HOURS, every_6_hours and every6Hours are the same."""
+def _normalise_name(name: str) -> str:
+    """Return the common form of EVERY_6_HOURS, every_6_hours and every6Hours."""
     return name.strip().replace("_", "").lower()
 
 
-_BY_NAME = {_bare(preset.name): preset for preset in Preset}
+_BY_NAME = {_normalise_name(preset.name): preset for preset in Preset}

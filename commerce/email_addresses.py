@@ -1,29 +1,29 @@
-"""E-mail addresses: the one form customers are known by, and what an account may be opened with (A1)."""
+"""Normalise e-mail addresses of customers, and validate those of accounts (A1)."""
 
 import unicodedata
 
 import idna
 from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 
-MAX_LENGTH = 254  # characters of an account's address; no mail server takes a longer one
-NFC_MAX_SHRINK = 4  # characters at most that NFC makes one of
-# Alphabets with letters that look like another's: one label of a domain may use one of them only.
-ALPHABETS = {"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE", "COPTIC"}
+MAX_LENGTH = 254  # characters of an account's address; mail servers accept no longer ones
+NFC_MAX_SHRINK = 4  # NFC joins at most this many characters into one
+# Alphabets with letters that look alike: each label of a domain may use only one of them.
+CONFUSABLE_ALPHABETS = {"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE", "COPTIC"}
 
-NO_ADDRESS = "must be an e-mail address, like name@shop.example"
+NOT_AN_ADDRESS = "must be an e-mail address, like name@shop.example"
 TOO_LONG = f"must not be longer than {MAX_LENGTH} characters"
-ODD_LOCAL = "must have nothing but ASCII letters, digits and signs before the @"
-BAD_LOCAL = "must have a name before the @ that mail servers take, of at most 64 characters"
-ODD_DOMAIN = "must not have letters of another width or style after the @"
-BAD_DOMAIN = "must have a domain after the @ that mail can be sent to"
-MIXED_DOMAIN = "must not have a domain that mixes letters of several alphabets"
+NON_ASCII_LOCAL_PART = "must have only ASCII characters before the @"
+INVALID_LOCAL_PART = "must have a valid name of at most 64 characters before the @"
+LOOKALIKE_CHARACTERS = "must not have characters of another width or style after the @"
+INVALID_DOMAIN = "must have a domain after the @ that can receive mail"
+MIXED_ALPHABETS = "must not have a domain that mixes several alphabets"
 
 
-def normalise(address: str) -> str:
-    """Return this address in the one form customers are known by: trimmed, NFC, lower case, its domain in ASCII.
+def normalise_address(address: str) -> str:
+    """Return the form by which a customer is found: trimmed, NFC, lower case, the domain in ASCII.
 
-    Takes anything, for guests come from other shops' files: a domain that IDNA does not know stays as it is. Normalise
-    nothing of unbounded length: NFC takes time quadratic in the number of accents in a row.
+    Accepts any text, because guests come from other systems' files: a domain that is invalid in IDNA is lower-cased.
+    Limit the length first: NFC takes time quadratic in the length of a run of accents.
     """
     trimmed = address.strip()
     if trimmed.isascii():
@@ -32,39 +32,39 @@ def normalise(address: str) -> str:
     return f"{local.lower()}{at}{_ascii(domain)}"
 
 
-def validate(address: str) -> str:
-    """Return, normalised, an address that an account may be opened with; whether it exists only a mail can tell.
+def validate_address(address: str) -> str:
+    """Return the normalised form of an address that is valid for an account. Whether it exists is not checked.
 
-    Raises ValueError, whose text never holds a part of the address: email-validator's own do.
+    Raises ValueError with one of this module's reasons; those of email-validator contain parts of the address.
     """
     trimmed = address.strip()
     local, _, domain = trimmed.rpartition("@")
     if not (local and domain):
-        raise ValueError(NO_ADDRESS)
+        raise ValueError(NOT_AN_ADDRESS)
     if len(trimmed) > MAX_LENGTH:
         raise ValueError(TOO_LONG)
     if not local.isascii():
-        raise ValueError(ODD_LOCAL)
+        raise ValueError(NON_ASCII_LOCAL_PART)
     if unicodedata.normalize("NFKC", domain) != unicodedata.normalize("NFC", domain):
-        raise ValueError(ODD_DOMAIN)
-    return _checked(normalise(trimmed))
+        raise ValueError(LOOKALIKE_CHARACTERS)
+    return _validate_normalised(normalise_address(trimmed))
 
 
-def _checked(address: str) -> str:
+def _validate_normalised(address: str) -> str:
     local, _, domain = address.rpartition("@")
     if len(address) > MAX_LENGTH:
         raise ValueError(TOO_LONG)
-    if _validated(f"{local}@shop.example") is None:
-        raise ValueError(BAD_LOCAL)
-    valid = _validated(address) if domain.isascii() else None
-    if valid is None:
-        raise ValueError(BAD_DOMAIN)
-    if any(len(_alphabets(label)) > 1 for label in valid.domain.split(".")):
-        raise ValueError(MIXED_DOMAIN)
+    if _parse(f"{local}@shop.example") is None:
+        raise ValueError(INVALID_LOCAL_PART)
+    parsed = _parse(address) if domain.isascii() else None
+    if parsed is None:
+        raise ValueError(INVALID_DOMAIN)
+    if any(len(_alphabets(label)) > 1 for label in parsed.domain.split(".")):
+        raise ValueError(MIXED_ALPHABETS)
     return address
 
 
-def _validated(address: str) -> ValidatedEmail | None:
+def _parse(address: str) -> ValidatedEmail | None:
     try:
         return validate_email(
             address, check_deliverability=False, test_environment=True, allow_smtputf8=False, strict=True
@@ -74,7 +74,7 @@ def _validated(address: str) -> ValidatedEmail | None:
 
 
 def _alphabets(label: str) -> set[str]:
-    return {unicodedata.name(letter, "").partition(" ")[0] for letter in label} & ALPHABETS
+    return {unicodedata.name(letter, "").partition(" ")[0] for letter in label} & CONFUSABLE_ALPHABETS
 
 
 def _ascii(domain: str) -> str:

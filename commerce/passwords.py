@@ -1,7 +1,8 @@
-"""Passwords: argon2id hashes (A3), made and compared in a few threads of their own, so that nobody waits for them.
+"""Hash and verify passwords with argon2id (A3), in dedicated threads so that the event loop is not blocked.
 
-Of a password the NFKC form is hashed (NIST SP 800-63B), so that it fits whatever keyboard it is typed on; who makes
-hashes elsewhere does the same. This module is loaded wherever messages are: argon2 is loaded when it is first needed.
+The NFKC form of a password is hashed (NIST SP 800-63B), so that different keyboards yield the same hash. Clients that
+hash passwords themselves must do the same. argon2 is imported on first use, because every message module imports this
+one.
 """
 
 import asyncio
@@ -20,79 +21,85 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MIN_LENGTH, MAX_LENGTH = 8, 128  # characters of a password's NFKC form
-LONGEST = 4 * MAX_LENGTH  # before that: NFKC makes one of four at most, and takes time quadratic in accents in a row
+MAX_INPUT_LENGTH = (
+    4 * MAX_LENGTH
+)  # characters as typed: NFKC joins at most four, in time quadratic in the length of a run of accents
 
-THREADS = 2  # hashes at once, of 64 MiB each; who comes later waits in line
+THREADS = 2  # hashes at the same time, of 64 MiB each; further calls are queued
 MAX_HASH_LENGTH = 256  # characters
-MAX_MEMORY, MAX_PASSES, MAX_LANES = 2 * 1024 * 1024, 64, 64  # KiB; RFC 9106's larger profile has 2 GiB and one pass
-MAX_WORK = 4 * MAX_MEMORY  # KiB times passes: seconds, not minutes
-MIN_LANE = 8  # KiB of memory per lane, by RFC 9106
-SALT, DIGEST = range(8, 65), range(16, 65)  # bytes
+MAX_MEMORY, MAX_PASSES, MAX_LANES = (
+    2 * 1024 * 1024,
+    64,
+    64,
+)  # memory in KiB; RFC 9106's larger profile has 2 GiB and one pass
+MAX_WORK = 4 * MAX_MEMORY  # KiB times passes: takes seconds, not minutes
+MIN_LANE_MEMORY = 8  # KiB (RFC 9106)
+SALT_BYTES, DIGEST_BYTES = range(8, 65), range(16, 65)
 HASH = re.compile(
     r"\$argon2id\$v=19\$m=([1-9][0-9]{0,6}),t=([1-9][0-9]?),p=([1-9][0-9]?)\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)"
 )
-NOBODYS = f"$argon2id$v=19$m=65536,t=3,p=4${'A' * 22}${'A' * 43}"  # of our own cost; no password is known to fit
+DUMMY_HASH = f"$argon2id$v=19$m=65536,t=3,p=4${'A' * 22}${'A' * 43}"  # with our parameters; matches no known password
 
 TOO_SHORT = f"must have at least {MIN_LENGTH} characters"
 TOO_LONG = f"must not have more than {MAX_LENGTH} characters"
-NO_TEXT = "must not hold halves of characters (surrogates)"
-NO_HASH = "must be an argon2id hash, like $argon2id$v=19$m=65536,t=3,p=4$<salt>$<digest>"
-TOO_COSTLY = "must be an argon2id hash that can be compared within seconds and 2 GiB of memory"
+NOT_TEXT = "must not contain unpaired surrogates"
+NOT_A_HASH = "must be an argon2id hash, like $argon2id$v=19$m=65536,t=3,p=4$<salt>$<digest>"
+TOO_EXPENSIVE = "must be an argon2id hash that can be verified within seconds and 2 GiB of memory"
 
 _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="passwords")  # starts threads when first used
 
 
-def check(password: str) -> str:
-    """Return the NFKC form of this password; raises ValueError unless it has 8 to 128 characters, without its text."""
-    if len(password) > LONGEST:
+def validate_password(password: str) -> str:
+    """Return the NFKC form of a password of 8 to 128 characters; raises ValueError, without the password, otherwise."""
+    if len(password) > MAX_INPUT_LENGTH:
         raise ValueError(TOO_LONG)
-    composed = unicodedata.normalize("NFKC", password)
-    if len(composed) < MIN_LENGTH:
+    normalised = unicodedata.normalize("NFKC", password)
+    if len(normalised) < MIN_LENGTH:
         raise ValueError(TOO_SHORT)
-    if len(composed) > MAX_LENGTH:
+    if len(normalised) > MAX_LENGTH:
         raise ValueError(TOO_LONG)
-    if any(unicodedata.category(letter) == "Cs" for letter in composed):
-        raise ValueError(NO_TEXT)
-    return composed
+    if any(unicodedata.category(character) == "Cs" for character in normalised):
+        raise ValueError(NOT_TEXT)
+    return normalised
 
 
-def checked_hash(value: str) -> str:
-    """Return this argon2id hash in PHC form; raises ValueError, without its text, for another or a too costly one."""
+def validate_hash(value: str) -> str:
+    """Return an argon2id hash in PHC form; raises ValueError, without the hash, if it is another or too expensive."""
     parts = HASH.fullmatch(value) if len(value) <= MAX_HASH_LENGTH else None
-    if parts is None or _size(parts[4]) not in SALT or _size(parts[5]) not in DIGEST:
-        raise ValueError(NO_HASH)
+    if parts is None or _decoded_size(parts[4]) not in SALT_BYTES or _decoded_size(parts[5]) not in DIGEST_BYTES:
+        raise ValueError(NOT_A_HASH)
     memory, passes, lanes = (int(number) for number in parts.group(1, 2, 3))
-    if memory < MIN_LANE * lanes:
-        raise ValueError(NO_HASH)
+    if memory < MIN_LANE_MEMORY * lanes:
+        raise ValueError(NOT_A_HASH)
     if memory > MAX_MEMORY or passes > MAX_PASSES or lanes > MAX_LANES or memory * passes > MAX_WORK:
-        raise ValueError(TOO_COSTLY)
+        raise ValueError(TOO_EXPENSIVE)
     return value
 
 
 async def hash(password: str) -> str:  # noqa: A001 - passwords.hash
-    """Return the argon2id hash of a password, in PHC form; raises ValueError when `check` does."""
-    composed = check(password)
-    return await _in_pool(lambda: _hasher().hash(_secret(composed)))
+    """Return the argon2id hash of a password in PHC form; raises ValueError as `validate_password` does."""
+    normalised = validate_password(password)
+    return await _in_pool(lambda: _hasher().hash(_encode(normalised)))
 
 
 async def verify(password: str, password_hash: str) -> bool:
-    """Tell whether a hash is of this password, be that as short or odd as it may.
+    """Return whether a password matches a hash; any text is accepted as a password.
 
-    Raises ValueError for a hash that `checked_hash` refuses, and argon2's VerificationError when memory is short.
+    Raises ValueError as `validate_hash` does, and argon2's VerificationError when memory runs out.
     """
-    known = checked_hash(password_hash)
-    fits = await _in_pool(lambda: _fits(password[:LONGEST], known))
-    return fits and len(password) <= LONGEST
+    valid_hash = validate_hash(password_hash)
+    matches = await _in_pool(lambda: _matches(password[:MAX_INPUT_LENGTH], valid_hash))
+    return matches and len(password) <= MAX_INPUT_LENGTH
 
 
-async def verify_nothing(password: str) -> None:
-    """Take as long as `verify` does, for an address without an account: time must not tell which have one."""
-    await verify(password, NOBODYS)
+async def verify_dummy(password: str) -> None:
+    """Take as long as `verify`, for an address without an account: response times must not reveal which have one."""
+    await verify(password, DUMMY_HASH)
 
 
 def needs_rehash(password_hash: str) -> bool:
-    """Tell whether a hash was made at a lower cost than ours; raises ValueError when `checked_hash` does."""
-    return _work(checked_hash(password_hash)) < _work(NOBODYS)
+    """Return whether a hash has weaker parameters than ours; raises ValueError as `validate_hash` does."""
+    return _work(validate_hash(password_hash)) < _work(DUMMY_HASH)
 
 
 def _work(password_hash: str) -> int:
@@ -108,16 +115,16 @@ def _hasher() -> "PasswordHasher":
     return PasswordHasher.from_parameters(profiles.RFC_9106_LOW_MEMORY)
 
 
-def _fits(password: str, password_hash: str) -> bool:
+def _matches(password: str, password_hash: str) -> bool:
     from argon2.exceptions import VerifyMismatchError
 
     try:
-        return _hasher().verify(password_hash, _secret(password))
+        return _hasher().verify(password_hash, _encode(password))
     except VerifyMismatchError:
         return False
 
 
-def _secret(password: str) -> bytes:
+def _encode(password: str) -> bytes:
     return unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
 
 
@@ -125,8 +132,8 @@ async def _in_pool(work: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(_pool, work)
 
 
-def _size(text: str) -> int:
-    """Return how many bytes this unpadded base64 stands for; 0 when argon2 could not read it."""
+def _decoded_size(text: str) -> int:
+    """Return the number of bytes that this unpadded base64 decodes to; 0 if argon2 could not decode it."""
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4))
     except binascii.Error:

@@ -1,4 +1,4 @@
-"""What the shop sells."""
+"""Products."""
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -8,5 +8,5 @@ from commerce.tables import Product
 
 
 async def count(tx: AsyncSession) -> ProductCount:
-    """Return how many products there are, whatever their variants and stock."""
+    """Return the number of products, with or without variants and stock."""
     return ProductCount(count=(await tx.execute(select(func.count()).select_from(Product))).scalar_one())

@@ -14,7 +14,7 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from commerce.cron import cron_line
+from commerce.cron import parse_cron
 from commerce.errors import SettingsError
 
 PREFIX = "COMMERCE_"
@@ -237,7 +237,7 @@ class Settings(BaseSettings):
     )
     @classmethod
     def _is_cron(cls, value: str) -> str:
-        return cron_line(value)
+        return parse_cron(value)
 
     @property
     def zone(self) -> ZoneInfo:

@@ -23,7 +23,7 @@ from commerce.messages.carts import CartsExpired, CleanUpCarts
 from commerce.messages.customers import CustomerRegistration, RegistrationResult, registration_process_id
 from commerce.messages.jobs import Counts, JobInput
 from commerce.messages.orders import OrderProcessing, OrderResult, order_process_id
-from commerce.messages.pending_orders import OrdersWorkedOff, PendingOrders
+from commerce.messages.pending_orders import PendingOrders, PendingOrdersResult
 from commerce.messages.stock_sync import StockSynced, SyncInventory
 from commerce.messages.tutorial import CountProducts, Greeting, HelloWorld, ProductCount
 from commerce.messages.upkeep import Upkeep, UpkeepResult
@@ -148,7 +148,7 @@ PROCESS_TYPES: Mapping[str, ProcessType] = {
     "cleanup-expired-carts": job_type("cleanup-expired-carts", CleanUpCarts, CartsExpired, "Delete expired carts"),
     "sync-inventory": job_type("sync-inventory", SyncInventory, StockSynced, "Sync stock with the warehouse"),
     "process-pending-orders": job_type(
-        "process-pending-orders", PendingOrders, OrdersWorkedOff, "Process pending orders"
+        "process-pending-orders", PendingOrders, PendingOrdersResult, "Process pending orders"
     ),
     "collect-analytics-data": job_type("collect-analytics-data", Analytics, AnalyticsResult, "Compute a day's metrics"),
     "upkeep": job_type("upkeep", Upkeep, UpkeepResult, "Delete old records"),

@@ -5,23 +5,23 @@ from typing import Annotated
 from pydantic import AfterValidator, SecretStr
 
 from commerce import passwords
-from commerce.email_addresses import validate
+from commerce.email_addresses import validate_address
 from commerce.messages.base import Message
 from commerce.messages.customers import CustomerRegistration
-from commerce.person_names import checked_name
+from commerce.person_names import validate_name
 
 
 def _checked_password(password: SecretStr) -> SecretStr:
-    return SecretStr(passwords.check(password.get_secret_value()))
+    return SecretStr(passwords.validate_password(password.get_secret_value()))
 
 
 class Registration(Message):
     """The registration form: an e-mail address, a password of 8 to 128 characters, and a name."""
 
-    email: Annotated[str, AfterValidator(validate)]
+    email: Annotated[str, AfterValidator(validate_address)]
     password: Annotated[SecretStr, AfterValidator(_checked_password)]
-    first_name: Annotated[str, AfterValidator(checked_name)]
-    last_name: Annotated[str, AfterValidator(checked_name)]
+    first_name: Annotated[str, AfterValidator(validate_name)]
+    last_name: Annotated[str, AfterValidator(validate_name)]
 
 
 async def prepare(request: Registration) -> CustomerRegistration:

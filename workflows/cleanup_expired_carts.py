@@ -6,7 +6,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.carts import CartActivities
-    from commerce.messages.carts import CartsExpired, CleanUpCarts, CleanUpState, Expiry
+    from commerce.messages.carts import CartsExpired, CleanUpCarts, CleanUpState, ExpiryRequest
     from commerce.messages.progress import Progress
     from workflows.engine.job import Job
 
@@ -31,7 +31,7 @@ class CleanUpExpiredCartsWorkflow:
             before = run.nominal - timedelta(days=request.days)
 
             async def delete(state: CleanUpState) -> tuple[CleanUpState, bool]:
-                expiry = Expiry(before=before, after=state.after, limit=request.batch)
+                expiry = ExpiryRequest(before=before, after=state.after, limit=request.batch)
                 deleted = await job.batch(CartActivities.expire, expiry)
                 counts = state.counts.plus(deleted)
                 return state.model_copy(update={"counts": counts, "after": deleted.next}), deleted.next is None

@@ -16,10 +16,10 @@ with workflow.unsafe.imports_passed_through():
         CustomerData,
         CustomerRef,
         CustomerRegistration,
+        EarlierRegistration,
         NewAuthUser,
-        Registered,
+        RegistrationRequest,
         RegistrationResult,
-        RegistrationStart,
         welcome_key,
     )
     from commerce.messages.notifications import Alert, NotificationRef
@@ -68,7 +68,7 @@ class CustomerRegistrationWorkflow:
 
     async def _register(self, request: CustomerRegistration) -> RegistrationResult:
         async with self._saga as saga:
-            valid = await saga.begin(CustomerActivities.validate, RegistrationStart(**request.model_dump()))
+            valid = await saga.begin(CustomerActivities.validate, RegistrationRequest(**request.model_dump()))
             data = CustomerData(email=valid.email, first_name=valid.first_name, last_name=valid.last_name)
             made = valid.registered or await self._make_account(data, request.password_hash)
             if workflow.info().typed_search_attributes.get(CUSTOMER_ID) != made.customer_id:
@@ -81,7 +81,7 @@ class CustomerRegistrationWorkflow:
             group_assigned=True,
         )
 
-    async def _make_account(self, data: CustomerData, password_hash: str) -> Registered:
+    async def _make_account(self, data: CustomerData, password_hash: str) -> EarlierRegistration:
         saga = self._saga
         # The undos get only the key. What they need is in the ledger, which stores neither names nor the hash.
         created = await saga.step(CustomerActivities.create, data, undo=CustomerActivities.delete, undo_input=Nothing())
@@ -91,7 +91,7 @@ class CustomerRegistrationWorkflow:
         auth_user = await saga.step(AuthActivities.create, login, undo=AuthActivities.delete, undo_input=Nothing())
         leave = CustomerActivities.leave_group
         await saga.step(CustomerActivities.assign_group, customer, undo=leave, policy=FINAL_STEP, final=True)
-        return Registered(customer_id=customer.customer_id, auth_user_id=auth_user.id, welcomed=False)
+        return EarlierRegistration(customer_id=customer.customer_id, auth_user_id=auth_user.id, welcomed=False)
 
     async def _welcome(self, customer_id: str) -> bool:
         alert = _alert("notification-failed", "The welcome mail was not sent to a new customer")

@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from commerce.errors import OrderOnHold
     from commerce.messages.jobs import ItemFailure
     from commerce.messages.orders import OrderProcessing, OrderResult, order_process_id
-    from commerce.messages.pending_orders import OrdersWorkedOff, PendingOrders, PendingPage, PendingState
+    from commerce.messages.pending_orders import PendingOrders, PendingOrdersResult, PendingPageRequest, PendingState
     from commerce.messages.progress import Progress
     from workflows.engine.cancellation import gather
     from workflows.engine.job import Job
@@ -42,13 +42,15 @@ class ProcessPendingOrdersWorkflow:
         return self._job.progress
 
     @workflow.run
-    async def run(self, request: PendingOrders) -> OrdersWorkedOff:
+    async def run(self, request: PendingOrders) -> PendingOrdersResult:
         """Process every order that is paid, open, not on hold, and not waiting for stock."""
         async with self._job as job:
             run = await job.begin(request.resume)
 
             async def process_page(state: PendingState) -> tuple[PendingState, bool]:
-                page = await job.batch(OrderActivities.list_pending, PendingPage(after=state.after, limit=request.page))
+                page = await job.batch(
+                    OrderActivities.list_pending, PendingPageRequest(after=state.after, limit=request.page)
+                )
                 slots = asyncio.Semaphore(request.at_once)
                 counts = state.counts
                 for processed in await gather(*(process(order_id, slots) for order_id in page.order_ids)):
@@ -58,20 +60,20 @@ class ProcessPendingOrdersWorkflow:
             return (await job.run_batches(request, request.resume or PendingState(run=run), process_page)).counts
 
 
-async def process(order_id: str, slots: asyncio.Semaphore) -> OrdersWorkedOff:
+async def process(order_id: str, slots: asyncio.Semaphore) -> PendingOrdersResult:
     """Process one order and count how it ended. An order that already has a run, or that takes long, is left alone."""
     async with slots:
         try:
             return await _count_ending(await _start(order_id))
         except WorkflowAlreadyStartedError:
-            return OrdersWorkedOff(seen=1, skipped=1, joined=1)
+            return PendingOrdersResult(seen=1, skipped=1, joined=1)
         except ValidationError:
             return _count_failure(order_id, "BadInput")
         except FailureError as failure:
             if is_cancelled_exception(failure) and workflow.cancellation_reason() is not None:
                 raise
             if cause(failure, OrderOnHold):
-                return OrdersWorkedOff(seen=1, skipped=1)
+                return PendingOrdersResult(seen=1, skipped=1)
             return _count_failure(order_id, describe(failure).split(":")[0])
 
 
@@ -85,14 +87,14 @@ async def _start(order_id: str) -> Child:
     )
 
 
-async def _count_ending(child: Child) -> OrdersWorkedOff:
+async def _count_ending(child: Child) -> PendingOrdersResult:
     await workflow.wait([child], timeout=MAX_WAIT.total_seconds())
     if not child.done():
-        return OrdersWorkedOff(seen=1, skipped=1, still_running=1)
+        return PendingOrdersResult(seen=1, skipped=1, still_running=1)
     if (await child).status == "fulfilled":
-        return OrdersWorkedOff(seen=1, changed=1)
-    return OrdersWorkedOff(seen=1, skipped=1, insufficient_inventory=1)
+        return PendingOrdersResult(seen=1, changed=1)
+    return PendingOrdersResult(seen=1, skipped=1, insufficient_inventory=1)
 
 
-def _count_failure(order_id: str, reason: str) -> OrdersWorkedOff:
-    return OrdersWorkedOff(seen=1, failed=1, failures=[ItemFailure(id=order_id, reason=reason)])
+def _count_failure(order_id: str, reason: str) -> PendingOrdersResult:
+    return PendingOrdersResult(seen=1, failed=1, failures=[ItemFailure(id=order_id, reason=reason)])

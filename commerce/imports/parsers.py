@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
-from commerce.email_addresses import NFC_MAX_SHRINK, normalise
+from commerce.email_addresses import NFC_MAX_SHRINK, normalise_address
 from commerce.messages.base import FieldError
 
 T = TypeVar("T")
@@ -143,7 +143,7 @@ def email(value: str) -> str:
         raise BadValue("must be an e-mail address")
     if len(address) > MAX_EMAIL:
         raise BadValue(f"must not be longer than {MAX_EMAIL} characters")
-    return normalise(value)
+    return normalise_address(value)
 
 
 def without_apostrophe(value: str) -> str:

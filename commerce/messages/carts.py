@@ -1,4 +1,4 @@
-"""What a batch of the clean-up of carts is asked and answers."""
+"""Inputs and results of `cleanup-expired-carts` and its batches."""
 
 from pydantic import AwareDatetime, Field
 
@@ -8,42 +8,42 @@ from commerce.messages.jobs import Counts, JobInput, JobState
 MAX_BATCH = 5_000  # carts
 
 
-class CartPlace(Message):
-    """A cart's place among the open ones, which are met from the longest untouched on."""
+class CartCursor(Message):
+    """A cart's position among the open carts, sorted by their last activity, oldest first."""
 
     updated_at: AwareDatetime
     id: str
 
 
-class Expiry(Message):
-    """Which carts have expired, and how many of them to look at from which place on."""
+class ExpiryRequest(Message):
+    """One batch of open carts to check."""
 
-    before: AwareDatetime  # without activity since
-    after: CartPlace | None = None  # None: from the beginning
+    before: AwareDatetime  # carts without activity since then have expired
+    after: CartCursor | None = None  # None: start with the first one
     limit: int = Field(default=1_000, ge=1, le=MAX_BATCH)
 
 
-class Expired(Counts):
-    """What became of one batch of open carts that were not touched themselves.
+class ExpiryResult(Counts):
+    """The result of one batch of open carts whose own `updated_at` is old enough.
 
-    Skipped: those with a line that was touched, and those in somebody else's hands.
+    Skipped: carts with a newer line, and carts that another transaction has locked.
     """
 
-    next: CartPlace | None = None  # where the next batch goes on; None: there is no more
+    next: CartCursor | None = None  # where the next batch continues; None: this was the last one
 
     def summary(self) -> str:
-        """Return how many carts went."""
+        """Return the number of deleted carts."""
         return f"{self.changed:,} carts deleted"
 
 
 class CartsExpired(Counts):
-    """The result of `cleanup-expired-carts`: changed are the deleted ones."""
+    """The result of `cleanup-expired-carts`; `changed` counts deleted carts."""
 
 
 class CleanUpState(JobState):
-    """Where `cleanup-expired-carts` goes on."""
+    """Where `cleanup-expired-carts` continues in a new run."""
 
-    after: CartPlace | None = None
+    after: CartCursor | None = None
     counts: CartsExpired = CartsExpired()
 
 
@@ -52,4 +52,4 @@ class CleanUpCarts(JobInput):
 
     days: int = Field(7, ge=1, le=3_650)  # without activity
     batch: int = Field(1_000, ge=1, le=MAX_BATCH)  # carts in one transaction
-    resume: CleanUpState | None = None  # set by the job itself when it goes on as a new run
+    resume: CleanUpState | None = None  # set by the job itself when it continues in a new run

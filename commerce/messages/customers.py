@@ -1,4 +1,4 @@
-"""What a customer's registration and its steps are asked and answer; the only messages with personal data."""
+"""Inputs and results of `customer-registration` and its steps; the only messages with personal data."""
 
 from hashlib import sha256
 from typing import Annotated, Literal
@@ -7,48 +7,48 @@ from pydantic import AfterValidator, Field
 
 from commerce.messages.base import Message, ProcessInput
 from commerce.messages.steps import BeginResult
-from commerce.passwords import checked_hash
+from commerce.passwords import validate_hash
 
-REGISTRATION = "customer-registration-"
-KEY_DIGITS = 32  # hex
-LONGEST = 1_000  # characters; the first step is stricter
+REGISTRATION_ID_PREFIX = "customer-registration-"
+HASH_DIGITS = 32  # hex digits of the address's hash in a process id
+MAX_LENGTH = 1_000  # characters; the first step has lower limits
 
 
 def registration_process_id(email: str) -> str:
-    """Return the only workflow id under which this (normalised) address registers; it does not tell the address."""
-    return REGISTRATION + sha256(email.encode()).hexdigest()[:KEY_DIGITS]
+    """Return the process id for a normalised address; there is one per address, and it does not reveal the address."""
+    return REGISTRATION_ID_PREFIX + sha256(email.encode()).hexdigest()[:HASH_DIGITS]
 
 
 def welcome_key(customer_id: str) -> str:
-    """Return the key of the one mail that welcomes a customer."""
+    """Return the key of a customer's welcome mail."""
     return f"welcome/{customer_id}"
 
 
 class CustomerRegistration(ProcessInput):
-    """The input of `customer-registration`: never a password, only its argon2id hash."""
+    """The input of `customer-registration`, with the argon2id hash of the password."""
 
-    email: str = Field(max_length=LONGEST)
-    password_hash: Annotated[str, AfterValidator(checked_hash)]
-    first_name: str = Field(max_length=LONGEST)
-    last_name: str = Field(max_length=LONGEST)
+    email: str = Field(max_length=MAX_LENGTH)
+    password_hash: Annotated[str, AfterValidator(validate_hash)]
+    first_name: str = Field(max_length=MAX_LENGTH)
+    last_name: str = Field(max_length=MAX_LENGTH)
 
 
 class CustomerData(Message):
-    """Who registers."""
+    """Address and name of a customer."""
 
     email: str
     first_name: str
     last_name: str
 
 
-class RegistrationStart(CustomerData):
-    """The input of the first step: the hash tells whether it was this very request that registered an account."""
+class RegistrationRequest(CustomerData):
+    """The input of the first step. The hash shows whether an existing account comes from the same request."""
 
     password_hash: str = Field("", repr=False)
 
 
-class Registered(Message):
-    """What an earlier run of the same request has achieved."""
+class EarlierRegistration(Message):
+    """What an earlier run of the same request has registered."""
 
     customer_id: str
     auth_user_id: str
@@ -56,49 +56,49 @@ class Registered(Message):
 
 
 class ValidCustomer(BeginResult):
-    """What `validate-customer-data` accepted: address and names in the form they are kept in."""
+    """The result of `validate-customer-data`: address and names as they are stored."""
 
     email: str = ""
     first_name: str = ""
     last_name: str = ""
-    registered: Registered | None = None
+    registered: EarlierRegistration | None = None
 
     def summary(self) -> str:
-        """Return what an earlier run has done."""
+        """Return whether an earlier run has registered the customer."""
         return "registered by an earlier run" if self.registered else ""
 
 
 class CustomerRef(Message):
-    """Which customer."""
+    """A customer's id."""
 
     customer_id: str
 
 
-class Created(CustomerRef):
-    """The account that `create-customer` made; `was_guest`: of a guest, who keeps the orders (A2)."""
+class CreatedCustomer(CustomerRef):
+    """The account that `create-customer` created. `was_guest`: from a guest, who keeps the orders (A2)."""
 
     was_guest: bool
 
     def summary(self) -> str:
-        """Return whom it was made of."""
-        return "a guest until now" if self.was_guest else ""
+        """Return whether the customer was a guest."""
+        return "was a guest" if self.was_guest else ""
 
 
 class NewAuthUser(CustomerRef):
-    """How a customer will log in."""
+    """The input of `create-auth-user`."""
 
     password_hash: str
 
 
 class AuthUser(Message):
-    """How a customer logs in, as the result tells it."""
+    """A customer's login."""
 
     id: str
     provider_id: Literal["emailpass"] = "emailpass"
 
 
 class Customer(CustomerData):
-    """A customer, as the result tells it."""
+    """A customer in the result of `customer-registration`."""
 
     id: str
 

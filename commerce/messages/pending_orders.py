@@ -1,4 +1,4 @@
-"""What the job that works off pending orders is asked, and what it answers."""
+"""Inputs and results of `process-pending-orders` and its steps."""
 
 from datetime import datetime
 
@@ -8,49 +8,49 @@ from commerce.messages.base import Message
 from commerce.messages.jobs import Counts, JobInput, JobState
 
 
-class OrderPlace(Message):
-    """An order's place among the pending ones, which are met in order of arrival."""
+class OrderCursor(Message):
+    """An order's position among the pending orders, sorted by creation time."""
 
     created_at: datetime
     id: str
 
 
-class PendingPage(Message):
-    """Which pending orders to look up: so many behind a place."""
+class PendingPageRequest(Message):
+    """The next `limit` pending orders after a position."""
 
-    after: OrderPlace | None = None
+    after: OrderCursor | None = None
     limit: int
 
 
 class PendingIds(Message):
-    """Pending orders in order of arrival; `next`: where the next page goes on, None: there is no more."""
+    """One page of pending orders, oldest first. `next`: where the next page continues; None: this was the last one."""
 
     order_ids: list[str]
-    next: OrderPlace | None = None
+    next: OrderCursor | None = None
 
     def summary(self) -> str:
-        """Return how many were found."""
+        """Return the number of orders on the page."""
         return f"{len(self.order_ids)} pending"
 
 
-class OrdersWorkedOff(Counts):
-    """The result of `process-pending-orders`: changed are the fulfilled, skipped the refused and the joined ones."""
+class PendingOrdersResult(Counts):
+    """The result of `process-pending-orders`: `changed` counts fulfilled orders, `skipped` refused and joined ones."""
 
     insufficient_inventory: int = 0
-    joined: int = 0  # a run was at work on it already
-    still_running: int = 0  # not waited for any longer
+    joined: int = 0  # another run was already processing the order
+    still_running: int = 0  # the job stopped waiting for the order
 
 
 class PendingState(JobState):
-    """Where `process-pending-orders` goes on."""
+    """Where `process-pending-orders` continues in a new run."""
 
-    after: OrderPlace | None = None
-    counts: OrdersWorkedOff = OrdersWorkedOff()
+    after: OrderCursor | None = None
+    counts: PendingOrdersResult = PendingOrdersResult()
 
 
 class PendingOrders(JobInput):
     """The input of `process-pending-orders`."""
 
-    page: int = Field(200, ge=1, le=1_000)  # orders looked up at once
-    at_once: int = Field(30, ge=1, le=200)  # orders in flight
-    resume: PendingState | None = None  # set by the job itself when it goes on as a new run
+    page: int = Field(200, ge=1, le=1_000)  # orders read in one step
+    at_once: int = Field(30, ge=1, le=200)  # orders processed at the same time
+    resume: PendingState | None = None  # set by the job itself when it continues in a new run

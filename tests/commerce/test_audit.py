@@ -8,7 +8,7 @@ import pytest
 from commerce import audit, auth, customers, fulfillment, inventory, ledger, orders
 from commerce.audit import MAX_FINDINGS, Finding
 from commerce.database import Database
-from commerce.messages.customers import Created, CustomerData, NewAuthUser, registration_process_id
+from commerce.messages.customers import CreatedCustomer, CustomerData, NewAuthUser, registration_process_id
 from commerce.messages.orders import CompletedOrder, CreatedFulfillment, OrderRef, Reserved, order_process_id
 from commerce.messages.steps import Begin, Call, StepKey
 from tests.commerce.shop import NOON, Shop
@@ -69,9 +69,9 @@ class Backend:
         call: Call[CustomerData] = Call(key=key, input=BOB, undo="delete-customer")
         async with self.shop.database.transaction() as tx:
             await ledger.begin(tx, begin)
-            created = await ledger.once(tx, call, Created, lambda: customers.create(tx, BOB))
+            created = await ledger.once(tx, call, CreatedCustomer, lambda: customers.create(tx, BOB))
             await auth.create(tx, NewAuthUser(customer_id=created.customer_id, password_hash="hash"))
-            await customers.complete(tx, created.customer_id)
+            await customers.complete_registration(tx, created.customer_id)
 
 
 async def find(shop: Shop, ended: set[str] | None = None) -> list[Finding]:

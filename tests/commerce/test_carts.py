@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from commerce import carts, outbox
 from commerce.database import Database
 from commerce.errors import DatabaseUnavailable
-from commerce.messages.carts import Expired, Expiry
+from commerce.messages.carts import ExpiryRequest, ExpiryResult
 from commerce.messages.jobs import MAX_FAILURES, Counts, ItemFailure
 from tests.commerce.shop import NOON, Shop
 
@@ -46,8 +46,8 @@ class Carts(Shop):
         for cart_id in ids:
             await self.cart(str(cart_id))
 
-    async def expire(self, **options: Any) -> Expired:
-        return await self.do(carts.expire, Expiry(before=BEFORE, **options))
+    async def expire(self, **options: Any) -> ExpiryResult:
+        return await self.do(carts.expire, ExpiryRequest(before=BEFORE, **options))
 
     async def left(self) -> list[str]:
         """The carts there still are; every line is one of theirs, and there is no event of them."""
@@ -76,9 +76,9 @@ async def test_c1_expired_is_open_and_untouched_lines_included(shop: Carts) -> N
     await shop.cart("fresh line", lines=[LONG_AGO, LATELY])
     await shop.cart("completed")
     await shop.sql(COMPLETE, id="completed")
-    assert await shop.expire() == Expired(seen=3, changed=2, skipped=1)
+    assert await shop.expire() == ExpiryResult(seen=3, changed=2, skipped=1)
     assert await shop.left() == ["completed", "fresh", "fresh line", "just in time"]
-    assert await shop.expire() == Expired(seen=1, skipped=1)
+    assert await shop.expire() == ExpiryResult(seen=1, skipped=1)
 
 
 async def test_c2_lines_go_with_their_cart_and_its_event_is_written(shop: Carts) -> None:
@@ -95,7 +95,7 @@ async def test_c2_the_deletion_and_its_event_are_one(shop: Carts) -> None:
     await shop.carts(1)
     with pytest.raises(RuntimeError):
         async with shop.database.transaction() as tx:
-            await carts.expire(tx, Expiry(before=BEFORE))
+            await carts.expire(tx, ExpiryRequest(before=BEFORE))
             raise RuntimeError
     assert await shop.left() == ["1"]
     assert await shop.events() == []
@@ -117,10 +117,10 @@ async def test_c1_a_cart_in_somebodys_hands_is_left_to_the_next_run(shop: Carts,
     await shop.carts(1, 2)
     async with shop.database.transaction() as other:
         await other.execute(text(change), {"id": "1"})
-        assert await shop.expire() == Expired(seen=2, changed=1, skipped=1)
+        assert await shop.expire() == ExpiryResult(seen=2, changed=1, skipped=1)
         await other.rollback()
     assert await shop.left() == ["1"]
-    assert await shop.expire() == Expired(seen=1, changed=1)
+    assert await shop.expire() == ExpiryResult(seen=1, changed=1)
 
 
 class Meanwhile:
@@ -142,7 +142,7 @@ async def test_c1_a_line_that_is_touched_at_that_very_moment_keeps_its_cart(shop
     await shop.carts(1, 2)
     async with shop.database.transaction() as tx:
         meanwhile: Any = Meanwhile(tx, carts.DELETE, lambda: shop.sql(TOUCH_LINE, id="1"))
-        assert await carts.expire(meanwhile, Expiry(before=BEFORE)) == Expired(seen=2, changed=1, skipped=1)
+        assert await carts.expire(meanwhile, ExpiryRequest(before=BEFORE)) == ExpiryResult(seen=2, changed=1, skipped=1)
     assert await shop.left() == ["1"]
     assert len(await shop.sql("SELECT id FROM cart_lines")) == 2
 
@@ -166,7 +166,7 @@ async def test_c1_a_held_cart_cannot_get_a_line_any_more(shop: Carts) -> None:
 
     async with shop.database.transaction() as tx:
         meanwhile: Any = Meanwhile(tx, carts.DELETE, add_line)
-        assert (await carts.expire(meanwhile, Expiry(before=BEFORE))).changed == 1
+        assert (await carts.expire(meanwhile, ExpiryRequest(before=BEFORE))).changed == 1
     with pytest.raises(DatabaseUnavailable, match="fk_cart_lines_cart_id"):
         await shop.sql(ADD_LINE, id="1")
 
@@ -215,7 +215,7 @@ async def every(shop: Carts, **options: Any) -> Counts:
         total = total.plus(batch)
         if batch.next is None:
             return total
-        after = Expired.model_validate_json(batch.model_dump_json()).next
+        after = ExpiryResult.model_validate_json(batch.model_dump_json()).next
 
 
 async def test_j4_batches_go_on_where_the_last_one_ended_and_meet_nothing_twice(shop: Carts) -> None:
@@ -245,7 +245,7 @@ async def test_c3_a_cart_that_others_need_is_told_and_the_rest_goes(shop: Carts)
     await shop.sql("INSERT INTO wishlists VALUES ('3'), ('14')")
     done = await shop.expire()
     reasons = [ItemFailure(id=cart_id, reason="wishlist_has_cart") for cart_id in ("3", "14")]
-    assert done.model_copy(update={"failures": []}) == Expired(seen=20, changed=18, failed=2)
+    assert done.model_copy(update={"failures": []}) == ExpiryResult(seen=20, changed=18, failed=2)
     assert sorted(done.failures, key=lambda failure: int(failure.id)) == reasons
     assert await shop.left() == ["14", "3"]
     assert len(await shop.sql("SELECT id FROM cart_lines")) == 4
@@ -256,7 +256,7 @@ async def test_c3_a_constraint_that_waits_for_the_commit_is_told_of_its_cart_too
     await shop.carts(1, 2)
     await shop.sql(f"{WISHLISTS.removesuffix(')')} INITIALLY DEFERRED)")
     await shop.sql("INSERT INTO wishlists VALUES ('1')")
-    assert await shop.expire() == Expired(
+    assert await shop.expire() == ExpiryResult(
         seen=2, changed=1, failed=1, failures=[ItemFailure(id="1", reason="wishlist_has_cart")]
     )
 
@@ -264,7 +264,7 @@ async def test_c3_a_constraint_that_waits_for_the_commit_is_told_of_its_cart_too
 async def test_c3_a_trigger_that_raises_is_told_without_its_words(shop: Carts) -> None:
     await shop.carts(1, 2, 3)
     await shop.trigger("IF old.id = '2' THEN RAISE 'ann@customer.example still wants it'; END IF; RETURN old;")
-    assert await shop.expire() == Expired(
+    assert await shop.expire() == ExpiryResult(
         seen=3, changed=2, failed=1, failures=[ItemFailure(id="2", reason="SQLSTATE P0001")]
     )
     assert await shop.left() == ["2"]
@@ -273,7 +273,7 @@ async def test_c3_a_trigger_that_raises_is_told_without_its_words(shop: Carts) -
 async def test_c3_a_trigger_that_keeps_a_cart_makes_it_skipped(shop: Carts) -> None:
     await shop.carts(1, 2)
     await shop.trigger("IF old.id = '2' THEN RETURN NULL; END IF; RETURN old;")
-    assert await shop.expire() == Expired(seen=2, changed=1, skipped=1)
+    assert await shop.expire() == ExpiryResult(seen=2, changed=1, skipped=1)
     assert await shop.left() == ["2"]
 
 

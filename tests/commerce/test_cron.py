@@ -1,14 +1,14 @@
-"""Cron lines: what a setting may say, and that a wrong line is refused before Temporal sees it."""
+"""Settings accept cron expressions and their names, and reject invalid ones before Temporal sees them."""
 
 import pytest
 
-from commerce.cron import Preset, cron_line
+from commerce.cron import Preset, parse_cron
 from commerce.errors import SettingsError
 from commerce.settings import load_settings
 
 
 @pytest.mark.parametrize(
-    ("line", "meant"),
+    ("expression", "normalised"),
     [
         ("0 2 * * *", "0 2 * * *"),
         ("  */15   *  * * * ", "*/15 * * * *"),
@@ -18,21 +18,21 @@ from commerce.settings import load_settings
         ("0 0 31 2,3 *", "0 0 31 2,3 *"),
     ],
 )
-def test_a_line_of_five_fields_stands_for_itself(line: str, meant: str) -> None:
-    assert cron_line(line) == meant
+def test_an_expression_of_five_fields_is_only_trimmed(expression: str, normalised: str) -> None:
+    assert parse_cron(expression) == normalised
 
 
 @pytest.mark.parametrize("name", ["every_6_hours", "EVERY_6_HOURS", "every6Hours", " every6hours "])
-def test_a_name_stands_for_its_line(name: str) -> None:
-    assert cron_line(name) == Preset.EVERY_6_HOURS.value == "0 */6 * * *"
+def test_names_of_presets_are_accepted_in_several_styles(name: str) -> None:
+    assert parse_cron(name) == Preset.EVERY_6_HOURS.value == "0 */6 * * *"
 
 
-def test_every_named_line_is_one() -> None:
-    assert [cron_line(preset.value) for preset in Preset] == [cron_line(preset.name) for preset in Preset]
+def test_every_preset_is_a_valid_expression() -> None:
+    assert [parse_cron(preset.value) for preset in Preset] == [parse_cron(preset.name) for preset in Preset]
 
 
 @pytest.mark.parametrize(
-    ("line", "complaint"),
+    ("expression", "error"),
     [
         ("", "five fields"),
         ("* * * *", "five fields"),
@@ -60,13 +60,13 @@ def test_every_named_line_is_one() -> None:
         ("0 0 31 4,jun,9/2 *", "it would never run"),
     ],
 )
-def test_a_wrong_line_says_what_is_wrong(line: str, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint) as error:
-        cron_line(line)
-    assert "\n" not in str(error.value)
+def test_an_error_names_the_invalid_field(expression: str, error: str) -> None:
+    with pytest.raises(ValueError, match=error) as raised:
+        parse_cron(expression)
+    assert "\n" not in str(raised.value)
 
 
-def test_a_setting_takes_a_line_or_a_name() -> None:
+def test_a_setting_accepts_an_expression_or_a_name() -> None:
     settings = load_settings({"COMMERCE_CRON_SYNC_INVENTORY": "hourly", "COMMERCE_CRON_UPKEEP": "15 4 * * sun"})
     assert (settings.cron_sync_inventory, settings.cron_upkeep) == ("0 * * * *", "15 4 * * sun")
 
@@ -74,6 +74,6 @@ def test_a_setting_takes_a_line_or_a_name() -> None:
 @pytest.mark.parametrize(
     "job", ["CLEANUP_EXPIRED_CARTS", "SYNC_INVENTORY", "PROCESS_PENDING_ORDERS", "COLLECT_ANALYTICS_DATA", "UPKEEP"]
 )
-def test_a_wrong_setting_is_told_in_one_line_that_names_the_variable(job: str) -> None:
-    with pytest.raises(SettingsError, match=f"^COMMERCE_CRON_{job}: its hour must be .*$"):
+def test_an_invalid_setting_is_reported_with_the_name_of_the_variable(job: str) -> None:
+    with pytest.raises(SettingsError, match=f"^COMMERCE_CRON_{job}: the hour must be .*$"):
         load_settings({f"COMMERCE_CRON_{job}": "0 25 * * *"})

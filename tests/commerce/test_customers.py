@@ -1,4 +1,4 @@
-"""Accounts by their rules: guests that become them, what an undo leaves, and who may log in."""
+"""Accounts: how guests become accounts, what an undo leaves, and who can log in (A1 to A5)."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 from commerce import auth, customers, passwords
 from commerce.database import Database
 from commerce.errors import CustomerAlreadyExists
-from commerce.messages.customers import Created, CustomerData, NewAuthUser
+from commerce.messages.customers import CreatedCustomer, CustomerData, NewAuthUser
 from tests.commerce.shop import Shop
 
 ANN = CustomerData(email="ann@shop.example", first_name="Ann", last_name="Miller")
@@ -22,7 +22,7 @@ def shop(database: Database) -> Shop:
     return Shop(database)
 
 
-async def account(shop: Shop, password_hash: str) -> str:
+async def create_account(shop: Shop, password_hash: str) -> str:
     created = await shop.do(customers.create, ANN)
     await shop.do(auth.create, NewAuthUser(customer_id=created.customer_id, password_hash=password_hash))
     return created.customer_id
@@ -33,28 +33,28 @@ async def test_an_address_has_one_account(shop: Shop) -> None:  # (A1)
     with pytest.raises(CustomerAlreadyExists):
         await shop.do(customers.create, ANN)
     with pytest.raises(CustomerAlreadyExists):
-        await shop.do(customers.registered, ANN.email, "another hash")
+        await shop.do(customers.find_registration, ANN.email, "another hash")
 
 
-async def test_the_very_same_request_is_known_again(shop: Shop) -> None:
-    assert await shop.do(customers.registered, ANN.email, "hash") is None
-    customer_id = await account(shop, "hash")
-    known = await shop.do(customers.registered, ANN.email, "hash")
-    assert known is not None and known.customer_id == customer_id and not known.welcomed
+async def test_repeating_the_same_request_finds_its_registration(shop: Shop) -> None:
+    assert await shop.do(customers.find_registration, ANN.email, "hash") is None
+    customer_id = await create_account(shop, "hash")
+    found = await shop.do(customers.find_registration, ANN.email, "hash")
+    assert found is not None and found.customer_id == customer_id and not found.welcomed
 
 
-async def test_of_two_at_once_the_database_lets_one_through(shop: Shop) -> None:  # (A1)
-    tries: list[Awaitable[Created]] = [shop.do(customers.create, ANN) for _ in range(2)]
-    answers = await asyncio.gather(*tries, return_exceptions=True)
-    assert sorted(type(answer).__name__ for answer in answers) == ["Created", "CustomerAlreadyExists"]
+async def test_one_of_two_concurrent_registrations_wins(shop: Shop) -> None:  # (A1)
+    attempts: list[Awaitable[CreatedCustomer]] = [shop.do(customers.create, ANN) for _ in range(2)]
+    answers = await asyncio.gather(*attempts, return_exceptions=True)
+    assert sorted(type(answer).__name__ for answer in answers) == ["CreatedCustomer", "CustomerAlreadyExists"]
 
 
-async def test_an_account_taken_back_is_gone(shop: Shop) -> None:
+async def test_undoing_a_new_account_deletes_the_customer(shop: Shop) -> None:
     await shop.do(customers.delete, await shop.do(customers.create, ANN))
     assert await shop.sql(ROWS) == []
 
 
-async def test_a_guest_taken_back_is_a_guest_again(shop: Shop) -> None:
+async def test_undoing_an_account_made_from_a_guest_restores_the_guest(shop: Shop) -> None:
     await shop.sql("INSERT INTO customers (email) VALUES (:email)", email=ANN.email)
     created = await shop.do(customers.create, ANN)
     assert created.was_guest and await shop.sql(ROWS) == [(True, "Ann", True)]
@@ -62,34 +62,34 @@ async def test_a_guest_taken_back_is_a_guest_again(shop: Shop) -> None:
     assert await shop.sql(ROWS) == [(False, None, False)]
 
 
-async def test_an_order_that_came_in_meanwhile_keeps_its_customer(shop: Shop) -> None:
+async def test_undoing_an_account_keeps_a_customer_who_has_ordered_since(shop: Shop) -> None:
     created = await shop.do(customers.create, ANN)
     await shop.order("1", facts={"customer_id": created.customer_id})
     await shop.do(customers.delete, created)
     assert await shop.sql(ROWS) == [(False, None, False)]
 
 
-async def test_being_put_into_the_group_twice_leaves_one_membership_one_event_one_mail(shop: Shop) -> None:  # (A5)
+async def test_completing_twice_leaves_one_membership_one_event_and_one_mail(shop: Shop) -> None:  # (A5)
     created = await shop.do(customers.create, ANN)
     for _ in range(2):
-        await shop.do(customers.complete, created.customer_id)
+        await shop.do(customers.complete_registration, created.customer_id)
     counts = """SELECT (SELECT count(*) FROM customer_group_members), (SELECT count(*) FROM customer_groups),
                        (SELECT count(*) FROM outbox_events), (SELECT count(*) FROM notifications)"""
     assert await shop.sql(counts) == [(1, 1, 1, 1)]
-    await shop.do(customers.leave_group, created.customer_id)
-    await shop.do(customers.leave_group, created.customer_id)
+    await shop.do(customers.remove_from_group, created.customer_id)
+    await shop.do(customers.remove_from_group, created.customer_id)
     assert await shop.sql("SELECT count(*) FROM customer_group_members") == [0]
 
 
-async def test_the_right_password_tells_the_customer_and_no_other_does(shop: Shop) -> None:
-    customer_id = await account(shop, await passwords.hash("correct horse"))
+async def test_only_the_right_password_returns_the_customer(shop: Shop) -> None:
+    customer_id = await create_account(shop, await passwords.hash("correct horse"))
     assert await auth.verify_password(shop.database, " ANN@shop.example", "correct horse") == customer_id
     assert await auth.verify_password(shop.database, ANN.email, "wrong horse") is None
     assert await auth.verify_password(shop.database, "bob@shop.example", "correct horse") is None
 
 
 @pytest.mark.parametrize("email", ["a" * 400_000, "a\u0301" * 40_000, "ann\0@shop.example", "\ud800@shop.example", ""])
-async def test_an_odd_address_is_nobodys(shop: Shop, email: str) -> None:
+async def test_malformed_addresses_match_no_customer(shop: Shop, email: str) -> None:
     assert await auth.verify_password(shop.database, email, "correct horse") is None
 
 
@@ -98,9 +98,9 @@ async def test_a_guest_cannot_log_in(shop: Shop) -> None:
     assert await auth.verify_password(shop.database, ANN.email, "correct horse") is None
 
 
-async def test_a_weak_hash_is_replaced_when_its_owner_logs_in(shop: Shop) -> None:
+async def test_a_weak_hash_is_replaced_at_login(shop: Shop) -> None:
     weak = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse")
-    customer_id = await account(shop, weak)
+    customer_id = await create_account(shop, weak)
     hashes: Any = "SELECT password_hash FROM auth_users"
     assert await auth.verify_password(shop.database, ANN.email, "wrong horse") is None
     assert await shop.sql(hashes) == [weak]

@@ -14,9 +14,9 @@ from temporalio.exceptions import ApplicationError
 from commerce.errors import BadInput
 from commerce.messages.analytics import Analytics, AnalyticsResult
 from commerce.messages.base import Message
-from commerce.messages.carts import CartPlace, CartsExpired, CleanUpCarts, CleanUpState
+from commerce.messages.carts import CartCursor, CartsExpired, CleanUpCarts, CleanUpState
 from commerce.messages.jobs import JobInput, JobRun
-from commerce.messages.pending_orders import OrdersWorkedOff, PendingOrders
+from commerce.messages.pending_orders import PendingOrders, PendingOrdersResult
 from commerce.messages.stock_sync import StockSynced
 from commerce.messages.upkeep import Upkeep, UpkeepResult
 from starter.client import start
@@ -90,7 +90,9 @@ async def test_orders_that_wait_are_worked_off_in_order_of_arrival(shop: Running
     for number in range(1, 5):
         await shop.data.order(str(number), MUG=1)
     await shop.data.order("no-stock-at-all", CUP=1)
-    result = OrdersWorkedOff.model_validate(await run(shop, "process-pending-orders", PendingOrders(page=2, at_once=1)))
+    result = PendingOrdersResult.model_validate(
+        await run(shop, "process-pending-orders", PendingOrders(page=2, at_once=1))
+    )
     assert (result.seen, result.changed, result.insufficient_inventory) == (5, 3, 1)
     assert result.failed == 1 and result.failures[0].id == "no-stock-at-all"
     assert result.failures[0].reason == "UnknownVariant"
@@ -114,7 +116,7 @@ async def test_what_needs_a_person_or_stock_is_not_touched_again(shop: RunningSh
 
 async def test_only_a_job_itself_says_where_it_goes_on(place: RunningShop) -> None:
     begun = JobRun(generation="mine", nominal=LONG_AGO)
-    state = CleanUpState(run=begun, after=CartPlace(updated_at=LONG_AGO, id="1"), counts=CartsExpired())
+    state = CleanUpState(run=begun, after=CartCursor(updated_at=LONG_AGO, id="1"), counts=CartsExpired())
     with pytest.raises(BadInput, match="resume: "):
         await start(place.client, "cleanup-expired-carts", CleanUpCarts(resume=state))
 
@@ -250,7 +252,7 @@ async def test_an_order_put_on_hold_meanwhile_is_left_alone(place: RunningShop) 
         await gate.reached.wait()
         await place.data.sql("UPDATE orders SET hold_reason = 'cancelled' WHERE id = '2'")
         gate.opened.set()
-        result = OrdersWorkedOff.model_validate(await job.result())
+        result = PendingOrdersResult.model_validate(await job.result())
     assert (result.seen, result.changed, result.skipped, result.failed) == (3, 1, 1, 1)
     assert [(failure.id, failure.reason) for failure in result.failures] == [("odd/id", "BadInput")]
     assert await place.data.facts("2", "fulfillment_status", "hold_reason") == ("not_fulfilled", "cancelled")

@@ -12,7 +12,7 @@ from temporalio.runtime import Runtime
 from commerce import backlog
 from commerce.database import Database
 from commerce.errors import Unreachable
-from commerce.messages.pending_orders import PendingPage
+from commerce.messages.pending_orders import PendingPageRequest
 from commerce.orders import list_pending
 from starter.operate.gauges import Gauges
 from starter.telemetry.metrics import create_runtime
@@ -90,7 +90,7 @@ async def test_pending_orders_are_those_the_job_would_process(measure: Measure, 
     await shop.order("unpaid", MUG=1, facts={"payment_status": "authorized"})
     await shop.order("short", MUG=1, facts={"refused_at": datetime.now(UTC)})
     await shop.order("done", MUG=1, facts={"fulfillment_status": "fulfilled"})
-    assert (await shop.do(list_pending, PendingPage(limit=10))).order_ids == ["free"]
+    assert (await shop.do(list_pending, PendingPageRequest(limit=10))).order_ids == ["free"]
     metrics = await measure()
     assert metrics.value("commerce_pending_orders") == 1
     assert metrics.value("commerce_oldest_pending_order_age_seconds") == pytest.approx(3600, abs=60)
