@@ -1,4 +1,4 @@
-"""Reads what a document promises: its code blocks, the files they are of, its commands, links and headings."""
+"""Parse Markdown documents: code blocks and their files, commands, links, headings and tables."""
 
 import re
 import shlex
@@ -15,7 +15,7 @@ from tests.paths import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROMPT = "$ "
-UNTRIED = "# Not tried by the tests: "  # atop a console block, and then the reason
+UNTRIED = "# Not tried by the tests: "  # the first line of a console block, followed by the reason
 COMMENT = re.compile(r"\s+# .*")
 NO_ANCHOR = re.compile(r"[^\w -]")
 MARKDOWN = MarkdownIt("commonmark").enable("table")
@@ -23,7 +23,7 @@ MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code and, where it is marked, the file that it is of: the second word after the fence."""
+    """A code block. `file`: the file it is an excerpt of, the second word after the fence, or None."""
 
     language: str
     file: str | None
@@ -31,13 +31,13 @@ class Block:
 
     @property
     def untried(self) -> str | None:
-        """Why its commands are not tried; None: they are."""
+        """The reason why its commands are not tried, or None."""
         return self.text.partition("\n")[0].removeprefix(UNTRIED) if self.text.startswith(UNTRIED) else None
 
 
 @dataclass(frozen=True)
-class Typed:
-    """A command as it is typed, and the output that the page shows of it."""
+class ShownCommand:
+    """A command and the output that the page shows."""
 
     command: str
     shown: str
@@ -50,28 +50,28 @@ def blocks(document: Path) -> Iterator[Block]:
         yield Block(language, file or None, fence.content)
 
 
-def typed(document: Path) -> Iterator[Typed]:
-    """Yield what is typed after a prompt; a command goes on behind a backslash, and within quotes."""
+def shown_commands(document: Path) -> Iterator[ShownCommand]:
+    """Yield the commands after a prompt; a backslash or an open quote continues a command on the next line."""
     for block in blocks(document):
         lines = block.text.splitlines() if block.language == "console" else []
         while lines:
             line = lines.pop(0)
             if line.startswith(PROMPT):
                 command = COMMENT.sub("", line.removeprefix(PROMPT))
-                while _goes_on(command):
+                while _continues(command):
                     command = f"{command.removesuffix(chr(92))}\n{lines.pop(0)}".replace(" \n", " ")
                 shown = list(takewhile(lambda line: not line.startswith(PROMPT), lines))
                 del lines[: len(shown)]
-                yield Typed(command.strip(), "\n".join(shown), block.untried)
+                yield ShownCommand(command.strip(), "\n".join(shown), block.untried)
 
 
 def commands(document: Path) -> list[str]:
-    """Return what is typed after a prompt, without its comment."""
-    return [found.command for found in typed(document)]
+    """Return the commands of a document, without their comments."""
+    return [found.command for found in shown_commands(document)]
 
 
 def links(document: Path) -> Iterator[str]:
-    """Yield where links and pictures lead."""
+    """Yield the targets of links and pictures."""
     for text in _tokens(document, "inline"):
         for part in text.children or ():
             if target := part.attrGet("href") or part.attrGet("src"):
@@ -79,13 +79,13 @@ def links(document: Path) -> Iterator[str]:
 
 
 def pictures(document: Path) -> Iterator[Token]:
-    """Yield the pictures of a page."""
+    """Yield the pictures of a document."""
     for text in _tokens(document, "inline"):
         yield from (part for part in text.children or () if part.type == "image")
 
 
 def headings(document: Path) -> list[tuple[int, str]]:
-    """Return every heading with its level."""
+    """Return the headings with their levels."""
     tokens = MARKDOWN.parse(document.read_text())
     return [
         (int(opening.tag.removeprefix("h")), text.content)
@@ -95,7 +95,7 @@ def headings(document: Path) -> list[tuple[int, str]]:
 
 
 def prose(document: Path) -> str:
-    """Return a page without its blocks of code."""
+    """Return the text of a document without its code blocks."""
     kept = document.read_text().splitlines()
     for block in _tokens(document, "fence", "code_block"):
         assert block.map
@@ -104,7 +104,7 @@ def prose(document: Path) -> str:
 
 
 def tables(document: Path) -> Iterator[list[list[str]]]:
-    """Yield every table as rows of cells, the first one its heads."""
+    """Yield every table as rows of cells; the first row is the header."""
     rows: list[list[str]] = []
     for token, inner in zip(tokens := MARKDOWN.parse(document.read_text()), [*tokens[1:], None], strict=True):
         if token.type == "table_open":
@@ -118,30 +118,30 @@ def tables(document: Path) -> Iterator[list[list[str]]]:
 
 
 def broken_links(document: Path) -> list[str]:
-    """Return the links to files or headings of ours that are not there."""
-    ours = [target for target in links(document) if "://" not in target]
-    return [target for target in ours if not _leads_somewhere(document, *target.partition("#")[::2])]
+    """Return the links to files or headings of the repository that do not exist."""
+    internal = [target for target in links(document) if "://" not in target]
+    return [target for target in internal if not _target_exists(document, *target.partition("#")[::2])]
 
 
 def _tokens(document: Path, *kinds: str) -> Iterator[Token]:
     return (token for token in MARKDOWN.parse(document.read_text()) if token.type in kinds)
 
 
-def _goes_on(command: str) -> bool:
+def _continues(command: str) -> bool:
     try:
         shlex.split(command)
-    except ValueError:  # an open quotation, or a backslash with nothing behind it
+    except ValueError:  # an open quote, or a trailing backslash
         return True
     return False
 
 
-def _leads_somewhere(document: Path, path: str, anchor: str) -> bool:
+def _target_exists(document: Path, path: str, anchor: str) -> bool:
     target = (document.parent / path).resolve() if path else document
     return target.exists() and (not anchor or anchor in _anchors(title for _, title in headings(target)))
 
 
 def _anchors(titles: Iterable[str]) -> set[str]:
-    """Return what headings are linked by; the second one of a name has a number."""
+    """Return the anchors of headings; repeated titles get a number."""
     anchors: set[str] = set()
     seen: Counter[str] = Counter()
     for title in titles:

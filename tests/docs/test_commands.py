@@ -1,7 +1,7 @@
-"""Every command of the pages can be typed, and does what the page shows, one after the other on one embedded stack.
+"""Every command on the pages exists and prints what the page shows. They run one by one on one embedded stack.
 
-A block whose commands cannot be tried here says so in its first line, which readers see too: "# Not tried by the
-tests: " and why. A few are tried elsewhere, see ELSEWHERE.
+A block whose commands cannot be tried here says why in its first line, which readers see too: "# Not tried by the
+tests: …". A few commands are tried elsewhere, see ELSEWHERE.
 """
 
 import os
@@ -25,13 +25,13 @@ from starter.cli.app import app
 from starter.demo.sample_carts import write_sample_carts
 from starter.demo.sample_shop import CURRENCY, write_sample_shop
 from starter.devstack import postgres
-from tests.documents import MARKDOWN, PAGES, UNTRIED, Typed, commands, typed
+from tests.documents import MARKDOWN, PAGES, UNTRIED, ShownCommand, commands, shown_commands
 from tests.paths import ROOT
 
 ANYTHING = "…"
 START_SECONDS = 120
 COMMAND_SECONDS = 120
-# What another test does, or this one before any other command: the beginning of a command, and where.
+# Commands that another test tries, or this one at its start: the start of the command, and the file.
 ELSEWHERE = {
     "make demo": "tests/system/test_demo.py",
     "make test": ".ci/run",
@@ -39,12 +39,12 @@ ELSEWHERE = {
     "commerce up": "tests/docs/test_commands.py",
     "python -m pytest tests/workflows/test_tutorial.py": "tests/workflows/test_tutorial.py",
 }
-BY_ITS_OWN_TEST = {"typescript": "tests/docs/test_typescript.py"}
-# In the order in which somebody new reads them; others follow.
+PAGES_WITH_THEIR_OWN_TEST = {"typescript": "tests/docs/test_typescript.py"}
+# In the order in which a newcomer reads them; the other pages follow.
 FIRST = ("README", "tutorial", "concepts")
-# Nothing else is ever run: a page is not to do anything to the machine that its tests run on.
-TOOLS = {"commerce", "curl", "temporal", "python3", "pg_basebackup", "mkdir", "cp"}
-NOT_EVERYWHERE = ("curl", "temporal")
+# No other program is run: a page must not change the machine that runs its tests.
+ALLOWED_PROGRAMS = {"commerce", "curl", "temporal", "python3", "pg_basebackup", "mkdir", "cp"}
+OPTIONAL_PROGRAMS = ("curl", "temporal")
 PLACEHOLDER = re.compile(r"^[A-Z]+$|…")
 TEXTS = [(page.stem, text) for page in PAGES for text in commands(page) if text.startswith("commerce ")]
 INLINE = sorted(
@@ -58,34 +58,36 @@ INLINE = sorted(
 )
 
 
-def tried() -> dict[Typed, str]:
-    """Return what this module tries, each command once, with the page that it is of."""
+def commands_to_try() -> dict[ShownCommand, str]:
+    """Return the commands that this module tries, each once, with its page."""
     pages = sorted(PAGES, key=lambda page: (FIRST.index(page.stem) if page.stem in FIRST else len(FIRST), page.stem))
     return {
         found: page.stem
         for page in pages
-        for found in typed(page)
-        if page.stem not in BY_ITS_OWN_TEST and found.untried is None and not found.command.startswith(tuple(ELSEWHERE))
+        for found in shown_commands(page)
+        if page.stem not in PAGES_WITH_THEIR_OWN_TEST
+        and found.untried is None
+        and not found.command.startswith(tuple(ELSEWHERE))
     }
 
 
 @pytest.mark.parametrize(("page", "text"), TEXTS, ids=[f"{page}-{text[:60]}" for page, text in TEXTS])
-def test_a_command_can_be_typed(page: str, text: str) -> None:
+def test_a_command_line_is_valid(page: str, text: str) -> None:
     command, arguments = found(shlex.split(text)[1:])
-    command.make_context(command.name, arguments)  # reads them, and complains of what it does not know
+    command.make_context(command.name, arguments)  # parses the arguments, and raises an error for unknown ones
 
 
 @pytest.mark.parametrize(("page", "text"), INLINE, ids=[f"{page}-{text}" for page, text in INLINE])
-def test_a_command_that_is_mentioned_exists_with_its_options(page: str, text: str) -> None:
+def test_a_mentioned_command_and_its_options_exist(page: str, text: str) -> None:
     if PLACEHOLDER.search(text.split()[1]):
-        return  # of commands as such
+        return  # not a real command
     command, arguments = found(shlex.split(text)[1:])
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     assert {argument for argument in arguments if argument.startswith("--")} - known <= {"--help"}
 
 
 def found(words: list[str]) -> tuple[typer.core.TyperCommand, list[str]]:
-    """Return the command that these words name, and what is left of them."""
+    """Return the command that these words name, and the remaining words."""
     command = typer.main.get_command(app)
     while isinstance(command, TyperGroup) and words and words[0] in command.commands:
         command, words = command.commands[words[0]], words[1:]
@@ -93,22 +95,26 @@ def found(words: list[str]) -> tuple[typer.core.TyperCommand, list[str]]:
     return command, words  # type: ignore[return-value]
 
 
-def test_what_is_tried_uses_tools_that_do_no_harm() -> None:
-    others = [f"{page}: {found.command}" for found, page in tried().items() if tool_of(found) not in TOOLS]
-    assert not others, f"write atop of their blocks: {UNTRIED}why"
+def test_tried_commands_use_allowed_programs_only() -> None:
+    others = [
+        f"{page}: {found.command}"
+        for found, page in commands_to_try().items()
+        if program_of(found) not in ALLOWED_PROGRAMS
+    ]
+    assert not others, f"start their blocks with: {UNTRIED}why"
 
 
-def tool_of(found: Typed) -> str:
+def program_of(found: ShownCommand) -> str:
     return found.command.split()[0]
 
 
-def test_what_is_not_tried_says_why() -> None:
-    assert all(found.untried != "" for page in PAGES for found in typed(page))
-    assert all((ROOT / place).exists() for place in (*ELSEWHERE.values(), *BY_ITS_OWN_TEST.values()))
+def test_untried_blocks_give_a_reason() -> None:
+    assert all(found.untried != "" for page in PAGES for found in shown_commands(page))
+    assert all((ROOT / place).exists() for place in (*ELSEWHERE.values(), *PAGES_WITH_THEIR_OWN_TEST.values()))
 
 
 class Terminal:
-    """A shell of somebody who has walked the README up to its first hour, beside a stack that is up."""
+    """A shell as the README's quick start sets it up, with a running stack."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.data_dir = folder, folder / ".commerce"
@@ -116,9 +122,9 @@ class Terminal:
         tools.mkdir()
         python = shlex.quote(sys.executable)
         server = next(Path(part) for part in postgres.command(folder, 0) if part.endswith("/bin/postgres"))
-        meant = {"python3": python, "commerce": f"{python} -m starter"}
-        meant["pg_basebackup"] = shlex.quote(str(server.with_name("pg_basebackup")))
-        for name, program in meant.items():
+        programs = {"python3": python, "commerce": f"{python} -m starter"}
+        programs["pg_basebackup"] = shlex.quote(str(server.with_name("pg_basebackup")))
+        for name, program in programs.items():
             (tools / name).write_text(f'#!/bin/sh\nexec {program} "$@"\n')
             (tools / name).chmod(stat.S_IRWXU)
         places = [str(tools), str(Path(sys.executable).parent), os.environ["PATH"]]
@@ -130,7 +136,7 @@ class Terminal:
         }
 
     def up(self) -> subprocess.Popen[bytes]:
-        """Start the stack; jobs run only when they are told to."""
+        """Start the stack, with paused schedules."""
         with (self.folder / "up.log").open("w") as log:
             command = [sys.executable, "-m", "starter", "up", "--port", "0", "--no-schedules"]
             stack = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
@@ -144,7 +150,7 @@ class Terminal:
         return stack
 
     def type(self, command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command; what the pages call port 9000 is wherever this stack has its API."""
+        """Run a command; port 9000 on the pages stands for the port of this stack's API."""
         here = command.replace("http://localhost:9000", self.api_url)
         return subprocess.run(
             ["/bin/sh", "-c", here],
@@ -160,7 +166,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    """A terminal beside a running stack that knows the demo's shop; the demo's undone order is undone here too."""
+    """A terminal and a running stack with the demo's shop, including its undone order."""
     made = Terminal(tmp_path)
     stack = made.up()
     try:
@@ -181,17 +187,17 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
 
 @pytest.mark.timeout(600)
 def test_every_command_does_what_the_page_shows(terminal: Terminal) -> None:
-    missing = {name for name in NOT_EVERYWHERE if not shutil.which(name, path=terminal.environment["PATH"])}
-    for found, page in tried().items():
-        if tool_of(found) not in TOOLS - missing:
+    missing = {name for name in OPTIONAL_PROGRAMS if not shutil.which(name, path=terminal.environment["PATH"])}
+    for found, page in commands_to_try().items():
+        if program_of(found) not in ALLOWED_PROGRAMS - missing:
             continue
         done = terminal.type(found.command)
-        told = f"{page}: {found.command}\n{done.stdout}\n{done.stderr}"
-        assert done.returncode == 0, told
-        assert re.fullmatch(pattern(found.shown), done.stdout.strip(), re.DOTALL), told
+        report = f"{page}: {found.command}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, report
+        assert re.fullmatch(pattern(found.shown), done.stdout.strip(), re.DOTALL), report
 
 
 def pattern(shown: str) -> str:
-    """Return what an output must be like; … stands for anything, and nothing at all for any output."""
+    """Return a pattern for an output: … matches anything, and so does an output that is not shown."""
     lines = shown.strip() or ANYTHING
     return ".*".join(map(re.escape, lines.split(ANYTHING)))

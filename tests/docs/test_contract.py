@@ -1,4 +1,4 @@
-"""The contract's page says what the code does: types, fields, ids, routes, commands, exit codes."""
+"""docs/contract.md agrees with the code: types, fields, ids, routes, commands, exit codes."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from commerce import outbox
-from commerce.messages.customers import REGISTRATION as REGISTERED
+from commerce.messages.customers import REGISTRATION_ID_PREFIX
 from commerce.messages.jobs import Counts, ItemFailure
 from commerce.messages.orders import InsufficientItem, order_process_id
 from commerce.messages.progress import ProcessState, Progress, StepProgress, StepState
@@ -25,23 +25,23 @@ from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from tests.documents import prose, tables
 from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
-from workflows.customer_registration import PLAN as REGISTRATION
+from workflows.customer_registration import PLAN as REGISTRATION_PLAN
 from workflows.engine.calls import name_of
 from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
-from workflows.order_processing import PLAN as ORDER
+from workflows.order_processing import PLAN as ORDER_PLAN
 
 PAGE = ROOT / "docs" / "contract.md"
 TEXT = " ".join(prose(PAGE).split())
 CODE = re.compile(r"`([^`]+)`")
 OPTIONAL = re.compile(r"\*`([^`]+)`\*")
 IN_PARENTHESES = re.compile(r"\([^)]*\)")
-THEMSELVES = {"resume", "after"}  # fields that only processes set
+INTERNAL_FIELDS = {"resume", "after"}  # set by processes only
 DOCUMENT: dict[str, Any] = create_app(load_settings(ENCRYPTION_ENV), ENCRYPTION_ENV).openapi()
 CONTRACT = {kind: parts for kind, parts in contract().items() if kind in PROCESS_TYPES}
 
 
 def table(first: str) -> dict[str, list[str]]:
-    """Return the rows of the table whose first head is this, by their first cell."""
+    """Return the rows of the table whose first column has this header, by their first cell."""
     [found] = [rows for rows in tables(PAGE) if rows[0][0] == first]
     return {row[0]: row[1:] for row in found[1:]}
 
@@ -50,8 +50,8 @@ def fields(cell: str) -> set[str]:
     return set(CODE.findall(IN_PARENTHESES.sub("", cell)))
 
 
-def told(*names: str) -> str:
-    """Return how the page lists names in a sentence."""
+def listed(*names: str) -> str:
+    """Return names as the page lists them in a sentence."""
     return ", ".join(f"`{name}`" for name in names)
 
 
@@ -63,57 +63,59 @@ def commands(group: Any, before: str = "") -> Iterator[str]:
             yield f"{before}{name}"
 
 
-def test_every_type_is_told() -> None:
+def test_every_type_is_listed() -> None:
     assert set(table("type")) == {f"`{kind}`" for kind in PROCESS_TYPES}
     assert f"Task queue `{TASK_QUEUE}`" in TEXT
 
 
 @pytest.mark.parametrize("kind", CONTRACT)
-def test_an_input_is_told_with_what_may_be_left_out(kind: str) -> None:
+def test_inputs_are_listed_with_their_optional_fields(kind: str) -> None:
     cell, schema = table("type")[f"`{kind}`"][0], CONTRACT[kind]["input"]
-    assert fields(cell) == set(schema.get("properties", {})) - THEMSELVES
+    assert fields(cell) == set(schema.get("properties", {})) - INTERNAL_FIELDS
     assert set(OPTIONAL.findall(cell)) == fields(cell) - set(schema.get("required", []))
 
 
 @pytest.mark.parametrize("kind", CONTRACT)
-def test_a_result_is_told(kind: str) -> None:
+def test_results_are_listed(kind: str) -> None:
     cell = table("type")[f"`{kind}`"][1]
     shared = set(Counts.model_fields) if "the counts" in cell else set()
     assert fields(cell) | shared == set(CONTRACT[kind]["result"]["properties"])
 
 
-def test_the_parts_of_results_are_told() -> None:
+def test_the_parts_of_results_are_listed() -> None:
     *most, last = Counts.model_fields
     assert (
-        f"{told(*most)} and `{last}`, a list of {' and '.join(f'`{name}`' for name in ItemFailure.model_fields)}"
+        f"{listed(*most)} and `{last}`, a list of {' and '.join(f'`{name}`' for name in ItemFailure.model_fields)}"
         in TEXT
     )
     *most, last = InsufficientItem.model_fields
-    assert f"{told(*most)} and `{last}`" in TEXT
+    assert f"{listed(*most)} and `{last}`" in TEXT
 
 
-def test_every_process_has_its_id_told() -> None:
+def test_the_id_of_every_type_is_described() -> None:
     rows = table("the id of")
-    told_kinds = {kind for cell in rows for kind in CODE.findall(cell)}
+    described_types = {kind for cell in rows for kind in CODE.findall(cell)}
     jobs = {kind for kind, process in PROCESS_TYPES.items() if process.is_job}
-    assert told_kinds == set(PROCESS_TYPES) - jobs and "a job" in rows
-    for prefix in (order_process_id(""), REGISTERED, "deliver-webhook-"):
+    assert described_types == set(PROCESS_TYPES) - jobs and "a job" in rows
+    for prefix in (order_process_id(""), REGISTRATION_ID_PREFIX, "deliver-webhook-"):
         assert any(f"`{prefix}" in row[0] for row in rows.values())
 
 
-@pytest.mark.parametrize(("process", "plan"), [("order-processing", ORDER), ("customer-registration", REGISTRATION)])
-def test_the_steps_are_told_in_their_order(process: str, plan: Any) -> None:
+@pytest.mark.parametrize(
+    ("process", "plan"), [("order-processing", ORDER_PLAN), ("customer-registration", REGISTRATION_PLAN)]
+)
+def test_the_steps_are_listed_in_their_order(process: str, plan: Any) -> None:
     assert CODE.findall(table("process")[f"`{process}`"][0]) == [name_of(step) for step in plan]
 
 
-def test_states_and_search_attributes_are_told() -> None:
-    assert f"state of a process is one of {told(*get_args(ProcessState))}" in TEXT
-    assert f"that of a step one of {told(*get_args(StepState))}" in TEXT
-    assert f"Search attributes, all of type Keyword: {told(*SEARCH_ATTRIBUTES)}" in TEXT
+def test_states_and_search_attributes_are_listed() -> None:
+    assert f"state of a process is one of {listed(*get_args(ProcessState))}" in TEXT
+    assert f"that of a step one of {listed(*get_args(StepState))}" in TEXT
+    assert f"Search attributes, all of type Keyword: {listed(*SEARCH_ATTRIBUTES)}" in TEXT
     assert all(f"`{name}`" in TEXT for model in (Progress, StepProgress) for name in model.model_fields)
 
 
-def test_every_route_is_told() -> None:
+def test_every_route_is_listed() -> None:
     routes = {
         f"`{method.upper()} {path}`"
         for path, methods in DOCUMENT["paths"].items()
@@ -121,42 +123,42 @@ def test_every_route_is_told() -> None:
         if path not in OPEN_PATHS
     }
     assert set(table("route")) == routes
-    assert f"Also *open*: {' and '.join(told(*OPEN_PATHS).rsplit(', ', 1))}" in TEXT
+    assert f"Also *open*: {' and '.join(listed(*OPEN_PATHS).rsplit(', ', 1))}" in TEXT
 
 
-def test_the_body_of_a_start_and_the_state_of_a_run_are_told() -> None:
+def test_the_fields_of_a_start_and_of_a_status_are_listed() -> None:
     rows = table("route")
     body = DOCUMENT["components"]["schemas"]["Execute"]["properties"]
     assert set(body) <= fields(rows["`POST /workflows/execute`"][0])
     assert set(Status.model_fields) == fields(rows["`GET /workflows/{transaction_id}`"][0])
 
 
-def test_every_status_that_a_route_answers_is_told() -> None:
-    answers = (operation["responses"] for methods in DOCUMENT["paths"].values() for operation in methods.values())
-    failures = {status for statuses in answers for status in statuses if int(status) >= 400}
+def test_every_error_status_is_listed() -> None:
+    responses = (operation["responses"] for methods in DOCUMENT["paths"].values() for operation in methods.values())
+    failures = {status for statuses in responses for status in statuses if int(status) >= 400}
     assert failures <= set(re.findall(r"\d+", " ".join(table("status"))))
 
 
-def test_the_shape_of_an_error_is_told() -> None:
+def test_the_fields_of_an_error_are_listed() -> None:
     shape = TEXT.partition("Every error has one shape:")[2].partition(".")[0]
     assert set(Problem.model_fields) <= set(CODE.findall(shape))
 
 
-def test_every_command_is_told() -> None:
-    told_commands = {name for cell in table("command") for name in CODE.findall(cell)}
-    assert told_commands == set(commands(typer.main.get_command(app)))
+def test_every_command_is_listed() -> None:
+    listed_commands = {name for cell in table("command") for name in CODE.findall(cell)}
+    assert listed_commands == set(commands(typer.main.get_command(app)))
 
 
-def test_every_exit_code_is_told() -> None:
+def test_every_exit_code_is_listed() -> None:
     codes = {0, shared.FAILED, shared.USAGE, shared.UNREACHABLE, shared.INTERRUPTED}
     assert set(table("exit code")) == {str(code) for code in codes}
 
 
-def test_every_event_is_told() -> None:
-    assert told(*outbox.EVENT_NAMES) in TEXT
+def test_every_event_is_listed() -> None:
+    assert listed(*outbox.EVENT_NAMES) in TEXT
 
 
-def test_the_parts_of_an_account_are_told() -> None:
+def test_the_parts_of_an_account_are_listed() -> None:
     parts = CONTRACT["customer-registration"]["result"]["$defs"]
     for name, model in (("customer", "Customer"), ("auth_user", "AuthUser")):
         sentence = TEXT.partition(f"`{name}` has ")[2].partition(";" if name == "customer" else ".")[0]

@@ -1,6 +1,6 @@
-"""The program of docs/typescript.md, compiled and run as it stands there.
+"""Compile and run the program of docs/typescript.md.
 
-It needs node and the packages that the page names: `npm install` them in any folder, and set NODE_PATH to its
+This needs node and the packages that the page names: `npm install` them in any folder, and set NODE_PATH to its
 node_modules.
 """
 
@@ -36,14 +36,14 @@ DECODE = """
 
 
 def command(kind: str) -> list[str]:
-    """Return the one command of this kind that the page names."""
+    """Return the only command on the page that starts with `kind`."""
     [found] = [line for line in commands(PAGE) if line.startswith(kind) and "--save-dev" not in line]
     return shlex.split(found)
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the page's program, compiled by the page's command."""
+    """A folder with the page's program, compiled with the page's command."""
     folder = tmp_path_factory.mktemp("typescript")
     (folder / "node_modules").symlink_to(_node_modules())
     for block in blocks(PAGE):
@@ -55,7 +55,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _node_modules() -> Path:
-    """Return the folder that node finds the page's packages in; skips the test where there is none."""
+    """Return the folder where node finds the page's packages; skip the test if there is none."""
     if not (shutil.which("node") and shutil.which("npx")):
         pytest.skip("node is not installed")
     packages = [*command(INSTALL)[2:], "typescript"]
@@ -77,7 +77,7 @@ async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterat
 async def run(
     program: Path, shop: RunningShop, order_id: str, environment: dict[str, str]
 ) -> tuple[int | None, str, str]:
-    """Run the program as the page says, and return its exit code, output and errors."""
+    """Run the program with the page's command and return exit code, output and errors."""
     variables = {"TEMPORAL_ADDRESS": shop.client.service_client.config.target_host, "PATH": os.environ["PATH"]}
     node, file, _ = command(START)
     process = await asyncio.create_subprocess_exec(
@@ -91,7 +91,7 @@ async def run(
     return process.returncode, out.decode(), err.decode()
 
 
-async def test_it_has_an_order_fulfilled_and_stores_nothing_in_clear(program: Path, shop: RunningShop) -> None:
+async def test_an_order_is_fulfilled_and_nothing_is_stored_in_clear(program: Path, shop: RunningShop) -> None:
     await shop.data.order("1", MUG=2)
     code, out, err = await run(program, shop, "1", ENCRYPTION_ENV)
     assert (code, err) == (0, "")
@@ -101,19 +101,19 @@ async def test_it_has_an_order_fulfilled_and_stores_nothing_in_clear(program: Pa
     assert json.loads(out) == (await shop.handle("1").result()).model_dump(mode="json")
 
 
-async def test_it_learns_why_an_order_is_refused(program: Path, shop: RunningShop) -> None:
+async def test_the_reason_of_a_failed_order_is_printed(program: Path, shop: RunningShop) -> None:
     code, out, err = await run(program, shop, "1001", ENCRYPTION_ENV)
     assert (code, out, err) == (1, "", "Order 1001 does not exist.\n")
 
 
-async def test_it_finds_its_keys_in_a_file(program: Path, shop: RunningShop, tmp_path: Path) -> None:
+async def test_keys_are_read_from_a_file(program: Path, shop: RunningShop, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(f"# newest first\n{KEY}\n\n{OTHER_KEY}\n")
     await shop.data.order("1", MUG=1)
     code, out, _ = await run(program, shop, "1", {"COMMERCE_ENCRYPTION_KEYS_FILE": str(tmp_path / "keys")})
     assert (code, json.loads(out)["order_id"]) == (0, "1")
 
 
-async def test_its_codec_reads_ours_with_older_keys_too_and_names_the_one_that_is_missing(program: Path) -> None:
+async def test_the_codec_decrypts_payloads_of_the_worker_and_names_a_missing_key(program: Path) -> None:
     [sealed] = await codec(OTHER_KEY).encode([Payload(metadata={"encoding": b"json/plain"}, data=b'"Zo\xc3\xab"')])
     assert decoded(program, sealed, KEY, OTHER_KEY) == (0, '"Zoë"\n')
     code, said = decoded(program, sealed, KEY)
@@ -121,12 +121,12 @@ async def test_its_codec_reads_ours_with_older_keys_too_and_names_the_one_that_i
 
 
 def decoded(program: Path, sealed: Payload, *known: str) -> tuple[int, str]:
-    """Let the page's codec read a payload, and return node's exit code and what it says."""
+    """Decrypt a payload with the page's codec and return node's exit code and output."""
     source = {"data": sealed.data.hex()} | {name: value.hex() for name, value in sealed.metadata.items()}
     asked = ["node", "-e", DECODE, json.dumps(source), json.dumps(known)]
     done = subprocess.run(asked, cwd=program, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
-def test_links_of_the_page_lead_somewhere() -> None:
+def test_link_targets_exist() -> None:
     assert broken_links(PAGE) == []
