@@ -122,9 +122,8 @@ class _WorkflowInbound(WorkflowInboundInterceptor):
         return SpanContext(trace_id, span_id, is_remote=True, trace_flags=self.recorder.trace_flags(trace_id))
 
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002 - the SDK's own name
-        context.attach(
-            trace.set_span_in_context(NonRecordingSpan(self.span))
-        )  # for log records; detached with the workflow task
+        # For log records; the context ends with the workflow task.
+        context.attach(trace.set_span_in_context(NonRecordingSpan(self.span)))
         try:
             result = await super().execute_workflow(input)
         except workflow.ContinueAsNewError:
