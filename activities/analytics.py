@@ -8,7 +8,7 @@ from temporalio import activity
 
 from commerce import analytics, ledger
 from commerce.database import Database
-from commerce.messages.analytics import CountDay, Day
+from commerce.messages.analytics import CountDay, CountedDay
 from commerce.messages.steps import Call
 
 
@@ -22,15 +22,15 @@ class AnalyticsActivities:
         self._admins = admins
 
     @activity.defn(name="collect-day")
-    async def collect(self, call: Call[CountDay]) -> Day:
+    async def collect(self, call: Call[CountDay]) -> CountedDay:
         """Count the requested day, or the shop's calendar day before the scheduled time, and queue its report (J5)."""
         request = call.input
         day = request.day or request.nominal.astimezone(self._zone).date() - timedelta(days=1)
         async with self._database.transaction() as tx:
 
-            async def count() -> Day:
-                counted = await analytics.collect(tx, day, self._zone, self._currency, request.top)
+            async def count() -> CountedDay:
+                counted = await analytics.count_day(tx, day, self._zone, self._currency, request.top)
                 await analytics.queue_report(tx, counted, self._admins)
                 return counted
 
-            return await ledger.once(tx, call, Day, count)
+            return await ledger.once(tx, call, CountedDay, count)

@@ -4,7 +4,7 @@ from temporalio import activity
 
 from commerce.mail.notifier import Notifier
 from commerce.messages.base import Nothing
-from commerce.messages.notifications import Alert, FailedNotification, NotificationRef, Sent
+from commerce.messages.notifications import Alert, FailedNotification, NotificationRef, SendOutcome
 from commerce.messages.steps import Call
 from commerce.telemetry.metrics import MAILS
 
@@ -16,12 +16,12 @@ class NotificationActivities:
         self._notifier = notifier
 
     @activity.defn(name="send-notification")
-    async def send(self, call: Call[NotificationRef]) -> Sent:
+    async def send(self, call: Call[NotificationRef]) -> SendOutcome:
         """Send the mail that the final step queued."""
         return await self._deliver(call.input.key)
 
     @activity.defn(name="send-welcome-email")
-    async def send_welcome(self, call: Call[NotificationRef]) -> Sent:
+    async def send_welcome(self, call: Call[NotificationRef]) -> SendOutcome:
         """Send the welcome mail that the registration queued."""
         return await self._deliver(call.input.key)
 
@@ -37,13 +37,13 @@ class NotificationActivities:
         return Nothing()
 
     @activity.defn(name="alert-admins")
-    async def alert(self, call: Call[Alert]) -> Sent:
+    async def alert(self, call: Call[Alert]) -> SendOutcome:
         """Alert the admins by mail and by webhook, where configured."""
         sent = await self._notifier.alert(call.input)
         _count(call.input.kind, sent.status)
         return sent
 
-    async def _deliver(self, key: str) -> Sent:
+    async def _deliver(self, key: str) -> SendOutcome:
         sent = await self._notifier.send(key)
         _count(_kind(key), sent.status)
         return sent

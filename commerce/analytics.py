@@ -1,4 +1,4 @@
-"""A day's figures: counted by the database, one row per currency, and reported to the admins once."""
+"""Count the figures of a day, one row per currency, and queue one report of them to the admins."""
 
 import json
 from collections.abc import Sequence
@@ -11,20 +11,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import notifications
 from commerce.errors import BadInput
-from commerce.messages.analytics import Day, Metrics
+from commerce.messages.analytics import CountedDay, DayFigures
 from commerce.messages.base import FieldError
 
-TOP = 10  # products told of a day
+TOP_PRODUCTS = 10  # best-selling products kept per day and currency
 LOCK = text("SELECT pg_advisory_xact_lock(hashtext('commerce.analytics'), CAST(:day AS date) - DATE '2000-01-01')")
-# A connection that counts many days would be given one plan for any day, which takes several times as long. Compiling
-# the statement takes longer than all the rest. A day's lines are best looked up, however many other days have.
+# Without custom plans, a connection that counts many days gets one generic plan, which takes several times as long.
+# Just-in-time compilation would take longer than the rest of the statement. A low random_page_cost makes the planner
+# look up the lines of the day by index, however many other days have.
 PLAN = text("""
     SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true),
            set_config('random_page_cost', '1.1', true), set_config('statement_timeout', '150s', true)
 """)
-# A day is counted by one statement, so that its figures agree, and stored by another: one that writes would be planned
-# without parallel workers. A currency has a row when it had orders; the shop's own also when there were no others, and
-# when customers registered without ordering. Who ordered in several currencies counts where they ordered first.
+# One statement counts a day, so that its figures agree. Another one stores them, as a statement that writes gets no
+# parallel workers. A currency has a row if it had orders. The shop's own also has one if no currency had orders, or if
+# customers registered without ordering. A customer who ordered in several currencies counts in the first one.
 COUNT = text("""
     WITH today AS NOT MATERIALIZED (
         SELECT id, customer_id, currency, total, created_at FROM orders
@@ -91,7 +92,7 @@ STORE = text("""
     )
     SELECT EXISTS (SELECT FROM gone) OR EXISTS (SELECT FROM stored WHERE differs)
 """)
-STANDING = text("""
+DAY_STATUS = text("""
     SELECT :start > now() AS future, :end <= now() AS over,
            EXISTS (SELECT FROM daily_metrics WHERE day = :day AND computed_at >= :end) AS reported,
            NOT EXISTS (SELECT FROM daily_metrics WHERE day = CAST(:day AS date) - 1)
@@ -99,45 +100,48 @@ STANDING = text("""
 """)
 
 
-async def collect(tx: AsyncSession, day: date, zone: ZoneInfo, currency: str, top: int = TOP) -> Day:
-    """Count a day of the shop's calendar and put the figures in the place of those of before.
+async def count_day(tx: AsyncSession, day: date, zone: ZoneInfo, currency: str, top: int = TOP_PRODUCTS) -> CountedDay:
+    """Count a day of the shop's calendar, and replace the figures of an earlier count.
 
-    `currency`: whose row tells of a day without orders, and of registrations without one; `top`: products told per
-    currency. The average order value is rounded to a minor unit, half up. Raises BadInput for a day that has not begun.
+    `currency`: the shop's own, for a day without orders and for customers who registered without ordering; `top`: how
+    many best-selling products to keep per currency. Average order values are rounded half up to a minor unit. Raises
+    BadInput for a day in the future.
     """
-    start, end = bounds(day, zone)
+    start, end = day_bounds(day, zone)
     await tx.execute(LOCK, {"day": day})
     await tx.execute(PLAN)
-    standing = (await tx.execute(STANDING, {"day": day, "start": start, "end": end})).one()
-    if standing.future:
-        raise BadInput([FieldError(field="date", message="must not lie in the future")])
-    given = {"start": start, "end": end, "currency": currency, "top": top}
-    rows: list[dict[str, Any]] = [dict(row) for row in (await tx.execute(COUNT, given)).mappings()]
+    status = (await tx.execute(DAY_STATUS, {"day": day, "start": start, "end": end})).one()
+    if status.future:
+        raise BadInput([FieldError(field="date", message="must not be in the future")])
+    values = {"start": start, "end": end, "currency": currency, "top": top}
+    rows: list[dict[str, Any]] = [dict(row) for row in (await tx.execute(COUNT, values)).mappings()]
     changed = (await tx.execute(STORE, {"day": day, "rows": json.dumps(rows)})).scalar_one()
-    return Day(
+    return CountedDay(
         day=day,
-        currencies=[Metrics.model_validate(row) for row in rows],
+        currencies=[DayFigures.model_validate(row) for row in rows],
         changed=changed,
-        missed=day - timedelta(days=1) if standing.missed else None,
-        over=standing.over,
-        reported=standing.reported,
+        missed=day - timedelta(days=1) if status.missed else None,
+        over=status.over,
+        reported=status.reported,
     )
 
 
-def bounds(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """Return the first instant of a day in a zone and that of the next day, in UTC: 23, 24 or 25 hours as a rule.
+def day_bounds(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """Return when a day and the next day start in a zone, in UTC; usually 23, 24 or 25 hours apart.
 
-    Where clocks skip midnight the day begins with the skip; where they strike it twice, with the first.
+    If the clocks skip midnight, the day starts at the skip; if midnight occurs twice, at the first one.
     """
-    start, end = (datetime.combine(first, time(), zone).astimezone(UTC) for first in (day, day + timedelta(days=1)))
+    start, end = (
+        datetime.combine(midnight, time(), zone).astimezone(UTC) for midnight in (day, day + timedelta(days=1))
+    )
     return start, end
 
 
-async def queue_report(tx: AsyncSession, day: Day, admins: Sequence[str]) -> None:
-    """Queue the mail that reports a day, once however often the day is counted; nothing when there is nobody to tell.
+async def queue_report(tx: AsyncSession, day: CountedDay, admins: Sequence[str]) -> None:
+    """Queue the report of a day, once even if the day is counted again; nothing without admins.
 
-    Its figures are read when it is sent.
+    Its figures are loaded when it is sent.
     """
     if admins and not day.reported:
-        told = {"day": day.day.isoformat()}
-        await notifications.queue(tx, key=day.report, kind="daily-report", recipient=", ".join(admins), data=told)
+        data = {"day": day.day.isoformat()}
+        await notifications.queue(tx, key=day.report, kind="daily-report", recipient=", ".join(admins), data=data)

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.errors import StepInProgress
-from commerce.messages.notifications import Sent
+from commerce.messages.notifications import SendOutcome
 
 MAX_ERROR = 200  # characters
 
@@ -74,7 +74,7 @@ async def queue(
     await tx.execute(QUEUE, values | {"data": json.dumps(data or {}), "message_id": str(uuid4())})
 
 
-async def claim(tx: AsyncSession, key: str, *, lease: timedelta, domain: str) -> Notification | Sent:
+async def claim(tx: AsyncSession, key: str, *, lease: timedelta, domain: str) -> Notification | SendOutcome:
     """Claim a notification for one attempt, or return its outcome: `sent`, or `skipped` if none has this key.
 
     `lease`: how long other attempts are kept out; `domain`: the domain part of the Message-ID. Raises StepInProgress
@@ -85,7 +85,7 @@ async def claim(tx: AsyncSession, key: str, *, lease: timedelta, domain: str) ->
         return Notification(**row)
     status = (await tx.execute(STATUS, {"key": key})).scalar_one_or_none()
     if status in (None, "sent"):
-        return Sent(status="sent" if status else "skipped")
+        return SendOutcome(status="sent" if status else "skipped")
     raise StepInProgress(f"send {key}")
 
 

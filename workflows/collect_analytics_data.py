@@ -5,7 +5,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from activities.analytics import AnalyticsActivities
     from activities.notifications import NotificationActivities
-    from commerce.messages.analytics import Analytics, AnalyticsResult, CountDay, Day
+    from commerce.messages.analytics import Analytics, AnalyticsResult, CountDay, CountedDay
     from commerce.messages.notifications import Alert, NotificationRef
     from commerce.messages.progress import Progress
     from workflows.engine.alerts import run_key, send_or_alert
@@ -39,11 +39,11 @@ class CollectAnalyticsDataWorkflow:
                 await _report(await self._count(CountDay(nominal=run.nominal, day=made_up, top=request.top)))
         return AnalyticsResult.of(day, reported=reported, made_up=made_up)
 
-    async def _count(self, day: CountDay) -> Day:
+    async def _count(self, day: CountDay) -> CountedDay:
         return await self._job.batch(AnalyticsActivities.collect, day, LONG_BATCH)
 
 
-async def _report(day: Day) -> bool:
+async def _report(day: CountedDay) -> bool:
     """Send the report of a day and return whether it was sent; if it cannot be sent, alert the admins."""
     mail = day.report
     alert = Alert(

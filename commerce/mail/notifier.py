@@ -13,7 +13,7 @@ from commerce.integrations.alerts import AlertWebhook
 from commerce.mail.render import MailTemplates
 from commerce.mail.smtp import MailServer, build_message
 from commerce.mail.template_data import load_template_data
-from commerce.messages.notifications import Alert, Sent
+from commerce.messages.notifications import Alert, SendOutcome
 from commerce.notifications import Notification
 
 SEND_TIMEOUT = timedelta(seconds=10)  # for one attempt to send
@@ -44,7 +44,7 @@ class Notifier:
         self._webhook = webhook
         self._templates = MailTemplates(locale)
 
-    async def send(self, key: str) -> Sent:
+    async def send(self, key: str) -> SendOutcome:
         """Send a notification unless it has been sent; `skipped` if none has this key (V9).
 
         Raises MailRefused after marking the notification as failed. Raises MailUnavailable, AlertUnavailable,
@@ -52,18 +52,18 @@ class Notifier:
         """
         async with self._database.transaction() as tx:
             claimed = await notifications.claim(tx, key, lease=LEASE, domain=self._mail_server.sender.domain)
-            if isinstance(claimed, Sent):
+            if isinstance(claimed, SendOutcome):
                 return claimed
             data = await load_template_data(tx, claimed.kind, claimed.order_id, claimed.data)
         await self._send_claimed(claimed, data)
-        return Sent(status="sent")
+        return SendOutcome(status="sent")
 
     async def mark_failed(self, key: str, error: str) -> None:
         """Mark a notification as failed; `error` must not contain personal data."""
         async with self._database.transaction() as tx:
             await notifications.mark_failed(tx, key, error)
 
-    async def alert(self, alert: Alert) -> Sent:
+    async def alert(self, alert: Alert) -> SendOutcome:
         """Alert the admins by mail and by webhook, where configured, each once per key; always tries both.
 
         Raises what `send` raises; if both fail, rather an error that a retry can fix.
@@ -73,7 +73,7 @@ class Notifier:
         errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if errors:
             raise min(errors, key=lambda error: isinstance(error, PermanentError))
-        return Sent(status="sent" if keys else "skipped")
+        return SendOutcome(status="sent" if keys else "skipped")
 
     async def alert_or_mark_failed(self, alert: Alert) -> bool:
         """Try once to alert the admins, and return whether that worked; if not, the alert is kept as failed.

@@ -1,4 +1,4 @@
-"""What a day's figures are, as far as processes tell them: amounts and counts, no products."""
+"""The figures of a day, as processes return them: amounts and counts, without products."""
 
 from datetime import date, datetime
 
@@ -11,12 +11,12 @@ CalendarDay = date  # a field of the same name would hide the type
 
 
 def report_key(day: date) -> str:
-    """Return the key of the one mail that reports a day to the admins."""
+    """Return the notification key of the report of a day."""
     return f"daily-report/{day.isoformat()}"
 
 
-class Metrics(Message):
-    """A day's figures in one currency; money in minor units."""
+class DayFigures(Message):
+    """The figures of a day in one currency; amounts in minor units."""
 
     currency: str
     orders: int
@@ -26,15 +26,15 @@ class Metrics(Message):
     returning_customers: int
 
 
-class Day(Message):
-    """A day of the shop's calendar as it was counted; `changed` is false when the table had these figures already.
+class CountedDay(Message):
+    """The figures of a counted day; `changed` is false if they were already stored.
 
-    `missed`: the day before it, when that was never counted although an earlier one was; `over`: it had ended by then;
-    `reported`: it had been counted after its end before, so its report was queued then.
+    `missed`: the day before, if it was never counted although an earlier day was; `over`: whether the day had ended by
+    the time of the count; `reported`: whether an earlier count after the end of the day had queued its report.
     """
 
     day: date
-    currencies: list[Metrics]
+    currencies: list[DayFigures]
     changed: bool
     missed: date | None = None
     over: bool = True
@@ -42,16 +42,16 @@ class Day(Message):
 
     @property
     def report(self) -> str:
-        """The key of its report: of a day that is not over there is one so far, and another one later."""
+        """The key of its report. A day that is not over gets an interim report, and another one when it is over."""
         return report_key(self.day) if self.over else f"{report_key(self.day)}/so-far"
 
     def summary(self) -> str:
         """Return how many orders the day had."""
-        return f"{sum(metrics.orders for metrics in self.currencies)} orders on {self.day}"
+        return f"{sum(figures.orders for figures in self.currencies)} orders on {self.day}"
 
 
 class CountDay(Message):
-    """Which day to count: this one, or the shop's calendar day before the nominal time."""
+    """The day to count: `day`, or else the calendar day before the nominal time; `top`: products to keep."""
 
     nominal: datetime
     day: date | None = None
@@ -61,25 +61,25 @@ class CountDay(Message):
 class Analytics(JobInput):
     """The input of `collect-analytics-data`."""
 
-    # Default: the day before the time it was to run.
+    # Default: the day before the nominal time of the run.
     date: CalendarDay | None = Field(None, ge=CalendarDay(1970, 1, 1), le=CalendarDay(9998, 12, 31))
-    top: int = Field(10, ge=1, le=100)  # products told
+    top: int = Field(10, ge=1, le=100)  # best-selling products to keep per currency
 
 
 class AnalyticsResult(Counts):
-    """The result of `collect-analytics-data`: seen and changed are rows, one per currency.
+    """The result of `collect-analytics-data`: `seen` and `changed` count rows, one per currency.
 
-    `made_up`: the day before, counted too because it had been missed.
+    `made_up`: the day before, if it had been missed and was counted, too.
     """
 
     day: date
-    currencies: list[Metrics]
+    currencies: list[DayFigures]
     report_sent: bool
     made_up: CalendarDay | None = None
 
     @classmethod
-    def of(cls, day: Day, *, reported: bool, made_up: CalendarDay | None) -> "AnalyticsResult":
-        """Return the result of a day."""
+    def of(cls, day: CountedDay, *, reported: bool, made_up: CalendarDay | None) -> "AnalyticsResult":
+        """Return the result for a counted day."""
         rows = len(day.currencies)
         changed = rows if day.changed else 0
         return cls(

@@ -33,7 +33,7 @@ class FailedNotification(NotificationRef):
     alert: Alert | None = None
 
 
-class Sent(Message):
+class SendOutcome(Message):
     """The outcome of a notification: sent, or skipped because there is no such notification or no recipient."""
 
     status: Literal["sent", "skipped"]

@@ -1,4 +1,4 @@
-"""A day's figures (J5): what counts, where a day begins, and that they equal what plain Python makes of the orders."""
+"""The figures of a day (J5): what counts, when a day starts, and the same figures computed in plain Python."""
 
 import asyncio
 import random
@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import insert
 
 from commerce import tables
-from commerce.analytics import bounds, collect, queue_report
+from commerce.analytics import count_day, day_bounds, queue_report
 from commerce.database import Database
-from commerce.messages.analytics import Day, Metrics, report_key
+from commerce.messages.analytics import CountedDay, DayFigures, report_key
 from tests.commerce.shop import NOON, Shop
 
 TODAY, UTC_ZONE = NOON.date(), ZoneInfo("UTC")
@@ -25,7 +25,7 @@ FIGURES = ("orders", "revenue", "average_order_value", "new_customers", "returni
 
 @pytest.fixture
 async def shop(database: Database) -> Shop:
-    """A shop that sells hearts and owls, and knows three guests."""
+    """A shop with hearts and owls in its catalogue, and three guests."""
     shop = Shop(database)
     for sku in ("heart", "owl"):
         await shop.variant(sku)
@@ -35,20 +35,20 @@ async def shop(database: Database) -> Shop:
 
 
 async def buy(shop: Shop, order_id: str, customer: UUID | None = None, **facts: Any) -> None:
-    await shop.order(order_id, ("heart", 1), facts={"customer_id": customer, "total": 1000} | facts)
+    await shop.order(order_id, ("heart", 1), columns={"customer_id": customer, "total": 1000} | facts)
 
 
 async def figures(shop: Shop, **options: Any) -> dict[str, tuple[int, ...]]:
-    """Count today and return its figures per currency, as the table and the answer have them."""
-    counted = await shop.do(collect, TODAY, UTC_ZONE, "GBP", **options)
-    told = {metrics.currency: tuple(getattr(metrics, name) for name in FIGURES) for metrics in counted.currencies}
+    """Count today and return the figures per currency; the table and the returned day must agree."""
+    counted = await shop.call(count_day, TODAY, UTC_ZONE, "GBP", **options)
+    returned = {row.currency: tuple(getattr(row, name) for name in FIGURES) for row in counted.currencies}
     stored = await shop.sql(f"SELECT currency, {', '.join(FIGURES)} FROM daily_metrics WHERE day = :day", day=TODAY)
-    assert told == {currency: tuple(values) for currency, *values in stored}
-    return told
+    assert returned == {currency: tuple(values) for currency, *values in stored}
+    return returned
 
 
 async def top(shop: Shop, **options: Any) -> list[tuple[str, str, int, int]]:
-    """Count today and return its products: id, title, units, revenue."""
+    """Count today and return its best sellers: id, title, units, revenue."""
     await figures(shop, **options)
     [products] = await shop.sql("SELECT top_products FROM daily_metrics WHERE currency = 'GBP'")
     return [(each["id"], each["title"], each["units_sold"], each["revenue"]) for each in products]
@@ -59,7 +59,7 @@ class TestFigures:
         assert await figures(shop) == {"GBP": (0, 0, 0, 0, 0)}
         assert await top(shop) == []
 
-    async def test_revenue_is_what_orders_total(self, shop: Shop) -> None:
+    async def test_revenue_is_the_sum_of_the_order_totals(self, shop: Shop) -> None:
         await buy(shop, "1", total=700, shipping_total=450)
         await buy(shop, "2", total=800)
         assert await figures(shop) == {"GBP": (2, 1500, 750, 0, 0)}
@@ -70,18 +70,18 @@ class TestFigures:
             await buy(shop, str(number), total=total)
         assert (await figures(shop))["GBP"][2] == average
 
-    async def test_cancelled_orders_are_out(self, shop: Shop) -> None:  # (J5)
+    async def test_cancelled_orders_do_not_count(self, shop: Shop) -> None:  # (J5)
         await buy(shop, "1", ANN, cancelled_at=NOON)
         await buy(shop, "2", ANN, payment_status="cancelled")
         assert await figures(shop) == {"GBP": (0, 0, 0, 0, 0)}
         assert await top(shop) == []
 
-    async def test_currencies_are_never_added(self, shop: Shop) -> None:  # (I10)
+    async def test_currencies_are_counted_separately(self, shop: Shop) -> None:  # (I10)
         await buy(shop, "1", total=100)
         await buy(shop, "2", total=30, currency="EUR")
         assert await figures(shop) == {"GBP": (1, 100, 100, 0, 0), "EUR": (1, 30, 30, 0, 0)}
 
-    async def test_the_day_is_the_shops(self, shop: Shop) -> None:
+    async def test_a_day_lasts_from_midnight_to_midnight_in_the_shops_time_zone(self, shop: Shop) -> None:
         midnight = datetime(2026, 3, 2, tzinfo=UTC)
         for name, hours in {"before": -0.001, "first": 0, "last": 23.999, "after": 24}.items():
             await buy(shop, name, created_at=midnight + timedelta(hours=hours))
@@ -89,17 +89,17 @@ class TestFigures:
 
 
 class TestCustomers:
-    async def test_who_orders_first_today_is_new_and_counts_once(self, shop: Shop) -> None:
+    async def test_a_customer_with_a_first_order_today_is_new_and_counts_once(self, shop: Shop) -> None:
         await buy(shop, "1", ANN)
         await buy(shop, "2", ANN, created_at=NOON + timedelta(hours=1))
         assert (await figures(shop))["GBP"][3:] == (1, 0)
 
-    async def test_who_ordered_before_returns(self, shop: Shop) -> None:
+    async def test_a_customer_with_an_earlier_order_is_returning(self, shop: Shop) -> None:
         await buy(shop, "1", ANN, created_at=NOON - timedelta(days=200))
         await buy(shop, "2", ANN)
         assert (await figures(shop))["GBP"][3:] == (0, 1)
 
-    async def test_a_cancelled_order_is_no_first_one(self, shop: Shop) -> None:
+    async def test_a_cancelled_order_does_not_count_as_the_first(self, shop: Shop) -> None:
         await buy(shop, "1", ANN, created_at=NOON - timedelta(days=2), cancelled_at=NOON)
         await buy(shop, "2", ANN, created_at=NOON - timedelta(days=1), payment_status="cancelled")
         await buy(shop, "3", ANN)
@@ -110,19 +110,19 @@ class TestCustomers:
         await buy(shop, "2", ANN, created_at=NOON + timedelta(days=1))
         assert (await figures(shop))["GBP"] == (1, 1000, 1000, 1, 0)
 
-    async def test_who_registers_is_new_with_or_without_an_order(self, shop: Shop) -> None:
+    async def test_a_customer_who_registers_is_new_with_or_without_an_order(self, shop: Shop) -> None:
         await buy(shop, "1", ANN, created_at=NOON - timedelta(days=9))
         await buy(shop, "2", ANN)
         await shop.sql("UPDATE customers SET registered_at = :now WHERE id IN (:ann, :bob)", now=NOON, ann=ANN, bob=BOB)
         await shop.sql("UPDATE customers SET registered_at = :then WHERE id = :cat", then=NOON - timedelta(1), cat=CAT)
         assert (await figures(shop))["GBP"][3:] == (2, 0)
 
-    async def test_who_buys_in_two_currencies_counts_where_they_bought_first(self, shop: Shop) -> None:
+    async def test_a_customer_with_two_currencies_counts_in_the_first_one(self, shop: Shop) -> None:
         await buy(shop, "2", ANN, currency="EUR")
         await buy(shop, "1", ANN, created_at=NOON + timedelta(hours=1))
         assert {name: row[3:] for name, row in (await figures(shop)).items()} == {"GBP": (0, 0), "EUR": (1, 0)}
 
-    async def test_registering_without_an_order_counts_in_the_shops_currency(self, shop: Shop) -> None:
+    async def test_a_registration_without_an_order_counts_in_the_shops_currency(self, shop: Shop) -> None:
         await buy(shop, "1", ANN, currency="EUR")
         assert set(await figures(shop)) == {"EUR"}
         await shop.sql("UPDATE customers SET registered_at = :now WHERE id = :bob", now=NOON, bob=BOB)
@@ -130,7 +130,7 @@ class TestCustomers:
 
 
 class TestTopProducts:
-    async def test_units_decide_then_revenue_then_the_id(self, shop: Shop) -> None:  # (J5)
+    async def test_best_sellers_are_ranked_by_units_then_revenue_then_id(self, shop: Shop) -> None:  # (J5)
         for sku in ("bee", "ant"):
             await shop.variant(sku)
         await shop.order("1", heart=2, owl=3, bee=2, ant=2)
@@ -142,11 +142,11 @@ class TestTopProducts:
             ("bee", "Bee", 2, 500),
         ]
 
-    async def test_no_more_than_asked_for(self, shop: Shop) -> None:
+    async def test_there_are_at_most_as_many_best_sellers_as_requested(self, shop: Shop) -> None:
         await shop.order("1", heart=1, owl=2)
         assert len(await top(shop, top=1)) == 1
 
-    async def test_variants_of_a_product_are_one(self, shop: Shop) -> None:
+    async def test_variants_of_a_product_are_added(self, shop: Shop) -> None:
         await shop.sql("INSERT INTO variants (id, product_id, sku) VALUES ('owl-xl', 'owl', 'owl-xl')")
         await shop.order("1", ("owl", 1), ("owl-xl", 2), ("owl", 4))
         assert await top(shop) == [("owl", "Owl", 7, 1750)]
@@ -158,59 +158,61 @@ class TestTopProducts:
 
 
 class TestAgain:
-    async def test_the_same_again_changes_nothing(self, shop: Shop) -> None:
+    async def test_counting_again_changes_nothing(self, shop: Shop) -> None:
         await buy(shop, "1", ANN)
-        first, second = [await shop.do(collect, TODAY, UTC_ZONE, "GBP") for _ in range(2)]
+        first, second = [await shop.call(count_day, TODAY, UTC_ZONE, "GBP") for _ in range(2)]
         assert (first.changed, second.changed) == (True, False)
         assert first.currencies == second.currencies
 
-    async def test_products_count_as_a_change(self, shop: Shop) -> None:
+    async def test_a_changed_product_title_counts_as_a_change(self, shop: Shop) -> None:
         await buy(shop, "1")
         await figures(shop)
         await shop.sql("UPDATE products SET title = 'New'")
-        assert (await shop.do(collect, TODAY, UTC_ZONE, "GBP")).changed
+        assert (await shop.call(count_day, TODAY, UTC_ZONE, "GBP")).changed
 
-    async def test_a_row_that_is_no_longer_true_goes(self, shop: Shop) -> None:
+    async def test_the_row_of_a_currency_without_orders_is_deleted(self, shop: Shop) -> None:
         assert set(await figures(shop)) == {"GBP"}
         await buy(shop, "1", currency="EUR")
         assert set(await figures(shop)) == {"EUR"}
         await shop.sql("UPDATE orders SET cancelled_at = now()")
         assert await figures(shop) == {"GBP": (0, 0, 0, 0, 0)}
 
-    async def test_other_days_stay(self, shop: Shop) -> None:
-        await shop.do(collect, TODAY - timedelta(days=1), UTC_ZONE, "EUR")
+    async def test_other_days_are_kept(self, shop: Shop) -> None:
+        await shop.call(count_day, TODAY - timedelta(days=1), UTC_ZONE, "EUR")
         await figures(shop)
         assert await shop.sql("SELECT currency FROM daily_metrics ORDER BY day") == ["EUR", "GBP"]
 
-    async def test_two_at_once_count_one_after_the_other(self, shop: Shop) -> None:
+    async def test_concurrent_counts_take_turns(self, shop: Shop) -> None:
         waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         async with shop.database.transaction() as tx:
-            first = await collect(tx, TODAY, UTC_ZONE, "GBP")
-            second = asyncio.create_task(shop.do(collect, TODAY, UTC_ZONE, "GBP"))
-            while not await shop.sql(waiting):  # noqa: ASYNC110 - no event tells it
+            first = await count_day(tx, TODAY, UTC_ZONE, "GBP")
+            second = asyncio.create_task(shop.call(count_day, TODAY, UTC_ZONE, "GBP"))
+            while not await shop.sql(waiting):  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.01)
             await buy(shop, "1")
         assert first.currencies[0].orders == 0
         assert (await second).currencies[0].orders == 1
 
-    def test_the_answer_is_short(self) -> None:
-        metrics = [Metrics(currency=each, **dict.fromkeys(FIGURES, 3)) for each in ("GBP", "EUR")]
-        assert Day(day=TODAY, currencies=metrics, changed=True).summary() == "6 orders on 2026-03-02"
+    def test_the_summary_adds_the_orders_of_all_currencies(self) -> None:
+        figures = [DayFigures(currency=each, **dict.fromkeys(FIGURES, 3)) for each in ("GBP", "EUR")]
+        assert CountedDay(day=TODAY, currencies=figures, changed=True).summary() == "6 orders on 2026-03-02"
 
 
 class TestReport:
-    async def test_it_is_queued_once(self, shop: Shop) -> None:
+    async def test_a_report_is_queued_once(self, shop: Shop) -> None:
         for _ in range(2):
-            await shop.do(
-                queue_report, Day(day=TODAY, currencies=[], changed=True), ("ann@shop.example", "bob@shop.example")
+            await shop.call(
+                queue_report,
+                CountedDay(day=TODAY, currencies=[], changed=True),
+                ("ann@shop.example", "bob@shop.example"),
             )
         assert await shop.sql("SELECT key, kind, recipient, data FROM notifications") == [
             (report_key(TODAY), "daily-report", "ann@shop.example, bob@shop.example", {"day": "2026-03-02"})
         ]
         assert report_key(TODAY) == "daily-report/2026-03-02"
 
-    async def test_nobody_is_told_nothing(self, shop: Shop) -> None:
-        await shop.do(queue_report, Day(day=TODAY, currencies=[], changed=True), ())
+    async def test_without_admins_no_report_is_queued(self, shop: Shop) -> None:
+        await shop.call(queue_report, CountedDay(day=TODAY, currencies=[], changed=True), ())
         assert await shop.sql("SELECT key FROM notifications") == []
 
 
@@ -229,14 +231,14 @@ class TestBounds:
             ("Pacific/Apia", date(2011, 12, 30), "2011-12-30T10:00", 0),  # a day that never was
         ],
     )
-    def test_they_follow_the_clocks(self, zone: str, day: date, start: str, hours: float) -> None:
-        begin, end = bounds(day, ZoneInfo(zone))
-        assert begin == datetime.fromisoformat(f"{start}+00:00")
-        assert end - begin == timedelta(hours=hours)
-        assert end == bounds(day + timedelta(days=1), ZoneInfo(zone))[0]
+    def test_a_day_follows_the_changes_of_the_clocks(self, zone: str, day: date, start: str, hours: float) -> None:
+        start_at, end = day_bounds(day, ZoneInfo(zone))
+        assert start_at == datetime.fromisoformat(f"{start}+00:00")
+        assert end - start_at == timedelta(hours=hours)
+        assert end == day_bounds(day + timedelta(days=1), ZoneInfo(zone))[0]
 
 
-# A fortnight around a change of clocks, and a zone that has it.
+# Time zones and the day on which their clocks change.
 CLOCKS = {
     "Europe/London": date(2026, 3, 29),
     "America/Havana": date(2026, 3, 8),
@@ -246,28 +248,28 @@ CLOCKS = {
 
 
 class TestAgainstPlainPython:
-    """Orders made at random, counted by the database and once more here, from what was put in."""
+    """Random orders, counted by the database and in plain Python."""
 
     @pytest.mark.parametrize(("zone", "change"), CLOCKS.items())
-    async def test_every_day_is_right(self, database: Database, zone: str, change: date) -> None:  # (J5)
-        shop, made = Shop(database), Made(random.Random(zone), change)
+    async def test_every_day_has_the_same_figures(self, database: Database, zone: str, change: date) -> None:  # (J5)
+        shop, made = Shop(database), RandomOrders(random.Random(zone), change)
         await made.store(shop)
         days = [change + timedelta(days=shift) for shift in range(-9, 10)]
         for name in (zone, "UTC", zone):
-            counted = [await shop.do(collect, day, ZoneInfo(name), "GBP", top=3) for day in days]
+            counted = [await shop.call(count_day, day, ZoneInfo(name), "GBP", top=3) for day in days]
             assert [day.currencies for day in counted] == [made.figures(day, ZoneInfo(name)) for day in days]
             products = await shop.sql("SELECT day, currency, top_products FROM daily_metrics ORDER BY day, currency")
             assert products == [row for day in days for row in made.products(day, ZoneInfo(name))]
             assert sum(row.revenue for day in counted for row in day.currencies) == made.revenue
 
 
-class Made:
-    """A fortnight of orders; half of them near midnight, where days are told apart."""
+class RandomOrders:
+    """Random orders of two weeks, half of them near midnight."""
 
     def __init__(self, chance: random.Random, middle: date) -> None:
         self._chance = chance
         self._noon = datetime(middle.year, middle.month, middle.day, 12, tzinfo=UTC)
-        self.products_made = [f"p{number}" for number in range(6)]
+        self.product_ids = [f"p{number}" for number in range(6)]
         self.customers = {
             UUID(int=number + 1): self._moment() if chance.random() < 0.3 else None for number in range(40)
         }
@@ -294,7 +296,7 @@ class Made:
 
     def _lines(self, order_id: str) -> Iterable[dict[str, Any]]:
         for position in range(self._chance.randint(1, 4)):
-            product = self._chance.choice([*self.products_made, None])
+            product = self._chance.choice([*self.product_ids, None])
             yield {
                 "order_id": order_id,
                 "position": position,
@@ -307,7 +309,7 @@ class Made:
 
     async def store(self, shop: Shop) -> None:
         async with shop.database.transaction() as tx:
-            for product in self.products_made:
+            for product in self.product_ids:
                 await tx.execute(insert(tables.Product).values(id=product, title=product.upper()))
                 for variant in (f"{product}-1", f"{product}-2"):
                     await tx.execute(insert(tables.Variant).values(id=variant, product_id=product, sku=variant))
@@ -320,17 +322,17 @@ class Made:
             await tx.execute(insert(tables.OrderLine), self.lines)
 
     @property
-    def kept(self) -> list[dict[str, Any]]:
+    def counted_orders(self) -> list[dict[str, Any]]:
         kept = [each for each in self.orders if not each["cancelled_at"] and each["payment_status"] != "cancelled"]
         return sorted(kept, key=lambda order: (order["created_at"], order["id"]))
 
     @property
     def revenue(self) -> int:
-        return sum(order["total"] for order in self.kept)
+        return sum(order["total"] for order in self.counted_orders)
 
-    def figures(self, day: date, zone: ZoneInfo) -> list[Metrics]:
+    def figures(self, day: date, zone: ZoneInfo) -> list[DayFigures]:
         first: dict[UUID, date] = {}
-        for order in self.kept:
+        for order in self.counted_orders:
             first.setdefault(order["customer_id"], order["created_at"].astimezone(zone).date())
         totals, new, returning = defaultdict(list), defaultdict(set), defaultdict(set)
         seen: set[UUID | None] = {None}
@@ -344,7 +346,7 @@ class Made:
         new["GBP"] |= {key for key in self.customers if self._registered(key, zone) == day} - seen
         shown = set(totals) | ({"GBP"} if new["GBP"] or not totals else set())
         rows = [
-            Metrics(
+            DayFigures(
                 currency=currency,
                 orders=len(totals[currency]),
                 revenue=sum(totals[currency]),
@@ -367,9 +369,9 @@ class Made:
         return [(day, row.currency, self._top(sold[row.currency])) for row in self._by_name(day, zone)]
 
     def today(self, day: date, zone: ZoneInfo) -> list[dict[str, Any]]:
-        return [order for order in self.kept if order["created_at"].astimezone(zone).date() == day]
+        return [order for order in self.counted_orders if order["created_at"].astimezone(zone).date() == day]
 
-    def _by_name(self, day: date, zone: ZoneInfo) -> list[Metrics]:
+    def _by_name(self, day: date, zone: ZoneInfo) -> list[DayFigures]:
         return sorted(self.figures(day, zone), key=lambda row: row.currency)
 
     def _registered(self, customer: UUID, zone: ZoneInfo) -> date | None:

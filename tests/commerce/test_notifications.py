@@ -22,7 +22,7 @@ from commerce.integrations.alerts import AlertWebhook
 from commerce.mail.notifier import LEASE, SEND_TIMEOUT, Notifier
 from commerce.mail.smtp import MailServer
 from commerce.messages.events import OrderShort
-from commerce.messages.notifications import Alert, Sent
+from commerce.messages.notifications import Alert, SendOutcome
 from commerce.messages.orders import InsufficientItem
 from commerce.notifications import Notification
 from commerce.outbox import NewEvent
@@ -31,7 +31,7 @@ from starter.devstack import mail as catcher
 KEY = "order-shipped/1001"
 SENDER = "The Shop <shop@shop.example>"
 ADMINS = ("admin@shop.example", "boss@shop.example")
-SENT, SKIPPED = Sent(status="sent"), Sent(status="skipped")
+SENT, SKIPPED = SendOutcome(status="sent"), SendOutcome(status="skipped")
 ALERT = Alert(kind="order-failed", key="order-failed/1001/run", message="It failed", order_id="1001", error="Oops")
 
 
@@ -108,7 +108,7 @@ async def row(database: Database, key: str = KEY) -> Row[Any]:
         return (await tx.execute(text("SELECT * FROM notifications WHERE key = :key"), {"key": key})).one()
 
 
-async def claim(database: Database) -> Notification | Sent:
+async def claim(database: Database) -> Notification | SendOutcome:
     async with database.transaction() as tx:
         return await notifications.claim(tx, KEY, lease=LEASE, domain="shop.example")
 

@@ -30,7 +30,7 @@ WITHIN = (
     (carts, "expire"),
     (stock_sync, "write_levels"),
     (stock_sync, "count_changes"),
-    (analytics, "collect"),
+    (analytics, "count_day"),
     (upkeep, "prune_keys"),
 )
 CALLS = (*OUTSIDE, *WITHIN)

@@ -8,13 +8,13 @@ from temporalio.exceptions import FailureError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from activities.boundary.failures import describe
     from activities.notifications import NotificationActivities
-    from commerce.messages.notifications import Alert, FailedNotification, Sent
+    from commerce.messages.notifications import Alert, FailedNotification, SendOutcome
     from workflows.engine.calls import call_of, execute
     from workflows.engine.cancellation import allow_failure, uninterrupted
     from workflows.engine.policies import ALERT, FINAL_STEP
 
 
-async def send_or_alert(sending: Awaitable[Sent], mail_key: str, alert: Alert) -> bool:
+async def send_or_alert(sending: Awaitable[SendOutcome], mail_key: str, alert: Alert) -> bool:
     """Await the sending of a mail and return whether it was sent.
 
     If it fails permanently, the notification is marked failed, the admins are alerted, and the process continues.

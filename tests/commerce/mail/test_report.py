@@ -20,7 +20,7 @@ from commerce.mail.charts import HEIGHT, LEAST_HEIGHT, LENGTH, Bar, bars
 from commerce.mail.notifier import Notifier
 from commerce.mail.smtp import MailServer
 from commerce.mail.template_data import load_template_data
-from commerce.messages.analytics import Day, report_key
+from commerce.messages.analytics import CountedDay, report_key
 from starter.devstack import mail as catcher
 
 DAY = date(2026, 11, 20)
@@ -63,7 +63,7 @@ async def report(database: Database, notifier: Notifier, mail_dir: Path, rows: R
     """Send the report of the day and return it as received."""
     await store(database, rows)
     async with database.transaction() as tx:
-        await queue_report(tx, Day(day=DAY, currencies=[], changed=True), ["admin@shop.example"])
+        await queue_report(tx, CountedDay(day=DAY, currencies=[], changed=True), ["admin@shop.example"])
     assert (await notifier.send(report_key(DAY))).status == "sent"
     (got,) = caught(mail_dir)
     return got
@@ -232,7 +232,7 @@ class TestMail:
     ) -> None:
         await report(database, notifier, tmp_path, {(DAY, "GBP"): FIGURES})
         async with database.transaction() as tx:
-            await queue_report(tx, Day(day=DAY, currencies=[], changed=True), ["admin@shop.example"])
+            await queue_report(tx, CountedDay(day=DAY, currencies=[], changed=True), ["admin@shop.example"])
         await notifier.send(report_key(DAY))
         assert len(caught(tmp_path)) == 1
 
