@@ -109,7 +109,7 @@ async def running_shop(folder: Path, database_url: str, client: Client, **more: 
     """Set up the shop's surroundings; the worker is the test's to start."""
     database = Database(database_url)
     async with (
-        mail.catching(folder / "mail", 0) as smtp_url,
+        mail.running(folder / "mail", 0) as smtp_url,
         carrier.running(folder / "carrier", 0) as carrier_url,
         warehouse.running(folder / "warehouse", 0, database_url) as warehouse_url,
     ):

@@ -104,8 +104,8 @@ async def bench(database: Database, tmp_path: Path) -> AsyncIterator[Bench]:
     shop = Shop(database)
     await shop.stock("MUG", main=3)
     await shop.order("1", MUG=1)
-    await shop.do(inventory.reserve, "1")
-    await shop.do(fulfillment.create, "1")
+    await shop.call(inventory.reserve, "1")
+    await shop.call(fulfillment.create, "1")
     async with embedded.running(tmp_path, 0) as url:
         [carrier] = open_carriers(load_settings({"COMMERCE_CARRIER_URL": f"{url}/v2"})).values()
         bench = Bench(database, carrier, url)

@@ -1,4 +1,4 @@
-"""Small shops in one-liners: products with stock, orders, and a look at what became of them."""
+"""A shop for tests: create products, stock and orders in one call each, and read the resulting rows."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ PRICE = 250  # minor units
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# What must always hold, as far as stock goes; every row is a breach.
+# The invariants of stock; every row is a breach.
 BREACHES = """
     SELECT 'stocked is not the sum of movements: ' || level.inventory_item_id || ' at ' || level.location_id
     FROM inventory_levels AS level LEFT JOIN stock_movements AS moved USING (inventory_item_id, location_id)
@@ -26,7 +26,7 @@ BREACHES = """
     FROM inventory_levels AS level LEFT JOIN reservations AS held USING (inventory_item_id, location_id)
     GROUP BY level.inventory_item_id, level.location_id HAVING reserved_quantity <> coalesce(sum(held.quantity), 0)
     UNION ALL
-    SELECT 'more is promised than there is: ' || level.inventory_item_id || ' at ' || level.location_id
+    SELECT 'more is reserved than stocked: ' || level.inventory_item_id || ' at ' || level.location_id
     FROM inventory_levels AS level JOIN reservations AS held USING (inventory_item_id, location_id)
     JOIN order_lines AS line ON line.id = order_line_id
     JOIN variants AS variant ON variant.id = variant_id AND NOT allow_backorder
@@ -41,38 +41,38 @@ BREACHES = """
                WHERE cancelled_at IS NULL GROUP BY inventory_item_id) AS taken USING (item)
     WHERE coalesce(moved.units, 0) <> coalesce(taken.units, 0)
 """
-EMPTY = "TRUNCATE locations, products, inventory_items, orders, outbox_events CASCADE"
+DELETE_ALL = "TRUNCATE locations, products, inventory_items, orders, outbox_events CASCADE"
 
 
 class Shop:
-    """A shop to try rules on. A SKU is its variant's, product's and item's id at once."""
+    """The data of a shop. A SKU is also the id of its variant, product and inventory item."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    async def do(
+    async def call(
         self, step: Callable[Concatenate[AsyncSession, P], Awaitable[R]], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """Call a rule in a transaction of its own."""
+        """Call a function of `commerce` in its own transaction."""
         async with self.database.transaction() as tx:
             return await step(tx, *args, **kwargs)
 
     async def sql(self, statement: str, **values: object) -> list[Any]:
-        """Run a statement; return its rows: tuples, or plain values when it has one column."""
+        """Execute a statement and return its rows: tuples, or plain values if there is one column."""
         async with self.database.transaction() as tx:
             done = await tx.execute(text(statement), values)
             if isinstance(done, CursorResult) and not done.returns_rows:
                 return []
             return list(done.scalars()) if len(done.keys()) == 1 else [tuple(row) for row in done]
 
-    async def empty(self) -> None:
-        """Start over."""
-        await self.sql(EMPTY)
+    async def clear(self) -> None:
+        """Delete everything."""
+        await self.sql(DELETE_ALL)
 
     async def variant(
         self, sku: str, *, managed: bool = True, backorder: bool = False, items: Mapping[str, int] | None = None
     ) -> None:
-        """Sell something; `items`: what one unit consists of, by default one of an item of the same name."""
+        """Create a variant. `items`: units of inventory items per unit; default: one of an item with the same SKU."""
         async with self.database.transaction() as tx:
             await tx.execute(insert(tables.Product).values(id=sku, title=sku.title()))
             await tx.execute(
@@ -87,12 +87,12 @@ class Shop:
                 await tx.execute(insert(tables.VariantInventoryItem).values(part))
 
     async def stock(self, sku: str, *, backorder: bool = False, **units: int) -> None:
-        """Sell something and have so many units of it per location; the location named first is served from first."""
+        """Create a variant with stock, in units per location; locations named first have priority."""
         await self.variant(sku, backorder=backorder)
-        await self.deliver(sku, **units)
+        await self.add_stock(sku, **units)
 
-    async def deliver(self, item: str, **units: int) -> None:
-        """Put (or take, below zero) units on the shelves."""
+    async def add_stock(self, item: str, **units: int) -> None:
+        """Add units to locations, or remove them if negative."""
         for location, quantity in units.items():
             await self.sql(
                 """INSERT INTO locations (id, name, priority)
@@ -113,9 +113,9 @@ class Shop:
                 )  # fmt: skip
 
     async def order(
-        self, order_id: str, *lines: tuple[str, int], facts: Mapping[str, Any] | None = None, **units: int
+        self, order_id: str, *lines: tuple[str, int], columns: Mapping[str, Any] | None = None, **units: int
     ) -> None:
-        """Take in a paid order, lines as pairs or as `SKU=units`; an unknown SKU gets no variant."""
+        """Create a paid order, with lines as pairs or as `SKU=units`; an unknown SKU gets no variant."""
         order = {
             "id": order_id,
             "email": "ann@customer.example",
@@ -142,7 +142,7 @@ class Shop:
         ]
         order["total"] = sum(PRICE * int(str(row["quantity"])) for row in rows)
         async with self.database.transaction() as tx:
-            await tx.execute(insert(tables.Order).values(order | dict(facts or {})))
+            await tx.execute(insert(tables.Order).values(order | dict(columns or {})))
             if rows:
                 await tx.execute(insert(tables.OrderLine), rows)
 
@@ -152,29 +152,29 @@ class Shop:
                    WHERE inventory_item_id = :item ORDER BY location_id"""
         return {location: (stocked, reserved) for location, stocked, reserved in await self.sql(query, item=item)}
 
-    async def held(self, order_id: str) -> list[tuple[int, str, str, int]]:
+    async def reservations(self, order_id: str) -> list[tuple[int, str, str, int]]:
         """Return the order's reservations: position of the line, item, location, units."""
-        query = """SELECT position, inventory_item_id, location_id, held.quantity
-                   FROM reservations AS held JOIN order_lines AS line ON line.id = order_line_id
+        query = """SELECT position, inventory_item_id, location_id, reservation.quantity
+                   FROM reservations AS reservation JOIN order_lines AS line ON line.id = order_line_id
                    JOIN locations AS location ON location.id = location_id
-                   WHERE held.order_id = :order_id ORDER BY position, inventory_item_id, priority"""
+                   WHERE reservation.order_id = :order_id ORDER BY position, inventory_item_id, priority"""
         return await self.sql(query, order_id=order_id)
 
     async def movements(self, item: str) -> list[tuple[str, int, str, str]]:
-        """Return all movements but those that set the shop up, by location: location, units, reason, reference."""
+        """Return all movements except initial stock, sorted by location: location, units, reason, reference."""
         query = """SELECT location_id, quantity, reason, reference FROM stock_movements
                    WHERE inventory_item_id = :item AND reason <> 'import' ORDER BY location_id, id"""
         return await self.sql(query, item=item)
 
     async def events(self) -> list[tuple[str, str, dict[str, Any]]]:
-        """Return what waits to be published: type, aggregate, data."""
+        """Return the unpublished events: type, aggregate, data."""
         return await self.sql("SELECT type, aggregate, data FROM outbox_events ORDER BY sequence")
 
-    async def facts(self, order_id: str, *columns: str) -> tuple[Any, ...]:
-        """Return columns of an order."""
+    async def order_columns(self, order_id: str, *columns: str) -> tuple[Any, ...]:
+        """Return these columns of an order."""
         [row] = await self.sql(f"SELECT {', '.join(columns)}, 0 FROM orders WHERE id = :id", id=order_id)
         return tuple(row[:-1])
 
     async def breaches(self) -> list[str]:
-        """Return what is wrong with the stock; nothing should be, at any time."""
+        """Return the breached invariants of stock; there should never be any."""
         return await self.sql(BREACHES)

@@ -32,7 +32,7 @@ class Backend:
             input=OrderRef(order_id=order_id),
             started_at=NOON + timedelta(minutes=self.generations),
         )
-        await self.shop.do(ledger.begin, call)
+        await self.shop.call(ledger.begin, call)
         return generation
 
     def call(self, order_id: str, generation: str, step: str, undo: str | None) -> Call[OrderRef]:
@@ -77,9 +77,9 @@ class Backend:
 async def find(shop: Shop, ended: set[str] | None = None) -> list[Finding]:
     """Audit the shop, and check that the suspects are the business keys of the findings."""
     if ended is None:
-        keys = {finding.business_key for finding in await shop.do(audit.audit)} - {None}
-        assert keys == await shop.do(audit.load_suspects)
-    return await shop.do(audit.audit, ended)
+        keys = {finding.business_key for finding in await shop.call(audit.audit)} - {None}
+        assert keys == await shop.call(audit.load_suspects)
+    return await shop.call(audit.audit, ended)
 
 
 async def violations(shop: Shop) -> dict[str, str]:
@@ -97,7 +97,7 @@ async def backend(database: Database) -> AsyncIterator[Backend]:
     await shop.stock("TEA", backorder=True, main=2)
     for order_id in ("1", "2", "3"):
         await shop.order(order_id, MUG=3, TEA=1)
-    await shop.order("4", MUG=1, facts={"fulfillment_status": "fulfilled_elsewhere"})
+    await shop.order("4", MUG=1, columns={"fulfillment_status": "fulfilled_elsewhere"})
     await shop.sql("INSERT INTO customers (email) VALUES ('guest@customer.example')")
     backend = Backend(shop)
     await backend.register()
@@ -137,7 +137,7 @@ async def test_reserved_may_exceed_stocked_only_if_backordered_or_oversold(backe
     await backend.reserve("5")
     assert await shop.levels("TEA") == {"main": (1, 4)}
     assert await find(shop, ended=set()) == []
-    await shop.deliver("MUG", main=-6)
+    await shop.add_stock("MUG", main=-6)
     assert await shop.levels("MUG") == {"main": (1, 3), "overflow": (5, 0)}
     assert [(f.rule, f.subject, f.detail) for f in await find(shop, ended=set())] == [
         ("reserved-is-in-stock", "MUG at main", "stocked is 1, reserved is 3 (backordered: 0)")
@@ -149,13 +149,13 @@ async def test_reserved_may_exceed_stocked_only_if_backordered_or_oversold(backe
 async def test_backorders_do_not_hide_missing_stock_of_other_orders(backend: Backend) -> None:
     shop = backend.shop
     await shop.variant("CHAI", items={"TEA": 1})  # the same item, without backorder
-    await shop.deliver("TEA", main=2)
+    await shop.add_stock("TEA", main=2)
     await shop.order("5", CHAI=3)
     await backend.reserve("5")
     await backend.reserve("3")
     assert await shop.levels("TEA") == {"main": (3, 4)}
     assert await find(shop, ended=set()) == []
-    await shop.deliver("TEA", main=-1)
+    await shop.add_stock("TEA", main=-1)
     assert [finding.rule for finding in await find(shop, ended=set())] == ["reserved-is-in-stock"]
 
 
@@ -285,4 +285,4 @@ async def test_all_findings_are_counted_even_if_not_all_are_reported(backend: Ba
     findings = await find(backend.shop, ended={f"stray-{n}" for n in range(1, 121)})
     assert len(findings) == MAX_FINDINGS
     assert {finding.count for finding in findings} == {120}
-    assert len(await backend.shop.do(audit.load_suspects)) == 150
+    assert len(await backend.shop.call(audit.load_suspects)) == 150

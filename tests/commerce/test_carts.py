@@ -47,7 +47,7 @@ class Carts(Shop):
             await self.cart(str(cart_id))
 
     async def expire(self, **options: Any) -> ExpiryResult:
-        return await self.do(carts.expire, ExpiryRequest(before=BEFORE, **options))
+        return await self.call(carts.expire, ExpiryRequest(before=BEFORE, **options))
 
     async def left(self) -> list[str]:
         """The carts there still are; every line is one of theirs, and there is no event of them."""
@@ -103,12 +103,12 @@ async def test_c2_the_deletion_and_its_event_are_one(shop: Carts) -> None:
 
 async def test_c2_many_events_are_written_as_each_alone_would_be(shop: Carts) -> None:
     odd = [outbox.NewEvent(f"k{i}", "t", f"a/{i}", {"text": 'ö "\\ €', "n": i, "none": None}) for i in range(20)]
-    await shop.do(outbox.add, *odd)
+    await shop.call(outbox.add, *odd)
     before = await shop.sql("SELECT * FROM outbox_events ORDER BY sequence")
     assert await shop.events() == [event[1:] for event in odd]
     for event in odd:
-        await shop.do(outbox.add, event)
-    await shop.do(outbox.add)
+        await shop.call(outbox.add, event)
+    await shop.call(outbox.add)
     assert await shop.sql("SELECT * FROM outbox_events ORDER BY sequence") == before
 
 

@@ -23,61 +23,61 @@ def shop(database: Database) -> Shop:
 
 
 async def create_account(shop: Shop, password_hash: str) -> str:
-    created = await shop.do(customers.create, ANN)
-    await shop.do(auth.create, NewAuthUser(customer_id=created.customer_id, password_hash=password_hash))
+    created = await shop.call(customers.create, ANN)
+    await shop.call(auth.create, NewAuthUser(customer_id=created.customer_id, password_hash=password_hash))
     return created.customer_id
 
 
 async def test_an_address_has_one_account(shop: Shop) -> None:  # (A1)
-    await shop.do(customers.create, ANN)
+    await shop.call(customers.create, ANN)
     with pytest.raises(CustomerAlreadyExists):
-        await shop.do(customers.create, ANN)
+        await shop.call(customers.create, ANN)
     with pytest.raises(CustomerAlreadyExists):
-        await shop.do(customers.find_registration, ANN.email, "another hash")
+        await shop.call(customers.find_registration, ANN.email, "another hash")
 
 
 async def test_repeating_the_same_request_finds_its_registration(shop: Shop) -> None:
-    assert await shop.do(customers.find_registration, ANN.email, "hash") is None
+    assert await shop.call(customers.find_registration, ANN.email, "hash") is None
     customer_id = await create_account(shop, "hash")
-    found = await shop.do(customers.find_registration, ANN.email, "hash")
+    found = await shop.call(customers.find_registration, ANN.email, "hash")
     assert found is not None and found.customer_id == customer_id and not found.welcomed
 
 
 async def test_one_of_two_concurrent_registrations_wins(shop: Shop) -> None:  # (A1)
-    attempts: list[Awaitable[CreatedCustomer]] = [shop.do(customers.create, ANN) for _ in range(2)]
+    attempts: list[Awaitable[CreatedCustomer]] = [shop.call(customers.create, ANN) for _ in range(2)]
     answers = await asyncio.gather(*attempts, return_exceptions=True)
     assert sorted(type(answer).__name__ for answer in answers) == ["CreatedCustomer", "CustomerAlreadyExists"]
 
 
 async def test_undoing_a_new_account_deletes_the_customer(shop: Shop) -> None:
-    await shop.do(customers.delete, await shop.do(customers.create, ANN))
+    await shop.call(customers.delete, await shop.call(customers.create, ANN))
     assert await shop.sql(ROWS) == []
 
 
 async def test_undoing_an_account_made_from_a_guest_restores_the_guest(shop: Shop) -> None:
     await shop.sql("INSERT INTO customers (email) VALUES (:email)", email=ANN.email)
-    created = await shop.do(customers.create, ANN)
+    created = await shop.call(customers.create, ANN)
     assert created.was_guest and await shop.sql(ROWS) == [(True, "Ann", True)]
-    await shop.do(customers.delete, created)
+    await shop.call(customers.delete, created)
     assert await shop.sql(ROWS) == [(False, None, False)]
 
 
 async def test_undoing_an_account_keeps_a_customer_who_has_ordered_since(shop: Shop) -> None:
-    created = await shop.do(customers.create, ANN)
-    await shop.order("1", facts={"customer_id": created.customer_id})
-    await shop.do(customers.delete, created)
+    created = await shop.call(customers.create, ANN)
+    await shop.order("1", columns={"customer_id": created.customer_id})
+    await shop.call(customers.delete, created)
     assert await shop.sql(ROWS) == [(False, None, False)]
 
 
 async def test_completing_twice_leaves_one_membership_one_event_and_one_mail(shop: Shop) -> None:  # (A5)
-    created = await shop.do(customers.create, ANN)
+    created = await shop.call(customers.create, ANN)
     for _ in range(2):
-        await shop.do(customers.complete_registration, created.customer_id)
+        await shop.call(customers.complete_registration, created.customer_id)
     counts = """SELECT (SELECT count(*) FROM customer_group_members), (SELECT count(*) FROM customer_groups),
                        (SELECT count(*) FROM outbox_events), (SELECT count(*) FROM notifications)"""
     assert await shop.sql(counts) == [(1, 1, 1, 1)]
-    await shop.do(customers.remove_from_group, created.customer_id)
-    await shop.do(customers.remove_from_group, created.customer_id)
+    await shop.call(customers.remove_from_group, created.customer_id)
+    await shop.call(customers.remove_from_group, created.customer_id)
     assert await shop.sql("SELECT count(*) FROM customer_group_members") == [0]
 
 

@@ -30,17 +30,17 @@ async def shop(database: Database) -> AsyncIterator[Shop]:
 
 async def reserved(shop: Shop, order_id: str, *lines: tuple[str, int], **units: int) -> None:
     await shop.order(order_id, *lines, *units.items())
-    await shop.do(inventory.reserve, order_id)
+    await shop.call(inventory.reserve, order_id)
 
 
 async def test_i8_fulfilling_lowers_stock_and_reservation_alike(shop: Shop) -> None:
     await shop.stock("MUG", main=3, overflow=3)
     await reserved(shop, "1", MUG=5)
-    made = await shop.do(fulfillment.create, "1")
+    made = await shop.call(fulfillment.create, "1")
     assert made.units == 5
     assert made.created
     assert await shop.levels("MUG") == {"main": (0, 0), "overflow": (1, 0)}
-    assert await shop.held("1") == []
+    assert await shop.reservations("1") == []
     assert await shop.movements("MUG") == [
         ("main", -3, "fulfillment", made.fulfillment_id),
         ("overflow", -2, "fulfillment", made.fulfillment_id),
@@ -52,7 +52,7 @@ async def test_i8_a_kit_takes_required_times_quantity_of_each_item(shop: Shop) -
     await shop.stock("BOX", main=9)
     await shop.variant("SET", items={"MUG": 2, "BOX": 1})
     await reserved(shop, "1", SET=3, MUG=1)
-    assert (await shop.do(fulfillment.create, "1")).units == 10
+    assert (await shop.call(fulfillment.create, "1")).units == 10
     assert (await shop.levels("MUG"), await shop.levels("BOX")) == ({"main": (2, 0)}, {"main": (6, 0)})
 
 
@@ -60,9 +60,9 @@ async def test_i8_stock_that_others_hold_is_untouched(shop: Shop) -> None:
     await shop.stock("MUG", main=5)
     await reserved(shop, "1", MUG=2)
     await reserved(shop, "2", MUG=3)
-    await shop.do(fulfillment.create, "1")
+    await shop.call(fulfillment.create, "1")
     assert await shop.levels("MUG") == {"main": (3, 3)}
-    await shop.do(fulfillment.create, "2")
+    await shop.call(fulfillment.create, "2")
     assert await shop.levels("MUG") == {"main": (0, 0)}
 
 
@@ -71,12 +71,12 @@ async def test_i5_fulfilling_a_backorder_that_is_not_there_is_refused(shop: Shop
     await shop.stock("BOX", main=9)
     await reserved(shop, "1", BOX=4, MUG=5)
     with pytest.raises(InsufficientInventory) as error:
-        await shop.do(fulfillment.create, "1")
+        await shop.call(fulfillment.create, "1")
     assert error.value.items == [InsufficientItem(variant_id="MUG", sku="MUG", requested=5, available=2)]
     assert error.value.count == 1
     assert await shop.levels("MUG") == {"main": (1, 4), "overflow": (1, 1)}
-    await shop.deliver("MUG", main=3)
-    await shop.do(fulfillment.create, "1")
+    await shop.add_stock("MUG", main=3)
+    await shop.call(fulfillment.create, "1")
     assert await shop.levels("MUG") == {"main": (0, 0), "overflow": (0, 0)}
 
 
@@ -85,11 +85,11 @@ async def test_i5_a_backorder_does_not_take_what_is_promised_to_others(shop: Sho
     await shop.variant("MUG-LATER", backorder=True, items={"MUG": 1})
     await reserved(shop, "1", MUG=3)
     await shop.order("2", ("MUG-LATER", 4))
-    await shop.do(inventory.reserve, "2")
+    await shop.call(inventory.reserve, "2")
     with pytest.raises(InsufficientInventory) as error:
-        await shop.do(fulfillment.create, "2")
+        await shop.call(fulfillment.create, "2")
     assert [(item.requested, item.available) for item in error.value.items] == [(4, 2)]
-    await shop.do(fulfillment.create, "1")
+    await shop.call(fulfillment.create, "1")
     assert await shop.levels("MUG") == {"main": (2, 4)}
 
 
@@ -97,44 +97,44 @@ async def test_an_order_of_very_many_lines_of_a_backordered_item_is_fulfilled_in
     await shop.stock("MUG", backorder=True, main=9_000)
     await reserved(shop, "1", *[("MUG", 1)] * 5_000)
     async with asyncio.timeout(5):
-        assert (await shop.do(fulfillment.create, "1")).units == 5_000
+        assert (await shop.call(fulfillment.create, "1")).units == 5_000
 
 
 async def test_i9_of_an_oversold_level_the_first_to_come_are_served(shop: Shop) -> None:
     await shop.stock("MUG", main=5)
     await reserved(shop, "1", MUG=3)
     await reserved(shop, "2", MUG=2)
-    await shop.deliver("MUG", main=-2)
+    await shop.add_stock("MUG", main=-2)
     await shop.sql("UPDATE inventory_levels SET oversold = true")
-    await shop.do(fulfillment.create, "1")
+    await shop.call(fulfillment.create, "1")
     with pytest.raises(InsufficientInventory) as error:
-        await shop.do(fulfillment.create, "2")
+        await shop.call(fulfillment.create, "2")
     assert [(item.requested, item.available) for item in error.value.items] == [(2, 0)]
-    await shop.do(inventory.release, "2")
+    await shop.call(inventory.release, "2")
     assert await shop.levels("MUG") == {"main": (0, 0)}
 
 
 async def test_i5_unmanaged_variants_are_fulfilled_without_stock(shop: Shop) -> None:
     await shop.variant("SERVICE", managed=False, items={})
     await reserved(shop, "1", SERVICE=2)
-    made = await shop.do(fulfillment.create, "1")
+    made = await shop.call(fulfillment.create, "1")
     assert (made.units, made.created) == (0, True)
-    await shop.do(fulfillment.cancel, made, "1")
+    await shop.call(fulfillment.cancel, made, "1")
     assert await shop.sql("SELECT count(*) FROM fulfillments WHERE cancelled_at IS NULL") == [0]
 
 
 async def test_v3_nothing_is_fulfilled_without_its_reservation(shop: Shop) -> None:
     with pytest.raises(OrderNotFound):
-        await shop.do(fulfillment.create, "1")
+        await shop.call(fulfillment.create, "1")
     await shop.stock("MUG", main=9)
     await shop.stock("BOX", main=9)
     await shop.order("1", MUG=2, BOX=1)
     with pytest.raises(ReservationMissing):
-        await shop.do(fulfillment.create, "1")
-    await shop.do(inventory.reserve, "1")
+        await shop.call(fulfillment.create, "1")
+    await shop.call(inventory.reserve, "1")
     await shop.sql("UPDATE order_lines SET quantity = 3 WHERE sku = 'MUG'")
     with pytest.raises(ReservationMissing):
-        await shop.do(fulfillment.create, "1")
+        await shop.call(fulfillment.create, "1")
 
 
 async def test_v3_a_kit_must_be_reserved_with_all_its_items(shop: Shop) -> None:
@@ -144,10 +144,10 @@ async def test_v3_a_kit_must_be_reserved_with_all_its_items(shop: Shop) -> None:
     await reserved(shop, "1", SET=1)
     await shop.sql("INSERT INTO variant_inventory_items VALUES ('SET', 'BOX', 1)")
     with pytest.raises(ReservationMissing):
-        await shop.do(fulfillment.create, "1")
+        await shop.call(fulfillment.create, "1")
     await shop.sql("DELETE FROM variant_inventory_items WHERE variant_id = 'SET'")
     with pytest.raises(ReservationMissing):
-        await shop.do(fulfillment.create, "1")
+        await shop.call(fulfillment.create, "1")
 
 
 async def test_v3_a_fulfilled_line_leaves_nothing_held_though_it_needs_less_by_now(shop: Shop) -> None:
@@ -155,14 +155,14 @@ async def test_v3_a_fulfilled_line_leaves_nothing_held_though_it_needs_less_by_n
     await shop.variant("SET", items={"MUG": 3})
     await reserved(shop, "1", SET=2)
     await shop.sql("UPDATE variant_inventory_items SET required_quantity = 2 WHERE variant_id = 'SET'")
-    await shop.do(fulfillment.create, "1")
+    await shop.call(fulfillment.create, "1")
     assert await shop.levels("MUG") == {"main": (3, 0)}
 
 
 async def test_v4_of_many_fulfillments_at_once_one_is_made_and_all_get_it(shop: Shop) -> None:
     await shop.stock("MUG", main=9)
     await reserved(shop, "1", MUG=2)
-    answers = await asyncio.gather(*(shop.do(fulfillment.create, "1") for _ in range(8)))
+    answers = await asyncio.gather(*(shop.call(fulfillment.create, "1") for _ in range(8)))
     assert len({answer.fulfillment_id for answer in answers}) == 1
     assert sorted(answer.created for answer in answers) == [False] * 7 + [True]
     assert {answer.units for answer in answers} == {2}
@@ -176,12 +176,12 @@ async def test_v4_fulfilling_releasing_and_reserving_one_order_at_once_takes_tur
 
     async def act(number: int) -> None:
         if number % 3 == 0:
-            await shop.do(inventory.release, "1")
+            await shop.call(inventory.release, "1")
         elif number % 3 == 1:
-            await shop.do(inventory.reserve, "1")
+            await shop.call(inventory.reserve, "1")
         else:
-            made = await shop.do(fulfillment.create, "1")
-            await shop.do(fulfillment.cancel, made, "1")
+            made = await shop.call(fulfillment.create, "1")
+            await shop.call(fulfillment.cancel, made, "1")
 
     answers = await asyncio.gather(*(act(number) for number in range(30)), return_exceptions=True)
     assert {type(answer) for answer in answers} <= {type(None), ReservationMissing}
@@ -191,12 +191,12 @@ async def test_v4_fulfilling_releasing_and_reserving_one_order_at_once_takes_tur
 async def test_cancelling_puts_everything_back_as_it_was_and_once(shop: Shop) -> None:
     await shop.stock("MUG", main=3, overflow=3)
     await reserved(shop, "1", MUG=5)
-    before = (await shop.levels("MUG"), await shop.held("1"))
+    before = (await shop.levels("MUG"), await shop.reservations("1"))
     for _ in range(2):
-        made = await shop.do(fulfillment.create, "1")
+        made = await shop.call(fulfillment.create, "1")
         for _ in range(2):
-            await shop.do(fulfillment.cancel, made, "1")
-            assert (await shop.levels("MUG"), await shop.held("1")) == before
+            await shop.call(fulfillment.cancel, made, "1")
+            assert (await shop.levels("MUG"), await shop.reservations("1")) == before
     put_back = [(location, units) for location, units, reason, _ in await shop.movements("MUG") if reason == "cancel"]
     assert put_back == [("main", 3), ("main", 3), ("overflow", 2), ("overflow", 2)]
 
@@ -204,21 +204,21 @@ async def test_cancelling_puts_everything_back_as_it_was_and_once(shop: Shop) ->
 async def test_a_fulfillment_that_was_only_found_is_not_cancelled(shop: Shop) -> None:
     await shop.stock("MUG", main=3)
     await reserved(shop, "1", MUG=3)
-    await shop.do(fulfillment.create, "1")
-    found = await shop.do(fulfillment.create, "1")
-    await shop.do(fulfillment.cancel, found, "1")
+    await shop.call(fulfillment.create, "1")
+    found = await shop.call(fulfillment.create, "1")
+    await shop.call(fulfillment.cancel, found, "1")
     assert await shop.levels("MUG") == {"main": (0, 0)}
 
 
 async def test_v6_the_carrier_is_told_the_address_as_far_as_the_order_knows_it(shop: Shop) -> None:
     await shop.stock("MUG", main=3)
     facts = {"shipping_name": "Ann", "shipping_country": "United Kingdom", "shipping_city": "Leeds"}
-    await shop.order("1", MUG=1, facts=facts)
+    await shop.order("1", MUG=1, columns=facts)
     with pytest.raises(FulfillmentMissing):
-        await shop.do(fulfillment.shipment, "1")
-    await shop.do(inventory.reserve, "1")
-    made = await shop.do(fulfillment.create, "1")
-    shipment = await shop.do(fulfillment.shipment, "1")
+        await shop.call(fulfillment.shipment, "1")
+    await shop.call(inventory.reserve, "1")
+    made = await shop.call(fulfillment.create, "1")
+    shipment = await shop.call(fulfillment.shipment, "1")
     recipient = Address(name="Ann", street1="", city="Leeds", zip="", state="", country="United Kingdom", phone="")
     assert shipment == Shipment(made.fulfillment_id, order_id="1", currency="GBP", recipient=recipient)
     assert "Ann" not in repr(shipment)
@@ -227,22 +227,22 @@ async def test_v6_the_carrier_is_told_the_address_as_far_as_the_order_knows_it(s
 @pytest.mark.parametrize("country", [None, " "])
 async def test_v6_nothing_can_be_shipped_to_no_country(shop: Shop, country: str | None) -> None:
     await shop.stock("MUG", main=3)
-    await shop.order("1", MUG=1, facts={"shipping_country": country})
-    await shop.do(inventory.reserve, "1")
-    await shop.do(fulfillment.create, "1")
+    await shop.order("1", MUG=1, columns={"shipping_country": country})
+    await shop.call(inventory.reserve, "1")
+    await shop.call(fulfillment.create, "1")
     with pytest.raises(AddressIncomplete, match="country"):
-        await shop.do(fulfillment.shipment, "1")
+        await shop.call(fulfillment.shipment, "1")
 
 
 async def test_v6_the_label_is_stored_on_the_live_fulfillment(shop: Shop) -> None:
     await shop.stock("MUG", main=3)
     await reserved(shop, "1", MUG=3)
     with pytest.raises(FulfillmentMissing):
-        await shop.do(fulfillment.record_label, "1", LABEL)
-    made = await shop.do(fulfillment.create, "1")
-    await shop.do(fulfillment.record_label, "1", LABEL)
+        await shop.call(fulfillment.record_label, "1", LABEL)
+    made = await shop.call(fulfillment.create, "1")
+    await shop.call(fulfillment.record_label, "1", LABEL)
     [stored] = await shop.sql("SELECT shipment_id, tracking_number, label_url FROM fulfillments")
     assert stored == ("shp_1", "T1", "https://carrier.example/1.pdf")
-    await shop.do(fulfillment.cancel, made, "1")
+    await shop.call(fulfillment.cancel, made, "1")
     with pytest.raises(FulfillmentMissing):
-        await shop.do(fulfillment.record_label, "1", LABEL)
+        await shop.call(fulfillment.record_label, "1", LABEL)

@@ -31,12 +31,12 @@ def shop(database: Database) -> Shop:
 async def refused(shop: Shop, order_id: str) -> InsufficientInventory:
     """Check and reservation refuse for the same reason, and nothing is written."""
     with pytest.raises(InsufficientInventory) as at_check:
-        await shop.do(inventory.check, order_id)
+        await shop.call(inventory.check, order_id)
     async with shop.database.transaction() as tx:  # committed on purpose: the refusal itself must write nothing
         with pytest.raises(InsufficientInventory) as at_reserve:
             await inventory.reserve(tx, order_id)
     assert at_check.value.data() == at_reserve.value.data()
-    assert await shop.held(order_id) == []
+    assert await shop.reservations(order_id) == []
     assert await shop.breaches() == []
     return at_reserve.value
 
@@ -44,7 +44,7 @@ async def refused(shop: Shop, order_id: str) -> InsufficientInventory:
 async def test_i1_only_reservations_move_reserved_quantity(shop: Shop) -> None:
     await shop.stock("MUG", main=5)
     await shop.order("1", MUG=2)
-    assert await shop.do(inventory.reserve, "1") == Reserved(reservations=1, units=2)
+    assert await shop.call(inventory.reserve, "1") == Reserved(reservations=1, units=2)
     assert await shop.levels("MUG") == {"main": (5, 2)}
     assert await shop.movements("MUG") == []
 
@@ -54,18 +54,18 @@ async def test_i2_releasing_lowers_it_again_and_once(shop: Shop) -> None:
     await shop.order("1", ("MUG", 1), ("MUG", 2))
     await shop.order("2", MUG=1)
     for order_id in "12":
-        await shop.do(inventory.reserve, order_id)
+        await shop.call(inventory.reserve, order_id)
     for _ in range(2):
-        await shop.do(inventory.release, "1")
+        await shop.call(inventory.release, "1")
         assert await shop.levels("MUG") == {"main": (5, 1)}
-    assert await shop.held("2") == [(1, "MUG", "main", 1)]
+    assert await shop.reservations("2") == [(1, "MUG", "main", 1)]
 
 
 async def test_i2_asking_twice_holds_once(shop: Shop) -> None:
     await shop.stock("MUG", main=3)
     await shop.order("1", MUG=2)
-    first = await shop.do(inventory.reserve, "1")
-    assert await shop.do(inventory.reserve, "1") == first
+    first = await shop.call(inventory.reserve, "1")
+    assert await shop.call(inventory.reserve, "1") == first
     assert await shop.levels("MUG") == {"main": (3, 2)}
 
 
@@ -77,7 +77,7 @@ async def test_i3_an_item_without_any_level_is_not_stocked(shop: Shop) -> None:
     for rule in (inventory.check, inventory.reserve):
         for order_id, item in (("1", "MUG"), ("2", "LATER")):
             with pytest.raises(ItemNotStocked) as error:
-                await shop.do(rule, order_id)
+                await shop.call(rule, order_id)
             assert error.value.inventory_item_id == item
 
 
@@ -123,7 +123,7 @@ async def test_i4_of_60_orders_for_the_last_20_units_exactly_20_win(shop: Shop, 
     crowd = Shop(Database(database_url, pool_size=60))
     for number in range(60):
         await shop.order(str(number), MUG=1)
-    tries = [crowd.do(inventory.reserve, str(number)) for number in range(60)]
+    tries = [crowd.call(inventory.reserve, str(number)) for number in range(60)]
     answers = await asyncio.gather(*tries, return_exceptions=True)
     await crowd.database.close()
     assert sum(isinstance(answer, Reserved) for answer in answers) == 20
@@ -142,10 +142,10 @@ async def test_i4_orders_that_share_items_in_opposite_order_never_deadlock(shop:
     crowd = Shop(Database(database_url, pool_size=30))
 
     async def there_and_back(order_id: str) -> None:
-        await crowd.do(inventory.reserve, order_id)
-        made = await crowd.do(fulfillment.create, order_id)
-        await crowd.do(fulfillment.cancel, made, order_id)
-        await crowd.do(inventory.release, order_id)
+        await crowd.call(inventory.reserve, order_id)
+        made = await crowd.call(fulfillment.create, order_id)
+        await crowd.call(fulfillment.cancel, made, order_id)
+        await crowd.call(inventory.release, order_id)
 
     await asyncio.gather(*(there_and_back(str(number)) for number in range(30)))
     await crowd.database.close()
@@ -160,7 +160,7 @@ async def test_i4_orders_that_share_items_in_opposite_order_never_deadlock(shop:
 async def test_i4_one_order_reserved_by_many_at_once_is_held_once(shop: Shop) -> None:
     await shop.stock("MUG", main=9)
     await shop.order("1", MUG=2)
-    answers = await asyncio.gather(*(shop.do(inventory.reserve, "1") for _ in range(8)))
+    answers = await asyncio.gather(*(shop.call(inventory.reserve, "1") for _ in range(8)))
     assert set(answers) == {Reserved(reservations=1, units=2)}
     assert await shop.levels("MUG") == {"main": (9, 2)}
 
@@ -168,8 +168,8 @@ async def test_i4_one_order_reserved_by_many_at_once_is_held_once(shop: Shop) ->
 async def test_i5_a_backorder_may_exceed_stock_at_the_first_location(shop: Shop) -> None:
     await shop.stock("MUG", main=1, overflow=2, backorder=True)
     await shop.order("1", MUG=5)
-    await shop.do(inventory.check, "1")
-    assert await shop.do(inventory.reserve, "1") == Reserved(reservations=2, units=5)
+    await shop.call(inventory.check, "1")
+    assert await shop.call(inventory.reserve, "1") == Reserved(reservations=2, units=5)
     assert await shop.levels("MUG") == {"main": (1, 3), "overflow": (2, 2)}
 
 
@@ -177,7 +177,7 @@ async def test_i5_lines_that_cannot_wait_are_served_before_backorders(shop: Shop
     await shop.stock("MUG", main=3)
     await shop.variant("MUG-LATER", backorder=True, items={"MUG": 1})
     await shop.order("1", ("MUG-LATER", 9), ("MUG", 3))
-    await shop.do(inventory.reserve, "1")
+    await shop.call(inventory.reserve, "1")
     assert await shop.levels("MUG") == {"main": (3, 12)}
     await shop.order("2", ("MUG-LATER", 9), ("MUG", 1))
     assert [item.sku for item in (await refused(shop, "2")).items] == ["MUG"]
@@ -186,10 +186,10 @@ async def test_i5_lines_that_cannot_wait_are_served_before_backorders(shop: Shop
 async def test_i5_unmanaged_variants_need_no_stock(shop: Shop) -> None:
     await shop.variant("SERVICE", managed=False, items={})
     await shop.variant("MUG", managed=False)
-    await shop.deliver("MUG", main=1)
+    await shop.add_stock("MUG", main=1)
     await shop.order("1", SERVICE=7, MUG=3)
-    await shop.do(inventory.check, "1")
-    assert await shop.do(inventory.reserve, "1") == Reserved(reservations=0, units=0)
+    await shop.call(inventory.check, "1")
+    assert await shop.call(inventory.reserve, "1") == Reserved(reservations=0, units=0)
     assert await shop.levels("MUG") == {"main": (1, 0)}
 
 
@@ -198,10 +198,10 @@ async def test_i6_a_kit_takes_each_of_its_items(shop: Shop) -> None:
     await shop.stock("BOX", main=9)
     await shop.variant("SET", items={"MUG": 2, "BOX": 1})
     await shop.order("1", SET=3)
-    assert await shop.do(inventory.reserve, "1") == Reserved(reservations=2, units=9)
-    assert await shop.held("1") == [(1, "BOX", "main", 3), (1, "MUG", "main", 6)]
+    assert await shop.call(inventory.reserve, "1") == Reserved(reservations=2, units=9)
+    assert await shop.reservations("1") == [(1, "BOX", "main", 3), (1, "MUG", "main", 6)]
     await shop.order("2", SET=4)
-    await shop.do(inventory.release, "1")
+    await shop.call(inventory.release, "1")
     assert (await refused(shop, "2")).items == [InsufficientItem(variant_id="SET", sku="SET", requested=4, available=3)]
 
 
@@ -211,15 +211,15 @@ async def test_i6_a_managed_variant_without_items_is_an_error(shop: Shop) -> Non
     await shop.order("1", MUG=5, VOID=1)
     for rule in (inventory.check, inventory.reserve):
         with pytest.raises(VariantWithoutItems, match="VOID"):
-            await shop.do(rule, "1")
+            await shop.call(rule, "1")
 
 
 async def test_i7_stock_is_spread_over_locations_by_priority(shop: Shop) -> None:
     await shop.stock("MUG", overflow=3, main=3)  # "overflow" is named first, so it is served from first
     await shop.order("1", ("MUG", 2), ("MUG", 3))
-    await shop.do(inventory.check, "1")
-    await shop.do(inventory.reserve, "1")
-    assert await shop.held("1") == [
+    await shop.call(inventory.check, "1")
+    await shop.call(inventory.reserve, "1")
+    assert await shop.reservations("1") == [
         (1, "MUG", "overflow", 2),
         (2, "MUG", "overflow", 1),
         (2, "MUG", "main", 2),
@@ -231,15 +231,15 @@ async def test_i7_stock_is_spread_over_locations_by_priority(shop: Shop) -> None
 async def test_i9_an_oversold_level_has_nothing_to_give_and_can_be_released(shop: Shop) -> None:
     await shop.stock("MUG", main=5, overflow=1)
     await shop.order("1", MUG=4)
-    await shop.do(inventory.reserve, "1")
-    await shop.deliver("MUG", main=-3)
+    await shop.call(inventory.reserve, "1")
+    await shop.add_stock("MUG", main=-3)
     await shop.sql("UPDATE inventory_levels SET oversold = true WHERE location_id = 'main'")
     await shop.order("2", MUG=2)
     assert (await refused(shop, "2")).items[0].available == 1
     await shop.order("3", MUG=1)
-    await shop.do(inventory.reserve, "3")
-    assert await shop.held("3") == [(1, "MUG", "overflow", 1)]
-    await shop.do(inventory.release, "1")
+    await shop.call(inventory.reserve, "3")
+    assert await shop.reservations("3") == [(1, "MUG", "overflow", 1)]
+    await shop.call(inventory.release, "1")
     assert await shop.levels("MUG") == {"main": (2, 0), "overflow": (1, 1)}
     assert await shop.sql("SELECT count(*) FROM inventory_levels WHERE oversold") == [0]
 
@@ -248,16 +248,16 @@ async def test_i9_an_oversold_level_still_takes_backorders(shop: Shop) -> None:
     await shop.stock("MUG", main=5, backorder=True)
     await shop.order("1", MUG=5)
     await shop.order("2", MUG=1)
-    await shop.do(inventory.reserve, "1")
-    await shop.deliver("MUG", main=-3)
-    await shop.do(inventory.reserve, "2")
+    await shop.call(inventory.reserve, "1")
+    await shop.add_stock("MUG", main=-3)
+    await shop.call(inventory.reserve, "2")
     assert await shop.levels("MUG") == {"main": (2, 6)}
 
 
 async def test_an_unknown_order_cannot_be_held_and_has_nothing_to_release(shop: Shop) -> None:
     with pytest.raises(OrderNotFound):
-        await shop.do(inventory.reserve, "1")
-    await shop.do(inventory.release, "1")
+        await shop.call(inventory.reserve, "1")
+    await shop.call(inventory.release, "1")
 
 
 async def deadlocks(shop: Shop) -> int:
@@ -284,11 +284,11 @@ acts = st.tuples(st.sampled_from(["reserve", "fulfill", "cancel", "release"]), s
 async def test_whatever_happens_the_books_balance_and_the_check_is_right(
     shop: Shop, mugs: dict[str, int], boxes: dict[str, int], orders: dict[str, Lines], story: list[tuple[str, str]]
 ) -> None:
-    await shop.empty()
+    await shop.clear()
     for sku, kind in KINDS.items():
         await shop.variant(sku, **kind)
-    await shop.deliver("MUG", **mugs)
-    await shop.deliver("BOX", **boxes)
+    await shop.add_stock("MUG", **mugs)
+    await shop.add_stock("BOX", **boxes)
     for order_id, lines in orders.items():
         await shop.order(order_id, *lines)
     made: dict[str, CreatedFulfillment] = {}
@@ -298,17 +298,17 @@ async def test_whatever_happens_the_books_balance_and_the_check_is_right(
 
 
 async def perform(shop: Shop, act: str, order_id: str, lines: Lines, made: dict[str, CreatedFulfillment]) -> None:
-    if act == "reserve" and not await shop.held(order_id):
+    if act == "reserve" and not await shop.reservations(order_id):
         lacking = await short_of(shop, lines)
         assert await found_short(shop, inventory.check, order_id) == lacking
         assert await found_short(shop, inventory.reserve, order_id) == lacking
     elif act == "fulfill":
         with contextlib.suppress(ReservationMissing, InsufficientInventory):
-            made[order_id] = await shop.do(fulfillment.create, order_id)
+            made[order_id] = await shop.call(fulfillment.create, order_id)
     elif act == "cancel" and order_id in made:
-        await shop.do(fulfillment.cancel, made[order_id], order_id)
+        await shop.call(fulfillment.cancel, made[order_id], order_id)
     elif act == "release":
-        await shop.do(inventory.release, order_id)
+        await shop.call(inventory.release, order_id)
 
 
 async def short_of(shop: Shop, lines: Lines) -> list[str]:
@@ -324,7 +324,7 @@ async def short_of(shop: Shop, lines: Lines) -> list[str]:
 async def found_short(shop: Shop, rule: Callable[..., Awaitable[object]], order_id: str) -> list[str]:
     """Return the SKUs that a rule finds short."""
     try:
-        await shop.do(rule, order_id)
+        await shop.call(rule, order_id)
     except InsufficientInventory as error:
         return [item.sku for item in error.items]
     return []

@@ -160,6 +160,15 @@ class TestSend:
         for part in ("<b>,", "SKU31", "OLD"):
             assert part not in told
 
+    async def test_amounts_follow_the_locale(self, database: Database, mail_server: MailServer, tmp_path: Path) -> None:
+        await order(database)
+        async with database.transaction() as tx:
+            await tx.execute(text("UPDATE orders SET currency = 'USD'"))
+        await queue(database)
+        await Notifier(database, mail_server, locale="en_US").send(KEY)
+        (got,) = caught(tmp_path)
+        assert ">$1,234.50<" in html(got)
+
     async def test_an_unknown_key_is_skipped(self, notifier: Notifier) -> None:
         assert await notifier.send("nothing/1") == SKIPPED
 

@@ -37,21 +37,21 @@ async def shop(database: Database) -> AsyncIterator[Shop]:
 
 
 async def fulfill(shop: Shop, order_id: str) -> CompletedOrder:
-    await shop.do(inventory.reserve, order_id)
-    await shop.do(fulfillment.create, order_id)
-    return await shop.do(orders.complete, order_id)
+    await shop.call(inventory.reserve, order_id)
+    await shop.call(fulfillment.create, order_id)
+    return await shop.call(orders.complete, order_id)
 
 
 async def test_a_paid_order_is_described_in_numbers(shop: Shop) -> None:
     await shop.order("1", ("MUG", 2), ("MUG", 3))
-    assert await shop.do(orders.validate, "1") == ValidOrder(
+    assert await shop.call(orders.validate, "1") == ValidOrder(
         order_id="1", lines=2, units=5, needs_label=True, has_email=True
     )
 
 
 async def test_v1_an_unknown_order_is_not_found(shop: Shop) -> None:
     with pytest.raises(OrderNotFound):
-        await shop.do(orders.validate, "1")
+        await shop.call(orders.validate, "1")
 
 
 @pytest.mark.parametrize(
@@ -71,22 +71,22 @@ async def test_v1_an_unknown_order_is_not_found(shop: Shop) -> None:
 async def test_v1_what_may_not_be_processed_is_refused_by_type(
     shop: Shop, facts: dict[str, Any], error: type[OrderRefused]
 ) -> None:
-    await shop.order("1", MUG=1, facts=facts)
+    await shop.order("1", MUG=1, columns=facts)
     with pytest.raises(error) as refusal:
-        await shop.do(orders.validate, "1")
+        await shop.call(orders.validate, "1")
     assert refusal.value.order_id == "1"
 
 
 async def test_v1_an_order_without_lines_is_refused(shop: Shop) -> None:
     await shop.order("1")
     with pytest.raises(OrderHasNoLines):
-        await shop.do(orders.validate, "1")
+        await shop.call(orders.validate, "1")
 
 
 async def test_v1_unknown_skus_are_counted_and_the_first_is_named(shop: Shop) -> None:
     await shop.order("1", ("MUG", 1), ("???", 1), ("", 1))
     with pytest.raises(UnknownVariant) as error:
-        await shop.do(orders.validate, "1")
+        await shop.call(orders.validate, "1")
     assert (error.value.sku, error.value.count) == ("???", 2)
 
 
@@ -94,10 +94,10 @@ async def test_v1_a_managed_variant_needs_items(shop: Shop) -> None:
     await shop.variant("VOID", items={})
     await shop.variant("SERVICE", items={}, managed=False)
     await shop.order("1", MUG=1, SERVICE=1)
-    await shop.do(orders.validate, "1")
+    await shop.call(orders.validate, "1")
     await shop.order("2", SERVICE=1, VOID=1)
     with pytest.raises(VariantWithoutItems, match="VOID"):
-        await shop.do(orders.validate, "2")
+        await shop.call(orders.validate, "2")
 
 
 @pytest.mark.parametrize(
@@ -107,33 +107,33 @@ async def test_v1_a_managed_variant_needs_items(shop: Shop) -> None:
 async def test_v6_a_label_needs_a_method_and_something_to_ship(
     shop: Shop, method: str | None, requires_shipping: bool, needs_label: bool
 ) -> None:
-    await shop.order("1", MUG=1, facts={"shipping_method": method})
+    await shop.order("1", MUG=1, columns={"shipping_method": method})
     await shop.sql("UPDATE order_lines SET requires_shipping = :value", value=requires_shipping)
-    assert (await shop.do(orders.validate, "1")).needs_label is needs_label
+    assert (await shop.call(orders.validate, "1")).needs_label is needs_label
 
 
 async def test_v6_one_line_to_ship_is_enough(shop: Shop) -> None:
     await shop.order("1", ("MUG", 1), ("MUG", 1))
     await shop.sql("UPDATE order_lines SET requires_shipping = false WHERE position = 1")
-    assert (await shop.do(orders.validate, "1")).needs_label
+    assert (await shop.call(orders.validate, "1")).needs_label
 
 
 @pytest.mark.parametrize("email", [None, ""])
 async def test_v9_a_guest_without_an_address_is_fulfilled_and_nobody_is_told(shop: Shop, email: str | None) -> None:
-    await shop.order("1", MUG=1, facts={"email": email})
-    assert not (await shop.do(orders.validate, "1")).has_email
+    await shop.order("1", MUG=1, columns={"email": email})
+    assert not (await shop.call(orders.validate, "1")).has_email
     await fulfill(shop, "1")
     assert await shop.sql("SELECT key FROM notifications") == []
 
 
 async def test_v8_completing_fulfills_publishes_and_queues_the_mail_at_once(shop: Shop) -> None:
-    await shop.order("1", MUG=2, facts={"hold_reason": "failed", "refused_at": NOON})
-    await shop.do(inventory.reserve, "1")
-    made = await shop.do(fulfillment.create, "1")
-    await shop.do(fulfillment.record_label, "1", Label(shipment_id="s", tracking_number="T1", label_url="u"))
-    done = await shop.do(orders.complete, "1")
+    await shop.order("1", MUG=2, columns={"hold_reason": "failed", "refused_at": NOON})
+    await shop.call(inventory.reserve, "1")
+    made = await shop.call(fulfillment.create, "1")
+    await shop.call(fulfillment.record_label, "1", Label(shipment_id="s", tracking_number="T1", label_url="u"))
+    done = await shop.call(orders.complete, "1")
     assert done == CompletedOrder(fulfillment_id=made.fulfillment_id, tracking_number="T1")
-    assert await shop.facts("1", "fulfillment_status", "hold_reason", "refused_at") == ("fulfilled", None, None)
+    assert await shop.order_columns("1", "fulfillment_status", "hold_reason", "refused_at") == ("fulfilled", None, None)
     data = {"order_id": "1", "fulfillment_id": made.fulfillment_id, "units": 2, "total": 500, "currency": "GBP"}
     assert await shop.events() == [("order.fulfilled", "order/1", data)]
     assert await shop.sql("SELECT key, kind, recipient, order_id, status FROM notifications") == [
@@ -143,35 +143,35 @@ async def test_v8_completing_fulfills_publishes_and_queues_the_mail_at_once(shop
 
 async def test_v8_completing_again_or_twice_at_once_changes_nothing(shop: Shop) -> None:
     await shop.order("1", MUG=2)
-    await shop.do(inventory.reserve, "1")
-    await shop.do(fulfillment.create, "1")
-    answers = await asyncio.gather(*(shop.do(orders.complete, "1") for _ in range(5)))
-    assert answers == [await shop.do(orders.complete, "1")] * 5
+    await shop.call(inventory.reserve, "1")
+    await shop.call(fulfillment.create, "1")
+    answers = await asyncio.gather(*(shop.call(orders.complete, "1") for _ in range(5)))
+    assert answers == [await shop.call(orders.complete, "1")] * 5
     assert len(await shop.events()) == 1
     assert await shop.sql("SELECT count(*) FROM notifications") == [1]
 
 
 async def test_v8_nothing_is_completed_without_a_fulfillment_or_when_cancelled(shop: Shop) -> None:
     with pytest.raises(OrderNotFound):
-        await shop.do(orders.complete, "1")
+        await shop.call(orders.complete, "1")
     await shop.order("1", MUG=2)
     with pytest.raises(FulfillmentMissing):
-        await shop.do(orders.complete, "1")
-    await shop.do(inventory.reserve, "1")
-    await shop.do(fulfillment.create, "1")
+        await shop.call(orders.complete, "1")
+    await shop.call(inventory.reserve, "1")
+    await shop.call(fulfillment.create, "1")
     await shop.sql("UPDATE orders SET cancelled_at = now()")
     with pytest.raises(OrderCancelled):
-        await shop.do(orders.complete, "1")
+        await shop.call(orders.complete, "1")
     assert await shop.events() == []
 
 
 async def test_v8_completing_waits_for_a_cancel_in_flight_and_gives_way(shop: Shop) -> None:
     await shop.order("1", MUG=2)
-    await shop.do(inventory.reserve, "1")
-    await shop.do(fulfillment.create, "1")
+    await shop.call(inventory.reserve, "1")
+    await shop.call(fulfillment.create, "1")
     async with shop.database.transaction() as tx:
         await tx.execute(text("UPDATE orders SET cancelled_at = now()"))
-        completing = asyncio.create_task(shop.do(orders.complete, "1"))
+        completing = asyncio.create_task(shop.call(orders.complete, "1"))
         await asyncio.sleep(0.2)
         assert not completing.done()
     with pytest.raises(OrderCancelled):
@@ -182,9 +182,9 @@ async def test_v5_a_fulfilled_order_is_valid_and_says_what_was_achieved(shop: Sh
     await shop.order("1", MUG=2)
     done = await fulfill(shop, "1")
     await shop.sql("UPDATE orders SET payment_status = 'refunded', cancelled_at = now()")  # too late to matter
-    assert (await shop.do(orders.validate, "1")).fulfilled == done
+    assert (await shop.call(orders.validate, "1")).fulfilled == done
     await shop.sql("UPDATE notifications SET status = 'sent'")
-    fulfilled = (await shop.do(orders.validate, "1")).fulfilled
+    fulfilled = (await shop.call(orders.validate, "1")).fulfilled
     assert fulfilled == done.model_copy(update={"notification_sent": True})
 
 
@@ -193,16 +193,16 @@ async def test_n3_a_refusal_is_published_once_per_order_and_day(shop: Shop) -> N
     await shop.order("1", MUG=12)
     for hours in (0, 1, 24):
         at = NOON + timedelta(hours=hours)
-        await shop.do(orders.refuse, Refusal(order_id="1", items=[item], count=1, at=at), at.date())
+        await shop.call(orders.refuse, Refusal(order_id="1", items=[item], count=1, at=at), at.date())
     event = ("order.insufficient_inventory", "order/1", {"order_id": "1", "count": 1, "items": [item.model_dump()]})
     assert await shop.events() == [event, event]
-    assert await shop.facts("1", "refused_at") == (NOON + timedelta(hours=24),)
+    assert await shop.order_columns("1", "refused_at") == (NOON + timedelta(hours=24),)
 
 
 async def test_n3_an_event_is_written_once_per_key_whoever_writes_first(shop: Shop) -> None:
     for number in range(2):
         event = outbox.NewEvent("order.fulfilled/1", "order.fulfilled", "order/1", {"number": number})
-        await shop.do(outbox.add, event)
+        await shop.call(outbox.add, event)
     assert await shop.events() == [("order.fulfilled", "order/1", {"number": 0})]
     [event_id] = await shop.sql("SELECT CAST(id AS text) FROM outbox_events")
     assert event_id == "997a7479-0d5b-5d25-8ad8-464aa845a6b1"  # fixed for ever
@@ -212,16 +212,16 @@ async def test_a_fulfilled_or_unknown_order_is_neither_refused_nor_held(shop: Sh
     await shop.order("1", MUG=1)
     await fulfill(shop, "1")
     for order_id in "12":
-        await shop.do(orders.hold, Hold(order_id=order_id, reason="CarrierRefused"))
-        await shop.do(orders.refuse, Refusal(order_id=order_id, items=[], count=0, at=NOON), date(2026, 3, 2))
-        await shop.do(orders.clear_hold, order_id)
-    assert await shop.facts("1", "hold_reason", "refused_at") == (None, None)
+        await shop.call(orders.hold, Hold(order_id=order_id, reason="CarrierRefused"))
+        await shop.call(orders.refuse, Refusal(order_id=order_id, items=[], count=0, at=NOON), date(2026, 3, 2))
+        await shop.call(orders.clear_hold, order_id)
+    assert await shop.order_columns("1", "hold_reason", "refused_at") == (None, None)
     assert [kind for kind, _, _ in await shop.events()] == ["order.fulfilled"]
 
 
 async def test_an_order_is_held_until_it_is_cleared(shop: Shop) -> None:
     await shop.order("1", MUG=1)
-    await shop.do(orders.hold, Hold(order_id="1", reason="CarrierRefused"))
-    assert await shop.facts("1", "hold_reason") == ("CarrierRefused",)
-    await shop.do(orders.clear_hold, "1")
-    assert await shop.facts("1", "hold_reason") == (None,)
+    await shop.call(orders.hold, Hold(order_id="1", reason="CarrierRefused"))
+    assert await shop.order_columns("1", "hold_reason") == ("CarrierRefused",)
+    await shop.call(orders.clear_hold, "1")
+    assert await shop.order_columns("1", "hold_reason") == (None,)

@@ -76,7 +76,7 @@ def event(aggregate: str, number: int, kind: str = "cart.expired") -> NewEvent:
 
 
 async def write(shop: Shop, *events: NewEvent) -> None:
-    await shop.do(outbox.add, *events)
+    await shop.call(outbox.add, *events)
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -255,9 +255,9 @@ async def test_a_commit_notifies_once_per_transaction_and_only_of_new_events(
 async def test_webhooks_get_the_events_they_subscribe_to_and_know_the_event_before(
     shop: Shop, database_url: str, publisher: FakePublisher
 ) -> None:
-    everything = await shop.do(webhooks.add, "https://all.example")
-    placed = await shop.do(webhooks.add, "https://placed.example", ["order.placed"])
-    disabled = await shop.do(webhooks.add, "https://disabled.example")
+    everything = await shop.call(webhooks.add, "https://all.example")
+    placed = await shop.call(webhooks.add, "https://placed.example", ["order.placed"])
+    disabled = await shop.call(webhooks.add, "https://disabled.example")
     await shop.sql("UPDATE webhook_endpoints SET disabled_at = now() WHERE id = :id", id=disabled.id)
     kinds = ["order.placed", "order.fulfilled", "order.placed"]
     await write(shop, *(event("order/1", number, kind) for number, kind in enumerate(kinds)))

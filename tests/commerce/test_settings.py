@@ -30,6 +30,7 @@ NO_DEFAULT = "–"
         ("ALERT_WEBHOOK_URL", "ftp://hooks.example", "must start with http:// or https://"),
         ("TIMEZONE", "Mars/Olympus", "is not an IANA time zone, like Europe/London"),
         ("CURRENCY", "pounds", "must be three capital letters, like GBP"),
+        ("LOCALE", "de_DE", "must be an English locale, like en_GB or en_US"),
         ("LOG_FORMAT", "xml", "Input should be 'console' or 'json'"),
         ("LOG_LEVEL", "loud", "Input should be 'debug', 'info', 'warning' or 'error'"),
         ("WORKER_ACTIVITIES", "many", "Input should be a valid integer"),

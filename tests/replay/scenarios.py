@@ -44,7 +44,7 @@ async def fulfilled(shop: RunningShop, order_id: str) -> str:
 
 async def without_label(shop: RunningShop, order_id: str) -> str:
     """Nothing is shipped, and there is nobody to tell."""
-    await shop.data.order(order_id, MUG=1, facts={"shipping_method": None, "email": None})
+    await shop.data.order(order_id, MUG=1, columns={"shipping_method": None, "email": None})
     await shop.process(order_id)
     return order_process_id(order_id)
 
@@ -81,7 +81,7 @@ async def compensation_failed(shop: RunningShop, order_id: str) -> str:
 
 async def notification_failed(shop: RunningShop, order_id: str) -> str:
     """The customer's mail server refuses the mail for good."""
-    await shop.data.order(order_id, MUG=1, facts={"email": "ann@refused.example"})
+    await shop.data.order(order_id, MUG=1, columns={"email": "ann@refused.example"})
     await shop.process(order_id)
     return order_process_id(order_id)
 
@@ -177,10 +177,10 @@ async def webhook_delivered(shop: RunningShop, _name: str) -> str:
     """An event is posted once the one before it is, which its receiver did not take at first."""
     async with webhook_receiver() as receiver:
         receiver.answer, receiver.headers = 503, {"Retry-After": "2"}
-        endpoint = await shop.data.do(webhooks.add, receiver.url)
+        endpoint = await shop.data.call(webhooks.add, receiver.url)
         receiver.secret = endpoint.secret
         events = [NewEvent(f"{receiver.url}/{number}", "cart.expired", "cart/1", {"number": number}) for number in (1, 2)]
-        await shop.data.do(outbox.add, *events)
+        await shop.data.call(outbox.add, *events)
         first, second = (WebhookDelivery(endpoint_id=endpoint.id, event_id=event_id(event.key)) for event in events)
         await start(shop.client, "deliver-webhook", first)
         while not receiver.asked:  # noqa: ASYNC110 - it looks at what a server did

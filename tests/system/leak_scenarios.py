@@ -74,7 +74,7 @@ class Stage:
             "shipping_zip": "N1 9GU",
             "shipping_phone": words.PHONE,
         }
-        await self.shop.data.order(f"{self.name}-{scene}", MUG=1, facts=about | facts)
+        await self.shop.data.order(f"{self.name}-{scene}", MUG=1, columns=about | facts)
         return f"{self.name}-{scene}"
 
     async def cancel(self, process: str) -> None:

@@ -129,4 +129,4 @@ async def compare(shop: Shop, data_dir: Path, said: str) -> None:
     assert "40 abandoned carts deleted" in said and "5 levels corrected" in said
     assert [kinds["order-shipped"]] == await count(f"count(email) FROM {fulfilled}")
     assert [kinds["insufficient-inventory"]] == [numbers(said, "Refused for stock")[0]]
-    assert await shop.do(audit.audit) == []
+    assert await shop.call(audit.audit) == []

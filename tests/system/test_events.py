@@ -66,7 +66,7 @@ async def receiver(place: RunningShop) -> AsyncIterator[WebhookReceiver]:
 
 
 async def added(place: RunningShop, receiver: WebhookReceiver) -> NewEndpoint:
-    endpoint = await place.data.do(webhooks.add, receiver.url)
+    endpoint = await place.data.call(webhooks.add, receiver.url)
     receiver.secret = endpoint.secret
     return endpoint
 
@@ -76,7 +76,7 @@ def event(aggregate: str, number: int, kind: str = "cart.expired") -> NewEvent:
 
 
 async def write(shop: Shop, *events: NewEvent) -> None:
-    await shop.do(outbox.add, *events)
+    await shop.call(outbox.add, *events)
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -94,7 +94,7 @@ async def all_published(shop: Shop) -> None:
 
 async def deliveries(place: RunningShop) -> list[WebhookDelivery]:
     """Return the deliveries of all events to the only endpoint, in order."""
-    [endpoint] = await place.data.do(webhooks.list_endpoints)
+    [endpoint] = await place.data.call(webhooks.list_endpoints)
     ids = await place.data.sql("SELECT id FROM outbox_events ORDER BY sequence")
     return [WebhookDelivery(endpoint_id=endpoint.id, event_id=event_id) for event_id in ids]
 
@@ -227,7 +227,7 @@ async def test_a_receiver_that_is_gone_is_not_asked_again(shop: RunningShop, rec
     await write(shop.data, event("cart/1", 3))
     await all_published(shop.data)
     assert len(receiver.asked) == 1
-    [endpoint] = await shop.data.do(webhooks.list_endpoints)
+    [endpoint] = await shop.data.call(webhooks.list_endpoints)
     assert endpoint.disabled_at is not None
 
 

@@ -105,7 +105,7 @@ async def take_in(shop: RunningShop, order_ids: Iterable[str]) -> None:
         if end == "unmailed":
             facts["email"] = "ann@refused.example"
         await shop.data.stock(order_id, main=3)
-        await shop.data.order(order_id, (order_id, 4 if end == "short" else 1), facts=facts)
+        await shop.data.order(order_id, (order_id, 4 if end == "short" else 1), columns=facts)
         if end == "refused":
             await shop.inject_carrier_fault(operation="buy", fault="422", order_id=order_id)
 

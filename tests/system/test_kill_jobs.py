@@ -110,7 +110,7 @@ async def take_in(shop: RunningShop) -> None:
         at = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
         for copy in range(number):
             facts = {"created_at": at, "fulfillment_status": "fulfilled_elsewhere"}
-            await shop.data.order(f"sold-{number}-{copy}", MUG=1, facts=facts)
+            await shop.data.order(f"sold-{number}-{copy}", MUG=1, columns=facts)
     for number, _ in enumerate(ORDERS):
         await shop.data.order(str(number), MUG=1)
     await shop.data.order("short", MUG=99)
@@ -129,7 +129,7 @@ async def take_in_old_records(shop: RunningShop) -> None:
 
 async def oversell(shop: RunningShop, sku: str) -> None:
     """Hold four of five units for an order, as if somebody were at work on it."""
-    await shop.data.order("waits", (sku, 4), facts={"hold_reason": "cancelled"})
+    await shop.data.order("waits", (sku, 4), columns={"hold_reason": "cancelled"})
     await shop.data.sql("UPDATE inventory_levels SET reserved_quantity = 4 WHERE inventory_item_id = :sku", sku=sku)
     await shop.data.sql(
         """INSERT INTO reservations (order_id, order_line_id, inventory_item_id, location_id, quantity)

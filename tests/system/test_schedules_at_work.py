@@ -179,7 +179,7 @@ async def sell(shop: RunningShop, first: date, offsets: tuple[int, ...]) -> None
     for at in midnights:
         for moment in (at - timedelta(microseconds=1), at):
             facts = {"created_at": moment, "fulfillment_status": "fulfilled_elsewhere"}
-            await shop.data.order(moment.isoformat(), MUG=1, facts=facts)
+            await shop.data.order(moment.isoformat(), MUG=1, columns=facts)
 
 
 async def test_an_order_that_was_cancelled_or_refused_is_left_alone(shop: RunningShop) -> None:  # (V10)

@@ -150,7 +150,7 @@ async def test_an_event_goes_on_with_the_trace_of_the_request_that_wrote_it(
         webhook_receiver() as receiver,
         httpx.AsyncClient(base_url=url, timeout=SECONDS, trust_env=False) as http,
     ):
-        receiver.secret = (await shop.data.do(webhooks.add, receiver.url)).secret
+        receiver.secret = (await shop.data.call(webhooks.add, receiver.url)).secret
         assert (await http.put(f"/orders/{order_id}", json=ORDER)).status_code == 201
 
         def complete(trace: Trace) -> bool:

@@ -65,14 +65,14 @@ async def test_one_at_a_time_in_order_of_arrival(database: Database) -> None:
 
 async def handle(shop: Shop, order_id: str) -> bool:
     """Do with an order what its process does, as far as the rules go; tell whether it is fulfilled."""
-    await shop.do(orders.validate, order_id)
+    await shop.call(orders.validate, order_id)
     try:
-        await shop.do(inventory.check, order_id)
+        await shop.call(inventory.check, order_id)
     except InsufficientInventory:
         return False
-    await shop.do(inventory.reserve, order_id)
-    await shop.do(fulfillment.create, order_id)
-    await shop.do(orders.complete, order_id)
+    await shop.call(inventory.reserve, order_id)
+    await shop.call(fulfillment.create, order_id)
+    await shop.call(orders.complete, order_id)
     return True
 
 

@@ -160,7 +160,7 @@ async def test_a_cancelled_registration_is_undone_and_the_reason_stays_in_our_ta
 async def test_a_guest_becomes_the_customer_and_keeps_the_orders(shop: RunningShop) -> None:  # (A2)
     guest = "INSERT INTO customers (email) VALUES ('ann@shop.example') RETURNING id"
     [guest_id] = await shop.data.sql(guest)
-    await shop.data.order("1", facts={"customer_id": guest_id, "email": "ann@shop.example"})
+    await shop.data.order("1", columns={"customer_id": guest_id, "email": "ann@shop.example"})
     result = await register(shop)
     assert result.customer.id == str(guest_id)
     assert await shop.data.sql("SELECT id FROM orders WHERE customer_id = :id", id=guest_id) == ["1"]

@@ -103,13 +103,13 @@ async def test_what_needs_a_person_or_stock_is_not_touched_again(shop: RunningSh
     await shop.data.stock("MUG", main=1)
     await shop.data.order("refused", MUG=5)
     await shop.data.order("failed", CUP=1)
-    await shop.data.order("held", MUG=1, facts={"hold_reason": "cancelled"})
-    await shop.data.order("partly-paid", MUG=1, facts={"payment_status": "partially_captured"})
+    await shop.data.order("held", MUG=1, columns={"hold_reason": "cancelled"})
+    await shop.data.order("partly-paid", MUG=1, columns={"payment_status": "partially_captured"})
     first = await run(shop, "process-pending-orders")
     assert first["seen"] == 2
     for _ in range(3):
         assert (await run(shop, "process-pending-orders"))["seen"] == 0
-    await shop.data.deliver("MUG", main=4)
+    await shop.data.add_stock("MUG", main=4)
     again = await run(shop, "process-pending-orders")
     assert (again["seen"], again["changed"]) == (1, 1)
 
@@ -178,7 +178,7 @@ async def test_units_shipped_since_the_warehouse_counted_are_not_given_back(shop
 
 async def test_less_than_is_reserved_is_written_and_told_once(shop: RunningShop) -> None:  # (I9)
     await shop.data.stock("MUG", main=5)
-    await shop.data.order("1", MUG=4, facts={"hold_reason": "cancelled"})
+    await shop.data.order("1", MUG=4, columns={"hold_reason": "cancelled"})
     await shop.data.sql("UPDATE inventory_levels SET reserved_quantity = 4")
     await shop.data.sql(
         """INSERT INTO reservations (order_id, order_line_id, inventory_item_id, location_id, quantity)
@@ -255,7 +255,7 @@ async def test_an_order_put_on_hold_meanwhile_is_left_alone(place: RunningShop) 
         result = PendingOrdersResult.model_validate(await job.result())
     assert (result.seen, result.changed, result.skipped, result.failed) == (3, 1, 1, 1)
     assert [(failure.id, failure.reason) for failure in result.failures] == [("odd/id", "BadInput")]
-    assert await place.data.facts("2", "fulfillment_status", "hold_reason") == ("not_fulfilled", "cancelled")
+    assert await place.data.order_columns("2", "fulfillment_status", "hold_reason") == ("not_fulfilled", "cancelled")
 
 
 async def test_stock_that_came_while_an_order_was_refused_is_not_missed(place: RunningShop) -> None:
@@ -264,7 +264,7 @@ async def test_stock_that_came_while_an_order_was_refused_is_not_missed(place: R
     async with place.worker([gate := Gate("record-refusal")]):
         order = await place.start("1")
         await gate.reached.wait()
-        await place.data.deliver("MUG", main=9)
+        await place.data.add_stock("MUG", main=9)
         gate.opened.set()
         assert (await order.result()).status == "insufficient_inventory"
         assert (await run(place, "process-pending-orders"))["changed"] == 1

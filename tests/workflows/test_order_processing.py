@@ -102,7 +102,7 @@ async def test_a_guest_without_address_and_an_order_without_shipping_skip_their_
     shop: RunningShop,
 ) -> None:  # (V6, V9)
     await shop.data.stock("MUG", main=3)
-    await shop.data.order("1", MUG=1, facts={"email": None, "shipping_method": None})
+    await shop.data.order("1", MUG=1, columns={"email": None, "shipping_method": None})
     result = await shop.process("1")
     assert result.status == "fulfilled" and not result.notification_sent and result.tracking_number is None
     assert await shop.states("1") == DONE | {"create-shipping-label": "skipped", "send-notification": "skipped"}
@@ -113,7 +113,7 @@ async def test_200_orders_for_the_last_50_units(shop: RunningShop) -> None:  # (
     deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     await shop.data.stock("MUG", main=30, overflow=20)
     for number in range(200):
-        await shop.data.order(str(number), MUG=1, facts={"shipping_method": None, "email": None})
+        await shop.data.order(str(number), MUG=1, columns={"shipping_method": None, "email": None})
     before = await shop.data.sql(deadlocks)
     results = await asyncio.gather(*(shop.process(str(number)) for number in range(200)))
     statuses = [result.status for result in results]
@@ -237,7 +237,7 @@ async def cancel_after(shop: RunningShop, point: int) -> None:
 
 async def test_what_cannot_be_processed_fails_with_its_own_error_and_writes_nothing(shop: RunningShop) -> None:  # (V1)
     await shop.data.stock("MUG", main=3)
-    await shop.data.order("unpaid", MUG=1, facts={"payment_status": "authorized"})
+    await shop.data.order("unpaid", MUG=1, columns={"payment_status": "authorized"})
     unpaid = await shop.expect_failure("unpaid")
     assert isinstance(unpaid, PaymentNotCaptured) and unpaid.payment_status == "authorized"
     assert isinstance(await shop.expect_failure("none"), OrderNotFound)

@@ -40,7 +40,7 @@ class Stand:
         self.questions: list[Any] = []
         self.pauses: list[float] = []
         self.client = Warehouse(
-            "https://warehouse.example/api", transport=httpx.MockTransport(self._answer), pause=self._pause
+            "https://warehouse.example/api", transport=httpx.MockTransport(self._answer), sleep=self._pause
         )
 
     async def levels(self, *skus: str) -> list[tuple[str, str, int]]:
@@ -143,7 +143,7 @@ class TestInvalidAnswers:
 
     async def test_a_time_to_come_would_hide_our_movements(self) -> None:
         ahead = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
-        assert await Stand(page(level(), as_of=ahead)).invalid() == ("as_of", "lies in the future")
+        assert await Stand(page(level(), as_of=ahead)).invalid() == ("as_of", "is in the future")
 
     @pytest.mark.parametrize(
         ("body", "field"),
@@ -171,22 +171,22 @@ class TestInvalidAnswers:
         )
 
     async def test_a_sku_that_was_not_asked_for(self) -> None:
-        assert await Stand(page(level(), level("CUP"))).invalid() == ("levels.1.sku", "was not asked for")
+        assert await Stand(page(level(), level("CUP"))).invalid() == ("levels.1.sku", "was not requested")
 
     @pytest.mark.parametrize(
         "answers", [[page(level(), level(on_hand=4))], [page(level(), next="2"), page(level(on_hand=4))]]
     )
     async def test_one_level_with_two_quantities(self, answers: list[httpx.Response]) -> None:
-        assert "had before" in (await Stand(*answers).invalid())[1]
+        assert "differs from an earlier level" in (await Stand(*answers).invalid())[1]
 
     async def test_a_page_that_comes_again(self) -> None:
         stand = Stand(page(level("A"), next="2"), page(level("B"), next="3"), page(level("A"), next="2"))
-        assert await stand.invalid("A", "B") == ("next", "is the token of a page that was there before")
+        assert await stand.invalid("A", "B") == ("next", "repeats the token of an earlier page")
 
     async def test_pages_without_end(self) -> None:
         numbers = count()
         stand = Stand(*[lambda _: page(level(), next=str(next(numbers)))] * (module.MAX_PAGES + 1))
-        assert await stand.invalid() == ("next", "goes on after 100 pages")
+        assert await stand.invalid() == ("next", "continues after 100 pages")
         assert len(stand.questions) == module.MAX_PAGES
 
     async def test_more_levels_than_anybody_has(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +254,7 @@ class TestTries:
         pages = [answer for n in range(9) for answer in (refusing(500), refusing(500), page(next=str(n)))]
         stand = Stand(*pages)
         assert await stand.unavailable() == "HTTP 500"
-        assert sum(stand.pauses) <= module.PATIENCE
+        assert sum(stand.pauses) <= module.MAX_DELAY
 
     async def test_the_warehouse_says_how_long_to_wait(self) -> None:
         stand = Stand(refusing(429, "2"), refusing(503, "0"), page(level()))
@@ -281,7 +281,7 @@ class TestTries:
         assert stand.pauses == [0.2]
 
     async def test_nobody_listens(self) -> None:
-        client = Warehouse("http://127.0.0.1:1", pause=Stand()._pause)
+        client = Warehouse("http://127.0.0.1:1", sleep=Stand()._pause)
         with pytest.raises(WarehouseUnavailable, match="ConnectError"):
             await client.levels(["MUG"])
         await client.close()
@@ -292,7 +292,7 @@ class TestTries:
             raise AssertionError
 
         hasty = Warehouse("http://warehouse", timeout=0.05, transport=httpx.MockTransport(never))
-        with pytest.raises(WarehouseUnavailable, match=r"no full answer within 0\.05 s"):
+        with pytest.raises(WarehouseUnavailable, match=r"no complete answer within 0\.05 s"):
             await hasty.levels(["MUG"])
 
     async def test_an_attempt_ends_before_its_step(self) -> None:

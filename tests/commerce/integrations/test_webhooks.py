@@ -31,7 +31,7 @@ from commerce.errors import (
     WebhookUnavailable,
 )
 from commerce.integrations.public_transport import PublicTransport, Resolve
-from commerce.integrations.webhooks import LONGEST_WAIT, WebhookPoster
+from commerce.integrations.webhooks import MAX_WAIT, WebhookPoster
 from commerce.messages.webhooks import WebhookDelivery
 from commerce.webhooks import WebhookMessage, is_loopback
 from tests.commerce.shop import Shop
@@ -155,19 +155,19 @@ class Silence(httpx.AsyncBaseTransport):
 
 async def test_a_receiver_that_lets_us_wait_in_vain_is_left_in_peace_for_a_while() -> None:
     network = Silence()
-    hasty = WebhookPoster(source="/", prefix="", transport=network, timeout=0.05, silence=3600)
-    with pytest.raises(WebhookUnavailable, match=r"no answer within 0.05 s"):
+    hasty = WebhookPoster(source="/", prefix="", transport=network, timeout=0.05, quiet_period=3600)
+    with pytest.raises(WebhookUnavailable, match=r"no response within 0.05 s"):
         await hasty.post(parcel(f"https://{NAME}/"))
-    with pytest.raises(WebhookUnavailable, match="no answer a moment ago"):
+    with pytest.raises(WebhookUnavailable, match="no response to a request in the last 3600 s"):
         await hasty.post(parcel(f"https://{NAME}/"))
     assert network.tries == 1
-    with pytest.raises(WebhookUnavailable, match=r"no answer within 0.05 s"):
+    with pytest.raises(WebhookUnavailable, match=r"no response within 0.05 s"):
         await hasty.post(parcel("https://other.example/"))
 
 
 async def test_when_the_while_is_over_one_may_try_for_all() -> None:
     network = Silence()
-    hasty = WebhookPoster(source="/", prefix="", transport=network, timeout=0.05, silence=0)
+    hasty = WebhookPoster(source="/", prefix="", transport=network, timeout=0.05, quiet_period=0)
     with pytest.raises(WebhookUnavailable):
         await hasty.post(parcel(f"https://{NAME}/"))
     network.answers.set()
@@ -189,7 +189,7 @@ async def test_nobody_there_is_to_be_tried_again() -> None:
     ("header", "least", "most"),
     [
         ("120", 120, 120),
-        ("9999999", LONGEST_WAIT.total_seconds(), LONGEST_WAIT.total_seconds()),
+        ("9999999", MAX_WAIT.total_seconds(), MAX_WAIT.total_seconds()),
         ("in an hour", 3_000, 3_600),
         ("soon", 0, 0),
         ("-5", 0, 0),
@@ -285,44 +285,44 @@ def certified(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 async def test_a_webhook_is_added_with_a_secret_that_the_list_does_not_show(shop: Shop) -> None:
-    added = await shop.do(webhooks.add, "https://receiver.example/hook", ["order.placed", "order.placed"])
+    added = await shop.call(webhooks.add, "https://receiver.example/hook", ["order.placed", "order.placed"])
     assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", added.secret)
-    [listed] = await shop.do(webhooks.list_endpoints)
+    [listed] = await shop.call(webhooks.list_endpoints)
     assert (listed.id, listed.url, listed.event_types) == (added.id, added.url, ("order.placed",))
     assert added.secret not in repr(listed)
     with pytest.raises(WebhookExists):
-        await shop.do(webhooks.add, "https://receiver.example/hook")
-    await shop.do(webhooks.remove, str(added.id))
-    assert await shop.do(webhooks.list_endpoints) == []
+        await shop.call(webhooks.add, "https://receiver.example/hook")
+    await shop.call(webhooks.remove, str(added.id))
+    assert await shop.call(webhooks.list_endpoints) == []
     with pytest.raises(WebhookNotFound):
-        await shop.do(webhooks.remove, str(added.id))
+        await shop.call(webhooks.remove, str(added.id))
 
 
 async def test_one_that_was_disabled_can_be_added_again_with_a_new_secret(shop: Shop) -> None:
-    first = await shop.do(webhooks.add, "https://receiver.example/hook")
+    first = await shop.call(webhooks.add, "https://receiver.example/hook")
     delivery = WebhookDelivery(endpoint_id=first.id, event_id=EVENT)
-    await shop.do(webhooks.disable, delivery)
-    assert (await shop.do(webhooks.list_endpoints))[0].disabled_at is not None
-    assert await shop.do(webhooks.load_message, delivery) == "disabled"
-    again = await shop.do(webhooks.add, "https://receiver.example/hook", ["cart.expired"])
+    await shop.call(webhooks.disable, delivery)
+    assert (await shop.call(webhooks.list_endpoints))[0].disabled_at is not None
+    assert await shop.call(webhooks.load_message, delivery) == "disabled"
+    again = await shop.call(webhooks.add, "https://receiver.example/hook", ["cart.expired"])
     assert again.id == first.id and again.secret != first.secret
-    [listed] = await shop.do(webhooks.list_endpoints)
+    [listed] = await shop.call(webhooks.list_endpoints)
     assert (listed.disabled_at, listed.event_types) == (None, ("cart.expired",))
 
 
 async def test_what_is_posted_is_the_event_as_it_was_written(shop: Shop) -> None:
-    endpoint = await shop.do(webhooks.add, "https://receiver.example/hook")
-    await shop.do(outbox.add, outbox.NewEvent("k", "order.placed", "order/1", {"order_id": "1"}))
+    endpoint = await shop.call(webhooks.add, "https://receiver.example/hook")
+    await shop.call(outbox.add, outbox.NewEvent("k", "order.placed", "order/1", {"order_id": "1"}))
     [(event_id, created_at)] = await shop.sql("SELECT id, created_at FROM outbox_events")
     delivery = WebhookDelivery(endpoint_id=endpoint.id, event_id=event_id)
     expected = WebhookMessage(
         endpoint.url, endpoint.secret, event_id, "order.placed", "order/1", {"order_id": "1"}, created_at
     )
-    assert await shop.do(webhooks.load_message, delivery) == expected
+    assert await shop.call(webhooks.load_message, delivery) == expected
     assert endpoint.secret not in repr(replace(expected, aggregate=""))
     with pytest.raises(EventNotFound):
-        await shop.do(webhooks.load_message, WebhookDelivery(endpoint_id=endpoint.id, event_id=EVENT))
-    assert await shop.do(webhooks.load_message, WebhookDelivery(endpoint_id=EVENT, event_id=event_id)) == "removed"
+        await shop.call(webhooks.load_message, WebhookDelivery(endpoint_id=endpoint.id, event_id=EVENT))
+    assert await shop.call(webhooks.load_message, WebhookDelivery(endpoint_id=EVENT, event_id=event_id)) == "removed"
 
 
 @pytest.mark.parametrize(

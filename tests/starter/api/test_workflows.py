@@ -116,7 +116,7 @@ async def test_a_failed_process_names_its_step_and_reason(shop: RunningShop, htt
 
 
 async def test_a_failed_process_has_the_code_of_its_error(shop: RunningShop, http: httpx.AsyncClient) -> None:
-    await shop.data.order("http-7", MUG=1, facts={"payment_status": "authorized"})
+    await shop.data.order("http-7", MUG=1, columns={"payment_status": "authorized"})
     async with shop.worker():
         status, body = await process(http, "http-7")
     assert (status, body["code"], body["failed_step"]) == (500, "PaymentNotCaptured", "validate-order")

@@ -29,7 +29,7 @@ async def test_start_reports_in_one_line_why_an_order_fails(
     shop: RunningShop, commerce: Commerce, caplog: pytest.LogCaptureFixture
 ) -> None:
     await shop.data.stock("MUG", main=3)
-    await shop.data.order("unpaid", MUG=1, facts={"payment_status": "authorized"})
+    await shop.data.order("unpaid", MUG=1, columns={"payment_status": "authorized"})
     async with shop.worker():
         unknown = await commerce("start", "order-processing", "--input", '{"order_id": "nope"}')
         assert unknown.code == 1 and "OrderNotFound: Order nope does not exist." in unknown.err

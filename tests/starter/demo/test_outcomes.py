@@ -27,14 +27,14 @@ async def shop(database: Database) -> Shop:
         "6": {"fulfillment_status": "fulfilled_elsewhere"},
     }
     for order_id in [*IDS, "8"]:
-        await shop.order(order_id, MUG=2, facts=facts.get(order_id))
+        await shop.order(order_id, MUG=2, columns=facts.get(order_id))
     for order_id in ("1", "8"):
-        await shop.do(inventory.reserve, order_id)
-        await shop.do(fulfillment.create, order_id)
-        await shop.do(orders.complete, order_id)
-    await shop.do(fulfillment.record_label, "1", Label(shipment_id="s", tracking_number="t", label_url="u"))
-    await shop.do(orders.refuse, Refusal(order_id="2", items=[], count=1, at=NOON), NOON.date())
-    await shop.do(orders.hold, Hold(order_id="3", reason="failed"))
+        await shop.call(inventory.reserve, order_id)
+        await shop.call(fulfillment.create, order_id)
+        await shop.call(orders.complete, order_id)
+    await shop.call(fulfillment.record_label, "1", Label(shipment_id="s", tracking_number="t", label_url="u"))
+    await shop.call(orders.refuse, Refusal(order_id="2", items=[], count=1, at=NOON), NOON.date())
+    await shop.call(orders.hold, Hold(order_id="3", reason="failed"))
     await shop.sql("UPDATE notifications SET status = 'sent' WHERE order_id = '1'")
     for key, kind, recipient, status in [
         ("a", "insufficient-inventory", "admin@shop.example", "sent"),
@@ -46,7 +46,7 @@ async def shop(database: Database) -> Shop:
 
 
 async def test_outcomes(shop: Shop) -> None:
-    assert await shop.do(outcomes.count_outcomes, IDS) == OrderOutcomes(
+    assert await shop.call(outcomes.count_outcomes, IDS) == OrderOutcomes(
         fulfilled=1,
         refused=1,
         undone=1,
@@ -61,10 +61,10 @@ async def test_outcomes(shop: Shop) -> None:
 
 
 async def test_without_orders_all_counts_are_zero(shop: Shop) -> None:
-    nothing = await shop.do(outcomes.count_outcomes, [])
+    nothing = await shop.call(outcomes.count_outcomes, [])
     assert (nothing.fulfilled, nothing.units, nothing.mails) == (0, 0, {})
 
 
 async def test_pending_orders_are_paid_and_open_in_order_of_arrival(shop: Shop) -> None:
     await shop.sql("UPDATE orders SET created_at = created_at - interval '1 day' WHERE id = '7'")
-    assert await shop.do(outcomes.pending, IDS) == ["7", "2", "3"]
+    assert await shop.call(outcomes.pending, IDS) == ["7", "2", "3"]

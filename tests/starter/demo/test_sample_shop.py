@@ -90,11 +90,11 @@ async def test_it_has_what_every_shop_has(taken: Taken) -> None:
 async def test_it_has_each_special_case(taken: Taken) -> None:
     shop, cases = taken.shop, taken.sample.cases
     assert set(cases) == set(CASES.values())
-    assert await shop.facts(cases["unpaid"], "payment_status", "paid_at") == ("awaiting", None)
-    assert (await shop.facts(cases["cancelled"], "cancelled_at"))[0] is not None
-    assert await shop.facts(cases["fulfilled elsewhere"], "fulfillment_status") == ("fulfilled_elsewhere",)
-    assert await shop.facts(cases["refused by carrier"], "shipping_country") == (REFUSED_COUNTRY,)
-    assert await shop.facts(cases["not shipped"], "shipping_method") == (None,)
+    assert await shop.order_columns(cases["unpaid"], "payment_status", "paid_at") == ("awaiting", None)
+    assert (await shop.order_columns(cases["cancelled"], "cancelled_at"))[0] is not None
+    assert await shop.order_columns(cases["fulfilled elsewhere"], "fulfillment_status") == ("fulfilled_elsewhere",)
+    assert await shop.order_columns(cases["refused by carrier"], "shipping_country") == (REFUSED_COUNTRY,)
+    assert await shop.order_columns(cases["not shipped"], "shipping_method") == (None,)
     lines = "SELECT count(*) FROM order_lines WHERE order_id = :id"
     assert await shop.sql(lines, id=cases["big"]) == [BIG_LINES]
     assert sorted((await shop.levels(SPREAD)).values()) == [(3, 0), (3, 0)]
@@ -106,13 +106,13 @@ async def test_it_has_each_special_case(taken: Taken) -> None:
 async def process(shop: Shop, order_id: str) -> str:
     """Return how an order ends, leaving the carrier out."""
     try:
-        await shop.do(inventory.reserve, order_id)
+        await shop.call(inventory.reserve, order_id)
     except InsufficientInventory:
         return "refused"
     try:
-        await shop.do(fulfillment.create, order_id)
+        await shop.call(fulfillment.create, order_id)
     except InsufficientInventory:
-        await shop.do(inventory.release, order_id)
+        await shop.call(inventory.release, order_id)
         return "refused"
     return "fulfilled"
 

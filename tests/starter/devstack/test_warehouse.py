@@ -19,10 +19,10 @@ import pytest
 from commerce import fulfillment, inventory
 from commerce.database import Database
 from commerce.errors import WarehouseAnswerInvalid, WarehouseRefused, WarehouseUnavailable
-from commerce.integrations.warehouse import OnHand, Warehouse
+from commerce.integrations.warehouse import StockReading, Warehouse
 from commerce.messages.orders import CreatedFulfillment
 from starter.devstack.warehouse import server as warehouse
-from starter.devstack.warehouse.openapi import written
+from starter.devstack.warehouse.openapi import rendered
 from tests.commerce.shop import Shop
 from tests.paths import ROOT
 
@@ -42,7 +42,7 @@ class Stand:
         self.client = Warehouse(url, pause=lambda _: asyncio.sleep(0))
         self.http = httpx.AsyncClient(base_url=url)
 
-    async def ask(self, *skus: str) -> OnHand:
+    async def ask(self, *skus: str) -> StockReading:
         return await self.client.levels(skus)
 
     async def on_hand(self, *skus: str) -> dict[tuple[str, str], int]:
@@ -53,7 +53,7 @@ class Stand:
         answer = await self.ask(*skus)
         return await self.after(answer)
 
-    async def after(self, answer: OnHand) -> dict[tuple[str, str], int]:
+    async def after(self, answer: StockReading) -> dict[tuple[str, str], int]:
         """Return what a sync would set the shop's stock to now, by an answer from before."""
         synced = {}
         for level in answer.levels:
@@ -75,8 +75,8 @@ class Stand:
     async def ship(self, order_id: str, **units: int) -> CreatedFulfillment:
         """Take in an order and fulfill it."""
         await self.shop.order(order_id, **units)
-        await self.shop.do(inventory.reserve, order_id)
-        return await self.shop.do(fulfillment.create, order_id)
+        await self.shop.call(inventory.reserve, order_id)
+        return await self.shop.call(fulfillment.create, order_id)
 
     async def close(self) -> None:
         await self.client.close()
@@ -99,13 +99,13 @@ class TestLevels:
 
     async def test_what_is_reserved_still_lies_there(self, stand: Stand) -> None:
         await stand.shop.order("1", MUG=3)
-        await stand.shop.do(inventory.reserve, "1")
+        await stand.shop.call(inventory.reserve, "1")
         assert (await stand.on_hand("MUG"))["MUG", "north"] == 10
 
     async def test_it_knows_of_fulfillments_and_cancels(self, stand: Stand) -> None:
         made = await stand.ship("1", MUG=3)
         assert (await stand.on_hand("MUG"))["MUG", "north"] == 7
-        await stand.shop.do(fulfillment.cancel, made, "1")
+        await stand.shop.call(fulfillment.cancel, made, "1")
         assert (await stand.on_hand("MUG"))["MUG", "north"] == 10
 
     async def test_an_unknown_sku_is_absent(self, stand: Stand) -> None:
@@ -125,12 +125,12 @@ class TestLevels:
         await stand.set("MUG", "north", 40)
         made = await stand.ship("2", MUG=3)
         assert (await stand.on_hand("MUG"))["MUG", "north"] == 37
-        await stand.shop.do(fulfillment.cancel, made, "2")
+        await stand.shop.call(fulfillment.cancel, made, "2")
         assert (await stand.on_hand("MUG"))["MUG", "north"] == 40
 
     async def test_and_not_with_its_books(self, stand: Stand) -> None:
         await stand.set("MUG", "north", 40)
-        await stand.shop.deliver("MUG", north=5, south=5)  # as an import does
+        await stand.shop.add_stock("MUG", north=5, south=5)  # as an import does
         assert await stand.on_hand("MUG") == {("MUG", "north"): 40, ("MUG", "south"): 9}
 
     async def test_a_level_may_be_set_where_the_shop_has_none(self, stand: Stand) -> None:
@@ -173,7 +173,7 @@ class TestReadings:
         if told is not None:
             await stand.set("MUG", "north", told)
         await stand.shop.order("1", MUG=3)
-        await stand.shop.do(inventory.reserve, "1")
+        await stand.shop.call(inventory.reserve, "1")
         async with stand.shop.database.transaction() as tx:
             await fulfillment.create(tx, "1")
             answer = await stand.ask("MUG")
@@ -193,7 +193,7 @@ class TestReadings:
 
     async def test_a_level_that_is_set_under_an_open_transaction(self, stand: Stand) -> None:
         await stand.shop.order("1", MUG=1)
-        await stand.shop.do(inventory.reserve, "1")
+        await stand.shop.call(inventory.reserve, "1")
         async with stand.shop.database.transaction() as tx:
             await tx.connection()
             await stand.ship("2", MUG=3)
@@ -210,14 +210,14 @@ class TestReadings:
         orders = [stand.ship(str(number), MUG=1, CUP=number % 2 + 1) for number in range(4)]
         made, *_ = await asyncio.gather(*orders)
         asking += [asyncio.create_task(stand.ask("MUG", "CUP")) for _ in range(10)]
-        await stand.shop.do(fulfillment.cancel, made, "0")
+        await stand.shop.call(fulfillment.cancel, made, "0")
         for answer in await asyncio.gather(*asking):
             assert await stand.after(answer) == {("CUP", "south"): 25, ("MUG", "north"): 7, ("MUG", "south"): 4}
 
     async def test_an_import_after_an_old_reading_is_no_movement_of_goods(self, stand: Stand) -> None:
         async with stand.shop.database.transaction() as tx:
             await tx.connection()
-            await stand.shop.deliver("MUG", north=5)
+            await stand.shop.add_stock("MUG", north=5)
             assert (await stand.synced("MUG"))["MUG", "north"] == 15
 
     async def test_the_reading_is_never_later_than_now(self, stand: Stand) -> None:
@@ -380,7 +380,7 @@ class TestProcess:
 
 class TestDocument:
     def test_it_is_current(self) -> None:
-        assert DOCUMENT.read_text() == written(), (
+        assert DOCUMENT.read_text() == rendered(), (
             "Write it anew: python -m starter.devstack.warehouse.openapi > docs/warehouse.openapi.json"
         )
 

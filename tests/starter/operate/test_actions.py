@@ -175,7 +175,7 @@ async def test_an_order_on_hold_that_the_job_started_is_retried(shop: RunningSho
     await shop.inject_carrier_fault(operation="buy", fault="422", order_id=order_id)
     async with shop.worker():
         await (await start(shop.client, "process-pending-orders", PendingOrders())).result()
-        assert (await shop.data.facts(order_id, "hold_reason"))[0] == "failed: CarrierRefused"
+        assert (await shop.data.order_columns(order_id, "hold_reason"))[0] == "failed: CarrierRefused"
         await shop.clear_carrier_faults()
         await retry_process(shop, order_process_id(order_id))
         assert (await shop.handle(order_id).result()).status == "fulfilled"

@@ -84,13 +84,13 @@ async def test_an_empty_shop_has_zeros(measure: Measure) -> None:
 async def test_pending_orders_are_those_the_job_would_process(measure: Measure, shop: Shop) -> None:
     hour = datetime.now(UTC) - timedelta(hours=1)
     await shop.stock("MUG", main=1)
-    await shop.order("free", MUG=1, facts={"created_at": hour})
-    await shop.order("held", MUG=1, facts={"hold_reason": "failed: CarrierRefused"})
-    await shop.order("refunded meanwhile", MUG=1, facts={"hold_reason": "cancelled", "payment_status": "refunded"})
-    await shop.order("unpaid", MUG=1, facts={"payment_status": "authorized"})
-    await shop.order("short", MUG=1, facts={"refused_at": datetime.now(UTC)})
-    await shop.order("done", MUG=1, facts={"fulfillment_status": "fulfilled"})
-    assert (await shop.do(list_pending, PendingPageRequest(limit=10))).order_ids == ["free"]
+    await shop.order("free", MUG=1, columns={"created_at": hour})
+    await shop.order("held", MUG=1, columns={"hold_reason": "failed: CarrierRefused"})
+    await shop.order("refunded meanwhile", MUG=1, columns={"hold_reason": "cancelled", "payment_status": "refunded"})
+    await shop.order("unpaid", MUG=1, columns={"payment_status": "authorized"})
+    await shop.order("short", MUG=1, columns={"refused_at": datetime.now(UTC)})
+    await shop.order("done", MUG=1, columns={"fulfillment_status": "fulfilled"})
+    assert (await shop.call(list_pending, PendingPageRequest(limit=10))).order_ids == ["free"]
     metrics = await measure()
     assert metrics.value("commerce_pending_orders") == 1
     assert metrics.value("commerce_oldest_pending_order_age_seconds") == pytest.approx(3600, abs=60)
