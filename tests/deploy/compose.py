@@ -1,4 +1,4 @@
-"""Reads docker-compose.yml as `docker compose` does, as far as the tests need it: merged, with its variables."""
+"""Read docker-compose.yml like `docker compose`, as far as the tests need: merged, with variables replaced."""
 
 import re
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<how>[-?])(?P<text>[^}]*))?\}")
 Json = dict[str, Any]
 
 
-class Missing(Exception):
-    """A variable that must be given; the message is what the user is shown."""
+class MissingVariable(Exception):
+    """A required variable is not set; the message is the one that compose prints."""
 
 
 def compose(variables: Mapping[str, str] = EXAMPLE) -> Json:
-    """Return the whole file with these variables; raises Missing."""
-    loaded: Json = _filled(yaml.safe_load(FILE.read_text()), variables)
+    """Return the whole file with these variables; raises MissingVariable."""
+    loaded: Json = _replace_variables(yaml.safe_load(FILE.read_text()), variables)
     return loaded
 
 
@@ -31,12 +31,12 @@ def services(variables: Mapping[str, str] = EXAMPLE) -> dict[str, Json]:
 
 
 def is_ours(service: Json) -> bool:
-    """Say whether this service is made from our own image."""
+    """Return whether this service uses our own image."""
     return str(service["image"]).startswith("durable-commerce:")
 
 
 def is_job(service: Json) -> bool:
-    """Say whether this service does something once and ends."""
+    """Return whether this service does something once and exits."""
     return str(service["restart"]) != "unless-stopped"
 
 
@@ -44,16 +44,16 @@ def environment(service: Json) -> dict[str, str]:
     return {name: str(value) for name, value in service.get("environment", {}).items()}
 
 
-def _filled(part: Any, variables: Mapping[str, str]) -> Any:
+def _replace_variables(part: Any, variables: Mapping[str, str]) -> Any:
     if isinstance(part, dict):
-        return {name: _filled(value, variables) for name, value in part.items()}
+        return {name: _replace_variables(value, variables) for name, value in part.items()}
     if isinstance(part, list):
-        return [_filled(value, variables) for value in part]
+        return [_replace_variables(value, variables) for value in part]
     return VARIABLE.sub(lambda found: _value(found, variables), part) if isinstance(part, str) else part
 
 
 def _value(found: re.Match[str], variables: Mapping[str, str]) -> str:
-    given = variables.get(found["name"], "")
-    if not given and found["how"] == "?":
-        raise Missing(f"{found['name']} {found['text']}")
-    return given or (found["text"] if found["how"] == "-" else "")
+    value = variables.get(found["name"], "")
+    if not value and found["how"] == "?":
+        raise MissingVariable(f"{found['name']} {found['text']}")
+    return value or (found["text"] if found["how"] == "-" else "")

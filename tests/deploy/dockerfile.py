@@ -1,4 +1,4 @@
-"""Follows a Dockerfile without a container engine: its COPY and RUN, in folders that hold what its images would."""
+"""Build a Dockerfile without a container engine: execute COPY and RUN in folders that stand for the images."""
 
 import fnmatch
 import json
@@ -15,16 +15,24 @@ from pathlib import Path
 
 from dockerfile_parse import DockerfileParser
 
-# What every image gets of this machine in place of its base image: the system, and Python.
+# Folders of this machine that replace the base image: the system and Python.
 BASE = tuple(f"/{name}" for name in ("usr", "bin", "sbin", "lib", "lib64", "etc", "opt"))
-PYTHON = Path("/base/python")  # its name in a base image; a machine may have it as `python3` only
+PYTHON = Path("/base/python")  # its name in the base image; this machine may only have `python3`
 CACHE = "--mount=type=cache,target="
-SEEN = ("HTTP", "PIP_", "SSL_", "UV_", "http", "no_proxy", "NO_PROXY")  # variables that installing may need
+PASSED_ON = (
+    "HTTP",
+    "PIP_",
+    "SSL_",
+    "UV_",
+    "http",
+    "no_proxy",
+    "NO_PROXY",
+)  # prefixes of variables that installing may need
 
 
 @dataclass
 class Image:
-    """A stage that was followed: what it has beside the base, and how it is to be run."""
+    """A built stage: its files on top of the base image, and how to run it."""
 
     root: Path
     arguments: dict[str, str] = field(default_factory=dict)
@@ -35,7 +43,7 @@ class Image:
     healthcheck: list[str] = field(default_factory=list)
 
     def command(self, *command: str, writable: bool = False, binds: Mapping[Path, str] | None = None) -> list[str]:
-        """Return what runs a command in it: as its user and with a read-only root, unless it is being built."""
+        """Return the bwrap command that runs a command in it: as its user on a read-only root, unless `writable`."""
         base = [part for place in _base() for part in ("--ro-bind", str(place), str(place))]
         mounts = [part for host, place in (binds or {}).items() for part in ("--bind", str(host), place)]
         uid, _, gid = self.user.partition(":")
@@ -45,29 +53,29 @@ class Image:
         return [str(shutil.which("bwrap")), *root, *base, *system, *mounts, *user, "--chdir", self.workdir, *command]
 
     def variables(self) -> dict[str, str]:
-        """Return the environment of what runs in it."""
+        """Return the environment of its processes."""
         path = f"{PYTHON.parent}:/usr/local/bin:/usr/bin:/bin"
-        own = {name: _filled(value, {"PATH": path}) for name, value in self.environment.items()}
+        own = {name: _replace_variables(value, {"PATH": path}) for name, value in self.environment.items()}
         return {"PATH": path, "HOME": "/root"} | own
 
 
 def _base() -> list[Path]:
-    """Return the folders of this machine that stand for a base image."""
+    """Return the folders of this machine that replace a base image."""
     python = Path(sys.base_prefix)
     places = [Path(place) for place in BASE if Path(place).is_dir() and not Path(place).is_symlink()]
     return places if python.is_relative_to("/usr") else [*places, python]
 
 
-class Follower:
-    """Carries out the instructions of one Dockerfile, stage by stage."""
+class Builder:
+    """Executes the instructions of a Dockerfile, stage by stage."""
 
     def __init__(self, context: Path, folder: Path) -> None:
-        """Take the folder with the Dockerfile, and an empty one for the stages."""
+        """`context` is the folder with the Dockerfile, `folder` an empty one for the stages."""
         self._context, self._folder = context, folder
-        self._ignored = Ignored((context / ".dockerignore").read_text())
+        self._ignored = DockerIgnore((context / ".dockerignore").read_text())
         self._stages: dict[str, Image] = {}
 
-    def follow(self) -> Image:
+    def build(self) -> Image:
         """Return the image of the last stage."""
         image = Image(self._folder)
         for step in _steps(self._context / "Dockerfile"):
@@ -116,30 +124,30 @@ class Follower:
             place.chmod(int(mode, 8))
 
     def _copy_own(self, source: str, place: Path, *, to_folder: bool) -> None:
-        """Copy a file or folder of ours as far as `.dockerignore` lets it in."""
+        """Copy a file or folder of the context, without what `.dockerignore` excludes."""
         whole = self._context / source
-        files = [path for path in [whole, *whole.rglob("*")] if path.is_file() and self._lets_in(path)]
-        assert files, f"COPY {source}: nothing is there, or all of it is ignored"
+        files = [path for path in [whole, *whole.rglob("*")] if path.is_file() and self._is_included(path)]
+        assert files, f"COPY {source}: nothing exists, or everything is ignored"
         for file in files:
             inner = file.relative_to(whole) if whole.is_dir() else Path(whole.name if to_folder else "")
             (place / inner).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, place / inner)
 
-    def _lets_in(self, path: Path) -> bool:
-        return not self._ignored.has(path.relative_to(self._context))
+    def _is_included(self, path: Path) -> bool:
+        return not self._ignored.excludes(path.relative_to(self._context))
 
     def _run(self, image: Image, value: str) -> None:
         mounted = {self._cache(word): word.removeprefix(CACHE) for word in value.split() if word.startswith(CACHE)}
         script = " ".join(word for word in value.split(" ") if not word.startswith("--mount="))
         command = image.command("/bin/sh", "-euc", script, writable=True, binds=mounted)
-        here = {name: text for name, text in os.environ.items() if name.startswith(SEEN)}
+        here = {name: text for name, text in os.environ.items() if name.startswith(PASSED_ON)}
         done = subprocess.run(
             command, env=here | image.arguments | image.variables(), capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"RUN {script}\n{done.stdout}{done.stderr}"
 
     def _cache(self, _word: str) -> Path:
-        """Return the folder that stands for a cache: uv's of this machine, where it has one."""
+        """Return the folder for a cache mount: this machine's uv cache, if it has one."""
         cache = Path(os.environ.get("UV_CACHE_DIR") or Path.home() / ".cache" / "uv")
         folder = cache if os.access(cache, os.W_OK) else self._folder / "cache"
         folder.mkdir(exist_ok=True)
@@ -154,29 +162,29 @@ class Follower:
     def _healthcheck(self, image: Image, value: str) -> None:
         image.healthcheck = json.loads(value.partition("CMD ")[2])
 
-    def _nothing(self, image: Image, value: str) -> None:
-        """Leave alone what changes no file."""
+    def _skip(self, image: Image, value: str) -> None:
+        """Skip an instruction that changes no file."""
 
-    _label = _expose = _cmd = _nothing
+    _label = _expose = _cmd = _skip
 
 
-class Ignored:
-    """What `.dockerignore` keeps out: the last pattern that fits a path or a folder above it decides."""
+class DockerIgnore:
+    """The patterns of `.dockerignore`: the last one that matches a path or a folder above it decides."""
 
     def __init__(self, text: str) -> None:
         lines = [line.strip() for line in text.splitlines()]
         self._patterns = [line for line in lines if line and not line.startswith("#")]
 
-    def has(self, path: Path) -> bool:
-        """Say whether this path, relative to the context, is kept out."""
-        kept_out = False
+    def excludes(self, path: Path) -> bool:
+        """Return whether this path, relative to the context, is excluded."""
+        excluded = False
         for pattern in self._patterns:
-            if _fits(path, pattern.removeprefix("!")):
-                kept_out = not pattern.startswith("!")
-        return kept_out
+            if _matches(path, pattern.removeprefix("!")):
+                excluded = not pattern.startswith("!")
+        return excluded
 
 
-def _fits(path: Path, pattern: str) -> bool:
+def _matches(path: Path, pattern: str) -> bool:
     candidates = [path, *path.parents][:-1]
     if pattern.startswith("**/"):
         return any(fnmatch.fnmatch(candidate.name, pattern.removeprefix("**/")) for candidate in candidates)
@@ -195,5 +203,5 @@ def _in(image: Image, place: str) -> Path:
     return image.root / place.lstrip("/")
 
 
-def _filled(value: str, variables: Mapping[str, str]) -> str:
+def _replace_variables(value: str, variables: Mapping[str, str]) -> str:
     return re.sub(r"\$\{?(\w+)\}?", lambda found: variables.get(found[1], ""), value)

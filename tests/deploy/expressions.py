@@ -1,4 +1,4 @@
-"""What the alert rules and the dashboards ask Prometheus."""
+"""The PromQL expressions of the alert rules and the dashboards."""
 
 import json
 import re
@@ -13,25 +13,25 @@ from tests.paths import ROOT
 
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
 DASHBOARDS = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
-SHOWN = re.compile(r"\{\{\s*(\w+)\s*\}\}")  # in a legend
-TOLD = re.compile(r"\$labels\.(\w+)")  # in an annotation
+LEGEND_LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+ANNOTATION_LABEL = re.compile(r"\$labels\.(\w+)")
 
 
 @dataclass
-class Asked:
-    """An expression: where it stands, the labels that its texts show, and what it needs of each metric."""
+class Expression:
+    """An expression with its place, and the labels that its texts show."""
 
     place: str
-    expression: str
+    promql: str
     shown: set[str] = field(default_factory=set)
 
     def parsed(self) -> promql.Expr:
-        """Return its tree, with Grafana's variables replaced; raises ValueError for what is no PromQL."""
-        return promql.parse(re.sub(r"\$__\w+", "5m", self.expression))
+        """Return its syntax tree, with Grafana's variables replaced; raises ValueError if it is not PromQL."""
+        return promql.parse(re.sub(r"\$__\w+", "5m", self.promql))
 
-    def needs(self) -> Iterator[tuple[str, set[str], dict[str, str]]]:
-        """Yield each metric with the labels that it must have, and the values that some of them must have."""
-        yield from _needs(self.parsed(), self.shown)
+    def required(self) -> Iterator[tuple[str, set[str], dict[str, str]]]:
+        """Yield each metric with the labels that it must have, and the values that some labels must have."""
+        yield from _required(self.parsed(), self.shown)
 
 
 def alerts() -> list[dict[str, Any]]:
@@ -43,14 +43,14 @@ def dashboards() -> dict[str, dict[str, Any]]:
     return {path.name: json.loads(path.read_text()) for path in DASHBOARDS}
 
 
-def everything() -> list[Asked]:
-    """Return every expression there is."""
+def all_expressions() -> list[Expression]:
+    """Return the expressions of all alert rules and dashboards."""
     rules = [
-        Asked(rule["alert"], rule["expr"], set(TOLD.findall(" ".join(rule["annotations"].values()))))
+        Expression(rule["alert"], rule["expr"], set(ANNOTATION_LABEL.findall(" ".join(rule["annotations"].values()))))
         for rule in alerts()
     ]
     panels = [
-        Asked(f"{name}: {panel['title']}", target["expr"], set(SHOWN.findall(target["legendFormat"])))
+        Expression(f"{name}: {panel['title']}", target["expr"], set(LEGEND_LABEL.findall(target["legendFormat"])))
         for name, dashboard in dashboards().items()
         for panel in dashboard["panels"]
         for target in panel["targets"]
@@ -58,22 +58,22 @@ def everything() -> list[Asked]:
     return rules + panels
 
 
-def _needs(node: Any, labels: set[str]) -> Iterator[tuple[str, set[str], dict[str, str]]]:
+def _required(node: Any, labels: set[str]) -> Iterator[tuple[str, set[str], dict[str, str]]]:
     match node:
         case promql.VectorSelector():
             matchers = {matcher.name: matcher for matcher in node.matchers.matchers}
             equal = {name: m.value for name, m in matchers.items() if m.op == promql.MatchOp.Equal}
             yield node.name, labels | set(matchers), equal
         case promql.MatrixSelector():
-            yield from _needs(node.vector_selector, labels)
+            yield from _required(node.vector_selector, labels)
         case promql.AggregateExpr():
             by = set(node.modifier.labels) if node.modifier else set()
-            yield from _needs(node.expr, by)
+            yield from _required(node.expr, by)
         case promql.BinaryExpr():
-            yield from _needs(node.lhs, labels)
-            yield from _needs(node.rhs, labels)
+            yield from _required(node.lhs, labels)
+            yield from _required(node.rhs, labels)
         case promql.Call():
             for argument in node.args:
-                yield from _needs(argument, labels)
+                yield from _required(argument, labels)
         case promql.ParenExpr() | promql.SubqueryExpr() | promql.UnaryExpr():
-            yield from _needs(node.expr, labels)
+            yield from _required(node.expr, labels)

@@ -1,4 +1,4 @@
-"""docker-compose.yml holds together: its schema, its variables, what it names, who may reach whom, in what order."""
+"""docker-compose.yml is valid and consistent: schema, variables, files, networks, ports, start order."""
 
 import importlib.util
 import re
@@ -20,8 +20,8 @@ from commerce.settings import FILE_SETTINGS, PREFIX, Settings, load_settings
 from starter.cli.app import app
 from starter.connection.encryption import Encryption
 from starter.operate.ledger_retention import EXTRA_DAYS
-from tests.deploy.binary import knows, server_variables, versions
-from tests.deploy.compose import EXAMPLE, FILE, Json, Missing, compose, environment, is_job, is_ours, services
+from tests.deploy.binary import contains, server_variables, versions
+from tests.deploy.compose import EXAMPLE, FILE, Json, MissingVariable, compose, environment, is_job, is_ours, services
 from tests.paths import ROOT
 from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 
@@ -29,10 +29,10 @@ SERVICES = services()
 DOCKERFILE = ROOT / "Dockerfile"
 each = pytest.mark.parametrize("name", SERVICES)
 SECRETS = "/run/secrets/"
-# What is published, all of it to this machine alone.
+# Published ports, all of them on loopback.
 PUBLISHED = {"api": 9000, "ui": 8080, "grafana": 3000}
-# Images with nothing in them that could ask: Prometheus does, from outside.
-ASKED_FROM_OUTSIDE = {"otel-collector", "jaeger"}
+# Images without a tool for a health check: Prometheus checks them from outside.
+CHECKED_BY_PROMETHEUS = {"otel-collector", "jaeger"}
 # https://github.com/temporalio/ui/blob/main/server/config/docker.yaml
 UI_VARIABLES = {
     "TEMPORAL_ADDRESS",
@@ -53,31 +53,31 @@ def yml(path: str) -> Any:
 
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that deploy/make-secrets makes."""
+    """The folder that deploy/make-secrets creates."""
     folder = tmp_path_factory.mktemp("deploy") / "secrets"
     subprocess.run([ROOT / "deploy" / "make-secrets", folder], check=True, capture_output=True)
     return folder
 
 
-def test_it_is_a_compose_file() -> None:
+def test_it_is_a_valid_compose_file() -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(FILE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", ["COMMERCE_CARRIER_URL", "COMMERCE_WAREHOUSE_URL"])
-def test_without_an_env_file_it_says_what_to_do(name: str) -> None:
-    with pytest.raises(Missing, match=rf"{name} is not set - cp deploy/env.example .env"):
+def test_without_an_env_file_the_error_says_what_to_do(name: str) -> None:
+    with pytest.raises(MissingVariable, match=rf"{name} is not set - cp deploy/env.example .env"):
         services({key: value for key, value in EXAMPLE.items() if key != name})
 
 
-def test_the_example_sets_what_exists() -> None:
+def test_the_example_sets_existing_variables() -> None:
     ours = {name for name in EXAMPLE if name.startswith(PREFIX)}
     assert {name.removeprefix(PREFIX).lower() for name in ours} <= set(Settings.model_fields)
     assert set(EXAMPLE) - ours <= {"COMPOSE_PROFILES", *re.findall(r"\$\{(\w+)", FILE.read_text())}
 
 
-def test_our_variables_are_settings_and_pass(secrets: Path) -> None:
+def test_our_variables_are_valid_settings(secrets: Path) -> None:
     files = {f"{name}_file" for name in FILE_SETTINGS}
     for name, service in SERVICES.items():
         own = {key: value for key, value in environment(service).items() if key.startswith(PREFIX)}
@@ -92,7 +92,7 @@ def test_our_variables_are_settings_and_pass(secrets: Path) -> None:
             assert settings.smtp_url.get_secret_value() == "smtp://mailpit:1025"
 
 
-def test_an_env_file_does_not_move_what_others_rely_on() -> None:
+def test_an_env_file_cannot_change_fixed_addresses() -> None:
     in_image = dict(re.findall(r"(COMMERCE_(?:API_HOST|DATA_DIR|METRICS_ADDRESS))=(\S+)", DOCKERFILE.read_text()))
     assert len(in_image) == 3
     fixed = in_image | {"COMMERCE_API_PORT": str(PUBLISHED["api"]), "COMMERCE_ENCRYPTION_KEYS": ""}
@@ -100,12 +100,12 @@ def test_an_env_file_does_not_move_what_others_rely_on() -> None:
 
 
 def test_the_doctor_finds_the_api() -> None:
-    elsewhere = {"COMMERCE_API_HOST": "api"}
-    assert set(elsewhere.values()) <= set(SERVICES)
-    assert environment(SERVICES["cli"]) == environment(SERVICES["api"]) | elsewhere
+    override = {"COMMERCE_API_HOST": "api"}
+    assert set(override.values()) <= set(SERVICES)
+    assert environment(SERVICES["cli"]) == environment(SERVICES["api"]) | override
 
 
-def test_variables_of_temporals_are_known() -> None:
+def test_temporals_variables_are_known() -> None:
     assert {"NUM_HISTORY_SHARDS", "DB", "POSTGRES_PWD"} <= server_variables()
     assert set(environment(SERVICES["temporal"])) - {"TZ"} <= server_variables()
     assert set(environment(SERVICES["ui"])) == UI_VARIABLES
@@ -116,7 +116,7 @@ def test_there_are_512_history_shards() -> None:
     assert environment(SERVICES["temporal"])["NUM_HISTORY_SHARDS"] == "512"
 
 
-def test_temporal_is_of_the_version_that_the_tests_use() -> None:
+def test_temporal_has_the_version_of_the_tests() -> None:
     assert SERVICES["temporal"]["image"] == f"temporalio/server:{versions()['Server']}"
     assert SERVICES["ui"]["image"] == f"temporalio/ui:{versions()['UI']}"
     tools = {SERVICES[name]["image"] for name in ("temporal-schema", "temporal-namespace")}
@@ -126,18 +126,18 @@ def test_temporal_is_of_the_version_that_the_tests_use() -> None:
 def test_keys_of_the_dynamic_configuration_are_known() -> None:
     keys = yml("temporal/dynamic-config.yaml")
     assert keys
-    assert [key for key in keys if not knows(key)] == []
-    assert not knows("limit.noSuchKeyAsThis")
+    assert [key for key in keys if not contains(key)] == []
+    assert not contains("limit.noSuchKeyAsThis")
 
 
-def test_the_browser_finds_the_codec_and_the_codec_lets_it_read() -> None:
+def test_the_ui_knows_the_codec_and_the_codec_allows_the_ui() -> None:
     ui, api = environment(SERVICES["ui"]), environment(SERVICES["api"])
     assert ui["TEMPORAL_CODEC_ENDPOINT"] == f"http://localhost:{PUBLISHED['api']}/codec/{api['TEMPORAL_NAMESPACE']}"
     assert api["COMMERCE_TEMPORAL_UI_URL"] == f"http://localhost:{PUBLISHED['ui']}"
 
 
 @each
-def test_everything_it_names_is_there(name: str) -> None:
+def test_volumes_secrets_networks_and_scripts_exist(name: str) -> None:
     whole, service = compose(), SERVICES[name]
     for volume in service.get("volumes", []):
         source = volume.partition(":")[0]
@@ -150,7 +150,7 @@ def test_everything_it_names_is_there(name: str) -> None:
             assert (ROOT / "deploy" / "temporal" / Path(word).name).exists()
 
 
-def test_each_secret_is_made_and_used(secrets: Path) -> None:
+def test_each_secret_is_created_and_used(secrets: Path) -> None:
     declared = {name: value["file"] for name, value in compose()["secrets"].items()}
     assert declared == {name: f"./secrets/{name}" for name in declared}
     assert set(declared) == {path.name for path in secrets.iterdir()}
@@ -170,14 +170,14 @@ def test_our_commands_exist() -> None:
             assert service["command"][0] in {*group.commands, "--help"}
 
 
-def test_our_image_is_built_once_and_never_fetched() -> None:
+def test_our_image_is_built_once_and_never_pulled() -> None:
     ours = {name: service for name, service in SERVICES.items() if is_ours(service)}
     assert [name for name, service in SERVICES.items() if "build" in service] == ["migrate"]
     assert {service["pull_policy"] for service in ours.values()} == {"never"}
     assert len({service["image"] for service in ours.values()}) == 1
 
 
-def test_only_a_few_are_published_and_only_on_loopback() -> None:
+def test_only_three_ports_are_published_and_only_on_loopback() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published == {name: [f"127.0.0.1:{port}:{port}"] for name, port in PUBLISHED.items()}
     assert compose()["networks"]["inside"] == {"internal": True}
@@ -186,14 +186,14 @@ def test_only_a_few_are_published_and_only_on_loopback() -> None:
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_promtool_takes_the_configuration() -> None:
+def test_promtool_accepts_the_configuration() -> None:
     command = ["promtool", "check", "config", str(ROOT / "deploy" / "prometheus" / "prometheus.yml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @each
-def test_a_service_is_pinned_and_bounded(name: str) -> None:
+def test_a_service_is_pinned_and_limited(name: str) -> None:
     service = SERVICES[name]
     assert re.search(r":v?\d+\.\d+(\.\d+)?$", service["image"])
     limits = service["deploy"]["resources"]["limits"]
@@ -209,18 +209,18 @@ def test_a_service_is_pinned_and_bounded(name: str) -> None:
 
 
 @each
-def test_what_runs_long_is_asked_for_its_health(name: str) -> None:
+def test_long_running_services_have_a_health_check(name: str) -> None:
     service = SERVICES[name]
     targets = {str(job) for job in yml("prometheus/prometheus.yml")["scrape_configs"]}
     if is_job(service):
         assert service.get("healthcheck", {"disable": True}) == {"disable": True}
-    elif name in ASKED_FROM_OUTSIDE:
+    elif name in CHECKED_BY_PROMETHEUS:
         assert any(f"'{name}:" in job for job in targets)
-    else:  # our image brings its own check, see tests/deploy/test_image.py
+    else:  # our image has its own check, see tests/system/test_image.py
         assert is_ours(service) or service["healthcheck"]["test"][0] == "CMD"
 
 
-def test_jobs_are_awaited_to_their_end_and_servers_until_they_are_healthy() -> None:
+def test_services_wait_for_jobs_to_complete_and_servers_to_be_healthy() -> None:
     for service in SERVICES.values():
         for other, how in service.get("depends_on", {}).items():
             ended = "service_completed_successfully" if is_job(SERVICES[other]) else "service_healthy"
@@ -228,26 +228,26 @@ def test_jobs_are_awaited_to_their_end_and_servers_until_they_are_healthy() -> N
             assert SERVICES[other].get("profiles", []) in ([], service.get("profiles", []))
 
 
-def test_somebody_awaits_each_job() -> None:
-    """Or `docker compose up --wait` takes its end for a failure."""
+def test_each_job_is_waited_for() -> None:
+    """Otherwise `docker compose up --wait` takes its exit for a failure."""
     awaited = {other for service in SERVICES.values() for other in service.get("depends_on", {})}
     assert {name for name, service in SERVICES.items() if is_job(service)} - awaited == {"cli"}
 
 
-def test_the_order_is_that_of_the_documents() -> None:
+def test_the_start_order_is_the_documented_one() -> None:
     assert list(_before("worker")) == ["postgres", "temporal-schema", "temporal", "temporal-namespace", "migrate"]
     assert set(_before("api")) == set(_before("worker"))
 
 
 def _before(name: str) -> dict[str, None]:
-    """Return what must be up before a service, first things first; a circle would never end."""
+    """Return the services that must be up before this one, in order; a cycle would never end."""
     order: dict[str, None] = {}
     for other in sorted(SERVICES[name].get("depends_on", {}), key=lambda other: other == "migrate"):
         order |= _before(other) | {other: None}
     return order
 
 
-def test_a_worker_gets_the_time_it_takes_to_stop() -> None:
+def test_a_worker_has_enough_time_to_stop() -> None:
     assert _seconds(SERVICES["worker"]["stop_grace_period"]) > worker.HARD_EXIT_SECONDS
     unit = (ROOT / "deploy" / "systemd" / "durable-commerce-worker@.service").read_text()
     assert int(re.findall(r"TimeoutStopSec=(\d+)", unit)[0]) > worker.HARD_EXIT_SECONDS
@@ -258,15 +258,15 @@ def _seconds(period: str) -> float:
     return timedelta(**{{"s": "seconds", "m": "minutes"}[unit]: int(number)}).total_seconds()
 
 
-def test_there_are_connections_for_all() -> None:
+def test_postgres_allows_enough_connections() -> None:
     settings = Settings()
-    temporal = 4 * (20 + 10)  # SQL_MAX_CONNS and SQL_VIS_MAX_CONNS of each of its services, as they come
+    temporal = 4 * (20 + 10)  # the defaults of SQL_MAX_CONNS and SQL_VIS_MAX_CONNS, for each of its services
     ours = int(SERVICES["worker"]["deploy"]["replicas"]) * (settings.worker_activities + 4) + POOL + 1
     most = next(word for word in SERVICES["postgres"]["command"] if word.startswith("max_connections="))
     assert temporal + ours + 20 <= int(most.partition("=")[2])
 
 
-def test_the_namespace_is_what_the_worker_asks_for() -> None:
+def test_the_namespace_has_what_the_worker_requires() -> None:
     script = (ROOT / "deploy" / "temporal" / "namespace.sh").read_text()
     (attributes,) = re.findall(r"^attributes='(.+)'$", script, re.MULTILINE)
     assert dict.fromkeys(attributes.split(), "Keyword") == SEARCH_ATTRIBUTES
@@ -274,7 +274,7 @@ def test_the_namespace_is_what_the_worker_asks_for() -> None:
     assert kept + EXTRA_DAYS <= Settings().keep_ledger_days
 
 
-def test_prometheus_finds_them() -> None:
+def test_prometheus_scrapes_existing_services() -> None:
     config: Json = yml("prometheus/prometheus.yml")
     assert config["rule_files"] == ["alerts.yml"]
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
@@ -287,7 +287,7 @@ def test_prometheus_finds_them() -> None:
     assert environment(SERVICES["temporal"])["PROMETHEUS_ENDPOINT"].endswith(":9090")
 
 
-def test_grafana_finds_metrics_traces_and_dashboards() -> None:
+def test_grafana_has_data_sources_and_dashboards() -> None:
     sources = yml("grafana/provisioning/datasources/datasources.yml")["datasources"]
     assert [source["uid"] for source in sources] == ["prometheus", "jaeger"]
     assert all(re.fullmatch(r"http://(\w+):\d+", source["url"])[1] in SERVICES for source in sources)

@@ -1,4 +1,4 @@
-"""The Dockerfile says what it should; what it makes is run by tests/system/test_image.py."""
+"""The Dockerfile agrees with the project; tests/system/test_image.py builds and runs it."""
 
 import re
 import subprocess
@@ -8,29 +8,29 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.compose import services
-from tests.deploy.dockerfile import Ignored
+from tests.deploy.dockerfile import DockerIgnore
 from tests.paths import ROOT
 
 
-def test_hadolint_has_nothing_to_say() -> None:
+def test_hadolint_finds_nothing() -> None:
     hadolint = Path(sys.executable).parent / "hadolint"
     done = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_uv_is_that_of_the_makefile() -> None:
+def test_uv_has_the_version_of_the_makefile() -> None:
     (made,) = re.findall(r"^UV_VERSION := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert f"ARG UV_VERSION={made}\n" in (ROOT / "Dockerfile").read_text()
 
 
-def test_its_version_is_that_of_the_package_and_of_compose() -> None:
+def test_the_image_has_the_version_of_the_package_and_of_compose() -> None:
     (version,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert f"ARG VERSION={version}\n" in (ROOT / "Dockerfile").read_text()
     assert services()["worker"]["image"] == f"durable-commerce:{version}"
 
 
 @pytest.mark.parametrize(
-    ("path", "kept_out"),
+    ("path", "excluded"),
     [
         ("secrets/api_tokens", True),
         (".env", True),
@@ -43,5 +43,5 @@ def test_its_version_is_that_of_the_package_and_of_compose() -> None:
         ("worker.py", False),
     ],
 )
-def test_nothing_but_the_code_gets_into_it(path: str, kept_out: bool) -> None:
-    assert Ignored((ROOT / ".dockerignore").read_text()).has(Path(path)) == kept_out
+def test_only_code_is_copied_into_the_image(path: str, excluded: bool) -> None:
+    assert DockerIgnore((ROOT / ".dockerignore").read_text()).excludes(Path(path)) == excluded

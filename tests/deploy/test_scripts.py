@@ -1,4 +1,4 @@
-"""The scripts of deploy/ do what they say, against a real PostgreSQL and a real Temporal, as often as they are run."""
+"""The scripts of deploy/ work with a real PostgreSQL and a real Temporal, and can be run again."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ DEPLOY = ROOT / "deploy"
 SCRIPTS = [DEPLOY / "make-secrets", *DEPLOY.rglob("*.sh")]
 OWNS = {"commerce": ["commerce"], "temporal": ["temporal", "temporal_visibility"]}
 DAY = 24 * 60 * 60  # seconds
-# Stands for temporal-sql-tool, which no package brings here: writes down how it is called.
+# Replaces temporal-sql-tool, which is not available as a package: records its calls.
 SQL_TOOL = '#!/bin/sh\necho "$SQL_PASSWORD $*" >> "$CALLS"\n'
 
 
@@ -46,13 +46,13 @@ def secrets(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_a_script_is_well_formed_and_can_be_run(script: Path) -> None:
+def test_a_script_is_valid_and_executable(script: Path) -> None:
     shell = script.read_text().splitlines()[0].split()[0].rpartition("/")[2]
     assert subprocess.run(["bash" if shell == "env" else "sh", "-n", script], check=False).returncode == 0
     assert os.access(script, os.X_OK)
 
 
-def test_secrets_are_for_the_owner_of_their_folder_and_fit_together(secrets: Path) -> None:
+def test_secrets_are_private_and_consistent(secrets: Path) -> None:
     assert secrets.stat().st_mode & 0o777 == 0o700
     assert {file.stat().st_mode & 0o777 for file in secrets.iterdir()} == {0o444}
     password = (secrets / "commerce_password").read_text().strip()
@@ -62,7 +62,7 @@ def test_secrets_are_for_the_owner_of_their_folder_and_fit_together(secrets: Pat
     assert [len(key) for key in read_keys(settings)] == [32]
 
 
-def test_secrets_that_are_there_stay(secrets: Path) -> None:
+def test_existing_secrets_are_not_changed(secrets: Path) -> None:
     before = {file.name: file.read_text() for file in secrets.iterdir()}
     (secrets / "smtp_url").unlink()
     (secrets / "smtp_url").write_text("smtps://mail.example")
@@ -76,7 +76,7 @@ def test_secrets_that_are_there_stay(secrets: Path) -> None:
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[dict[str, object]]:
-    """A PostgreSQL of its own, as roles belong to all of it; yields what psql is to be told."""
+    """Run a separate PostgreSQL, because roles belong to the whole server; yields psql's variables."""
     folder, port = tmp_path / "cluster", free_port()
     postgres.prepare(folder)
     with (folder / "log").open("w") as log:
@@ -143,7 +143,7 @@ def test_the_schemas_of_both_databases_are_brought_up(tmp_path: Path, secrets: P
     ]
 
 
-def test_the_server_starts_with_the_password_of_the_secret(tmp_path: Path, secrets: Path) -> None:
+def test_the_server_gets_the_password_from_the_secret(tmp_path: Path, secrets: Path) -> None:
     server = tmp_path / "entrypoint.sh"
     server.write_text('#!/bin/sh\necho "$POSTGRES_PWD"\n')
     server.chmod(0o755)
@@ -152,7 +152,7 @@ def test_the_server_starts_with_the_password_of_the_secret(tmp_path: Path, secre
 
 
 @pytest.mark.parametrize("namespace", ["default", "shop-of-the-scripts"])
-async def test_the_namespace_gets_what_it_needs_once(client: Client, namespace: str) -> None:
+async def test_the_namespace_is_set_up_and_can_be_set_up_again(client: Client, namespace: str) -> None:
     assert shutil.which(TEMPORAL)
     where = {
         "PATH": f"{Path(TEMPORAL).parent}:{os.environ['PATH']}",
@@ -173,7 +173,7 @@ async def test_the_namespace_gets_what_it_needs_once(client: Client, namespace: 
     assert set(SEARCH_ATTRIBUTES) <= set(known)
 
 
-def test_a_temporal_that_is_away_ends_the_job(tmp_path: Path) -> None:
+def test_an_unreachable_temporal_fails_the_script(tmp_path: Path) -> None:
     path = f"{Path(TEMPORAL).parent}:{os.environ['PATH']}"
     done = run("temporal/namespace.sh", PATH=path, TEMPORAL_ADDRESS="127.0.0.1:1", TRIES="1", HOME=tmp_path)
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""A worker in trouble, so that it shows what only trouble shows: `python -m tests.deploy.troubled_worker`."""
+"""A worker with failing steps and a bug, whose metrics count failures: `python -m tests.deploy.troubled_worker`."""
 
 from temporalio import workflow
 
@@ -11,7 +11,7 @@ with workflow.unsafe.imports_passed_through():
 
 @workflow.defn(name="hello-world")
 class BuggyHello:
-    """Does not get beyond its first line."""
+    """Fails at its first line."""
 
     @workflow.run
     async def run(self, _request: HelloWorld) -> Greeting:

@@ -16,7 +16,7 @@ from temporalio.client import Client
 
 from tests.conftest import free_port
 from tests.deploy.compose import environment, services
-from tests.deploy.dockerfile import Follower, Image
+from tests.deploy.dockerfile import Builder, Image
 from tests.keys import KEY
 from tests.paths import ROOT
 from tests.running_shop import RunningShop, running_shop
@@ -124,7 +124,7 @@ async def running(
 @pytest.mark.timeout(900)  # installs all packages anew
 async def test_what_the_dockerfile_makes_runs_a_shop(tmp_path: Path, database_url: str, client: Client) -> None:
     (tmp_path / "image").mkdir()
-    image = await asyncio.to_thread(Follower(ROOT, tmp_path / "image").follow)
+    image = await asyncio.to_thread(Builder(ROOT, tmp_path / "image").build)
     assert _says(image, "python", "-c", f"import importlib.util as u; print(*filter(u.find_spec, {ABSENT}))") == []
     assert _says(image, "sh", "-c", f"for f in {WRITTEN}; do touch $f 2>&- && echo $f; done; id -u") == ["/tmp/x", USER]
     async with running_shop(tmp_path, database_url, client) as shop:
