@@ -138,10 +138,9 @@ class ProgressStream(StreamingResponse):
     FastAPI's EventSourceResponse would wait for it forever, and could answer an unknown process only within the stream.
     """
 
-    media_type = "text/event-stream"
-
     def __init__(self, events: AsyncGenerator[bytes]) -> None:
-        super().__init__(events, headers=HEADERS)
+        # The media type is not the class's: FastAPI would document each event as a mere string.
+        super().__init__(events, headers=HEADERS, media_type="text/event-stream")
         self._events = events
 
     async def stream_response(self, send: Send) -> None:
