@@ -1,1 +1,1 @@
-"""Adapters to the outside: carrier, mail, alerts."""
+"""Adapters to external services: carriers, the warehouse, webhooks and the alert webhook."""

@@ -145,7 +145,7 @@ class EasyPost:
         try:
             return _Shipment.model_validate_json(response.content)
         except ValidationError:
-            raise CarrierUnavailable("unreadable answer") from None
+            raise CarrierUnavailable("unreadable response") from None
 
 
 @asynccontextmanager
@@ -154,7 +154,7 @@ async def _limit(timeout: float) -> AsyncIterator[None]:  # noqa: ASYNC109 - it 
         async with asyncio.timeout(timeout):
             yield
     except TimeoutError:
-        raise CarrierUnavailable(f"no answer within {timeout} s") from None
+        raise CarrierUnavailable(f"no response within {timeout} s") from None
 
 
 def _error(response: httpx.Response) -> CarrierRefused | CarrierUnavailable:
@@ -177,7 +177,7 @@ def _without_blanks(values: dict[str, str | None]) -> dict[str, str]:
 def _label(shipment: _Shipment) -> Label:
     """Return the bought label; raises CarrierUnavailable if it has no tracking number yet."""
     if shipment.postage_label is None or shipment.tracking_code is None:
-        raise CarrierUnavailable("no label in the answer")
+        raise CarrierUnavailable("no label in the response")
     return Label(
         shipment_id=shipment.id,
         tracking_number=shipment.tracking_code,

@@ -1,11 +1,11 @@
-"""How long a server that cannot take a request now asks us to wait."""
+"""The header Retry-After, by which a server asks a client to wait."""
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 
-def retry_after(header: str) -> float:
-    """Return the seconds that a Retry-After header asks for, in either of its forms; 0 if it asks for nothing."""
+def parse_retry_after(header: str) -> float:
+    """Return the seconds to wait, given the header in either of its forms; 0 if it is empty or invalid."""
     if header.isdecimal() and header.isascii():
         return float(header)
     try:

@@ -1,7 +1,7 @@
-"""The warehouse: how many units of our SKUs lie at which of its locations, asked in bulk.
+"""The warehouse: query the units of many SKUs at all locations.
 
-Asking changes nothing, so what fails is asked again. An answer is checked in full, and never returned in part; what is
-wrong with one is told by the name of the field, never by what it holds.
+A query changes nothing, so a failed request is retried. An answer is validated completely and never returned in part.
+Errors name the invalid field, not its value.
 """
 
 import asyncio
@@ -16,33 +16,33 @@ import httpx
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from commerce.errors import WarehouseAnswerInvalid, WarehouseRefused, WarehouseUnavailable
-from commerce.integrations.retry_after import retry_after
+from commerce.integrations.retry_after import parse_retry_after
 from commerce.stock_sync import CountedLevel
 
-MAX_SKUS = 1_000  # in one question; the other bounds are those of its answer
+MAX_SKUS = 1_000  # per query; the other limits are those of an answer
 MAX_PAGES = 100
 MAX_LEVELS = 100_000
 MAX_PAGE_BYTES = 8 * 1024 * 1024
-MAX_ON_HAND = 2**31 - 1  # what an integer column holds
-CALL_TIMEOUT = 25  # seconds for one question with all its pages and pauses
+MAX_ON_HAND = 2**31 - 1  # the largest PostgreSQL integer
+CALL_TIMEOUT = 25  # seconds for one query with all its pages and retries
 REQUEST_TIMEOUT = 10  # seconds
-PAUSES = (0.2, 1.0)  # seconds, at least, before the second and the third try at a page
-PATIENCE = 5  # seconds of pauses in one question, whatever the warehouse asks for
+RETRY_DELAYS = (0.2, 1.0)  # least seconds before the second and third attempt at a page
+MAX_DELAY = 5  # seconds of delays in one query, even if Retry-After asks for more
 CLOCK_SKEW = timedelta(minutes=5)  # how far the warehouse's clock may be ahead of ours
 RETRYABLE = {408, 425, 429}
 ISO_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]", re.ASCII)
 
 
 @dataclass(frozen=True)
-class OnHand:
-    """A full answer; a SKU that is not in it is unknown to the warehouse. `as_of`: the earliest of its levels'."""
+class StockReading:
+    """The levels of all requested SKUs that the warehouse knows; `as_of` is the earliest of their times."""
 
     as_of: datetime
     levels: tuple[CountedLevel, ...]
 
 
 def _iso(value: object) -> object:
-    if not (isinstance(value, str) and ISO_TIME.match(value)):  # pydantic takes numbers for seconds since 1970
+    if not (isinstance(value, str) and ISO_TIME.match(value)):  # pydantic would read a number as seconds since 1970
         raise ValueError("must be a time like 2026-03-01T12:00:00Z")
     return value
 
@@ -51,33 +51,33 @@ _Text = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]*$"
 _Time = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), strict=False), BeforeValidator(_iso)]
 
 
-class _Answer(BaseModel):
+class _Body(BaseModel):
     model_config = ConfigDict(strict=True, hide_input_in_errors=True)
 
 
-class _Level(_Answer):
+class _Level(_Body):
     sku: _Text
     location: _Text
     on_hand: Annotated[int, Field(ge=0, le=MAX_ON_HAND)]
 
 
-class _Page(_Answer):
+class _Page(_Body):
     as_of: _Time
     levels: Annotated[list[_Level], Field(max_length=MAX_LEVELS)]
     next: Annotated[str, Field(min_length=1, max_length=4096)] | None
 
 
-class _NotNow(Exception):
-    """A try failed and another may succeed. Private to this module; `after`: seconds the warehouse asks us to wait."""
+class _RetryableError(Exception):
+    """A request failed but may be retried; `wait` is the time in seconds that the warehouse asks to wait."""
 
-    def __init__(self, reason: str, after: float = 0) -> None:
-        self.reason, self.after = reason, after
+    def __init__(self, reason: str, wait: float = 0) -> None:
+        self.reason, self.wait = reason, wait
 
 
 class Warehouse:
-    """One warehouse; `url` is its API's root, `timeout` bounds each question with all its tries, in seconds.
+    """A client of the warehouse's API at the root `url`; `timeout` limits a query with all its retries, in seconds.
 
-    `transport` stands in for the network in tests, `pause` for the time between tries.
+    `transport` replaces the network in tests, `sleep` the delay between attempts.
     """
 
     def __init__(
@@ -86,99 +86,101 @@ class Warehouse:
         *,
         timeout: float = CALL_TIMEOUT,
         transport: httpx.AsyncBaseTransport | None = None,
-        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._client = httpx.AsyncClient(base_url=url, timeout=min(timeout, REQUEST_TIMEOUT), transport=transport)
         self._timeout = timeout
-        self._pause = pause
+        self._sleep = sleep
 
-    async def levels(self, skus: Sequence[str]) -> OnHand:
-        """Return what the warehouse has of 1 to 1,000 SKUs, all pages merged.
+    async def levels(self, skus: Sequence[str]) -> StockReading:
+        """Return the levels of 1 to 1,000 SKUs, with all pages merged.
 
         Raises WarehouseUnavailable, WarehouseRefused, WarehouseAnswerInvalid; ValueError for another number of SKUs.
         """
         if not 1 <= len(skus) <= MAX_SKUS:
-            raise ValueError(f"a question has 1 to {MAX_SKUS:,} SKUs, not {len(skus):,}")
-        question = _Question(skus)
+            raise ValueError(f"a query takes 1 to {MAX_SKUS:,} SKUs, not {len(skus):,}")
+        query = _Query(skus)
         try:
             async with asyncio.timeout(self._timeout):
-                while question.open:
-                    question.add(await self._page(question))
+                while not query.complete:
+                    query.add(await self._page(query))
         except TimeoutError:
-            raise WarehouseUnavailable(f"no full answer within {self._timeout} s") from None
-        return question.answer()
+            raise WarehouseUnavailable(f"no complete answer within {self._timeout} s") from None
+        return query.reading()
 
     async def close(self) -> None:
-        """Close what connections are open."""
+        """Close open connections."""
         await self._client.aclose()
 
-    async def _page(self, question: "_Question") -> _Page:
-        """Return the next page, after a few tries if need be."""
-        pauses = iter(PAUSES)
+    async def _page(self, query: "_Query") -> _Page:
+        """Return the next page, after a few attempts if necessary."""
+        delays = iter(RETRY_DELAYS)
         while True:
             try:
-                return _page(await self._ask(question))
-            except _NotNow as failed:
-                wait = max(failed.after, next(pauses, math.inf))
-                question.patience -= wait
-                if question.patience < 0:
-                    raise WarehouseUnavailable(failed.reason) from None
-            await self._pause(wait)
+                return _parse(await self._request(query))
+            except _RetryableError as error:
+                delay = max(error.wait, next(delays, math.inf))
+                query.delay_left -= delay
+                if query.delay_left < 0:
+                    raise WarehouseUnavailable(error.reason) from None
+            await self._sleep(delay)
 
-    async def _ask(self, question: "_Question") -> bytes:
-        body = {"skus": question.skus, "page": question.token}
+    async def _request(self, query: "_Query") -> bytes:
+        body = {"skus": query.skus, "page": query.token}
         try:
-            async with self._client.stream("POST", "/levels", json=body) as answer:
-                _refuse_status(answer)
-                return await _content(answer)
+            async with self._client.stream("POST", "/levels", json=body) as response:
+                _check_status(response)
+                return await _read(response)
         except (httpx.HTTPError, OSError) as error:
-            raise _NotNow(type(error).__name__) from None
+            raise _RetryableError(type(error).__name__) from None
 
 
-class _Question:
-    """A question under way: what was found so far, the token of the page to ask for next, what pauses are left."""
+class _Query:
+    """A running query: the levels so far, the token of the next page, and the seconds of delay that are left."""
 
     def __init__(self, skus: Sequence[str]) -> None:
         self.skus = list(skus)
         self.token: str | None = None
-        self.open = True
-        self.patience: float = PATIENCE
-        self._asked = frozenset(skus)
+        self.complete = False
+        self.delay_left: float = MAX_DELAY
+        self._requested = frozenset(skus)
         self._tokens: set[str] = set()
-        self._found: dict[tuple[str, str], CountedLevel] = {}
+        self._levels: dict[tuple[str, str], CountedLevel] = {}
         self._as_of: list[datetime] = []
 
     def add(self, page: _Page) -> None:
-        """Take a page in; raises WarehouseAnswerInvalid when it does not go with the question or the other pages."""
-        as_of = _past(page.as_of)
+        """Add a page. Raises WarehouseAnswerInvalid if it contradicts the query or the pages before it."""
+        as_of = _to_utc(page.as_of)
         for number, level in enumerate(page.levels):
             self._add(f"levels.{number}", CountedLevel(level.sku, level.location, level.on_hand, as_of))
-        if len(self._found) > MAX_LEVELS:
+        if len(self._levels) > MAX_LEVELS:
             raise WarehouseAnswerInvalid("levels", f"are more than {MAX_LEVELS:,} on all pages")
         self._as_of.append(as_of)
-        self._turn(page.next)
+        self._continue_with(page.next)
 
-    def answer(self) -> OnHand:
-        """Return all that was found."""
-        return OnHand(min(self._as_of), tuple(self._found.values()))
+    def reading(self) -> StockReading:
+        """Return the levels of all pages."""
+        return StockReading(min(self._as_of), tuple(self._levels.values()))
 
     def _add(self, where: str, level: CountedLevel) -> None:
-        if level.sku not in self._asked:
-            raise WarehouseAnswerInvalid(f"{where}.sku", "was not asked for")
-        known = self._found.setdefault((level.sku, level.location), level)
-        if known.on_hand != level.on_hand:
-            raise WarehouseAnswerInvalid(f"{where}.on_hand", "is not what the same SKU and location had before")
+        if level.sku not in self._requested:
+            raise WarehouseAnswerInvalid(f"{where}.sku", "was not requested")
+        first = self._levels.setdefault((level.sku, level.location), level)
+        if first.on_hand != level.on_hand:
+            problem = "differs from an earlier level of the same SKU and location"
+            raise WarehouseAnswerInvalid(f"{where}.on_hand", problem)
 
-    def _turn(self, token: str | None) -> None:
+    def _continue_with(self, token: str | None) -> None:
         if token in self._tokens:
-            raise WarehouseAnswerInvalid("next", "is the token of a page that was there before")
+            raise WarehouseAnswerInvalid("next", "repeats the token of an earlier page")
         if len(self._as_of) == MAX_PAGES and token is not None:
-            raise WarehouseAnswerInvalid("next", f"goes on after {MAX_PAGES} pages")
-        self.token, self.open = token, token is not None
-        self._tokens.update(() if token is None else (token,))
+            raise WarehouseAnswerInvalid("next", f"continues after {MAX_PAGES} pages")
+        self.token, self.complete = token, token is None
+        if token is not None:
+            self._tokens.add(token)
 
 
-def _page(content: bytes) -> _Page:
+def _parse(content: bytes) -> _Page:
     try:
         return _Page.model_validate_json(content)
     except ValidationError as error:
@@ -187,25 +189,25 @@ def _page(content: bytes) -> _Page:
         raise WarehouseAnswerInvalid(field, first["msg"].removeprefix("Value error, ")) from None
 
 
-def _past(as_of: datetime) -> datetime:
-    """Return the time in UTC; a future one would hide our own movements until then."""
+def _to_utc(as_of: datetime) -> datetime:
+    """Return the time in UTC. A future time is refused, because it would hide the shop's movements until then."""
     if as_of > datetime.now(UTC) + CLOCK_SKEW:
-        raise WarehouseAnswerInvalid("as_of", "lies in the future")
+        raise WarehouseAnswerInvalid("as_of", "is in the future")
     return as_of.astimezone(UTC)
 
 
-async def _content(answer: httpx.Response) -> bytes:
+async def _read(response: httpx.Response) -> bytes:
     content = bytearray()
-    async for chunk in answer.aiter_bytes():
+    async for chunk in response.aiter_bytes():
         content += chunk
         if len(content) > MAX_PAGE_BYTES:
             raise WarehouseAnswerInvalid("body", f"is larger than {MAX_PAGE_BYTES:,} bytes")
     return bytes(content)
 
 
-def _refuse_status(answer: httpx.Response) -> None:
-    status = answer.status_code
-    if answer.is_client_error and status not in RETRYABLE:
+def _check_status(response: httpx.Response) -> None:
+    status = response.status_code
+    if response.is_client_error and status not in RETRYABLE:
         raise WarehouseRefused(status)
-    if not answer.is_success:
-        raise _NotNow(f"HTTP {status}", retry_after(answer.headers.get("Retry-After", "")))
+    if not response.is_success:
+        raise _RetryableError(f"HTTP {status}", parse_retry_after(response.headers.get("Retry-After", "")))

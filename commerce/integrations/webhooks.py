@@ -1,4 +1,4 @@
-"""Webhooks: posts an event to a receiver as CloudEvents JSON, signed as Standard Webhooks wants it."""
+"""Webhooks: post events as CloudEvents JSON, signed as Standard Webhooks defines (N5)."""
 
 import asyncio
 import time
@@ -12,16 +12,16 @@ from cloudevents.core.v1.event import CloudEvent
 from standardwebhooks import Webhook
 
 from commerce.errors import WebhookUnavailable
-from commerce.integrations.retry_after import retry_after
+from commerce.integrations.retry_after import parse_retry_after
 from commerce.webhooks import WebhookMessage
 
 TIMEOUT = 10  # seconds for the whole call
-SILENCE = 30  # seconds that a receiver which let us wait in vain is left in peace, so that it cannot keep a worker busy
-LONGEST_WAIT = timedelta(hours=12)  # however long a receiver asks us to wait
+QUIET_PERIOD = 30  # seconds without requests after a receiver did not respond, so that it cannot occupy the worker
+MAX_WAIT = timedelta(hours=12)  # the longest Retry-After that is respected
 
 
 class WebhookPoster:
-    """Posts events; `source` and `prefix` are theirs as CloudEvents, `timeout` and `silence` are seconds."""
+    """Posts events with this CloudEvents `source` and prefix of `type`; `timeout` and `quiet_period` are in seconds."""
 
     def __init__(
         self,
@@ -30,46 +30,47 @@ class WebhookPoster:
         prefix: str,
         transport: httpx.AsyncBaseTransport,
         timeout: float = TIMEOUT,
-        silence: float = SILENCE,
+        quiet_period: float = QUIET_PERIOD,
     ) -> None:
         self._source = source
         self._prefix = prefix
         self._client = httpx.AsyncClient(timeout=timeout, transport=transport, trust_env=False)
         self._timeout = timeout
-        self._silence = silence
-        self._silent: dict[str, float] = {}  # by URL until when
+        self._quiet_period = quiet_period
+        self._quiet_until: dict[str, float] = {}  # by URL, on the monotonic clock
 
     async def post(self, message: WebhookMessage) -> Literal["delivered", "gone"]:
-        """Post an event; `gone` if the receiver wants no more. No redirect is followed, no answer's body read.
+        """Post an event. Return `gone` if the receiver wants no more events (410).
 
-        Raises WebhookUnavailable for every other answer than a 2xx and for none, WebhookForbidden.
+        Redirects are not followed, and response bodies are not read. Raises WebhookUnavailable if there is no response
+        or another one than a 2xx, and WebhookForbidden.
         """
-        self._leave_in_peace(message.url)
+        self._raise_if_quiet(message.url)
         headers, body = self._as_request(message)
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                self._client.stream("POST", message.url, headers=headers, content=body) as answer,
+                self._client.stream("POST", message.url, headers=headers, content=body) as response,
             ):
-                self._silent.pop(message.url, None)
-                return _outcome(answer)
+                self._quiet_until.pop(message.url, None)
+                return _outcome(response)
         except (TimeoutError, httpx.TimeoutException):
-            self._silent[message.url] = time.monotonic() + self._silence
-            raise WebhookUnavailable(f"no answer within {self._timeout} s") from None
+            self._quiet_until[message.url] = time.monotonic() + self._quiet_period
+            raise WebhookUnavailable(f"no response within {self._timeout} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             raise WebhookUnavailable(type(error).__name__) from None
 
     async def close(self) -> None:
-        """Close what connections are open."""
+        """Close open connections."""
         await self._client.aclose()
 
-    def _leave_in_peace(self, url: str) -> None:
-        """Refuse to post where nobody answered a moment ago; afterwards one may try for all."""
-        if (until := self._silent.get(url)) is None:
+    def _raise_if_quiet(self, url: str) -> None:
+        """Raise WebhookUnavailable during a quiet period. After it, one delivery tries while the others still wait."""
+        if (until := self._quiet_until.get(url)) is None:
             return
         if until > time.monotonic():
-            raise WebhookUnavailable("no answer a moment ago")
-        self._silent[url] = time.monotonic() + self._silence
+            raise WebhookUnavailable(f"no response to a request in the last {self._quiet_period} s")
+        self._quiet_until[url] = time.monotonic() + self._quiet_period
 
     def _as_request(self, message: WebhookMessage) -> tuple[Mapping[str, str], bytes]:
         attributes = {
@@ -81,7 +82,7 @@ class WebhookPoster:
             "datacontenttype": "application/json",
         }
         if message.traceparent:
-            attributes["traceparent"] = message.traceparent  # CloudEvents' extension for distributed tracing
+            attributes["traceparent"] = message.traceparent  # CloudEvents extension for distributed tracing
         event = to_structured_event(CloudEvent(attributes, message.data))
         now, event_id = datetime.now(UTC), str(message.event_id)
         signature = {
@@ -92,10 +93,10 @@ class WebhookPoster:
         return event.headers | signature, event.body
 
 
-def _outcome(answer: httpx.Response) -> Literal["delivered", "gone"]:
-    if answer.status_code == httpx.codes.GONE:
+def _outcome(response: httpx.Response) -> Literal["delivered", "gone"]:
+    if response.status_code == httpx.codes.GONE:
         return "gone"
-    if not answer.is_success:
-        wait = retry_after(answer.headers.get("Retry-After", ""))
-        raise WebhookUnavailable(f"HTTP {answer.status_code}", min(wait, LONGEST_WAIT.total_seconds()))
+    if not response.is_success:
+        wait = parse_retry_after(response.headers.get("Retry-After", ""))
+        raise WebhookUnavailable(f"HTTP {response.status_code}", min(wait, MAX_WAIT.total_seconds()))
     return "delivered"

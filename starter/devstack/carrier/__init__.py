@@ -1,1 +1,1 @@
-"""The embedded carrier: EasyPost's shipments API in small, with faults to order."""
+"""The embedded carrier: a small copy of EasyPost's shipments API that can inject faults."""

@@ -1,4 +1,4 @@
-"""`python -m starter.devstack.carrier`: the embedded carrier as a process of its own."""
+"""`python -m starter.devstack.carrier`: run the embedded carrier as a process."""
 
 from starter.devstack.carrier.server import main
 

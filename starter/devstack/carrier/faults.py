@@ -1,4 +1,4 @@
-"""How the embedded carrier misbehaves when told to: faults, and cutting a connection without an answer."""
+"""Faults of the embedded carrier, and how to cut a connection without a response."""
 
 import asyncio
 from typing import Any, ClassVar, Literal
@@ -11,10 +11,10 @@ Operation = Literal["create", "buy", "refund", "get"]
 
 
 class Fault(BaseModel):
-    """One way to misbehave at an operation, so many times (null: until removed).
+    """A fault to inject into an operation, `times` times (null: until it is removed).
 
-    `500`: nothing done, HTTP 500. `422`: refused for good. `slow`: answers after so many seconds. `cut`: does the work,
-    then cuts the connection without an answer.
+    `500`: does nothing and responds with HTTP 500. `422`: refuses permanently. `slow`: responds after `seconds`. `cut`:
+    carries out the operation, then cuts the connection without a response.
     """
 
     operation: Operation
@@ -24,8 +24,8 @@ class Fault(BaseModel):
     order_id: str | None = Field(None, description="Only for shipments with this invoice number")
     seconds: float = Field(15, ge=0, le=600, description="How long `slow` takes")
 
-    def fits(self, operation: Operation, shipment: dict[str, Any]) -> bool:
-        """Tell whether this fault is for this operation on this shipment."""
+    def applies_to(self, operation: Operation, shipment: dict[str, Any]) -> bool:
+        """Return whether to inject this fault into an operation on this shipment."""
         return (
             self.operation == operation
             and self.times != 0
@@ -35,40 +35,40 @@ class Fault(BaseModel):
 
 
 class Faults:
-    """The faults that are set; they are forgotten when the carrier is restarted."""
+    """The faults to inject, in memory only."""
 
     def __init__(self) -> None:
         self.all: list[Fault] = []
 
     def take(self, operation: Operation, shipment: dict[str, Any]) -> Fault | None:
-        """Return the first fault that fits, used up by one time."""
-        fault = next((fault for fault in self.all if fault.fits(operation, shipment)), None)
+        """Return the first fault that applies, and count it down."""
+        fault = next((fault for fault in self.all if fault.applies_to(operation, shipment)), None)
         if fault is not None and fault.times is not None:
             fault.times -= 1
         return fault
 
 
 class CuttableProtocol(H11Protocol):
-    """uvicorn's HTTP protocol, which also lets a request's connection be cut."""
+    """uvicorn's HTTP protocol, extended so that the connection of a request can be cut."""
 
     transports: ClassVar[dict[tuple[str, int], asyncio.Transport]] = {}
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Remember the connection by its client's address."""
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        """Add the connection under the address of its client."""
         super().connection_made(transport)
         self.transports[transport.get_extra_info("peername")] = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Remove the connection."""
         self.transports.pop(self.transport.get_extra_info("peername"), None)
         super().connection_lost(exc)
 
 
 async def cut(request: Request) -> None:
-    """Cut the connection of a request; without a real connection (in tests) this raises."""
+    """Cut the connection of a request. Without a real connection, as in tests, raise ConnectionAbortedError."""
     client = request.client
     transport = CuttableProtocol.transports.get((client.host, client.port)) if client else None
     if transport is None:
         raise ConnectionAbortedError("cut")
     transport.abort()
-    await asyncio.sleep(0)  # lets uvicorn learn that nobody listens any more
+    await asyncio.sleep(0)  # lets uvicorn notice that the client is gone

@@ -1,4 +1,4 @@
-"""What the embedded carrier answers with: objects of the shape of EasyPost's shipments API."""
+"""The objects of EasyPost's shipments API, as the embedded carrier returns them."""
 
 import secrets
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 MODE = "test"
 CARRIER = "USPS"
-# service: price of the first pound at home and abroad, days on the way
+# by service: price of the first pound within the country and abroad, and days to deliver
 SERVICES = {
     "Express": (Decimal("34.15"), Decimal("66.90"), 1),
     "Priority": (Decimal("7.42"), Decimal("44.30"), 2),
@@ -22,8 +22,8 @@ OUNCES_PER_POUND = 16
 PRICE_PER_POUND = Decimal("0.85")
 
 
-class WantedAddress(BaseModel):
-    """An address as it is given."""
+class AddressInput(BaseModel):
+    """An address in a request."""
 
     name: str | None = None
     company: str | None = None
@@ -37,8 +37,8 @@ class WantedAddress(BaseModel):
     email: str | None = None
 
 
-class WantedParcel(BaseModel):
-    """A parcel as it is given: inches and ounces."""
+class ParcelInput(BaseModel):
+    """A parcel in a request, in inches and ounces."""
 
     length: float | None = Field(None, gt=0)
     width: float | None = Field(None, gt=0)
@@ -47,71 +47,72 @@ class WantedParcel(BaseModel):
     weight: float = Field(gt=0, le=2400)
 
 
-class Wanted(BaseModel):
-    """A shipment as it is asked for."""
+class ShipmentInput(BaseModel):
+    """A shipment in a request."""
 
-    to_address: WantedAddress
-    from_address: WantedAddress
-    parcel: WantedParcel
+    to_address: AddressInput
+    from_address: AddressInput
+    parcel: ParcelInput
     reference: str | None = None
     options: Json = {}
     customs_info: Json | None = None
 
 
-def shipment(given: Json) -> Json:
-    """Return a new shipment with its rates, given a dumped `Wanted`; nothing is bought yet."""
+def new_shipment(values: Json) -> Json:
+    """Return a new shipment with its rates but no label, from the values of a ShipmentInput."""
     new = _object("shp", "Shipment")
-    sender, recipient = address(given["from_address"]), address(given["to_address"])
-    options = {"currency": "USD", "payment": {"type": "SENDER"}, "date_advance": 0} | given["options"]
+    sender, recipient = new_address(values["from_address"]), new_address(values["to_address"])
+    options = {"currency": "USD", "payment": {"type": "SENDER"}, "date_advance": 0} | values["options"]
     empty = ("batch_id", "batch_status", "batch_message", "insurance", "order_id", "scan_form", "tracking_code")
     bought = ("postage_label", "selected_rate", "tracker", "refund_status")
     new |= dict.fromkeys((*empty, *bought))
     new |= {"is_return": False, "messages": [], "forms": [], "fees": [], "status": "unknown", "usps_zone": 4}
-    new |= {"reference": given["reference"], "options": options, "customs_info": given["customs_info"]}
+    new |= {"reference": values["reference"], "options": options, "customs_info": values["customs_info"]}
     new |= {"from_address": sender, "return_address": sender, "to_address": recipient, "buyer_address": recipient}
-    new["parcel"] = _object("prcl", "Parcel") | given["parcel"]
-    return new | {"rates": rates(new)}
+    new["parcel"] = _object("prcl", "Parcel") | values["parcel"]
+    return new | {"rates": _rates(new)}
 
 
-def address(given: Json) -> Json:
-    """Return an address as the carrier keeps it."""
+def new_address(values: Json) -> Json:
+    """Return an address object."""
     unknown = dict.fromkeys(("carrier_facility", "residential", "federal_tax_id", "state_tax_id"))
-    return _object("adr", "Address") | given | unknown | {"verifications": {}}
+    return _object("adr", "Address") | values | unknown | {"verifications": {}}
 
 
-def rates(of: Json) -> list[Json]:
-    """Return what each service would cost for a shipment."""
-    abroad = of["from_address"]["country"] != of["to_address"]["country"]
-    more = max(Decimal(0), Decimal(str(of["parcel"]["weight"])) / OUNCES_PER_POUND - 1) * PRICE_PER_POUND
+def _rates(shipment: Json) -> list[Json]:
+    """Return the price of each service for a shipment."""
+    abroad = shipment["from_address"]["country"] != shipment["to_address"]["country"]
+    extra = max(Decimal(0), Decimal(str(shipment["parcel"]["weight"])) / OUNCES_PER_POUND - 1) * PRICE_PER_POUND
     return [
-        _rate(of, service, (far if abroad else near) + more, days) for service, (near, far, days) in SERVICES.items()
+        _rate(shipment, service, (foreign if abroad else domestic) + extra, days)
+        for service, (domestic, foreign, days) in SERVICES.items()
     ]
 
 
-def _rate(of: Json, service: str, price: Decimal, days: int) -> Json:
-    currency, amount = of["options"]["currency"], f"{price:.2f}"
+def _rate(shipment: Json, service: str, price: Decimal, days: int) -> Json:
+    currency, amount = shipment["options"]["currency"], f"{price:.2f}"
     days_fields = {"delivery_days": days, "delivery_date": None, "delivery_date_guaranteed": False}
     return (
         _object("rate", "Rate")
         | {"service": service, "carrier": CARRIER, "rate": amount, "currency": currency, "billing_type": "easypost"}
         | {"retail_rate": amount, "retail_currency": currency, "list_rate": amount, "list_currency": currency}
         | days_fields
-        | {"est_delivery_days": days, "shipment_id": of["id"], "carrier_account_id": "ca_embedded"}
+        | {"est_delivery_days": days, "shipment_id": shipment["id"], "carrier_account_id": "ca_embedded"}
     )
 
 
-def bought(of: Json, rate: Json, root: str) -> Json:
-    """Return the shipment with a label bought at this rate; `root`: the URL under which labels are shown."""
+def with_label(shipment: Json, rate: Json, root: str) -> Json:
+    """Return the shipment with a label bought at this rate; `root` is the root URL of the carrier."""
     tracking_code = f"94001{secrets.randbelow(10**17):017d}"
     fees = [_fee("LabelFee", "0.00000"), _fee("PostageFee", f"{Decimal(rate['rate']):.5f}")]
-    label, tracker = _label(f"{root}/labels/{of['id']}.html"), _tracker(of["id"], tracking_code, root)
+    label, tracker = _label(f"{root}/labels/{shipment['id']}.html"), _tracker(shipment["id"], tracking_code, root)
     new = {"postage_label": label, "tracker": tracker, "tracking_code": tracking_code, "selected_rate": rate}
-    return of | new | {"fees": fees, "updated_at": now()}
+    return shipment | new | {"fees": fees, "updated_at": now()}
 
 
-def refunded(of: Json) -> Json:
-    """Return the shipment with its refund asked for."""
-    return of | {"refund_status": "submitted", "updated_at": now()}
+def with_refund(shipment: Json) -> Json:
+    """Return the shipment with a requested refund."""
+    return shipment | {"refund_status": "submitted", "updated_at": now()}
 
 
 def _label(url: str) -> Json:
@@ -144,5 +145,5 @@ def _object(prefix: str, name: str) -> Json:
 
 
 def now() -> str:
-    """Return this moment as the API writes times."""
+    """Return the current time in the format of the API."""
     return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

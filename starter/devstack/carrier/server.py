@@ -1,15 +1,15 @@
-"""The embedded carrier: EasyPost's shipments API in small, with its faults, so that the shop can be tried without it.
+"""The embedded carrier: a small copy of EasyPost's shipments API, so that the shop runs without an account.
 
     python -m starter.devstack.carrier --data-dir D --port P
 
-Like the real one it knows no idempotency: each POST of a shipment makes another one. Any key is taken as HTTP Basic's
-user name. It refuses, for good, to ship to country `ZZ` and to the postal code `REFUSED`.
+Like the real API it has no idempotency keys: each POST of a shipment creates another one. It accepts any API key as the
+user name of HTTP Basic. It permanently refuses to ship to the country `ZZ` and to the postal code `REFUSED`.
 
-For trying things (`/docs` has the details):
+Routes that control it, described in `/docs`:
 POST /trial/faults     {"operation": "create" | "buy" | "refund" | "get", "fault": "500" | "422" | "cut" | "slow",
                         "times": 1, "reference": null, "order_id": null, "seconds": 15}
 GET, DELETE /trial/faults
-GET /trial/labels      ?reference= or ?order_id= : counts of shipments, bought, refunded, live; the newest labels
+GET /trial/labels      ?reference= or ?order_id= : numbers of shipments, bought, refunded, live; the newest labels
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from starlette.exceptions import HTTPException
 
 from starter.devstack.carrier import schemas
 from starter.devstack.carrier.faults import CuttableProtocol, Fault, Faults, Operation, cut
-from starter.devstack.carrier.schemas import Json, Wanted
+from starter.devstack.carrier.schemas import Json, ShipmentInput
 from starter.devstack.carrier.store import Shipments
 from starter.devstack.serving import LOOPBACK, Arguments, parse_arguments, run, serving, wait_for_stop_signal
 
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 
 class Refusal(Exception):
-    """An error answer of the API. Private to this package: a handler turns it into a response."""
+    """An error response of the API. Private to this package: a handler turns it into a response."""
 
     def __init__(self, status: int, code: str, message: str, errors: list[Json] | None = None) -> None:
         super().__init__(code)
@@ -67,21 +67,21 @@ async def require_key(key: Annotated[HTTPBasicCredentials | None, Depends(HTTPBa
 
 
 api = APIRouter(prefix="/v2/shipments", dependencies=[Depends(require_key)])
-trial = APIRouter()
+control = APIRouter()
 
 
 @api.post("", status_code=201)
 async def create(request: Request) -> JSONResponse:
-    """Make a new shipment and offer rates for it."""
-    shipment = schemas.shipment(await _shipment_of(request))
-    _refuse_address(shipment["to_address"])
-    return await _act(request, "create", shipment, request.app.state.shipments.put, 201)
+    """Create a shipment with its rates."""
+    shipment = schemas.new_shipment(await _shipment_input(request))
+    _check_address(shipment["to_address"])
+    return await _respond(request, "create", shipment, request.app.state.shipments.put, 201)
 
 
 @api.get("/{shipment_id}")
 async def get(request: Request, shipment_id: str) -> JSONResponse:
-    """Return a shipment as it is."""
-    return await _act(request, "get", _find(request, shipment_id), lambda found: found)
+    """Return a shipment."""
+    return await _respond(request, "get", _find(request, shipment_id), lambda found: found)
 
 
 @api.post("/{shipment_id}/buy")
@@ -89,60 +89,60 @@ async def buy(request: Request, shipment_id: str) -> JSONResponse:
     """Buy the label of a shipment, once."""
     chosen = (await _body(request)).get("rate")
 
-    def work(shipment: Json) -> Json:
+    def change(shipment: Json) -> Json:
         if shipment["postage_label"] is not None:
             raise Refusal(422, "SHIPMENT.POSTAGE.EXISTS", "Postage already exists for this shipment.")
         rate = next((rate for rate in shipment["rates"] if {"id": rate["id"]} == chosen), None)
         if rate is None:
-            raise Refusal(422, "SHIPMENT.MISSING_RATE", "The rate is not one of this shipment's.")
-        return _put(request, schemas.bought(shipment, rate, str(request.base_url).rstrip("/")))
+            raise Refusal(422, "SHIPMENT.MISSING_RATE", "The rate does not belong to this shipment.")
+        return _store(request, schemas.with_label(shipment, rate, str(request.base_url).rstrip("/")))
 
-    return await _act(request, "buy", _find(request, shipment_id), work)
+    return await _respond(request, "buy", _find(request, shipment_id), change)
 
 
 @api.post("/{shipment_id}/refund")
 async def refund(request: Request, shipment_id: str) -> JSONResponse:
-    """Take a bought label back, once."""
+    """Refund the label of a shipment, once."""
 
-    def work(shipment: Json) -> Json:
+    def change(shipment: Json) -> Json:
         if shipment["postage_label"] is None:
             raise Refusal(422, "SHIPMENT.POSTAGE.REQUIRED", "There is no postage to refund.")
         if shipment["refund_status"] is not None:
             raise Refusal(422, "SHIPMENT.REFUND.UNAVAILABLE", "A refund was requested already.")
-        return _put(request, schemas.refunded(shipment))
+        return _store(request, schemas.with_refund(shipment))
 
-    return await _act(request, "refund", _find(request, shipment_id), work)
+    return await _respond(request, "refund", _find(request, shipment_id), change)
 
 
-@trial.post("/trial/faults")
-async def set_fault(request: Request, fault: Fault) -> list[Fault]:
-    """Make the carrier misbehave; faults are tried in the order in which they were set."""
+@control.post("/trial/faults")
+async def add_fault(request: Request, fault: Fault) -> list[Fault]:
+    """Inject a fault; the first fault that applies is used, in the order in which they were added."""
     faults: Faults = request.app.state.faults
     faults.all.append(fault)
     return faults.all
 
 
-@trial.get("/trial/faults")
-async def faults_set(request: Request) -> list[Fault]:
-    """Return the faults that are set, with the times that are left."""
+@control.get("/trial/faults")
+async def list_faults(request: Request) -> list[Fault]:
+    """Return the faults, with the times that are left."""
     faults: Faults = request.app.state.faults
     return faults.all
 
 
-@trial.delete("/trial/faults", status_code=204)
+@control.delete("/trial/faults", status_code=204)
 async def clear_faults(request: Request) -> None:
-    """Make the carrier behave again."""
+    """Remove all faults."""
     request.app.state.faults.all.clear()
 
 
-@trial.get("/trial/labels")
+@control.get("/trial/labels")
 async def labels(request: Request, reference: str | None = None, order_id: str | None = None) -> Json:
-    """Count shipments and labels; `live`: bought and not refunded."""
+    """Count shipments and labels; `live` labels are bought and not refunded."""
     shipments: Shipments = request.app.state.shipments
     return shipments.labels(reference, order_id)
 
 
-@trial.get("/labels/{shipment_id}.html")
+@control.get("/labels/{shipment_id}.html")
 async def label(request: Request, shipment_id: str) -> HTMLResponse:
     """Show a bought label."""
     shipment = _find(request, shipment_id)
@@ -151,8 +151,8 @@ async def label(request: Request, shipment_id: str) -> HTMLResponse:
     return HTMLResponse(
         LABEL.format(
             code=shipment["tracking_code"],
-            sender=_line(shipment["from_address"]),
-            recipient=_line(shipment["to_address"]),
+            sender=_one_line(shipment["from_address"]),
+            recipient=_one_line(shipment["to_address"]),
             service=escape(shipment["selected_rate"]["service"]),
             order=escape(str(shipment["options"].get("invoice_number", "?"))),
             state="REFUNDED: do not use" if shipment["refund_status"] else "",
@@ -160,10 +160,10 @@ async def label(request: Request, shipment_id: str) -> HTMLResponse:
     )
 
 
-async def _act(
-    request: Request, operation: Operation, shipment: Json, work: Callable[[Json], Json], status: int = 200
+async def _respond(
+    request: Request, operation: Operation, shipment: Json, change: Callable[[Json], Json], status: int = 200
 ) -> JSONResponse:
-    """Do the work of an operation, with the fault that is set for it."""
+    """Carry out an operation, with the fault that applies to it, and return the changed shipment."""
     fault = request.app.state.faults.take(operation, shipment)
     kind = fault.fault if fault else None
     if kind == "500":
@@ -172,10 +172,10 @@ async def _act(
         raise Refusal(422, *REFUSALS[operation])
     if kind == "slow":
         await asyncio.sleep(fault.seconds)
-    answer = work(request.app.state.shipments.get(shipment["id"]) or shipment)  # it may have changed meanwhile
+    changed = change(request.app.state.shipments.get(shipment["id"]) or shipment)  # another request may have changed it
     if kind == "cut":
         await cut(request)
-    return JSONResponse(answer, status)
+    return JSONResponse(changed, status)
 
 
 async def _body(request: Request) -> Json:
@@ -186,19 +186,19 @@ async def _body(request: Request) -> Json:
     return body if isinstance(body, dict) else {}
 
 
-async def _shipment_of(request: Request) -> Json:
-    given = (await _body(request)).get("shipment")
-    if not given or not isinstance(given, dict):
+async def _shipment_input(request: Request) -> Json:
+    values = (await _body(request)).get("shipment")
+    if not values or not isinstance(values, dict):
         blank = {"field": "shipment", "message": "cannot be blank"}
         raise Refusal(422, "PARAMETER.REQUIRED", "Missing required parameter.", [blank])
     try:
-        return Wanted.model_validate(given).model_dump()
+        return ShipmentInput.model_validate(values).model_dump()
     except ValidationError as error:
         errors = [{"field": ".".join(map(str, e["loc"])), "message": e["msg"]} for e in error.errors()]
         raise Refusal(422, "SHIPMENT.INVALID_PARAMS", "Unable to create shipment.", errors) from error
 
 
-def _refuse_address(address: Json) -> None:
+def _check_address(address: Json) -> None:
     if address["country"] == REFUSED_COUNTRY or address["zip"] == REFUSED_ZIP:
         wrong: Json = {"code": "E.ADDRESS.NOT_FOUND", "field": "address", "message": "Address not found"}
         raise Refusal(422, *REFUSALS["create"], [wrong | {"suggestion": None}])
@@ -212,12 +212,12 @@ def _find(request: Request, shipment_id: str) -> Json:
     return found
 
 
-def _put(request: Request, shipment: Json) -> Json:
+def _store(request: Request, shipment: Json) -> Json:
     shipments: Shipments = request.app.state.shipments
     return shipments.put(shipment)
 
 
-def _line(address: Json) -> str:
+def _one_line(address: Json) -> str:
     return escape(", ".join(address[part] for part in ("name", "street1", "city", "zip", "country") if address[part]))
 
 
@@ -232,7 +232,7 @@ async def _no_route(_request: Request, error: Exception) -> JSONResponse:
 
 
 def create_app(data_dir: Path) -> FastAPI:
-    """Return the carrier with its shipments in this folder."""
+    """Return the app of the carrier; its shipments are stored in this folder."""
     shipments = Shipments(data_dir)
 
     @asynccontextmanager
@@ -247,26 +247,26 @@ def create_app(data_dir: Path) -> FastAPI:
     )
     app.state.shipments, app.state.faults = shipments, Faults()
     app.include_router(api)
-    app.include_router(trial)
+    app.include_router(control)
     return app
 
 
 def running(data_dir: Path, port: int, host: str = LOOPBACK) -> AbstractAsyncContextManager[str]:
-    """Serve the carrier while the block runs; yields its URL. Raises OSError."""
+    """Serve the carrier during the block; yields its URL. Raises OSError."""
     return serving(create_app(data_dir), port, host, http=CuttableProtocol)
 
 
-async def serve(given: Arguments) -> None:
-    """Serve the carrier until told to stop."""
-    async with running(*given) as url:
+async def serve(arguments: Arguments) -> None:
+    """Serve the carrier until SIGTERM or SIGINT."""
+    async with running(*arguments) as url:
         log.info("listening on %s", url)
         await wait_for_stop_signal()
 
 
 def main() -> None:
-    """Run the carrier as a process of its own."""
-    given = parse_arguments("An EasyPost-shaped carrier for trying things.", "--data-dir")
-    run("carrier", lambda: serve(given))
+    """Run the carrier as a process."""
+    arguments = parse_arguments("The embedded carrier, a copy of EasyPost's shipments API.", "--data-dir")
+    run("carrier", lambda: serve(arguments))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the embedded carrier keeps: its shipments, in an SQLite file that a kill can't hurt."""
+"""The shipments of the embedded carrier, in an SQLite file that survives a kill."""
 
 import json
 import sqlite3
@@ -19,21 +19,21 @@ SCHEMA = """
     );
     CREATE INDEX IF NOT EXISTS shipments_reference ON shipments (reference);
 """
-WANTED = "(:reference IS NULL OR reference = :reference) AND (:order_id IS NULL OR order_id = :order_id)"
+FILTER = "(:reference IS NULL OR reference = :reference) AND (:order_id IS NULL OR order_id = :order_id)"
 LABELS = f"""
     SELECT id AS shipment_id, reference, order_id, tracking_code, refund_status FROM shipments
-    WHERE tracking_code IS NOT NULL AND {WANTED} ORDER BY rowid DESC LIMIT :limit
+    WHERE tracking_code IS NOT NULL AND {FILTER} ORDER BY rowid DESC LIMIT :limit
 """  # noqa: S608 - both parts are constants
 COUNTS = f"""
     SELECT count(*) AS shipments, count(tracking_code) AS bought, count(refund_status) AS refunded,
            count(tracking_code) - count(refund_status) AS live
-    FROM shipments WHERE {WANTED}
+    FROM shipments WHERE {FILTER}
 """  # noqa: S608
 MAX_LABELS = 1000
 
 
 class Shipments:
-    """The shipments on disk; used by one thread at a time."""
+    """The shipments on disk. Only one thread at a time may use them."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ class Shipments:
         self._rows.executescript(SCHEMA)
 
     def put(self, shipment: Json) -> Json:
-        """Keep a shipment, new or changed, and return it."""
+        """Insert or replace a shipment, and return it."""
         self._rows.execute(
             "INSERT INTO shipments (id, reference, body) VALUES (:id, :reference, :body)"
             " ON CONFLICT (id) DO UPDATE SET body = excluded.body",
@@ -51,16 +51,16 @@ class Shipments:
         return shipment
 
     def get(self, shipment_id: str) -> Json | None:
-        """Return the shipment with this id."""
+        """Return a shipment, or None if the id is unknown."""
         row = self._rows.execute("SELECT body FROM shipments WHERE id = ?", (shipment_id,)).fetchone()
         found: Json | None = None if row is None else json.loads(row["body"])
         return found
 
     def labels(self, reference: str | None, order_id: str | None) -> Json:
-        """Return how many labels were bought and refunded, and the newest of them."""
-        wanted = {"reference": reference, "order_id": order_id, "limit": MAX_LABELS}
-        counts = dict(self._rows.execute(COUNTS, wanted).fetchone())
-        return counts | {"labels": [dict(row) for row in self._rows.execute(LABELS, wanted)]}
+        """Return the numbers of shipments and labels, and the newest labels."""
+        values = {"reference": reference, "order_id": order_id, "limit": MAX_LABELS}
+        counts = dict(self._rows.execute(COUNTS, values).fetchone())
+        return counts | {"labels": [dict(row) for row in self._rows.execute(LABELS, values)]}
 
     def close(self) -> None:
         """Close the file."""

@@ -1,1 +1,1 @@
-"""The embedded warehouse: the stock API that a real warehouse implements, with faults to order."""
+"""The embedded warehouse: the stock API that a real warehouse implements, with faults that can be injected."""

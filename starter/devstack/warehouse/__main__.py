@@ -1,4 +1,4 @@
-"""`python -m starter.devstack.warehouse`: the embedded warehouse as a process of its own."""
+"""`python -m starter.devstack.warehouse`: run the embedded warehouse as a process."""
 
 from starter.devstack.warehouse.server import main
 

@@ -1,4 +1,4 @@
-"""What the embedded warehouse is asked and answers: the shapes of the API that a real warehouse implements."""
+"""Requests and responses of the warehouse's API, and of the routes that control the embedded warehouse."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -12,36 +12,36 @@ Text = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]*$")
 Units = Annotated[int, Field(ge=0, le=MAX_ON_HAND)]
 
 
-class Question(BaseModel):
-    """Which SKUs are asked for; every page of an answer is asked for with the same SKUs."""
+class LevelsRequest(BaseModel):
+    """The request for one page. All pages of an answer are requested with the same SKUs."""
 
     skus: list[Text] = Field(min_length=1, max_length=MAX_SKUS)
-    page: str | None = Field(None, description="null at first, then the `next` of the page before")
+    page: str | None = Field(None, description="null for the first page, then the `next` of the page before")
 
 
 class Level(BaseModel):
-    """What lies at one location."""
+    """The units of a SKU at one location."""
 
-    sku: Text = Field(description="One of those asked for")
+    sku: Text = Field(description="One of the requested SKUs")
     location: Text = Field(description="The location's id in the shop")
-    on_hand: Units = Field(description="Units on the shelf, whether promised to somebody or not")
+    on_hand: Units = Field(description="Units on the shelf, including units that are reserved for orders")
 
 
-class Answer(BaseModel):
-    """One page of the levels; each SKU and location is on one page only."""
+class LevelsPage(BaseModel):
+    """One page of levels; each SKU and location is on one page only."""
 
     as_of: AwareDatetime = Field(
-        description="The moment of the reading, with offset. Every unit that left the shelf, or came back, before it is"
-        " counted; none after it is: the shop itself adds what it moved since then"
+        description="The time of the reading, with offset. Movements before it are included, later ones are not: the"
+        " shop adds its own movements since then"
     )
-    levels: list[Level] = Field(description="In any order; SKUs unknown to the warehouse are absent")
+    levels: list[Level] = Field(description="In any order; SKUs that the warehouse does not know are absent")
     next: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
-        description="null on the last page, else a token that no other page of this answer has"
+        description="null on the last page, otherwise a token that no other page of this answer has"
     )
 
 
 class SetLevel(BaseModel):
-    """What somebody says lies at a location now; null: this warehouse knows no such SKU there."""
+    """The units at a location from now on; null: the warehouse does not know the SKU there."""
 
     sku: Text
     location: Text
@@ -49,13 +49,13 @@ class SetLevel(BaseModel):
 
 
 class PageSize(BaseModel):
-    """How many levels a page has at most."""
+    """The maximum number of levels per page."""
 
     levels: int = Field(ge=1, le=100_000)
 
 
-class Told(BaseModel):
-    """A level that was set: `base` units, to which what the shop moved since then comes; null: no such SKU there."""
+class FixedLevel(BaseModel):
+    """A level that was set: `base` units plus the shop's movements after `since`; null: the SKU is unknown there."""
 
     sku: str
     location: str

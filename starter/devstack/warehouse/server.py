@@ -1,13 +1,13 @@
-"""The embedded warehouse: knows what lies on the shelves, so that the shop's stock can be synced without a real one.
+"""The embedded warehouse, so that the shop's stock can be synced without a real one.
 
     python -m starter.devstack.warehouse --data-dir D --port P
 
-It reads the shop's database (COMMERCE_DATABASE_URL): it knows of every fulfillment and cancel, and agrees with the shop
-on each level until somebody sets it. The API itself is described in `docs/warehouse.openapi.json`.
+It reads the shop's database (COMMERCE_DATABASE_URL), so it knows all fulfillments and cancellations. A level is the
+same as in the shop until it is set. `docs/warehouse.openapi.json` describes the API.
 
-For trying things (`/docs` has the details):
-PUT /trial/levels      [{"sku": …, "location": …, "on_hand": units, or null: unknown here}]
-DELETE /trial/levels   agree with the shop again
+Routes that control it, described in `/docs`:
+PUT /trial/levels      [{"sku": …, "location": …, "on_hand": units, or null: unknown}]
+DELETE /trial/levels   return the levels of the shop again
 PUT /trial/page-size   {"levels": 5000}
 POST /trial/faults     {"fault": "500" | "429" | "cut" | "slow" | "rubbish" | "twice" | "half" | "negative" | "endless",
                         "times": 1, "sku": null, "seconds": 15}
@@ -30,130 +30,131 @@ from commerce.errors import DatabaseUnavailable, SettingsError
 from commerce.settings import load_environment, load_settings
 from starter.devstack.carrier.faults import CuttableProtocol
 from starter.devstack.serving import LOOPBACK, Arguments, parse_arguments, run, serving, wait_for_stop_signal
-from starter.devstack.warehouse.faults import Fault, Faults, refusal, spoil
-from starter.devstack.warehouse.schemas import Answer, Json, PageSize, Question, SetLevel
-from starter.devstack.warehouse.stock import Place, Stock
+from starter.devstack.warehouse.faults import Fault, Faults, corrupt, failed_response
+from starter.devstack.warehouse.schemas import Json, LevelsPage, LevelsRequest, PageSize, SetLevel
+from starter.devstack.warehouse.stock import Cursor, Stock
 from starter.devstack.warehouse.store import Levels
 
 PAGE_LEVELS = 5_000
-PLACE = TypeAdapter(tuple[AwareDatetime, str, str])
-BUSY = "Not now; asked again later, or after the seconds or the time in `Retry-After`"
+CURSOR = TypeAdapter(tuple[AwareDatetime, str, str])
+RETRIED = "The shop retries the request, after the seconds or at the time in `Retry-After` if it is there"
 
 log = logging.getLogger(__name__)
 
 
 class Warehouse:
-    """What was set, what the shop has, and how to misbehave."""
+    """The levels that were set, the shop's stock, and the faults to inject."""
 
     def __init__(self, data_dir: Path, database_url: str) -> None:
-        self.set = Levels(data_dir)
+        self.fixed_levels = Levels(data_dir)
         self.stock = Stock(Database(database_url))
         self.faults = Faults()
         self.page_levels = PAGE_LEVELS
 
-    async def page(self, question: Question) -> tuple[Json, str, str]:
-        """Return a page of the answer, its own token, and that of the place behind it."""
-        place = _place(question.page)
-        told = self.set.get(question.skus)
-        as_of, levels = await self.stock.levels(question.skus, told, place, self.page_levels + 1)
+    async def page(self, request: LevelsRequest) -> tuple[Json, str, str]:
+        """Return a page, its own token, and the token of the page after it, even if there is none."""
+        cursor = _parse_token(request.page)
+        fixed = self.fixed_levels.get(request.skus)
+        as_of, levels = await self.stock.levels(request.skus, fixed, cursor, self.page_levels + 1)
         page = levels[: self.page_levels]
-        last = page[-1] if page else {"sku": place.sku, "location": place.location}
-        same, end = _token(Place(as_of, place.sku, place.location)), _token(Place(as_of, last["sku"], last["location"]))
+        last = page[-1] if page else {"sku": cursor.sku, "location": cursor.location}
+        token = _token(Cursor(as_of, cursor.sku, cursor.location))
+        end = _token(Cursor(as_of, last["sku"], last["location"]))
         more = end if len(levels) > len(page) else None
-        return {"as_of": as_of.isoformat(), "levels": page, "next": more}, same, end
+        return {"as_of": as_of.isoformat(), "levels": page, "next": more}, token, end
 
     async def close(self) -> None:
-        """Close file and connections."""
-        self.set.close()
+        """Close the file and all connections."""
+        self.fixed_levels.close()
         await self.stock.close()
 
 
 api = APIRouter()
-trial = APIRouter(prefix="/trial")
+control = APIRouter(prefix="/trial")
 
 
 @api.post(
     "/levels",
-    response_model=Answer,
+    response_model=LevelsPage,
     operation_id="levels",
     response_description="One page of the levels",
     responses={
-        429: {"description": BUSY},
-        "4XX": {"description": "The question is refused for good"},
-        "5XX": {"description": BUSY},
+        429: {"description": RETRIED},
+        "4XX": {"description": "The request is refused permanently"},
+        "5XX": {"description": RETRIED},
     },
 )
-async def levels(request: Request, question: Question) -> Response:
-    """Tell how many units of these SKUs lie at which location. Asking changes nothing, and may be repeated."""
+async def levels(request: Request, query: LevelsRequest) -> Response:
+    """Return the units of these SKUs per location. A request changes nothing and can be repeated."""
     warehouse: Warehouse = request.app.state.warehouse
-    fault = warehouse.faults.take(question.skus)
-    if fault is not None and (refused := await refusal(fault, request)) is not None:
-        return refused
-    answer, same, end = await warehouse.page(question)
-    return JSONResponse(answer if fault is None else spoil(fault, answer, same, end))
+    fault = warehouse.faults.take(query.skus)
+    if fault is not None and (response := await failed_response(fault, request)) is not None:
+        return response
+    page, token, end = await warehouse.page(query)
+    return JSONResponse(page if fault is None else corrupt(fault, page, token, end))
 
 
-@trial.put("/levels", status_code=204)
+@control.put("/levels", status_code=204)
 async def set_levels(request: Request, levels: list[SetLevel]) -> None:
-    """Say what lies on shelves now; what the shop moves from now on comes to it."""
+    """Set levels; movements of the shop after this are added to them."""
     warehouse: Warehouse = request.app.state.warehouse
-    warehouse.set.put(await warehouse.stock.tell(levels))
+    warehouse.fixed_levels.put(await warehouse.stock.fix(levels))
 
 
-@trial.delete("/levels", status_code=204)
+@control.delete("/levels", status_code=204)
 async def clear_levels(request: Request) -> None:
-    """Agree with the shop on every level again."""
-    request.app.state.warehouse.set.clear()
+    """Return the levels of the shop again."""
+    request.app.state.warehouse.fixed_levels.clear()
 
 
-@trial.put("/page-size", status_code=204)
+@control.put("/page-size", status_code=204)
 async def set_page_size(request: Request, size: PageSize) -> None:
-    """Answer in pages of so many levels, until the warehouse is restarted."""
+    """Set the page size until the warehouse is restarted."""
     request.app.state.warehouse.page_levels = size.levels
 
 
-@trial.post("/faults")
-async def set_fault(request: Request, fault: Fault) -> list[Fault]:
-    """Make the warehouse misbehave; faults are tried in the order in which they were set."""
+@control.post("/faults")
+async def add_fault(request: Request, fault: Fault) -> list[Fault]:
+    """Inject a fault; the first fault that applies is used, in the order in which they were added."""
     faults: Faults = request.app.state.warehouse.faults
     faults.all.append(fault)
     return faults.all
 
 
-@trial.get("/faults")
-async def faults_set(request: Request) -> list[Fault]:
-    """Return the faults that are set, with the times that are left."""
+@control.get("/faults")
+async def list_faults(request: Request) -> list[Fault]:
+    """Return the faults, with the times that are left."""
     faults: Faults = request.app.state.warehouse.faults
     return faults.all
 
 
-@trial.delete("/faults", status_code=204)
+@control.delete("/faults", status_code=204)
 async def clear_faults(request: Request) -> None:
-    """Make the warehouse behave again."""
+    """Remove all faults."""
     request.app.state.warehouse.faults.all.clear()
 
 
-def _token(place: Place) -> str:
-    """Return the token of a page: all pages of an answer then are of one reading, and nothing has to be remembered."""
-    assert place.as_of is not None
-    return base64.urlsafe_b64encode(PLACE.dump_json((place.as_of, place.sku, place.location))).decode()
+def _token(cursor: Cursor) -> str:
+    """Return the token of a page. It holds the time of the reading, so the warehouse need not store readings."""
+    assert cursor.as_of is not None
+    return base64.urlsafe_b64encode(CURSOR.dump_json((cursor.as_of, cursor.sku, cursor.location))).decode()
 
 
-def _place(token: str | None) -> Place:
+def _parse_token(token: str | None) -> Cursor:
     if token is None:
-        return Place()
+        return Cursor()
     try:
-        return Place(*PLACE.validate_json(base64.urlsafe_b64decode(token.partition(".")[0])))
+        return Cursor(*CURSOR.validate_json(base64.urlsafe_b64decode(token.partition(".")[0])))
     except ValueError as error:
-        raise HTTPException(422, "The page is none of this warehouse's") from error
+        raise HTTPException(422, "The page is not a token of this warehouse") from error
 
 
-async def _database_away(_request: Request, error: Exception) -> JSONResponse:
+async def _database_unavailable(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, 503)
 
 
 def create_app(data_dir: Path, database_url: str) -> FastAPI:
-    """Return the warehouse with its levels in this folder; it connects to the shop's database when first asked."""
+    """Return the app of the warehouse; it stores levels in this folder and connects to the database when first used."""
     warehouse = Warehouse(data_dir, database_url)
 
     @asynccontextmanager
@@ -164,34 +165,34 @@ def create_app(data_dir: Path, database_url: str) -> FastAPI:
     app = FastAPIOffline(
         title="Embedded warehouse",
         lifespan=lifespan,
-        exception_handlers={DatabaseUnavailable: _database_away},
+        exception_handlers={DatabaseUnavailable: _database_unavailable},
     )
     app.state.warehouse = warehouse
     app.include_router(api)
-    app.include_router(trial)
+    app.include_router(control)
     return app
 
 
 def running(data_dir: Path, port: int, database_url: str, host: str = LOOPBACK) -> AbstractAsyncContextManager[str]:
-    """Serve the warehouse while the block runs; yields its URL. Raises OSError."""
+    """Serve the warehouse during the block; yields its URL. Raises OSError."""
     return serving(create_app(data_dir, database_url), port, host, http=CuttableProtocol)
 
 
-async def serve(given: Arguments, database_url: str) -> None:
-    """Serve the warehouse until told to stop."""
-    async with running(given.folder, given.port, database_url, given.host) as url:
+async def serve(arguments: Arguments, database_url: str) -> None:
+    """Serve the warehouse until SIGTERM or SIGINT."""
+    async with running(arguments.folder, arguments.port, database_url, arguments.host) as url:
         log.info("listening on %s", url)
         await wait_for_stop_signal()
 
 
 def main() -> None:
-    """Run the warehouse as a process of its own."""
-    given = parse_arguments("A warehouse for trying things.", "--data-dir")
+    """Run the warehouse as a process."""
+    arguments = parse_arguments("The embedded warehouse.", "--data-dir")
     try:
         database_url = load_settings(load_environment()).database_url.get_secret_value()
     except SettingsError as error:
         raise SystemExit(f"warehouse: {error}") from None
-    run("warehouse", lambda: serve(given, database_url))
+    run("warehouse", lambda: serve(arguments, database_url))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""How the embedded warehouse knows what the shop moved: it reads the shop's database, and writes nothing there.
+"""The stock of the embedded warehouse: it reads the shop's database, and writes nothing there.
 
-Its answers are readings of one moment, `as_of`: a movement made before it is counted, whatever is made later is not. A
-movement is stamped when it is written and seen when it is committed, so that moment must lie before every transaction
-still open: else a movement could turn up that is older than `as_of` and yet was not counted, and a sync, which adds the
-movements with `created_at > as_of`, would lose it. Nothing then is lost or counted twice, at the price of a reading as
-old as the oldest open transaction.
+A reading is the stock at one time, `as_of`: movements before it are included, later ones are not. A movement gets its
+time when it is written, but is visible only when it is committed. So `as_of` must be before the start of every open
+transaction. Otherwise a movement older than `as_of` could become visible after the reading, and a sync, which adds the
+movements with `created_at > as_of`, would lose it. The price: a reading is as old as the oldest open transaction.
 
-A level nobody set is the shop's own stock; one that was set is so many units and what the shop moved since then. Of the
-movements only those of goods count (fulfillment, cancel): an import or a sync changes the books, not a shelf.
+A level that was not set is the shop's own stock. A level that was set is a number of units plus the shop's movements
+since then. Only movements of goods count (fulfillment, cancel): an import or a sync moves none.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -19,29 +18,29 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.database import Database
-from starter.devstack.warehouse.schemas import Json, SetLevel, Told
+from starter.devstack.warehouse.schemas import FixedLevel, Json, SetLevel
 
 READ_ONLY = text("SET TRANSACTION READ ONLY")
-# Asked for in a statement before the one that reads levels: who is gone by then has committed, and is seen by that.
-# Transactions of other database users are seen only by who may read all statistics; the embedded stack has one user.
+# This runs before the statement that reads levels. A transaction that ends in between has committed, and that statement
+# sees it. Seeing the transactions of other database users takes a privilege, but the embedded stack has only one user.
 HORIZON = text("""
     SELECT least(now(), min(xact_start)) - interval '1 microsecond' FROM pg_stat_activity
     WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """)
-# A shelf holds nothing less than nothing: a level set too low, or set while goods came back, may come out below.
+# Levels are at least 0: one that was set too low, or set while goods came back, could come out negative.
 LEVELS = text("""
     SELECT sku, location, CAST(least(2147483647, greatest(0,
-               coalesce(base + since_told, stocked) - since_reading)) AS int) AS on_hand
+               coalesce(base + since_fixed, stocked) - since_reading)) AS int) AS on_hand
     FROM (SELECT sku, location, item_id, stocked, base, since
           FROM (SELECT item.sku, location_id AS location, item.id AS item_id, stocked_quantity AS stocked
                 FROM inventory_items AS item JOIN inventory_levels ON inventory_item_id = item.id
                 WHERE item.sku = ANY(CAST(:skus AS text[]))) AS shop
-          FULL JOIN unnest(CAST(:told_skus AS text[]), CAST(:locations AS text[]),
+          FULL JOIN unnest(CAST(:fixed_skus AS text[]), CAST(:locations AS text[]),
                            CAST(:bases AS bigint[]), CAST(:since AS timestamptz[]))
-              AS told (sku, location, base, since) USING (sku, location)
+              AS fixed (sku, location, base, since) USING (sku, location)
           WHERE (since IS NULL OR base IS NOT NULL) AND (sku, location) > (:sku, :location)
           ORDER BY sku, location LIMIT :limit) AS level,
-         LATERAL (SELECT coalesce(sum(quantity) FILTER (WHERE created_at > since), 0) AS since_told,
+         LATERAL (SELECT coalesce(sum(quantity) FILTER (WHERE created_at > since), 0) AS since_fixed,
                          coalesce(sum(quantity) FILTER (WHERE created_at > :as_of), 0) AS since_reading
                   FROM stock_movements
                   WHERE inventory_item_id = item_id AND location_id = location AND reason IN ('fulfillment', 'cancel')
@@ -52,16 +51,16 @@ BASES = text("""
     SELECT sku, location, on_hand - (
                SELECT coalesce(sum(quantity), 0) FROM inventory_items AS item
                JOIN stock_movements ON inventory_item_id = item.id
-               WHERE item.sku = told.sku AND location_id = told.location AND reason IN ('fulfillment', 'cancel')
+               WHERE item.sku = fixed.sku AND location_id = fixed.location AND reason IN ('fulfillment', 'cancel')
                  AND created_at > :since) AS base
     FROM unnest(CAST(:skus AS text[]), CAST(:locations AS text[]), CAST(:on_hand AS bigint[]))
-        AS told (sku, location, on_hand)
+        AS fixed (sku, location, on_hand)
 """)
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a page begins: behind this SKU and location, in the reading of this moment."""
+class Cursor:
+    """Where a page starts: after this SKU and location, in the reading of this time."""
 
     as_of: datetime | None = None  # None: a new reading
     sku: str = ""
@@ -69,34 +68,34 @@ class Place:
 
 
 class Stock:
-    """The shop's stock and movements, as far as a warehouse knows of them. Its methods raise DatabaseUnavailable."""
+    """The shop's stock and movements. Methods raise DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def levels(
-        self, skus: Sequence[str], told: Sequence[Told], place: Place, limit: int
+        self, skus: Sequence[str], fixed: Sequence[FixedLevel], cursor: Cursor, limit: int
     ) -> tuple[datetime, list[Json]]:
-        """Return the moment of the reading and up to so many levels; `told` must have been read before."""
+        """Return the time of the reading and up to `limit` levels. Read `fixed` before calling this."""
         values = {
             "skus": list(skus),
-            "told_skus": [level.sku for level in told],
-            "locations": [level.location for level in told],
-            "bases": [level.base for level in told],
-            "since": [level.since for level in told],
-            "sku": place.sku,
-            "location": place.location,
+            "fixed_skus": [level.sku for level in fixed],
+            "locations": [level.location for level in fixed],
+            "bases": [level.base for level in fixed],
+            "since": [level.since for level in fixed],
+            "sku": cursor.sku,
+            "location": cursor.location,
             "limit": limit,
         }
         async with self._reading() as tx:
-            as_of = place.as_of or await _horizon(tx)
+            as_of = cursor.as_of or await _horizon(tx)
             rows = await tx.execute(LEVELS, values | {"as_of": as_of})
         return as_of, [dict(row) for row in rows.mappings()]
 
-    async def tell(self, levels: Sequence[SetLevel]) -> list[Told]:
-        """Return these levels as they are to be kept: what is seen to have moved is in them, what moves later is not.
+    async def fix(self, levels: Sequence[SetLevel]) -> list[FixedLevel]:
+        """Return the levels to store: they include the movements that are visible now.
 
-        `since` is a horizon as well, so what is still open now counts as moving later, whenever it was stamped.
+        `since` is before every open transaction, so movements that are committed later are added to the levels.
         """
         values = {
             "skus": [level.sku for level in levels],
@@ -106,10 +105,10 @@ class Stock:
         async with self._reading() as tx:
             since = await _horizon(tx)
             rows = await tx.execute(BASES, values | {"since": since})
-        return [Told(since=since, **row) for row in rows.mappings()]
+        return [FixedLevel(since=since, **row) for row in rows.mappings()]
 
     async def close(self) -> None:
-        """Give every connection back."""
+        """Close all connections."""
         await self._database.close()
 
     @asynccontextmanager
@@ -120,6 +119,6 @@ class Stock:
 
 
 async def _horizon(tx: AsyncSession) -> datetime:
-    """Return a moment before every transaction that is open, and before now."""
+    """Return a time before now and before the start of every open transaction."""
     horizon: datetime = (await tx.execute(HORIZON)).scalar_one()
     return horizon

@@ -1,11 +1,11 @@
-"""What the embedded warehouse keeps: the levels that were set, in an SQLite file that a kill can't hurt."""
+"""The levels that were set in the embedded warehouse, in an SQLite file that survives a kill."""
 
 import json
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from starter.devstack.warehouse.schemas import Told
+from starter.devstack.warehouse.schemas import FixedLevel
 
 SCHEMA = """
     PRAGMA journal_mode = WAL;
@@ -19,7 +19,7 @@ GET = "SELECT sku, location, base, since FROM told WHERE sku IN (SELECT value FR
 
 
 class Levels:
-    """The levels on disk; used by one thread at a time."""
+    """The levels on disk. Only one thread at a time may use them."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -27,18 +27,18 @@ class Levels:
         self._rows.row_factory = sqlite3.Row
         self._rows.executescript(SCHEMA)
 
-    def put(self, levels: Sequence[Told]) -> None:
-        """Keep these levels, all or none; the newest word on a SKU and location counts."""
+    def put(self, levels: Sequence[FixedLevel]) -> None:
+        """Store all of these levels or none; they replace earlier ones of the same SKU and location."""
         self._rows.execute("BEGIN")
         with self._rows:
             self._rows.executemany(PUT, [level.model_dump() | {"since": level.since.isoformat()} for level in levels])
 
-    def get(self, skus: Sequence[str]) -> list[Told]:
-        """Return what was set of these SKUs."""
-        return [Told.model_validate(dict(row)) for row in self._rows.execute(GET, (json.dumps(skus),))]
+    def get(self, skus: Sequence[str]) -> list[FixedLevel]:
+        """Return the levels of these SKUs that were set."""
+        return [FixedLevel.model_validate(dict(row)) for row in self._rows.execute(GET, (json.dumps(skus),))]
 
     def clear(self) -> None:
-        """Forget all levels."""
+        """Delete all levels."""
         self._rows.execute("DELETE FROM told")
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ BOUGHT = {
 UNBOUGHT = BOUGHT | {"tracking_code": None, "postage_label": None}
 
 
-def answering(*answers: Callable[[httpx.Request], httpx.Response] | tuple[int, Any]) -> EasyPost:
+def responding(*answers: Callable[[httpx.Request], httpx.Response] | tuple[int, Any]) -> EasyPost:
     """Return an EasyPost account whose server sends these responses in turn."""
     left = list(answers)
 
@@ -62,18 +62,18 @@ class Service:
         self.carrier = EasyPost(f"{url}/v2", SecretStr("key"), SENDER, PARCEL)
         self._trial = httpx.AsyncClient(base_url=url)
 
-    async def fault(self, operation: str, fault: str, times: int | None = 1, **more: Any) -> None:
-        wanted = {"operation": operation, "fault": fault, "times": times} | more
-        (await self._trial.post("/trial/faults", json=wanted)).raise_for_status()
+    async def inject_fault(self, operation: str, fault: str, times: int | None = 1, **more: Any) -> None:
+        body = {"operation": operation, "fault": fault, "times": times} | more
+        (await self._trial.post("/trial/faults", json=body)).raise_for_status()
 
     async def lose_response(self, operation: str) -> None:
-        await self.fault(operation, "cut")
+        await self.inject_fault(operation, "cut")
 
     async def fail(self, operation: str) -> None:
-        await self.fault(operation, "500")
+        await self.inject_fault(operation, "500")
 
     async def labels(self) -> tuple[int, int]:
-        """Return how many labels were bought, and how many of them refunded."""
+        """Return how many labels were bought, and how many of them were refunded."""
         counts = (await self._trial.get("/trial/labels", params={"order_id": "1001"})).json()
         return counts["bought"], counts["refunded"]
 
@@ -104,38 +104,38 @@ class TestBuying:
         assert label.tracking_number in page.text
         assert "GroundAdvantage" in page.text
 
-    async def test_two_at_once_leave_one_label(self, service: Service) -> None:
+    async def test_concurrent_purchases_buy_one_label(self, service: Service) -> None:
         shipment_id = await service.carrier.create(SHIPMENT, "ref")
-        await service.fault("buy", "slow", times=2, seconds=0.2)
+        await service.inject_fault("buy", "slow", times=2, seconds=0.2)
         first, second = await asyncio.gather(service.carrier.buy(shipment_id), service.carrier.buy(shipment_id))
         assert first == second
         assert await service.labels() == (1, 0)
 
-    async def test_postage_that_exists_already_is_used(self) -> None:
+    async def test_a_label_that_was_bought_meanwhile_is_returned(self) -> None:
         exists = (422, error("SHIPMENT.POSTAGE.EXISTS"))
-        label = await answering((200, UNBOUGHT), exists, (200, BOUGHT)).buy("shp_1")
+        label = await responding((200, UNBOUGHT), exists, (200, BOUGHT)).buy("shp_1")
         assert label.tracking_number == "94001"
 
-    async def test_the_cheapest_is_told_by_number_not_by_text(self) -> None:
+    async def test_prices_are_compared_as_numbers(self) -> None:
         def bought(request: httpx.Request) -> httpx.Response:
             assert json.loads(request.content) == {"rate": {"id": "cheap"}}
             return httpx.Response(200, json=BOUGHT)
 
         rates = [{"id": "dear", "rate": "10.50"}, {"id": "cheap", "rate": "9.99"}]
-        await answering((200, UNBOUGHT | {"rates": rates}), bought).buy("shp_1")
+        await responding((200, UNBOUGHT | {"rates": rates}), bought).buy("shp_1")
 
-    async def test_no_rates(self) -> None:
+    async def test_a_shipment_without_rates_is_refused(self) -> None:
         with pytest.raises(CarrierRefused, match="NO_RATES"):
-            await answering((200, UNBOUGHT | {"rates": []})).buy("shp_1")
+            await responding((200, UNBOUGHT | {"rates": []})).buy("shp_1")
 
-    async def test_a_refunded_label_is_not_used_again(self, service: Service) -> None:
+    async def test_a_refunded_label_is_refused_with_its_code(self, service: Service) -> None:
         shipment_id = await service.carrier.create(SHIPMENT, "ref")
         await service.carrier.buy(shipment_id)
         await service.carrier.refund(shipment_id)
         with pytest.raises(CarrierRefused, match="REFUNDED"):
             await service.carrier.buy(shipment_id)
 
-    async def test_the_request_is_what_the_api_wants(self) -> None:
+    async def test_the_request_has_the_fields_of_the_api(self) -> None:
         def created(request: httpx.Request) -> httpx.Response:
             assert request.url == "https://carrier.example/v2/shipments"
             assert request.headers["Authorization"] == "Basic a2V5Og=="
@@ -152,24 +152,24 @@ class TestBuying:
             assert sent["options"] == {"invoice_number": "1001", "currency": "GBP"}
             return httpx.Response(201, json=UNBOUGHT)
 
-        assert await answering(created).create(SHIPMENT, "ref") == "shp_1"
+        assert await responding(created).create(SHIPMENT, "ref") == "shp_1"
 
 
 class TestRefunding:
-    async def test_one_that_is_refused_is_told(self, service: Service) -> None:
+    async def test_a_refused_refund_is_an_error(self, service: Service) -> None:
         shipment_id = await service.carrier.create(SHIPMENT, "ref")
         await service.carrier.buy(shipment_id)
-        await service.fault("refund", "422")
+        await service.inject_fault("refund", "422")
         with pytest.raises(CarrierRefused, match=r"SHIPMENT\.REFUND\.UNAVAILABLE"):
             await service.carrier.refund(shipment_id)
 
-    async def test_one_that_is_rejected_is_told(self) -> None:
+    async def test_a_rejected_refund_is_an_error(self) -> None:
         with pytest.raises(CarrierRefused, match="REJECTED"):
-            await answering((200, BOUGHT), (200, BOUGHT | {"refund_status": "rejected"})).refund("shp_1")
+            await responding((200, BOUGHT), (200, BOUGHT | {"refund_status": "rejected"})).refund("shp_1")
 
-    async def test_a_wrong_key_is_told(self) -> None:
+    async def test_a_wrong_key_is_an_error(self) -> None:
         with pytest.raises(CarrierRefused, match="401"):
-            await answering((401, error("USER.UNAUTHORIZED"))).refund("shp_1")
+            await responding((401, error("USER.UNAUTHORIZED"))).refund("shp_1")
 
 
 class TestErrors:
@@ -181,85 +181,85 @@ class TestErrors:
         await service.carrier.buy(shipment_id)
 
     @pytest.mark.parametrize("answer", [(503, "busy"), (429, error("RATE_LIMITED")), (302, "moved"), (408, "late")])
-    async def test_so_are_others(self, answer: tuple[int, Any]) -> None:
+    async def test_other_statuses_can_be_retried(self, answer: tuple[int, Any]) -> None:
         with pytest.raises(CarrierUnavailable, match=str(answer[0])):
-            await answering(answer).create(SHIPMENT, "ref")
+            await responding(answer).create(SHIPMENT, "ref")
 
     @pytest.mark.parametrize(
         "code", ["SHIPMENT.PURCHASE.IN_PROGRESS", "SHIPMENT.POSTAGE.TIMED_OUT", "SHIPMENT.POSTAGE.NO_RESPONSE"]
     )
-    async def test_so_is_what_is_undecided(self, code: str) -> None:
+    async def test_an_undecided_purchase_can_be_retried(self, code: str) -> None:
         with pytest.raises(CarrierUnavailable, match=code):
-            await answering((200, UNBOUGHT), (422, error(code))).buy("shp_1")
+            await responding((200, UNBOUGHT), (422, error(code))).buy("shp_1")
 
     @pytest.mark.parametrize(
         "body",
         ["<html>", "", "[]", "{}", {"id": 7}, {"id": "../x"}, UNBOUGHT | {"rates": [{"id": "r", "rate": "NaN"}]}],
         ids=str,
     )
-    async def test_so_is_an_answer_that_cannot_be_read(self, body: Any) -> None:
+    async def test_an_unreadable_response_can_be_retried(self, body: Any) -> None:
         with pytest.raises(CarrierUnavailable, match="unreadable") as raised:
-            await answering((201, body)).create(SHIPMENT, "ref")
+            await responding((201, body)).create(SHIPMENT, "ref")
         assert raised.value.__cause__ is None
 
-    async def test_so_is_a_label_without_number(self) -> None:
+    async def test_a_label_without_a_number_can_be_retried(self) -> None:
         with pytest.raises(CarrierUnavailable, match="no label"):
-            await answering((200, BOUGHT | {"tracking_code": None})).buy("shp_1")
+            await responding((200, BOUGHT | {"tracking_code": None})).buy("shp_1")
 
     @pytest.mark.parametrize("failure", [httpx.ConnectError("no"), httpx.ReadTimeout("late"), ConnectionResetError()])
-    async def test_so_is_a_broken_connection(self, failure: Exception) -> None:
+    async def test_a_broken_connection_can_be_retried(self, failure: Exception) -> None:
         with pytest.raises(CarrierUnavailable, match=type(failure).__name__):
-            await answering(failing(failure)).create(SHIPMENT, "ref")
+            await responding(failing(failure)).create(SHIPMENT, "ref")
 
-    async def test_nobody_listens(self) -> None:
+    async def test_a_closed_port_can_be_retried(self) -> None:
         closed = EasyPost("http://127.0.0.1:1/v2", SecretStr("key"), SENDER, PARCEL)
         with pytest.raises(CarrierUnavailable, match="ConnectError"):
             await closed.create(SHIPMENT, "ref")
         await closed.close()
 
-    async def test_a_call_takes_its_time_and_no_more(self, service: Service) -> None:
-        await service.fault("create", "slow", seconds=1)
+    async def test_a_call_has_a_time_limit(self, service: Service) -> None:
+        await service.inject_fault("create", "slow", seconds=1)
         hasty = EasyPost(f"{service.url}/v2", SecretStr("key"), SENDER, PARCEL, timeout=0.2)
         with pytest.raises(CarrierUnavailable, match=r"within 0\.2 s|ReadTimeout"):
             await hasty.create(SHIPMENT, "ref")
         await hasty.close()
 
-    async def test_a_refusal_gives_the_code_and_nothing_personal(self) -> None:
+    async def test_a_refusal_has_the_code_and_no_personal_data(self) -> None:
         with pytest.raises(CarrierRefused) as refused:
-            await answering((422, error("ADDRESS.VERIFY.FAILURE"))).create(SHIPMENT, "ref")
+            await responding((422, error("ADDRESS.VERIFY.FAILURE"))).create(SHIPMENT, "ref")
         assert refused.value.data() == {"code": "ADDRESS.VERIFY.FAILURE", "status": 422}
 
     @pytest.mark.parametrize("body", ["<html>", error("Leeds LS1 1AA"), {"error": "Leeds"}, {}], ids=str)
-    async def test_a_refusal_that_cannot_be_read_is_unknown(self, body: Any) -> None:
+    async def test_an_unreadable_refusal_is_unknown(self, body: Any) -> None:
         with pytest.raises(CarrierRefused, match="UNKNOWN"):
-            await answering((400, body)).create(SHIPMENT, "ref")
+            await responding((400, body)).create(SHIPMENT, "ref")
 
     @pytest.mark.parametrize("wrong", [{"country": "ZZ"}, {"zip": "REFUSED"}])
-    async def test_the_embedded_carrier_refuses_some_for_good(self, service: Service, wrong: dict[str, str]) -> None:
+    async def test_the_embedded_carrier_refuses_some_addresses(self, service: Service, wrong: dict[str, str]) -> None:
         with pytest.raises(CarrierRefused, match=r"ADDRESS\.VERIFY\.FAILURE"):
             await service.carrier.create(replace(SHIPMENT, recipient=replace(RECIPIENT, **wrong)), "ref")
 
 
-@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="the recordings of the real API are not here")
+@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="needs the recordings of the real API")
 class TestRecordings:
-    """What the real API answered."""
+    """Recorded responses of the real API."""
 
     def recorded(self, name: str) -> list[tuple[int, Any]]:
         calls = json.loads((RECORDINGS / f"{name}.json").read_text())
         return [(call["response"]["status"]["code"], call["response"]["body"]) for call in calls]
 
-    async def test_a_bought_label(self) -> None:
+    async def test_a_recorded_purchase_is_understood(self) -> None:
         created, bought = self.recorded("test_shipment_buy")
-        assert await answering(created).create(SHIPMENT, "123") == created[1]["id"]
-        label = await answering(created, bought).buy(created[1]["id"])
+        assert await responding(created).create(SHIPMENT, "123") == created[1]["id"]
+        label = await responding(created, bought).buy(created[1]["id"])
         assert label.tracking_number == "9400100208303109505657"
         assert label.label_url.endswith(".png")
 
-    async def test_a_refund(self) -> None:
+    async def test_a_recorded_refund_is_understood(self) -> None:
         bought, refunded = self.recorded("test_shipment_refund")
-        await answering(bought, refunded).refund(bought[1]["id"])
-        await answering(refunded).refund(bought[1]["id"])
+        await responding(bought, refunded).refund(bought[1]["id"])
+        await responding(refunded).refund(bought[1]["id"])
 
-    async def test_an_error(self) -> None:
+    async def test_a_recorded_error_is_understood(self) -> None:
         with pytest.raises(CarrierRefused, match=r"PARAMETER\.REQUIRED \(HTTP 422\)"):
-            await answering(*self.recorded("test_error")).create(SHIPMENT, "ref")
+            await responding(*self.recorded("test_error")).create(SHIPMENT, "ref")

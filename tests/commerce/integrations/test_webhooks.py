@@ -1,4 +1,4 @@
-"""Webhooks: who may be one, what is posted, how it is signed, and where it never goes."""
+"""Webhooks: valid URLs, the posted event and its signature, and addresses that are never connected to."""
 
 import asyncio
 import re
@@ -61,7 +61,7 @@ async def receiver() -> AsyncIterator[WebhookReceiver]:
         yield made
 
 
-def parcel(url: str, secret: str = SECRET) -> WebhookMessage:
+def message(url: str, secret: str = SECRET) -> WebhookMessage:
     created_at = datetime(2026, 3, 2, 12, tzinfo=UTC)
     return WebhookMessage(
         url, secret, EVENT, "order.placed", "order/1001", {"order_id": "1001", "number": 1}, created_at
@@ -75,7 +75,7 @@ def poster(transport: httpx.AsyncBaseTransport | None = None) -> WebhookPoster:
 
 
 def names(*answers: Sequence[str]) -> Resolve:
-    """Return a resolver that answers so, one time after the other."""
+    """Return a resolver that returns these addresses in turn."""
     rest = list(answers)
 
     async def resolve(_host: str, _port: int) -> Sequence[str]:
@@ -85,7 +85,7 @@ def names(*answers: Sequence[str]) -> Resolve:
 
 
 class Network(httpx.AsyncBaseTransport):
-    """A network that answers 204 from everywhere but the addresses that are down; tells who was connected to."""
+    """A network in which all addresses respond with 204, except those that are down; it records the connections."""
 
     def __init__(self, *down: str) -> None:
         self.down = down
@@ -99,7 +99,7 @@ class Network(httpx.AsyncBaseTransport):
 
 
 async def test_an_event_is_posted_as_cloudevents_json_and_signed(receiver: WebhookReceiver) -> None:  # (N5)
-    assert await poster().post(parcel(receiver.url)) == "delivered"
+    assert await poster().post(message(receiver.url)) == "delivered"
     [(body, headers)] = receiver.requests
     event = from_structured_event(HTTPMessage(headers, body))
     assert event.get_attributes() == {
@@ -116,8 +116,8 @@ async def test_an_event_is_posted_as_cloudevents_json_and_signed(receiver: Webho
     assert receiver.took[0]["id"] == str(EVENT)  # its signature was verified
 
 
-async def test_a_wrong_signature_is_found_out(receiver: WebhookReceiver) -> None:
-    await poster().post(parcel(receiver.url))
+async def test_a_wrong_signature_is_detected(receiver: WebhookReceiver) -> None:
+    await poster().post(message(receiver.url))
     [(body, headers)] = receiver.requests
     forged = [
         (Webhook(OTHER_SECRET), body, headers),
@@ -126,22 +126,22 @@ async def test_a_wrong_signature_is_found_out(receiver: WebhookReceiver) -> None
         (Webhook(SECRET), body, headers | {"webhook-timestamp": str(int(headers["webhook-timestamp"]) - 1)}),
         (Webhook(SECRET), body, headers | {"webhook-timestamp": "1700000000"}),
     ]
-    for checker, content, told in forged:
+    for verifier, content, sent in forged:
         with pytest.raises(WebhookVerificationError):
-            checker.verify(content, told)
+            verifier.verify(content, sent)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 404, 409, 429, 500, 503])
-async def test_everything_but_a_2xx_is_to_be_tried_again(receiver: WebhookReceiver, status: int) -> None:
+async def test_any_other_status_than_2xx_is_retried(receiver: WebhookReceiver, status: int) -> None:
     receiver.answer, receiver.headers = status, {"Location": receiver.url}
     with pytest.raises(WebhookUnavailable) as error:
-        await poster().post(parcel(receiver.url))
+        await poster().post(message(receiver.url))
     assert (error.value.reason, error.value.wait) == (f"HTTP {status}", 0)
     assert len(receiver.requests) == 1  # no redirect was followed
 
 
-class Silence(httpx.AsyncBaseTransport):
-    """A network in which nobody answers until `answers` is set; counts who tried."""
+class SilentNetwork(httpx.AsyncBaseTransport):
+    """A network without responses until `answers` is set; it counts requests."""
 
     def __init__(self) -> None:
         self.tries = 0
@@ -153,35 +153,35 @@ class Silence(httpx.AsyncBaseTransport):
         return httpx.Response(204)
 
 
-async def test_a_receiver_that_lets_us_wait_in_vain_is_left_in_peace_for_a_while() -> None:
-    network = Silence()
+async def test_a_receiver_that_does_not_respond_gets_a_quiet_period() -> None:
+    network = SilentNetwork()
     hasty = WebhookPoster(source="/", prefix="", transport=network, timeout=0.05, quiet_period=3600)
     with pytest.raises(WebhookUnavailable, match=r"no response within 0.05 s"):
-        await hasty.post(parcel(f"https://{NAME}/"))
+        await hasty.post(message(f"https://{NAME}/"))
     with pytest.raises(WebhookUnavailable, match="no response to a request in the last 3600 s"):
-        await hasty.post(parcel(f"https://{NAME}/"))
+        await hasty.post(message(f"https://{NAME}/"))
     assert network.tries == 1
     with pytest.raises(WebhookUnavailable, match=r"no response within 0.05 s"):
-        await hasty.post(parcel("https://other.example/"))
+        await hasty.post(message("https://other.example/"))
 
 
-async def test_when_the_while_is_over_one_may_try_for_all() -> None:
-    network = Silence()
+async def test_after_the_quiet_period_the_next_delivery_is_sent() -> None:
+    network = SilentNetwork()
     hasty = WebhookPoster(source="/", prefix="", transport=network, timeout=0.05, quiet_period=0)
     with pytest.raises(WebhookUnavailable):
-        await hasty.post(parcel(f"https://{NAME}/"))
+        await hasty.post(message(f"https://{NAME}/"))
     network.answers.set()
-    assert await hasty.post(parcel(f"https://{NAME}/")) == "delivered"
+    assert await hasty.post(message(f"https://{NAME}/")) == "delivered"
 
 
-async def test_gone_is_told(receiver: WebhookReceiver) -> None:
+async def test_a_receiver_can_be_gone(receiver: WebhookReceiver) -> None:
     receiver.answer = 410
-    assert await poster().post(parcel(receiver.url)) == "gone"
+    assert await poster().post(message(receiver.url)) == "gone"
 
 
-async def test_nobody_there_is_to_be_tried_again() -> None:
+async def test_a_closed_port_is_retried() -> None:
     with pytest.raises(WebhookUnavailable) as error:
-        await poster().post(parcel("http://127.0.0.1:1/hook"))
+        await poster().post(message("http://127.0.0.1:1/hook"))
     assert error.value.reason == "ConnectError"
 
 
@@ -195,78 +195,76 @@ async def test_nobody_there_is_to_be_tried_again() -> None:
         ("-5", 0, 0),
     ],
 )
-async def test_a_receiver_may_say_how_long_to_wait(
-    receiver: WebhookReceiver, header: str, least: float, most: float
-) -> None:
-    told = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True) if header == "in an hour" else header
-    receiver.answer, receiver.headers = 503, {"Retry-After": told}
+async def test_retry_after_is_respected(receiver: WebhookReceiver, header: str, least: float, most: float) -> None:
+    value = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True) if header == "in an hour" else header
+    receiver.answer, receiver.headers = 503, {"Retry-After": value}
     with pytest.raises(WebhookUnavailable) as error:
-        await poster().post(parcel(receiver.url))
+        await poster().post(message(receiver.url))
     assert least <= error.value.wait <= most
 
 
 @pytest.mark.parametrize("address", INSIDE.split())
-async def test_a_name_that_leads_inside_is_refused(address: str) -> None:
+async def test_a_name_with_a_private_address_is_refused(address: str) -> None:
     network = Network()
     inside = PublicTransport(private=False, resolve=names([address]), transport=network)
     with pytest.raises(WebhookForbidden):
-        await poster(inside).post(parcel(f"https://{NAME}/hook"))
+        await poster(inside).post(message(f"https://{NAME}/hook"))
     literal = f"[{address}]" if ip_address(address).version == 6 else address
     if not is_loopback(address):
         with pytest.raises(WebhookForbidden):
-            await poster(PublicTransport(private=False, transport=network)).post(parcel(f"https://{literal}/hook"))
+            await poster(PublicTransport(private=False, transport=network)).post(message(f"https://{literal}/hook"))
     assert network.reached == []
 
 
-async def test_what_is_connected_to_is_the_address_that_was_checked() -> None:
-    """A name that leads elsewhere from one look to the next gains nothing: it is looked up once per connection."""
+async def test_the_checked_address_is_the_one_that_is_connected_to() -> None:
+    """DNS rebinding does not help, because a name is resolved once per connection."""
     network = Network()
     rebinding = PublicTransport(private=False, resolve=names([PUBLIC], ["127.0.0.1"]), transport=network)
-    await poster(rebinding).post(parcel(f"https://{NAME}:8443/hook"))
+    await poster(rebinding).post(message(f"https://{NAME}:8443/hook"))
     assert network.reached == [(PUBLIC, f"{NAME}:8443", NAME)]
     with pytest.raises(WebhookForbidden):
-        await poster(rebinding).post(parcel(f"https://{NAME}:8443/hook"))
+        await poster(rebinding).post(message(f"https://{NAME}:8443/hook"))
 
 
-async def test_of_several_addresses_the_first_that_may_and_can_be_connected_to_is_taken() -> None:
+async def test_the_first_allowed_address_that_accepts_a_connection_is_used() -> None:
     network = Network("2606:4700::1")
     resolve = names(["127.0.0.1", "2606:4700::1", PUBLIC, "93.184.215.15"])
-    await poster(PublicTransport(private=False, resolve=resolve, transport=network)).post(parcel(f"https://{NAME}/"))
+    await poster(PublicTransport(private=False, resolve=resolve, transport=network)).post(message(f"https://{NAME}/"))
     assert [address for address, *_ in network.reached] == [PUBLIC]
     all_down = PublicTransport(private=False, resolve=names([PUBLIC]), transport=Network(PUBLIC))
     with pytest.raises(WebhookUnavailable):
-        await poster(all_down).post(parcel(f"https://{NAME}/"))
+        await poster(all_down).post(message(f"https://{NAME}/"))
 
 
 async def test_private_addresses_can_be_allowed() -> None:
     network = Network()
     allowed = PublicTransport(private=True, resolve=names(["10.1.2.3"]), transport=network)
-    await poster(allowed).post(parcel(f"https://{NAME}/hook"))
+    await poster(allowed).post(message(f"https://{NAME}/hook"))
     assert network.reached == [("10.1.2.3", NAME, NAME)]
 
 
-async def test_localhost_leads_to_this_machine_and_nowhere_else() -> None:
+async def test_localhost_is_always_this_machine() -> None:
     network = Network()
     astray = PublicTransport(private=True, resolve=names([PUBLIC, "127.0.0.1"]), transport=network)
-    await poster(astray).post(parcel("http://localhost:8080/hook"))
+    await poster(astray).post(message("http://localhost:8080/hook"))
     assert network.reached == [("127.0.0.1", "localhost:8080", "localhost")]
 
 
-async def test_a_certificate_must_be_for_the_name_not_for_the_address(tmp_path: Path) -> None:
-    certificate, key = certified(tmp_path, NAME)
+async def test_a_certificate_must_be_valid_for_the_name(tmp_path: Path) -> None:
+    certificate, key = create_certificate(tmp_path, NAME)
     trusting = httpx.AsyncHTTPTransport(verify=ssl.create_default_context(cafile=certificate), trust_env=False)
     here = names(["127.0.0.1"], ["127.0.0.1"])
     async with webhook_receiver(ssl_certfile=certificate, ssl_keyfile=key) as receiver:
         port = receiver.url.split(":")[2]
         ours = poster(PublicTransport(private=True, resolve=here, transport=trusting))
-        assert await ours.post(parcel(f"https://{NAME}:{port}")) == "delivered"
+        assert await ours.post(message(f"https://{NAME}:{port}")) == "delivered"
         with pytest.raises(WebhookUnavailable):
-            await ours.post(parcel(f"https://other.example:{port}"))
+            await ours.post(message(f"https://other.example:{port}"))
         await ours.close()
 
 
-def certified(folder: Path, name: str) -> tuple[Path, Path]:
-    """Make a certificate for a name, signed by itself, and return its file and that of its key."""
+def create_certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """Create a self-signed certificate for a name; return its file and the file of its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -298,7 +296,7 @@ async def test_a_webhook_is_added_with_a_secret_that_the_list_does_not_show(shop
         await shop.call(webhooks.remove, str(added.id))
 
 
-async def test_one_that_was_disabled_can_be_added_again_with_a_new_secret(shop: Shop) -> None:
+async def test_a_disabled_webhook_can_be_added_again_with_a_new_secret(shop: Shop) -> None:
     first = await shop.call(webhooks.add, "https://receiver.example/hook")
     delivery = WebhookDelivery(endpoint_id=first.id, event_id=EVENT)
     await shop.call(webhooks.disable, delivery)
@@ -310,7 +308,7 @@ async def test_one_that_was_disabled_can_be_added_again_with_a_new_secret(shop: 
     assert (listed.disabled_at, listed.event_types) == (None, ("cart.expired",))
 
 
-async def test_what_is_posted_is_the_event_as_it_was_written(shop: Shop) -> None:
+async def test_the_message_is_the_event_as_it_was_written(shop: Shop) -> None:
     endpoint = await shop.call(webhooks.add, "https://receiver.example/hook")
     await shop.call(outbox.add, outbox.NewEvent("k", "order.placed", "order/1", {"order_id": "1"}))
     [(event_id, created_at)] = await shop.sql("SELECT id, created_at FROM outbox_events")
@@ -329,7 +327,7 @@ async def test_what_is_posted_is_the_event_as_it_was_written(shop: Shop) -> None
     "url",
     ["https://receiver.example", "https://receiver.example:8443/a?b=c", "http://localhost:9/hook", "http://[::1]/hook"],
 )
-def test_a_url_is_https_or_of_this_machine(url: str) -> None:
+def test_a_url_may_be_https_or_this_machine(url: str) -> None:
     assert webhooks.validate_url(url) == url
 
 
@@ -367,5 +365,5 @@ def test_an_unknown_type_is_refused(wanted: list[str]) -> None:
     assert "order.placed, order.fulfilled" in str(error.value)
 
 
-def test_a_star_stands_for_all() -> None:
+def test_a_star_means_all_types() -> None:
     assert webhooks.validate_event_types(["order.placed", "*"]) == ["*"]

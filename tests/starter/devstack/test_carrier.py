@@ -1,4 +1,4 @@
-"""The embedded carrier: a process that keeps what it sold, and answers in the shape of the real API."""
+"""The embedded carrier: it stores its shipments, and its responses have the shape of the real API's."""
 
 import json
 import signal
@@ -19,7 +19,7 @@ from tests.paths import SHARED_DATA
 
 RECORDINGS = SHARED_DATA / "fixtures/easypost/decoded"
 ADDRESS = {"name": "Zoë <b>", "street1": "1 High Street", "city": "Leeds", "zip": "LS1", "country": "GB"}
-WANTED: dict[str, Any] = {
+SHIPMENT: dict[str, Any] = {
     "reference": "ref",
     "to_address": ADDRESS,
     "from_address": ADDRESS,
@@ -38,26 +38,26 @@ async def api(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     app.state.shipments.close()
 
 
-async def created(api: httpx.AsyncClient, **more: Any) -> dict[str, Any]:
-    answer = await api.post("/v2/shipments", json={"shipment": WANTED | more})
+async def create(api: httpx.AsyncClient, **more: Any) -> dict[str, Any]:
+    answer = await api.post("/v2/shipments", json={"shipment": SHIPMENT | more})
     assert answer.status_code == 201
     shipment: dict[str, Any] = answer.json()
     return shipment
 
 
-async def bought(api: httpx.AsyncClient, shipment: dict[str, Any]) -> httpx.Response:
+async def buy(api: httpx.AsyncClient, shipment: dict[str, Any]) -> httpx.Response:
     return await api.post(f"/v2/shipments/{shipment['id']}/buy", json={"rate": {"id": shipment["rates"][0]["id"]}})
 
 
-def code(answer: httpx.Response) -> tuple[int, str]:
-    body = answer.json()["error"]
+def error(response: httpx.Response) -> tuple[int, str]:
+    body = response.json()["error"]
     assert set(body) == {"code", "message", "errors"}
-    return answer.status_code, body["code"]
+    return response.status_code, body["code"]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start the carrier as a process of its own, on a free port and one folder."""
+    """Start the carrier as a process on a free port; all starts share one folder."""
     command = [sys.executable, "-m", "starter.devstack.carrier", "--data-dir", str(tmp_path / "d"), "--port", "0"]
 
     def start() -> tuple["subprocess.Popen[str]", httpx.Client]:
@@ -72,12 +72,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 class TestShipments:
-    async def test_each_create_makes_another(self, api: httpx.AsyncClient) -> None:
-        assert (await created(api))["id"] != (await created(api))["id"]
+    async def test_each_create_makes_another_shipment(self, api: httpx.AsyncClient) -> None:
+        assert (await create(api))["id"] != (await create(api))["id"]
 
-    async def test_a_bought_label_is_kept_and_shown(self, api: httpx.AsyncClient) -> None:
-        shipment = await created(api)
-        label = (await bought(api, shipment)).json()
+    async def test_a_bought_label_is_stored_and_shown(self, api: httpx.AsyncClient) -> None:
+        shipment = await create(api)
+        label = (await buy(api, shipment)).json()
         assert label == (await api.get(f"/v2/shipments/{shipment['id']}")).json()
         page = await api.get(label["postage_label"]["label_url"])
         assert page.headers["content-type"].startswith("text/html")
@@ -85,18 +85,18 @@ class TestShipments:
         assert "Zoë &lt;b&gt;" in page.text
 
     async def test_a_label_is_bought_and_refunded_once(self, api: httpx.AsyncClient) -> None:
-        shipment = await created(api)
+        shipment = await create(api)
         refund = f"/v2/shipments/{shipment['id']}/refund"
-        assert code(await api.post(refund)) == (422, "SHIPMENT.POSTAGE.REQUIRED")
-        assert (await bought(api, shipment)).status_code == 200
-        assert code(await bought(api, shipment)) == (422, "SHIPMENT.POSTAGE.EXISTS")
+        assert error(await api.post(refund)) == (422, "SHIPMENT.POSTAGE.REQUIRED")
+        assert (await buy(api, shipment)).status_code == 200
+        assert error(await buy(api, shipment)) == (422, "SHIPMENT.POSTAGE.EXISTS")
         assert (await api.post(refund)).json()["refund_status"] == "submitted"
-        assert code(await api.post(refund)) == (422, "SHIPMENT.REFUND.UNAVAILABLE")
+        assert error(await api.post(refund)) == (422, "SHIPMENT.REFUND.UNAVAILABLE")
 
-    async def test_abroad_and_heavy_cost_more(self, api: httpx.AsyncClient) -> None:
-        near, far = await created(api), await created(api, to_address=ADDRESS | {"country": "FR"})
-        heavy = await created(api, parcel=WANTED["parcel"] | {"weight": 160})
-        prices = [float(shipment["rates"][0]["rate"]) for shipment in (near, heavy, far)]
+    async def test_heavy_parcels_and_other_countries_cost_more(self, api: httpx.AsyncClient) -> None:
+        domestic, foreign = await create(api), await create(api, to_address=ADDRESS | {"country": "FR"})
+        heavy = await create(api, parcel=SHIPMENT["parcel"] | {"weight": 160})
+        prices = [float(shipment["rates"][0]["rate"]) for shipment in (domestic, heavy, foreign)]
         assert prices == sorted(set(prices))
 
 
@@ -108,75 +108,77 @@ class TestRefusals:
             ({}, (422, "PARAMETER.REQUIRED")),
             ([], (422, "PARAMETER.REQUIRED")),
             ({"shipment": "x"}, (422, "PARAMETER.REQUIRED")),
-            ({"shipment": WANTED | {"parcel": None}}, (422, "SHIPMENT.INVALID_PARAMS")),
-            ({"shipment": WANTED | {"parcel": {}}}, (422, "SHIPMENT.INVALID_PARAMS")),
-            ({"shipment": WANTED | {"parcel": {"weight": "much"}}}, (422, "SHIPMENT.INVALID_PARAMS")),
-            ({"shipment": WANTED | {"to_address": ADDRESS | {"country": "ZZ"}}}, (422, "ADDRESS.VERIFY.FAILURE")),
-            ({"shipment": WANTED | {"to_address": ADDRESS | {"zip": "REFUSED"}}}, (422, "ADDRESS.VERIFY.FAILURE")),
+            ({"shipment": SHIPMENT | {"parcel": None}}, (422, "SHIPMENT.INVALID_PARAMS")),
+            ({"shipment": SHIPMENT | {"parcel": {}}}, (422, "SHIPMENT.INVALID_PARAMS")),
+            ({"shipment": SHIPMENT | {"parcel": {"weight": "much"}}}, (422, "SHIPMENT.INVALID_PARAMS")),
+            ({"shipment": SHIPMENT | {"to_address": ADDRESS | {"country": "ZZ"}}}, (422, "ADDRESS.VERIFY.FAILURE")),
+            ({"shipment": SHIPMENT | {"to_address": ADDRESS | {"zip": "REFUSED"}}}, (422, "ADDRESS.VERIFY.FAILURE")),
         ],
         ids=str,
     )
-    async def test_of_a_shipment(self, api: httpx.AsyncClient, body: Any, refusal: tuple[int, str]) -> None:
-        assert code(await api.post("/v2/shipments", json=body)) == refusal
+    async def test_an_invalid_shipment_is_refused(
+        self, api: httpx.AsyncClient, body: Any, refusal: tuple[int, str]
+    ) -> None:
+        assert error(await api.post("/v2/shipments", json=body)) == refusal
 
-    async def test_of_what_is_no_json(self, api: httpx.AsyncClient) -> None:
-        assert code(await api.post("/v2/shipments", content=b"{")) == (400, "PARAMETERS.INVALID_TYPE")
+    async def test_a_body_that_is_not_json_is_refused(self, api: httpx.AsyncClient) -> None:
+        assert error(await api.post("/v2/shipments", content=b"{")) == (400, "PARAMETERS.INVALID_TYPE")
 
-    async def test_of_a_rate_that_is_not_the_shipments(self, api: httpx.AsyncClient) -> None:
-        shipment = await created(api)
+    async def test_a_rate_of_another_shipment_is_refused(self, api: httpx.AsyncClient) -> None:
+        shipment = await create(api)
         for body in ({"rate": {"id": "rate_x"}}, {"rate": "x"}, {}):
             answer = await api.post(f"/v2/shipments/{shipment['id']}/buy", json=body)
-            assert code(answer) == (422, "SHIPMENT.MISSING_RATE")
+            assert error(answer) == (422, "SHIPMENT.MISSING_RATE")
 
     @pytest.mark.parametrize("path", ["shp_x", "shp_x/buy", "shp_x/refund"])
-    async def test_of_what_is_not_there(self, api: httpx.AsyncClient, path: str) -> None:
+    async def test_an_unknown_path_is_not_found(self, api: httpx.AsyncClient, path: str) -> None:
         method = "GET" if path == "shp_x" else "POST"
-        assert code(await api.request(method, f"/v2/shipments/{path}")) == (404, "NOT_FOUND")
-        assert code(await api.get("/nowhere")) == (404, "NOT_FOUND")
+        assert error(await api.request(method, f"/v2/shipments/{path}")) == (404, "NOT_FOUND")
+        assert error(await api.get("/nowhere")) == (404, "NOT_FOUND")
 
-    async def test_without_a_key(self, api: httpx.AsyncClient) -> None:
+    async def test_a_request_without_a_key_is_refused(self, api: httpx.AsyncClient) -> None:
         for key in (httpx.Auth(), httpx.BasicAuth("", "")):
-            answer = await api.post("/v2/shipments", json={"shipment": WANTED}, auth=key)
-            assert code(answer) == (401, "USER.UNAUTHORIZED")
+            answer = await api.post("/v2/shipments", json={"shipment": SHIPMENT}, auth=key)
+            assert error(answer) == (401, "USER.UNAUTHORIZED")
 
 
-class TestTrial:
-    async def set(self, api: httpx.AsyncClient, **fault: Any) -> None:
+class TestControl:
+    async def add_fault(self, api: httpx.AsyncClient, **fault: Any) -> None:
         assert (await api.post("/trial/faults", json=fault)).status_code == 200
 
-    async def test_a_fault_is_used_up(self, api: httpx.AsyncClient) -> None:
-        await self.set(api, operation="buy", fault="500", times=2)
-        shipment = await created(api)
-        assert [(await bought(api, shipment)).status_code for _ in range(3)] == [500, 500, 200]
+    async def test_a_fault_applies_a_limited_number_of_times(self, api: httpx.AsyncClient) -> None:
+        await self.add_fault(api, operation="buy", fault="500", times=2)
+        shipment = await create(api)
+        assert [(await buy(api, shipment)).status_code for _ in range(3)] == [500, 500, 200]
 
-    async def test_a_fault_without_times_stays_until_removed(self, api: httpx.AsyncClient) -> None:
-        await self.set(api, operation="create", fault="422")
+    async def test_a_fault_without_times_applies_until_it_is_removed(self, api: httpx.AsyncClient) -> None:
+        await self.add_fault(api, operation="create", fault="422")
         for _ in range(3):
-            answer = await api.post("/v2/shipments", json={"shipment": WANTED})
-            assert code(answer) == (422, "ADDRESS.VERIFY.FAILURE")
+            answer = await api.post("/v2/shipments", json={"shipment": SHIPMENT})
+            assert error(answer) == (422, "ADDRESS.VERIFY.FAILURE")
         assert (await api.get("/trial/faults")).json()[0]["fault"] == "422"
         await api.delete("/trial/faults")
-        await created(api)
+        await create(api)
 
     @pytest.mark.parametrize("only", [{"reference": "other"}, {"order_id": "1002"}])
-    async def test_a_fault_may_be_for_one_shipment(self, api: httpx.AsyncClient, only: dict[str, str]) -> None:
-        await self.set(api, operation="buy", fault="500", **only)
-        other = await created(api, reference="other", options={"invoice_number": "1002"})
-        assert (await bought(api, await created(api))).status_code == 200
-        assert (await bought(api, other)).status_code == 500
+    async def test_a_fault_can_apply_to_one_shipment(self, api: httpx.AsyncClient, only: dict[str, str]) -> None:
+        await self.add_fault(api, operation="buy", fault="500", **only)
+        other = await create(api, reference="other", options={"invoice_number": "1002"})
+        assert (await buy(api, await create(api))).status_code == 200
+        assert (await buy(api, other)).status_code == 500
 
-    async def test_cut_does_the_work_and_gives_no_answer(self, api: httpx.AsyncClient) -> None:
-        shipment = await created(api)
-        await self.set(api, operation="buy", fault="cut", times=1)
+    async def test_cut_carries_out_the_operation_without_a_response(self, api: httpx.AsyncClient) -> None:
+        shipment = await create(api)
+        await self.add_fault(api, operation="buy", fault="cut", times=1)
         with pytest.raises(ConnectionAbortedError):
-            await bought(api, shipment)
-        assert code(await bought(api, shipment)) == (422, "SHIPMENT.POSTAGE.EXISTS")
+            await buy(api, shipment)
+        assert error(await buy(api, shipment)) == (422, "SHIPMENT.POSTAGE.EXISTS")
 
     async def test_labels_are_counted(self, api: httpx.AsyncClient) -> None:
-        first, second = await created(api), await created(api)
-        await created(api, reference="other")
+        first, second = await create(api), await create(api)
+        await create(api, reference="other")
         for shipment in (first, second):
-            await bought(api, shipment)
+            await buy(api, shipment)
         await api.post(f"/v2/shipments/{first['id']}/refund")
         counts = (await api.get("/trial/labels", params={"reference": "ref"})).json()
         assert [label["shipment_id"] for label in counts.pop("labels")] == [second["id"], first["id"]]
@@ -185,9 +187,9 @@ class TestTrial:
 
 
 class TestProcess:
-    def test_it_forgets_nothing_when_it_is_killed(self, start: Start) -> None:
+    def test_a_kill_loses_nothing(self, start: Start) -> None:
         process, client = start()
-        shipment = client.post("/v2/shipments", json={"shipment": WANTED}).json()
+        shipment = client.post("/v2/shipments", json={"shipment": SHIPMENT}).json()
         rate = {"rate": {"id": shipment["rates"][0]["id"]}}
         label = client.post(f"/v2/shipments/{shipment['id']}/buy", json=rate).json()
         process.kill()
@@ -195,11 +197,11 @@ class TestProcess:
         _, again = start()
         assert again.get(f"/v2/shipments/{shipment['id']}").json() == label
 
-    def test_cut_gives_no_answer_at_all(self, start: Start) -> None:
+    def test_cut_sends_no_response_at_all(self, start: Start) -> None:
         _, client = start()
         client.post("/trial/faults", json={"operation": "create", "fault": "cut", "times": 1})
         with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
-            client.post("/v2/shipments", json={"shipment": WANTED})
+            client.post("/v2/shipments", json={"shipment": SHIPMENT})
         assert client.get("/trial/labels").json()["shipments"] == 1
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -210,7 +212,7 @@ class TestProcess:
         _, errors = process.communicate(timeout=10)
         assert (process.returncode, errors) == (0, "")
 
-    def test_a_port_in_use_is_one_line(self, start: Start, tmp_path: Path) -> None:
+    def test_a_port_in_use_is_reported_in_one_line(self, start: Start, tmp_path: Path) -> None:
         _, client = start()
         command = [sys.executable, "-m", "starter.devstack.carrier", "--data-dir", str(tmp_path)]
         done = subprocess.run([*command, "--port", str(client.base_url.port)], capture_output=True, text=True)
@@ -219,37 +221,39 @@ class TestProcess:
         assert done.stderr.count("\n") == 1
 
 
-def test_its_socket_lets_asyncio_send_at_once() -> None:
+def test_its_socket_has_no_send_delay() -> None:
     with serving.listen(0) as bound:
-        assert bound.proto == socket.IPPROTO_TCP  # else no TCP_NODELAY: 40 ms per answer
+        assert (
+            bound.proto == socket.IPPROTO_TCP
+        )  # otherwise asyncio does not set TCP_NODELAY, and each response takes 40 ms longer
 
 
-@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="the recordings of the real API are not here")
+@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="needs the recordings of the real API")
 class TestRecordings:
-    """The answers have the keys of what the real API answered."""
+    """Our responses have the same keys as recorded responses of the real API."""
 
-    def same(self, ours: Any, theirs: Any, where: str = "") -> None:
+    def compare(self, ours: Any, theirs: Any, where: str = "") -> None:
         if isinstance(ours, dict) and isinstance(theirs, dict):
             assert set(ours) == set(theirs), where
-            for key in set(ours) - {"options", "verifications", "customs_info"}:  # these echo what was asked for
-                self.same(ours[key], theirs[key], f"{where}.{key}")
+            for key in set(ours) - {"options", "verifications", "customs_info"}:  # these echo the request
+                self.compare(ours[key], theirs[key], f"{where}.{key}")
         elif isinstance(ours, list) and isinstance(theirs, list):
             for one, other in zip(ours, theirs, strict=False):
-                self.same(one, other, f"{where}[]")
+                self.compare(one, other, f"{where}[]")
         elif None not in (ours, theirs):
             assert type(ours) is type(theirs), where
 
-    async def test_of_create_buy_and_refund(self, api: httpx.AsyncClient) -> None:
+    async def test_create_buy_and_refund_have_the_recorded_shape(self, api: httpx.AsyncClient) -> None:
         theirs = json.loads((RECORDINGS / "test_shipment_buy.json").read_text())
-        shipment = await created(api, **theirs[0]["request"]["body"]["shipment"])
-        self.same(shipment, theirs[0]["response"]["body"])
-        self.same((await bought(api, shipment)).json(), theirs[1]["response"]["body"])
+        shipment = await create(api, **theirs[0]["request"]["body"]["shipment"])
+        self.compare(shipment, theirs[0]["response"]["body"])
+        self.compare((await buy(api, shipment)).json(), theirs[1]["response"]["body"])
         refunded = json.loads((RECORDINGS / "test_shipment_refund.json").read_text())[-1]
         answer = await api.post(f"/v2/shipments/{shipment['id']}/refund")
         assert answer.status_code == refunded["response"]["status"]["code"]
-        self.same(answer.json(), refunded["response"]["body"])
+        self.compare(answer.json(), refunded["response"]["body"])
 
-    async def test_of_an_error(self, api: httpx.AsyncClient) -> None:
+    async def test_an_error_has_the_recorded_shape(self, api: httpx.AsyncClient) -> None:
         (theirs,) = json.loads((RECORDINGS / "test_error.json").read_text())
         answer = await api.post("/v2/shipments", json=theirs["request"]["body"])
         assert answer.status_code == theirs["response"]["status"]["code"]
