@@ -1,4 +1,4 @@
-"""The tutorial says what is: its blocks are the code, its commands can be typed, and its examples work."""
+"""Test docs/tutorial.md: its code blocks are excerpts of the code, its commands are valid and its examples work."""
 
 import importlib.util
 import shlex
@@ -31,7 +31,7 @@ from tests.running_shop import running_shop
 from tests.starter.sample_jobs import delete_schedules
 
 PAGE = ROOT / "docs" / "tutorial.md"
-MARKED = [block for block in blocks(PAGE) if block.language == "python"]
+PYTHON_BLOCKS = [block for block in blocks(PAGE) if block.language == "python"]
 
 EVERY_MORNING = ScheduledJob(
     "product-count",  # the process type and the id of the schedule
@@ -50,56 +50,58 @@ async def count_after_update(client: Client, event: PendingEvent) -> None:
 SUBSCRIBERS = {"inventory.updated": [count_after_update]}
 
 
-@pytest.mark.parametrize("block", MARKED, ids=lambda block: block.text.strip().split("\n")[0])
-def test_a_block_is_cut_from_the_file_it_names(block: Block) -> None:
-    assert block.file, "a block without a file: write its path behind ```python"
-    assert block.text in (ROOT / block.file).read_text(), f"{block.file} has changed: bring the tutorial up to date"
+@pytest.mark.parametrize("block", PYTHON_BLOCKS, ids=lambda block: block.text.strip().split("\n")[0])
+def test_a_code_block_is_an_excerpt_of_the_file_it_names(block: Block) -> None:
+    assert block.file, "code block without a file: add its path after ```python"
+    assert block.text in (ROOT / block.file).read_text(), (
+        f"{block.file} has changed: update the block in docs/tutorial.md"
+    )
 
 
-def test_links_lead_somewhere() -> None:
+def test_every_link_has_a_target() -> None:
     assert broken_links(PAGE) == []
 
 
 @pytest.mark.parametrize("line", commands(PAGE))
-def test_a_command_can_be_typed(line: str) -> None:
+def test_a_command_is_valid(line: str) -> None:
     program, *arguments = shlex.split(line)
-    {"commerce": can_be_run, "curl": can_be_asked, "python": can_be_loaded}[program](arguments)
+    {"commerce": check_commerce, "curl": check_curl, "python": check_python}[program](arguments)
 
 
-def can_be_run(arguments: list[str]) -> None:
+def check_commerce(arguments: list[str]) -> None:
     command = typer.main.get_command(app)
     while isinstance(command, TyperGroup):
         command = command.commands[arguments.pop(0)]
-    command.make_context(command.name, arguments)  # reads them, and complains of what it does not know
+    command.make_context(command.name, arguments)  # raises an error for unknown arguments
 
 
-def can_be_asked(arguments: list[str]) -> None:
+def check_curl(arguments: list[str]) -> None:
     [url] = arguments
     assert urlsplit(url).path in create_app(load_settings(ENCRYPTION_ENV), ENCRYPTION_ENV).openapi()["paths"]
 
 
-def can_be_loaded(arguments: list[str]) -> None:
+def check_python(arguments: list[str]) -> None:
     option, module, *rest = arguments
     assert option == "-m" and importlib.util.find_spec(module)
     assert all((ROOT / argument).exists() if "/" in argument else argument in SCENARIOS for argument in rest)
 
 
-async def test_an_event_that_comes_twice_has_its_products_counted_once(
+async def test_an_event_that_arrives_twice_counts_the_products_once(
     tmp_path: Path, database_url: str, client: Client
 ) -> None:
     event = PendingEvent(uuid4(), "inventory.updated", "MUG", {})
     async with running_shop(tmp_path, database_url, client) as shop, shop.worker():
-        give = event_publisher(client, SUBSCRIBERS)
-        await give(event)
+        publish = event_publisher(client, SUBSCRIBERS)
+        await publish(event)
         handle = client.get_workflow_handle(f"product-count-{event.id}")
         assert await handle.result() == {"count": 0}
         await shop.data.variant("MUG")
-        await give(event)
+        await publish(event)
         assert await handle.result() == {"count": 0}
 
 
 async def test_the_schedule_counts_the_products(
-    tmp_path: Path, database_url: str, client: Client, forgotten: None
+    tmp_path: Path, database_url: str, client: Client, clean_schedules: None
 ) -> None:
     async with running_shop(tmp_path, database_url, client) as shop, shop.worker():
         await shop.data.variant("MUG")
@@ -109,7 +111,7 @@ async def test_the_schedule_counts_the_products(
 
 
 @pytest.fixture
-async def forgotten(client: Client) -> AsyncIterator[None]:
-    """No schedule is left for other tests, which share the server."""
+async def clean_schedules(client: Client) -> AsyncIterator[None]:
+    """Delete the schedule after the test, because all tests share a Temporal server."""
     yield
     await delete_schedules(client, EVERY_MORNING.id)

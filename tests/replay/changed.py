@@ -1,4 +1,4 @@
-"""Careless changes of a process, to see that replaying recorded histories finds them."""
+"""A workflow with an incompatible change, to test that replaying recorded histories detects it."""
 
 from temporalio import workflow
 
@@ -13,8 +13,8 @@ with workflow.unsafe.imports_passed_through():
 
 
 @workflow.defn(name="order-processing")
-class WithoutCheck(OrderProcessingWorkflow):
-    """Somebody found the check superfluous."""
+class WithoutInventoryCheck(OrderProcessingWorkflow):
+    """Order processing without the step `check-inventory`."""
 
     @workflow.query(name="progress")
     def progress(self) -> Progress:

@@ -1,6 +1,6 @@
-"""Records the histories that test_replay.py replays, from real runs: `python -m tests.replay.record [NAME…]`.
+"""Record the histories that test_replay.py replays, from real runs: `python -m tests.replay.record [NAME…]`.
 
-Without names all are recorded anew. Brings its own servers and takes about half a minute.
+Without names, all scenarios are recorded. The command starts the servers it needs and takes about half a minute.
 """
 
 import asyncio
@@ -21,34 +21,34 @@ from tests.replay.scenarios import FAULTS, SCENARIOS
 from tests.running_shop import running_shop
 
 HISTORIES = Path(__file__).parent / "histories"
-IN_CLEAR = {"COMMERCE_ENCRYPTION": "off"}  # what is committed is to be read, and outlives its stack's key
-PRIVATE = {"identity": "recorder", "stackTrace": ""}  # what tells of the machine, and is not replayed
+UNENCRYPTED = {"COMMERCE_ENCRYPTION": "off"}  # committed histories must be readable without the stack's key
+REPLACED_FIELDS = {"identity": "recorder", "stackTrace": ""}  # reveal this machine and are not used by a replay
 
 
-def keep(history: WorkflowHistory, path: Path) -> None:
-    """Write a history, an event per line, without the names of this machine and its folders."""
+def write_history(history: WorkflowHistory, path: Path) -> None:
+    """Write a history, one event per line, without the names of this machine and its folders."""
     events = [json.dumps(event, separators=(",", ":")) for event in json.loads(history.to_json())["events"]]
     text = '{"events":[\n' + ",\n".join(events) + "\n]}\n"
-    for name, plain in PRIVATE.items():
-        text = re.sub(rf'"{name}":"(?:[^"\\]|\\.)*"', f'"{name}":"{plain}"', text)
+    for field, replacement in REPLACED_FIELDS.items():
+        text = re.sub(rf'"{field}":"(?:[^"\\]|\\.)*"', f'"{field}":"{replacement}"', text)
     path.write_text(re.sub(r'"name":"[0-9]+@[^"]*"', '"name":"sticky"', text))
 
 
 async def record(names: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="record ") as folder:
-        async with Stack(Path(folder) / "stack", port=0, worker=False, echo=say) as stack:
-            client = await connect(stack.environment | IN_CLEAR)
+        async with Stack(Path(folder) / "stack", port=0, worker=False, echo=print_line) as stack:
+            client = await connect(stack.environment | UNENCRYPTED)
             database_url = stack.environment["COMMERCE_DATABASE_URL"]
             async with running_shop(Path(folder), database_url, client) as shop, shop.worker([FAULTS]):
                 await shop.data.stock("MUG", main=100)
                 for name in names:
                     process_id = await SCENARIOS[name](shop, name)
                     history = await client.get_workflow_handle(process_id).fetch_history()
-                    keep(history, HISTORIES / f"{name}.json")
-                    say(f"Recorded {name}")
+                    write_history(history, HISTORIES / f"{name}.json")
+                    print_line(f"Recorded {name}")
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
