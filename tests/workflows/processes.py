@@ -1,4 +1,4 @@
-"""A process that does what its script says, for trying the saga: steps that succeed, fail, hang or are cut off."""
+"""A process that runs a script, to test the saga with steps that succeed, fail, wait or exceed their time limit."""
 
 import asyncio
 from collections import Counter
@@ -21,23 +21,25 @@ with workflow.unsafe.imports_passed_through():
     from workflows.engine.policies import Policy
     from workflows.engine.saga import Saga
 
-QUICK = Policy(
+FAST_RETRIES = Policy(
     attempt=timedelta(seconds=5), deadline=timedelta(seconds=20), retry=RetryPolicy(timedelta(milliseconds=20))
 )
-HASTY = Policy(attempt=timedelta(seconds=1), deadline=timedelta(seconds=1), retry=RetryPolicy(maximum_attempts=1))
+ONE_SHORT_ATTEMPT = Policy(
+    attempt=timedelta(seconds=1), deadline=timedelta(seconds=1), retry=RetryPolicy(maximum_attempts=1)
+)
 
 
 class Step(Message):
-    """One step of a script and how it behaves."""
+    """One step of a script: its kind and how it behaves."""
 
     name: str = ""
-    how: Literal["step", "skip", "may fail", "child", "wait", "final", "bug"] = "step"
-    fails: int = 0  # so many attempts fail, in turn before and after the effect; -1: refused for good
-    seconds: int = 20  # until it is given up
-    undo_fails: bool = False  # refused for good
-    late: bool = False  # its attempt is slower than its time limit
-    beside: tuple["Step", ...] = ()  # steps that run side by side with it
-    inside: tuple["Step", ...] = ()  # the script of the child process
+    kind: Literal["step", "skip", "may fail", "child", "wait", "final", "bug"] = "step"
+    fails: int = 0  # how many attempts fail, in turn before and after the effect; -1: permanent error
+    deadline_seconds: int = 20  # for all attempts together
+    undo_fails: bool = False  # with a permanent error
+    slow: bool = False  # its attempt exceeds the time limit
+    parallel: tuple["Step", ...] = ()  # steps that run in parallel with this one
+    child_steps: tuple["Step", ...] = ()  # the script of the child process
 
 
 class Script(ProcessInput):
@@ -47,78 +49,78 @@ class Script(ProcessInput):
 
 
 class Done(Message):
-    """What a step answers: its own name and the attempt that did it."""
+    """The result of a step: its name and the number of the attempt that had the effect."""
 
     name: str
     attempt: int
 
 
 class ScriptedSteps:
-    """Steps with a journal of calls, and effects that the ledger lets happen once."""
+    """Activities that log their calls in `journal` and count their effects. The ledger lets each effect happen once."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.journal: list[str] = []
         self.effects: Counter[str] = Counter()
         self.keys: set[str] = set()
-        self.hurry = asyncio.Event()
+        self.slow_may_continue = asyncio.Event()
         self.on_call: Callable[[str], Awaitable[object]] | None = None
 
     @activity.defn(name="first")
     async def first(self, call: Begin[Script]) -> BeginResult:
-        """Begin."""
+        """Begin the run in the ledger."""
         async with self._database.transaction() as tx:
             return BeginResult(leftovers=await ledger.begin(tx, call))
 
     @activity.defn(name="do")
     async def do(self, call: Call[Step]) -> Done:
-        """Have the effect once, or fail as the script says."""
+        """Apply the effect once, or fail as the script says."""
         step, attempt = call.input, activity.info().attempt
-        await self._note(f"do {step.name} {attempt}")
+        await self._log(f"do {step.name} {attempt}")
         self.keys.add(str(call.key))
-        if step.late:
-            await self.hurry.wait()
+        if step.slow:
+            await self.slow_may_continue.wait()
         if step.fails == -1:
             raise CarrierRefused(code="SCRIPT", status=422)
         if attempt <= step.fails and attempt % 2:
             raise CarrierUnavailable("before the effect")
         try:
             async with self._database.transaction() as tx:
-                done = await ledger.once(tx, call, Done, lambda: self._effect(step, attempt))
+                done = await ledger.once(tx, call, Done, lambda: self._apply(step, attempt))
         except StepWithdrawn:
-            await self._note(f"refuse {step.name}")
+            await self._log(f"refuse {step.name}")
             raise
         if attempt <= step.fails:
             raise CarrierUnavailable("after the effect")
         return done
 
-    async def _note(self, line: str) -> None:
+    async def _log(self, line: str) -> None:
         self.journal.append(line)
         if self.on_call:
             await self.on_call(line)
 
-    async def _effect(self, step: Step, attempt: int) -> Done:
+    async def _apply(self, step: Step, attempt: int) -> Done:
         self.effects[step.name] += 1
         return Done(name=step.name, attempt=attempt)
 
     @activity.defn(name="undo")
     async def undo(self, call: Call[Step]) -> Nothing:
-        """Take the effect back."""
+        """Undo the effect."""
         step = call.input
-        await self._note(f"undo {step.name}")
+        await self._log(f"undo {step.name}")
         if step.undo_fails:
             raise CarrierRefused(code="SCRIPT", status=422)
 
-        async def take_back(done: Done) -> None:
+        async def revert(done: Done) -> None:
             self.effects[done.name] -= 1
 
         async with self._database.transaction() as tx:
-            return await ledger.undo(tx, call, Done, take_back)
+            return await ledger.undo(tx, call, Done, revert)
 
 
 @workflow.defn(name="scripted")
 class ScriptedProcess:
-    """Runs its script; its result is the names of the steps in order of their end."""
+    """Run a script. The result is the names of the steps in the order in which they ended."""
 
     def __init__(self) -> None:
         self.saga = Saga()
@@ -133,32 +135,36 @@ class ScriptedProcess:
         async with self.saga as saga:
             await saga.begin(ScriptedSteps.first, script)
             for step in script.steps:
-                await self.play(step)
+                await self.run_group(step)
         return self.ended
 
-    async def play(self, step: Step) -> None:
-        if step.beside:
-            await gather(*(self.take(one) for one in (step, *step.beside)))
-        elif step.how == "may fail":
-            if await allow_failure(self.take(step)) is None:
+    async def run_group(self, step: Step) -> None:
+        if step.parallel:
+            await gather(*(self.run_step(each) for each in (step, *step.parallel)))
+        elif step.kind == "may fail":
+            if await allow_failure(self.run_step(step)) is None:
                 self.ended.append(f"{step.name} failed")
         else:
-            await self.take(step)
+            await self.run_step(step)
 
-    async def take(self, step: Step) -> bool:
+    async def run_step(self, step: Step) -> bool:
         saga, undo = self.saga, ScriptedSteps.undo
-        if step.how == "skip":
+        if step.kind == "skip":
             saga.progress.step(step.name).skip("the script says so")
-        elif step.how == "wait":
+        elif step.kind == "wait":
             await asyncio.sleep(3600)
-        elif step.how == "bug":
-            raise ValueError("a plain bug")
-        elif step.how == "child":
+        elif step.kind == "bug":
+            raise ValueError("a bug")
+        elif step.kind == "child":
             child = f"{workflow.info().workflow_id}-{step.name}"
-            await saga.child(ScriptedProcess.run, Script(steps=step.inside), id=child)
+            await saga.child(ScriptedProcess.run, Script(steps=step.child_steps), id=child)
         else:
-            policy = HASTY if step.late else replace(QUICK, deadline=timedelta(seconds=step.seconds))
-            final = step.how == "final"
+            policy = (
+                ONE_SHORT_ATTEMPT
+                if step.slow
+                else replace(FAST_RETRIES, deadline=timedelta(seconds=step.deadline_seconds))
+            )
+            final = step.kind == "final"
             done = await saga.step(
                 ScriptedSteps.do, step, undo=None if final else undo, name=step.name, policy=policy, final=final
             )
@@ -169,23 +175,23 @@ class ScriptedProcess:
 
 @workflow.defn(name="repaired")
 class BuggyProcess:
-    """A deploy with a plain bug after its first step."""
+    """The version with a bug after its first step."""
 
     @workflow.run
     async def run(self, script: Script) -> str:
         async with Saga() as saga:
             await saga.begin(ScriptedSteps.first, script)
             await saga.step(ScriptedSteps.do, Step(name="a"), undo=ScriptedSteps.undo, name="a")
-            raise ValueError("a plain bug")
+            raise ValueError("a bug")
 
 
 @workflow.defn(name="repaired")
 class RepairedProcess:
-    """The deploy that mends it."""
+    """The version that fixes the bug."""
 
     @workflow.run
     async def run(self, script: Script) -> str:
         async with Saga() as saga:
             await saga.begin(ScriptedSteps.first, script)
             await saga.step(ScriptedSteps.do, Step(name="a"), undo=ScriptedSteps.undo, name="a")
-        return "mended"
+        return "fixed"

@@ -1,4 +1,4 @@
-"""What the saga promises, line by line of what people expect of a workflow engine."""
+"""Test the saga: each test shows one of the engine's rules (E1 to E18 in docs/rules.md)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -25,8 +25,8 @@ Handle = WorkflowHandle[ScriptedProcess, list[str]]
 
 
 @dataclass
-class Stage:
-    """A worker that plays scripts, and what its steps have done."""
+class ScriptRunner:
+    """Run scripts on a worker and record what their steps did."""
 
     client: Client
     queue: str
@@ -38,29 +38,29 @@ class Stage:
             ScriptedProcess.run, script, id=id or f"scripted-{uuid4()}", task_queue=self.queue
         )
 
-    async def play(self, *steps: Step, id: str | None = None) -> Handle:  # noqa: A002
-        """Start a script and wait for its end, good or bad."""
+    async def run(self, *steps: Step, id: str | None = None) -> Handle:  # noqa: A002
+        """Start a script and wait until its run ends, successfully or not."""
         handle = await self.start(*steps, id=id)
         await asyncio.gather(handle.result(), return_exceptions=True)
         return handle
 
     def worker(self, *processes: type) -> Worker:
-        """Make a worker for the stage's queue."""
+        """Create a worker for this task queue."""
         methods = [self.steps.first, self.steps.do, self.steps.undo]
         return Worker(self.client, task_queue=self.queue, workflows=processes or [ScriptedProcess], activities=methods)
 
     @property
-    def standing(self) -> dict[str, int]:
-        """The effects that are there."""
+    def remaining_effects(self) -> dict[str, int]:
+        """The effects that were not undone, with their counts."""
         return {name: count for name, count in self.steps.effects.items() if count}
 
 
 @pytest.fixture
-async def stage(client: Client, database: Database) -> AsyncIterator[Stage]:
-    stage = Stage(client, f"scripted-{uuid4()}", ScriptedSteps(database))
-    async with stage.worker():
-        yield stage
-        stage.steps.hurry.set()
+async def runner(client: Client, database: Database) -> AsyncIterator[ScriptRunner]:
+    runner = ScriptRunner(client, f"scripted-{uuid4()}", ScriptedSteps(database))
+    async with runner.worker():
+        yield runner
+        runner.steps.slow_may_continue.set()
 
 
 async def status(handle: Handle) -> WorkflowExecutionStatus | None:
@@ -82,9 +82,9 @@ async def failure(handle: Handle) -> BaseException:
     return caught.value.cause
 
 
-async def until(check: Callable[[], bool], deadline: float = 15) -> None:
+async def wait_until(check: Callable[[], bool], deadline: float = 15) -> None:
     async with asyncio.timeout(deadline):
-        while not check():  # noqa: ASYNC110 - it looks at what a server did
+        while not check():  # noqa: ASYNC110 - polls a server
             await asyncio.sleep(0.01)
 
 
@@ -92,178 +92,184 @@ A, B, C = Step(name="a"), Step(name="b"), Step(name="c")
 REFUSED = Step(name="refused", fails=-1)
 
 
-async def test_steps_run_in_order_under_their_own_keys(stage: Stage) -> None:  # (E1)
-    handle = await stage.play(A, B, C)
+async def test_steps_run_in_order_with_their_own_keys(runner: ScriptRunner) -> None:  # (E1)
+    handle = await runner.run(A, B, C)
     assert await handle.result() == ["a", "b", "c"]
-    assert stage.steps.journal == ["do a 1", "do b 1", "do c 1"]
+    assert runner.steps.journal == ["do a 1", "do b 1", "do c 1"]
     run = handle.first_execution_run_id
-    assert stage.steps.keys == {f"{handle.id}/{name}/{run}" for name in "abc"}
+    assert runner.steps.keys == {f"{handle.id}/{name}/{run}" for name in "abc"}
     assert (await progress(handle)).state == "completed"
 
 
-async def test_a_transient_failure_is_tried_again_and_has_its_effect_once(stage: Stage) -> None:  # (E3)
-    await stage.play(Step(name="flaky", fails=3))
-    assert stage.steps.journal == ["do flaky 1", "do flaky 2", "do flaky 3", "do flaky 4"]
-    assert stage.standing == {"flaky": 1}
+async def test_a_transient_error_is_retried_and_the_effect_happens_once(runner: ScriptRunner) -> None:  # (E3)
+    await runner.run(Step(name="flaky", fails=3))
+    assert runner.steps.journal == ["do flaky 1", "do flaky 2", "do flaky 3", "do flaky 4"]
+    assert runner.remaining_effects == {"flaky": 1}
 
 
-async def test_a_permanent_failure_skips_retries_and_undoes_in_reverse(stage: Stage) -> None:  # (E2, E3)
-    handle = await stage.play(A, B, REFUSED, C)
+async def test_a_permanent_error_is_not_retried_and_all_steps_are_undone_in_reverse_order(
+    runner: ScriptRunner,
+) -> None:  # (E2, E3)
+    handle = await runner.run(A, B, REFUSED, C)
     assert await status(handle) == FAILED
-    assert stage.steps.journal == ["do a 1", "do b 1", "do refused 1", "undo refused", "undo b", "undo a"]
-    assert stage.standing == {}
+    assert runner.steps.journal == ["do a 1", "do b 1", "do refused 1", "undo refused", "undo b", "undo a"]
+    assert runner.remaining_effects == {}
     error = cause(await failure(handle), CarrierRefused)
     assert error is not None and error.code == "SCRIPT"
     assert await states(handle) == {"first": "done", "a": "undone", "b": "undone", "refused": "undone"}
     assert (await progress(handle)).state == "compensated"
 
 
-async def test_an_undo_copes_with_a_step_that_never_happened_and_with_a_lost_answer(stage: Stage) -> None:  # (E2)
-    lost = Step(name="lost", fails=100, seconds=2)  # has its effect at the second attempt, and seems to fail for ever
-    await stage.play(A, lost)
-    assert stage.steps.effects == {"a": 0, "lost": 0}
+async def test_an_undo_succeeds_when_its_step_never_happened_or_its_result_was_lost(
+    runner: ScriptRunner,
+) -> None:  # (E2)
+    lost = Step(name="lost", fails=100, deadline_seconds=2)  # the second attempt has the effect, but all fail
+    await runner.run(A, lost)
+    assert runner.steps.effects == {"a": 0, "lost": 0}
 
 
-async def test_a_skipped_step_and_a_parallel_group_keep_the_reverse_order(stage: Stage) -> None:  # (E4, E8)
-    group = Step(name="x", beside=(Step(name="y"), Step(name="z")))
-    handle = await stage.play(A, Step(name="s", how="skip"), group, B, REFUSED)
-    undone = [line for line in stage.steps.journal if line.startswith("undo")]
+async def test_skipped_steps_and_parallel_groups_keep_the_reverse_order(runner: ScriptRunner) -> None:  # (E4, E8)
+    group = Step(name="x", parallel=(Step(name="y"), Step(name="z")))
+    handle = await runner.run(A, Step(name="s", kind="skip"), group, B, REFUSED)
+    undone = [line for line in runner.steps.journal if line.startswith("undo")]
     assert undone == ["undo refused", "undo b", "undo z", "undo y", "undo x", "undo a"]
     assert (await states(handle))["s"] == "skipped"
 
 
-async def test_members_of_a_group_all_end_before_any_is_undone(stage: Stage) -> None:  # (E5)
-    group = Step(name="x", fails=-1, beside=(Step(name="y", fails=2), Step(name="z")))
-    await stage.play(A, group)
-    journal = stage.steps.journal
+async def test_all_steps_of_a_parallel_group_end_before_any_is_undone(runner: ScriptRunner) -> None:  # (E5)
+    group = Step(name="x", fails=-1, parallel=(Step(name="y", fails=2), Step(name="z")))
+    await runner.run(A, group)
+    journal = runner.steps.journal
     first_undo = next(i for i, line in enumerate(journal) if line.startswith("undo"))
     assert all(line.startswith("undo") for line in journal[first_undo:])
-    assert stage.standing == {}
+    assert runner.remaining_effects == {}
 
 
-async def test_results_of_a_group_come_in_argument_order(stage: Stage) -> None:  # (E8)
-    handle = await stage.play(Step(name="x", fails=2, beside=(Step(name="y"), Step(name="z", fails=1))))
+async def test_all_steps_of_a_parallel_group_return_a_result(runner: ScriptRunner) -> None:  # (E8)
+    handle = await runner.run(Step(name="x", fails=2, parallel=(Step(name="y"), Step(name="z", fails=1))))
     assert sorted(await handle.result()) == ["x", "y", "z"]
 
 
-async def test_a_late_attempt_of_a_timed_out_step_finds_the_tombstone(stage: Stage) -> None:  # (E5)
-    await stage.play(A, Step(name="late", late=True))
-    assert stage.standing == {}
-    stage.steps.hurry.set()  # the attempt that seemed lost goes on now
-    await until(lambda: "refuse late" in stage.steps.journal)
-    assert stage.standing == {}
+async def test_a_late_attempt_of_a_timed_out_step_is_refused_by_the_tombstone(runner: ScriptRunner) -> None:  # (E5)
+    await runner.run(A, Step(name="late", slow=True))
+    assert runner.remaining_effects == {}
+    runner.steps.slow_may_continue.set()  # the attempt that timed out continues now
+    await wait_until(lambda: "refuse late" in runner.steps.journal)
+    assert runner.remaining_effects == {}
 
 
-async def test_no_step_begins_after_undoing_has_begun(stage: Stage) -> None:  # (E5)
-    await stage.play(A, Step(name="x", fails=-1, beside=(Step(name="y", fails=1),)), C)
-    assert "do c 1" not in stage.steps.journal
+async def test_no_step_starts_after_undoing_has_started(runner: ScriptRunner) -> None:  # (E5)
+    await runner.run(A, Step(name="x", fails=-1, parallel=(Step(name="y", fails=1),)), C)
+    assert "do c 1" not in runner.steps.journal
 
 
-async def test_a_failed_undo_is_shown_the_others_run_and_the_next_run_tries_it_again(stage: Stage) -> None:  # (E6)
+async def test_a_failed_undo_is_shown_the_other_undos_run_and_the_next_run_retries_it(
+    runner: ScriptRunner,
+) -> None:  # (E6)
     stuck = Step(name="stuck", undo_fails=True)
-    handle = await stage.play(A, stuck, REFUSED)
+    handle = await runner.run(A, stuck, REFUSED)
     error = await failure(handle)
     assert isinstance(error, ApplicationError) and error.type == "CompensationFailed"
     assert cause(error, CarrierRefused) is not None
     assert (await progress(handle)).state == "compensation_failed"
     assert await states(handle) == {"first": "done", "a": "undone", "stuck": "undo_failed", "refused": "undone"}
-    assert stage.standing == {"stuck": 1}
+    assert runner.remaining_effects == {"stuck": 1}
 
-    again = await stage.play(B, id=handle.id)
-    assert await status(again) == FAILED  # its undo is still refused, so nothing new may begin
-    assert "do b 1" not in stage.steps.journal
+    again = await runner.run(B, id=handle.id)
+    assert await status(again) == FAILED  # the undo still fails, so no new step may start
+    assert "do b 1" not in runner.steps.journal
 
 
-async def test_a_step_that_may_fail_lets_the_process_go_on_and_is_undone_later(stage: Stage) -> None:  # (E7)
-    optional = Step(name="optional", how="may fail", fails=-1)
-    handle = await stage.play(A, optional, B)
+async def test_a_process_continues_after_a_step_that_may_fail_and_undoes_it_later(runner: ScriptRunner) -> None:  # (E7)
+    optional = Step(name="optional", kind="may fail", fails=-1)
+    handle = await runner.run(A, optional, B)
     assert await handle.result() == ["a", "optional failed", "b"]
 
-    handle = await stage.play(A, optional, REFUSED)
-    assert stage.steps.journal[-3:] == ["undo refused", "undo optional", "undo a"]
+    handle = await runner.run(A, optional, REFUSED)
+    assert runner.steps.journal[-3:] == ["undo refused", "undo optional", "undo a"]
 
 
-async def test_a_child_that_was_undone_leaves_its_parent_undone(stage: Stage) -> None:  # (E8)
-    child = Step(name="child", how="child", inside=(B, REFUSED))
-    handle = await stage.play(A, child, C)
-    assert stage.steps.journal == ["do a 1", "do b 1", "do refused 1", "undo refused", "undo b", "undo a"]
+async def test_a_child_process_that_undoes_itself_leaves_its_parent_compensated(runner: ScriptRunner) -> None:  # (E8)
+    child = Step(name="child", kind="child", child_steps=(B, REFUSED))
+    handle = await runner.run(A, child, C)
+    assert runner.steps.journal == ["do a 1", "do b 1", "do refused 1", "undo refused", "undo b", "undo a"]
     assert cause(await failure(handle), CarrierRefused) is not None
     assert (await progress(handle)).state == "compensated"
 
 
-async def test_a_cancel_reaches_the_child_and_undoes_both(stage: Stage) -> None:  # (E8, E10)
-    handle = await stage.start(A, Step(name="child", how="child", inside=(B, Step(how="wait"))))
-    await until(lambda: "do b 1" in stage.steps.journal)
+async def test_a_cancel_reaches_the_child_process_and_undoes_both(runner: ScriptRunner) -> None:  # (E8, E10)
+    handle = await runner.start(A, Step(name="child", kind="child", child_steps=(B, Step(kind="wait"))))
+    await wait_until(lambda: "do b 1" in runner.steps.journal)
     await handle.cancel()
     await failure(handle)
     assert await status(handle) == CANCELLED
-    assert stage.steps.journal[-2:] == ["undo b", "undo a"]
+    assert runner.steps.journal[-2:] == ["undo b", "undo a"]
 
 
-async def test_cancel_during_a_wait_undoes(stage: Stage) -> None:  # (E10)
-    handle = await stage.start(A, Step(how="wait"))
-    await until(lambda: "do a 1" in stage.steps.journal)
+async def test_a_cancel_during_a_wait_undoes_all_steps(runner: ScriptRunner) -> None:  # (E10)
+    handle = await runner.start(A, Step(kind="wait"))
+    await wait_until(lambda: "do a 1" in runner.steps.journal)
     await handle.cancel()
     await failure(handle)
     assert await status(handle) == CANCELLED
-    assert stage.standing == {}
+    assert runner.remaining_effects == {}
 
 
-async def test_cancel_before_the_first_step_does_nothing(stage: Stage) -> None:  # (E10)
-    alone = Stage(stage.client, f"scripted-{uuid4()}", stage.steps)
-    handle = await alone.start(A)
+async def test_a_cancel_before_the_first_step_runs_no_step(runner: ScriptRunner) -> None:  # (E10)
+    without_worker = ScriptRunner(runner.client, f"scripted-{uuid4()}", runner.steps)
+    handle = await without_worker.start(A)
     await handle.cancel()
-    async with alone.worker():
+    async with without_worker.worker():
         await failure(handle)
     assert await status(handle) == CANCELLED
-    assert stage.steps.journal == []
+    assert runner.steps.journal == []
 
 
-async def test_cancel_during_undo_undoes_all_the_same(stage: Stage) -> None:  # (E10)
-    handle = await stage.start(A, B, C, REFUSED)
-    await until(lambda: "undo refused" in stage.steps.journal)
+async def test_a_cancel_during_compensation_is_ignored(runner: ScriptRunner) -> None:  # (E10)
+    handle = await runner.start(A, B, C, REFUSED)
+    await wait_until(lambda: "undo refused" in runner.steps.journal)
     await handle.cancel()
     await failure(handle)
-    assert stage.standing == {}
-    assert stage.steps.journal[-3:] == ["undo c", "undo b", "undo a"]
+    assert runner.remaining_effects == {}
+    assert runner.steps.journal[-3:] == ["undo c", "undo b", "undo a"]
 
 
-async def test_a_cancel_after_the_final_step_changes_nothing(stage: Stage) -> None:  # (E10)
-    handle = await stage.start(A, Step(name="end", how="final"), Step(name="after", how="may fail", late=True), B)
-    await until(lambda: "do after 1" in stage.steps.journal)
+async def test_a_cancel_after_the_final_step_is_ignored(runner: ScriptRunner) -> None:  # (E10)
+    handle = await runner.start(A, Step(name="end", kind="final"), Step(name="after", kind="may fail", slow=True), B)
+    await wait_until(lambda: "do after 1" in runner.steps.journal)
     await handle.cancel()
     assert await handle.result() == ["a", "end", "after failed", "b"]
-    assert stage.standing == {"a": 1, "end": 1, "b": 1}
+    assert runner.remaining_effects == {"a": 1, "end": 1, "b": 1}
 
 
-async def test_a_final_step_that_fails_undoes_everything(stage: Stage) -> None:
-    handle = await stage.play(A, Step(name="end", how="final", fails=-1))
+async def test_a_final_step_that_fails_undoes_all_steps(runner: ScriptRunner) -> None:
+    handle = await runner.run(A, Step(name="end", kind="final", fails=-1))
     assert await status(handle) == FAILED
-    assert stage.standing == {}
+    assert runner.remaining_effects == {}
 
 
-async def test_terminate_runs_nothing_and_the_next_run_undoes_what_was_left(stage: Stage) -> None:
-    handle = await stage.start(A, B, Step(how="wait"))
-    await until(lambda: "do b 1" in stage.steps.journal)
-    await until(lambda: stage.steps.effects["b"] == 1)
+async def test_a_terminated_run_undoes_nothing_and_the_next_run_undoes_its_leftovers(runner: ScriptRunner) -> None:
+    handle = await runner.start(A, B, Step(kind="wait"))
+    await wait_until(lambda: "do b 1" in runner.steps.journal)
+    await wait_until(lambda: runner.steps.effects["b"] == 1)
     await handle.terminate()
-    again = await stage.play(A, id=handle.id)
+    again = await runner.run(A, id=handle.id)
     assert await again.result() == ["a"]
-    assert stage.steps.journal[-3:] == ["undo b", "undo a", "do a 1"]
-    assert stage.standing == {"a": 1}
+    assert runner.steps.journal[-3:] == ["undo b", "undo a", "do a 1"]
+    assert runner.remaining_effects == {"a": 1}
 
 
-async def test_the_same_id_twice_at_once_is_one_process(stage: Stage) -> None:  # (E12)
-    handle = await stage.start(A, Step(how="wait"))
+async def test_a_second_start_with_the_same_id_is_refused_while_a_run_is_open(runner: ScriptRunner) -> None:  # (E12)
+    handle = await runner.start(A, Step(kind="wait"))
     with pytest.raises(Exception, match="already started"):
-        await stage.start(A, id=handle.id)
+        await runner.start(A, id=handle.id)
     await handle.terminate()
 
 
-async def test_a_start_that_does_not_fit_fails_and_names_the_field(stage: Stage) -> None:
+async def test_a_start_with_invalid_input_fails_and_names_the_field(runner: ScriptRunner) -> None:
     starts: list[tuple[list[object], str]] = [
         ([], "must be one object, got 0 arguments"),
-        ([{"steps": [{"name": "a", "how": "secret"}]}], "steps.0.how"),
+        ([{"steps": [{"name": "a", "kind": "secret"}]}], "steps.0.kind"),
         (["secret"], "input"),
         ([None], "input"),
         ([{}], "steps: Field required"),
@@ -271,8 +277,8 @@ async def test_a_start_that_does_not_fit_fails_and_names_the_field(stage: Stage)
         ([b"secret"], "input"),
     ]
     for arguments, message in starts:
-        handle = await stage.client.start_workflow(
-            "scripted", args=arguments, id=f"bad-{uuid4()}", task_queue=stage.queue
+        handle = await runner.client.start_workflow(
+            "scripted", args=arguments, id=f"bad-{uuid4()}", task_queue=runner.queue
         )
         error = await failure(handle)
         assert isinstance(error, ApplicationError) and error.type == "BadInput"
@@ -281,38 +287,38 @@ async def test_a_start_that_does_not_fit_fails_and_names_the_field(stage: Stage)
 
 
 @pytest.mark.parametrize("encoding", [b"binary/encrypted", b"json/protobuf", b""])
-async def test_a_start_in_an_encoding_that_nobody_knows_fails_too(stage: Stage, encoding: bytes) -> None:
-    payload = Payload(metadata={"encoding": encoding, "messageType": b"nobody.Knows"} if encoding else {}, data=b"{}")
-    handle = await stage.client.start_workflow(
-        "scripted", RawValue(payload), id=f"bad-{uuid4()}", task_queue=stage.queue
+async def test_a_start_in_an_unknown_encoding_fails(runner: ScriptRunner, encoding: bytes) -> None:
+    payload = Payload(metadata={"encoding": encoding, "messageType": b"not.Known"} if encoding else {}, data=b"{}")
+    handle = await runner.client.start_workflow(
+        "scripted", RawValue(payload), id=f"bad-{uuid4()}", task_queue=runner.queue
     )
     error = await failure(handle)
     assert isinstance(error, ApplicationError) and error.type == "BadInput"
 
 
-async def test_a_plain_bug_leaves_the_run_open_and_the_mended_deploy_finishes_it(stage: Stage) -> None:  # (E18)
-    stage.queue = f"repaired-{uuid4()}"
-    async with stage.worker(BuggyProcess):
-        handle = await stage.client.start_workflow(
-            "repaired", Script(steps=()), id=f"repaired-{uuid4()}", task_queue=stage.queue
+async def test_a_bug_leaves_the_run_open_and_the_fixed_version_finishes_it(runner: ScriptRunner) -> None:  # (E18)
+    runner.queue = f"repaired-{uuid4()}"
+    async with runner.worker(BuggyProcess):
+        handle = await runner.client.start_workflow(
+            "repaired", Script(steps=()), id=f"repaired-{uuid4()}", task_queue=runner.queue
         )
-        await until(lambda: "do a 1" in stage.steps.journal)
+        await wait_until(lambda: "do a 1" in runner.steps.journal)
         async for event in handle.fetch_history_events(wait_new_event=True):
             if event.HasField("workflow_task_failed_event_attributes"):
                 break
     assert await status(handle) == WorkflowExecutionStatus.RUNNING
-    async with stage.worker(RepairedProcess):
-        assert await handle.result() == "mended"
-    assert stage.steps.journal == ["do a 1"]
+    async with runner.worker(RepairedProcess):
+        assert await handle.result() == "fixed"
+    assert runner.steps.journal == ["do a 1"]
 
 
 SCRIPTS = st.lists(
     st.builds(
         Step,
         name=st.sampled_from("abcdef"),
-        how=st.sampled_from(["step", "step", "step", "may fail", "final"]),
+        kind=st.sampled_from(["step", "step", "step", "may fail", "final"]),
         fails=st.sampled_from([0, 0, 0, 1, 2, -1]),
-        beside=st.lists(st.builds(Step, name=st.sampled_from("ghij"), fails=st.sampled_from([0, 1, -1])), max_size=2),
+        parallel=st.lists(st.builds(Step, name=st.sampled_from("ghij"), fails=st.sampled_from([0, 1, -1])), max_size=2),
     ),
     min_size=1,
     max_size=5,
@@ -322,32 +328,32 @@ SCRIPTS = st.lists(
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(script=SCRIPTS, cancel_at=st.integers(0, 12))
-async def test_whatever_fails_and_whenever_it_is_cancelled_all_is_undone_or_done(
-    stage: Stage, script: list[Step], cancel_at: int
+async def test_all_steps_end_done_or_undone_under_any_failures_and_any_cancel(
+    runner: ScriptRunner, script: list[Step], cancel_at: int
 ) -> None:
-    steps = [step if step.how == "step" else step.model_copy(update={"beside": ()}) for step in script]
-    steps = [step.model_copy(update={"beside": unique(step.beside, i)}) for i, step in enumerate(steps)]
+    steps = [step if step.kind == "step" else step.model_copy(update={"parallel": ()}) for step in script]
+    steps = [step.model_copy(update={"parallel": with_unique_names(step.parallel, i)}) for i, step in enumerate(steps)]
     workflow_id = f"scripted-{uuid4()}"
-    stage.steps.journal.clear()
-    stage.steps.effects.clear()
+    runner.steps.journal.clear()
+    runner.steps.effects.clear()
 
     async def cancel(_line: str) -> None:
-        if len(stage.steps.journal) == cancel_at + 1:
-            await stage.client.get_workflow_handle(workflow_id).cancel()
+        if len(runner.steps.journal) == cancel_at + 1:
+            await runner.client.get_workflow_handle(workflow_id).cancel()
 
-    stage.steps.on_call = cancel
-    handle = await stage.play(*steps, id=workflow_id)
-    journal = stage.steps.journal
+    runner.steps.on_call = cancel
+    handle = await runner.run(*steps, id=workflow_id)
+    journal = runner.steps.journal
     if await status(handle) == WorkflowExecutionStatus.COMPLETED:
-        assert all(count == 1 for count in stage.standing.values())
+        assert all(count == 1 for count in runner.remaining_effects.values())
         assert not any(line.startswith("undo") for line in journal)
     elif (await progress(handle)).state == "failed":  # after its final step, or before anything was done
         assert not any(line.startswith("undo") for line in journal)
     else:
-        assert stage.standing == {}
+        assert runner.remaining_effects == {}
         first_undo = next(i for i, line in enumerate(journal) if line.startswith("undo"))
         assert all(line.startswith("undo") for line in journal[first_undo:])
 
 
-def unique(steps: tuple[Step, ...], group: int) -> tuple[Step, ...]:
+def with_unique_names(steps: tuple[Step, ...], group: int) -> tuple[Step, ...]:
     return tuple(step.model_copy(update={"name": f"{step.name}{group}{i}"}) for i, step in enumerate(steps))

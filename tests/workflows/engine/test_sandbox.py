@@ -1,4 +1,4 @@
-"""What a run costs: its sandbox loads the process's own file anew, and shares everything else with the other runs."""
+"""Test what the sandbox of a run imports: only the module of its workflow. All runs share the other modules."""
 
 import asyncio
 import sys
@@ -21,21 +21,23 @@ from starter.connection.plugin import create_plugin
 from starter.processes import PROCESS_TYPES
 from tests.keys import codec
 from tests.running_shop import RunningShop, running_shop
-from tests.workflows.engine.careless import Careless
+from tests.workflows.engine.heavy_import import HeavyImport
 from worker import WORKFLOWS
 
 STRICT = SandboxImportNotificationPolicy.RAISE_ON_UNINTENTIONAL_PASSTHROUGH
-SHARED = {"workflows", "__main__"}  # empty ones; the last one is the SDK's
-INPUTS = {  # of the others none is needed
+EMPTY_MODULES = {"workflows", "__main__"}  # the SDK creates the second one
+INPUTS = {  # the other process types need no input
     "hello-world": HelloWorld(name="John"),
     "deliver-webhook": WebhookDelivery(endpoint_id=uuid4(), event_id=uuid4()),
 }
-LESSON = "Loaded anew for every run. Import it inside `imports_passed_through()`, or see PASSED_THROUGH in the plugin"
+ADVICE = (
+    "Every run imports this module: use `imports_passed_through()` or PASSED_THROUGH in starter/connection/plugin.py"
+)
 
 
 @dataclass(frozen=True)
-class WatchedRunner(SandboxedWorkflowRunner):
-    """Keeps every sandbox, to look at what it has loaded."""
+class RecordingRunner(SandboxedWorkflowRunner):
+    """Keep every sandbox, so that tests can check what it imported."""
 
     sandboxes: list[WorkflowInstance] = field(default_factory=list)
 
@@ -45,49 +47,49 @@ class WatchedRunner(SandboxedWorkflowRunner):
 
 
 @pytest.fixture
-def runner() -> WatchedRunner:
-    ours = create_plugin(codec()).workflow_runner
-    assert isinstance(ours, SandboxedWorkflowRunner)
-    return WatchedRunner(replace(ours.restrictions, import_notification_policy=STRICT))
+def runner() -> RecordingRunner:
+    original = create_plugin(codec()).workflow_runner
+    assert isinstance(original, SandboxedWorkflowRunner)
+    return RecordingRunner(replace(original.restrictions, import_notification_policy=STRICT))
 
 
 @pytest.fixture
-async def client(temporal_server: str, runner: WatchedRunner) -> Client:
-    """A client whose workers refuse what is loaded into a sandbox without being meant to."""
-    strict: SimplePlugin = create_plugin(codec())
-    strict.workflow_runner = runner
-    return await Client.connect(temporal_server, plugins=[strict])
+async def client(temporal_server: str, runner: RecordingRunner) -> Client:
+    """A client whose workers refuse unintended imports into a sandbox."""
+    plugin: SimplePlugin = create_plugin(codec())
+    plugin.workflow_runner = runner
+    return await Client.connect(temporal_server, plugins=[plugin])
 
 
-def loaded_anew(sandbox: WorkflowInstance) -> set[str]:
-    """Return the modules of which this sandbox has a copy of its own."""
+def unshared_modules(sandbox: WorkflowInstance) -> set[str]:
+    """Return the names of the modules that this sandbox imported for itself."""
     modules: dict[str, ModuleType] = sandbox.importer.new_modules  # type: ignore[attr-defined]
     return {name for name, module in modules.items() if vars(module) is not vars(sys.modules[name])}
 
 
-async def test_a_run_loads_its_own_process_and_nothing_else(
-    tmp_path: Path, database_url: str, client: Client, runner: WatchedRunner
+async def test_a_run_imports_only_the_module_of_its_workflow(
+    tmp_path: Path, database_url: str, client: Client, runner: RecordingRunner
 ) -> None:
     async with running_shop(tmp_path, database_url, client) as shop, shop.worker(), asyncio.timeout(60):
         await shop.data.stock("MUG", main=3)
-        await all_kinds_of_ends(shop)
-        await one_run_of_each_other_kind(shop)
-    runs = runner.sandboxes[len(WORKFLOWS) :]  # the first ones are the worker's own trials
+        await run_orders_with_different_outcomes(shop)
+        await run_every_other_process_type(shop)
+    runs = runner.sandboxes[len(WORKFLOWS) :]  # the worker creates the first ones itself, to validate the workflows
     assert len(runs) == 3 + len(WORKFLOWS) - 1
     for sandbox in runs:
-        assert loaded_anew(sandbox) - SHARED in [{kind.__module__} for kind in WORKFLOWS], LESSON
+        assert unshared_modules(sandbox) - EMPTY_MODULES in [{workflow.__module__} for workflow in WORKFLOWS], ADVICE
 
 
-async def one_run_of_each_other_kind(shop: RunningShop) -> None:
+async def run_every_other_process_type(shop: RunningShop) -> None:
     ann = {"email": "ann@shop.example", "password": "correct horse", "first_name": "Ann", "last_name": "Miller"}
     await register_customer(shop.client, **ann)
-    for kind, process in PROCESS_TYPES.items():
-        if process.is_job or process.accepts_any_id or kind in INPUTS:
-            await (await start(shop.client, kind, INPUTS.get(kind) or process.entry())).result()
+    for name, process_type in PROCESS_TYPES.items():
+        if process_type.is_job or process_type.accepts_any_id or name in INPUTS:
+            await (await start(shop.client, name, INPUTS.get(name) or process_type.entry())).result()
 
 
-async def all_kinds_of_ends(shop: RunningShop) -> None:
-    """Run a process that undoes, one that ends early, and one that goes to its end."""
+async def run_orders_with_different_outcomes(shop: RunningShop) -> None:
+    """Run an order that is undone, one that ends early and one that is fulfilled."""
     await shop.inject_carrier_fault(operation="buy", fault="422", order_id="refused")
     await shop.data.order("refused", MUG=1)
     await shop.expect_failure("refused")
@@ -97,7 +99,7 @@ async def all_kinds_of_ends(shop: RunningShop) -> None:
     assert (await shop.process("fulfilled")).status == "fulfilled"
 
 
-async def test_a_process_that_loads_a_library_into_its_sandbox_is_refused(client: Client) -> None:
+async def test_a_workflow_that_imports_a_library_into_its_sandbox_is_refused(client: Client) -> None:
     with pytest.raises(RuntimeError) as refused:
-        Worker(client, task_queue="nobody", workflows=[Careless])
+        Worker(client, task_queue="unused", workflows=[HeavyImport])
     assert "sqlalchemy" in str(refused.value.__cause__)
