@@ -31,9 +31,9 @@ def validate_action(**fields: Any) -> Action:
         raise BadInput(field_errors(error)) from None
 
 
-async def record(tx: AsyncSession, validate_action: Action) -> str:
+async def record(tx: AsyncSession, action: Action) -> str:
     """Store an action and return the note about it for Temporal, which holds only its id."""
-    action_id: str = (await tx.execute(RECORD, validate_action.model_dump())).scalar_one()
+    action_id: str = (await tx.execute(RECORD, action.model_dump())).scalar_one()
     return PREFIX + action_id
 
 

@@ -106,12 +106,12 @@ def validate_url(url: str) -> str:
         host, _ = parts.hostname or "", parts.port  # an invalid port is a ValueError
         host.encode("idna")  # an unresolvable name, too
     except ValueError:
-        raise _bad("url", URL_RULE) from None
+        raise _bad_input("url", URL_RULE) from None
     safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
     if not (safe and host and url.isascii() and url.isprintable() and " " not in url and len(url) <= MAX_URL):
-        raise _bad("url", URL_RULE)
+        raise _bad_input("url", URL_RULE)
     if "@" in parts.netloc or parts.fragment:
-        raise _bad("url", "must have no user, password or #fragment: the receiver authenticates us by the signature")
+        raise _bad_input("url", "must have no user, password or #fragment: the receiver authenticates us by the signature")
     return url
 
 
@@ -119,9 +119,9 @@ def validate_event_types(event_types: Sequence[str]) -> list[str]:
     """Return the event types without duplicates, or just `*` for all; raises BadInput for an unknown one."""
     unknown = [name for name in event_types if name not in (*EVENT_NAMES, ALL_EVENTS)]
     if unknown or not event_types:
-        raise _bad("types", f"must be some of {', '.join(EVENT_NAMES)}, or {ALL_EVENTS} for all")
+        raise _bad_input("types", f"must be some of {', '.join(EVENT_NAMES)}, or {ALL_EVENTS} for all")
     return [ALL_EVENTS] if ALL_EVENTS in event_types else list(dict.fromkeys(event_types))
 
 
-def _bad(field: str, load_message: str) -> BadInput:
-    return BadInput([FieldError(field=field, message=load_message)])
+def _bad_input(field: str, message: str) -> BadInput:
+    return BadInput([FieldError(field=field, message=message)])

@@ -63,7 +63,7 @@ def test_a_temporal_that_is_away_is_exit_code_3(tmp_path: Path, database_url: st
 
 def test_wrong_settings_of_temporals_are_exit_code_2(tmp_path: Path, database_url: str) -> None:
     code, line = start(tmp_path, COMMERCE_DATABASE_URL=database_url, TEMPORAL_PROFILE="nobody's")
-    assert (code, line) == (2, "Temporal's settings (TEMPORAL_…) do not work: Profile 'nobody's' not found\n")
+    assert (code, line) == (2, "Temporal's settings (TEMPORAL_…) are invalid: Profile 'nobody's' not found\n")
 
 
 def test_metrics_at_an_address_in_use_are_exit_code_2(tmp_path: Path, database_url: str) -> None:
