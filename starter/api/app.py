@@ -20,8 +20,8 @@ from starter.operate.gauges import publish_gauges
 DESCRIPTION = """
 Starts the shop's processes and shows their progress.
 
-A **process** is one piece of business, such as the processing of one order; its id is the `transaction_id`. Each time a
-process is started, it has a new **run**.
+A **process** is one piece of business, such as the processing of one order; its id is the `transaction_id`. Each start
+of a process is a new **run**.
 
 - **Authentication**: if the server has tokens, every route requires `Authorization: Bearer <token>`, except for health,
   metrics and this document.

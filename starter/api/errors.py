@@ -1,4 +1,7 @@
-"""All errors over HTTP have one shape: `{"error", "code", "details"?, "fields"?, …}`, never with secrets."""
+"""All errors over HTTP have one shape: `{"error", "code", "details"?, "fields"?, …}`.
+
+They never contain a stack trace, a secret or the value of an invalid field.
+"""
 
 import re
 from collections.abc import Iterator, Mapping

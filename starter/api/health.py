@@ -55,11 +55,11 @@ class Health:
     async def _check_temporal(self) -> str | None:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                at_work = await is_worker_polling(await self._backends.client(), TASK_QUEUE)
+                has_worker = await is_worker_polling(await self._backends.client(), TASK_QUEUE)
         except (Unreachable, RPCError, TimeoutError) as error:
             log.warning("Temporal does not answer: %r", error)
             return f"temporal: {NO_ANSWER}"
-        return None if at_work else f"worker: none polls the task queue {TASK_QUEUE}"
+        return None if has_worker else f"worker: none polls the task queue {TASK_QUEUE}"
 
 
 @routes.get(

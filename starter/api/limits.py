@@ -11,7 +11,7 @@ MAX_BODY_BYTES = 1024 * 1024
 
 
 class BodyLimit:
-    """Rejects larger bodies on every route before the route reads them, even if they declare no length."""
+    """Rejects bodies above 1 MiB on every route before the route reads them, even if they declare no length."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -39,6 +39,15 @@ async def in_process_client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @asynccontextmanager
+async def offline_client(**variables: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Call an app with these variables and the tests' key, for routes that need neither the database nor Temporal."""
+    environment = ENCRYPTION_ENV | variables
+    transport = httpx.ASGITransport(create_app(load_settings(environment), environment))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+        yield http
+
+
+@asynccontextmanager
 async def network_client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """Call an app over a real connection, which a test can interrupt."""
     async with serving(app, 0) as url, httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:

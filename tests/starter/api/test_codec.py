@@ -3,16 +3,14 @@
 import base64
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 from google.protobuf.json_format import MessageToDict, ParseDict
 from temporalio.api.common.v1 import Payload, Payloads
 
-from commerce.settings import load_settings
-from starter.api.app import create_app
-from tests.keys import ENCRYPTION_ENV, OTHER_KEY, codec
+from tests.keys import OTHER_KEY, codec
+from tests.starter.api.api_client import offline_client
 
 DECODE = "/codec/default/decode"
 UI = "http://localhost:8233"
@@ -21,18 +19,9 @@ PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-He
 MIB = 1024 * 1024
 
 
-@asynccontextmanager
-async def api(**environment: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Call an app with the tests' key and these variables; it needs neither the database nor Temporal."""
-    variables = ENCRYPTION_ENV | environment
-    transport = httpx.ASGITransport(create_app(load_settings(variables), variables))
-    async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
-        yield http
-
-
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with api() as client:
+    async with offline_client() as client:
         yield client
 
 
@@ -101,7 +90,7 @@ async def test_it_serves_its_own_namespace_only(http: httpx.AsyncClient) -> None
         404,
         {"error": "This server has no such namespace", "code": "NamespaceNotFound"},
     )
-    async with api(TEMPORAL_NAMESPACE="another") as elsewhere:
+    async with offline_client(TEMPORAL_NAMESPACE="another") as elsewhere:
         assert (await elsewhere.post("/codec/another/decode", json=as_json(CLEAR))).status_code == 200
         assert (await elsewhere.post(DECODE, json=as_json(CLEAR))).status_code == 404
 
@@ -140,7 +129,7 @@ class TestBrowsers:
         ],
     )
     async def test_the_origin_of_the_ui_follows_the_setting(self, url: str, origin: str) -> None:
-        async with api(COMMERCE_TEMPORAL_UI_URL=url) as http:
+        async with offline_client(COMMERCE_TEMPORAL_UI_URL=url) as http:
             assert allowed_origin(await http.options(DECODE, headers={"Origin": origin, **PREFLIGHT})) == origin
             assert allowed_origin(await http.options(DECODE, headers={"Origin": UI, **PREFLIGHT})) is None
 

@@ -1,4 +1,4 @@
-"""Orders handed over by HTTP: taken in once, by the import's rules, and announced in the same moment."""
+"""`PUT /orders` stores an order once, by the rules of the import, and publishes it in the same transaction."""
 
 import asyncio
 import csv
@@ -34,13 +34,13 @@ ORDER: dict[str, Any] = {
     "shipping_country": "GB",
     "lines": [MUGS],
 }
-TAKEN = "SELECT email, total, currency, payment_status, fulfillment_status, created_at::text FROM orders"
-ALL_OF_AN_ORDER = """
+STORED_ORDER = "SELECT email, total, currency, payment_status, fulfillment_status, created_at::text FROM orders"
+WHOLE_ORDER = """
     SELECT to_jsonb(orders) - 'customer_id', customers.email, customers.created_at,
            (SELECT jsonb_agg(to_jsonb(line) - 'id' ORDER BY position) FROM order_lines AS line)
     FROM orders LEFT JOIN customers ON customers.id = customer_id
 """
-EVERYTHING = "TRUNCATE orders, customers, outbox_events CASCADE"
+DELETE_ALL = "TRUNCATE orders, customers, outbox_events CASCADE"
 
 
 @pytest.fixture
@@ -62,16 +62,16 @@ async def put(http: httpx.AsyncClient, order_id: str = "1001", **facts: Any) -> 
     return answer.status_code, answer.json()
 
 
-def placed(body: dict[str, Any]) -> list[str]:
-    return [found["field"] for found in body["fields"]]
+def field_names(body: dict[str, Any]) -> list[str]:
+    return [error["field"] for error in body["fields"]]
 
 
-async def test_an_order_is_taken_in_and_announced(shop: RunningShop, http: httpx.AsyncClient) -> None:
+async def test_an_order_is_stored_and_published(shop: RunningShop, http: httpx.AsyncClient) -> None:
     assert await put(http) == (
         201,
         {"order_id": "1001", "status": "taken", "transaction_id": "order-processing-1001"},
     )
-    assert await shop.data.sql(TAKEN) == [
+    assert await shop.data.sql(STORED_ORDER) == [
         ("ann@customer.example", 2895, "GBP", "captured", "not_fulfilled", "2026-03-02 12:00:00+00")
     ]
     assert await shop.data.sql("SELECT email, has_account FROM customers") == [("ann@customer.example", False)]
@@ -86,7 +86,9 @@ async def test_an_order_is_taken_in_and_announced(shop: RunningShop, http: httpx
     assert await shop.data.events() == [("order.placed", "order/1001", data)]
 
 
-async def test_again_changes_nothing_also_when_ten_come_at_once(shop: RunningShop, http: httpx.AsyncClient) -> None:
+async def test_repeating_a_request_changes_nothing_even_concurrently(
+    shop: RunningShop, http: httpx.AsyncClient
+) -> None:
     answers = await asyncio.gather(*(put(http) for _ in range(10)))
     assert sorted(status for status, _ in answers) == [200] * 9 + [201]
     assert await put(http, shipping=" 3.95", paid_at="2026-03-02 12:00:05 +0000") == (
@@ -109,42 +111,44 @@ async def test_again_changes_nothing_also_when_ten_come_at_once(shop: RunningSho
         ({"lines": [MUGS, MUGS], "total": "28.95"}, ["body.lines"]),
     ],
 )  # fmt: skip
-async def test_other_content_is_refused_with_what_differs_but_no_values(
+async def test_different_content_is_refused_naming_fields_but_no_values(
     shop: RunningShop, http: httpx.AsyncClient, facts: dict[str, Any], fields: list[str]
 ) -> None:
     await put(http)
     status, body = await put(http, **facts)
     assert (status, body["error"]) == (409, "Order 1001 already exists with different content.")
-    assert placed(body) == fields
+    assert field_names(body) == fields
     assert "customer.example" not in str(body)
     assert await shop.data.sql("SELECT email FROM customers") == ["ann@customer.example"]
 
 
-async def test_what_the_shop_did_with_it_since_is_no_difference(shop: RunningShop, http: httpx.AsyncClient) -> None:
+async def test_processing_an_order_does_not_make_it_different(shop: RunningShop, http: httpx.AsyncClient) -> None:
     await put(http)
     async with shop.worker():
         assert (await shop.process("1001")).status == "fulfilled"
     assert (await put(http))[0] == 200
     status, body = await put(http, shipping_city="Leeds")
-    assert (status, placed(body)) == (409, ["body.shipping_city"])
+    assert (status, field_names(body)) == (409, ["body.shipping_city"])
 
 
-async def test_an_unknown_or_empty_sku_is_taken_in_without_a_variant(
-    shop: RunningShop, http: httpx.AsyncClient
-) -> None:
+async def test_a_line_with_an_unknown_or_empty_sku_has_no_variant(shop: RunningShop, http: httpx.AsyncClient) -> None:
     assert (await put(http, lines=[MUGS | {"sku": "NEW"}, MUGS | {"sku": ""}, MUGS]))[0] == 201
     assert await shop.data.sql("SELECT variant_id FROM order_lines ORDER BY position") == [None, None, "MUG"]
 
 
-async def test_an_order_may_say_no_more_than_it_must(shop: RunningShop, http: httpx.AsyncClient) -> None:
-    least = {"financial_status": "paid", "created_at": "2026-03-02T12:00:00Z", "lines": [{"quantity": 1, "price": "1"}]}
-    assert (await http.put("/orders/a.b:c_d-1", json=least)).status_code == 201
+async def test_only_status_creation_time_and_lines_are_required(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    minimal = {
+        "financial_status": "paid",
+        "created_at": "2026-03-02T12:00:00Z",
+        "lines": [{"quantity": 1, "price": "1"}],
+    }
+    assert (await http.put("/orders/a.b:c_d-1", json=minimal)).status_code == 201
     assert await shop.data.sql("SELECT id, email, total, currency, customer_id FROM orders") == [
         ("a.b:c_d-1", None, 100, "GBP", None)
     ]
 
 
-async def test_lines_may_be_named_as_the_export_does(shop: RunningShop, http: httpx.AsyncClient) -> None:
+async def test_fields_of_lines_may_have_the_names_of_the_export(shop: RunningShop, http: httpx.AsyncClient) -> None:
     assert (await put(http))[0] == 201
     assert (await put(http, lines=[{f"lineitem_{name}": value for name, value in MUGS.items()}]))[0] == 200
 
@@ -158,7 +162,7 @@ async def test_lines_may_be_named_as_the_export_does(shop: RunningShop, http: ht
         ({"cancelled_at": "2026-03-02T14:00:00Z"}, None),
     ],
 )
-async def test_an_order_that_is_not_ours_to_fulfill_starts_no_process(
+async def test_an_order_that_needs_no_processing_starts_no_process(
     shop: RunningShop, http: httpx.AsyncClient, facts: dict[str, Any], process: str | None
 ) -> None:
     status, body = await put(http, **facts)
@@ -166,7 +170,7 @@ async def test_an_order_that_is_not_ours_to_fulfill_starts_no_process(
     assert await shop.data.events() == []
 
 
-async def test_an_account_keeps_its_customer_and_a_guest_is_as_old_as_the_first_order(
+async def test_orders_are_linked_to_accounts_and_a_guest_is_as_old_as_the_first_order(
     shop: RunningShop, http: httpx.AsyncClient
 ) -> None:
     await shop.data.sql("INSERT INTO customers (email, has_account) VALUES ('bob@customer.example', true)")
@@ -184,21 +188,21 @@ async def test_an_account_keeps_its_customer_and_a_guest_is_as_old_as_the_first_
 async def test_an_order_is_the_same_by_import_and_over_http(
     shop: RunningShop, http: httpx.AsyncClient, database: Database, tmp_path: Path
 ) -> None:
-    """Each way knows what the other has taken in, and takes in just the same."""
+    """Both ways store the same rows, and recognise an order that came in the other way."""
     lines = [MUGS, MUGS | {"sku": "NEW", "price": "0.5", "requires_shipping": False}]
     assert (await put(http, lines=lines))[0] == 201
-    [by_http] = await shop.data.sql(ALL_OF_AN_ORDER)
+    [by_http] = await shop.data.sql(WHOLE_ORDER)
     file = tmp_path / "orders.csv"
-    export(file, "1001", ORDER, lines)
+    write_export(file, "1001", ORDER, lines)
     assert (await import_orders(database, [file], currency="GBP")).unchanged == 1
-    await shop.data.sql(EVERYTHING)
+    await shop.data.sql(DELETE_ALL)
     assert (await import_orders(database, [file], currency="GBP")).taken == 1
-    assert await shop.data.sql(ALL_OF_AN_ORDER) == [by_http]
+    assert await shop.data.sql(WHOLE_ORDER) == [by_http]
     assert (await put(http, lines=lines))[0] == 200
 
 
-def export(file: Path, order_id: str, order: dict[str, Any], lines: list[dict[str, Any]]) -> None:
-    """Write an order as a shop admin exports it."""
+def write_export(file: Path, order_id: str, order: dict[str, Any], lines: list[dict[str, Any]]) -> None:
+    """Write an order in the format of the shop admin's export."""
     head = {HEAD_COLUMNS[name]: value for name, value in order.items() if name not in ("name", "lines")}
     rows = [{"Name": "#1001"} | {LINE_COLUMNS[name]: value for name, value in line.items()} for line in lines]
     with file.open("w", newline="") as out:
@@ -207,10 +211,10 @@ def export(file: Path, order_id: str, order: dict[str, Any], lines: list[dict[st
         writer.writerows([rows[0] | head | {"Id": order_id}, *rows[1:]])
 
 
-async def test_lines_find_their_variant_whatever_import_comes_meanwhile(
+async def test_lines_are_linked_to_variants_that_a_concurrent_import_creates(
     shop: RunningShop, http: httpx.AsyncClient, database: Database, tmp_path: Path
 ) -> None:
-    """An order either waits for an import of inventory that brings its SKU, or is seen by it."""
+    """An order either waits for the inventory import that creates its SKU, or the import sees the order."""
     for number in range(20):
         file = tmp_path / f"inventory {number}.csv"
         file.write_text(f"Handle,Title,SKU,Location,Available,On hand\ncup-{number},Cup,CUP-{number},main,1,1\n")
@@ -220,12 +224,12 @@ async def test_lines_find_their_variant_whatever_import_comes_meanwhile(
     assert await shop.data.sql("SELECT count(*) FROM order_lines WHERE variant_id IS NULL") == [0]
 
 
-async def test_an_order_of_thousands_of_lines_fits(shop: RunningShop, http: httpx.AsyncClient) -> None:
+async def test_an_order_may_have_ten_thousand_lines(shop: RunningShop, http: httpx.AsyncClient) -> None:
     lines = [{"quantity": 1, "price": "1.00", "sku": f"SKU-{i % 50}", "name": "Thing"} for i in range(10_000)]
     assert (await put(http, lines=lines))[0] == 201
     assert await shop.data.sql("SELECT count(*), max(position) FROM order_lines") == [(10_000, 10_000)]
     status, body = await put(http, "1002", lines=[*lines, lines[0]])
-    assert (status, placed(body)) == (422, ["body.lines"])
+    assert (status, field_names(body)) == (422, ["body.lines"])
 
 
 @pytest.mark.parametrize(
@@ -255,21 +259,21 @@ async def test_an_order_of_thousands_of_lines_fits(shop: RunningShop, http: http
         ({"lines": [MUGS | {"quantity": 2**31 - 1, "price": "9999999999999.99"}]}, ["body.total"]),
     ],
 )
-async def test_what_does_not_fit_is_named(
+async def test_invalid_fields_are_named(
     shop: RunningShop, http: httpx.AsyncClient, facts: dict[str, Any], fields: list[str]
 ) -> None:
     status, body = await put(http, **facts)
-    assert (status, body["error"], placed(body)) == (422, "Invalid input", fields)
+    assert (status, body["error"], field_names(body)) == (422, "Invalid input", fields)
     assert await shop.data.sql("SELECT count(*) FROM orders") == [0]
 
 
 @pytest.mark.parametrize("order_id", ["%20", "a%20b", "a%00", "%F0%9F%91%BB", "x" * 101])
-async def test_an_id_that_no_order_can_have_is_refused(http: httpx.AsyncClient, order_id: str) -> None:
+async def test_an_invalid_order_id_is_refused(http: httpx.AsyncClient, order_id: str) -> None:
     status, body = await put(http, order_id)
-    assert (status, placed(body)) == (422, ["path.order_id"])
+    assert (status, field_names(body)) == (422, ["path.order_id"])
 
 
-async def test_a_database_that_is_away_is_told(shop: RunningShop) -> None:
+async def test_an_unavailable_database_is_a_503(shop: RunningShop) -> None:
     async with in_process_client(create_api(shop, COMMERCE_DATABASE_URL="postgresql://commerce@127.0.0.1:1/x")) as http:
         status, body = await put(http)
     assert status == 503 and body["error"].startswith("The database is unavailable")

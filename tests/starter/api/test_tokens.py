@@ -9,8 +9,7 @@ import pytest
 
 from commerce.errors import SettingsError
 from commerce.settings import load_settings
-from starter.api.app import create_app
-from tests.keys import ENCRYPTION_ENV
+from tests.starter.api.api_client import offline_client
 
 TOKENS = ("first-token-of-the-shop", "a-second-token-für-all")
 DECODE = "/codec/default/decode"
@@ -18,17 +17,10 @@ PUBLIC = ["/health/live", "/metrics", "/docs", "/docs/files/swagger-ui-bundle.js
 PROTECTED = ["/nowhere", "/redoc", "/health", "/healthy", "/docs/", "/docs/files", "/metrics/x", "/openapi.json/x"]
 
 
-async def api_client(**environment: str) -> AsyncIterator[httpx.AsyncClient]:
-    variables = ENCRYPTION_ENV | environment
-    transport = httpx.ASGITransport(create_app(load_settings(variables), variables))
-    async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
-        yield http
-
-
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     """An API with two tokens."""
-    async for client in api_client(COMMERCE_API_TOKENS=", ".join(TOKENS)):
+    async with offline_client(COMMERCE_API_TOKENS=", ".join(TOKENS)) as client:
         yield client
 
 
@@ -102,7 +94,7 @@ async def test_pages_of_the_ui_may_send_preflights_and_read_the_401(http: httpx.
 
 
 async def test_without_tokens_every_route_is_open() -> None:
-    async for http in api_client():
+    async with offline_client() as http:
         assert (await http.get("/nowhere")).status_code == 404
         assert (await http.post(DECODE, json={})).status_code == 200
 

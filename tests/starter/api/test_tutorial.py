@@ -1,41 +1,14 @@
 """`GET /workflow`: greetings by a real worker, invalid names, failures, and Temporal unreachable."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-
 import httpx
 import pytest
 from temporalio.client import Client
 
-from commerce.settings import load_settings
 from starter.api import tutorial
-from starter.api.app import create_app
 from tests.conftest import free_port
 from tests.faults import Faults
-from tests.keys import ENCRYPTION_ENV
-from tests.running_shop import RunningShop, running_shop
-
-
-@pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
-    async with running_shop(tmp_path, database_url, client) as client:
-        yield client
-
-
-@asynccontextmanager
-async def api_client(temporal_address: str) -> AsyncIterator[httpx.AsyncClient]:
-    environment = {"TEMPORAL_ADDRESS": temporal_address, **ENCRYPTION_ENV}
-    app = create_app(load_settings(environment), environment)
-    transport = httpx.ASGITransport(app)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://api") as http:
-        yield http
-
-
-@pytest.fixture
-async def http(temporal_server: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with api_client(temporal_server) as client:
-        yield client
+from tests.running_shop import RunningShop
+from tests.starter.api.api_client import create_api, in_process_client
 
 
 @pytest.mark.parametrize(
@@ -75,9 +48,9 @@ async def test_waiting_for_a_worker_has_a_limit(
     await client.get_workflow_handle(response.json()["error"].split()[0]).terminate()
 
 
-async def test_it_reports_that_temporal_is_unreachable() -> None:
+async def test_it_reports_that_temporal_is_unreachable(shop: RunningShop) -> None:
     address = f"127.0.0.1:{free_port()}"
-    async with api_client(address) as http:
+    async with in_process_client(create_api(shop, TEMPORAL_ADDRESS=address)) as http:
         response = await http.get("/workflow", timeout=60)
     unreachable = {"error": f"Temporal does not answer at {address}.", "code": "Unreachable"}
     assert (response.status_code, response.json()) == (503, unreachable)
