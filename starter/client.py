@@ -121,7 +121,7 @@ async def start_run(
     reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
     rpc_timeout: timedelta | None = None,
 ) -> WorkflowHandle[Any, Any]:
-    """Start a run from prepared input; raises WorkflowAlreadyStartedError as the policies say, and Unreachable."""
+    """Start a run from prepared input. Raises Unreachable, or WorkflowAlreadyStartedError if the policies forbid it."""
     process_type = PROCESS_TYPES[kind]
     attributes = [*process_type.search_attributes(prepared), SearchAttributePair(SAGA_STATE, "running")]
     with unreachable_if_refused(f"start {kind}"):

@@ -1,4 +1,4 @@
-"""The codes of the API's errors, by which programs tell them apart."""
+"""The codes by which programs distinguish the API's errors."""
 
 from enum import StrEnum
 

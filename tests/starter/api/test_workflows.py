@@ -182,16 +182,19 @@ async def test_failed_processes_are_listed_until_a_retry_succeeds(shop: RunningS
         assert response.status_code == 200 and response.json().keys() == {"workflows", "next_cursor"}
         return [run["transaction_id"] for run in response.json()["workflows"]]
 
+    async def is_listed_as_failed(expected: bool) -> bool | None:
+        return (transaction_id in await failed()) == expected or None
+
     async with shop.worker([faults]):
         assert (await process(http, "http-4"))[0] == 500
-        await until(lambda: _when(failed, lambda ids: transaction_id in ids))
+        await until(lambda: is_listed_as_failed(True))
         faults.steps.clear()
         response = await http.post(f"/workflows/{transaction_id}/retry", json={"reason": "Ann says it works again"})
         assert response.status_code == 202
         assert (response.json()["transaction_id"], response.json()["action"]) == (transaction_id, "retry")
         handle = shop.client.get_workflow_handle(transaction_id, run_id=response.json()["run_id"])
         assert (await handle.result())["status"] == "fulfilled"
-        await until(lambda: _when(failed, lambda ids: transaction_id not in ids))
+        await until(lambda: is_listed_as_failed(False))
         again = await http.post(f"/workflows/{transaction_id}/retry")
         assert (again.status_code, again.json()["code"]) == (409, "RetryRefused")
         assert transaction_id in again.json()["error"]
@@ -352,7 +355,3 @@ async def test_a_request_keeps_its_valid_id_and_has_one_log_line(http: httpx.Asy
     assert (last["method"], last["path"], last["query"], last["status"]) == ("GET", "/workflows", ["status"], 422)
     assert [line["event"] for line in lines] == ["request", "request"]
     assert "ann" not in str(lines)
-
-
-async def _when(ask: Any, holds: Any) -> bool | None:
-    return True if holds(await ask()) else None

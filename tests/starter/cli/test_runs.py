@@ -87,8 +87,8 @@ async def test_a_cancel_waits_until_the_order_is_undone(shop: RunningShop, order
 
 async def test_a_cancel_does_not_wait_with_no_wait(shop: RunningShop, order: str, runs: Commerce) -> None:
     await shop.start(order)
-    asked = await runs("cancel", order_process_id(order), "--reason", "by mistake", "--no-wait")
-    assert (asked.code, asked.out) == (0, f"{order_process_id(order)} is being cancelled\n")
+    requested = await runs("cancel", order_process_id(order), "--reason", "by mistake", "--no-wait")
+    assert (requested.code, requested.out) == (0, f"{order_process_id(order)} is being cancelled\n")
     assert await shop.data.sql("SELECT reason FROM operator_actions") == ["by mistake"]
     async with shop.worker():
         await wait_for_end(shop.handle(order))
