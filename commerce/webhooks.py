@@ -111,7 +111,7 @@ def validate_url(url: str) -> str:
     if not (safe and host and url.isascii() and url.isprintable() and " " not in url and len(url) <= MAX_URL):
         raise _bad_input("url", URL_RULE)
     if "@" in parts.netloc or parts.fragment:
-        raise _bad_input("url", "must have no user, password or #fragment: the receiver authenticates us by the signature")
+        raise _bad_input("url", "must have no user, password or #fragment: receivers check our signature instead")
     return url
 
 

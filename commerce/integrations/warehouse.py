@@ -68,7 +68,7 @@ class _Page(_Body):
 
 
 class _RetryableError(Exception):
-    """A request failed but may be retried; `wait` is the time in seconds that the warehouse asks to wait."""
+    """A request failed but may be retried. Private to this module; `wait`: seconds the warehouse asks to wait."""
 
     def __init__(self, reason: str, wait: float = 0) -> None:
         self.reason, self.wait = reason, wait
