@@ -1,4 +1,4 @@
-"""The first step of an order's process beside what an older run still has under way."""
+"""The first step of an order's process, while a step of an older run is still running (E12)."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -19,16 +19,16 @@ def key(step: str, generation: str) -> StepKey:
     return StepKey(business_key="order-processing-1", step=step, generation=generation)
 
 
-def beginning(generation: str, day: int) -> Begin[OrderStart]:
+def begin_call(generation: str, day: int) -> Begin[OrderStart]:
     at = datetime(2026, 1, day, tzinfo=UTC)
     return Begin(key=key("validate-order", generation), input=OrderStart(order_id=ORDER.order_id), started_at=at)
 
 
-async def test_a_run_that_begins_while_an_older_one_still_reserves_waits_and_finds_it(database: Database) -> None:
+async def test_a_new_run_waits_for_a_reservation_of_an_older_run_and_finds_it(database: Database) -> None:
     shop, steps = Shop(database), OrderActivities(database, ZoneInfo("UTC"))
     await shop.stock("MUG", main=3)
     await shop.order("1", MUG=1)
-    await steps.validate(beginning("g1", day=1))
+    await steps.validate(begin_call("g1", day=1))
     claimed, go_on = asyncio.Event(), asyncio.Event()
 
     async def reserve() -> Reserved:
@@ -44,7 +44,7 @@ async def test_a_run_that_begins_while_an_older_one_still_reserves_waits_and_fin
 
     reserving = asyncio.create_task(reserve())
     await claimed.wait()
-    validating = asyncio.create_task(steps.validate(beginning("g2", day=2)))
+    validating = asyncio.create_task(steps.validate(begin_call("g2", day=2)))
     await asyncio.sleep(0.2)  # by now it has locked what it can
     go_on.set()
     assert (await reserving).units == 1

@@ -1,4 +1,4 @@
-"""Taking goods from the shelves and putting them back: I5, I8, V3, V4, V6."""
+"""Fulfilling orders and cancelling fulfillments: I5, I8, V3, V4, V6."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -56,7 +56,7 @@ async def test_i8_a_kit_takes_required_times_quantity_of_each_item(shop: Shop) -
     assert (await shop.levels("MUG"), await shop.levels("BOX")) == ({"main": (2, 0)}, {"main": (6, 0)})
 
 
-async def test_i8_stock_that_others_hold_is_untouched(shop: Shop) -> None:
+async def test_i8_stock_reserved_for_other_orders_is_untouched(shop: Shop) -> None:
     await shop.stock("MUG", main=5)
     await reserved(shop, "1", MUG=2)
     await reserved(shop, "2", MUG=3)
@@ -66,7 +66,7 @@ async def test_i8_stock_that_others_hold_is_untouched(shop: Shop) -> None:
     assert await shop.levels("MUG") == {"main": (0, 0)}
 
 
-async def test_i5_fulfilling_a_backorder_that_is_not_there_is_refused(shop: Shop) -> None:
+async def test_i5_a_backorder_cannot_be_fulfilled_without_stock(shop: Shop) -> None:
     await shop.stock("MUG", main=1, overflow=1, backorder=True)
     await shop.stock("BOX", main=9)
     await reserved(shop, "1", BOX=4, MUG=5)
@@ -80,7 +80,7 @@ async def test_i5_fulfilling_a_backorder_that_is_not_there_is_refused(shop: Shop
     assert await shop.levels("MUG") == {"main": (0, 0), "overflow": (0, 0)}
 
 
-async def test_i5_a_backorder_does_not_take_what_is_promised_to_others(shop: Shop) -> None:
+async def test_i5_a_backorder_does_not_take_units_reserved_for_other_variants(shop: Shop) -> None:
     await shop.stock("MUG", main=5)
     await shop.variant("MUG-LATER", backorder=True, items={"MUG": 1})
     await reserved(shop, "1", MUG=3)
@@ -93,14 +93,14 @@ async def test_i5_a_backorder_does_not_take_what_is_promised_to_others(shop: Sho
     assert await shop.levels("MUG") == {"main": (2, 4)}
 
 
-async def test_an_order_of_very_many_lines_of_a_backordered_item_is_fulfilled_in_time(shop: Shop) -> None:
+async def test_an_order_of_5000_backordered_lines_is_fulfilled_within_seconds(shop: Shop) -> None:
     await shop.stock("MUG", backorder=True, main=9_000)
     await reserved(shop, "1", *[("MUG", 1)] * 5_000)
     async with asyncio.timeout(5):
         assert (await shop.call(fulfillment.create, "1")).units == 5_000
 
 
-async def test_i9_of_an_oversold_level_the_first_to_come_are_served(shop: Shop) -> None:
+async def test_i9_an_oversold_level_serves_the_orders_that_are_fulfilled_first(shop: Shop) -> None:
     await shop.stock("MUG", main=5)
     await reserved(shop, "1", MUG=3)
     await reserved(shop, "2", MUG=2)
@@ -150,7 +150,7 @@ async def test_v3_a_kit_must_be_reserved_with_all_its_items(shop: Shop) -> None:
         await shop.call(fulfillment.create, "1")
 
 
-async def test_v3_a_fulfilled_line_leaves_nothing_held_though_it_needs_less_by_now(shop: Shop) -> None:
+async def test_v3_a_fulfilled_line_leaves_no_reservation_even_if_it_needs_less_now(shop: Shop) -> None:
     await shop.stock("MUG", main=9)
     await shop.variant("SET", items={"MUG": 3})
     await reserved(shop, "1", SET=2)
@@ -159,7 +159,7 @@ async def test_v3_a_fulfilled_line_leaves_nothing_held_though_it_needs_less_by_n
     assert await shop.levels("MUG") == {"main": (3, 0)}
 
 
-async def test_v4_of_many_fulfillments_at_once_one_is_made_and_all_get_it(shop: Shop) -> None:
+async def test_v4_concurrent_calls_create_one_fulfillment_and_all_return_it(shop: Shop) -> None:
     await shop.stock("MUG", main=9)
     await reserved(shop, "1", MUG=2)
     answers = await asyncio.gather(*(shop.call(fulfillment.create, "1") for _ in range(8)))
@@ -169,7 +169,7 @@ async def test_v4_of_many_fulfillments_at_once_one_is_made_and_all_get_it(shop: 
     assert await shop.levels("MUG") == {"main": (7, 0)}
 
 
-async def test_v4_fulfilling_releasing_and_reserving_one_order_at_once_takes_turns(shop: Shop) -> None:
+async def test_v4_concurrent_changes_of_one_order_take_turns(shop: Shop) -> None:
     for sku in ("MUG", "BOX", "CUP"):
         await shop.stock(sku, main=3, overflow=9)
     await reserved(shop, "1", MUG=5, BOX=5, CUP=5)
@@ -188,7 +188,7 @@ async def test_v4_fulfilling_releasing_and_reserving_one_order_at_once_takes_tur
     assert await shop.sql("SELECT count(*) FROM fulfillments WHERE cancelled_at IS NULL") == [0]
 
 
-async def test_cancelling_puts_everything_back_as_it_was_and_once(shop: Shop) -> None:
+async def test_cancelling_restores_stock_and_reservations_once(shop: Shop) -> None:
     await shop.stock("MUG", main=3, overflow=3)
     await reserved(shop, "1", MUG=5)
     before = (await shop.levels("MUG"), await shop.reservations("1"))
@@ -201,7 +201,7 @@ async def test_cancelling_puts_everything_back_as_it_was_and_once(shop: Shop) ->
     assert put_back == [("main", 3), ("main", 3), ("overflow", 2), ("overflow", 2)]
 
 
-async def test_a_fulfillment_that_was_only_found_is_not_cancelled(shop: Shop) -> None:
+async def test_a_fulfillment_that_an_earlier_call_created_is_not_cancelled(shop: Shop) -> None:
     await shop.stock("MUG", main=3)
     await reserved(shop, "1", MUG=3)
     await shop.call(fulfillment.create, "1")
@@ -210,7 +210,7 @@ async def test_a_fulfillment_that_was_only_found_is_not_cancelled(shop: Shop) ->
     assert await shop.levels("MUG") == {"main": (0, 0)}
 
 
-async def test_v6_the_carrier_is_told_the_address_as_far_as_the_order_knows_it(shop: Shop) -> None:
+async def test_v6_the_shipment_has_the_address_as_far_as_the_order_has_it(shop: Shop) -> None:
     await shop.stock("MUG", main=3)
     facts = {"shipping_name": "Ann", "shipping_country": "United Kingdom", "shipping_city": "Leeds"}
     await shop.order("1", MUG=1, columns=facts)
@@ -225,7 +225,7 @@ async def test_v6_the_carrier_is_told_the_address_as_far_as_the_order_knows_it(s
 
 
 @pytest.mark.parametrize("country", [None, " "])
-async def test_v6_nothing_can_be_shipped_to_no_country(shop: Shop, country: str | None) -> None:
+async def test_v6_an_address_without_a_country_is_refused(shop: Shop, country: str | None) -> None:
     await shop.stock("MUG", main=3)
     await shop.order("1", MUG=1, columns={"shipping_country": country})
     await shop.call(inventory.reserve, "1")

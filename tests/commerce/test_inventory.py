@@ -1,4 +1,4 @@
-"""The stock rules I1 to I9: what is held for orders, and who gets the last unit."""
+"""Checking, reserving and releasing stock: I1 to I9."""
 
 import asyncio
 import contextlib
@@ -29,10 +29,10 @@ def shop(database: Database) -> Shop:
 
 
 async def refused(shop: Shop, order_id: str) -> InsufficientInventory:
-    """Check and reservation refuse for the same reason, and nothing is written."""
+    """Assert that check and reservation refuse for the same reason and write nothing; return the error."""
     with pytest.raises(InsufficientInventory) as at_check:
         await shop.call(inventory.check, order_id)
-    async with shop.database.transaction() as tx:  # committed on purpose: the refusal itself must write nothing
+    async with shop.database.transaction() as tx:  # committed on purpose: a refusal must write nothing by itself
         with pytest.raises(InsufficientInventory) as at_reserve:
             await inventory.reserve(tx, order_id)
     assert at_check.value.data() == at_reserve.value.data()
@@ -49,7 +49,7 @@ async def test_i1_only_reservations_move_reserved_quantity(shop: Shop) -> None:
     assert await shop.movements("MUG") == []
 
 
-async def test_i2_releasing_lowers_it_again_and_once(shop: Shop) -> None:
+async def test_i2_releasing_lowers_reserved_quantity_once(shop: Shop) -> None:
     await shop.stock("MUG", main=5)
     await shop.order("1", ("MUG", 1), ("MUG", 2))
     await shop.order("2", MUG=1)
@@ -61,7 +61,7 @@ async def test_i2_releasing_lowers_it_again_and_once(shop: Shop) -> None:
     assert await shop.reservations("2") == [(1, "MUG", "main", 1)]
 
 
-async def test_i2_asking_twice_holds_once(shop: Shop) -> None:
+async def test_i2_reserving_twice_reserves_once(shop: Shop) -> None:
     await shop.stock("MUG", main=3)
     await shop.order("1", MUG=2)
     first = await shop.call(inventory.reserve, "1")
@@ -81,7 +81,7 @@ async def test_i3_an_item_without_any_level_is_not_stocked(shop: Shop) -> None:
             assert error.value.inventory_item_id == item
 
 
-async def test_i3_a_shortage_names_each_variant_with_what_could_be_made_now(shop: Shop) -> None:
+async def test_i3_a_shortage_lists_each_variant_with_its_available_units(shop: Shop) -> None:
     await shop.stock("MUG", main=3)
     await shop.stock("CUP", main=9)
     await shop.stock("BOX", main=0)
@@ -118,14 +118,14 @@ async def test_i4_the_sum_over_variants_with_the_same_item_is_checked(shop: Shop
     assert [(item.sku, item.requested, item.available) for item in error.items] == [("MUG", 2, 3), ("PAIR", 1, 1)]
 
 
-async def test_i4_of_60_orders_for_the_last_20_units_exactly_20_win(shop: Shop, database_url: str) -> None:
+async def test_i4_60_concurrent_orders_for_the_last_20_units_reserve_exactly_20(shop: Shop, database_url: str) -> None:
     await shop.stock("MUG", main=12, overflow=8)
-    crowd = Shop(Database(database_url, pool_size=60))
+    clients = Shop(Database(database_url, pool_size=60))
     for number in range(60):
         await shop.order(str(number), MUG=1)
-    tries = [crowd.call(inventory.reserve, str(number)) for number in range(60)]
+    tries = [clients.call(inventory.reserve, str(number)) for number in range(60)]
     answers = await asyncio.gather(*tries, return_exceptions=True)
-    await crowd.database.close()
+    await clients.database.close()
     assert sum(isinstance(answer, Reserved) for answer in answers) == 20
     assert sum(isinstance(answer, InsufficientInventory) for answer in answers) == 40
     assert await shop.levels("MUG") == {"main": (12, 12), "overflow": (8, 8)}
@@ -139,16 +139,16 @@ async def test_i4_orders_that_share_items_in_opposite_order_never_deadlock(shop:
         await shop.stock(sku, main=3, overflow=40)
     for number in range(30):
         await shop.order(str(number), *((sku, 1) for sku in (skus if number % 2 else reversed(skus))))
-    crowd = Shop(Database(database_url, pool_size=30))
+    clients = Shop(Database(database_url, pool_size=30))
 
-    async def there_and_back(order_id: str) -> None:
-        await crowd.call(inventory.reserve, order_id)
-        made = await crowd.call(fulfillment.create, order_id)
-        await crowd.call(fulfillment.cancel, made, order_id)
-        await crowd.call(inventory.release, order_id)
+    async def reserve_and_undo(order_id: str) -> None:
+        await clients.call(inventory.reserve, order_id)
+        made = await clients.call(fulfillment.create, order_id)
+        await clients.call(fulfillment.cancel, made, order_id)
+        await clients.call(inventory.release, order_id)
 
-    await asyncio.gather(*(there_and_back(str(number)) for number in range(30)))
-    await crowd.database.close()
+    await asyncio.gather(*(reserve_and_undo(str(number)) for number in range(30)))
+    await clients.database.close()
     assert await shop.sql("SELECT DISTINCT stocked_quantity, reserved_quantity FROM inventory_levels ORDER BY 1") == [
         (3, 0),
         (40, 0),
@@ -157,7 +157,7 @@ async def test_i4_orders_that_share_items_in_opposite_order_never_deadlock(shop:
     assert await deadlocks(shop) == 0
 
 
-async def test_i4_one_order_reserved_by_many_at_once_is_held_once(shop: Shop) -> None:
+async def test_i4_concurrent_reservations_of_one_order_reserve_once(shop: Shop) -> None:
     await shop.stock("MUG", main=9)
     await shop.order("1", MUG=2)
     answers = await asyncio.gather(*(shop.call(inventory.reserve, "1") for _ in range(8)))
@@ -173,7 +173,7 @@ async def test_i5_a_backorder_may_exceed_stock_at_the_first_location(shop: Shop)
     assert await shop.levels("MUG") == {"main": (1, 3), "overflow": (2, 2)}
 
 
-async def test_i5_lines_that_cannot_wait_are_served_before_backorders(shop: Shop) -> None:
+async def test_i5_lines_that_cannot_be_backordered_are_served_first(shop: Shop) -> None:
     await shop.stock("MUG", main=3)
     await shop.variant("MUG-LATER", backorder=True, items={"MUG": 1})
     await shop.order("1", ("MUG-LATER", 9), ("MUG", 3))
@@ -228,7 +228,7 @@ async def test_i7_stock_is_spread_over_locations_by_priority(shop: Shop) -> None
     assert (await refused(shop, "2")).items[0].available == 1
 
 
-async def test_i9_an_oversold_level_has_nothing_to_give_and_can_be_released(shop: Shop) -> None:
+async def test_i9_an_oversold_level_has_nothing_available_and_can_be_released(shop: Shop) -> None:
     await shop.stock("MUG", main=5, overflow=1)
     await shop.order("1", MUG=4)
     await shop.call(inventory.reserve, "1")
@@ -244,7 +244,7 @@ async def test_i9_an_oversold_level_has_nothing_to_give_and_can_be_released(shop
     assert await shop.sql("SELECT count(*) FROM inventory_levels WHERE oversold") == [0]
 
 
-async def test_i9_an_oversold_level_still_takes_backorders(shop: Shop) -> None:
+async def test_i9_an_oversold_level_still_accepts_backorders(shop: Shop) -> None:
     await shop.stock("MUG", main=5, backorder=True)
     await shop.order("1", MUG=5)
     await shop.order("2", MUG=1)
@@ -254,14 +254,14 @@ async def test_i9_an_oversold_level_still_takes_backorders(shop: Shop) -> None:
     assert await shop.levels("MUG") == {"main": (2, 6)}
 
 
-async def test_an_unknown_order_cannot_be_held_and_has_nothing_to_release(shop: Shop) -> None:
+async def test_an_unknown_order_cannot_be_reserved_and_has_nothing_to_release(shop: Shop) -> None:
     with pytest.raises(OrderNotFound):
         await shop.call(inventory.reserve, "1")
     await shop.call(inventory.release, "1")
 
 
 async def deadlocks(shop: Shop) -> int:
-    """Count what PostgreSQL counted; a connection reports its own at its end at the latest."""
+    """Return the number of deadlocks; a connection reports its own when it ends, at the latest."""
     [count] = await shop.sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
     return int(count)
 
@@ -281,7 +281,7 @@ acts = st.tuples(st.sampled_from(["reserve", "fulfill", "cancel", "release"]), s
 
 @settings(max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shelves, shelves, st.fixed_dictionaries(dict.fromkeys("ABC", contents)), st.lists(acts, min_size=4, max_size=14))
-async def test_whatever_happens_the_books_balance_and_the_check_is_right(
+async def test_any_sequence_of_actions_keeps_the_stock_consistent_and_the_check_correct(
     shop: Shop, mugs: dict[str, int], boxes: dict[str, int], orders: dict[str, Lines], story: list[tuple[str, str]]
 ) -> None:
     await shop.clear()
@@ -312,7 +312,7 @@ async def perform(shop: Shop, act: str, order_id: str, lines: Lines, made: dict[
 
 
 async def short_of(shop: Shop, lines: Lines) -> list[str]:
-    """Say in plain Python which variants stock is too short for."""
+    """Return the variants without enough stock, computed in plain Python."""
     items = {sku: KINDS[sku].get("items", {sku: 1}) for sku, _ in lines if not KINDS[sku].get("backorder")}
     wanted: Counter[str] = Counter()
     for sku, units in lines:
@@ -322,7 +322,7 @@ async def short_of(shop: Shop, lines: Lines) -> list[str]:
 
 
 async def found_short(shop: Shop, rule: Callable[..., Awaitable[object]], order_id: str) -> list[str]:
-    """Return the SKUs that a rule finds short."""
+    """Return the SKUs without enough stock according to `check` or `reserve`."""
     try:
         await shop.call(rule, order_id)
     except InsufficientInventory as error:

@@ -1,4 +1,4 @@
-"""The step ledger: once per key, whatever is tried again, undone, raced or run by an old generation."""
+"""The step ledger: an effect happens once per key, whatever is retried, undone, concurrent or outdated (E5, E12)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,16 +32,16 @@ def call(step: str = "reserve", generation: str = "g1", undo: str | None = "rele
 
 
 class Effect:
-    """What steps do here: count up, seen only once it is committed."""
+    """The effect of the steps in these tests: a row, which is visible once it is committed."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    async def happen(self, tx: AsyncSession, answer: Reserved = ANSWER) -> Reserved:
+    async def apply(self, tx: AsyncSession, answer: Reserved = ANSWER) -> Reserved:
         await tx.execute(text("INSERT INTO products (id, title) VALUES (uuidv7()::text, 'effect')"))
         return answer
 
-    async def vanish(self, tx: AsyncSession) -> None:
+    async def revert(self, tx: AsyncSession) -> None:
         gone = "DELETE FROM products WHERE id = (SELECT max(id) FROM products) RETURNING id"
         (await tx.execute(text(gone))).one()
 
@@ -50,7 +50,7 @@ class Effect:
             return int(await tx.scalar(text("SELECT count(*) FROM products")) or 0)
 
     async def begin(self, generation: str, minutes: int, business_key: str = "order-1") -> list[Leftover]:
-        """Begin a run that was started so many minutes after the first."""
+        """Begin a run that was started `minutes` after the first."""
         request: Begin[OrderRef] = Begin(
             key=key("validate", generation, business_key), input=ORDER, started_at=START + minutes * MINUTE
         )
@@ -59,11 +59,11 @@ class Effect:
 
     async def do(self, step: Call[OrderRef], *, final: bool = False) -> Reserved:
         async with self.database.transaction() as tx:
-            return await ledger.once(tx, step, Reserved, lambda: self.happen(tx), final=final)
+            return await ledger.once(tx, step, Reserved, lambda: self.apply(tx), final=final)
 
     async def undo(self, step: Call[OrderRef]) -> None:
         async with self.database.transaction() as tx:
-            await ledger.undo(tx, step, Reserved, lambda _: self.vanish(tx))
+            await ledger.undo(tx, step, Reserved, lambda _: self.revert(tx))
 
 
 @pytest.fixture
@@ -74,41 +74,41 @@ async def effect(database: Database) -> Effect:
 
 
 @asynccontextmanager
-async def held_back(effect: Effect, step: Call[OrderRef], *, final: bool = False) -> AsyncIterator[None]:
-    """Have a step's effect in a transaction that commits only at the end of the block."""
+async def uncommitted(effect: Effect, step: Call[OrderRef], *, final: bool = False) -> AsyncIterator[None]:
+    """Run a step in a transaction that commits only at the end of the block."""
     async with effect.database.transaction() as tx:
-        await ledger.once(tx, step, Reserved, lambda: effect.happen(tx), final=final)
+        await ledger.once(tx, step, Reserved, lambda: effect.apply(tx), final=final)
         yield
 
 
-async def still_waits(task: asyncio.Task[object]) -> bool:
+async def is_waiting(task: asyncio.Task[object]) -> bool:
     await asyncio.sleep(0.2)
     return not task.done()
 
 
-async def test_a_repeat_returns_the_stored_answer_and_does_nothing(effect: Effect) -> None:
+async def test_a_repeated_step_returns_the_recorded_result(effect: Effect) -> None:
     assert await effect.do(call()) == ANSWER
     async with effect.database.transaction() as tx:
         other = Reserved(reservations=9, units=9)
-        assert await ledger.once(tx, call(), Reserved, lambda: effect.happen(tx, other)) == ANSWER
+        assert await ledger.once(tx, call(), Reserved, lambda: effect.apply(tx, other)) == ANSWER
     assert await effect.count() == 1
 
 
-async def test_an_empty_answer_counts_as_an_answer(effect: Effect) -> None:
+async def test_an_empty_result_is_recorded_too(effect: Effect) -> None:
     for _ in range(2):
         async with effect.database.transaction() as tx:
 
             async def nothing(tx: AsyncSession = tx) -> Nothing:
-                await effect.happen(tx)
+                await effect.apply(tx)
                 return Nothing()
 
             assert await ledger.once(tx, call(), Nothing, nothing) == Nothing()
     assert await effect.count() == 1
 
 
-async def test_a_step_that_fails_leaves_nothing_and_can_be_tried_again(effect: Effect) -> None:
+async def test_a_failed_step_leaves_nothing_and_can_be_retried(effect: Effect) -> None:
     async def fail(tx: AsyncSession) -> Reserved:
-        await effect.happen(tx)
+        await effect.apply(tx)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -119,13 +119,13 @@ async def test_a_step_that_fails_leaves_nothing_and_can_be_tried_again(effect: E
     assert await effect.count() == 1
 
 
-async def test_of_many_attempts_at_once_one_has_the_effect_and_all_get_its_answer(effect: Effect) -> None:
+async def test_concurrent_attempts_have_one_effect_and_one_result(effect: Effect) -> None:
     answers = await asyncio.gather(*(effect.do(call()) for _ in range(8)))
     assert answers == [ANSWER] * 8
     assert await effect.count() == 1
 
 
-async def test_a_step_behind_its_tombstone_is_refused_for_good(effect: Effect) -> None:
+async def test_a_step_behind_its_tombstone_is_always_refused(effect: Effect) -> None:
     await effect.undo(call())
     for _ in range(2):
         with pytest.raises(StepWithdrawn):
@@ -141,21 +141,21 @@ async def test_undoing_happens_once(effect: Effect) -> None:
         assert await effect.count() == 1
 
 
-async def test_undoing_twice_at_once_happens_once(effect: Effect) -> None:
+async def test_concurrent_undos_happen_once(effect: Effect) -> None:
     await effect.do(call("other"))
     await effect.do(call())
     await asyncio.gather(*(effect.undo(call()) for _ in range(5)))
     assert await effect.count() == 1
 
 
-async def test_undoing_what_never_happened_needs_nothing(effect: Effect) -> None:
+async def test_undoing_a_step_that_never_happened_does_nothing(effect: Effect) -> None:
     await effect.do(call("other"))
     await effect.undo(call())
     await effect.undo(call())
     assert await effect.count() == 1
 
 
-async def test_an_undo_that_fails_can_be_tried_again(effect: Effect) -> None:
+async def test_a_failed_undo_can_be_retried(effect: Effect) -> None:
     await effect.do(call())
 
     async def fail(_: Reserved) -> None:
@@ -168,25 +168,25 @@ async def test_an_undo_that_fails_can_be_tried_again(effect: Effect) -> None:
     assert await effect.count() == 0
 
 
-async def test_an_undo_waits_for_the_step_in_flight_and_undoes_it(effect: Effect) -> None:
-    async with held_back(effect, call()):
+async def test_an_undo_waits_for_an_uncommitted_step_and_undoes_it(effect: Effect) -> None:
+    async with uncommitted(effect, call()):
         undoing = asyncio.create_task(effect.undo(call()))
-        assert await still_waits(undoing)
+        assert await is_waiting(undoing)
     await undoing
     assert await effect.count() == 0
 
 
-async def test_a_step_waits_for_the_undo_in_flight_and_is_refused(effect: Effect) -> None:
+async def test_a_step_waits_for_an_uncommitted_undo_and_is_refused(effect: Effect) -> None:
     async with effect.database.transaction() as tx:
-        await ledger.undo(tx, call(), Reserved, lambda _: effect.vanish(tx))
+        await ledger.undo(tx, call(), Reserved, lambda _: effect.revert(tx))
         late = asyncio.create_task(effect.do(call()))
-        assert await still_waits(late)
+        assert await is_waiting(late)
     with pytest.raises(StepWithdrawn):
         await late
     assert await effect.count() == 0
 
 
-async def test_a_run_that_never_began_may_not_act(effect: Effect) -> None:
+async def test_a_run_that_has_not_begun_may_not_run_steps(effect: Effect) -> None:
     with pytest.raises(StaleGeneration):
         await effect.do(call(generation="g0"))
     with pytest.raises(StaleGeneration):
@@ -221,11 +221,11 @@ async def test_each_business_key_has_its_own_generations(effect: Effect) -> None
     await effect.do(call("fulfill"))
 
 
-async def test_what_an_older_run_left_is_listed_newest_first_with_what_its_undo_needs(effect: Effect) -> None:
+async def test_leftovers_are_listed_newest_first_with_the_input_of_their_undos(effect: Effect) -> None:
     kept: Call[OrderRef] = Call(key=key("pay", "g1"), input=ORDER, undo="refund", undo_input={"amount": 5})
     await effect.do(call())
     await effect.do(kept)
-    await effect.do(call("tell", undo=None))
+    await effect.do(call("notify", undo=None))
     await effect.do(call("fulfill", undo="cancel"))
     await effect.undo(call("fulfill"))
     async with effect.database.transaction() as tx:
@@ -235,11 +235,11 @@ async def test_what_an_older_run_left_is_listed_newest_first_with_what_its_undo_
     assert leftovers[1].call == {"key": kept.key.model_dump(), "input": {"amount": 5}}
     assert leftovers[2].call == {"key": call().key.model_dump(), "input": ORDER.model_dump()}
     await effect.do(call(generation="g2"))
-    assert len(await effect.begin("g2", 1)) == 3  # its own steps are not among them
+    assert len(await effect.begin("g2", 1)) == 3  # without its own steps
     assert [leftover.call["key"]["generation"] for leftover in await effect.begin("g3", 2)] == ["g2", *["g1"] * 3]
 
 
-async def test_a_tombstone_whose_undo_is_not_finished_is_left_over_too(effect: Effect) -> None:
+async def test_an_unfinished_undo_is_a_leftover(effect: Effect) -> None:
     async with effect.database.transaction() as tx:
         await ledger.acquire(tx, call("label", undo="void"), MINUTE)
     async with effect.database.transaction() as tx:
@@ -250,33 +250,33 @@ async def test_a_tombstone_whose_undo_is_not_finished_is_left_over_too(effect: E
     assert await effect.begin("g2", 1) == []
 
 
-async def test_nothing_is_left_over_of_a_run_whose_final_step_is_done(effect: Effect) -> None:
+async def test_a_run_whose_final_step_is_done_has_no_leftovers(effect: Effect) -> None:
     await effect.do(call())
     await effect.do(call("complete", undo=None), final=True)
     assert await effect.begin("g2", 1) == []
 
 
-async def test_a_new_run_waits_for_the_step_in_flight_and_finds_it(effect: Effect) -> None:
-    async with held_back(effect, call()):
+async def test_a_new_run_waits_for_an_uncommitted_step_and_finds_it(effect: Effect) -> None:
+    async with uncommitted(effect, call()):
         beginning = asyncio.create_task(effect.begin("g2", 1))
-        assert await still_waits(beginning)
+        assert await is_waiting(beginning)
     assert [leftover.undo for leftover in await beginning] == ["release"]
 
 
-async def test_a_new_run_waits_for_the_final_step_in_flight(effect: Effect) -> None:
+async def test_a_new_run_waits_for_an_uncommitted_final_step(effect: Effect) -> None:
     await effect.do(call())
-    async with held_back(effect, call("complete", undo=None), final=True):
+    async with uncommitted(effect, call("complete", undo=None), final=True):
         beginning = asyncio.create_task(effect.begin("g2", 1))
-        assert await still_waits(beginning)
+        assert await is_waiting(beginning)
     assert await beginning == []
 
 
-async def test_a_step_waits_for_the_new_run_that_is_beginning_and_is_refused(effect: Effect) -> None:
+async def test_a_step_waits_for_an_uncommitted_new_run_and_is_refused(effect: Effect) -> None:
     await effect.do(call())
     async with effect.database.transaction() as tx:
         await ledger.begin(tx, Begin(key=key("validate", "g2"), input=ORDER, started_at=START + MINUTE))
         late = [asyncio.create_task(effect.do(call(step))) for step in ("reserve", "fulfill")]
-        assert await still_waits(late[0])
+        assert await is_waiting(late[0])
         assert not late[1].done()
     for task in late:
         with pytest.raises(StaleGeneration):
@@ -284,7 +284,7 @@ async def test_a_step_waits_for_the_new_run_that_is_beginning_and_is_refused(eff
     assert await effect.count() == 1
 
 
-async def start(effect: Effect, lease: timedelta = MINUTE) -> StepRecord:
+async def acquire(effect: Effect, lease: timedelta = MINUTE) -> StepRecord:
     async with effect.database.transaction() as tx:
         return await ledger.acquire(tx, call(), lease)
 
@@ -294,7 +294,7 @@ async def release(effect: Effect, lease_until: datetime | None, max_delay: timed
         await ledger.release(tx, call().key, lease_until, max_delay)
 
 
-async def finish(effect: Effect, answer: Reserved = ANSWER) -> bool:
+async def record_result(effect: Effect, answer: Reserved = ANSWER) -> bool:
     async with effect.database.transaction() as tx:
         return await ledger.record_result(tx, call().key, answer)
 
@@ -304,85 +304,87 @@ async def withdraw(effect: Effect) -> StepRecord:
         return await ledger.withdraw(tx, call())
 
 
-async def test_outside_a_lease_keeps_a_second_attempt_out_until_it_is_released(effect: Effect) -> None:
-    first = await start(effect)
+async def test_a_lease_keeps_other_attempts_out_until_it_is_released(effect: Effect) -> None:
+    first = await acquire(effect)
     with pytest.raises(StepInProgress):
-        await start(effect)
+        await acquire(effect)
     await release(effect, first.lease_until)
-    assert (await start(effect)).lease_until is not None
+    assert (await acquire(effect)).lease_until is not None
 
 
-async def test_outside_a_lease_runs_out(effect: Effect) -> None:
-    await start(effect, timedelta(milliseconds=1))
+async def test_a_lease_ends(effect: Effect) -> None:
+    await acquire(effect, timedelta(milliseconds=1))
     await asyncio.sleep(0.01)
-    await start(effect)
+    await acquire(effect)
 
 
-async def test_outside_an_attempt_releases_its_own_lease_only(effect: Effect) -> None:
-    slow = await start(effect, timedelta(milliseconds=1))
+async def test_an_attempt_releases_only_its_own_lease(effect: Effect) -> None:
+    slow = await acquire(effect, timedelta(milliseconds=1))
     await asyncio.sleep(0.01)
-    await start(effect)
+    await acquire(effect)
     await release(effect, slow.lease_until)
     await release(effect, None)
     with pytest.raises(StepInProgress):
-        await start(effect)
+        await acquire(effect)
 
 
-async def test_outside_of_two_attempts_at_once_one_gets_the_lease(effect: Effect) -> None:
-    answers = await asyncio.gather(*(start(effect) for _ in range(5)), return_exceptions=True)
+async def test_one_of_several_concurrent_attempts_gets_the_lease(effect: Effect) -> None:
+    answers = await asyncio.gather(*(acquire(effect) for _ in range(5)), return_exceptions=True)
     assert sum(isinstance(answer, StepRecord) for answer in answers) == 1
     assert sum(isinstance(answer, StepInProgress) for answer in answers) == 4
 
 
-async def test_outside_the_first_note_stays_and_the_next_attempt_finds_it(effect: Effect) -> None:
-    lease = (await start(effect)).lease_until
+async def test_the_first_note_is_kept_and_the_next_attempt_finds_it(effect: Effect) -> None:
+    lease = (await acquire(effect)).lease_until
     for number in (1, 2):
         async with effect.database.transaction() as tx:
             assert await ledger.save_note(tx, call().key, {"shipment_id": number}) == {"shipment_id": 1}
     await release(effect, lease)
-    assert (await start(effect)).note == {"shipment_id": 1}
+    assert (await acquire(effect)).note == {"shipment_id": 1}
 
 
-async def test_outside_an_attempt_without_an_answer_lets_the_next_begin_but_holds_the_undo(effect: Effect) -> None:
-    lease = (await start(effect)).lease_until
+async def test_after_an_unanswered_attempt_the_next_may_run_but_the_outcome_stays_unknown(effect: Effect) -> None:
+    lease = (await acquire(effect)).lease_until
     async with effect.database.transaction() as tx:
         await ledger.save_note(tx, call().key, {"shipment_id": 1})
     await release(effect, lease, max_delay=timedelta(milliseconds=200))
-    again = await start(effect)
+    again = await acquire(effect)
     assert again.note and again.note["shipment_id"] == 1
-    await release(effect, again.lease_until)  # this one was answered; the one before may still be late
+    await release(
+        effect, again.lease_until
+    )  # this one was answered; the request of the one before may still be carried out
     assert (await withdraw(effect)).outcome_unknown
     await asyncio.sleep(0.25)
     assert not (await withdraw(effect)).outcome_unknown
 
 
-async def test_outside_a_finished_step_tells_its_answer_and_is_finished_once(effect: Effect) -> None:
-    await start(effect)
-    assert await finish(effect)
-    assert not await finish(effect, Reserved(reservations=9, units=9))
-    again = await start(effect)
+async def test_a_result_is_recorded_once_and_returned_to_the_next_attempt(effect: Effect) -> None:
+    await acquire(effect)
+    assert await record_result(effect)
+    assert not await record_result(effect, Reserved(reservations=9, units=9))
+    again = await acquire(effect)
     assert (again.state, again.result, again.lease_until) == ("done", ANSWER.model_dump(), None)
 
 
-async def test_outside_a_withdrawn_step_can_neither_note_nor_finish_nor_start(effect: Effect) -> None:
-    lease = (await start(effect)).lease_until
+async def test_a_withdrawn_step_can_neither_save_a_note_nor_record_a_result_nor_be_acquired(effect: Effect) -> None:
+    lease = (await acquire(effect)).lease_until
     async with effect.database.transaction() as tx:
         await ledger.save_note(tx, call().key, {"shipment_id": 1})
     assert await withdraw(effect) == StepRecord("started", {"shipment_id": 1}, None, leased=True, outcome_unknown=True)
     with pytest.raises(StepWithdrawn):
-        await finish(effect)
+        await record_result(effect)
     with pytest.raises(StepWithdrawn):
         async with effect.database.transaction() as tx:
             await ledger.save_note(tx, call().key, {"shipment_id": 2})
     await release(effect, lease)
     with pytest.raises(StepWithdrawn):
-        await start(effect)
+        await acquire(effect)
     assert await withdraw(effect) == StepRecord("undoing", {"shipment_id": 1}, None, leased=False)
 
 
-async def test_outside_the_undo_learns_what_was_done_until_it_is_finished(effect: Effect) -> None:
-    await start(effect)
-    await finish(effect)
+async def test_an_undo_gets_the_record_of_the_step_until_it_is_finished(effect: Effect) -> None:
+    await acquire(effect)
+    await record_result(effect)
     assert await withdraw(effect) == StepRecord("done", None, ANSWER.model_dump(), leased=False)
     assert (await withdraw(effect)).state == "undoing"
     async with effect.database.transaction() as tx:
@@ -391,7 +393,7 @@ async def test_outside_the_undo_learns_what_was_done_until_it_is_finished(effect
         assert (await withdraw(effect)).state == "undone"
 
 
-async def test_outside_the_undo_of_what_never_began_leaves_a_tombstone(effect: Effect) -> None:
+async def test_the_undo_of_a_step_that_was_never_claimed_leaves_a_tombstone(effect: Effect) -> None:
     assert await withdraw(effect) == StepRecord(None, None, None, leased=False)
     with pytest.raises(StepWithdrawn):
-        await start(effect)
+        await acquire(effect)

@@ -1,4 +1,4 @@
-"""Orders: what V1 and V6 let in, the point of no return V8, refusals and holds."""
+"""Orders: validation (V1, V6), completion (V8), refusals and holds."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -42,7 +42,7 @@ async def fulfill(shop: Shop, order_id: str) -> CompletedOrder:
     return await shop.call(orders.complete, order_id)
 
 
-async def test_a_paid_order_is_described_in_numbers(shop: Shop) -> None:
+async def test_a_paid_order_is_valid(shop: Shop) -> None:
     await shop.order("1", ("MUG", 2), ("MUG", 3))
     assert await shop.call(orders.validate, "1") == ValidOrder(
         order_id="1", lines=2, units=5, needs_label=True, has_email=True
@@ -68,7 +68,7 @@ async def test_v1_an_unknown_order_is_not_found(shop: Shop) -> None:
         ({"fulfillment_status": "partially_fulfilled"}, PartlyFulfilled),
     ],
 )
-async def test_v1_what_may_not_be_processed_is_refused_by_type(
+async def test_v1_an_order_that_may_not_be_processed_is_refused_with_its_own_error(
     shop: Shop, facts: dict[str, Any], error: type[OrderRefused]
 ) -> None:
     await shop.order("1", MUG=1, columns=facts)
@@ -104,7 +104,7 @@ async def test_v1_a_managed_variant_needs_items(shop: Shop) -> None:
     ("method", "requires_shipping", "needs_label"),
     [("Standard", True, True), (None, True, False), (" ", True, False), ("Standard", False, False)],
 )
-async def test_v6_a_label_needs_a_method_and_something_to_ship(
+async def test_v6_a_label_needs_a_shipping_method_and_a_line_to_ship(
     shop: Shop, method: str | None, requires_shipping: bool, needs_label: bool
 ) -> None:
     await shop.order("1", MUG=1, columns={"shipping_method": method})
@@ -119,14 +119,14 @@ async def test_v6_one_line_to_ship_is_enough(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("email", [None, ""])
-async def test_v9_a_guest_without_an_address_is_fulfilled_and_nobody_is_told(shop: Shop, email: str | None) -> None:
+async def test_v9_a_guest_without_an_address_is_fulfilled_without_a_mail(shop: Shop, email: str | None) -> None:
     await shop.order("1", MUG=1, columns={"email": email})
     assert not (await shop.call(orders.validate, "1")).has_email
     await fulfill(shop, "1")
     assert await shop.sql("SELECT key FROM notifications") == []
 
 
-async def test_v8_completing_fulfills_publishes_and_queues_the_mail_at_once(shop: Shop) -> None:
+async def test_v8_completing_marks_the_order_writes_the_event_and_queues_the_mail(shop: Shop) -> None:
     await shop.order("1", MUG=2, columns={"hold_reason": "failed", "refused_at": NOON})
     await shop.call(inventory.reserve, "1")
     made = await shop.call(fulfillment.create, "1")
@@ -141,7 +141,7 @@ async def test_v8_completing_fulfills_publishes_and_queues_the_mail_at_once(shop
     ]
 
 
-async def test_v8_completing_again_or_twice_at_once_changes_nothing(shop: Shop) -> None:
+async def test_v8_completing_again_or_concurrently_changes_nothing(shop: Shop) -> None:
     await shop.order("1", MUG=2)
     await shop.call(inventory.reserve, "1")
     await shop.call(fulfillment.create, "1")
@@ -151,7 +151,7 @@ async def test_v8_completing_again_or_twice_at_once_changes_nothing(shop: Shop) 
     assert await shop.sql("SELECT count(*) FROM notifications") == [1]
 
 
-async def test_v8_nothing_is_completed_without_a_fulfillment_or_when_cancelled(shop: Shop) -> None:
+async def test_v8_an_order_without_a_fulfillment_or_a_cancelled_one_is_not_completed(shop: Shop) -> None:
     with pytest.raises(OrderNotFound):
         await shop.call(orders.complete, "1")
     await shop.order("1", MUG=2)
@@ -165,7 +165,7 @@ async def test_v8_nothing_is_completed_without_a_fulfillment_or_when_cancelled(s
     assert await shop.events() == []
 
 
-async def test_v8_completing_waits_for_a_cancel_in_flight_and_gives_way(shop: Shop) -> None:
+async def test_v8_completing_waits_for_an_uncommitted_cancel_and_is_refused(shop: Shop) -> None:
     await shop.order("1", MUG=2)
     await shop.call(inventory.reserve, "1")
     await shop.call(fulfillment.create, "1")
@@ -178,17 +178,17 @@ async def test_v8_completing_waits_for_a_cancel_in_flight_and_gives_way(shop: Sh
         await completing
 
 
-async def test_v5_a_fulfilled_order_is_valid_and_says_what_was_achieved(shop: Shop) -> None:
+async def test_v5_validating_a_fulfilled_order_returns_its_result(shop: Shop) -> None:
     await shop.order("1", MUG=2)
     done = await fulfill(shop, "1")
-    await shop.sql("UPDATE orders SET payment_status = 'refunded', cancelled_at = now()")  # too late to matter
+    await shop.sql("UPDATE orders SET payment_status = 'refunded', cancelled_at = now()")  # too late to have an effect
     assert (await shop.call(orders.validate, "1")).fulfilled == done
     await shop.sql("UPDATE notifications SET status = 'sent'")
     fulfilled = (await shop.call(orders.validate, "1")).fulfilled
     assert fulfilled == done.model_copy(update={"notification_sent": True})
 
 
-async def test_n3_a_refusal_is_published_once_per_order_and_day(shop: Shop) -> None:
+async def test_n3_a_refusal_writes_one_event_per_order_and_day(shop: Shop) -> None:
     item = InsufficientItem(variant_id="MUG", sku="MUG", requested=12, available=10)
     await shop.order("1", MUG=12)
     for hours in (0, 1, 24):
@@ -199,13 +199,13 @@ async def test_n3_a_refusal_is_published_once_per_order_and_day(shop: Shop) -> N
     assert await shop.order_columns("1", "refused_at") == (NOON + timedelta(hours=24),)
 
 
-async def test_n3_an_event_is_written_once_per_key_whoever_writes_first(shop: Shop) -> None:
+async def test_n3_an_event_is_written_once_per_key(shop: Shop) -> None:
     for number in range(2):
         event = outbox.NewEvent("order.fulfilled/1", "order.fulfilled", "order/1", {"number": number})
         await shop.call(outbox.add, event)
     assert await shop.events() == [("order.fulfilled", "order/1", {"number": 0})]
     [event_id] = await shop.sql("SELECT CAST(id AS text) FROM outbox_events")
-    assert event_id == "997a7479-0d5b-5d25-8ad8-464aa845a6b1"  # fixed for ever
+    assert event_id == "997a7479-0d5b-5d25-8ad8-464aa845a6b1"  # must never change
 
 
 async def test_a_fulfilled_or_unknown_order_is_neither_refused_nor_held(shop: Shop) -> None:
@@ -219,7 +219,7 @@ async def test_a_fulfilled_or_unknown_order_is_neither_refused_nor_held(shop: Sh
     assert [kind for kind, _, _ in await shop.events()] == ["order.fulfilled"]
 
 
-async def test_an_order_is_held_until_it_is_cleared(shop: Shop) -> None:
+async def test_an_order_is_on_hold_until_the_hold_is_cleared(shop: Shop) -> None:
     await shop.order("1", MUG=1)
     await shop.call(orders.hold, Hold(order_id="1", reason="CarrierRefused"))
     assert await shop.order_columns("1", "hold_reason") == ("CarrierRefused",)
