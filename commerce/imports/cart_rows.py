@@ -80,8 +80,8 @@ class CartRows(RowGroup[NewCartLine]):
 
     def _parse_line(self, row: Row) -> NewCartLine:
         return NewCartLine(
-            quantity=row.parse("Lineitem quantity", quantity),
             sku=row.parse("Lineitem sku", short_text),
+            quantity=row.parse("Lineitem quantity", quantity),
             unit_price=row.parse("Lineitem price", amount(self._currency)),
         )
 

@@ -90,13 +90,13 @@ class OrderLine(NamedTuple):
 
 
 class ParsedHead(NamedTuple):
-    """An order without its lines."""
+    """An order whose lines are still to be parsed."""
 
     errors: list[FieldError]
-    currency: str  # also of the lines; the default currency if the head's is missing or invalid
+    currency: str  # of the lines as well; the default currency if the head's is missing or invalid
     shipping_total: int
-    total: int | None  # as the other system has it
-    order: "partial[NewOrder]"  # lacks total and lines
+    total: int | None  # as the other system states it
+    order: partial[NewOrder]  # without total and lines
 
 
 def parse_order(head: OrderHead, lines: Iterable[OrderLine], *, currency: str) -> NewOrder | list[FieldError]:
@@ -114,12 +114,12 @@ def parse_order(head: OrderHead, lines: Iterable[OrderLine], *, currency: str) -
             case parsed_line:
                 parsed_lines.append(parsed_line)
     if len(parsed_lines) > MAX_LINES:
-        errors.append(FieldError(field="lines", message=f"must not be more than {MAX_LINES:,}"))
+        errors.append(FieldError(field="lines", message=f"must have at most {MAX_LINES:,} entries"))
     return errors or complete_order(parsed_head, parsed_lines)
 
 
 def parse_head(head: OrderHead, default_currency: str) -> ParsedHead:
-    """Parse the head alone, for a caller that reads line by line."""
+    """Parse a head. With `parse_line` and `complete_order`, for a caller that does not hold all lines in memory."""
     fields = Fields(head)
     order_currency = fields.parse("currency", optional(currency)) or default_currency
     optional_amount = optional(amount(order_currency))
@@ -152,7 +152,7 @@ def parse_line(line: OrderLine, currency: str) -> NewOrderLine | list[FieldError
     """Parse one line, its price in the currency of its order."""
     values: list[Any] = []
     errors: list[FieldError] = []
-    for field, parser in _line_parsers(currency).items():  # faster than Fields; a year has half a million lines
+    for field, parser in _line_parsers(currency).items():  # twice as fast as Fields, for large files
         value = getattr(line, field)
         try:
             values.append(parser(value.strip() if isinstance(value, str) else value))
@@ -174,7 +174,7 @@ def _line_parsers(currency: str) -> dict[str, Callable[[Any], Any]]:
 
 
 def complete_order(head: ParsedHead, lines: Sequence[NewOrderLine]) -> NewOrder | list[FieldError]:
-    """Return the order of an error-free head and lines; its total is what the head says, or lines plus shipping."""
+    """Build the order from a head without errors and its lines; a missing total is lines plus shipping."""
     total = head.total
     if total is None:
         total = head.shipping_total + sum(line.quantity * line.unit_price for line in lines)

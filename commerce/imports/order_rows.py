@@ -1,13 +1,14 @@
 """Read orders from the rows of an order export: one row per line, the order's own fields on its first row."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from commerce.imports.csv_rows import Columns, Row
 from commerce.imports.new_order import NewOrder, NewOrderLine
 from commerce.imports.order_parser import MAX_LINES, OrderHead, OrderLine, complete_order, parse_head, parse_line
 from commerce.imports.row_groups import ReportBadRow, RowGroup, group_rows
+from commerce.messages.base import FieldError
 
-# By field of OrderHead and OrderLine.
+# Columns by field of OrderHead and OrderLine. Without an `Id`, the order's id is its `Name`.
 HEAD_COLUMNS = {
     "email": "Email",
     "financial_status": "Financial Status",
@@ -28,11 +29,11 @@ HEAD_COLUMNS = {
     "shipping_province": "Shipping Province",
     "shipping_phone": "Shipping Phone",
 }
-LINE_COLUMNS = {
-    "quantity": "Lineitem quantity",
-    "name": "Lineitem name",
-    "price": "Lineitem price",
+LINE_COLUMNS = {  # in the order of OrderLine
     "sku": "Lineitem sku",
+    "name": "Lineitem name",
+    "quantity": "Lineitem quantity",
+    "price": "Lineitem price",
     "requires_shipping": "Lineitem requires shipping",
 }
 OPTIONAL_COLUMNS = (
@@ -45,9 +46,6 @@ COLUMNS = Columns(
     ],
     optional=OPTIONAL_COLUMNS,
 )
-
-
-LINE_CELLS = [LINE_COLUMNS[field] for field in OrderLine._fields]
 
 
 class OrderRows(RowGroup[NewOrderLine]):
@@ -75,8 +73,8 @@ class OrderRows(RowGroup[NewOrderLine]):
         if self.good:
             match complete_order(self._head, self._lines):
                 case list() as errors:
-                    self.good = False
-                    self._report_bad_row(self.line, "; ".join(f"{HEAD_COLUMNS[e.field]}: {e.message}" for e in errors))
+                    _add_errors(self._first, errors, HEAD_COLUMNS)
+                    self._reject(self._first)
                 case order:
                     self.order = order
         self._lines = []
@@ -85,19 +83,21 @@ class OrderRows(RowGroup[NewOrderLine]):
         texts = {field: row.text(column) for field, column in HEAD_COLUMNS.items()}
         self._head = parse_head(OrderHead(**texts | {"id": self.id}), self._currency)
         self._currency = self._head.currency
-        columns = HEAD_COLUMNS if self.has_id else HEAD_COLUMNS | {"id": "Name"}
-        for error in self._head.errors:
-            row.add_problem(columns[error.field], error.message)
+        _add_errors(row, self._head.errors, HEAD_COLUMNS if self.has_id else HEAD_COLUMNS | {"id": "Name"})
 
     def _parse_line(self, row: Row) -> NewOrderLine | None:
-        line = OrderLine._make([row.cells[row.positions[column]] for column in LINE_CELLS])
+        line = OrderLine._make([row.cells[row.positions[column]] for column in LINE_COLUMNS.values()])
         match parse_line(line, self._currency):
             case list() as errors:
-                for error in errors:
-                    row.add_problem(LINE_COLUMNS[error.field], error.message)
+                _add_errors(row, errors, LINE_COLUMNS)
                 return None
             case parsed:
                 return parsed
+
+
+def _add_errors(row: Row, errors: Iterable[FieldError], columns: Mapping[str, str]) -> None:
+    for error in errors:
+        row.add_problem(columns[error.field], error.message)
 
 
 def read_orders(rows: Iterable[Row], currency: str, report_bad_row: ReportBadRow) -> Iterator[OrderRows]:

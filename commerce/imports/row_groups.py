@@ -26,7 +26,7 @@ class RowGroup(ABC, Generic[LineT]):
     def __init__(self, first: Row, item_id: str, report_bad_row: ReportBadRow) -> None:
         """Start a group at its first row, which must still be added; `item_id` is that of the order or cart."""
         self.line, self.id, self.good = first.line, item_id, True
-        self._report_bad_row = report_bad_row
+        self._first, self._report_bad_row = first, report_bad_row
         self._lines: list[LineT] = []
 
     @abstractmethod
@@ -50,12 +50,15 @@ class RowGroup(ABC, Generic[LineT]):
         if not row.problems:
             self._parse(row)
         if row.problems:
-            self.good = False
-            self._report_bad_row(row.line, row.reason())
+            self._reject(row)
+
+    def _reject(self, row: Row) -> None:
+        self.good = False
+        self._report_bad_row(row.line, row.reason())
 
     def _parse(self, row: Row) -> None:
         row.parse(self.name_column, name)
-        if row.line == self.line:
+        if row is self._first:
             if any(row.text(column) for column in self.head_columns):
                 self._parse_head(row)
             else:

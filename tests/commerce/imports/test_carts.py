@@ -1,4 +1,4 @@
-"""Exports of abandoned checkouts come in whole or not at all, once, and say what is wrong with them."""
+"""An export of carts is imported completely or not at all, and only once; bad rows are reported."""
 
 import asyncio
 import csv
@@ -31,14 +31,14 @@ FIRST = {
     "Lineitem price": "1.66",
 }
 LINE = {column: FIRST[column] for column in FIRST if column.startswith("Lineitem")}
-TOUCHED = datetime(2010, 11, 15, 9, tzinfo=UTC)
+UPDATED = datetime(2010, 11, 15, 9, tzinfo=UTC)
 QUANTITY = "Lineitem quantity: must be a whole number of at least 1"
 PRICE = "Lineitem price: must be an amount of at least 0, like 12.50"
 OFFSET = "Completed at: must include the offset from UTC, like 2010-11-15 08:34:00 +0000"
 
 
 def first(cart_id: str = "C1", **changes: str) -> dict[str, str]:
-    """A cart's first row; a keyword stands for the column with blanks for underscores."""
+    """Return a cart's first row; keywords are columns, with underscores for spaces."""
     return FIRST | {"Id": cart_id} | columns(changes)
 
 
@@ -68,40 +68,42 @@ def shop(database: Database) -> Shop:
 
 
 def read(file: Path) -> tuple[list[NewCart], list[tuple[int, str]]]:
-    """What the rows of a file say by themselves: good carts, and bad rows by line."""
-    refused: list[tuple[int, str]] = []
+    """Parse a file without a database: the good carts, and the bad rows by line."""
+    bad_rows: list[tuple[int, str]] = []
     with open_rows(file, COLUMNS) as rows:
-        blocks = list(read_carts(rows, "GBP", lambda line, reason: refused.append((line, reason))))
-    return [block.cart for block in blocks if block.cart], refused
+        groups = list(read_carts(rows, "GBP", lambda line, reason: bad_rows.append((line, reason))))
+    return [group.cart for group in groups if group.cart], bad_rows
 
 
-async def take(shop: Shop, *files: Path, skip_bad: bool = False) -> ImportReport:
+async def run_import(shop: Shop, *files: Path, skip_bad: bool = False) -> ImportReport:
     return await import_carts(shop.database, files, skip_bad=skip_bad, currency="GBP")
 
 
 async def bad(shop: Shop, *files: Path, skip_bad: bool = False) -> list[tuple[int, str]]:
-    report = await take(shop, *files, skip_bad=skip_bad)
+    report = await run_import(shop, *files, skip_bad=skip_bad)
     assert report.bad_count == len(report.bad)
     return [(row.line, row.reason) for row in report.bad]
 
 
 async def everything(shop: Shop) -> list[Any]:
-    """All rows with their transaction ids: equal only if nothing was even rewritten."""
+    """Return all rows with their transaction ids; equal only if no row was even rewritten."""
     tables = ("carts", "cart_lines", "customers", "outbox_events")
     return [await shop.sql(f"SELECT t.xmin || ' ' || t::text FROM {table} AS t ORDER BY t.ctid") for table in tables]
 
 
-async def test_a_cart_comes_in_with_its_lines_as_old_as_itself(shop: Shop, write: Callable[..., Path]) -> None:
+async def test_a_cart_is_imported_with_its_lines_which_are_as_old_as_itself(
+    shop: Shop, write: Callable[..., Path]
+) -> None:
     await shop.variant("22149")
     file = write(first(), further(Lineitem_sku="NEW", Lineitem_quantity="3", Lineitem_price="0"))
-    assert await take(shop, file) == ImportReport(read=2, taken=1)
+    assert await run_import(shop, file) == ImportReport(read=2, taken=1)
     created = datetime(2010, 11, 15, 8, 34, tzinfo=UTC)
     columns = "id, email, currency, created_at, updated_at, completed_at"
-    assert await shop.sql(f"SELECT {columns} FROM carts") == [("C1", "ann@shop.example", "GBP", created, TOUCHED, None)]
+    assert await shop.sql(f"SELECT {columns} FROM carts") == [("C1", "ann@shop.example", "GBP", created, UPDATED, None)]
     lines = "SELECT cart_id, variant_id, sku, quantity, unit_price, updated_at FROM cart_lines ORDER BY id"
     assert await shop.sql(lines) == [
-        ("C1", "22149", "22149", 2, 166, TOUCHED),
-        ("C1", None, "NEW", 3, 0, TOUCHED),
+        ("C1", "22149", "22149", 2, 166, UPDATED),
+        ("C1", None, "NEW", 3, 0, UPDATED),
     ]
     assert await shop.events() == []
     assert await shop.sql("SELECT count(*) FROM customers") == [0]
@@ -112,16 +114,16 @@ async def test_a_cart_comes_in_with_its_lines_as_old_as_itself(shop: Shop, write
     [
         ({"Email": " Jo@Shop.Example "}, "email", "jo@shop.example"),
         ({"Email": ""}, "email", None),
-        ({"Completed at": "2010-11-15 10:00:00 +0100"}, "completed_at", TOUCHED),
-        ({"Updated at": "2010-11-15T09:00Z"}, "updated_at", TOUCHED),
+        ({"Completed at": "2010-11-15 10:00:00 +0100"}, "completed_at", UPDATED),
+        ({"Updated at": "2010-11-15T09:00Z"}, "updated_at", UPDATED),
         ({"Currency": ""}, "currency", "GBP"),
         ({"Currency": "jpy", "Lineitem price": "5"}, "currency", "JPY"),
         ({"Id": "gid:7.a_B-1"}, "id", "gid:7.a_B-1"),
     ],
 )
 def test_fields_are_translated(write: Callable[..., Path], changes: dict[str, str], stored: str, value: object) -> None:
-    (cart,), refused = read(write(first() | changes))
-    assert (getattr(cart, stored), refused) == (value, [])
+    (cart,), bad_rows = read(write(first() | changes))
+    assert (getattr(cart, stored), bad_rows) == (value, [])
 
 
 @pytest.mark.parametrize(
@@ -143,75 +145,73 @@ def test_fields_are_translated(write: Callable[..., Path], changes: dict[str, st
 def test_a_bad_cell_is_reported_by_line_and_column(
     write: Callable[..., Path], changes: dict[str, str], reason: str
 ) -> None:
-    carts, refused = read(write(first("C0"), first() | changes, first("C2")))
-    assert refused == [(3, reason)]
+    carts, bad_rows = read(write(first("C0"), first() | changes, first("C2")))
+    assert bad_rows == [(3, reason)]
     assert [cart.id for cart in carts] == ["C0", "C2"]
 
 
-def test_a_cart_has_so_many_lines_at_most(write: Callable[..., Path]) -> None:
-    _, refused = read(write(first(), *[further()] * MAX_LINES))
-    assert refused == [(MAX_LINES + 2, "the cart has more than 10,000 lines")]
+def test_the_number_of_lines_is_limited(write: Callable[..., Path]) -> None:
+    _, bad_rows = read(write(first(), *[further()] * MAX_LINES))
+    assert bad_rows == [(MAX_LINES + 2, "the cart has more than 10,000 lines")]
 
 
-async def test_importing_twice_changes_nothing_at_all(shop: Shop, write: Callable[..., Path]) -> None:
+async def test_importing_twice_changes_nothing(shop: Shop, write: Callable[..., Path]) -> None:
     file = write(first(), further(), first("C2", Email=""))
-    assert await take(shop, file) == ImportReport(read=3, taken=2)
+    assert await run_import(shop, file) == ImportReport(read=3, taken=2)
     before = await everything(shop)
-    assert await take(shop, file, file) == ImportReport(read=6, unchanged=4)
+    assert await run_import(shop, file, file) == ImportReport(read=6, unchanged=4)
     assert await everything(shop) == before
 
 
-async def test_what_the_shop_does_to_a_cart_leaves_it_known(shop: Shop, write: Callable[..., Path]) -> None:
+async def test_a_cart_that_the_shop_has_changed_is_still_recognised(shop: Shop, write: Callable[..., Path]) -> None:
     file = write(first(), first("C2"))
-    await take(shop, file)
+    await run_import(shop, file)
     await shop.sql("UPDATE carts SET completed_at = now(), updated_at = now() WHERE id = 'C1'")
     await shop.sql("DELETE FROM cart_lines WHERE cart_id = 'C2'")
     before = await everything(shop)
-    assert await take(shop, file) == ImportReport(read=2, unchanged=2)
+    assert await run_import(shop, file) == ImportReport(read=2, unchanged=2)
     assert await everything(shop) == before
 
 
 @pytest.mark.parametrize(
     "changes", [{"Updated at": "2010-11-16 09:00:00 +0000"}, {"Email": ""}, {"Lineitem quantity": "3"}]
 )
-async def test_a_known_cart_with_other_content_is_bad(
+async def test_an_existing_cart_with_different_content_is_bad(
     shop: Shop, write: Callable[..., Path], changes: dict[str, str]
 ) -> None:
-    await take(shop, write(first()))
+    await run_import(shop, write(first()))
     before = await everything(shop)
     other = write(first("C9"), first() | changes)
     assert await bad(shop, other) == [(3, "cart C1 already exists with different content")]
     assert await everything(shop) == before
-    report = await take(shop, other, skip_bad=True)
+    report = await run_import(shop, other, skip_bad=True)
     assert (report.taken, report.unchanged, report.bad_count) == (1, 0, 1)
 
 
-async def test_a_cart_of_the_shops_own_is_not_the_files(shop: Shop, write: Callable[..., Path]) -> None:
+async def test_a_cart_created_by_the_shop_differs_from_an_imported_one(shop: Shop, write: Callable[..., Path]) -> None:
     await shop.sql("INSERT INTO carts (id, currency, created_at, updated_at) VALUES ('C1', 'GBP', now(), now())")
     assert await bad(shop, write(first())) == [(2, "cart C1 already exists with different content")]
 
 
-async def test_a_cart_that_others_bring_meanwhile_is_compared_too(shop: Shop, write: Callable[..., Path]) -> None:
+async def test_a_cart_inserted_during_the_import_is_compared_too(shop: Shop, write: Callable[..., Path]) -> None:
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    mine = "INSERT INTO carts (id, currency, created_at, updated_at) VALUES ('C2', 'GBP', now(), now())"
+    insert = "INSERT INTO carts (id, currency, created_at, updated_at) VALUES ('C2', 'GBP', now(), now())"
     async with shop.database.transaction() as tx:
-        await tx.execute(text(mine))
-        taking = asyncio.create_task(bad(shop, write(first(), first("C2"))))
-        while await shop.sql(waiting) == [0]:  # noqa: ASYNC110 - no event tells it
+        await tx.execute(text(insert))
+        importing = asyncio.create_task(bad(shop, write(first(), first("C2"))))
+        while await shop.sql(waiting) == [0]:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
-    assert await taking == [(3, "cart C2 already exists with different content")]
+    assert await importing == [(3, "cart C2 already exists with different content")]
     assert await shop.sql("SELECT id FROM carts") == ["C2"]
 
 
-async def test_nothing_of_a_file_with_a_bad_row_is_taken_in_unless_told_so(
-    shop: Shop, write: Callable[..., Path]
-) -> None:
+async def test_a_bad_row_rejects_the_file_unless_bad_rows_are_skipped(shop: Shop, write: Callable[..., Path]) -> None:
     file = write(first(), further(Lineitem_quantity="x"), further(), first("C2"))
     row = BadRow(file=str(file), line=3, reason=QUANTITY)
-    refused = ImportReport(read=4, bad=[row], bad_count=1)
-    assert await take(shop, file) == refused
+    rejected = ImportReport(read=4, bad=[row], bad_count=1)
+    assert await run_import(shop, file) == rejected
     assert await shop.sql("SELECT id FROM carts") == []
-    assert await take(shop, file, skip_bad=True) == refused.model_copy(update={"taken": 1})
+    assert await run_import(shop, file, skip_bad=True) == rejected.model_copy(update={"taken": 1})
     assert await shop.sql("SELECT cart_id FROM cart_lines") == ["C2"]
 
 
@@ -224,34 +224,34 @@ async def test_a_cart_must_not_appear_twice(shop: Shop, write: Callable[..., Pat
     assert await shop.sql("SELECT id FROM carts ORDER BY id") == ["C2", "C3"]
 
 
-async def test_a_row_that_names_no_cart_spoils_the_one_above(shop: Shop, write: Callable[..., Path]) -> None:
+async def test_a_row_without_an_id_makes_the_cart_above_bad(shop: Shop, write: Callable[..., Path]) -> None:
     file = write(first(), further(""), first("C2"))
     assert await bad(shop, file, skip_bad=True) == [(3, "Id: must not be empty")]
     assert await shop.sql("SELECT id FROM carts") == ["C2"]
 
 
-async def test_files_may_be_gzip_and_progress_hears_the_rows_of_all(
+async def test_gzip_is_accepted_and_progress_counts_the_rows_of_all_files(
     shop: Shop, write: Callable[..., Path], tmp_path: Path
 ) -> None:
-    packed, heard = tmp_path / "carts.csv.gz", list[int]()
+    packed, counts = tmp_path / "carts.csv.gz", list[int]()
     packed.write_bytes(gzip.compress(write(first(), further()).read_bytes()))
     big = write(*(first(f"B{number}") for number in range(10_001)))
-    report = await import_carts(shop.database, [packed, big], currency="GBP", progress=heard.append)
+    report = await import_carts(shop.database, [packed, big], currency="GBP", progress=counts.append)
     assert report == ImportReport(read=10_003, taken=10_002)
-    assert heard == [2, 10_002, 10_003]
+    assert counts == [2, 10_002, 10_003]
 
 
-async def test_a_file_of_something_else_is_one_error(shop: Shop, tmp_path: Path) -> None:
+async def test_a_file_without_the_columns_of_carts_is_unreadable(shop: Shop, tmp_path: Path) -> None:
     (tmp_path / "orders.csv").write_text("Id,Email,Currency\n")
     lacking = ", ".join(column for column in COLUMNS.required if column not in ("Id", "Email", "Currency"))
     with pytest.raises(UnreadableFile, match=f"it lacks the columns {lacking}"):
-        await take(shop, tmp_path / "orders.csv")
+        await run_import(shop, tmp_path / "orders.csv")
 
 
 @pytest.mark.skipif(not SHARED_DATA.exists(), reason="needs the sample data beside the project")
-async def test_a_real_week_comes_in_whole(shop: Shop) -> None:
+async def test_the_sample_week_is_imported_completely(shop: Shop) -> None:
     file = SHARED_DATA / "week-abandoned-checkouts.csv.gz"
-    report = await take(shop, file)
+    report = await run_import(shop, file)
     assert (report.taken, report.bad_count) == (122, 0)
     assert await shop.sql("SELECT count(*) FROM cart_lines") == [report.read]
-    assert (await take(shop, file)).unchanged == 122
+    assert (await run_import(shop, file)).unchanged == 122

@@ -1,4 +1,4 @@
-"""Inventory exports set stock by movements, once per value, and make the shop's catalogue."""
+"""An inventory export creates the catalogue, and sets stock by movements, once per changed value."""
 
 import asyncio
 import csv
@@ -29,7 +29,7 @@ Write = Callable[..., Path]
 
 
 def row(sku: str = "A", on_hand: str = "5", **changes: str) -> dict[str, str]:
-    """A row; a keyword stands for the column with blanks for underscores."""
+    """Return a row; keywords are columns, with underscores for spaces."""
     usual = {"Handle": f"h-{sku}", "Title": f"T {sku}", "SKU": sku, "Location": "Main", "Available": "?"}
     return usual | {"On hand": on_hand} | {name.replace("_", " "): value for name, value in changes.items()}
 
@@ -46,12 +46,12 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-async def take(database: Database, *files: Path, skip_bad: bool = False) -> ImportReport:
+async def run_import(database: Database, *files: Path, skip_bad: bool = False) -> ImportReport:
     return await import_inventory(database, files, skip_bad=skip_bad)
 
 
 async def counts(database: Database, *files: Path, skip_bad: bool = False) -> tuple[int, int, list[tuple[int, str]]]:
-    report = await take(database, *files, skip_bad=skip_bad)
+    report = await run_import(database, *files, skip_bad=skip_bad)
     return report.taken, report.unchanged, [(bad.line, bad.reason) for bad in report.bad]
 
 
@@ -66,7 +66,7 @@ async def change(database: Database, statement: str) -> None:
 
 
 async def everything(database: Database) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of all tables with their transaction ids: equal only if nothing was even rewritten."""
+    """Return all rows of all tables with their transaction ids; equal only if no row was even rewritten."""
     tables = await rows(database, "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
     return {
         name: await rows(database, f"SELECT t.xmin::text, t::text FROM {name} AS t ORDER BY ctid") for (name,) in tables
@@ -91,47 +91,51 @@ async def test_rows_become_products_variants_items_and_levels(database: Database
     moved = [("A", 7, "import", "stock.csv"), ("A", 5, "import", "stock.csv")]
     assert sorted(await rows(database, MOVEMENTS)) == sorted(moved)
     assert await rows(database, "SELECT count(*) FROM outbox_events") == [(0,)]
-    await take(database, write(row("C", Location="New")))
+    await run_import(database, write(row("C", Location="New")))
     assert await rows(database, places) == [("Zeta", "Zeta", 0), ("Alpha", "Alpha", 1), ("New", "New", 2)]
 
 
-async def test_titles_tracking_and_policy_follow_the_file_where_it_says_them(database: Database, write: Write) -> None:
+async def test_titles_tracking_and_policy_are_updated_unless_the_file_leaves_them_empty(
+    database: Database, write: Write
+) -> None:
     flags = "SELECT title, manage_inventory, allow_backorder FROM variants JOIN products ON products.id = product_id"
-    await take(database, write(row(Tracked="false", Policy="continue"), row(Location="Other")))
+    await run_import(database, write(row(Tracked="false", Policy="continue"), row(Location="Other")))
     assert await rows(database, flags.replace("title", "products.title")) == [("T A", False, True)]
-    silent = write(row(Title="New"), row(Title="New", Location="Other"), header=HEADER[:-2])
-    assert await counts(database, silent) == (1, 1, [])
+    without_flags = write(row(Title="New"), row(Title="New", Location="Other"), header=HEADER[:-2])
+    assert await counts(database, without_flags) == (1, 1, [])
     assert await rows(database, flags.replace("title", "products.title")) == [("New", False, True)]
     assert await counts(database, write(row(Title="New", Tracked="TRUE", Policy="deny"))) == (1, 0, [])
     assert await rows(database, flags.replace("title", "products.title")) == [("New", True, False)]
 
 
 async def test_a_kit_stays_a_kit(database: Database, write: Write) -> None:
-    await take(database, write(row("PART")))
+    await run_import(database, write(row("PART")))
     await change(database, "INSERT INTO variants (id, product_id, sku) VALUES ('kit-id', 'h-PART', 'KIT')")
     await change(database, "INSERT INTO variant_inventory_items VALUES ('kit-id', 'PART', 3)")
-    await take(database, write(row("KIT", Handle="h-PART", Title="T PART", Policy="continue")))
+    await run_import(database, write(row("KIT", Handle="h-PART", Title="T PART", Policy="continue")))
     assert await rows(
         database, "SELECT inventory_item_id FROM variant_inventory_items WHERE variant_id = 'kit-id'"
     ) == [("PART",)]
     assert await rows(database, "SELECT id, allow_backorder FROM variants WHERE sku = 'KIT'") == [("kit-id", True)]
 
 
-async def test_lines_of_earlier_orders_find_their_variants(database: Database, write: Write, tmp_path: Path) -> None:
+async def test_lines_of_earlier_orders_are_linked_to_new_variants(
+    database: Database, write: Write, tmp_path: Path
+) -> None:
     orders = tmp_path / "orders.csv"
     head = "#1,,paid,,,GBP,0,,2010-11-15 08:34:00 +0000,1,x,1,A,true,,1"
     orders.write_text(f"{ORDER_COLUMNS}\n{head}\n#1,,,,,,,,,1,x,1,B,true,,\n#1,,,,,,,,,1,x,1,,true,,\n")
     assert (await import_orders(database, [orders], currency="GBP")).taken == 1
-    await take(database, write(row("A"), row("C")))
+    await run_import(database, write(row("A"), row("C")))
     linked = "SELECT sku, variant_id FROM order_lines ORDER BY position"
     assert await rows(database, linked) == [("A", "A"), ("B", None), ("", None)]
     before = await rows(database, "SELECT xmin::text FROM order_lines ORDER BY position")
-    await take(database, write(row("D")))
+    await run_import(database, write(row("D")))
     assert await rows(database, "SELECT xmin::text FROM order_lines ORDER BY position") == before
     assert (await import_orders(database, [orders], currency="GBP")).unchanged == 1
 
 
-async def test_importing_twice_changes_nothing_at_all(database: Database, write: Write) -> None:
+async def test_importing_twice_changes_nothing(database: Database, write: Write) -> None:
     file = write(row("A"), row("B", "0"), row("C", "not stocked"), row("A", "3", Location="Other"))
     assert await counts(database, file) == (4, 0, [])
     before = await everything(database)
@@ -139,8 +143,8 @@ async def test_importing_twice_changes_nothing_at_all(database: Database, write:
     assert await everything(database) == before
 
 
-async def test_the_same_value_again_leaves_stock_that_has_moved(database: Database, write: Write) -> None:
-    await take(database, write(row(on_hand="5")))
+async def test_the_same_count_again_does_not_reset_stock(database: Database, write: Write) -> None:
+    await run_import(database, write(row(on_hand="5")))
     await change(database, "UPDATE inventory_levels SET stocked_quantity = 2")
     assert await counts(database, write(row(on_hand="5"))) == (0, 1, [])
     assert await rows(database, STOCK) == [("A", "Main", 2)]
@@ -149,52 +153,54 @@ async def test_the_same_value_again_leaves_stock_that_has_moved(database: Databa
     assert await rows(database, MOVEMENTS) == [("A", 5, "import", "stock.csv"), ("A", 7, "import", "second.csv")]
 
 
-async def test_a_new_value_that_stock_has_already_is_no_movement(database: Database, write: Write) -> None:
-    await take(database, write(row(on_hand="5")))
+async def test_a_new_count_equal_to_the_stock_is_no_movement(database: Database, write: Write) -> None:
+    await run_import(database, write(row(on_hand="5")))
     await change(database, "UPDATE inventory_levels SET stocked_quantity = 2")
     assert await counts(database, write(row(on_hand="2"))) == (1, 0, [])
     assert len(await rows(database, MOVEMENTS)) == 1
     assert await counts(database, write(row(on_hand="2"))) == (0, 1, [])
 
 
-async def test_stock_below_what_is_reserved_is_flagged(database: Database, write: Write) -> None:
-    await take(database, write(row(on_hand="5")))
+async def test_stock_below_the_reserved_quantity_is_flagged_as_oversold(database: Database, write: Write) -> None:
+    await run_import(database, write(row(on_hand="5")))
     await change(database, "UPDATE inventory_levels SET reserved_quantity = 4")
     oversold = "SELECT stocked_quantity, oversold FROM inventory_levels"
-    await take(database, write(row(on_hand="3")))
+    await run_import(database, write(row(on_hand="3")))
     assert await rows(database, oversold) == [(3, True)]
-    await take(database, write(row(on_hand="4")))
+    await run_import(database, write(row(on_hand="4")))
     assert await rows(database, oversold) == [(4, False)]
 
 
-@pytest.mark.parametrize("said", ["", "not stocked", " Not Stocked "])
-async def test_a_place_that_does_not_stock_a_sku_has_no_level(database: Database, write: Write, said: str) -> None:
-    assert await counts(database, write(row(on_hand=said), row("B", "5"))) == (2, 0, [])
+@pytest.mark.parametrize("on_hand", ["", "not stocked", " Not Stocked "])
+async def test_no_level_is_created_where_a_sku_is_not_stocked(database: Database, write: Write, on_hand: str) -> None:
+    assert await counts(database, write(row(on_hand=on_hand), row("B", "5"))) == (2, 0, [])
     assert await rows(database, STOCK) == [("B", "Main", 5)]
-    assert await counts(database, write(row("B", said))) == (0, 1, [])
-    assert await rows(database, STOCK) == [("B", "Main", 5)]  # what is known of it stays
+    assert await counts(database, write(row("B", on_hand))) == (0, 1, [])
+    assert await rows(database, STOCK) == [("B", "Main", 5)]  # an existing level stays
 
 
-async def test_an_import_waits_for_a_step_and_counts_from_what_it_left(database: Database, write: Write) -> None:
-    await take(database, write(row("A"), row("B")))
+async def test_an_import_waits_for_a_running_step_and_moves_stock_from_its_result(
+    database: Database, write: Write
+) -> None:
+    await run_import(database, write(row("A"), row("B")))
     async with database.transaction() as step:
         await step.execute(text("UPDATE inventory_levels SET stocked_quantity = 1 WHERE inventory_item_id = 'B'"))
-        taking = asyncio.create_task(take(database, write(row("A", "6"), row("B", "6"))))
+        importing = asyncio.create_task(run_import(database, write(row("A", "6"), row("B", "6"))))
         waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        while not await rows(database, waiting):  # noqa: ASYNC110 - no event tells it
+        while not await rows(database, waiting):  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
-    await taking
+    await importing
     assert [quantity for _, quantity, _, _ in (await rows(database, MOVEMENTS))[2:]] in ([1, 5], [5, 1])
     assert await rows(database, STOCK) == [("A", "Main", 6), ("B", "Main", 6)]
 
 
-async def test_imports_at_once_take_turns(database: Database, write: Write) -> None:
+async def test_concurrent_imports_wait_for_each_other(database: Database, write: Write) -> None:
     files = [write(*(row(f"S{n}", str(1 + n + i)) for n in range(100)), name=f"{i}.csv") for i in range(4)]
-    reports = await asyncio.gather(*(take(database, file) for file in files))
+    reports = await asyncio.gather(*(run_import(database, file) for file in files))
     assert [report.taken for report in reports] == [100] * 4
     moved = "SELECT inventory_item_id, sum(quantity) FROM stock_movements GROUP BY 1"
-    held = "SELECT inventory_item_id, stocked_quantity FROM inventory_levels"
-    assert sorted(await rows(database, moved)) == sorted(await rows(database, held))
+    stocked = "SELECT inventory_item_id, stocked_quantity FROM inventory_levels"
+    assert sorted(await rows(database, moved)) == sorted(await rows(database, stocked))
 
 
 COUNT = "must be a whole number of at least 0"
@@ -225,19 +231,19 @@ def test_a_bad_cell_is_reported_by_column(write: Write, name: str, value: str, r
     assert only.reason() == f"{name}: {reason}"
 
 
-async def test_nothing_of_a_file_with_a_bad_row_is_taken_in_unless_told_so(database: Database, write: Write) -> None:
+async def test_a_bad_row_rejects_the_file_unless_bad_rows_are_skipped(database: Database, write: Write) -> None:
     file = write(row("A"), row("B", "-1"), row("C"))
     before = await everything(database)
-    report = await take(database, file)
+    report = await run_import(database, file)
     assert report == ImportReport(read=3, bad=[BadRow(file=str(file), line=3, reason=f"On hand: {COUNT}")], bad_count=1)
     assert await everything(database) == before
-    assert await take(database, file, skip_bad=True) == report.model_copy(update={"taken": 2})
+    assert await run_import(database, file, skip_bad=True) == report.model_copy(update={"taken": 2})
     assert await rows(database, STOCK) == [("A", "Main", 5), ("C", "Main", 5)]
-    file.write_text(file.read_text() + "h,torn\n")
+    file.write_text(file.read_text() + "h,malformed\n")
     assert (await counts(database, file))[2][1:] == [(5, "must have 8 cells like the header, not 2")]
 
 
-async def test_a_sku_is_once_at_a_place_and_of_one_product(database: Database, write: Write) -> None:
+async def test_a_sku_appears_once_per_location_and_belongs_to_one_product(database: Database, write: Write) -> None:
     moved = "Handle: the SKU belongs to another product"
     file = write(
         row("A"), row("B"), row("A", "6"), row("B", Handle="other", Location="Other"), row("A", Location="Other")
@@ -253,20 +259,20 @@ async def test_a_sku_is_once_at_a_place_and_of_one_product(database: Database, w
     assert await rows(database, "SELECT id FROM products ORDER BY 1") == [("h-A",), ("h-B",)]
 
 
-async def test_on_hand_goes_by_two_names(database: Database, write: Write) -> None:
+async def test_the_column_on_hand_has_two_names(database: Database, write: Write) -> None:
     file = write(row(), header=[*HEADER[:5], "On hand"])
     file.write_text(file.read_text().replace("On hand", "On hand (current)"))
     assert await counts(database, file) == (1, 0, [])
     with pytest.raises(UnreadableFile, match=r"^Cannot import .*stock.csv: it lacks the columns SKU, On hand\.$"):
-        await take(database, write(row(), header=["Handle", "Title", "Location", "Available"]))
+        await run_import(database, write(row(), header=["Handle", "Title", "Location", "Available"]))
 
 
 @pytest.mark.skipif(not SHARED_DATA.exists(), reason="needs the sample data beside the project")
-async def test_a_real_week_is_stocked_and_known(database: Database) -> None:
+async def test_the_sample_week_is_imported_completely(database: Database) -> None:
     totals = json.loads((SHARED_DATA / "week-totals.json").read_text())
     skus = totals["skus"]
     await import_orders(database, [DATA / "week-orders.csv.gz"], currency="GBP")
-    report = await take(database, DATA / "week-inventory.csv.gz")
+    report = await run_import(database, DATA / "week-inventory.csv.gz")
     assert report == ImportReport(read=2 * skus, taken=2 * skus)
     (sums,) = await rows(
         database,

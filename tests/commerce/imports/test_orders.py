@@ -1,4 +1,4 @@
-"""Order exports come in whole or not at all, once, and say what is wrong with them."""
+"""An order export is imported completely or not at all, and only once; bad rows are reported."""
 
 import asyncio
 import csv
@@ -45,7 +45,7 @@ BIG = "9" * 13
 
 
 def first(number: int = 1001, **changes: str) -> dict[str, str]:
-    """An order's first row; a keyword stands for the column with blanks for underscores."""
+    """Return an order's first row; keywords are columns, with underscores for spaces."""
     return FIRST | {"Name": f"#{number}", "Id": str(number)} | columns(changes)
 
 
@@ -70,14 +70,14 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 
 def read(file: Path) -> tuple[list[NewOrder], list[tuple[int, str]]]:
-    """What the rows of a file say by themselves: good orders, and bad rows by line."""
-    refused: list[tuple[int, str]] = []
+    """Parse a file without a database: the good orders, and the bad rows by line."""
+    bad_rows: list[tuple[int, str]] = []
     with open_rows(file, COLUMNS) as rows:
-        blocks = list(read_orders(rows, "GBP", lambda line, reason: refused.append((line, reason))))
-    return [block.order for block in blocks if block.order], refused
+        groups = list(read_orders(rows, "GBP", lambda line, reason: bad_rows.append((line, reason))))
+    return [group.order for group in groups if group.order], bad_rows
 
 
-async def take(database: Database, *files: Path, skip_bad: bool = False) -> ImportReport:
+async def run_import(database: Database, *files: Path, skip_bad: bool = False) -> ImportReport:
     return await import_orders(database, files, skip_bad=skip_bad, currency="GBP")
 
 
@@ -91,7 +91,7 @@ async def column(database: Database, query: str) -> list[Any]:
 
 
 async def everything(database: Database) -> dict[str, list[str]]:
-    """All rows of all tables with their transaction ids: equal only if nothing was even rewritten."""
+    """Return all rows of all tables with their transaction ids; equal only if no row was even rewritten."""
     tables = await column(database, "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
     return {
         table: await column(database, f"SELECT t.xmin || ' ' || t::text FROM {table} AS t ORDER BY t.ctid")
@@ -100,14 +100,14 @@ async def everything(database: Database) -> dict[str, list[str]]:
 
 
 async def bad(database: Database, *files: Path, skip_bad: bool = False) -> list[tuple[int, str]]:
-    report = await take(database, *files, skip_bad=skip_bad)
+    report = await run_import(database, *files, skip_bad=skip_bad)
     assert report.bad_count == len(report.bad)
     return [(row.line, row.reason) for row in report.bad]
 
 
-async def test_an_order_comes_in_with_its_lines(database: Database, write: Callable[..., Path]) -> None:
+async def test_an_order_is_imported_with_its_lines(database: Database, write: Callable[..., Path]) -> None:
     file = write(first(Shipping_Zip="'0123", Shipping_Name=" Ann Ö. "), further(Lineitem_requires_shipping="false"))
-    assert await take(database, file) == ImportReport(read=2, taken=1)
+    assert await run_import(database, file) == ImportReport(read=2, taken=1)
     (order,) = await rows(database, "SELECT * FROM orders")
     assert order["content_hash"] and order["customer_id"]
     expected = {
@@ -163,11 +163,11 @@ async def test_an_order_comes_in_with_its_lines(database: Database, write: Calla
     ],
 )
 def test_fields_are_translated(write: Callable[..., Path], changes: dict[str, str], stored: str, value: object) -> None:
-    (order,), refused = read(write(first() | changes))
-    assert (getattr(order, stored), refused) == (value, [])
+    (order,), bad_rows = read(write(first() | changes))
+    assert (getattr(order, stored), bad_rows) == (value, [])
 
 
-async def test_files_may_be_gzip_have_a_bom_other_line_ends_and_other_columns(
+async def test_gzip_a_bom_any_line_ends_and_extra_columns_are_accepted(
     database: Database, write: Callable[..., Path], tmp_path: Path
 ) -> None:
     plain = write(first(Notes="x"), header=["Notes", *HEADER], lineterminator="\r\n").read_bytes()
@@ -176,62 +176,66 @@ async def test_files_may_be_gzip_have_a_bom_other_line_ends_and_other_columns(
     (tmp_path / "bom.csv").write_bytes(b"\xef\xbb\xbf" + write(first()).read_bytes())
     (tmp_path / "blank rows.csv").write_bytes(plain + b"\r\n" + b"," * len(HEADER) + b"\r\n")
     names = ("orders.csv.gz", "gzip without the name", "bom.csv", "blank rows.csv")
-    report = await take(database, *(tmp_path / name for name in names))
+    report = await run_import(database, *(tmp_path / name for name in names))
     assert report == ImportReport(read=4, taken=1, unchanged=3)
 
 
 @pytest.mark.parametrize("sku", ["A B", "ÄÖ-1", 'he said "x"', "two\nlines", "a,b", "'--", "%s :x {y}"])
-async def test_skus_may_be_odd_and_find_their_variant(database: Database, write: Callable[..., Path], sku: str) -> None:
+async def test_unusual_skus_are_linked_to_their_variant(
+    database: Database, write: Callable[..., Path], sku: str
+) -> None:
     async with database.transaction() as tx:
         await tx.execute(text("INSERT INTO products VALUES ('p', 'P')"))
         await tx.execute(text("INSERT INTO variants (id, product_id, sku) VALUES ('v', 'p', :sku)"), {"sku": sku})
-    await take(database, write(first(Lineitem_sku=f" {sku} "), further(Lineitem_sku="")))
+    await run_import(database, write(first(Lineitem_sku=f" {sku} "), further(Lineitem_sku="")))
     assert await rows(database, "SELECT sku, variant_id FROM order_lines ORDER BY id") == [
         {"sku": sku, "variant_id": "v"},
         {"sku": "", "variant_id": None},
     ]
 
 
-async def test_importing_twice_changes_nothing_at_all(database: Database, write: Callable[..., Path]) -> None:
+async def test_importing_twice_changes_nothing(database: Database, write: Callable[..., Path]) -> None:
     file = write(first(), further(), first(1002, Email="bob@shop.example"))
-    assert await take(database, file) == ImportReport(read=3, taken=2)
+    assert await run_import(database, file) == ImportReport(read=3, taken=2)
     before = await everything(database)
-    assert await take(database, file, file) == ImportReport(read=6, unchanged=4)
+    assert await run_import(database, file, file) == ImportReport(read=6, unchanged=4)
     assert await everything(database) == before
 
 
-async def test_two_imports_at_once_take_turns(database: Database, write: Callable[..., Path]) -> None:
+async def test_concurrent_imports_wait_for_each_other(database: Database, write: Callable[..., Path]) -> None:
     file = write(*(first(number, Email=f"c{number % 7}@shop.example") for number in range(200)))
-    reports = await asyncio.gather(*(take(database, file) for _ in range(4)))
+    reports = await asyncio.gather(*(run_import(database, file) for _ in range(4)))
     assert sorted((report.taken, report.unchanged) for report in reports) == [(0, 200)] * 3 + [(200, 0)]
     assert await column(database, "SELECT count(*) FROM customers") == [7]
 
 
-async def test_progress_hears_the_rows_of_all_files(database: Database, write: Callable[..., Path]) -> None:
-    heard: list[int] = []
+async def test_progress_counts_the_rows_of_all_files(database: Database, write: Callable[..., Path]) -> None:
+    counts: list[int] = []
     small, big = write(first()), write(first(2000), *[further(2000)] * 9_999, name="big.csv")
-    await import_orders(database, [small, big], currency="GBP", progress=heard.append)
-    assert heard == [1, 10_001, 10_001]
+    await import_orders(database, [small, big], currency="GBP", progress=counts.append)
+    assert counts == [1, 10_001, 10_001]
 
 
-async def test_a_header_alone_is_an_empty_import(database: Database, write: Callable[..., Path]) -> None:
-    assert await take(database, write()) == ImportReport()
+async def test_a_file_with_only_a_header_is_an_empty_import(database: Database, write: Callable[..., Path]) -> None:
+    assert await run_import(database, write()) == ImportReport()
 
 
-async def test_guests_are_created_at_their_first_order(database: Database, write: Callable[..., Path]) -> None:
+async def test_a_guest_is_as_old_as_the_first_order(database: Database, write: Callable[..., Path]) -> None:
     late = write(first(1, Created_at="2010-11-15 08:00:00 +0000"), first(2, Created_at="2010-11-14 08:00:00 +0000"))
-    await take(database, late)
+    await run_import(database, late)
     day = "SELECT created_at::date::text FROM customers WHERE NOT has_account"
     assert await column(database, day) == ["2010-11-14"]
-    await take(database, write(first(3, Created_at="2010-11-16 08:00:00 +0000")))
+    await run_import(database, write(first(3, Created_at="2010-11-16 08:00:00 +0000")))
     assert await column(database, day) == ["2010-11-14"]
-    await take(database, write(first(4, Created_at="2010-11-13 08:00:00 +0000")))
+    await run_import(database, write(first(4, Created_at="2010-11-13 08:00:00 +0000")))
     assert await column(database, day) == ["2010-11-13"]
     assert await column(database, "SELECT count(DISTINCT customer_id) FROM orders") == [1]
 
 
-async def test_an_accounts_order_belongs_to_the_account(database: Database, write: Callable[..., Path]) -> None:
-    await take(database, write(first(1)))
+async def test_an_order_with_the_address_of_an_account_belongs_to_it(
+    database: Database, write: Callable[..., Path]
+) -> None:
+    await run_import(database, write(first(1)))
     async with database.transaction() as tx:
         await tx.execute(
             text("INSERT INTO customers (email, has_account) VALUES ('bob@b.example', true)"),
@@ -239,7 +243,7 @@ async def test_an_accounts_order_belongs_to_the_account(database: Database, writ
     bob = "SELECT * FROM customers WHERE has_account"
     before = await rows(database, bob)
     old = {"Created_at": "2009-01-01 00:00:00 +0000"}
-    await take(database, write(first(2, **old), first(3, Email="BOB@b.example", **old)))
+    await run_import(database, write(first(2, **old), first(3, Email="BOB@b.example", **old)))
     assert await rows(database, bob) == before
     owner = "SELECT has_account FROM orders JOIN customers ON customers.id = customer_id ORDER BY orders.id"
     assert await column(database, owner) == [False, False, True]
@@ -308,47 +312,47 @@ TOO_MUCH = "must be at most 999,999,999,999,999 minor units"
 def test_a_bad_cell_is_reported_by_line_and_column(
     write: Callable[..., Path], name: str, value: str, reason: str
 ) -> None:
-    orders, refused = read(write(first(1000), first() | {name: value}, first(1002)))
-    assert refused == [(3, f"{name}: {reason}")]
+    orders, bad_rows = read(write(first(1000), first() | {name: value}, first(1002)))
+    assert bad_rows == [(3, f"{name}: {reason}")]
     assert [order.id for order in orders] == ["1000", "1002"]
 
 
-def test_what_is_wrong_with_whole_orders(write: Callable[..., Path]) -> None:
-    def refused(*rows: dict[str, str]) -> list[tuple[int, str]]:
+def test_problems_of_whole_orders(write: Callable[..., Path]) -> None:
+    def bad_rows(*rows: dict[str, str]) -> list[tuple[int, str]]:
         return read(write(*rows))[1]
 
-    assert refused(first(Id="", Name="#a b")) == [(2, f"Name: {ID}")]
-    assert refused(first(Lineitem_price=BIG, Lineitem_quantity="90")) == [(2, f"Total: {TOO_MUCH}")]
+    assert bad_rows(first(Id="", Name="#a b")) == [(2, f"Name: {ID}")]
+    assert bad_rows(first(Lineitem_price=BIG, Lineitem_quantity="90")) == [(2, f"Total: {TOO_MUCH}")]
     too_long = [first(), *[further()] * (MAX_LINES + 1)]
-    assert refused(*too_long) == [(MAX_LINES + 2, "the order has more than 10,000 lines")]
+    assert bad_rows(*too_long) == [(MAX_LINES + 2, "the order has more than 10,000 lines")]
     yen = first(Currency="JPY", Shipping="0")
-    assert refused(yen) == [(2, "Lineitem price: must have at most 0 decimals in this currency")]
+    assert bad_rows(yen) == [(2, "Lineitem price: must have at most 0 decimals in this currency")]
     several = first(Currency="x", Lineitem_quantity="x")
-    assert refused(several) == [(2, f"Currency: must be three letters, like GBP; Lineitem quantity: {COUNT}")]
+    assert bad_rows(several) == [(2, f"Currency: must be three letters, like GBP; Lineitem quantity: {COUNT}")]
 
 
-async def test_nothing_of_a_file_with_a_bad_row_is_taken_in_unless_told_so(
+async def test_a_bad_row_rejects_the_file_unless_bad_rows_are_skipped(
     database: Database, write: Callable[..., Path]
 ) -> None:
-    await take(database, write(first(1000)))
+    await run_import(database, write(first(1000)))
     before = await everything(database)
     file = write(first(1000), first(Email="ann"), further(), first(1002))
-    report = await take(database, file)
+    report = await run_import(database, file)
     assert report == ImportReport(read=4, bad=[BadRow(file=str(file), line=3, reason=f"Email: {EMAIL}")], bad_count=1)
     assert await everything(database) == before
-    assert await take(database, file, skip_bad=True) == report.model_copy(update={"taken": 1, "unchanged": 1})
+    assert await run_import(database, file, skip_bad=True) == report.model_copy(update={"taken": 1, "unchanged": 1})
     assert await column(database, "SELECT id FROM orders ORDER BY id") == ["1000", "1002"]
 
 
-async def test_a_bad_row_spoils_its_whole_order_and_no_other(database: Database, write: Callable[..., Path]) -> None:
-    torn = "must have 24 cells like the header, not 2"
+async def test_a_bad_row_makes_only_its_own_order_bad(database: Database, write: Callable[..., Path]) -> None:
+    malformed = "must have 24 cells like the header, not 2"
     file = write(first(1), further(1), further(1, Lineitem_price="x"), further(1), first(2), further(2), first(3))
-    file.write_text(file.read_text() + "#3,torn\n")
-    assert await bad(database, file, skip_bad=True) == [(4, f"Lineitem price: {AMOUNT}"), (9, torn)]
+    file.write_text(file.read_text() + "#3,malformed\n")
+    assert await bad(database, file, skip_bad=True) == [(4, f"Lineitem price: {AMOUNT}"), (9, malformed)]
     assert await column(database, "SELECT order_id FROM order_lines") == ["2", "2"]
 
 
-async def test_a_row_that_names_no_order_spoils_the_one_above(database: Database, write: Callable[..., Path]) -> None:
+async def test_a_row_without_a_name_makes_the_order_above_bad(database: Database, write: Callable[..., Path]) -> None:
     file = write(first(1), further(1, Name=""), further(1), first(2), first(3, Name=""))
     assert await bad(database, file, skip_bad=True) == [(3, "Name: must not be empty"), (6, "Name: must not be empty")]
     assert await column(database, "SELECT id FROM orders") == ["2"]
@@ -367,18 +371,18 @@ async def test_an_order_must_not_appear_twice(database: Database, write: Callabl
     assert await bad(database, write(first(1, Id="77"), first(1, Id="78"))) == []
 
 
-async def test_a_known_order_with_other_content_is_bad(database: Database, write: Callable[..., Path]) -> None:
-    await take(database, write(first(1), further(1)))
+async def test_an_existing_order_with_different_content_is_bad(database: Database, write: Callable[..., Path]) -> None:
+    await run_import(database, write(first(1), further(1)))
     before = await everything(database)
     other = write(first(9), first(1), further(1, Lineitem_quantity="3"))
     assert await bad(database, other) == [(3, "order 1 already exists with different content")]
     assert await everything(database) == before
-    report = await take(database, other, skip_bad=True)
+    report = await run_import(database, other, skip_bad=True)
     assert (report.taken, report.unchanged, report.bad_count) == (1, 0, 1)
     assert await column(database, "SELECT quantity FROM order_lines WHERE order_id = '1'") == [2, 2]
 
 
-async def test_an_order_that_others_bring_meanwhile_is_compared_too(
+async def test_an_order_inserted_during_the_import_is_compared_too(
     database: Database, write: Callable[..., Path]
 ) -> None:
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -388,15 +392,15 @@ async def test_an_order_that_others_bring_meanwhile_is_compared_too(
             INSERT INTO orders (id, payment_status, currency, total, created_at, content_hash)
             VALUES ('2', 'captured', 'GBP', 1, now(), 'another')""")
         )
-        taking = asyncio.create_task(bad(database, write(first(1), first(2))))
-        while await column(database, waiting) == [0]:  # noqa: ASYNC110 - no event tells it
+        importing = asyncio.create_task(bad(database, write(first(1), first(2))))
+        while await column(database, waiting) == [0]:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
-    assert await taking == [(3, "order 2 already exists with different content")]
+    assert await importing == [(3, "order 2 already exists with different content")]
     assert await column(database, "SELECT id FROM orders") == ["2"]
     assert await column(database, "SELECT count(*) FROM customers") == [0]
 
 
-async def test_lines_are_counted_right_after_cells_of_several_lines(
+async def test_line_numbers_are_right_after_cells_with_line_breaks(
     database: Database, write: Callable[..., Path]
 ) -> None:
     file = write(
@@ -405,17 +409,17 @@ async def test_lines_are_counted_right_after_cells_of_several_lines(
     assert [line for line, _ in await bad(database, file)] == [5, 8]
 
 
-async def test_each_file_stands_for_itself_and_bad_rows_are_kept_to_a_thousand(
+async def test_files_are_independent_and_at_most_a_thousand_bad_rows_are_listed(
     database: Database, write: Callable[..., Path]
 ) -> None:
     many = write(*(first(number, Email="secret") for number in range(1_200)), name="many.csv")
-    report = await take(database, many, write(first(1)), many)
+    report = await run_import(database, many, write(first(1)), many)
     assert (report.read, report.taken, report.bad_count, len(report.bad)) == (2_401, 1, 2_400, 1_000)
     assert "secret" not in report.model_dump_json()
     known = write(*(first(number) for number in range(1, 1_301)))
-    await take(database, known)
+    await run_import(database, known)
     changed = write(*(first(number, Shipping="1") for number in range(1, 1_301)))
-    report = await take(database, changed)
+    report = await run_import(database, changed)
     assert (report.bad_count, len(report.bad), report.bad[-1].line) == (1_300, 1_000, 1_001)
 
 
@@ -432,28 +436,28 @@ async def test_each_file_stands_for_itself_and_bad_rows_are_kept_to_a_thousand(
         ("few.csv", ",".join(HEADER[2:]).encode(), "it lacks the columns Name, Email"),
     ],
 )
-async def test_a_file_that_cannot_be_read_is_one_error(
+async def test_an_unreadable_file_raises_one_error(
     database: Database, tmp_path: Path, name: str, content: bytes | None, reason: str
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UnreadableFile) as raised:
-        await take(database, tmp_path / name)
+        await run_import(database, tmp_path / name)
     assert str(raised.value) == f"Cannot import {tmp_path / name}: {reason}."
 
 
-async def test_a_file_that_breaks_off_leaves_nothing(database: Database, write: Callable[..., Path]) -> None:
+async def test_a_truncated_file_leaves_nothing_behind(database: Database, write: Callable[..., Path]) -> None:
     file = write(*(first(number) for number in range(12_000)))
     file.write_bytes(file.read_bytes()[:-10] + b'"\xff')
     with pytest.raises(UnreadableFile):
-        await take(database, file)
+        await run_import(database, file)
     assert await column(database, "SELECT count(*) FROM orders") == [0]
 
 
 @pytest.mark.skipif(not SHARED_DATA.exists(), reason="needs the sample data beside the project")
-async def test_a_real_week_comes_in_whole(database: Database) -> None:
+async def test_the_sample_week_is_imported_completely(database: Database) -> None:
     totals = json.loads((SHARED_DATA / "week-totals.json").read_text())
-    report = await take(database, DATA / "week-orders.csv.gz")
+    report = await run_import(database, DATA / "week-orders.csv.gz")
     assert report == ImportReport(read=totals["lines"], taken=totals["orders"])
     (counted,) = await rows(
         database,
