@@ -1,4 +1,4 @@
-"""Send mails by SMTP: one connection per message, and errors that tell whether a retry can help (N2)."""
+"""Send mails by SMTP: one connection per message, and errors that say whether a retry can help (N2)."""
 
 import re
 from collections.abc import AsyncIterator

@@ -153,12 +153,12 @@ class TestSend:
         await queue(database)
         await notifier.send(KEY)
         (got,) = caught(tmp_path)
-        told = html(got)
+        page = html(got)
         assert got["Subject"] == "Your order 1001 is on its way"
         for part in ("Zoë &lt;b&gt;", "&lt;i&gt;Heart&lt;/i&gt; 30", "and 2 more lines", "£5.10", "£1,234.50", "94001"):
-            assert part in told
+            assert part in page
         for part in ("<b>,", "SKU31", "OLD"):
-            assert part not in told
+            assert part not in page
 
     async def test_amounts_follow_the_locale(self, database: Database, mail_server: MailServer, tmp_path: Path) -> None:
         await order(database)
@@ -365,10 +365,10 @@ class TestAlert:
             await refuse(database, day, range(min(count, 100)), count)
         await notifier.alert(Alert(kind="insufficient-inventory", key="short/1001", message="Short", order_id="1001"))
         (got,) = caught(tmp_path)
-        told = html(got)
-        assert "2026-11-21/1" in told
-        assert "2026-11-20/1" not in told
-        assert (f"and {more} more" in told) == bool(more)
+        page = html(got)
+        assert "2026-11-21/1" in page
+        assert "2026-11-20/1" not in page
+        assert (f"and {more} more" in page) == bool(more)
 
 
 async def refuse(database: Database, day: str, numbers: Iterable[int], count: int) -> None:

@@ -65,23 +65,23 @@ async def report(database: Database, notifier: Notifier, mail_dir: Path, rows: R
     async with database.transaction() as tx:
         await queue_report(tx, CountedDay(day=DAY, currencies=[], changed=True), ["admin@shop.example"])
     assert (await notifier.send(report_key(DAY))).status == "sent"
-    (got,) = caught(mail_dir)
+    (got,) = received(mail_dir)
     return got
 
 
-def caught(mail_dir: Path) -> list[EmailMessage]:
+def received(mail_dir: Path) -> list[EmailMessage]:
     files = sorted(mail_dir.glob("*.eml"))
     return [message_from_bytes(file.read_bytes(), policy=email.policy.default) for file in files]
 
 
-def words(message: EmailMessage) -> str:
+def text_of(message: EmailMessage) -> str:
     body = message.get_body(("plain",))
     assert body is not None
     content: str = body.get_content()
     return content.replace("\r\n", "\n")
 
 
-def page(message: EmailMessage) -> str:
+def html_of(message: EmailMessage) -> str:
     body = message.get_body(("html",))
     assert body is not None
     content: str = body.get_content()
@@ -89,7 +89,7 @@ def page(message: EmailMessage) -> str:
 
 
 def bar_heights(html: str) -> list[int]:
-    """Return the heights of all bars, those without a bar left out."""
+    """Return the heights of the bars; a day without a bar has none."""
     return [int(height) for height in re.findall(r'height="(\d+)" bgcolor=', html)]
 
 
@@ -100,7 +100,7 @@ class TestMail:
         got = await report(database, notifier, tmp_path, {(DAY, "GBP"): FIGURES})
         assert got.get_content_type() == "multipart/alternative"
         assert [part.get_content_type() for part in got.iter_parts()] == ["text/plain", "text/html"]
-        assert "<img" not in page(got)
+        assert "<img" not in html_of(got)
         assert (got["X-Commerce-Kind"], got["X-Commerce-Key"]) == ("daily-report", "daily-report/2026-11-20")
         assert got["To"] == "admin@shop.example"
 
@@ -109,11 +109,15 @@ class TestMail:
     ) -> None:
         days = {(DAY - timedelta(days=back), "GBP"): FIGURES | {"revenue": 1_000 * back} for back in range(40)}
         got = await report(database, notifier, tmp_path, days)
-        assert bar_heights(page(got)) == [max(round(HEIGHT * back / 29), LEAST_HEIGHT) for back in reversed(range(30))]
-        assert 'title="Thu 22 Oct: £290.00"' in page(got)
-        assert "Highest: £290.00 on Thu 22 Oct" in page(got)
-        assert re.findall(r">(\d+ (?:Oct|Nov))<", page(got)) == ["30 Oct", "6 Nov", "13 Nov", "20 Nov"]
-        lines = words(got).partition("Revenue per day:\n")[2].split("\n\n")[0].splitlines()
+        assert bar_heights(html_of(got)) == [
+            max(round(HEIGHT * back / 29), LEAST_HEIGHT) for back in reversed(range(30))
+        ]
+        assert 'title="Thu 22 Oct: £290.00"' in html_of(got)
+        label = "Bar chart of the revenue per day in GBP over 30 days; £0.00 on Fri 20 Nov"
+        assert f'aria-label="{label}"' in html_of(got)
+        assert "Highest: £290.00 on Thu 22 Oct" in html_of(got)
+        assert re.findall(r">(\d+ (?:Oct|Nov))<", html_of(got)) == ["30 Oct", "6 Nov", "13 Nov", "20 Nov"]
+        lines = text_of(got).partition("Revenue per day:\n")[2].split("\n\n")[0].splitlines()
         assert len(lines) == 30
         assert lines[0] == f"Thu 22 Oct  £290.00  {'█' * LENGTH}"
         assert lines[20:] == [
@@ -133,9 +137,9 @@ class TestMail:
         self, database: Database, notifier: Notifier, tmp_path: Path
     ) -> None:
         got = await report(database, notifier, tmp_path, {(DAY, "GBP"): FIGURES, (WEEK_BEFORE, "GBP"): NOTHING})
-        assert bar_heights(page(got)) == [LEAST_HEIGHT, HEIGHT]
-        assert page(got).count(": not counted") == 28
-        assert "Fri 13 Nov    £0.00\nSat 14 Nov        –\n" in words(got)
+        assert bar_heights(html_of(got)) == [LEAST_HEIGHT, HEIGHT]
+        assert html_of(got).count(": not counted") == 28
+        assert "Fri 13 Nov    £0.00\nSat 14 Nov        –\n" in text_of(got)
 
     async def test_three_currencies_stay_below_the_limit_of_mail_clients(
         self, database: Database, notifier: Notifier, tmp_path: Path
@@ -147,8 +151,8 @@ class TestMail:
             tmp_path,
             {(day, currency): figures for day in MONTH for currency in ("GBP", "KWD", "JPY")},
         )
-        assert len(bar_heights(page(got))) == 90
-        assert len(page(got).encode()) < MAX_HTML
+        assert len(bar_heights(html_of(got))) == 90
+        assert len(html_of(got).encode()) < MAX_HTML
 
     async def test_figures_are_compared_with_the_day_before_and_the_week_before(
         self, database: Database, notifier: Notifier, tmp_path: Path
@@ -160,7 +164,7 @@ class TestMail:
         }
         got = await report(database, notifier, tmp_path, rows)
         assert got["Subject"] == "Fri 20 Nov: £500.00 from 10 orders"
-        text = words(got)
+        text = text_of(got)
         for line in (
             "Revenue: £500.00\n  Thu 19 Nov: £400.00 (+25%)\n  Fri 13 Nov: £510.00 (-2.0%)\n",
             "Orders: 10\n  Thu 19 Nov: 20 (-50%)\n  Fri 13 Nov: 10 (0%)\n",
@@ -170,44 +174,44 @@ class TestMail:
         ):
             assert line in text
         for part in ("£500.00", "£400.00", "+25%", "−2.0%", "vs Thu 19 Nov", "vs Fri 13 Nov"):
-            assert part in page(got)
+            assert part in html_of(got)
 
     async def test_products_are_listed_and_their_titles_escaped(
         self, database: Database, notifier: Notifier, tmp_path: Path
     ) -> None:
         rows = {(DAY, "GBP"): FIGURES | {"top_products": [HEART, OWL]}}
         got = await report(database, notifier, tmp_path, rows)
-        assert f"1. {EVIL}: 1,200 units, £3,456.00\n2. p2: 1 unit, £1.00\n" in words(got)
-        assert "&lt;script&gt;alert(&#39;Heart&#39;)&lt;/script&gt; &amp; xxx" in page(got)
-        assert "<script" not in page(got)
+        assert f"1. {EVIL}: 1,200 units, £3,456.00\n2. p2: 1 unit, £1.00\n" in text_of(got)
+        assert "&lt;script&gt;alert(&#39;Heart&#39;)&lt;/script&gt; &amp; xxx" in html_of(got)
+        assert "<script" not in html_of(got)
         for part in ("1,200", "£3,456.00", "p2"):
-            assert part in page(got)
+            assert part in html_of(got)
 
     async def test_the_first_day_has_no_comparison_and_no_chart(
         self, database: Database, notifier: Notifier, tmp_path: Path
     ) -> None:
         got = await report(database, notifier, tmp_path, {(DAY, "GBP"): NOTHING})
         assert got["Subject"] == "Fri 20 Nov: no orders"
-        assert "There were no orders on this day." in words(got)
-        assert "There were no orders on this day." in page(got)
-        assert "Revenue: £0.00\nAverage order: £0.00\n" in words(got)
-        assert "%)" not in words(got)
-        assert "Best sellers" not in words(got) + page(got)
-        assert "Revenue per day" not in words(got) + page(got)
-        assert bar_heights(page(got)) == []
+        assert "There were no orders on this day." in text_of(got)
+        assert "There were no orders on this day." in html_of(got)
+        assert "Revenue: £0.00\nAverage order: £0.00\n" in text_of(got)
+        assert "%)" not in text_of(got)
+        assert "Best sellers" not in text_of(got) + html_of(got)
+        assert "Revenue per day" not in text_of(got) + html_of(got)
+        assert bar_heights(html_of(got)) == []
 
     async def test_a_day_without_orders_shows_a_fall_of_100_percent(
         self, database: Database, notifier: Notifier, tmp_path: Path
     ) -> None:
         got = await report(database, notifier, tmp_path, {(DAY, "GBP"): NOTHING, (DAY_BEFORE, "GBP"): FIGURES})
-        assert "Revenue: £0.00\n  Thu 19 Nov: £500.00 (-100%)\n" in words(got)
+        assert "Revenue: £0.00\n  Thu 19 Nov: £500.00 (-100%)\n" in text_of(got)
 
     async def test_a_day_with_unknown_products_only_says_so(
         self, database: Database, notifier: Notifier, tmp_path: Path
     ) -> None:
         got = await report(database, notifier, tmp_path, {(DAY, "GBP"): FIGURES})
-        assert "None of the products ordered is in the catalogue." in words(got)
-        assert "None of the products ordered is in the catalogue." in page(got)
+        assert "None of the products ordered is in the catalogue." in text_of(got)
+        assert "None of the products ordered is in the catalogue." in html_of(got)
 
     async def test_each_currency_has_its_own_figures_and_chart(
         self, database: Database, notifier: Notifier, tmp_path: Path
@@ -221,11 +225,11 @@ class TestMail:
         }
         got = await report(database, notifier, tmp_path, rows)
         assert got["Subject"] == "Fri 20 Nov: £500.00 from 10 orders, JP¥50,000 from 1 order"
-        headings = [line.strip("= ") for line in words(got).splitlines() if line.startswith("==")]
+        headings = [line.strip("= ") for line in text_of(got).splitlines() if line.startswith("==")]
         assert headings == ["GBP", "JPY", "EUR"]  # euros came in the day before
-        assert "Revenue: €0.00\n  Thu 19 Nov: €500.00 (-100%)\n  Fri 13 Nov: €0.00 (0%)\n" in words(got)
-        assert "Revenue: JP¥50,000\n  Thu 19 Nov: JP¥0 (new)\n" in words(got)
-        assert page(got).count(">Revenue per day<") == words(got).count("Revenue per day:") == 3
+        assert "Revenue: €0.00\n  Thu 19 Nov: €500.00 (-100%)\n  Fri 13 Nov: €0.00 (0%)\n" in text_of(got)
+        assert "Revenue: JP¥50,000\n  Thu 19 Nov: JP¥0 (new)\n" in text_of(got)
+        assert html_of(got).count(">Revenue per day<") == text_of(got).count("Revenue per day:") == 3
 
     async def test_counting_the_day_again_sends_no_second_report(
         self, database: Database, notifier: Notifier, tmp_path: Path
@@ -234,7 +238,7 @@ class TestMail:
         async with database.transaction() as tx:
             await queue_report(tx, CountedDay(day=DAY, currencies=[], changed=True), ["admin@shop.example"])
         await notifier.send(report_key(DAY))
-        assert len(caught(tmp_path)) == 1
+        assert len(received(tmp_path)) == 1
 
 
 class TestTemplateData:
