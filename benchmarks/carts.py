@@ -1,7 +1,7 @@
-"""How long the clean-up of carts takes beside a bare DELETE: `python benchmarks/carts.py [--batch N …]`.
+"""Compare the clean-up of carts with a plain batched DELETE: `python benchmarks/carts.py [--batch N …]`.
 
-Starts a PostgreSQL of its own in a temporary folder, with two equal databases: two million carts of one to three
-lines, half of them expired. `expire` with its events and the bare batched DELETE take turns, batch by batch.
+Starts PostgreSQL in a temporary folder, with two equal databases: two million carts of one to three lines, half of
+them expired. `carts.expire`, which also writes events, and the plain DELETE take turns, batch by batch.
 """
 
 import argparse
@@ -31,9 +31,9 @@ from starter.devstack import postgres
 MAX_RATIO = 3
 CARTS = 2_000_000
 BEFORE = datetime(2026, 3, 2, tzinfo=UTC)
-SEEDED, EXPIRING, BARE = "seeded", "expiring", "bare"
+SEEDED, EXPIRE, PLAIN = "seeded", "expire", "plain"
 
-# Of every four carts two have expired, one was completed, one is fresh.
+# Of every four carts, two have expired, one is completed and one is fresh.
 SEED = """
     INSERT INTO carts (id, email, currency, created_at, updated_at, completed_at)
     SELECT 'C' || n, 'customer-' || n % 100000 || '@shop.example', 'GBP', touched - interval '1 hour', touched,
@@ -48,14 +48,14 @@ SEED_LINES = """
     FROM carts, generate_series(1, 1 + abs(hashtext(id)) % 3) AS line
 """
 DELETE = text("""
-    WITH gone AS (
+    WITH deleted AS (
         DELETE FROM carts WHERE id = ANY(ARRAY(
             SELECT id FROM carts
             WHERE completed_at IS NULL AND updated_at < :before AND (updated_at, id) > (:updated_at, :id)
             ORDER BY updated_at, id LIMIT :limit))
         RETURNING id, created_at, updated_at
     )
-    SELECT * FROM gone
+    SELECT * FROM deleted
 """)
 
 Batch = Callable[[AsyncSession], Awaitable[int]]
@@ -79,7 +79,7 @@ def running_postgres() -> Iterator[tuple[Path, int]]:
             shutil.rmtree(folder / "postgres")
 
 
-async def connected(url: str) -> asyncpg.Connection:
+async def connect_when_ready(url: str) -> asyncpg.Connection:
     deadline = time.monotonic() + 30
     while True:
         try:
@@ -91,7 +91,7 @@ async def connected(url: str) -> asyncpg.Connection:
 
 
 async def run_sql(url: str, *statements: str) -> None:
-    connection = await connected(url)
+    connection = await connect_when_ready(url)
     for statement in statements:
         await connection.execute(statement)
     await connection.close()
@@ -101,72 +101,72 @@ async def seed(url: str, number: int) -> None:
     database = Database(url)
     await database.migrate()
     await database.close()
-    connection = await connected(url)
+    connection = await connect_when_ready(url)
     await connection.execute(SEED, number, BEFORE)
     await connection.execute(SEED_LINES)
     await connection.execute("VACUUM ANALYZE")
     await connection.close()
 
 
-def expiring(limit: int) -> Batch:
-    place: CartCursor | None = None
+def expire_batches(limit: int) -> Batch:
+    cursor: CartCursor | None = None
 
     async def batch(tx: AsyncSession) -> int:
-        nonlocal place
-        done = await carts.expire(tx, ExpiryRequest(before=BEFORE, after=place, limit=limit))
-        place = done.next
-        return done.changed
+        nonlocal cursor
+        result = await carts.expire(tx, ExpiryRequest(before=BEFORE, after=cursor, limit=limit))
+        cursor = result.next
+        return result.changed
 
     return batch
 
 
-def bare(limit: int) -> Batch:
-    place = {"updated_at": datetime.min.replace(tzinfo=UTC), "id": ""}
+def plain_batches(limit: int) -> Batch:
+    cursor = {"updated_at": datetime.min.replace(tzinfo=UTC), "id": ""}
 
     async def batch(tx: AsyncSession) -> int:
-        gone = (await tx.execute(DELETE, {"before": BEFORE, "limit": limit, **place})).all()
-        if gone:
-            last = max(gone, key=lambda cart: (cart.updated_at, cart.id))
-            place.update(updated_at=last.updated_at, id=last.id)
-        return len(gone)
+        deleted = (await tx.execute(DELETE, {"before": BEFORE, "limit": limit, **cursor})).all()
+        if deleted:
+            last = max(deleted, key=lambda cart: (cart.updated_at, cart.id))
+            cursor.update(updated_at=last.updated_at, id=last.id)
+        return len(deleted)
 
     return batch
 
 
-async def timed(database: Database, batch: Batch) -> tuple[int, float]:
-    begun = time.perf_counter()
+async def run_timed(database: Database, batch: Batch) -> tuple[int, float]:
+    start = time.perf_counter()
     async with database.transaction() as tx:
         done = await batch(tx)
-    return done, time.perf_counter() - begun
+    return done, time.perf_counter() - start
 
 
 async def race(urls: dict[str, str], limit: int) -> float:
-    databases = {name: Database(urls[name]) for name in (EXPIRING, BARE)}
-    batches = {EXPIRING: expiring(limit), BARE: bare(limit)}
+    databases = {name: Database(urls[name]) for name in (EXPIRE, PLAIN)}
+    batches = {EXPIRE: expire_batches(limit), PLAIN: plain_batches(limit)}
     seconds: dict[str, list[float]] = {name: [] for name in batches}
-    gone = dict.fromkeys(batches, 0)
+    deleted = dict.fromkeys(batches, 0)
     done = 1
     while done:
         for name, batch in batches.items():
-            done, taken = await timed(databases[name], batch)
-            gone[name] += done
+            done, taken = await run_timed(databases[name], batch)
+            deleted[name] += done
             seconds[name].append(taken)
     for name, database in databases.items():
         milliseconds = median(seconds[name]) * 1_000
-        print(f"  {name:<9} {gone[name]:>9,} carts  {sum(seconds[name]):7.1f} s  {milliseconds:7.1f} ms a batch")
+        print(f"  {name:<9} {deleted[name]:>9,} carts  {sum(seconds[name]):7.1f} s  {milliseconds:7.1f} ms a batch")
         await database.close()
-    ratio = median(seconds[EXPIRING]) / median(seconds[BARE])
-    print(f"  ratio {ratio:.2f} of medians, {sum(seconds[EXPIRING]) / sum(seconds[BARE]):.2f} of sums")
+    ratio = median(seconds[EXPIRE]) / median(seconds[PLAIN])
+    print(f"  ratio {ratio:.2f} of medians, {sum(seconds[EXPIRE]) / sum(seconds[PLAIN]):.2f} of sums")
     return ratio
 
 
 async def measure(folder: Path, port: int, number: int, limits: list[int]) -> bool:
-    urls = {name: postgres.url(folder, port, name) for name in ("postgres", SEEDED, EXPIRING, BARE)}
+    urls = {name: postgres.url(folder, port, name) for name in ("postgres", SEEDED, EXPIRE, PLAIN)}
     await run_sql(urls["postgres"], f"CREATE DATABASE {SEEDED}")
     await seed(urls[SEEDED], number)
     ratios = []
     for limit in limits:
-        for name in (EXPIRING, BARE):
+        for name in (EXPIRE, PLAIN):
             await run_sql(urls["postgres"], f"DROP DATABASE IF EXISTS {name}")
             await run_sql(urls["postgres"], f"CREATE DATABASE {name} TEMPLATE {SEEDED} STRATEGY file_copy")
         print(f"batches of {limit:,}", flush=True)
@@ -180,9 +180,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--carts", type=int, default=CARTS)
     parser.add_argument("--batch", type=int, nargs="+", default=[1_000])
-    given = parser.parse_args()
+    args = parser.parse_args()
     with running_postgres() as (folder, port):
-        ok = asyncio.run(measure(folder, port, given.carts, given.batch))
+        ok = asyncio.run(measure(folder, port, args.carts, args.batch))
     print(f"{'within' if ok else 'BEYOND'} {MAX_RATIO} x")
     return 0 if ok else 1
 
