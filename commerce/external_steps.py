@@ -153,7 +153,7 @@ class ExternalEffect(_ExternalStep[InputT, PlanT, ResultT], Generic[InputT, Plan
             raise StepInProgress(call.key.step)
         if step.state != "undone" and step.note is not None:
             taken_back = await self.take_back(self._note.model_validate(step.note))
-            if step.outcome_unknown and not taken_back:  # nobody would take back what the service does after this
+            if step.outcome_unknown and not taken_back:  # what the service does after this would never be undone
                 raise StepInProgress(call.key.step)
         async with self._database.transaction() as tx:
             await ledger.record_undone(tx, call.key)

@@ -7,7 +7,17 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from commerce.errors import MailRefused, MailUnavailable, WarehouseAnswerInvalid, WarehouseRefused, WarehouseUnavailable
+from commerce.errors import (
+    CarrierRefused,
+    CarrierUnavailable,
+    MailRefused,
+    MailUnavailable,
+    SettingsError,
+    WarehouseAnswerInvalid,
+    WarehouseRefused,
+    WarehouseUnavailable,
+)
+from commerce.integrations.carriers import open_carriers
 from commerce.integrations.warehouse import Warehouse
 from commerce.mail.smtp import MailServer
 from commerce.settings import read_stack
@@ -43,22 +53,29 @@ async def check_mail(context: CheckContext) -> CheckResult:
 
 
 async def check_carrier(context: CheckContext) -> CheckResult:
-    """Check that the carrier answers and accepts our key."""
-    url, key = context.settings.carrier_url, context.settings.carrier_api_key
-    address = _address(url)
+    """Check that the carrier for new labels answers and accepts our key, by refunding an unknown shipment."""
     try:
-        status = await _get_status(f"{url}/shipments/{UNKNOWN_ID}", auth=(key.get_secret_value(), ""))
-    except httpx.HTTPError as error:
-        return failed(
-            f"no carrier answers at {address} ({type(error).__name__})", "Start it, or correct COMMERCE_CARRIER_URL"
-        )
-    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        return failed(f"{address} rejected our API key ({status})", f"Correct {context.variable('CARRIER_API_KEY')}")
-    if httpx.codes.is_server_error(status):
-        return failed(
-            f"{address} answers with HTTP {status}", "Ask the carrier; orders wait for their labels meanwhile"
-        )
-    return ok(address)
+        carriers = open_carriers(context.settings)
+    except SettingsError as error:
+        return failed(str(error), "Correct COMMERCE_CARRIER")
+    name = context.settings.carrier
+    where, url, key = name, "its URL", "its key"
+    if name == "easypost":
+        where = _address(context.settings.carrier_url)
+        url, key = "COMMERCE_CARRIER_URL", context.variable("CARRIER_API_KEY")
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            await carriers[name].refund(UNKNOWN_ID)
+    except (CarrierUnavailable, TimeoutError) as error:
+        reason = getattr(error, "reason", f"no response within {TIMEOUT} s")
+        return failed(f"no carrier answers at {where} ({reason})", f"Start it, or correct {url}")
+    except CarrierRefused as error:
+        if error.status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            return failed(f"{where} rejected our API key ({error.status})", f"Correct {key}")
+    finally:
+        for carrier in carriers.values():
+            await carrier.close()
+    return ok(where)
 
 
 async def check_warehouse(context: CheckContext) -> CheckResult:
@@ -94,9 +111,9 @@ async def check_api(context: CheckContext) -> CheckResult:
     return ok(address)
 
 
-async def _get_status(url: str, auth: tuple[str, str] | None = None) -> int:
+async def _get_status(url: str) -> int:
     """Return the HTTP status of a GET request. Raises httpx.HTTPError."""
-    async with httpx.AsyncClient(timeout=TIMEOUT, auth=auth) as http:
+    async with httpx.AsyncClient(timeout=TIMEOUT) as http:
         return (await http.get(url)).status_code
 
 

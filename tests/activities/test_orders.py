@@ -45,7 +45,7 @@ async def test_a_new_run_waits_for_a_reservation_of_an_older_run_and_finds_it(da
     reserving = asyncio.create_task(reserve())
     await claimed.wait()
     validating = asyncio.create_task(steps.validate(begin_call("g2", day=2)))
-    await asyncio.sleep(0.2)  # by now it has locked what it can
+    await asyncio.sleep(0.2)  # enough time to lock what it can
     go_on.set()
     assert (await reserving).units == 1
     assert [leftover.undo for leftover in (await validating).leftovers] == ["release-inventory"]

@@ -6,14 +6,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult
 from fastapi import FastAPI
 
+from commerce.integrations.carriers import CARRIERS, parcel_of
 from starter.devstack import mail
 from starter.devstack.carrier import server as carrier
 from starter.devstack.serving import serving
 from starter.devstack.warehouse import server as warehouse
+from tests.commerce.integrations.parcel_post import ParcelPost
 from tests.starter.doctor.conftest import RunCheck
 
 
@@ -89,6 +92,21 @@ async def test_a_carrier_that_rejects_our_key(run_check: RunCheck) -> None:
     async with serving(strict, 0) as url:
         finding = await run_check("Services", "carrier", COMMERCE_CARRIER_URL=url, COMMERCE_CARRIER_API_KEY="hunter2")
     assert finding.found.endswith("rejected our API key (401)") and finding.advice == "Correct COMMERCE_CARRIER_API_KEY"
+
+
+async def test_an_unknown_carrier(run_check: RunCheck) -> None:
+    finding = await run_check("Services", "carrier", COMMERCE_CARRIER="pigeon")
+    assert (finding.state, finding.advice) == ("failed", "Correct COMMERCE_CARRIER")
+    assert finding.found.endswith("only easypost")
+
+
+async def test_another_carrier_than_easypost(run_check: RunCheck, monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(503))
+    monkeypatch.setitem(
+        CARRIERS, "parcel-post", lambda settings: ParcelPost("https://x", "t", parcel_of(settings), transport=transport)
+    )
+    finding = await run_check("Services", "carrier", COMMERCE_CARRIER="parcel-post")
+    assert (finding.state, finding.found) == ("failed", "no carrier answers at parcel-post (HTTP 503)")
 
 
 async def test_an_unreachable_api_is_a_warning(run_check: RunCheck) -> None:
