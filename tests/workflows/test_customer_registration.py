@@ -1,4 +1,4 @@
-"""Customers through the whole chain, with everything real: who is registered, refused, undone, and welcomed."""
+"""Test `customer-registration` from start to end, with a real worker, database and mail server."""
 
 import asyncio
 from collections import Counter
@@ -22,12 +22,12 @@ from workflows.customer_registration import CustomerRegistrationWorkflow
 
 ANN = {"email": "ann@shop.example", "password": "correct horse", "first_name": "Ann", "last_name": "Miller"}
 CALLERS = 100
-LEFT = """
+COUNT_ROWS = """
     SELECT (SELECT count(*) FROM customers) + (SELECT count(*) FROM auth_users)
          + (SELECT count(*) FROM customer_group_members) + (SELECT count(*) FROM outbox_events)
          + (SELECT count(*) FROM notifications)
 """
-WHO = """
+REGISTERED_CUSTOMERS = """
     SELECT email, first_name, has_account, provider_id, customer_groups.name FROM customers
     JOIN auth_users ON auth_users.customer_id = customers.id
     JOIN customer_group_members AS member ON member.customer_id = customers.id
@@ -36,46 +36,50 @@ WHO = """
 
 
 @pytest.fixture
-async def place(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
-    async with running_shop(tmp_path, database_url, client) as made:
-        yield made
+async def idle_shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    """A shop without a worker, for tests that start their own."""
+    async with running_shop(tmp_path, database_url, client) as shop:
+        yield shop
 
 
 @pytest.fixture
-async def shop(place: RunningShop) -> AsyncIterator[RunningShop]:
-    async with place.worker():
-        yield place
+async def shop(idle_shop: RunningShop) -> AsyncIterator[RunningShop]:
+    """A shop with a worker."""
+    async with idle_shop.worker():
+        yield idle_shop
 
 
-async def register(shop: RunningShop, **facts: str) -> RegistrationResult:
-    return await register_customer(shop.client, **(ANN | facts))
+async def register(shop: RunningShop, **changes: str) -> RegistrationResult:
+    return await register_customer(shop.client, **(ANN | changes))
 
 
-def handle(shop: RunningShop, email: str = ANN["email"]) -> WorkflowHandle[Any, Any]:
+def registration_handle(shop: RunningShop, email: str = ANN["email"]) -> WorkflowHandle[Any, Any]:
     return shop.client.get_workflow_handle_for(CustomerRegistrationWorkflow.run, registration_process_id(email))
 
 
-async def begin(shop: RunningShop) -> WorkflowHandle[Any, Any]:
+async def start_registration(shop: RunningShop) -> WorkflowHandle[Any, Any]:
     return await start(shop.client, "customer-registration", Registration.model_validate(ANN))
 
 
-async def test_a_customer_gets_an_account_a_login_a_group_and_a_mail(shop: RunningShop) -> None:  # (A6)
+async def test_a_customer_gets_an_account_a_login_a_group_and_a_welcome_mail(shop: RunningShop) -> None:  # (A6)
     result = await register(shop, email=" Ann@SHOP.example ", first_name=" Zoe\u0308 ")
     assert result.customer.email == "ann@shop.example" and result.customer.first_name == "Zoë"
     assert result.auth_user.provider_id == "emailpass" and result.email_sent and result.group_assigned
-    assert await shop.data.sql(WHO) == [("ann@shop.example", "Zoë", True, "emailpass", "default_customers")]
+    assert await shop.data.sql(REGISTERED_CUSTOMERS) == [
+        ("ann@shop.example", "Zoë", True, "emailpass", "default_customers")
+    ]
     assert [(kind, data["customer_id"]) for kind, _, data in await shop.data.events()] == [
         ("customer.created", result.customer.id)
     ]
     [mail] = shop.mails("welcome")
     assert mail["To"] == "ann@shop.example" and mail["Subject"] == "Welcome to Shop"
-    described = await handle(shop).describe()
+    described = await registration_handle(shop).describe()
     found = {pair.key.name: pair.value for pair in described.typed_search_attributes.search_attributes}
     assert found["CustomerId"] == result.customer.id and found["Outcome"] == "registered"
     assert await shop.findings() == []
 
 
-async def test_an_address_registers_once(shop: RunningShop) -> None:  # (A4)
+async def test_an_address_can_be_registered_only_once(shop: RunningShop) -> None:  # (A4)
     await register(shop)
     with pytest.raises(CustomerAlreadyExists):
         await register(shop, email="ANN@shop.example", first_name="Another")
@@ -84,21 +88,21 @@ async def test_an_address_registers_once(shop: RunningShop) -> None:  # (A4)
     assert await shop.findings() == []
 
 
-async def test_of_many_callers_at_once_one_registers_the_address(shop: RunningShop) -> None:  # (A1)
-    answers = await asyncio.gather(*(register(shop) for _ in range(CALLERS)), return_exceptions=True)
-    kinds = Counter(type(answer) for answer in answers)
-    assert kinds.pop(RegistrationResult) == 1
-    assert set(kinds) <= {CustomerAlreadyExists, RegistrationInProgress} and kinds.total() == CALLERS - 1
-    assert len(await shop.data.sql(WHO)) == 1 and len(shop.mails("welcome")) == 1
+async def test_concurrent_registrations_of_one_address_create_one_account(shop: RunningShop) -> None:  # (A1)
+    results = await asyncio.gather(*(register(shop) for _ in range(CALLERS)), return_exceptions=True)
+    types = Counter(type(result) for result in results)
+    assert types.pop(RegistrationResult) == 1
+    assert set(types) <= {CustomerAlreadyExists, RegistrationInProgress} and types.total() == CALLERS - 1
+    assert len(await shop.data.sql(REGISTERED_CUSTOMERS)) == 1 and len(shop.mails("welcome")) == 1
     assert await shop.findings() == []
 
 
-async def test_many_customers_register_at_once(shop: RunningShop) -> None:
+async def test_many_customers_can_register_at_the_same_time(shop: RunningShop) -> None:
     addresses = [f"customer-{number}@shop.example" for number in range(CALLERS)]
     results = await asyncio.gather(*(register(shop, email=address) for address in addresses))
     assert all(result.email_sent for result in results)
     assert sorted(mail["To"] for mail in shop.mails("welcome")) == sorted(addresses)
-    assert len(await shop.data.sql(WHO)) == CALLERS
+    assert len(await shop.data.sql(REGISTERED_CUSTOMERS)) == CALLERS
     assert await shop.findings() == []
 
 
@@ -113,51 +117,53 @@ async def test_many_customers_register_at_once(shop: RunningShop) -> None:
         ("assign-customer-group", "before"),
     ],
 )
-async def test_a_failure_leaves_nothing_behind_and_the_next_try_succeeds(
-    place: RunningShop, step: str, where: Where
+async def test_a_failed_registration_leaves_no_rows_and_the_next_one_succeeds(
+    idle_shop: RunningShop, step: str, where: Where
 ) -> None:  # (A4)
     faults = Faults({step: where})
-    async with place.worker([faults]):
+    async with idle_shop.worker([faults]):
         with pytest.raises(ProcessFailed, match=f"{step} is refused"):
-            await register(place)
-        assert await place.data.sql(LEFT) == [0]
-        assert await place.findings() == []
+            await register(idle_shop)
+        assert await idle_shop.data.sql(COUNT_ROWS) == [0]
+        assert await idle_shop.findings() == []
         faults.steps.clear()
-        assert (await register(place)).email_sent
-        assert len(await place.data.sql(WHO)) == 1
-        assert await place.findings() == []
+        assert (await register(idle_shop)).email_sent
+        assert len(await idle_shop.data.sql(REGISTERED_CUSTOMERS)) == 1
+        assert await idle_shop.findings() == []
 
 
 @pytest.mark.parametrize("step", ["create-customer", "create-auth-user", "assign-customer-group"])
-async def test_what_a_terminated_run_left_is_undone_by_the_next(place: RunningShop, step: str) -> None:
+async def test_the_next_run_undoes_the_leftovers_of_a_terminated_run(idle_shop: RunningShop, step: str) -> None:
     gate = Gate(step)
-    async with place.worker([gate]):
-        run = await begin(place)
+    async with idle_shop.worker([gate]):
+        run = await start_registration(idle_shop)
         await gate.reached.wait()
         await run.terminate()
-        assert (await register(place)).email_sent
-        gate.opened.set()  # what the terminated run still had in hand comes too late
-    assert len(await place.data.sql(WHO)) == 1 and len(place.mails("welcome")) == 1
-    assert len(await place.data.events()) == 1
-    assert await place.findings() == []
+        assert (await register(idle_shop)).email_sent
+        gate.opened.set()  # the step of the terminated run continues too late
+    assert len(await idle_shop.data.sql(REGISTERED_CUSTOMERS)) == 1 and len(idle_shop.mails("welcome")) == 1
+    assert len(await idle_shop.data.events()) == 1
+    assert await idle_shop.findings() == []
 
 
-async def test_a_cancelled_registration_is_undone_and_the_reason_stays_in_our_table(place: RunningShop) -> None:
-    async with place.worker([gate := Gate("create-auth-user")]):
-        run = await begin(place)
+async def test_a_cancelled_registration_is_undone_and_the_reason_is_stored(idle_shop: RunningShop) -> None:
+    async with idle_shop.worker([gate := Gate("create-auth-user")]):
+        run = await start_registration(idle_shop)
         await gate.reached.wait()
-        await cancel(place.client, place.database, run.id, reason="Ann called and changed her mind", actor="bob")
+        await cancel(
+            idle_shop.client, idle_shop.database, run.id, reason="Ann called and changed her mind", actor="bob"
+        )
         gate.opened.set()
         with pytest.raises(WorkflowFailureError):
             await run.result()
     assert (await run.describe()).status == WorkflowExecutionStatus.CANCELED
-    assert await place.data.sql(LEFT) == [0]
-    assert await place.data.sql("SELECT process_id, action, reason, actor FROM operator_actions") == [
+    assert await idle_shop.data.sql(COUNT_ROWS) == [0]
+    assert await idle_shop.data.sql("SELECT process_id, action, reason, actor FROM operator_actions") == [
         (run.id, "cancel", "Ann called and changed her mind", "bob")
     ]
 
 
-async def test_a_guest_becomes_the_customer_and_keeps_the_orders(shop: RunningShop) -> None:  # (A2)
+async def test_a_guest_who_registers_keeps_their_orders(shop: RunningShop) -> None:  # (A2)
     guest = "INSERT INTO customers (email) VALUES ('ann@shop.example') RETURNING id"
     [guest_id] = await shop.data.sql(guest)
     await shop.data.order("1", columns={"customer_id": guest_id, "email": "ann@shop.example"})
@@ -167,30 +173,30 @@ async def test_a_guest_becomes_the_customer_and_keeps_the_orders(shop: RunningSh
     assert await shop.findings() == []
 
 
-async def test_a_failed_registration_leaves_the_guest_as_it_was(place: RunningShop) -> None:
-    [guest_id] = await place.data.sql("INSERT INTO customers (email) VALUES ('ann@shop.example') RETURNING id")
-    async with place.worker([Faults({"create-auth-user": "after"})]):
+async def test_a_failed_registration_leaves_the_guest_unchanged(idle_shop: RunningShop) -> None:
+    [guest_id] = await idle_shop.data.sql("INSERT INTO customers (email) VALUES ('ann@shop.example') RETURNING id")
+    async with idle_shop.worker([Faults({"create-auth-user": "after"})]):
         with pytest.raises(ProcessFailed):
-            await register(place)
+            await register(idle_shop)
     columns = "SELECT id, has_account, first_name, last_name, registered_at FROM customers"
-    assert await place.data.sql(columns) == [(guest_id, False, None, None, None)]
+    assert await idle_shop.data.sql(columns) == [(guest_id, False, None, None, None)]
 
 
-async def test_a_customer_whose_mail_server_refuses_stays_and_admins_are_told(shop: RunningShop) -> None:  # (A6)
+async def test_a_refused_welcome_mail_keeps_the_account_and_alerts_the_admins(shop: RunningShop) -> None:  # (A6)
     result = await register(shop, email="ann@refused.example")
     assert not result.email_sent and result.group_assigned
-    assert len(await shop.data.sql(WHO)) == 1
+    assert len(await shop.data.sql(REGISTERED_CUSTOMERS)) == 1
     [alert] = shop.mails("notification-failed")
     assert "ann@" not in alert.as_string()
     assert await shop.findings() == []
 
 
 @pytest.mark.parametrize(
-    ("facts", "field"),
+    ("changes", "field"),
     [
         ({"email": "ann at shop.example"}, "email"),
         ({"email": "аnn@shop.example"}, "email"),  # the first letter is Cyrillic
-        ({"email": "ann@shоp.example"}, "email"),  # so is the o
+        ({"email": "ann@shоp.example"}, "email"),  # the o is Cyrillic
         ({"password": "7 chars"}, "password"),
         ({"password": "x" * 129}, "password"),
         ({"first_name": " "}, "first_name"),
@@ -198,26 +204,26 @@ async def test_a_customer_whose_mail_server_refuses_stays_and_admins_are_told(sh
         ({"last_name": "Mil\nler"}, "last_name"),
     ],
 )
-async def test_bad_input_is_refused_at_the_door_naming_the_field_and_never_the_value(
-    place: RunningShop, facts: dict[str, str], field: str
+async def test_bad_input_is_refused_before_the_start_and_its_error_names_the_field_without_the_value(
+    idle_shop: RunningShop, changes: dict[str, str], field: str
 ) -> None:
-    with pytest.raises(BadInput) as refused:
-        await register(place, **facts)
-    assert [problem.field for problem in refused.value.fields] == [field]
-    assert facts[field].strip() == "" or facts[field] not in str(refused.value)
+    with pytest.raises(BadInput) as caught:
+        await register(idle_shop, **changes)
+    assert [problem.field for problem in caught.value.fields] == [field]
+    assert changes[field].strip() == "" or changes[field] not in str(caught.value)
 
 
-async def test_html_in_a_name_is_text_in_the_mail(shop: RunningShop) -> None:
+async def test_html_in_a_name_is_escaped_in_the_mail(shop: RunningShop) -> None:
     await register(shop, first_name="<b>Ann</b>")
-    page = shop.mails("welcome")[0].get_body(("html",))
-    assert page is not None and "&lt;b&gt;Ann&lt;/b&gt;" in page.get_content()
+    html = shop.mails("welcome")[0].get_body(("html",))
+    assert html is not None and "&lt;b&gt;Ann&lt;/b&gt;" in html.get_content()
 
 
 GOOD_HASH = "$argon2id$v=19$m=65536,t=3,p=4$" + "c2FsdHNhbHRzYWx0c2FsdA" + "$" + "A" * 43
 
 
 @pytest.mark.parametrize(
-    ("facts", "field"),
+    ("changes", "field"),
     [
         ({"password_hash": "correct horse battery"}, "password_hash"),
         ({"password_hash": None}, "password_hash"),
@@ -226,25 +232,25 @@ GOOD_HASH = "$argon2id$v=19$m=65536,t=3,p=4$" + "c2FsdHNhbHRzYWx0c2FsdA" + "$" +
         ({"last_name": "x" * 10_000}, "last_name"),
     ],
 )
-async def test_bad_input_of_a_plain_client_fails_the_run_naming_the_field_and_never_the_value(
-    shop: RunningShop, facts: dict[str, Any], field: str
+async def test_bad_input_from_a_plain_client_fails_the_run_and_its_error_names_the_field_without_the_value(
+    shop: RunningShop, changes: dict[str, Any], field: str
 ) -> None:
-    given = {"email": "ann@shop.example", "password_hash": GOOD_HASH, "first_name": "Ann", "last_name": "M"} | facts
+    request = {"email": "ann@shop.example", "password_hash": GOOD_HASH, "first_name": "Ann", "last_name": "M"} | changes
     run = await shop.client.start_workflow(
-        "customer-registration", given, id=registration_process_id(given["email"]), task_queue=TASK_QUEUE
+        "customer-registration", request, id=registration_process_id(request["email"]), task_queue=TASK_QUEUE
     )
-    with pytest.raises(WorkflowFailureError) as failed:
+    with pytest.raises(WorkflowFailureError) as caught:
         await run.result()
-    cause = failed.value.cause
+    cause = caught.value.cause
     assert isinstance(cause, ApplicationError) and cause.type == "BadInput"
     assert [problem["field"] for problem in cause.details[0]["fields"]] == [field]
-    assert not facts[field] or facts[field] not in f"{cause.message} {cause.details}"
+    assert not changes[field] or changes[field] not in f"{cause.message} {cause.details}"
 
 
-async def test_a_registration_runs_under_no_other_id(shop: RunningShop) -> None:
+async def test_a_registration_under_another_process_id_is_refused(shop: RunningShop) -> None:
     request = CustomerRegistration(email=ANN["email"], password_hash=GOOD_HASH, first_name="Ann", last_name="Miller")
     run = await shop.client.start_workflow("customer-registration", request, id="mine", task_queue=TASK_QUEUE)
-    with pytest.raises(WorkflowFailureError) as failed:
+    with pytest.raises(WorkflowFailureError) as caught:
         await run.result()
-    assert isinstance(failed.value.cause, ApplicationError) and failed.value.cause.type == "WrongProcessId"
-    assert await shop.data.sql(LEFT) == [0]
+    assert isinstance(caught.value.cause, ApplicationError) and caught.value.cause.type == "WrongProcessId"
+    assert await shop.data.sql(COUNT_ROWS) == [0]

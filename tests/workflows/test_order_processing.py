@@ -1,4 +1,4 @@
-"""Orders through the whole chain, with everything real: what is fulfilled, refused, undone, and told to whom."""
+"""Test `order-processing` from start to end, with a real worker, database, carrier and mail server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,17 +28,17 @@ DONE = {
     "send-notification": "done",
 }
 EVENTS = "SELECT type FROM outbox_events WHERE data->>'order_id' = :id ORDER BY sequence"
-ALERTED = "SELECT 1 FROM notifications WHERE kind = 'notification-failed'"
+MAIL_FAILURE_ALERTED = "SELECT 1 FROM notifications WHERE kind = 'notification-failed'"
 LEVEL = "SELECT stocked_quantity, reserved_quantity FROM inventory_levels WHERE inventory_item_id = :item"
 
 
 @pytest.fixture
 async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
-    async with running_shop(tmp_path, database_url, client) as made, made.worker():
-        yield made
+    async with running_shop(tmp_path, database_url, client) as shop, shop.worker():
+        yield shop
 
 
-async def test_an_order_is_fulfilled_labelled_and_mailed(shop: RunningShop) -> None:
+async def test_an_order_is_fulfilled_with_a_label_and_a_mail(shop: RunningShop) -> None:
     await shop.data.stock("MUG", main=3, overflow=4)
     await shop.data.order("1", MUG=5)
     result = await shop.process("1")
@@ -63,7 +63,9 @@ async def test_an_order_is_fulfilled_labelled_and_mailed(shop: RunningShop) -> N
     assert await shop.findings() == []
 
 
-async def test_processing_again_returns_the_same_and_does_nothing(shop: RunningShop) -> None:  # (V5)
+async def test_processing_a_fulfilled_order_again_returns_the_same_result_and_does_nothing(
+    shop: RunningShop,
+) -> None:  # (V5)
     await shop.data.stock("MUG", main=9)
     await shop.data.order("1", MUG=5)
     first, again = await shop.process("1"), await shop.process("1")
@@ -74,7 +76,9 @@ async def test_processing_again_returns_the_same_and_does_nothing(shop: RunningS
     assert await shop.data.sql(LEVEL, item="MUG") == [(4, 0)]
 
 
-async def test_an_order_short_of_stock_is_refused_and_admins_are_told_once_a_day(shop: RunningShop) -> None:  # (V2, I4)
+async def test_an_order_short_of_stock_is_refused_and_admins_are_alerted_once_a_day(
+    shop: RunningShop,
+) -> None:  # (V2, I4)
     await shop.data.stock("MUG", main=3)
     await shop.data.order("1", ("MUG", 2), ("MUG", 2))
     result = await shop.process("1")
@@ -89,7 +93,9 @@ async def test_an_order_short_of_stock_is_refused_and_admins_are_told_once_a_day
     assert await shop.findings() == []
 
 
-async def test_backorder_lets_reserve_but_not_fulfill_what_is_not_there(shop: RunningShop) -> None:  # (I5)
+async def test_a_backordered_variant_can_be_reserved_but_not_fulfilled_beyond_the_stock(
+    shop: RunningShop,
+) -> None:  # (I5)
     await shop.data.stock("MUG", backorder=True, main=3)
     await shop.data.order("1", MUG=5)
     assert (await shop.process("1")).status == "insufficient_inventory"
@@ -98,7 +104,7 @@ async def test_backorder_lets_reserve_but_not_fulfill_what_is_not_there(shop: Ru
     assert await shop.findings() == []
 
 
-async def test_a_guest_without_address_and_an_order_without_shipping_skip_their_steps(
+async def test_label_and_mail_are_skipped_without_a_shipping_method_and_an_email_address(
     shop: RunningShop,
 ) -> None:  # (V6, V9)
     await shop.data.stock("MUG", main=3)
@@ -109,7 +115,7 @@ async def test_a_guest_without_address_and_an_order_without_shipping_skip_their_
     assert (await shop.labels("1"))["shipments"] == 0
 
 
-async def test_200_orders_for_the_last_50_units(shop: RunningShop) -> None:  # (I4)
+async def test_of_200_concurrent_orders_for_50_units_exactly_50_are_fulfilled(shop: RunningShop) -> None:  # (I4)
     deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     await shop.data.stock("MUG", main=30, overflow=20)
     for number in range(200):
@@ -124,7 +130,7 @@ async def test_200_orders_for_the_last_50_units(shop: RunningShop) -> None:  # (
 
 @pytest.mark.parametrize("operation", ["create", "buy"])
 @pytest.mark.parametrize("fault", ["500", "cut"])
-async def test_a_carrier_in_trouble_sells_one_label_in_the_end(
+async def test_a_carrier_that_fails_several_times_sells_exactly_one_label(
     shop: RunningShop, operation: str, fault: str
 ) -> None:  # (V6)
     await shop.data.stock("MUG", main=3)
@@ -135,7 +141,7 @@ async def test_a_carrier_in_trouble_sells_one_label_in_the_end(
     assert await shop.findings() == []
 
 
-async def test_a_carrier_that_refuses_for_good_undoes_everything(shop: RunningShop) -> None:  # (V7)
+async def test_a_permanent_refusal_by_the_carrier_undoes_all_steps(shop: RunningShop) -> None:  # (V7)
     await shop.data.stock("MUG", main=3)
     await shop.data.order("1", MUG=1)
     await shop.inject_carrier_fault(operation="buy", fault="422")
@@ -166,7 +172,7 @@ async def test_a_carrier_that_refuses_for_good_undoes_everything(shop: RunningSh
     assert await shop.findings() == []
 
 
-async def test_a_mail_server_that_is_down_leaves_the_order_fulfilled_and_says_so(
+async def test_an_order_is_fulfilled_while_the_mail_server_is_down_and_a_new_start_sends_the_mail(
     tmp_path: Path, database_url: str, client: Client
 ) -> None:  # (V5, V8)
     async with running_shop(tmp_path, database_url, client, COMMERCE_SMTP_URL="smtp://127.0.0.1:1") as shop:
@@ -174,9 +180,9 @@ async def test_a_mail_server_that_is_down_leaves_the_order_fulfilled_and_says_so
         await shop.data.order("1", MUG=1)
         async with shop.worker():
             handle = await shop.start("1")
-            while not await shop.data.sql(ALERTED):  # noqa: ASYNC110 - it looks at what a server did
+            while not await shop.data.sql(MAIL_FAILURE_ALERTED):  # noqa: ASYNC110 - polls a server
                 await asyncio.sleep(0.2)
-            await handle.cancel()  # too late by far: it counts for nothing
+            await handle.cancel()  # ignored after the final step
             result = await handle.result()
         assert result.status == "fulfilled" and not result.notification_sent
         statuses = await shop.data.sql("SELECT key, status, attempts FROM notifications ORDER BY kind DESC")
@@ -185,18 +191,18 @@ async def test_a_mail_server_that_is_down_leaves_the_order_fulfilled_and_says_so
         assert await shop.status("1") == COMPLETED
 
     async with running_shop(tmp_path, database_url, client) as shop, shop.worker():
-        again = await shop.process("1")  # only the mail is left to do
+        again = await shop.process("1")  # only the mail remains to be sent
         assert again == result.model_copy(update={"notification_sent": True})
         assert len(shop.mails("order-shipped", "1")) == 1
         assert await shop.findings() == []
 
 
-async def test_terminate_after_reserve_then_start_again(shop: RunningShop) -> None:
+async def test_an_order_terminated_after_its_reservation_can_be_started_again(shop: RunningShop) -> None:
     await shop.data.stock("MUG", main=3)
     await shop.data.order("1", MUG=1)
     await shop.inject_carrier_fault(operation="create", fault="500")
     handle = await shop.start("1")
-    while await shop.data.sql(LEVEL, item="MUG") != [(2, 0)]:  # noqa: ASYNC110 - it looks at what a server did
+    while await shop.data.sql(LEVEL, item="MUG") != [(2, 0)]:  # noqa: ASYNC110 - polls a server
         await asyncio.sleep(0.02)
     await handle.terminate()
     await shop.clear_carrier_faults()
@@ -206,47 +212,54 @@ async def test_terminate_after_reserve_then_start_again(shop: RunningShop) -> No
     assert await shop.findings() == []
 
 
-async def test_cancel_after_each_event_ends_undone_or_done(shop: RunningShop) -> None:  # (V8, E10, E15)
+async def test_a_cancel_after_any_history_event_leaves_the_order_undone_or_fulfilled(
+    shop: RunningShop,
+) -> None:  # (V8, E10, E15)
     await shop.data.stock("MUG", main=100)
     await shop.data.order("0", MUG=1)
     await shop.process("0")
-    points = [event.event_id async for event in shop.handle("0").fetch_history_events()]
-    assert len(points) > 30
-    for point in points:
-        await shop.data.order(str(point), MUG=1)
-    await asyncio.gather(*(cancel_after(shop, point) for point in points))
-    ends = {point: await shop.status(str(point)) for point in points}
+    event_ids = [event.event_id async for event in shop.handle("0").fetch_history_events()]
+    assert len(event_ids) > 30
+    for event_id in event_ids:
+        await shop.data.order(str(event_id), MUG=1)
+    await asyncio.gather(*(cancel_after(shop, event_id) for event_id in event_ids))
+    ends = {event_id: await shop.status(str(event_id)) for event_id in event_ids}
     assert set(ends.values()) == {COMPLETED, CANCELLED}
-    for point, end in ends.items():
-        live = (await shop.labels(str(point)))["live"]
-        events = await shop.data.sql(EVENTS, id=str(point))
-        hold = await shop.data.sql("SELECT hold_reason FROM orders WHERE id = :id", id=str(point))
+    for event_id, end in ends.items():
+        live = (await shop.labels(str(event_id)))["live"]
+        events = await shop.data.sql(EVENTS, id=str(event_id))
+        hold = await shop.data.sql("SELECT hold_reason FROM orders WHERE id = :id", id=str(event_id))
         done = (1, ["order.fulfilled"], [None])
-        assert (live, events, hold) == (done if end == COMPLETED else (0, [], ["cancelled"])), point
+        assert (live, events, hold) == (done if end == COMPLETED else (0, [], ["cancelled"])), event_id
     assert await shop.findings() == []
 
 
-async def cancel_after(shop: RunningShop, point: int) -> None:
-    handle = await shop.start(str(point))
+async def cancel_after(shop: RunningShop, event_id: int) -> None:
+    handle = await shop.start(str(event_id))
     async for event in handle.fetch_history_events(wait_new_event=True):
-        if event.event_id >= point:
+        if event.event_id >= event_id:
             break
     await handle.cancel()
     await wait_for_end(handle)
 
 
-async def test_what_cannot_be_processed_fails_with_its_own_error_and_writes_nothing(shop: RunningShop) -> None:  # (V1)
+async def test_an_order_that_cannot_be_processed_fails_with_its_own_error_and_writes_nothing(
+    shop: RunningShop,
+) -> None:  # (V1)
     await shop.data.stock("MUG", main=3)
     await shop.data.order("unpaid", MUG=1, columns={"payment_status": "authorized"})
     unpaid = await shop.expect_failure("unpaid")
     assert isinstance(unpaid, PaymentNotCaptured) and unpaid.payment_status == "authorized"
     assert isinstance(await shop.expect_failure("none"), OrderNotFound)
     assert await shop.data.sql("SELECT count(*) FROM step_ledger") == [0]
-    assert await shop.data.sql("SELECT hold_reason FROM orders") == [None]  # the pending-orders job leaves it anyway
+    # Without a hold: process-pending-orders ignores an order that is not captured.
+    assert await shop.data.sql("SELECT hold_reason FROM orders") == [None]
     assert shop.mails("order-failed", "none") == []
 
 
-async def test_starts_of_a_plain_client_that_do_not_fit_fail_at_once(temporal_server: str, shop: RunningShop) -> None:
+async def test_invalid_starts_by_a_plain_temporal_client_fail_immediately(
+    temporal_server: str, shop: RunningShop
+) -> None:
     plain = await Client.connect(temporal_server)
     starts: list[tuple[str, list[object], str]] = [
         ("order-processing-1", [], "BadInput"),
@@ -257,13 +270,13 @@ async def test_starts_of_a_plain_client_that_do_not_fit_fail_at_once(temporal_se
     ]
     for workflow_id, arguments, error_type in starts:
         handle = await plain.start_workflow("order-processing", args=arguments, id=workflow_id, task_queue=TASK_QUEUE)
-        with pytest.raises(WorkflowFailureError) as caught:  # read with our key: the plain client has none
+        with pytest.raises(WorkflowFailureError) as caught:  # the plain client has no key to decrypt the error
             await shop.client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id).result()
         assert isinstance(caught.value.cause, ApplicationError)
         assert caught.value.cause.type == error_type
 
 
-async def test_two_starts_at_once_are_one_run(shop: RunningShop) -> None:  # (E12)
+async def test_concurrent_starts_of_an_order_lead_to_one_run(shop: RunningShop) -> None:  # (E12)
     await shop.data.stock("MUG", main=3)
     await shop.data.order("1", MUG=1)
     handles = await asyncio.gather(*(shop.start("1") for _ in range(5)))

@@ -1,4 +1,4 @@
-"""The processes of the tutorial: what they answer, what they show, and under which ids they run."""
+"""Test the tutorial's processes: their results, their progress and their process ids."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,15 +23,17 @@ GREETED = {"message": "Hello John from step two!"}
 
 
 @pytest.fixture
-async def place(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
-    async with running_shop(tmp_path, database_url, client) as made:
-        yield made
+async def idle_shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    """A shop without a worker, for tests that start their own."""
+    async with running_shop(tmp_path, database_url, client) as shop:
+        yield shop
 
 
 @pytest.fixture
-async def shop(place: RunningShop) -> AsyncIterator[RunningShop]:
-    async with place.worker():
-        yield place
+async def shop(idle_shop: RunningShop) -> AsyncIterator[RunningShop]:
+    """A shop with a worker."""
+    async with idle_shop.worker():
+        yield idle_shop
 
 
 async def states(handle: WorkflowHandle[Any, Any]) -> tuple[str, dict[str, str]]:
@@ -39,7 +41,7 @@ async def states(handle: WorkflowHandle[Any, Any]) -> tuple[str, dict[str, str]]
     return progress.state, {step.name: step.state for step in progress.steps}
 
 
-async def test_john_is_greeted(shop: RunningShop) -> None:
+async def test_hello_world_greets_by_name(shop: RunningShop) -> None:
     handle = await start(shop.client, "hello-world", JOHN)
     assert await handle.result() == GREETED
     assert await states(handle) == ("completed", {"step-1": "done", "step-2": "done"})
@@ -54,25 +56,25 @@ async def test_products_are_counted(shop: RunningShop) -> None:
     assert await states(handle) == ("completed", {"get-product-count": "done"})
 
 
-async def test_a_step_that_fails_is_tried_again(place: RunningShop) -> None:
+async def test_a_failed_step_is_retried(idle_shop: RunningShop) -> None:
     faults = Faults({"step-2": "after"}, permanent=False, times=2)
-    async with place.worker([faults]):
-        assert await (await start(place.client, "hello-world", JOHN)).result() == GREETED
+    async with idle_shop.worker([faults]):
+        assert await (await start(idle_shop.client, "hello-world", JOHN)).result() == GREETED
     assert faults.refused == 2
 
 
-async def test_a_step_refused_for_good_fails_the_run_and_is_shown(place: RunningShop) -> None:
-    async with place.worker([Faults({"step-2": "before"})]):
-        handle = await start(place.client, "hello-world", JOHN)
+async def test_a_permanent_error_fails_the_run_and_its_progress_shows_the_step(idle_shop: RunningShop) -> None:
+    async with idle_shop.worker([Faults({"step-2": "before"})]):
+        handle = await start(idle_shop.client, "hello-world", JOHN)
         with pytest.raises(WorkflowFailureError):
             await handle.result()
         assert await states(handle) == ("failed", {"step-1": "done", "step-2": "failed"})
 
 
-@pytest.mark.parametrize("given", [{}, {"name": ""}, {"name": "x" * 101}, {"name": None}])
-async def test_a_name_that_does_not_fit_fails_the_run(shop: RunningShop, given: dict[str, object]) -> None:
+@pytest.mark.parametrize("request_input", [{}, {"name": ""}, {"name": "x" * 101}, {"name": None}])
+async def test_an_invalid_name_fails_the_run(shop: RunningShop, request_input: dict[str, object]) -> None:
     handle = await shop.client.start_workflow(
-        "hello-world", given, id=PROCESS_TYPES["hello-world"].id(JOHN), task_queue=TASK_QUEUE
+        "hello-world", request_input, id=PROCESS_TYPES["hello-world"].id(JOHN), task_queue=TASK_QUEUE
     )
     with pytest.raises(WorkflowFailureError) as failure:
         await handle.result()
@@ -80,7 +82,7 @@ async def test_a_name_that_does_not_fit_fails_the_run(shop: RunningShop, given: 
     assert failure.value.cause.type == "BadInput" and "name" in failure.value.cause.message
 
 
-async def test_each_start_is_a_run_of_its_own_unless_an_id_is_chosen(shop: RunningShop) -> None:
+async def test_each_start_gets_a_new_process_id_unless_the_caller_chooses_one(shop: RunningShop) -> None:
     first, second = [await start(shop.client, "hello-world", JOHN) for _ in range(2)]
     assert first.id != second.id
     chosen = await start(shop.client, "hello-world", JOHN, process_id=f"{first.id}.mine")
@@ -88,26 +90,28 @@ async def test_each_start_is_a_run_of_its_own_unless_an_id_is_chosen(shop: Runni
     assert await chosen.result() == GREETED
 
 
-async def test_a_chosen_id_is_taken_while_its_run_is_open_and_free_again_afterwards(place: RunningShop) -> None:
-    gate, mine = Gate("step-1"), PROCESS_TYPES["hello-world"].id(JOHN)
-    async with place.worker([gate]):
-        handle = await start(place.client, "hello-world", JOHN, process_id=mine)
+async def test_a_chosen_id_is_refused_while_its_run_is_open_and_can_be_used_again_afterwards(
+    idle_shop: RunningShop,
+) -> None:
+    gate, process_id = Gate("step-1"), PROCESS_TYPES["hello-world"].id(JOHN)
+    async with idle_shop.worker([gate]):
+        handle = await start(idle_shop.client, "hello-world", JOHN, process_id=process_id)
         await gate.reached.wait()
-        with pytest.raises(ProcessIdTaken, match=f"A process with the id {mine} is already running"):
-            await start(place.client, "hello-world", HelloWorld(name="Ann"), process_id=mine)
+        with pytest.raises(ProcessIdTaken, match=f"A process with the id {process_id} is already running"):
+            await start(idle_shop.client, "hello-world", HelloWorld(name="Ann"), process_id=process_id)
         gate.opened.set()
         assert await handle.result() == GREETED
-        again = await start(place.client, "hello-world", HelloWorld(name="Ann"), process_id=mine)
+        again = await start(idle_shop.client, "hello-world", HelloWorld(name="Ann"), process_id=process_id)
         assert await again.result() == {"message": "Hello Ann from step two!"}
 
 
 @pytest.mark.parametrize("chosen", ["", "a/b", "ä", "x" * 201, "order-processing-1001", "upkeep", "product-count-1"])
-async def test_an_id_that_cannot_be_or_is_of_another_kind_is_refused(client: Client, chosen: str) -> None:
+async def test_an_invalid_id_or_one_of_another_process_type_is_refused(client: Client, chosen: str) -> None:
     with pytest.raises(BadInput, match="transaction_id"):
         await start(client, "hello-world", JOHN, process_id=chosen)
 
 
-def test_the_other_kinds_have_one_id_for_an_input_and_take_no_other() -> None:
+def test_the_other_process_types_derive_the_id_from_the_input_and_accept_no_other() -> None:
     order = OrderProcessing(order_id="1001")
     assert PROCESS_TYPES["order-processing"].id_for(order) == "order-processing-1001"
     assert PROCESS_TYPES["order-processing"].id_for(order, "order-processing-1001") == "order-processing-1001"
