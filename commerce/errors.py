@@ -13,13 +13,13 @@ CommerceError
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, FulfillmentMissing
 │   ├── CustomerAlreadyExists, RegistrationInProgress
-│   ├── StepWithdrawn, StaleGeneration
+│   ├── StepWithdrawn, StaleGeneration, ResetTooLate
 │   ├── CarrierRefused, AddressIncomplete
 │   ├── WarehouseRefused, WarehouseAnswerInvalid, WarehouseIncomplete
 │   ├── WebhookExists, WebhookNotFound, WebhookForbidden, EventNotFound
 │   └── MailRefused
 ├── TransientError          retrying may help: a plain retry
-│   ├── StepInProgress
+│   ├── StepInProgress, OrderNotRead
 │   ├── Unreachable, DatabaseUnavailable
 │   ├── CarrierUnavailable, CarrierUnknown
 │   ├── WarehouseUnavailable
@@ -273,6 +273,10 @@ class StaleGeneration(PermanentError):
     business_key: str
 
 
+class ResetTooLate(PermanentError):
+    """The run was reset too late, after its first step: use "Start Workflow Like This One" or `commerce runs retry`."""
+
+
 @dataclass(eq=False)
 class CarrierRefused(PermanentError):
     """The carrier refused the request: {code} (HTTP {status})."""
@@ -346,6 +350,13 @@ class StepInProgress(TransientError):
     """Another attempt of step {step} may still be running."""
 
     step: str
+
+
+@dataclass(eq=False)
+class OrderNotRead(TransientError):
+    """The event must wait: the open run of {process} has not read the order yet."""
+
+    process: str
 
 
 @dataclass(eq=False)

@@ -17,6 +17,7 @@ from commerce import outbox, webhooks
 from commerce.messages.webhooks import NewEndpoint, WebhookDelivery
 from commerce.outbox import NewEvent
 from commerce.relay import Relay
+from starter.client import start
 from starter.processes import TASK_QUEUE
 from starter.subscribers import event_publisher
 from tests.commerce.shop import Shop
@@ -119,6 +120,8 @@ async def test_ten_thousand_events_with_the_worker_killed_five_times(
     for number in range(EVENTS_PER_CART):
         await write(place.data, *(event(f"cart/{cart}", number) for cart in range(CARTS)))
         placed = orders[number::EVENTS_PER_CART]
+        for order_id in placed:
+            await place.data.order(order_id)  # without lines: its process fails as soon as it has read the order
         data: list[dict[str, Any]] = [{"order_id": order_id} for order_id in placed]
         await write(place.data, *(NewEvent(d["order_id"], "order.placed", f"order/{d['order_id']}", d) for d in data))
     chance, total, journal = Random(SEED), CARTS * EVENTS_PER_CART, tmp_path / "journal"
@@ -250,6 +253,20 @@ async def test_a_delivery_that_fails_for_good_is_a_failed_run_and_lets_the_next_
     )
     assert (await again.result()).status == "delivered"
     assert receiver.numbers("cart/1") == [2, 1]
+
+
+async def test_a_delivery_that_is_run_again_posts_the_same_event_again(
+    shop: RunningShop, receiver: WebhookReceiver
+) -> None:
+    """A receiver that has lost an event can get it once more; one that has it knows it by its id."""
+    await write(shop.data, event("cart/1", 1))
+    await all_published(shop.data)
+    assert await delivered(shop) == ["delivered"]
+    [delivery] = await deliveries(shop)
+    again = await start(shop.client, "deliver-webhook", delivery)
+    assert (await again.result())["status"] == "delivered"
+    first, second = receiver.asked
+    assert first["id"] == second["id"] and receiver.numbers("cart/1") == [1, 1]
 
 
 async def test_a_delivery_without_its_event_fails_and_says_why(shop: RunningShop, receiver: WebhookReceiver) -> None:
