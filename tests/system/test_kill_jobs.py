@@ -46,7 +46,7 @@ POINTS = {
     "collect-analytics-data": (
         "begin-job after",
         "collect-day after",
-        "collect-day after-collect",
+        "collect-day after-count_day",
         "send-notification before-send",
         "send-notification after-send",
     ),
