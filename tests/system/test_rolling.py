@@ -1,4 +1,4 @@
-"""Replace a worker by one of a newer build while orders are processed: every order is fulfilled once."""
+"""Replace a worker with one of a newer build while it processes orders: every order is fulfilled once."""
 
 import asyncio
 from collections import Counter
@@ -16,8 +16,8 @@ from tests.running_shop import RunningShop, running_shop
 from tests.system.workers import WorkerProcess, WorkerProcesses
 
 ORDERS, CONCURRENT_ORDERS = 160, 30
-ORDERS_BEFORE = 60  # processed when a worker is replaced
-MIN_SHARE = 0.05  # of all steps, that each worker has performed
+ORDERS_BEFORE = 60  # orders processed before a worker is replaced
+MIN_SHARE = 0.05  # of all steps: each worker must have performed at least this part
 DEADLINE = 60  # seconds
 NEWER = "tests.system.newer_worker"
 OUTDATED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR
@@ -26,9 +26,9 @@ ATTEMPTED = "SELECT 1 FROM step_ledger WHERE business_key LIKE '%' || :id AND st
 
 @pytest.fixture
 async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
-    async with running_shop(tmp_path, database_url, client) as made:
-        await made.data.stock("MUG", main=ORDERS)
-        yield made
+    async with running_shop(tmp_path, database_url, client) as running:
+        await running.data.stock("MUG", main=ORDERS)
+        yield running
 
 
 @pytest.mark.timeout(600)  # it processes many orders
@@ -56,13 +56,13 @@ async def test_one_of_two_workers_is_replaced_while_they_process_orders(
     await check(shop, results)
     histories = [await events(shop, order_id) for order_id in order_ids]
     steps = Counter(event.activity_task_started_event_attributes.identity for each in histories for event in each)
-    del steps[""]  # of other events
-    shares = [steps[identity] for worker in (old, other, new) for identity in steps if of(worker, identity)]
+    del steps[""]  # events of other types
+    shares = [steps[identity] for worker in (old, other, new) for identity in steps if ran_on(worker, identity)]
     assert len(shares) == 3 and min(shares) > MIN_SHARE * sum(steps.values()), steps
 
 
 async def check(shop: RunningShop, results: dict[str, OrderResult]) -> None:
-    """Check that the result is the same as with one worker."""
+    """Check that the results are the same as with one worker."""
     assert {result.status for result in results.values()} == {"fulfilled"}
     assert len({result.tracking_number for result in results.values()}) == ORDERS
     notified = [str(mail["X-Commerce-Key"]).removeprefix("order-shipped/") for mail in shop.mails("order-shipped")]
@@ -116,7 +116,7 @@ async def wait_for_refusal(shop: RunningShop, order_id: str) -> None:
 
 
 async def outcome_of(shop: RunningShop, order_id: str) -> dict[str, int]:
-    """Wait until an order is fulfilled, with one label and one mail; count the traces of the change in its history."""
+    """Wait until an order is fulfilled, check its label and mail, and count the effects of the patch in its history."""
     async with asyncio.timeout(DEADLINE):
         assert (await shop.handle(order_id).result()).status == "fulfilled"
     assert (await shop.labels(order_id))["bought"] == 1
@@ -138,5 +138,5 @@ async def events(shop: RunningShop, order_id: str) -> list[HistoryEvent]:
     return list((await shop.handle(order_id).fetch_history()).events)
 
 
-def of(worker: WorkerProcess, identity: str) -> bool:
+def ran_on(worker: WorkerProcess, identity: str) -> bool:
     return identity.startswith(f"{worker.process.pid}@")
