@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from commerce.errors import CarrierRefused, CarrierUnavailable
 from commerce.fulfillment import Address, Shipment
 from commerce.integrations.carrier import Parcel
+from commerce.integrations.tls import tls_context
 from commerce.messages.orders import Label
 
 CALL_TIMEOUT = 10  # seconds for one method, with all its requests
@@ -75,7 +76,11 @@ class EasyPost:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._client = httpx.AsyncClient(
-            base_url=url, auth=(api_key.get_secret_value(), ""), timeout=timeout, transport=transport
+            base_url=url,
+            auth=(api_key.get_secret_value(), ""),
+            timeout=timeout,
+            transport=transport,
+            verify=tls_context(),
         )
         self._timeout = timeout
         self._sender = sender

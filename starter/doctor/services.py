@@ -18,6 +18,7 @@ from commerce.errors import (
     WarehouseUnavailable,
 )
 from commerce.integrations.carriers import open_carriers
+from commerce.integrations.tls import tls_context
 from commerce.integrations.warehouse import Warehouse
 from commerce.mail.smtp import MailServer
 from commerce.settings import read_stack
@@ -113,7 +114,7 @@ async def check_api(context: CheckContext) -> CheckResult:
 
 async def _get_status(url: str) -> int:
     """Return the HTTP status of a GET request. Raises httpx.HTTPError."""
-    async with httpx.AsyncClient(timeout=TIMEOUT) as http:
+    async with httpx.AsyncClient(timeout=TIMEOUT, verify=tls_context()) as http:
         return (await http.get(url)).status_code
 
 
