@@ -61,8 +61,8 @@ class Backend:
         """Create an account."""
         key = StepKey(business_key=REGISTRATION, step="create-customer", generation="g")
         call: Call[CustomerData] = Call(key=key, input=BOB, undo="delete-customer")
+        await self.shop.call(begin_generation, key)
         async with self.shop.database.transaction() as tx:
-            await begin_generation(tx, key)
             created = await ledger.once(tx, call, CreatedCustomer, lambda: customers.create(tx, BOB))
             await auth.create(tx, NewAuthUser(customer_id=created.customer_id, password_hash="hash"))
             await customers.complete_registration(tx, created.customer_id)
