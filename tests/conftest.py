@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,6 +30,9 @@ from tests.servers import PostgresServer, once_per_run, shared_postgres, stop_se
 from tests.week import Week, sample_week
 
 TEMPLATE = "template_commerce"
+SERVERS = {"postgres": "postgres_server", "temporal": "temporal_server"}  # markers and the fixtures that they stand for
+SYSTEM_TESTS = Path(__file__).parent / "system"
+LONGEST_FIRST = ("timeout", "programs", "temporal", "postgres")  # markers
 numbers = itertools.count()
 PORTS = range(12_000, 20_000)
 offsets = itertools.count(random.randrange(len(PORTS)))  # workers start in different places
@@ -56,10 +60,25 @@ def free_port() -> int:
     raise AssertionError(f"no free port between {PORTS.start} and {PORTS.stop}")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of whole systems first: they are the longest, and should not be waited for at the end."""
-    rooms = ["system", "workflows"]
-    items.sort(key=lambda item: min((rooms.index(part) for part in item.path.parts if part in rooms), default=9))
+    """Mark tests by what they need. Put the longest first, so that no worker starts one when the others are done."""
+    for item in items:
+        for marker, fixture in SERVERS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
+        if SYSTEM_TESTS in item.path.parents:
+            item.add_marker("programs")
+    items.sort(key=lambda item: [item.get_closest_marker(marker) is None for marker in LONGEST_FIRST])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List in one line which tests did not run, and what they need."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    needs = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    if needs:
+        listed = "; ".join(f"{number} × {need}" for need, number in sorted(needs.items()))
+        terminalreporter.write_line(f"Not run for want of: {listed}")
 
 
 @pytest.fixture(scope="session")
