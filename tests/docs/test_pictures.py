@@ -10,6 +10,8 @@ import pytest
 from docs.pictures.browser import find_browser, open_browser
 from tests.documents import ROOT
 
+pytestmark = pytest.mark.programs
+
 SCRIPT = [sys.executable, "-m", "docs.pictures.make"]
 
 

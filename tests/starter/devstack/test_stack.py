@@ -30,6 +30,8 @@ from tests.paths import ROOT
 from tests.scraping import scrape
 from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 
+pytestmark = pytest.mark.programs
+
 RUN = """
 import asyncio, sys
 from pathlib import Path
