@@ -1,4 +1,4 @@
-"""Fixtures of all tests: an empty, migrated database for each test, a Temporal server, clients and their settings."""
+"""Fixtures for all tests: an empty, migrated database for each test, a Temporal server and its clients."""
 
 import asyncio
 import atexit
@@ -33,14 +33,14 @@ TEMPLATE = "template_commerce"
 SERVERS = {"postgres": "postgres_server", "temporal": "temporal_server"}  # markers and the fixtures that they stand for
 SYSTEM_TESTS = Path(__file__).parent / "system"
 LONGEST_FIRST = ("timeout", "programs", "temporal", "postgres")  # markers
-numbers = itertools.count()
 PORTS = range(12_000, 20_000)
-offsets = itertools.count(random.randrange(len(PORTS)))  # workers start in different places
 finished = pytest.StashKey[pytest.Session]()
+database_numbers = itertools.count()
+port_offsets = itertools.count(random.randrange(len(PORTS)))  # each worker of a test run starts at another one
 
 
 def pytest_configure() -> None:
-    """Give our log to pytest, as libraries do: on standard output it would run into what commands print."""
+    """Send our log through the logging module, which pytest captures. Standard output belongs to commands."""
     structlog.configure(
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -54,7 +54,7 @@ def free_port() -> int:
     The system takes the local ports of outgoing connections from 32768 upwards, so a port from there might be in use
     by the time the server starts.
     """
-    for offset in itertools.islice(offsets, len(PORTS)):
+    for offset in itertools.islice(port_offsets, len(PORTS)):
         if can_listen(port := PORTS[offset % len(PORTS)]):
             return port
     raise AssertionError(f"no free port between {PORTS.start} and {PORTS.stop}")
@@ -133,7 +133,7 @@ async def database_url(postgres_server: PostgresServer, admin: asyncpg.Connectio
 @asynccontextmanager
 async def database_copy(server: PostgresServer, admin: asyncpg.Connection, template: str) -> AsyncIterator[str]:
     """Create a copy of a database, yield its URL and drop it."""
-    name = f"test_{os.getpid()}_{next(numbers)}"
+    name = f"test_{os.getpid()}_{next(database_numbers)}"
     # By copying files: three times cheaper than through the log.
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     yield server.url(name)
@@ -148,7 +148,7 @@ def week(tmp_path_factory: pytest.TempPathFactory) -> Week:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """An empty, migrated shop."""
+    """A pool of connections to an empty, migrated database."""
     database = Database(database_url)
     yield database
     await database.close()
@@ -156,7 +156,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture(scope="session")
 async def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """The address of a real Temporal server."""
+    """The address of a Temporal server."""
     folder, port = tmp_path_factory.mktemp("temporal"), free_port()
     with (folder / "temporal.log").open("w") as log:
         server = subprocess.Popen(  # noqa: ASYNC220 - starts at once
@@ -171,7 +171,7 @@ async def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
 
 @pytest.fixture
 async def client(temporal_server: str) -> Client:
-    """A client that speaks as our processes do."""
+    """A client with our data converter and interceptors."""
     return await connect({"TEMPORAL_ADDRESS": temporal_server, **ENCRYPTION_ENV})
 
 
@@ -204,7 +204,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End without Python's finalisation, as our processes do: it may abort once a Temporal client was used."""
+    """Exit without finalising Python, as our programs do: that may abort after a Temporal client was used."""
     if (session := config.stash.get(finished, None)) is not None:
-        atexit._run_exitfuncs()  # pytest unlocks its temporary folders there
+        atexit._run_exitfuncs()  # unlocks the temporary folders of pytest
         exit_process(int(session.exitstatus))
