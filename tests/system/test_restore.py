@@ -110,7 +110,7 @@ async def check(stack: Stack, backed_up: BackedUp, external: ExternalServices) -
     assert backed_up.sent and all(mails[key] == 1 for key in backed_up.sent)
 
 
-@pytest.mark.timeout(600)  # starts two stacks and processes many orders
+@pytest.mark.timeout(1200)  # starts two stacks and processes many orders
 async def test_interrupted_orders_resume_from_a_backup_taken_under_load(
     external: ExternalServices, tmp_path: Path
 ) -> None:
@@ -125,7 +125,7 @@ async def test_interrupted_orders_resume_from_a_backup_taken_under_load(
         await check(second, backed_up, external)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 async def test_orders_are_started_anew_from_a_backup_without_temporal(
     external: ExternalServices, tmp_path: Path
 ) -> None:
