@@ -30,6 +30,11 @@ from tests.servers import PostgresServer, once_per_run, shared_postgres, stop_se
 from tests.week import Week, sample_week
 
 TEMPLATE = "template_commerce"
+# Temporal reports a run as stuck after two failed workflow tasks instead of five, which takes half a minute.
+STUCK_SOON = (
+    "--dynamic-config-value",
+    "system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute=2",
+)
 SERVERS = {"postgres": "postgres_server", "temporal": "temporal_server"}  # markers and the fixtures that they stand for
 SYSTEM_TESTS = Path(__file__).parent / "system"
 LONGEST_FIRST = ("timeout", "programs", "temporal", "postgres")  # markers
@@ -161,7 +166,7 @@ async def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
     folder, port = tmp_path_factory.mktemp("temporal"), free_port()
     with (folder / "temporal.log").open("w") as log:
         server = subprocess.Popen(  # noqa: ASYNC220 - starts at once
-            temporal.command(folder, port, free_port()), stdout=log, stderr=log
+            [*temporal.command(folder, port, free_port()), *STUCK_SOON], stdout=log, stderr=log
         )
     environment = {"TEMPORAL_ADDRESS": f"127.0.0.1:{port}", **ENCRYPTION_ENV}
     await temporal.prepare(await until_connected(environment))
