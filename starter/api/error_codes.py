@@ -12,6 +12,8 @@ class ErrorCode(StrEnum):
     # The API's own
     BadRequest = "BadRequest"
     BodyTooLarge = "BodyTooLarge"
+    ForeignPage = "ForeignPage"
+    HostNotAllowed = "HostNotAllowed"
     InternalError = "InternalError"
     InvalidPayloads = "InvalidPayloads"
     MethodNotAllowed = "MethodNotAllowed"

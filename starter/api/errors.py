@@ -128,6 +128,7 @@ def _as_json(problem: Problem) -> dict[str, Any]:
 
 
 UNAUTHORIZED = Problem(error="A valid token is required", code=ErrorCode.Unauthorized)
+FOREIGN_PAGE = Problem(error="A page of another site may not do this", code=ErrorCode.ForeignPage)
 BODY_TOO_LARGE = Problem(error="The body is larger than 1 MiB", code=ErrorCode.BodyTooLarge)
 
 
@@ -136,6 +137,11 @@ COMMON_ERRORS: Responses = {
         HTTPStatus.UNAUTHORIZED,
         "The token is missing or invalid",
         UNAUTHORIZED,
+    ),
+    **error_examples(
+        HTTPStatus.FORBIDDEN,
+        "A browser sent the request for a page of another site, or the API was called by another host name",
+        FOREIGN_PAGE,
     ),
     **error_examples(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

@@ -32,7 +32,15 @@ from starter.devstack.carrier import schemas
 from starter.devstack.carrier.faults import CuttableProtocol, Fault, Faults, Operation, cut
 from starter.devstack.carrier.schemas import Json, ShipmentInput
 from starter.devstack.carrier.store import Shipments
-from starter.devstack.serving import LOOPBACK, Arguments, parse_arguments, run, serving, wait_for_stop_signal
+from starter.devstack.serving import (
+    LOOPBACK,
+    Arguments,
+    BrowserGuard,
+    parse_arguments,
+    run,
+    serving,
+    wait_for_stop_signal,
+)
 
 REFUSED_COUNTRY = "ZZ"
 REFUSED_ZIP = "REFUSED"
@@ -253,7 +261,9 @@ def create_app(data_dir: Path) -> FastAPI:
 
 def running(data_dir: Path, port: int, host: str = LOOPBACK) -> AbstractAsyncContextManager[str]:
     """Serve the carrier during the block; yields its URL. Raises OSError."""
-    return serving(create_app(data_dir), port, host, http=CuttableProtocol)
+    app = create_app(data_dir)
+    app.add_middleware(BrowserGuard, host=host)
+    return serving(app, port, host, http=CuttableProtocol)
 
 
 async def serve(arguments: Arguments) -> None:

@@ -79,6 +79,15 @@ def test_every_error_that_a_caller_may_get_has_a_code() -> None:
     raised = {error.__name__ for error in classes - bases}
     assert raised - set(ErrorCode) == {"UnreadableFile", "WebhookExists", "WebhookNotFound"}  # only commands raise them
     assert set(ErrorCode) - raised == {
-        *("BadRequest", "BodyTooLarge", "InternalError", "InvalidPayloads", "MethodNotAllowed", "MetricsUnavailable"),
+        *(
+            "BadRequest",
+            "BodyTooLarge",
+            "ForeignPage",
+            "HostNotAllowed",
+            "InternalError",
+            "InvalidPayloads",
+            "MethodNotAllowed",
+            "MetricsUnavailable",
+        ),
         *("NamespaceNotFound", "NotFound", "NotReady", "Unauthorized", "UnknownWorkflow"),
     }
