@@ -16,9 +16,8 @@ from temporalio.exceptions import ApplicationError
 from commerce import outbox, webhooks
 from commerce.messages.webhooks import NewEndpoint, WebhookDelivery
 from commerce.outbox import NewEvent
-from commerce.relay import Relay
 from starter.processes import TASK_QUEUE
-from starter.subscribers import event_publisher
+from starter.subscribers import create_relay
 from tests.commerce.shop import Shop
 from tests.conftest import free_port
 from tests.running_shop import RunningShop, running_shop
@@ -29,6 +28,8 @@ from workflows.deliver_webhook import DeliverWebhookWorkflow
 SEED = 20260302
 CARTS, EVENTS_PER_CART, ORDERS, KILLS = 400, 25, 40, 5
 SECONDS = 60
+STOCK_EVENTS = 3_000
+USUAL_PRIORITY = 3
 STILL_WAITING = "SELECT count(*) FROM outbox_events WHERE published_at IS NULL"
 
 
@@ -48,7 +49,7 @@ async def shop(place: RunningShop) -> AsyncIterator[RunningShop]:
 @asynccontextmanager
 async def relaying(place: RunningShop) -> AsyncIterator[None]:
     url = place.settings.database_url.get_secret_value()
-    relay = asyncio.create_task(Relay(url, event_publisher(place.client)).run())
+    relay = asyncio.create_task(create_relay(place.client, url).run())
     try:
         yield
     finally:
@@ -169,6 +170,39 @@ async def test_an_order_that_is_placed_is_processed(shop: RunningShop) -> None:
     await write(shop.data, placed._replace(key="placed again"))
     await all_published(shop.data)
     assert (await shop.handle(order_id).describe()).run_id == first
+
+
+async def test_a_new_order_does_not_wait_behind_the_events_of_a_stock_sync(
+    place: RunningShop, receiver: WebhookReceiver
+) -> None:  # (N7)
+    order_id = place.settings.database_url.get_secret_value().rsplit("/", 1)[1]
+    await place.data.stock("MUG", main=3)
+    await place.data.order(order_id, MUG=1)
+    await write(place.data, *(event(f"inventory/{n}", n, "inventory.updated") for n in range(STOCK_EVENTS)))
+    await write(place.data, NewEvent("placed", "order.placed", f"order/{order_id}", {"order_id": order_id}))
+    async with place.worker(), relaying(place):
+        async with asyncio.timeout(SECONDS):
+            while not await place.data.sql("SELECT 1 FROM fulfillments"):  # noqa: ASYNC110 - polls a server
+                await asyncio.sleep(0.02)
+        [waiting] = await place.data.sql(STILL_WAITING)
+    assert waiting > STOCK_EVENTS / 2
+
+
+async def test_the_tasks_of_an_order_come_before_those_of_deliveries(
+    place: RunningShop, receiver: WebhookReceiver
+) -> None:  # (N7)
+    await write(place.data, event("inventory/1", 1, "inventory.updated"))
+    async with relaying(place):
+        await all_published(place.data)
+    order = await place.start(place.settings.database_url.get_secret_value().rsplit("/", 1)[1])
+    [delivery] = await deliveries(place)
+    assert await priority(place, delivery.process_id) > (await priority(place, order.id) or USUAL_PRIORITY)
+
+
+async def priority(place: RunningShop, process_id: str) -> int:
+    """Return the priority of a process's tasks as Temporal keeps it: 1 comes first, 0 is the usual one."""
+    described = await place.client.get_workflow_handle(process_id).describe()
+    return described.raw_description.workflow_execution_info.priority.priority_key
 
 
 async def test_an_event_that_is_eleven_minutes_old_still_arrives(
