@@ -41,7 +41,6 @@ from commerce.integrations.warehouse import Warehouse
 from commerce.integrations.webhooks import WebhookPoster
 from commerce.mail.notifier import Notifier
 from commerce.mail.smtp import MailServer
-from commerce.relay import Relay
 from commerce.settings import Settings, load_environment, load_settings
 from commerce.telemetry import logs
 from starter.client import connect
@@ -50,7 +49,7 @@ from starter.operate.gauges import publish_gauges
 from starter.operate.ledger_retention import min_ledger_days
 from starter.processes import TASK_QUEUE
 from starter.schedules.apply import apply_schedules
-from starter.subscribers import SUBSCRIBERS, Subscriber, event_publisher
+from starter.subscribers import SUBSCRIBERS, Subscriber, create_relay
 from starter.telemetry import tracing
 from starter.telemetry.exit import exit_process
 from starter.telemetry.metrics import create_runtime, event_counter, zero_counters
@@ -212,7 +211,7 @@ def _background_tasks(
 ) -> list[Coroutine[Any, Any, Any]]:
     """Return what the worker does besides its tasks: relaying events and, if metrics are on, publishing gauges."""
     url = settings.database_url.get_secret_value()
-    relay = Relay(url, event_publisher(client, subscribers), on_published=event_counter(meter))
+    relay = create_relay(client, url, subscribers, on_published=event_counter(meter))
     if not settings.metrics_address:
         return [relay.run()]
     zero_counters(meter, client.namespace)

@@ -377,10 +377,17 @@ class OutboxEvent(Base):
     data: Mapped[Json]
     created_at: Mapped[Now]
     published_at: Mapped[datetime | None]
+    handled_at: Mapped[datetime | None]  # when the processes that it starts had started; its deliveries may come later
     traceparent: Mapped[str | None]
     __table_args__ = (
         Index(None, "aggregate", "sequence"),
         Index("ix_outbox_events_unpublished", "sequence", postgresql_where=text("published_at IS NULL")),
+        Index(
+            "ix_outbox_events_unhandled",
+            "type",
+            "sequence",
+            postgresql_where=text("published_at IS NULL AND handled_at IS NULL"),
+        ),
         Index("ix_outbox_events_published", "published_at", postgresql_where=text("published_at IS NOT NULL")),
     )
 
