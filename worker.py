@@ -20,6 +20,7 @@ from temporalio.worker import Interceptor, PollerBehaviorAutoscaling, Worker
 
 from activities.analytics import AnalyticsActivities
 from activities.auth import AuthActivities
+from activities.boundary.outages import OutageAlerts
 from activities.carts import CartActivities
 from activities.customers import CustomerActivities
 from activities.fulfillment import FulfillmentActivities
@@ -96,15 +97,16 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
     except ValueError as error:
         raise SettingsError(f"COMMERCE_SMTP_URL or COMMERCE_MAIL_FROM: {error}") from None
     notifier = Notifier(database, mail_server, admins=settings.admin_emails, webhook=webhook, locale=settings.locale)
+    outages = OutageAlerts(notifier)
     try:
         await database.ping()
         yield activities_of(
             OrderActivities(database, settings.zone),
             InventoryActivities(database),
-            FulfillmentActivities(database, carriers, settings.carrier),
+            FulfillmentActivities(database, carriers, settings.carrier, outages),
             CustomerActivities(database),
             AuthActivities(database),
-            NotificationActivities(notifier),
+            NotificationActivities(notifier, outages),
             JobActivities(database),
             CartActivities(database),
             StockSyncActivities(database, warehouse),
