@@ -20,6 +20,7 @@ from temporalio.worker import Interceptor, PollerBehaviorAutoscaling, Worker
 
 from activities.analytics import AnalyticsActivities
 from activities.auth import AuthActivities
+from activities.boundary.former_names import under_former_names
 from activities.boundary.outages import OutageAlerts
 from activities.carts import CartActivities
 from activities.customers import CustomerActivities
@@ -136,9 +137,10 @@ def retention_of(settings: Settings) -> Retention:
 
 
 def activities_of(*objects: object) -> list[Callable[..., Any]]:
-    """Return every activity method of these objects."""
+    """Return every activity method of these objects, and those that have a former name also under that."""
     methods = [method for owner in objects for _, method in inspect.getmembers(owner, inspect.ismethod)]
-    return [method for method in methods if hasattr(method, "__temporal_activity_definition")]
+    activities = [method for method in methods if hasattr(method, "__temporal_activity_definition")]
+    return [*activities, *under_former_names(activities)]
 
 
 def make_worker(

@@ -13,14 +13,14 @@ CommerceError
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, FulfillmentMissing
 │   ├── CustomerAlreadyExists, RegistrationInProgress
-│   ├── StepWithdrawn, StaleGeneration
+│   ├── StepWithdrawn, StaleGeneration, ResetTooLate
 │   ├── InvalidData, ConstraintViolated
 │   ├── CarrierRefused, AddressIncomplete
 │   ├── WarehouseRefused, WarehouseAnswerInvalid, WarehouseIncomplete
 │   ├── WebhookExists, WebhookNotFound, WebhookForbidden, EventNotFound
 │   └── MailRefused
 ├── TransientError          retrying may help; most of them count as a try of their step (`counts`)
-│   ├── StepInProgress (not counted)
+│   ├── StepInProgress (not counted), OrderNotRead
 │   ├── Unreachable, DatabaseUnavailable (not counted)
 │   ├── CarrierUnavailable
 │   │   └── CarrierDown (not counted, alerted once)
@@ -284,6 +284,10 @@ class StaleGeneration(PermanentError):
     business_key: str
 
 
+class ResetTooLate(PermanentError):
+    """The run was reset too late, after its first step: use "Start Workflow Like This One" or `commerce runs retry`."""
+
+
 @dataclass(eq=False)
 class InvalidData(PermanentError):
     """The database cannot store or compute a value: {reason}."""
@@ -372,6 +376,13 @@ class StepInProgress(TransientError):
 
     step: str
     counts: ClassVar[bool] = False
+
+
+@dataclass(eq=False)
+class OrderNotRead(TransientError):
+    """The event must wait: the open run of {process} has not read the order yet."""
+
+    process: str
 
 
 @dataclass(eq=False)

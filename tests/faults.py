@@ -41,13 +41,25 @@ class _Faulty(ActivityInboundInterceptor):
 
 
 class Gate(Interceptor):
-    """Holds the first attempt at a step before its body until it is opened; `reached` is set when it stands there."""
+    """Holds the first attempt of a step before its body until `opened` is set.
+
+    `reached` is set when the attempt is held, `left` when it has ended; `error` is what it raised.
+    """
+
+    before = True
 
     def __init__(self, step: str) -> None:
-        self.step, self.reached, self.opened = step, asyncio.Event(), asyncio.Event()
+        self.step, self.reached, self.opened, self.left = step, asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.error: BaseException | None = None
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         return _Gated(next, self)
+
+
+class AnswerGate(Gate):
+    """Holds the first attempt of a step after its body: done or failed, but not answered yet."""
+
+    before = False
 
 
 class _Gated(ActivityInboundInterceptor):
@@ -56,7 +68,21 @@ class _Gated(ActivityInboundInterceptor):
         self._gate = gate
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
-        if activity.info().activity_type == self._gate.step and not self._gate.reached.is_set():
-            self._gate.reached.set()
-            await self._gate.opened.wait()
-        return await super().execute_activity(input)
+        gate = self._gate
+        if activity.info().activity_type != gate.step or gate.reached.is_set():
+            return await super().execute_activity(input)
+        if gate.before:
+            await self._hold()
+        try:
+            return await super().execute_activity(input)
+        except BaseException as error:
+            gate.error = error
+            raise
+        finally:
+            if not gate.before:
+                await self._hold()
+            gate.left.set()
+
+    async def _hold(self) -> None:
+        self._gate.reached.set()
+        await self._gate.opened.wait()

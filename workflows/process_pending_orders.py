@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.orders import OrderActivities
     from commerce.errors import OrderOnHold
     from commerce.messages.jobs import ItemFailure
-    from commerce.messages.orders import OrderProcessing, OrderResult, order_process_id
+    from commerce.messages.orders import UNLESS_HELD, OrderProcessing, OrderResult, order_process_id
     from commerce.messages.pending_orders import PendingOrders, PendingOrdersResult, PendingPageRequest, PendingState
     from commerce.messages.progress import Progress
     from workflows.engine.cancellation import gather
@@ -80,8 +80,9 @@ async def process(order_id: str, slots: asyncio.Semaphore) -> PendingOrdersResul
 async def _start(order_id: str) -> Child:
     return await workflow.start_child_workflow(
         OrderProcessingWorkflow.run,
-        OrderProcessing(order_id=order_id, unless_held=True),  # it may have been put on hold since it was listed
+        OrderProcessing(order_id=order_id),
         id=order_process_id(order_id),
+        memo={UNLESS_HELD: True},  # it may have been put on hold since it was listed
         static_summary=f"Order {order_id}",
         **INDEPENDENT,
     )

@@ -52,9 +52,14 @@ def _kinds(kind: type[PermanentError]) -> Iterator[type[PermanentError]]:
 
 
 def describe(failure: BaseException) -> str:
-    """Return `Type: message` of the innermost failure. Messages of the shop's errors hold no personal data."""
+    """Return `Type: message` of the innermost failure. Messages of the shop's errors hold no personal data.
+
+    A failure without a type, such as one of Temporal's own, is described by its message.
+    """
     inner = innermost(failure)
-    return f"{failure_type(inner)}: {inner.message if isinstance(inner, ApplicationError) else inner}"
+    if not isinstance(inner, ApplicationError):
+        return f"{type(inner).__name__}: {inner}"
+    return f"{inner.type}: {inner.message}" if inner.type else inner.message
 
 
 def failure_type(failure: BaseException) -> str:

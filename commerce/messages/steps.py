@@ -11,7 +11,7 @@ InputT = TypeVar("InputT", bound=Message)
 
 
 class StepKey(Message):
-    """The key under which a step takes effect once; the generation is the id of the saga's first run."""
+    """The key under which a step takes effect once; the generation is the id of the run that began the saga or job."""
 
     business_key: str
     step: str
@@ -55,7 +55,10 @@ class Leftover(Message):
 
 
 class Begin(Message, Generic[InputT]):
-    """The call of a run's first step, which makes the run's generation the current one."""
+    """The call of a run's first step, which makes the run's generation the current one.
+
+    `started_at` is read only by workers of an older version.
+    """
 
     key: StepKey
     input: InputT
@@ -63,6 +66,10 @@ class Begin(Message, Generic[InputT]):
 
 
 class BeginResult(Message):
-    """The base of a first step's result. If there are leftovers, the step has done nothing else yet."""
+    """The base of a first step's result. If there are leftovers, the step has done nothing else yet.
 
+    `generation`: that of all later steps of the run, also after a reset to a later event. Older histories have none.
+    """
+
+    generation: str = ""
     leftovers: list[Leftover] = Field(default=[])

@@ -7,8 +7,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import CursorResult, insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import tables
+from commerce import ledger, tables
 from commerce.database import Database
+from commerce.messages.steps import StepKey
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 PRICE = 250  # minor units
@@ -42,6 +43,11 @@ BREACHES = """
     WHERE coalesce(moved.units, 0) <> coalesce(taken.units, 0)
 """
 DELETE_ALL = "TRUNCATE locations, products, inventory_items, orders, outbox_events CASCADE"
+
+
+async def begin_generation(tx: AsyncSession, key: StepKey) -> None:
+    """Make the key's generation the current one, whichever was current before."""
+    assert await ledger.begin(tx, key, replaced=await ledger.current_generation(tx, key.business_key))
 
 
 class Shop:

@@ -1,7 +1,6 @@
 """The audit reports nothing in a sound shop, and exactly the violations in a broken one."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
 
 import pytest
 
@@ -10,8 +9,8 @@ from commerce.audit import MAX_FINDINGS, Finding
 from commerce.database import Database
 from commerce.messages.customers import CreatedCustomer, CustomerData, NewAuthUser, registration_process_id
 from commerce.messages.orders import CompletedOrder, CreatedFulfillment, OrderRef, Reserved, order_process_id
-from commerce.messages.steps import Begin, Call, StepKey
-from tests.commerce.shop import NOON, Shop
+from commerce.messages.steps import Call, StepKey
+from tests.commerce.shop import Shop, begin_generation
 
 BOB = CustomerData(email="bob@customer.example", first_name="Bob", last_name="Miller")
 REGISTRATION = registration_process_id(BOB.email)
@@ -27,12 +26,8 @@ class Backend:
     async def begin(self, order_id: str) -> str:
         self.generations += 1
         generation = f"g{self.generations}"
-        call: Begin[OrderRef] = Begin(
-            key=StepKey(business_key=order_process_id(order_id), step="validate-order", generation=generation),
-            input=OrderRef(order_id=order_id),
-            started_at=NOON + timedelta(minutes=self.generations),
-        )
-        await self.shop.call(ledger.begin, call)
+        key = StepKey(business_key=order_process_id(order_id), step="validate-order", generation=generation)
+        await self.shop.call(begin_generation, key)
         return generation
 
     def call(self, order_id: str, generation: str, step: str, undo: str | None) -> Call[OrderRef]:
@@ -65,10 +60,9 @@ class Backend:
     async def register(self) -> None:
         """Create an account."""
         key = StepKey(business_key=REGISTRATION, step="create-customer", generation="g")
-        begin: Begin[CustomerData] = Begin(key=key, input=BOB, started_at=NOON)
         call: Call[CustomerData] = Call(key=key, input=BOB, undo="delete-customer")
         async with self.shop.database.transaction() as tx:
-            await ledger.begin(tx, begin)
+            await begin_generation(tx, key)
             created = await ledger.once(tx, call, CreatedCustomer, lambda: customers.create(tx, BOB))
             await auth.create(tx, NewAuthUser(customer_id=created.customer_id, password_hash="hash"))
             await customers.complete_registration(tx, created.customer_id)

@@ -16,6 +16,7 @@ from temporalio.exceptions import ApplicationError
 from commerce import outbox, webhooks
 from commerce.messages.webhooks import NewEndpoint, WebhookDelivery
 from commerce.outbox import NewEvent
+from starter.client import start
 from starter.processes import TASK_QUEUE
 from starter.subscribers import create_relay
 from tests.commerce.shop import Shop
@@ -120,6 +121,8 @@ async def test_ten_thousand_events_are_published_although_the_worker_is_killed_f
     for number in range(EVENTS_PER_CART):
         await write_events(idle_shop.data, *(event(f"cart/{cart}", number) for cart in range(CARTS)))
         placed = orders[number::EVENTS_PER_CART]
+        for order_id in placed:
+            await idle_shop.data.order(order_id)  # without lines: its process fails as soon as it has read the order
         data: list[dict[str, Any]] = [{"order_id": order_id} for order_id in placed]
         await write_events(
             idle_shop.data, *(NewEvent(d["order_id"], "order.placed", f"order/{d['order_id']}", d) for d in data)
@@ -290,6 +293,20 @@ async def test_a_cancelled_delivery_lets_the_next_one_start_and_can_be_run_again
     )
     assert (await again.result()).status == "delivered"
     assert receiver.numbers("cart/1") == [2, 1]
+
+
+async def test_a_delivery_that_is_run_again_posts_the_same_event_again(
+    shop: RunningShop, receiver: WebhookReceiver
+) -> None:
+    """A receiver that has lost an event can get it once more; one that has it knows it by its id."""
+    await write_events(shop.data, event("cart/1", 1))
+    await wait_until_published(shop.data)
+    assert await delivery_statuses(shop) == ["delivered"]
+    [delivery] = await deliveries(shop)
+    again = await start(shop.client, "deliver-webhook", delivery)
+    assert (await again.result())["status"] == "delivered"
+    first, second = receiver.asked
+    assert first["id"] == second["id"] and receiver.numbers("cart/1") == [1, 1]
 
 
 async def test_a_delivery_of_an_unknown_event_fails_with_event_not_found(

@@ -11,6 +11,7 @@ from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
+    from activities.boundary.generations import begin, key_of_run
     from commerce import ledger
     from commerce.database import Database
     from commerce.errors import CarrierDown, CarrierRefused, CarrierUnavailable, StepWithdrawn
@@ -72,8 +73,9 @@ class ScriptedSteps:
     @activity.defn(name="first")
     async def first(self, call: Begin[Script]) -> BeginResult:
         """Begin the run in the ledger."""
-        async with self._database.transaction() as tx:
-            return BeginResult(leftovers=await ledger.begin(tx, call))
+        key = key_of_run(call.key)
+        leftovers = await begin(self._database, key, lambda tx: ledger.find_leftovers(tx, key))
+        return BeginResult(leftovers=leftovers, generation=key.generation)
 
     @activity.defn(name="do")
     async def do(self, call: Call[Step]) -> Done:

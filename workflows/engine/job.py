@@ -20,11 +20,11 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.notifications import Alert
     from commerce.messages.progress import Progress, StepProgress
     from commerce.messages.steps import Begin, Call, StepKey
-    from workflows.engine.alerts import alert_admins
+    from workflows.engine.alerts import alert_admins, run_key
     from workflows.engine.calls import Method, execute, name_of, note_of
     from workflows.engine.cancellation import CANCEL_OR_FAILURE
     from workflows.engine.policies import BATCH, Policy
-    from workflows.engine.search_attributes import publish_failed_step, publish_state
+    from workflows.engine.search_attributes import clear_copied_attributes, publish_failed_step, publish_state
 
 T = TypeVar("T")
 InputT = TypeVar("InputT", bound=Message)
@@ -48,6 +48,7 @@ class Job:
         self._alert = alert
 
     async def __aenter__(self) -> "Job":
+        clear_copied_attributes()
         publish_state(self.progress, "running")
         return self
 
@@ -153,7 +154,7 @@ class Job:
         await alert_admins(
             Alert(
                 kind=self._alert,
-                key=f"{self._alert}/{info.workflow_id}/{self._run.generation}",
+                key=f"{self._alert}/{info.workflow_id}/{run_key()}",
                 message=f"The job {info.workflow_type} failed",
                 job_name=info.workflow_type,
                 error=describe(error),
