@@ -58,6 +58,7 @@ class ErrorCode(StrEnum):
     ProcessIdTaken = "ProcessIdTaken"
     ProcessNotFound = "ProcessNotFound"
     RegistrationInProgress = "RegistrationInProgress"
+    ResetTooLate = "ResetTooLate"
     ReservationMissing = "ReservationMissing"
     RetryRefused = "RetryRefused"
     ScheduleNotFound = "ScheduleNotFound"
