@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from commerce import audit
 from commerce.database import Database
 from starter.devstack import postgres
 from tests.commerce.shop import Shop
@@ -129,4 +128,4 @@ async def compare(shop: Shop, data_dir: Path, said: str) -> None:
     assert "40 abandoned carts deleted" in said and "5 levels corrected" in said
     assert [kinds["order-shipped"]] == await count(f"count(email) FROM {fulfilled}")
     assert [kinds["insufficient-inventory"]] == [numbers(said, "Refused for stock")[0]]
-    assert await shop.call(audit.audit) == []
+    assert await shop.audit() == []
