@@ -13,7 +13,7 @@ from commerce.database import Database
 from starter.connection.rpc import find_latest_run, unreachable_if_refused
 
 MAX_CONCURRENT_CALLS = 20
-FIRST_PAGE, LARGEST_PAGE = 500, 50_000  # items, orders or customers
+FIRST_PAGE, LARGEST_PAGE = 500, 1_000  # items, orders or customers; the time per order grows with larger pages
 PAGE_SECONDS = 5.0  # a page that takes longer than twice this is followed by a smaller one
 
 EndedRuns = dict[str, str | None]  # business key -> id of its latest run, which has ended; None: it never had a run
