@@ -44,10 +44,13 @@ READ = text("""
 """)
 # NO KEY: inserts that only refer to the order, such as a notification or a reservation, need not wait.
 LOCK = text("SELECT id FROM orders WHERE id = :order_id FOR NO KEY UPDATE")
+# A fulfilled order's mail was queued with its fulfillment, and upkeep deletes it only after it was sent.
 FULFILLED = text("""
     SELECT CAST(fulfillment.id AS text) AS fulfillment_id, tracking_number,
-           EXISTS (SELECT FROM notifications WHERE key = :notification_key AND status = 'sent') AS notification_sent
-    FROM fulfillments AS fulfillment WHERE order_id = :order_id AND cancelled_at IS NULL
+           coalesce((SELECT status = 'sent' FROM notifications WHERE key = :notification_key),
+                    email <> '' AND fulfillment_status = 'fulfilled', false) AS notification_sent
+    FROM fulfillments AS fulfillment JOIN orders ON orders.id = order_id
+    WHERE order_id = :order_id AND fulfillment.cancelled_at IS NULL
 """)
 LOCK_TO_COMPLETE = text("""
     SELECT fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,

@@ -92,7 +92,9 @@ class Settings(BaseSettings):
         le=3_650,
         description="Days that the ledger keeps steps of ended processes; 7 more than Temporal's retention of runs",
     )
-    keep_events_days: int = Field(30, ge=1, le=3_650, description="Days that published events are kept")
+    keep_events_days: int = Field(
+        30, ge=4, le=3_650, description="Days that published events are kept; a delivery may need them for 3 days"
+    )
     keep_notifications_days: int = Field(400, ge=1, le=3_650, description="Days that mails and alerts are kept")
     log_format: Literal["console", "json"] = Field("console", description="Format of logs")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged")

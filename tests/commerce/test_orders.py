@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from commerce import fulfillment, inventory, orders, outbox
+from commerce import fulfillment, inventory, orders, outbox, upkeep
 from commerce.database import Database
 from commerce.errors import (
     FulfilledElsewhere,
@@ -186,6 +186,23 @@ async def test_v5_validating_a_fulfilled_order_returns_its_result(shop: Shop) ->
     await shop.sql("UPDATE notifications SET status = 'sent'")
     fulfilled = (await shop.call(orders.validate, "1")).fulfilled
     assert fulfilled == done.model_copy(update={"notification_sent": True})
+
+
+async def test_a_mail_that_upkeep_has_deleted_counts_as_sent(shop: Shop) -> None:  # (E17)
+    await shop.order("1", MUG=1)
+    await shop.order("2", MUG=1, columns={"email": None})
+    later = NOON + timedelta(days=36_500)
+    for order_id in ("1", "2"):
+        await fulfill(shop, order_id)
+        assert not (await shop.call(orders.complete, order_id)).notification_sent
+    assert await shop.call(upkeep.prune_notifications, later, 100) == 0
+    await shop.sql("UPDATE notifications SET status = 'failed'")
+    assert await shop.call(upkeep.prune_notifications, later, 100) == 0
+    assert not (await shop.call(orders.complete, "1")).notification_sent
+    await shop.sql("UPDATE notifications SET status = 'sent'")
+    assert await shop.call(upkeep.prune_notifications, later, 100) == 1
+    assert (await shop.call(orders.complete, "1")).notification_sent
+    assert not (await shop.call(orders.complete, "2")).notification_sent
 
 
 async def test_n3_a_refusal_writes_one_event_per_order_and_day(shop: Shop) -> None:

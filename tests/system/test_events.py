@@ -16,6 +16,7 @@ from temporalio.exceptions import ApplicationError
 from commerce import outbox, webhooks
 from commerce.messages.webhooks import NewEndpoint, WebhookDelivery
 from commerce.outbox import NewEvent
+from commerce.relay import BATCH
 from starter.client import start
 from starter.processes import TASK_QUEUE
 from starter.subscribers import create_relay
@@ -187,10 +188,10 @@ async def test_a_new_order_does_not_wait_behind_the_events_of_a_stock_sync(
     await write_events(idle_shop.data, NewEvent("placed", "order.placed", f"order/{order_id}", {"order_id": order_id}))
     async with idle_shop.worker(), running_relay(idle_shop):
         async with asyncio.timeout(SECONDS):
-            while not await idle_shop.data.sql("SELECT 1 FROM fulfillments"):  # noqa: ASYNC110 - polls a server
+            while not await idle_shop.data.sql("SELECT 1 FROM process_generations"):  # noqa: ASYNC110 - polls a server
                 await asyncio.sleep(0.02)
         [waiting] = await idle_shop.data.sql(UNPUBLISHED)
-    assert waiting > STOCK_EVENTS / 2
+    assert waiting > 2 * BATCH
 
 
 async def test_the_tasks_of_an_order_come_before_those_of_deliveries(

@@ -193,6 +193,19 @@ async def test_a_count_below_the_reserved_quantity_is_stored_and_alerted_once(sh
     assert len(shop.mails("oversold")) == 1
 
 
+async def test_the_warehouse_need_not_know_skus_whose_stock_is_not_managed(shop: RunningShop) -> None:  # (J6)
+    for sku in ("CUP", "JUG", "MUG", "PAN"):
+        await shop.data.stock(sku, main=5)
+    for number in range(8):
+        await shop.data.variant(f"VOUCHER-{number}", managed=False)
+    await shop.data.variant("GIFT", managed=False, items={"MUG": 1})
+    levels = [{"sku": sku, "location": "main", "on_hand": 5} for sku in ("CUP", "JUG", "MUG", "PAN")]
+    unknown = [{"sku": f"VOUCHER-{number}", "location": "main", "on_hand": None} for number in range(8)]
+    await request_warehouse(shop, "PUT", "/trial/levels", [*levels, *unknown])
+    result = StockSynced.model_validate(await run_job(shop, "sync-inventory"))
+    assert (result.seen, result.skipped) == (4, 0)
+
+
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
