@@ -11,7 +11,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
-from commerce import migrations
 from commerce.errors import ConstraintViolated, DatabaseUnavailable, InvalidData
 from commerce.postgres import DIALECT, POSTGRES_PORT, connect
 
@@ -72,6 +71,8 @@ class Database:
 
         Raises DatabaseUnavailable.
         """
+        from commerce import migrations  # loads Alembic, which a program that does not migrate can do without
+
         await self.ping()
         try:
             await migrations.upgrade(self._url)

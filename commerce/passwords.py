@@ -21,17 +21,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MIN_LENGTH, MAX_LENGTH = 8, 128  # characters of a password's NFKC form
-MAX_INPUT_LENGTH = (
-    4 * MAX_LENGTH
-)  # characters as typed: NFKC joins at most four, in time quadratic in the length of a run of accents
+# Characters as typed: NFKC joins at most four into one, in time quadratic in the length of a run of accents.
+MAX_INPUT_LENGTH = 4 * MAX_LENGTH
 
 THREADS = 2  # hashes at the same time, of 64 MiB each; further calls are queued
 MAX_HASH_LENGTH = 256  # characters
-MAX_MEMORY, MAX_PASSES, MAX_LANES = (
-    2 * 1024 * 1024,
-    64,
-    64,
-)  # memory in KiB; RFC 9106's larger profile has 2 GiB and one pass
+MAX_MEMORY = 2 * 1024 * 1024  # KiB; RFC 9106's larger profile has 2 GiB and one pass
+MAX_PASSES, MAX_LANES = 64, 64
 MAX_WORK = 4 * MAX_MEMORY  # KiB times passes: takes seconds, not minutes
 MIN_LANE_MEMORY = 8  # KiB (RFC 9106)
 SALT_BYTES, DIGEST_BYTES = range(8, 65), range(16, 65)
@@ -50,7 +46,7 @@ _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="passwords")  # starts th
 
 
 def validate_password(password: str) -> str:
-    """Return the NFKC form of a password of 8 to 128 characters; raises ValueError, without the password, otherwise."""
+    """Return the NFKC form of a password if it has 8 to 128 characters; else raise ValueError, without the password."""
     if len(password) > MAX_INPUT_LENGTH:
         raise ValueError(TOO_LONG)
     normalised = unicodedata.normalize("NFKC", password)
@@ -64,7 +60,7 @@ def validate_password(password: str) -> str:
 
 
 def validate_hash(value: str) -> str:
-    """Return an argon2id hash in PHC form; raises ValueError, without the hash, if it is another or too expensive."""
+    """Return a hash if it is argon2id in PHC form and not too expensive; else raise ValueError, without the hash."""
     parts = HASH.fullmatch(value) if len(value) <= MAX_HASH_LENGTH else None
     if parts is None or _decoded_size(parts[4]) not in SALT_BYTES or _decoded_size(parts[5]) not in DIGEST_BYTES:
         raise ValueError(NOT_A_HASH)

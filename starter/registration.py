@@ -11,7 +11,7 @@ from commerce.messages.customers import CustomerRegistration
 from commerce.person_names import validate_name
 
 
-def _checked_password(password: SecretStr) -> SecretStr:
+def _validate_password(password: SecretStr) -> SecretStr:
     return SecretStr(passwords.validate_password(password.get_secret_value()))
 
 
@@ -19,7 +19,7 @@ class Registration(Message):
     """The registration form: an e-mail address, a password of 8 to 128 characters, and a name."""
 
     email: Annotated[str, AfterValidator(validate_address)]
-    password: Annotated[SecretStr, AfterValidator(_checked_password)]
+    password: Annotated[SecretStr, AfterValidator(_validate_password)]
     first_name: Annotated[str, AfterValidator(validate_name)]
     last_name: Annotated[str, AfterValidator(validate_name)]
 

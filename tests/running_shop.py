@@ -45,7 +45,10 @@ class RunningShop:
     @asynccontextmanager
     async def worker(self, interceptors: Sequence[Interceptor] = ()) -> AsyncIterator[None]:
         """Work in this process while the block runs."""
-        async with open_activities(self.settings) as steps, make_worker(self.client, steps, self.settings, interceptors):
+        async with (
+            open_activities(self.settings) as activities,
+            make_worker(self.client, activities, self.settings, interceptors),
+        ):
             yield
 
     async def start(self, order_id: str) -> Handle:

@@ -44,7 +44,7 @@ FIND_REPEATED = text("""
     FROM seen
     WHERE seen.line = staged.line AND state = 'new' AND repeated
 """)
-# The stored hash is that of the imported content, whatever the shop has changed since. The shop's own carts have none.
+# The stored hash is that of the imported content, even if the shop has changed the cart since; its own carts have none.
 FIND_KNOWN = text("""
     UPDATE staged_carts AS staged
     SET state = CASE WHEN known.content_hash = staged.content_hash THEN 'known' ELSE 'bad' END,

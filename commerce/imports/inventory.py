@@ -30,7 +30,7 @@ FIND_BAD = text("""
     UPDATE staged_inventory AS staged
     SET bad = true,
         reason = CASE WHEN moved THEN 'Handle: the SKU belongs to another product'
-                      ELSE 'SKU: is on line ' || first_line || ' for the same location' END
+                      ELSE 'SKU: already on line ' || first_line || ' for the same location' END
     FROM seen WHERE seen.line = staged.line AND (moved OR seen.line > first_line)
 """)
 WRITE_LOCATIONS = text("""

@@ -12,7 +12,7 @@ GroupT = TypeVar("GroupT", bound="RowGroup[Any]")
 
 ReportBadRow = Callable[[int, str], None]  # line, reason
 
-name = required(text(SHORT_TEXT))
+required_text = required(text(SHORT_TEXT))
 
 
 class RowGroup(ABC, Generic[LineT]):
@@ -57,7 +57,7 @@ class RowGroup(ABC, Generic[LineT]):
         self._report_bad_row(row.line, row.reason())
 
     def _parse(self, row: Row) -> None:
-        row.parse(self.name_column, name)
+        row.parse(self.name_column, required_text)
         if row is self._first:
             if any(row.text(column) for column in self.head_columns):
                 self._parse_head(row)

@@ -91,7 +91,7 @@ class PlacedOrder(BaseModel):
     email: LimitedText | None = Field(None, description="Finds or creates a guest customer")
     paid_at: Timestamp | None = None
     fulfillment_status: LimitedText | None = Field(
-        None, description=f"Left out, or one of {', '.join(filter(None, FULFILLMENT_STATUSES))}"
+        None, description=f"One of {', '.join(filter(None, FULFILLMENT_STATUSES))}; default: not fulfilled"
     )
     cancelled_at: Timestamp | None = None
     currency: LimitedText | None = Field(

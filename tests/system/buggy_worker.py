@@ -1,4 +1,4 @@
-"""A worker that was deployed with a plain bug in its process: `python -m tests.system.buggy_worker`."""
+"""A worker that was deployed with a bug in its workflow code: `python -m tests.system.buggy_worker`."""
 
 from temporalio import workflow
 
@@ -10,8 +10,8 @@ with workflow.unsafe.imports_passed_through():
 
 
 @workflow.defn(name="order-processing")
-class BuggyProcess(OrderProcessingWorkflow):
-    """Does not get beyond its first line."""
+class BuggyWorkflow(OrderProcessingWorkflow):
+    """Raises an error before its first step."""
 
     @workflow.query(name="progress")
     def progress(self) -> Progress:
@@ -26,5 +26,5 @@ class BuggyProcess(OrderProcessingWorkflow):
 
 
 if __name__ == "__main__":
-    worker.WORKFLOWS = (BuggyProcess,)
+    worker.WORKFLOWS = (BuggyWorkflow,)
     worker.main()

@@ -1,4 +1,4 @@
-"""Worker processes for the shop of a test."""
+"""Fixtures of the system tests."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +11,6 @@ from tests.system.workers import WorkerProcesses, worker_processes
 
 @pytest.fixture
 async def workers(shop: RunningShop, tmp_path: Path) -> AsyncIterator[WorkerProcesses]:
-    """Workers that end with the test; `shop` is each module's own."""
-    async with worker_processes(shop, tmp_path / "workers") as made:
-        yield made
+    """Start worker processes for the module's `shop` fixture; kill them when the test ends."""
+    async with worker_processes(shop, tmp_path / "workers") as processes:
+        yield processes

@@ -1,6 +1,6 @@
-"""A worker for tests whose carts' events are taken by a file: `python -m tests.system.event_worker`.
+"""A worker for tests that writes the `cart.expired` events to a file: `python -m tests.system.event_worker`.
 
-Each event is a line of the file JOURNAL: aggregate, number, id.
+JOURNAL is the path of the file. Each event is a line of it: aggregate, number, id.
 """
 
 import os
@@ -14,15 +14,15 @@ from starter.subscribers import SUBSCRIBERS
 
 
 class Journal:
-    """Takes events; a line is kept once it is written, also when the worker is killed."""
+    """Subscriber that appends each event to a file. A written line stays when the worker is killed."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", buffering=1)
 
-    async def note(self, _client: Client, event: PendingEvent) -> None:
+    async def record(self, _client: Client, event: PendingEvent) -> None:
         self._file.write(f"{event.aggregate} {event.data['number']} {event.id}\n")
 
 
 if __name__ == "__main__":
     journal = Journal(Path(os.environ["JOURNAL"]))
-    worker.main(subscribers={**SUBSCRIBERS, "cart.expired": (journal.note,)})
+    worker.main(subscribers={**SUBSCRIBERS, "cart.expired": (journal.record,)})

@@ -1,4 +1,4 @@
-"""What may happen to customers and orders, with words that tell where they have been."""
+"""Scenarios with customers and orders whose data contain the words of leak_words."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -29,111 +29,115 @@ from tests.system.workers import wait_until
 
 STEPS = ("validate-customer-data", "create-customer", "create-auth-user", "assign-customer-group")
 PERSON = {"first_name": words.FIRST, "last_name": words.LAST}
-TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+WORKFLOW_TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A shop with a worker of its own; `name` tells its customers and orders from those of another stage."""
+class Setup:
+    """A shop with one worker, in which the scenarios run. `name` makes the ids and addresses unique."""
 
     shop: RunningShop
     name: str
     markers: Path
 
-    def address(self, scene: str, domain: str = "shop.example") -> str:
-        return f"{words.MAIL}-{self.name}-{scene}@{domain}"
+    def address(self, scenario: str, domain: str = "shop.example") -> str:
+        return f"{words.CUSTOMER_PREFIX}-{self.name}-{scenario}@{domain}"
 
     @property
-    def mischief(self) -> dict[str, str]:
-        """What the worker is to do wrong, by process."""
-        failing = {registration_process_id(self.address(step)): step for step in STEPS}
-        waiting = {registration_process_id(self.address(scene)): "create-auth-user waits" for scene in WAITING}
-        return failing | waiting | {order_process_id(f"{self.name}-called-off"): "create-shipping-label waits"}
+    def faults(self) -> dict[str, str]:
+        """Return the worker's faults by process id, see leak_worker."""
+        failing_steps = {registration_process_id(self.address(step)): step for step in STEPS}
+        waiting_steps = {
+            registration_process_id(self.address(scenario)): "create-auth-user waits" for scenario in WAITING
+        }
+        return (
+            failing_steps | waiting_steps | {order_process_id(f"{self.name}-cancelled"): "create-shipping-label waits"}
+        )
 
     async def register(self, address: str) -> None:
         await register_customer(self.shop.client, email=address, password=words.PASSWORD, **PERSON)
 
-    async def begin(self, address: str) -> WorkflowHandle[Any, Any]:
-        given = PERSON | {"email": address, "password": words.PASSWORD}
-        return await start(self.shop.client, "customer-registration", Registration.model_validate(given))
+    async def start_registration(self, address: str) -> WorkflowHandle[Any, Any]:
+        request = PERSON | {"email": address, "password": words.PASSWORD}
+        return await start(self.shop.client, "customer-registration", Registration.model_validate(request))
 
-    async def waits(self, process: str) -> None:
+    async def wait_until_waiting(self, process: str) -> None:
         await wait_until((self.markers / process).exists, SECONDS, lambda: f"{process} does not wait")
 
-    def go_on(self, process: str) -> None:
-        (self.markers / f"{process} goes on").touch()
+    def let_continue(self, process: str) -> None:
+        (self.markers / f"{process} continues").touch()
 
-    async def order(self, scene: str, **facts: str) -> str:
-        """Take in an order of a guest; return its id."""
-        about = {
-            "email": f"{words.BUYER}@shop.example",
+    async def create_order(self, scenario: str, **columns: str) -> str:
+        """Create a guest's order; return its id."""
+        defaults = {
+            "email": f"{words.BUYER_PREFIX}@shop.example",
             "shipping_name": words.RECIPIENT,
             "shipping_address1": words.STREET,
             "shipping_city": "London",
             "shipping_zip": "N1 9GU",
             "shipping_phone": words.PHONE,
         }
-        await self.shop.data.order(f"{self.name}-{scene}", MUG=1, columns=about | facts)
-        return f"{self.name}-{scene}"
+        await self.shop.data.order(f"{self.name}-{scenario}", MUG=1, columns=defaults | columns)
+        return f"{self.name}-{scenario}"
 
     async def cancel(self, process: str) -> None:
-        """Cancel a process that waits, as an operator does."""
-        await self.waits(process)
+        """Cancel a waiting process as an operator does, and let it continue."""
+        await self.wait_until_waiting(process)
         await cancel(self.shop.client, self.shop.database, process, reason=words.REASON, actor=words.ACTOR)
-        self.go_on(process)
+        self.let_continue(process)
         await wait_for_end(self.shop.client.get_workflow_handle(process))
 
 
-async def registered(stage: Stage) -> None:
-    """All goes well, and once more it does not."""
-    await stage.register(stage.address("registered"))
+async def registering_twice(setup: Setup) -> None:
+    """A registration succeeds; a second one with the same address fails."""
+    await setup.register(setup.address("registered"))
     with pytest.raises(CustomerAlreadyExists):
-        await stage.register(stage.address("registered"))
+        await setup.register(setup.address("registered"))
 
 
-async def guest(stage: Stage) -> None:
-    """Who bought as a guest gets an account."""
-    address = stage.address("guest")
-    await stage.shop.data.sql("INSERT INTO customers (email) VALUES (:address)", address=address)
-    await stage.register(address)
+async def registering_as_guest(setup: Setup) -> None:
+    """A customer who bought as a guest gets an account."""
+    address = setup.address("guest")
+    await setup.shop.data.sql("INSERT INTO customers (email) VALUES (:address)", address=address)
+    await setup.register(address)
 
 
-async def unwelcomed(stage: Stage) -> None:
-    """The mail server refuses the customer's mail, and admins are told."""
-    await stage.register(stage.address("unwelcomed", "refused.example"))
+async def welcome_mail_refused(setup: Setup) -> None:
+    """The mail server refuses the welcome mail, and admins are alerted."""
+    await setup.register(setup.address("no-welcome", "refused.example"))
 
 
-async def failing(stage: Stage) -> None:
-    """Every step fails in turn, saying more than it should."""
-    refusals = await asyncio.gather(*(stage.register(stage.address(step)) for step in STEPS), return_exceptions=True)
+async def each_step_failing(setup: Setup) -> None:
+    """Each step fails in one registration, with personal data in its error."""
+    refusals = await asyncio.gather(*(setup.register(setup.address(step)) for step in STEPS), return_exceptions=True)
     assert {type(refusal) for refusal in refusals} == {ProcessFailed}, refusals
 
 
-async def changed_mind(stage: Stage) -> None:
-    """An operator cancels a registration, to which somebody has sent what it does not know."""
-    run = await stage.begin(stage.address("changed-mind"))
-    await run.signal("no-such-signal", {"email": stage.address("signal"), **PERSON})
+async def registration_cancelled(setup: Setup) -> None:
+    """A registration gets an unknown signal and an unknown query, and an operator cancels it."""
+    run = await setup.start_registration(setup.address("cancelled"))
+    await run.signal("no-such-signal", {"email": setup.address("signal"), **PERSON})
     with pytest.raises(WorkflowQueryFailedError):
-        await run.query("no-such-query", {"email": stage.address("query"), **PERSON})
-    await stage.cancel(run.id)
+        await run.query("no-such-query", {"email": setup.address("query"), **PERSON})
+    await setup.cancel(run.id)
 
 
-async def registered_again(stage: Stage) -> None:
-    """A registration is cut off in the middle, and begun anew."""
-    run = await stage.begin(stage.address("again"))
-    await stage.waits(run.id)
+async def registration_interrupted(setup: Setup) -> None:
+    """A registration is terminated in the middle and started anew."""
+    run = await setup.start_registration(setup.address("interrupted"))
+    await setup.wait_until_waiting(run.id)
     await run.terminate()
-    await stage.register(stage.address("again"))
-    stage.go_on(run.id)
+    await setup.register(setup.address("interrupted"))
+    setup.let_continue(run.id)
 
 
-async def misshapen(stage: Stage) -> None:
-    """A careless client sends what no registration can be, nor an order."""
-    address = stage.address("misshapen")
+async def malformed_inputs(setup: Setup) -> None:
+    """A client sends inputs that are neither valid registrations nor valid orders."""
+    address = setup.address("malformed")
     good = PERSON | {"email": address, "password_hash": words.HASH}
     inputs: list[list[Any]] = [
-        [good | {"password_hash": words.GIVEN_AS_HASH}],
+        [good | {"password_hash": words.PASSWORD_AS_HASH}],
         [good | {"first_name": {"is": words.FIRST}, "last_name": [words.LAST], "email": [address]}],
         [PERSON | {"email": address}],
         [good, good],
@@ -143,83 +147,83 @@ async def misshapen(stage: Stage) -> None:
         [RawValue(Payload(metadata={"encoding": b"our/own"}, data=address.encode()))],
     ]
     for kind in ("customer-registration", "order-processing"):
-        for number, given in enumerate(inputs):
-            run = f"{kind}-{stage.name}-misshapen-{number}"
+        for number, arguments in enumerate(inputs):
+            run = f"{kind}-{setup.name}-malformed-{number}"
             with pytest.raises(WorkflowFailureError) as failed:
-                await stage.shop.client.execute_workflow(kind, args=given, id=run, task_queue=TASK_QUEUE)
+                await setup.shop.client.execute_workflow(kind, args=arguments, id=run, task_queue=TASK_QUEUE)
             assert isinstance(failed.value.cause, ApplicationError) and failed.value.cause.type == "BadInput"
 
 
-async def fulfilled(stage: Stage) -> None:
-    """A guest's order is labelled and sent, and so is the mail."""
-    assert (await stage.shop.process(await stage.order("fulfilled"))).notification_sent
+async def order_fulfilled(setup: Setup) -> None:
+    """A guest's order is fulfilled and the mail is sent."""
+    assert (await setup.shop.process(await setup.create_order("fulfilled"))).notification_sent
 
 
-async def refused(stage: Stage) -> None:
-    """The carrier does not ship to there; admins are told."""
-    await stage.shop.expect_failure(await stage.order("refused", shipping_country="ZZ"))
+async def order_refused(setup: Setup) -> None:
+    """The carrier does not ship to the order's country, and admins are alerted."""
+    await setup.shop.expect_failure(await setup.create_order("refused", shipping_country="ZZ"))
 
 
-async def untold(stage: Stage) -> None:
-    """The buyer's mail server refuses the mail; admins are told."""
-    local, _, _ = words.BUYER.partition("@")
+async def order_mail_refused(setup: Setup) -> None:
+    """The buyer's mail server refuses the mail, and admins are alerted."""
+    local, _, _ = words.BUYER_PREFIX.partition("@")
     assert not (
-        await stage.shop.process(await stage.order("untold", email=f"{local}@refused.example"))
+        await setup.shop.process(await setup.create_order("no-mail", email=f"{local}@refused.example"))
     ).notification_sent
 
 
-async def called_off(stage: Stage) -> None:
+async def order_cancelled(setup: Setup) -> None:
     """An operator cancels an order."""
-    run = await stage.shop.start(await stage.order("called-off"))
-    await stage.cancel(run.id)
+    run = await setup.shop.start(await setup.create_order("cancelled"))
+    await setup.cancel(run.id)
 
 
-async def buggy(stage: Stage) -> None:
-    """A process has a bug that says more than it should, and is terminated."""
-    run = await stage.shop.start(f"{BUGGY}-{stage.name}")
+async def workflow_bug(setup: Setup) -> None:
+    """A workflow has a bug with personal data in its error, and an operator terminates the run."""
+    run = await setup.shop.start(f"{BUGGY}-{setup.name}")
     async for event in run.fetch_history_events(wait_new_event=True):
-        if event.event_type == TASK_FAILED:
+        if event.event_type == WORKFLOW_TASK_FAILED:
             break
     await run.terminate()
 
 
-async def paused(stage: Stage) -> None:
+async def job_paused(setup: Setup) -> None:
     """An operator pauses a job."""
-    await pause(stage.shop.client, stage.shop.database, "upkeep", reason=words.REASON, actor=words.ACTOR)
+    await pause(setup.shop.client, setup.shop.database, "upkeep", reason=words.REASON, actor=words.ACTOR)
 
 
-WAITING = ("changed-mind", "again")
-SCENARIOS: list[Callable[[Stage], Coroutine[Any, Any, None]]] = [
-    registered,
-    guest,
-    unwelcomed,
-    failing,
-    changed_mind,
-    registered_again,
-    misshapen,
-    fulfilled,
-    refused,
-    untold,
-    called_off,
-    buggy,
-    paused,
+WAITING = ("cancelled", "interrupted")
+SCENARIOS: list[Callable[[Setup], Coroutine[Any, Any, None]]] = [
+    registering_twice,
+    registering_as_guest,
+    welcome_mail_refused,
+    each_step_failing,
+    registration_cancelled,
+    registration_interrupted,
+    malformed_inputs,
+    order_fulfilled,
+    order_refused,
+    order_mail_refused,
+    order_cancelled,
+    workflow_bug,
+    job_paused,
 ]
 
 
-async def play(stage: Stage) -> None:
-    """Let everything happen, side by side."""
+async def run_scenarios(setup: Setup) -> None:
+    """Run all scenarios concurrently."""
     async with asyncio.TaskGroup() as group:
-        for scene in SCENARIOS:
-            group.create_task(scene(stage))
+        for scenario in SCENARIOS:
+            group.create_task(scenario(setup))
 
 
-async def bother_the_api(url: str, address: str) -> None:
-    """Bring to the API what is personal, in every place where it does not belong."""
-    about = {"email": address, "password": words.PASSWORD, **PERSON}
+async def send_personal_data_to_the_api(url: str, address: str) -> None:
+    """Send personal data to the API in paths, queries, headers and bodies where they do not belong."""
+    personal = {"email": address, "password": words.PASSWORD, **PERSON}
     async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {words.TOKEN}"}) as http:
         for path in ("/codec/default/encode", "/codec/default/decode", f"/codec/{address}/decode", "/health/ready"):
-            await http.post(path, json=about, params=about)
+            await http.post(path, json=personal, params=personal)
             await http.post(path, content=f'{{"email": "{address}"')
-        await http.post("/codec/default/decode", json={"payloads": [{"data": address, "metadata": about}]})
+        await http.post("/codec/default/decode", json={"payloads": [{"data": address, "metadata": personal}]})
         await http.get(f"/health/ready?email={address}", headers={"Authorization": f"Basic {words.PASSWORD}"})
         await http.get(f"/workflows/{address}")

@@ -1,4 +1,4 @@
-"""Looks for words in what Temporal keeps and in logs, in every form in which they may be written."""
+"""Search the data that Temporal stores, and logs, for words in every spelling and encoding that may occur."""
 
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,79 +16,84 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 
 Words = Mapping[str, Sequence[str]]  # by kind
-MANY = 1_000  # runs, events of a run, schedules: all at once
-Found = set[tuple[str, str]]  # place and kind
+PAGE_SIZE = 1_000  # enough for all runs, all events of a run and all schedules
+Leaks = set[tuple[str, str]]  # places and kinds of words found there
 
 
-def found(words: Words, places: Mapping[str, bytes]) -> Found:
-    """Return which kinds of words stand where, however they are written: capital letters are small letters."""
-    looked_for = {kind: {form for word in some for form in forms(word)} for kind, some in words.items()}
+def find_words(words: Words, places: Mapping[str, bytes]) -> Leaks:
+    """Return the places where words occur and the kinds of these words. Upper and lower case are the same."""
+    encoded_words = {
+        kind: {encoded for word in words_of_kind for encoded in encodings(word)}
+        for kind, words_of_kind in words.items()
+    }
     return {
         (place, kind)
         for place, content in places.items()
-        for small in [content.lower()]
-        for kind, some in looked_for.items()
-        if any(form in small for form in some)
+        for lowered in [content.lower()]
+        for kind, words_of_kind in encoded_words.items()
+        if any(encoded in lowered for encoded in words_of_kind)
     }
 
 
-def told(leaks: Found) -> str:
-    """Return where what kind of word was found, and no word."""
+def describe(leaks: Leaks) -> str:
+    """Return one line per leak, with the place and the kind of word but not the word."""
     return "\n".join(f"{place}: {kind}" for place, kind in sorted(leaks))
 
 
-def forms(word: str) -> Iterator[bytes]:
-    """Return what a word looks like in clear, in URLs, as numbers, and within base64; all in small letters."""
+def encodings(word: str) -> Iterator[bytes]:
+    """Return a word as plain text, URL-quoted, as hex and decimal numbers, and in base64; all in lower case."""
     for text in {word, word.lower()}:
         data = text.encode()
         yield data.lower()
         yield quote(text).lower().encode()
         yield data.hex().encode()
         yield ", ".join(map(str, data)).encode()
-        yield from (encoded.lower() for encoded in in_base64(data))
+        yield from (encoded.lower() for encoded in base64_parts(data))
 
 
-def in_base64(data: bytes) -> Iterator[bytes]:
-    """Return what is the same of these bytes within base64 whatever stands around them, at each alignment."""
+def base64_parts(data: bytes) -> Iterator[bytes]:
+    """Return, for each of the three alignments, the part of the base64 text that depends on these bytes alone."""
     for before in range(3):
         encoded = b64encode(bytes(before) + data)
         yield encoded[-(-8 * before // 6) : 8 * (before + len(data)) // 6]
 
 
-async def kept_by_temporal(client: Client) -> dict[str, bytes]:
-    """Return what Temporal tells of every run and schedule, as it comes over the wire, without our codec."""
+async def dump_temporal(client: Client) -> dict[str, bytes]:
+    """Return the descriptions and histories of all runs and schedules as raw bytes, without our codec."""
     temporal, namespace = client.workflow_service, client.namespace
-    listed = await temporal.list_workflow_executions(ListWorkflowExecutionsRequest(namespace=namespace, page_size=MANY))
+    listed = await temporal.list_workflow_executions(
+        ListWorkflowExecutionsRequest(namespace=namespace, page_size=PAGE_SIZE)
+    )
     assert not listed.next_page_token
-    kept = {"list of runs": listed.SerializeToString()}
+    dump = {"list of runs": listed.SerializeToString()}
     for run in (each.execution for each in listed.executions):
-        kept[f"state of {run.workflow_id} {run.run_id}"] = (
+        dump[f"state of {run.workflow_id} {run.run_id}"] = (
             await temporal.describe_workflow_execution(
                 DescribeWorkflowExecutionRequest(namespace=namespace, execution=run)
             )
         ).SerializeToString()
-        kept[f"history of {run.workflow_id} {run.run_id}"] = await _history(client, run)
-    return kept | await _schedules(client)
+        dump[f"history of {run.workflow_id} {run.run_id}"] = await _history(client, run)
+    return dump | await _schedules(client)
 
 
 async def _history(client: Client, run: WorkflowExecution) -> bytes:
-    request = GetWorkflowExecutionHistoryRequest(namespace=client.namespace, execution=run, maximum_page_size=MANY)
-    answer = await client.workflow_service.get_workflow_execution_history(request)
-    assert not answer.next_page_token
-    return answer.SerializeToString()
+    request = GetWorkflowExecutionHistoryRequest(namespace=client.namespace, execution=run, maximum_page_size=PAGE_SIZE)
+    response = await client.workflow_service.get_workflow_execution_history(request)
+    assert not response.next_page_token
+    return response.SerializeToString()
 
 
 async def _schedules(client: Client) -> dict[str, bytes]:
     temporal, namespace = client.workflow_service, client.namespace
-    listed = await temporal.list_schedules(ListSchedulesRequest(namespace=namespace, maximum_page_size=MANY))
-    kept = {"list of schedules": listed.SerializeToString()}
+    listed = await temporal.list_schedules(ListSchedulesRequest(namespace=namespace, maximum_page_size=PAGE_SIZE))
+    dump = {"list of schedules": listed.SerializeToString()}
     for schedule in listed.schedules:
         request = DescribeScheduleRequest(namespace=namespace, schedule_id=schedule.schedule_id)
-        kept[f"schedule {schedule.schedule_id}"] = (await temporal.describe_schedule(request)).SerializeToString()
-    return kept
+        dump[f"schedule {schedule.schedule_id}"] = (await temporal.describe_schedule(request)).SerializeToString()
+    return dump
 
 
-def files(folder: Path, *patterns: str) -> dict[str, bytes]:
-    """Return the contents of the files of a folder that fit these patterns, by their paths within it."""
+def read_files(folder: Path, *patterns: str) -> dict[str, bytes]:
+    """Return the contents of the files in a folder that match these patterns, by relative path."""
     paths = [path for pattern in patterns for path in folder.glob(pattern)]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}

@@ -1,9 +1,12 @@
-"""A worker with bugs that blurt out what is personal: `python -m tests.system.leak_worker`.
+"""A worker with bugs whose errors contain personal data: `python -m tests.system.leak_worker`.
 
-MISCHIEF is a JSON object of process ids and what goes wrong there: a step's name, which fails in its first attempt with
-a bug and in its second for good; or a step's name and `waits`: its first attempt makes a file named like the process in
-the folder MARKERS, and waits until there is one named `<process> goes on`. Besides, the process of an order
-whose id begins with BUGGY fails itself.
+FAULTS is a JSON object of faults by process id. A fault is one of these:
+
+- STEP: the step fails with an unexpected error in its first attempt and permanently in its second
+- `STEP waits`: the first attempt creates a file named after the process in the folder MARKERS, and waits until there is
+  a file `<process> continues`
+
+In addition, the workflow fails for every order whose id starts with BUGGY.
 """
 
 import asyncio
@@ -27,62 +30,62 @@ from temporalio.worker import (
 with workflow.unsafe.imports_passed_through():
     import worker
     from commerce.messages.orders import order_process_id
-    from tests.system.leak_words import BLURTED, SOMEBODY
+    from tests.system.leak_words import CUSTOMER, ERROR_TEXTS
 
-BUGGY = "bug"  # what ids of orders begin with whose process itself fails
+BUGGY = "bug"  # prefix of the ids of orders whose workflow has a bug
 
 
-class Mischief(Interceptor):
-    """Does what is wanted of a process, once."""
+class LeakingFaults(Interceptor):
+    """Applies the faults to the steps, and the bug to the workflow."""
 
-    def __init__(self, wanted: Mapping[str, str], markers: Path) -> None:
-        self.wanted, self.markers = wanted, markers
+    def __init__(self, by_process: Mapping[str, str], markers: Path) -> None:
+        self.by_process, self.markers = by_process, markers
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
-        return _Steps(next, self)
+        return _FaultyActivities(next, self)
 
     def workflow_interceptor_class(self, _input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
-        return _Process
+        return _BuggyWorkflow
 
 
-class _Steps(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, mischief: Mischief) -> None:  # noqa: A002
+class _FaultyActivities(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, faults: LeakingFaults) -> None:  # noqa: A002
         super().__init__(next)
-        self._mischief = mischief
+        self._faults = faults
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
         info = activity.info()
         process, step = str(info.workflow_id), info.activity_type
-        wanted = self._mischief.wanted.get(process)
-        if wanted == step:
+        fault = self._faults.by_process.get(process)
+        if fault == step:
             _fail(step, info.attempt)
-        if wanted == f"{step} waits":
+        if fault == f"{step} waits":
             await self._wait(process)
         return await super().execute_activity(input)
 
     async def _wait(self, process: str) -> None:
-        marker = self._mischief.markers / process
+        marker = self._faults.markers / process
         if not marker.exists():
             marker.touch()
-            while not marker.with_name(f"{process} goes on").exists():  # noqa: ASYNC110 - others make it
+            while not marker.with_name(f"{process} continues").exists():  # noqa: ASYNC110 - the test creates the file
                 await asyncio.sleep(0.02)
 
 
 def _fail(step: str, attempt: int) -> None:
     if attempt > 1:
-        raise ApplicationError(BLURTED[step], SOMEBODY, type="Blurted", non_retryable=True)
+        raise ApplicationError(ERROR_TEXTS[step], CUSTOMER, type="Leaking", non_retryable=True)
     try:
-        raise LookupError(BLURTED[step])
+        raise LookupError(ERROR_TEXTS[step])
     except LookupError as error:
-        raise ValueError(f"{BLURTED[step]}, again") from error
+        raise ValueError(f"{ERROR_TEXTS[step]}, again") from error
 
 
-class _Process(WorkflowInboundInterceptor):
+class _BuggyWorkflow(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
         if workflow.info().workflow_id.startswith(order_process_id(BUGGY)):
-            raise ValueError(BLURTED["process"])
+            raise ValueError(ERROR_TEXTS["process"])
         return await super().execute_workflow(input)
 
 
 if __name__ == "__main__":
-    worker.main([Mischief(json.loads(os.environ["MISCHIEF"]), Path(os.environ["MARKERS"]))])
+    worker.main([LeakingFaults(json.loads(os.environ["FAULTS"]), Path(os.environ["MARKERS"]))])

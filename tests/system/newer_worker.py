@@ -1,4 +1,4 @@
-"""A worker of the next build, whose orders take one more step: `python -m tests.system.newer_worker`."""
+"""A worker of a newer build that adds a step to order-processing: `python -m tests.system.newer_worker`."""
 
 from temporalio import activity, workflow
 
@@ -12,17 +12,17 @@ with workflow.unsafe.imports_passed_through():
 
 
 class GiftActivities:
-    """Make an order look nice."""
+    """The activity of the added step."""
 
     @activity.defn(name="wrap-gift")
     async def wrap(self, _call: Call[OrderRef]) -> Nothing:
-        """Wrap the goods."""
+        """Return at once: only the step itself matters to the tests."""
         return Nothing()
 
 
 @workflow.defn(name="order-processing")
-class NextOrderProcess(OrderProcessingWorkflow):
-    """Wraps the goods before anything else, in runs that have not come past this point."""
+class NewerOrderProcessingWorkflow(OrderProcessingWorkflow):
+    """Wraps the goods before the first step after the validation, in runs that have not passed this point yet."""
 
     @workflow.query(name="progress")
     def progress(self) -> Progress:
@@ -39,7 +39,7 @@ class NextOrderProcess(OrderProcessingWorkflow):
 
 
 def main() -> None:
-    worker.WORKFLOWS = (NextOrderProcess,)
+    worker.WORKFLOWS = (NewerOrderProcessingWorkflow,)
     activities_of = worker.activities_of
     worker.activities_of = lambda *nouns: activities_of(*nouns, GiftActivities())
     worker.main()

@@ -1,10 +1,15 @@
-"""A worker for tests that hangs where it is told: `python -m tests.system.pausing_worker`.
+"""A worker for tests that hangs at given points: `python -m tests.system.pausing_worker`.
 
 PAUSES is a JSON object of points by order id or, for jobs, by process id: {"42": "create-shipping-label after-buy",
-"nightly": "delete-expired-carts/2 after"}. A point is a step and where. The step is an activity, or one batch of a job
-by its number. Where is `before` its body, `after` it (committed, its answer not yet reported), or `before-` and
-`after-` one of the CALLS: to the outside, or within the transaction of a batch. `deaf` is `before`, and ignores being
-cancelled. A file named like the order or process appears in the folder MARKERS when the worker hangs there.
+"nightly": "delete-expired-carts/2 after"}. A point is a step and a place in it, separated by a space. The step is an
+activity, or one batch of a job by its number. The places are:
+
+- `before`: before the activity's body
+- `after`: after the body; the step is committed, its result is not reported to Temporal yet
+- `before-NAME`, `after-NAME`: around one of the CALLS to an external service or within the transaction of a batch
+- `ignoring-cancel`: like `before`, but the activity ignores its cancellation
+
+When the worker hangs, it creates a file named after the order or process in the folder MARKERS.
 """
 
 import asyncio
@@ -25,75 +30,81 @@ from commerce.integrations.warehouse import Warehouse
 from commerce.mail.smtp import MailServer
 from commerce.messages.orders import order_process_id
 
-OUTSIDE = ((EasyPost, "create"), (EasyPost, "buy"), (EasyPost, "refund"), (MailServer, "send"), (Warehouse, "levels"))
-WITHIN = (
+EXTERNAL_CALLS = (
+    (EasyPost, "create"),
+    (EasyPost, "buy"),
+    (EasyPost, "refund"),
+    (MailServer, "send"),
+    (Warehouse, "levels"),
+)
+CALLS_IN_BATCHES = (
     (carts, "expire"),
     (stock_sync, "write_levels"),
     (stock_sync, "count_changes"),
     (analytics, "count_day"),
     (upkeep, "prune_keys"),
 )
-CALLS = (*OUTSIDE, *WITHIN)
+CALLS = (*EXTERNAL_CALLS, *CALLS_IN_BATCHES)
 
-batch: ContextVar[str] = ContextVar("batch")  # the key of the step at work: `delete-expired-carts/2`
+step_key: ContextVar[str] = ContextVar("step_key")  # the key of the current step: `delete-expired-carts/2`
 
 
 class Pauses(Interceptor):
-    """Hangs at one point per order or process."""
+    """Makes each of the given orders and processes hang at its point."""
 
     def __init__(self, points: Mapping[str, str], markers: Path) -> None:
         self._points = points
         self._markers = markers
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
-        return _PausingInbound(next, self)
+        return _PausingActivities(next, self)
 
-    async def reach(self, where: str) -> None:
-        """Hang for ever if the step at work is to hang here."""
+    async def hang_at(self, place: str) -> None:
+        """Hang forever if this is the point of the current process."""
         step = activity.info()
         assert step.workflow_id is not None
         name = step.workflow_id.removeprefix(order_process_id(""))
-        if self._points.get(name) not in (f"{step.activity_type} {where}", f"{batch.get()} {where}"):
+        if self._points.get(name) not in (f"{step.activity_type} {place}", f"{step_key.get()} {place}"):
             return
         (self._markers / name).touch()
         while True:
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
-                if where != "deaf":
+                if place != "ignoring-cancel":
                     raise
 
-    def surround(self, owner: object, method: str) -> None:
-        """Let calls of this method of a class, or function of a module, be points too."""
+    def add_points(self, owner: object, method: str) -> None:
+        """Add points before and after the calls of this method of a class or function of a module."""
         call = getattr(owner, method)
 
         async def paused(*args: Any, **options: Any) -> Any:
-            await self.reach(f"before-{method}")
-            answer = await call(*args, **options)
-            await self.reach(f"after-{method}")
-            return answer
+            await self.hang_at(f"before-{method}")
+            result = await call(*args, **options)
+            await self.hang_at(f"after-{method}")
+            return result
 
         setattr(owner, method, paused)
 
 
-class _PausingInbound(ActivityInboundInterceptor):
+class _PausingActivities(ActivityInboundInterceptor):
     def __init__(self, next: ActivityInboundInterceptor, pauses: Pauses) -> None:  # noqa: A002
         super().__init__(next)
         self._pauses = pauses
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
-        batch.set(input.args[0].key.step)
-        await self._pauses.reach("before")
-        await self._pauses.reach("deaf")
-        answer = await super().execute_activity(input)
-        await self._pauses.reach("after")
-        return answer
+        step_key.set(input.args[0].key.step)
+        await self._pauses.hang_at("before")
+        await self._pauses.hang_at("ignoring-cancel")
+        result = await super().execute_activity(input)
+        await self._pauses.hang_at("after")
+        return result
 
 
 def main() -> None:
     pauses = Pauses(json.loads(os.environ["PAUSES"]), Path(os.environ["MARKERS"]))
     for owner, method in CALLS:
-        pauses.surround(owner, method)
+        pauses.add_points(owner, method)
     worker.main([pauses])
 
 

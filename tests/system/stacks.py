@@ -1,4 +1,7 @@
-"""Embedded stacks in processes of their own, to be backed up, killed and brought up again; carrier and mail stay."""
+"""Run embedded stacks as separate processes, so that tests can back them up, kill them and restore them.
+
+The carrier and the mail server run outside of the stacks and outlive them.
+"""
 
 import asyncio
 import email
@@ -23,106 +26,107 @@ from tests.commerce.shop import Shop
 from tests.paths import ROOT
 from tests.system.workers import wait_until
 
-SECONDS = 120
+TIMEOUT = 120  # seconds
 
 
 @dataclass
-class World:
-    """What stands outside of the shop: it forgets nothing when the shop is restored."""
+class ExternalServices:
+    """The carrier and the mail server. They keep their data when the shop is restored from a backup."""
 
     folder: Path
     carrier_url: str
     environment: Mapping[str, str]
 
     async def labels(self) -> Counter[str]:
-        """Count the labels that are bought and not refunded, by order."""
+        """Count the labels that were bought and not refunded, by order id."""
         async with httpx.AsyncClient(auth=("test", "")) as http:
-            found = (await http.get(f"{self.carrier_url}/trial/labels")).json()["labels"]
-        return Counter(label["order_id"] for label in found if label["refund_status"] is None)
+            labels = (await http.get(f"{self.carrier_url}/trial/labels")).json()["labels"]
+        return Counter(label["order_id"] for label in labels if label["refund_status"] is None)
 
-    async def sell_nothing(self, order_ids: Iterable[str]) -> None:
-        """Have the carrier fail whenever it is to sell a label for these orders."""
+    async def fail_label_purchases(self, order_ids: Iterable[str]) -> None:
+        """Make every purchase of a label for these orders fail with status 500."""
         fault = {"operation": "buy", "fault": "500", "times": 1000}
         async with httpx.AsyncClient(auth=("test", "")) as http:
             for order_id in order_ids:
                 await http.post(f"{self.carrier_url}/trial/faults", json=fault | {"order_id": order_id})
 
-    async def sell_again(self) -> None:
+    async def clear_faults(self) -> None:
         async with httpx.AsyncClient(auth=("test", "")) as http:
             await http.delete(f"{self.carrier_url}/trial/faults")
 
     def mails(self) -> Counter[str]:
-        """Count the mails that arrived, by what they are about."""
-        read = [email.message_from_bytes(path.read_bytes()) for path in (self.folder / "mail").glob("*.eml")]
-        return Counter(str(each["X-Commerce-Key"]) for each in read)
+        """Count the mails that arrived, by X-Commerce-Key."""
+        mails = [email.message_from_bytes(path.read_bytes()) for path in (self.folder / "mail").glob("*.eml")]
+        return Counter(str(mail["X-Commerce-Key"]) for mail in mails)
 
 
 @asynccontextmanager
-async def world(folder: Path) -> AsyncIterator[World]:
-    """A carrier and a mail server of the test's own."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("COMMERCE_", "TEMPORAL_"))}
+async def external_services(folder: Path) -> AsyncIterator[ExternalServices]:
+    """Run a carrier and a mail server for one test."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("COMMERCE_", "TEMPORAL_"))}
     async with carrier.running(folder / "carrier", 0) as carrier_url, mail.running(folder / "mail", 0) as smtp_url:
-        outside = {"COMMERCE_CARRIER_URL": f"{carrier_url}/v2", "COMMERCE_SMTP_URL": smtp_url}
-        yield World(folder, carrier_url, own | outside | {"COMMERCE_SCHEDULES": "off", "PYTHONPATH": str(ROOT)})
+        urls = {"COMMERCE_CARRIER_URL": f"{carrier_url}/v2", "COMMERCE_SMTP_URL": smtp_url}
+        environment = inherited | urls | {"COMMERCE_SCHEDULES": "off", "PYTHONPATH": str(ROOT)}
+        yield ExternalServices(folder, carrier_url, environment)
 
 
 @dataclass
 class Stack:
-    """An embedded stack that is ready."""
+    """A running embedded stack."""
 
     data_dir: Path
     data: Shop
     client: Client
     database_url: str
-    environment: Mapping[str, str]  # of commands
+    environment: Mapping[str, str]  # for commands
 
-    async def command(self, *arguments: str) -> None:
-        """Run a command of `commerce`, which must end well."""
+    async def run_command(self, *arguments: str) -> None:
+        """Run a `commerce` command and check that it succeeds."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "starter", *arguments, "--data-dir", str(self.data_dir)),
             env=self.environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        said, _ = await process.communicate()
-        assert process.returncode == 0, said.decode()
+        output, _ = await process.communicate()
+        assert process.returncode == 0, output.decode()
 
 
 @asynccontextmanager
-async def up(outside: World, data_dir: Path) -> AsyncIterator[Stack]:
-    """Run a stack as `commerce up` does; at the end of the block it is taken away as by a power cut."""
+async def running_stack(external: ExternalServices, data_dir: Path) -> AsyncIterator[Stack]:
+    """Run a stack with `commerce up`; kill all its processes at the end of the block."""
     log = data_dir.with_suffix(".log")
     with log.open("w") as stream:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "starter", "up", "--data-dir", str(data_dir), "--port", "0"),
-            cwd=outside.folder,
-            env=outside.environment,
+            cwd=external.folder,
+            env=external.environment,
             stdout=stream,
             stderr=stream,
         )
     try:
         stack_json = data_dir / "stack.json"
-        await wait_until(lambda: stack_json.exists() or process.returncode is not None, SECONDS, log.read_text)
+        await wait_until(lambda: stack_json.exists() or process.returncode is not None, TIMEOUT, log.read_text)
         environment = load_environment(data_dir)
         database_url = load_settings(environment).database_url.get_secret_value()
         database = Database(database_url)
         client = await connect(environment)
-        yield Stack(data_dir, Shop(database), client, database_url, outside.environment)
-        await kill(process)
+        yield Stack(data_dir, Shop(database), client, database_url, external.environment)
+        await kill_stack(process)
         await database.close()
     finally:
         if process.returncode is None:
-            await kill(process)
+            await kill_stack(process)
         orphans.terminate(data_dir)
 
 
-async def kill(supervisor: asyncio.subprocess.Process) -> None:
-    """Kill the supervisor, which would start the others again, and all that it has started."""
+async def kill_stack(supervisor: asyncio.subprocess.Process) -> None:
+    """Kill the supervisor and all its child processes. The supervisor goes first: it would restart the others."""
     with suppress(psutil.NoSuchProcess):
         parent = psutil.Process(supervisor.pid)
-        everything = [parent, *parent.children(recursive=True)]
-        for process in everything:
+        processes = [parent, *parent.children(recursive=True)]
+        for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         await supervisor.wait()
-        await asyncio.to_thread(psutil.wait_procs, everything[1:], 10)
+        await asyncio.to_thread(psutil.wait_procs, processes[1:], 10)

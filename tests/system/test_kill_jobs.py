@@ -1,4 +1,4 @@
-"""Workers are killed and stopped in the middle of jobs: every job ends with the right counts, and nothing twice."""
+"""Jobs end with the right counts, with nothing done twice, although their workers are killed or stopped."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -33,8 +33,8 @@ Results = Mapping[str, dict[str, Any]]
 DEADLINE = 150  # seconds
 LONG_AGO = datetime.now(UTC) - timedelta(days=3 * 365)
 
-# Jobs of one kind overlap here, which schedules never let them do: one is killed where it has committed, then one where
-# it has not. They are started in this order, each when the one before hangs: an open transaction would hold it up.
+# Jobs of one type overlap here, which schedules never allow. The first is killed after its commit, the next ones before
+# it. Each job is started when the one before hangs: an open transaction would block the jobs after it.
 POINTS = {
     "cleanup-expired-carts": ("delete-expired-carts/1 after", "delete-expired-carts/2 after-expire"),
     "sync-inventory": (
@@ -46,7 +46,7 @@ POINTS = {
     "collect-analytics-data": (
         "begin-job after",
         "collect-day after",
-        "collect-day after-collect",
+        "collect-day after-count_day",
         "send-notification before-send",
         "send-notification after-send",
     ),
@@ -59,7 +59,7 @@ OPTIONS: Mapping[str, list[JobInput]] = {
     "collect-analytics-data": [Analytics(date=day) for day in DAYS],
     "upkeep": [Upkeep(batch=3)] * 2,
 }
-# Where the worker hangs in orders that a job has started: in whose hands they are is nobody's business but their own.
+# The points where the worker hangs in the orders that process-pending-orders starts.
 ORDERS = (
     "reserve-inventory after",
     "create-fulfillment before",
@@ -90,45 +90,45 @@ OLD_MAILS = """
     SELECT 'old-' || n, 'order-shipped', 'ann@customer.example', 'sent', '<' || n || '@shop.example>', :at
     FROM generate_series(1, :number) AS n
 """
-WAITING = "SELECT 1 FROM pg_locks WHERE relation = CAST('carts' AS regclass) AND NOT granted"
+WAITING_FOR_CARTS = "SELECT 1 FROM pg_locks WHERE relation = CAST('carts' AS regclass) AND NOT granted"
 GENERATIONS = "SELECT DISTINCT generation FROM step_ledger WHERE business_key = :id"
 
 
 @pytest.fixture
 async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
-    async with running_shop(tmp_path, database_url, client) as made:
-        yield made
+    async with running_shop(tmp_path, database_url, client) as running:
+        yield running
 
 
-async def take_in(shop: RunningShop) -> None:
-    """Bring something to do for every job."""
-    await old_carts(shop, CARTS)
+async def create_work(shop: RunningShop) -> None:
+    """Create the data that every job works on."""
+    await create_old_carts(shop, CARTS)
     for number in range(1, LEVELS + 1):
         await shop.data.stock(f"A-{number}", main=5)
     await shop.data.stock("MUG", main=len(ORDERS))
     for number, day in enumerate(DAYS, start=1):
         at = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
         for copy in range(number):
-            facts = {"created_at": at, "fulfillment_status": "fulfilled_elsewhere"}
-            await shop.data.order(f"sold-{number}-{copy}", MUG=1, columns=facts)
+            columns = {"created_at": at, "fulfillment_status": "fulfilled_elsewhere"}
+            await shop.data.order(f"sold-{number}-{copy}", MUG=1, columns=columns)
     for number, _ in enumerate(ORDERS):
         await shop.data.order(str(number), MUG=1)
     await shop.data.order("short", MUG=99)
     await shop.data.order("unknown", CUP=1)
-    await take_in_old_records(shop)
+    await create_old_records(shop)
     await oversell(shop, "A-5")
-    told = [{"sku": f"A-{number}", "location": "main", "on_hand": 1} for number in range(1, LEVELS + 1)]
+    counts = [{"sku": f"A-{number}", "location": "main", "on_hand": 1} for number in range(1, LEVELS + 1)]
     async with httpx.AsyncClient(base_url=shop.settings.warehouse_url) as http:
-        (await http.put("/trial/levels", json=told)).raise_for_status()
+        (await http.put("/trial/levels", json=counts)).raise_for_status()
 
 
-async def take_in_old_records(shop: RunningShop) -> None:
+async def create_old_records(shop: RunningShop) -> None:
     for number, insert in ((KEYS, OLD_KEYS), (KEYS, OLD_STEPS), (EVENTS, OLD_EVENTS), (MAILS, OLD_MAILS)):
         await shop.data.sql(insert, number=number, at=LONG_AGO)
 
 
 async def oversell(shop: RunningShop, sku: str) -> None:
-    """Hold four of five units for an order, as if somebody were at work on it."""
+    """Reserve four of five units for an order, as if its process were running."""
     await shop.data.order("waits", (sku, 4), columns={"hold_reason": "cancelled"})
     await shop.data.sql("UPDATE inventory_levels SET reserved_quantity = 4 WHERE inventory_item_id = :sku", sku=sku)
     await shop.data.sql(
@@ -137,47 +137,49 @@ async def oversell(shop: RunningShop, sku: str) -> None:
     )
 
 
-def jobs(shop: RunningShop) -> dict[str, tuple[str, JobInput, str]]:
-    """Return kind, options and point of every job that is to be killed, by its id; the tests share a server."""
-    shared = shop.settings.database_url.get_secret_value().rsplit("/", 1)[1]
+def jobs_to_kill(shop: RunningShop) -> dict[str, tuple[str, JobInput, str]]:
+    """Return type, options and point of every job to kill, by id. Ids are unique: the tests share a Temporal server."""
+    shop_name = shop.settings.database_url.get_secret_value().rsplit("/", 1)[1]
     return {
-        f"{kind}-{shared}-{number}": (kind, options, point)
+        f"{kind}-{shop_name}-{number}": (kind, options, point)
         for kind, points in POINTS.items()
         for number, (options, point) in enumerate(zip(OPTIONS[kind], points, strict=True))
     }
 
 
-async def begin(shop: RunningShop, job_id: str, kind: str, options: JobInput) -> WorkflowHandle[Any, Any]:
+async def start_job(shop: RunningShop, job_id: str, kind: str, options: JobInput) -> WorkflowHandle[Any, Any]:
     return await shop.client.start_workflow(kind, options, id=job_id, task_queue=TASK_QUEUE)
 
 
-async def test_killed_in_the_middle_of_every_job(shop: RunningShop, workers: WorkerProcesses) -> None:  # (E11, J3)
-    await take_in(shop)
-    doomed_jobs = jobs(shop)
-    points = {job_id: point for job_id, (_, _, point) in doomed_jobs.items()}
+async def test_every_job_ends_correctly_after_a_kill_in_the_middle(
+    shop: RunningShop, workers: WorkerProcesses
+) -> None:  # (E11, J3)
+    await create_work(shop)
+    jobs_by_id = jobs_to_kill(shop)
+    points = {job_id: point for job_id, (_, _, point) in jobs_by_id.items()}
     orders = {str(number): point for number, point in enumerate(ORDERS)}
-    doomed = await workers.start_pausing(points | orders)
+    first = await workers.start_pausing(points | orders)
     pending_id = f"process-pending-orders-{next(iter(points))}"
-    started = {pending_id: await begin(shop, pending_id, "process-pending-orders", PendingOrders())}
-    for job_id, (kind, options, _) in doomed_jobs.items():
-        started[job_id] = await begin(shop, job_id, kind, options)
+    started = {pending_id: await start_job(shop, pending_id, "process-pending-orders", PendingOrders())}
+    for job_id, (kind, options, _) in jobs_by_id.items():
+        started[job_id] = await start_job(shop, job_id, kind, options)
         await workers.wait_until_hanging(job_id)
     await workers.wait_until_hanging(*orders)
-    await doomed.kill()
+    await first.kill()
 
     await workers.start()
     async with asyncio.timeout(DEADLINE):
-        ends = await asyncio.gather(*(job.result() for job in started.values()))
-    results = dict(zip(started, ends, strict=True))
-    worked_off = results.pop(pending_id)
-    of_kind = {kind: [result for job_id, result in results.items() if job_id.startswith(kind)] for kind in POINTS}
+        outcomes = await asyncio.gather(*(job.result() for job in started.values()))
+    results = dict(zip(started, outcomes, strict=True))
+    pending_result = results.pop(pending_id)
+    by_type = {kind: [result for job_id, result in results.items() if job_id.startswith(kind)] for kind in POINTS}
 
-    assert total(of_kind["cleanup-expired-carts"], "changed", "failed") == (CARTS, 0)
-    assert total(of_kind["sync-inventory"], "changed", "oversold", "failed") == (LEVELS, 1, 0)
-    assert total(of_kind["upkeep"], "changed", "failed") == (KEYS + EVENTS + MAILS, 0)
-    assert [result["currencies"][0]["orders"] for result in of_kind["collect-analytics-data"]] == [1, 2, 3, 4, 5]
-    assert all(result["report_sent"] for result in of_kind["collect-analytics-data"])
-    counted = {name: worked_off[name] for name in ("seen", "changed", "insufficient_inventory", "failed", "joined")}
+    assert total(by_type["cleanup-expired-carts"], "changed", "failed") == (CARTS, 0)
+    assert total(by_type["sync-inventory"], "changed", "oversold", "failed") == (LEVELS, 1, 0)
+    assert total(by_type["upkeep"], "changed", "failed") == (KEYS + EVENTS + MAILS, 0)
+    assert [result["currencies"][0]["orders"] for result in by_type["collect-analytics-data"]] == [1, 2, 3, 4, 5]
+    assert all(result["report_sent"] for result in by_type["collect-analytics-data"])
+    counted = {name: pending_result[name] for name in ("seen", "changed", "insufficient_inventory", "failed", "joined")}
     assert counted == {
         "seen": len(ORDERS) + 2, "changed": len(ORDERS), "insufficient_inventory": 1, "failed": 1, "joined": 0
     }  # fmt: skip
@@ -189,7 +191,7 @@ def total(results: list[dict[str, Any]], *names: str) -> tuple[int, ...]:
 
 
 async def check(shop: RunningShop) -> None:
-    """What the jobs did has happened once."""
+    """Check that everything the jobs had to do was done once."""
     kinds = [kind for kind, _, _ in await shop.data.events()]
     assert {kind: kinds.count(kind) for kind in kinds} == {
         "cart.expired": CARTS,
@@ -215,21 +217,21 @@ async def check(shop: RunningShop) -> None:
 
 
 def mails(shop: RunningShop, kind: str) -> int:
-    """Count mails of a kind; copies with one Message-ID are one mail."""
+    """Count the mails of a kind; copies with the same Message-ID count as one."""
     return len({mail["Message-ID"] for mail in shop.mails(kind)})
 
 
-async def old_carts(shop: RunningShop, number: int) -> str:
-    """Take in old carts, and return an id for the job that is to delete them."""
+async def create_old_carts(shop: RunningShop, number: int) -> str:
+    """Create old carts; return an id for the job that will delete them."""
     await shop.data.sql(OLD_CARTS, number=number, at=LONG_AGO)
     return f"cleanup-expired-carts-{shop.settings.database_url.get_secret_value().rsplit('/', 1)[1]}"
 
 
-async def test_stopped_amid_batches_is_no_error_of_the_job(shop: RunningShop) -> None:  # (J2)
-    job_id = await old_carts(shop, 3)
-    job = await begin(shop, job_id, "cleanup-expired-carts", CleanUpCarts())
+async def test_a_worker_stopped_during_a_batch_is_no_error_of_the_job(shop: RunningShop) -> None:  # (J2)
+    job_id = await create_old_carts(shop, 3)
+    job = await start_job(shop, job_id, "cleanup-expired-carts", CleanUpCarts())
     for _ in range(MAX_ERRORS):
-        async with impatient(shop, gate := Gate("delete-expired-carts")):
+        async with worker_without_grace(shop, gate := Gate("delete-expired-carts")):
             await gate.reached.wait()
     async with shop.worker():
         assert (await job.result())["changed"] == 3
@@ -239,8 +241,8 @@ async def test_stopped_amid_batches_is_no_error_of_the_job(shop: RunningShop) ->
 
 
 @asynccontextmanager
-async def impatient(shop: RunningShop, gate: Gate) -> AsyncIterator[None]:
-    """A worker that waits for no step when it is stopped."""
+async def worker_without_grace(shop: RunningShop, gate: Gate) -> AsyncIterator[None]:
+    """Run a worker that waits for no step when it stops."""
     async with (
         open_activities(shop.settings) as steps,
         Worker(shop.client, task_queue=TASK_QUEUE, workflows=WORKFLOWS, activities=steps, interceptors=[gate]),
@@ -248,33 +250,33 @@ async def impatient(shop: RunningShop, gate: Gate) -> AsyncIterator[None]:
         yield
 
 
-async def test_a_cancelled_job_ends_with_the_batch_that_is_under_way(shop: RunningShop) -> None:
-    job_id = await old_carts(shop, 3)
+async def test_a_cancelled_job_ends_after_its_current_batch(shop: RunningShop) -> None:
+    job_id = await create_old_carts(shop, 3)
     async with shop.worker([gate := Gate("delete-expired-carts")]):
-        job = await begin(shop, job_id, "cleanup-expired-carts", CleanUpCarts(batch=1))
+        job = await start_job(shop, job_id, "cleanup-expired-carts", CleanUpCarts(batch=1))
         await gate.reached.wait()
         await job.cancel()
         gate.opened.set()
-        await is_cancelled(job)
+        await wait_until_cancelled(job)
     assert len(await shop.data.sql("SELECT id FROM carts")) == 2
     assert shop.mails("job-failure") == []
 
 
-async def test_a_batch_that_hangs_hears_that_its_job_is_cancelled(shop: RunningShop) -> None:
-    job_id = await old_carts(shop, 3)
+async def test_a_hanging_batch_is_cancelled_with_its_job(shop: RunningShop) -> None:
+    job_id = await create_old_carts(shop, 3)
     async with shop.worker(), shop.database.transaction() as tx:
         await tx.execute(text("LOCK TABLE carts"))
-        job = await begin(shop, job_id, "cleanup-expired-carts", CleanUpCarts())
-        while not await shop.data.sql(WAITING):  # noqa: ASYNC110 - it looks at what a server did
+        job = await start_job(shop, job_id, "cleanup-expired-carts", CleanUpCarts())
+        while not await shop.data.sql(WAITING_FOR_CARTS):  # noqa: ASYNC110 - polls a server
             await asyncio.sleep(0.02)
         await job.cancel()
-        await is_cancelled(job)
-    ended = [event.event_type for event in (await job.fetch_history()).events]
-    assert EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED in ended  # and did not time out: it was alive
+        await wait_until_cancelled(job)
+    event_types = [event.event_type for event in (await job.fetch_history()).events]
+    assert EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED in event_types  # the batch heartbeats, so it did not time out
     assert len(await shop.data.sql("SELECT id FROM carts")) == 3
 
 
-async def is_cancelled(job: WorkflowHandle[Any, Any]) -> None:
+async def wait_until_cancelled(job: WorkflowHandle[Any, Any]) -> None:
     async with asyncio.timeout(DEADLINE):
         with pytest.raises(WorkflowFailureError):
             await job.result()

@@ -1,4 +1,4 @@
-"""Nothing personal or secret is kept by Temporal, when it is encrypted, or told by logs and spans, whatever happens."""
+"""Encrypted histories, logs and spans contain no personal or secret data, whatever goes wrong."""
 
 import json
 import os
@@ -19,8 +19,8 @@ from tests.commerce.shop import Shop
 from tests.paths import ROOT
 from tests.running_shop import RunningShop
 from tests.system import leak_words as words
-from tests.system.leak_scenarios import Stage, bother_the_api, play
-from tests.system.leak_search import Words, files, found, kept_by_temporal, told
+from tests.system.leak_scenarios import Setup, run_scenarios, send_personal_data_to_the_api
+from tests.system.leak_search import Words, describe, dump_temporal, find_words, read_files
 from tests.system.workers import WorkerProcess
 from tests.trace_collector import trace_collector
 
@@ -31,23 +31,23 @@ SETTINGS = {
     "COMMERCE_CARRIER_API_KEY": words.CARRIER_KEY,
     "PYTHONPATH": str(ROOT),
 }
-TEMPORALS_LOG = "stack/logs/temporal.log"
-HASHES = "SELECT split_part(password_hash, '$', 6) FROM auth_users"
+TEMPORAL_LOG = "stack/logs/temporal.log"
+PASSWORD_HASHES = "SELECT split_part(password_hash, '$', 6) FROM auth_users"
 
 
 @dataclass(frozen=True)
-class Traces:
-    """What is left when all has happened, by place, and the words that it must be searched for."""
+class Recorded:
+    """Everything that was stored and logged during the scenarios, by place, and the words to search it for."""
 
-    temporal: dict[str, bytes]  # histories, states of runs, schedules; the files of its database, and its own log
+    temporal: dict[str, bytes]  # histories, states of runs, schedules, database files, its own log
     logs: dict[str, bytes]
-    passed_on: Words  # to processes
-    kept_back: Words
+    process_input: Words
+    never_in_temporal: Words
 
 
 @asynccontextmanager
-async def shop_on(stack: Stack) -> AsyncIterator[RunningShop]:
-    """The shop of an embedded stack."""
+async def open_shop(stack: Stack) -> AsyncIterator[RunningShop]:
+    """Open the shop of an embedded stack."""
     database = Database(stack.environment["COMMERCE_DATABASE_URL"])
     client, settings = await connect(stack.environment), load_settings(stack.environment)
     yield RunningShop(
@@ -57,13 +57,13 @@ async def shop_on(stack: Stack) -> AsyncIterator[RunningShop]:
 
 
 @asynccontextmanager
-async def leaky_worker(stage: Stage, stack: Stack, log_format: str) -> AsyncIterator[None]:
-    """A worker that does what the stage wants it to do wrong, while the block runs."""
-    mischief = {"MISCHIEF": json.dumps(stage.mischief), "MARKERS": str(stage.markers)}
+async def faulty_worker(setup: Setup, stack: Stack, log_format: str) -> AsyncIterator[None]:
+    """Run a worker with the faults of the setup while the block runs."""
+    faults = {"FAULTS": json.dumps(setup.faults), "MARKERS": str(setup.markers)}
     worker = WorkerProcess(
         [sys.executable, "-m", "tests.system.leak_worker"],
-        os.environ | stack.environment | mischief | {"COMMERCE_LOG_FORMAT": log_format},
-        stage.markers,
+        os.environ | stack.environment | faults | {"COMMERCE_LOG_FORMAT": log_format},
+        setup.markers,
     )
     try:
         await worker.wait_until_started()
@@ -75,47 +75,47 @@ async def leaky_worker(stage: Stage, stack: Stack, log_format: str) -> AsyncIter
             await worker.kill()
 
 
-async def played(folder: Path, *log_formats: str) -> Traces:
-    """Let everything happen in a shop of its own, once with a worker of each of these formats."""
-    async with Stack(folder / "stack", port=0, worker=False, echo=lambda _: None) as stack, shop_on(stack) as shop:
+async def run_and_record(folder: Path, *log_formats: str) -> Recorded:
+    """Run all scenarios in a new shop, once per log format; return everything that was stored and logged."""
+    async with Stack(folder / "stack", port=0, worker=False, echo=lambda _: None) as stack, open_shop(stack) as shop:
         await shop.data.stock("MUG", main=100)
         for log_format in log_formats:
             (folder / log_format).mkdir()
-            stage = Stage(shop, log_format, folder / log_format)
-            async with leaky_worker(stage, stack, log_format):
-                await play(stage)
-        await bother_the_api(stack.description["api_url"], stage.address("api"))
-        temporal = await kept_by_temporal(shop.client)
-        hashes = {"hash of a password": [*words.PASSED_ON["hash of a password"], *await shop.data.sql(HASHES)]}
+            setup = Setup(shop, log_format, folder / log_format)
+            async with faulty_worker(setup, stack, log_format):
+                await run_scenarios(setup)
+        await send_personal_data_to_the_api(stack.description["api_url"], setup.address("api"))
+        temporal = await dump_temporal(shop.client)
+        hashes = {"password hash": [*words.PROCESS_INPUT["password hash"], *await shop.data.sql(PASSWORD_HASHES)]}
     data_dir = stack.data_dir
     secrets = {
-        "password of the database": lines(data_dir / "postgres.password"),
-        "key": lines(data_dir / key_file.FILE),
+        "database password": read_words(data_dir / "postgres.password"),
+        "encryption key": read_words(data_dir / key_file.FILE),
     }
-    return Traces(
-        temporal | files(folder, "stack/temporal.db*", TEMPORALS_LOG),
-        logs_of(folder),
-        words.PASSED_ON | hashes,
-        words.KEPT_BACK | secrets,
+    return Recorded(
+        temporal | read_files(folder, "stack/temporal.db*", TEMPORAL_LOG),
+        read_logs(folder),
+        words.PROCESS_INPUT | hashes,
+        words.NEVER_IN_TEMPORAL | secrets,
     )
 
 
-def logs_of(folder: Path) -> dict[str, bytes]:
-    """Return what our processes have logged; of bugs it is told by us, by the SDK and by its core."""
-    workers, servers = files(folder, "*/worker.log"), files(folder, "stack/logs/*")
-    assert workers and servers.pop(TEMPORALS_LOG)
+def read_logs(folder: Path) -> dict[str, bytes]:
+    """Return the logs of our programs; check that bugs are logged by us, by the SDK and by its core."""
+    workers, servers = read_files(folder, "*/worker.log"), read_files(folder, "stack/logs/*")
+    assert workers and servers.pop(TEMPORAL_LOG)
     for content in workers.values():
         assert all(part in content for part in (b"step failed", b"Traceback", b"Failing workflow task", b"[redacted]"))
     return workers | servers
 
 
-def lines(file: Path) -> list[str]:
+def read_words(file: Path) -> list[str]:
     return file.read_text().split()
 
 
 @pytest.fixture
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Settings of these tests alone, for every process."""
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Set the environment variables of these tests, and no others of the shop or Temporal, for every program."""
     for name in [name for name in os.environ if name.startswith(("COMMERCE_", "TEMPORAL_"))]:
         monkeypatch.delenv(name)
     for name, value in SETTINGS.items():
@@ -124,30 +124,34 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.timeout(400)
-async def test_encrypted_nothing_personal_or_secret_is_left_anywhere(
-    tmp_path: Path, surroundings: pytest.MonkeyPatch
+async def test_with_encryption_no_personal_or_secret_data_is_stored_or_logged(
+    tmp_path: Path, environment: pytest.MonkeyPatch
 ) -> None:  # (A3)
-    surroundings.setenv("COMMERCE_ENCRYPTION", "on")
+    environment.setenv("COMMERCE_ENCRYPTION", "on")
     async with trace_collector() as collector:
-        surroundings.setenv("COMMERCE_TRACES_URL", collector.url)
-        surroundings.setenv("COMMERCE_TRACES_SAMPLED", "1")
-        traces = await played(tmp_path, "json")
+        environment.setenv("COMMERCE_TRACES_URL", collector.url)
+        environment.setenv("COMMERCE_TRACES_SAMPLED", "1")
+        recorded = await run_and_record(tmp_path, "json")
     assert {"commerce-api", "commerce-worker"} <= {span.service for span in collector.spans}
     assert any("[redacted]" in span.error for span in collector.spans if span.error)
     spans = {f"spans, batch {number}": body for number, body in enumerate(collector.bodies)}
-    assert all(b"binary/encrypted" in content for place, content in traces.temporal.items() if "history" in place)
-    leaks = found({**traces.passed_on, **traces.kept_back}, {**traces.temporal, **traces.logs, **spans})
-    assert not leaks, told(leaks)
+    assert all(b"binary/encrypted" in content for place, content in recorded.temporal.items() if "history" in place)
+    leaks = find_words(
+        {**recorded.process_input, **recorded.never_in_temporal}, {**recorded.temporal, **recorded.logs, **spans}
+    )
+    assert not leaks, describe(leaks)
 
 
 @pytest.mark.timeout(400)
-async def test_in_clear_temporal_keeps_what_processes_are_given_and_no_more_and_no_log_of_ours_tells_it(
-    tmp_path: Path, surroundings: pytest.MonkeyPatch
+async def test_without_encryption_temporal_stores_process_inputs_only_and_our_logs_contain_none(
+    tmp_path: Path, environment: pytest.MonkeyPatch
 ) -> None:
-    surroundings.setenv("COMMERCE_ENCRYPTION", "off")
-    traces = await played(tmp_path, "json", "console")
-    kept = found(traces.passed_on, traces.temporal)
+    environment.setenv("COMMERCE_ENCRYPTION", "off")
+    recorded = await run_and_record(tmp_path, "json", "console")
+    kept = find_words(recorded.process_input, recorded.temporal)
     for where in ("history of ", "stack/temporal.db"):
-        assert {kind for place, kind in kept if place.startswith(where)} == set(words.PASSED_ON)
-    leaks = found(traces.kept_back, traces.temporal) | found({**traces.passed_on, **traces.kept_back}, traces.logs)
-    assert not leaks, told(leaks)
+        assert {kind for place, kind in kept if place.startswith(where)} == set(words.PROCESS_INPUT)
+    leaks = find_words(recorded.never_in_temporal, recorded.temporal) | find_words(
+        {**recorded.process_input, **recorded.never_in_temporal}, recorded.logs
+    )
+    assert not leaks, describe(leaks)

@@ -1,4 +1,4 @@
-"""A backup taken under load comes up as a fresh stack: interrupted orders go on, and nothing that it knows is lost."""
+"""A backup taken under load is restored into a new stack: interrupted orders resume, and nothing in it is lost."""
 
 import asyncio
 import os
@@ -14,12 +14,12 @@ import pytest
 from commerce.messages.orders import order_process_id
 from starter.client import process_order, start_order
 from starter.devstack import postgres
-from tests.system.stacks import SECONDS, Stack, World, up, world
+from tests.system.stacks import TIMEOUT, ExternalServices, Stack, external_services, running_stack
 
-ORDERS = [f"begun-{number}" for number in range(50)]
-HELD_UP = ORDERS[::5]  # under way whenever the backup is taken
-LATER = [f"later-{number}" for number in range(3)]  # paid, but begun by nobody
-MEANWHILE = 5  # orders fulfilled before, between and after the backups
+ORDERS = [f"started-{number}" for number in range(50)]
+DELAYED = ORDERS[::5]  # still in progress whenever the backup is taken
+PENDING = [f"pending-{number}" for number in range(3)]  # paid, but not started
+MORE_FULFILLED = 5  # orders that must be fulfilled before, between and after the backups
 FULFILLED = "SELECT id FROM orders WHERE fulfillment_status = 'fulfilled'"
 LABELLED = "SELECT order_id FROM fulfillments WHERE tracking_number IS NOT NULL AND cancelled_at IS NULL"
 SENT = "SELECT key FROM notifications WHERE status = 'sent'"
@@ -27,34 +27,34 @@ UNSENT = "SELECT order_id FROM notifications WHERE kind = 'order-shipped' AND st
 
 
 @pytest.fixture
-async def outside(tmp_path: Path) -> AsyncIterator[World]:
-    async with world(tmp_path) as made:
-        yield made
+async def external(tmp_path: Path) -> AsyncIterator[ExternalServices]:
+    async with external_services(tmp_path) as services:
+        yield services
 
 
 @dataclass(frozen=True)
-class Known:
-    """What a backup is sure to know of what was done to the world outside."""
+class BackedUp:
+    """The labels and mails that the backup is certain to contain."""
 
-    labelled: set[str]  # orders
+    labelled: set[str]  # ids of orders
     sent: set[str]  # keys of mails
 
 
-async def work(stack: Stack, outside: World) -> None:
-    """Begin many orders, and see the first ones fulfilled."""
-    await outside.sell_nothing(HELD_UP)
-    await stack.data.stock("MUG", main=len(ORDERS + LATER))
-    for order_id in ORDERS + LATER:
+async def start_orders(stack: Stack, external: ExternalServices) -> None:
+    """Start the orders and wait until the first ones are fulfilled."""
+    await external.fail_label_purchases(DELAYED)
+    await stack.data.stock("MUG", main=len(ORDERS + PENDING))
+    for order_id in ORDERS + PENDING:
         await stack.data.order(order_id, MUG=1)
     await asyncio.gather(*(start_order(stack.client, order_id) for order_id in ORDERS))
-    await go_on(stack)
+    await wait_for_progress(stack)
 
 
-async def go_on(stack: Stack) -> None:
-    """Wait until some orders more are fulfilled and their customers told, or all that can be."""
-    wanted = min(len(await stack.data.sql(SENT)) + MEANWHILE, len(ORDERS) - len(HELD_UP))
-    async with asyncio.timeout(SECONDS):
-        while len(await stack.data.sql(SENT)) < wanted:  # noqa: ASYNC110 - it looks at what a worker did
+async def wait_for_progress(stack: Stack) -> None:
+    """Wait for the mails of MORE_FULFILLED more orders, or of all orders that are not delayed."""
+    wanted = min(len(await stack.data.sql(SENT)) + MORE_FULFILLED, len(ORDERS) - len(DELAYED))
+    async with asyncio.timeout(TIMEOUT):
+        while len(await stack.data.sql(SENT)) < wanted:  # noqa: ASYNC110 - polls for the work of a worker
             await asyncio.sleep(0.05)
 
 
@@ -75,11 +75,11 @@ async def back_up_shop(stack: Stack, target: Path) -> None:
         *("--checkpoint", "fast", "--wal-method", "stream", "--no-sync"),
     )
     assert await process.wait() == 0
-    await asyncio.to_thread(complete, stack.data_dir, target)
+    await asyncio.to_thread(complete_shop_backup, stack.data_dir, target)
 
 
-def complete(source: Path, target: Path) -> None:
-    """Give the backup its server's owner, and what else the stack needs to read it."""
+def complete_shop_backup(source: Path, target: Path) -> None:
+    """Give the files the owner of the server's files, and add the password and the keys that the stack needs."""
     owner = (source / "postgres").stat()
     for path in (target / "postgres", *(target / "postgres").rglob("*")):
         os.chown(path, owner.st_uid, owner.st_gid)
@@ -87,50 +87,54 @@ def complete(source: Path, target: Path) -> None:
         shutil.copy2(source / name, target / name)
 
 
-async def back_up(stack: Stack, target: Path, *, temporal: bool) -> Known:
-    """Back up Temporal first, then the shop, while both go on; then go on some more."""
+async def back_up(stack: Stack, target: Path, *, temporal: bool) -> BackedUp:
+    """Back up Temporal first, then the shop, while both are working; then wait for more orders."""
     if temporal:
         await asyncio.to_thread(back_up_temporal, stack, target)
-        await go_on(stack)
-    known = Known(labelled=set(await stack.data.sql(LABELLED)), sent=set(await stack.data.sql(SENT)))
+        await wait_for_progress(stack)
+    backed_up = BackedUp(labelled=set(await stack.data.sql(LABELLED)), sent=set(await stack.data.sql(SENT)))
     await back_up_shop(stack, target)
-    await go_on(stack)
-    return known
+    await wait_for_progress(stack)
+    return backed_up
 
 
-async def check(stack: Stack, known: Known, outside: World) -> None:
-    """Every order ended well, and only what happened after the backup happened again."""
-    assert set(await stack.data.sql(FULFILLED)) == {*ORDERS, *LATER}
-    await stack.command("audit")
-    labels, mails = await outside.labels(), outside.mails()
-    assert set(labels) == {*ORDERS, *LATER}
-    assert known.labelled and all(labels[order_id] == 1 for order_id in known.labelled)
+async def check(stack: Stack, backed_up: BackedUp, external: ExternalServices) -> None:
+    """Check that every order is fulfilled and that only work done after the backup was repeated."""
+    assert set(await stack.data.sql(FULFILLED)) == {*ORDERS, *PENDING}
+    await stack.run_command("audit")
+    labels, mails = await external.labels(), external.mails()
+    assert set(labels) == {*ORDERS, *PENDING}
+    assert backed_up.labelled and all(labels[order_id] == 1 for order_id in backed_up.labelled)
     assert max(labels.values()) <= 2
-    assert set(mails) == {f"order-shipped/{order_id}" for order_id in ORDERS + LATER}
-    assert known.sent and all(mails[key] == 1 for key in known.sent)
+    assert set(mails) == {f"order-shipped/{order_id}" for order_id in ORDERS + PENDING}
+    assert backed_up.sent and all(mails[key] == 1 for key in backed_up.sent)
 
 
-@pytest.mark.timeout(600)  # two whole stacks, and many orders
-async def test_interrupted_orders_go_on_from_a_backup_taken_under_load(outside: World, tmp_path: Path) -> None:
-    async with up(outside, tmp_path / "first") as first:
-        await work(first, outside)
-        known = await back_up(first, tmp_path / "second", temporal=True)
-    await outside.sell_again()
-    async with up(outside, tmp_path / "second") as second:
+@pytest.mark.timeout(600)  # starts two stacks and processes many orders
+async def test_interrupted_orders_resume_from_a_backup_taken_under_load(
+    external: ExternalServices, tmp_path: Path
+) -> None:
+    async with running_stack(external, tmp_path / "first") as first:
+        await start_orders(first, external)
+        backed_up = await back_up(first, tmp_path / "second", temporal=True)
+    await external.clear_faults()
+    async with running_stack(external, tmp_path / "second") as second:
         for order_id in ORDERS:
             await second.client.get_workflow_handle(order_process_id(order_id)).result()
-        await second.command("start", "process-pending-orders")
-        await check(second, known, outside)
+        await second.run_command("start", "process-pending-orders")
+        await check(second, backed_up, external)
 
 
 @pytest.mark.timeout(600)
-async def test_without_temporals_part_orders_are_begun_anew(outside: World, tmp_path: Path) -> None:
-    async with up(outside, tmp_path / "first") as first:
-        await work(first, outside)
-        known = await back_up(first, tmp_path / "second", temporal=False)
-    await outside.sell_again()
-    async with up(outside, tmp_path / "second") as second:
-        await second.command("start", "process-pending-orders")
+async def test_orders_are_started_anew_from_a_backup_without_temporal(
+    external: ExternalServices, tmp_path: Path
+) -> None:
+    async with running_stack(external, tmp_path / "first") as first:
+        await start_orders(first, external)
+        backed_up = await back_up(first, tmp_path / "second", temporal=False)
+    await external.clear_faults()
+    async with running_stack(external, tmp_path / "second") as second:
+        await second.run_command("start", "process-pending-orders")
         unsent = await second.data.sql(UNSENT)
         await asyncio.gather(*(process_order(second.client, order_id) for order_id in unsent))
-        await check(second, known, outside)
+        await check(second, backed_up, external)

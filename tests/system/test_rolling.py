@@ -1,4 +1,4 @@
-"""A worker is replaced by one of a newer build while orders are processed: all of them end well, each once."""
+"""Replace a worker with one of a newer build while it processes orders: every order is fulfilled once."""
 
 import asyncio
 from collections import Counter
@@ -15,8 +15,9 @@ from commerce.messages.orders import OrderResult
 from tests.running_shop import RunningShop, running_shop
 from tests.system.workers import WorkerProcess, WorkerProcesses
 
-ORDERS, AT_ONCE, BEFORE = 500, 30, 200
-LEAST_SHARE = 0.05  # of all steps
+ORDERS, CONCURRENT_ORDERS = 160, 30
+ORDERS_BEFORE = 60  # orders processed before a worker is replaced
+MIN_SHARE = 0.05  # of all steps: each worker must have performed at least this part
 DEADLINE = 60  # seconds
 NEWER = "tests.system.newer_worker"
 OUTDATED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR
@@ -25,23 +26,25 @@ ATTEMPTED = "SELECT 1 FROM step_ledger WHERE business_key LIKE '%' || :id AND st
 
 @pytest.fixture
 async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
-    async with running_shop(tmp_path, database_url, client) as made:
-        await made.data.stock("MUG", main=ORDERS)
-        yield made
+    async with running_shop(tmp_path, database_url, client) as running:
+        await running.data.stock("MUG", main=ORDERS)
+        yield running
 
 
-@pytest.mark.timeout(600)  # it has 500 orders to process
-async def test_one_of_two_workers_is_replaced_amid_500_orders(shop: RunningShop, workers: WorkerProcesses) -> None:
+@pytest.mark.timeout(600)  # it processes many orders
+async def test_one_of_two_workers_is_replaced_while_they_process_orders(
+    shop: RunningShop, workers: WorkerProcesses
+) -> None:
     order_ids = [f"rolled-{number}" for number in range(ORDERS)]
     for order_id in order_ids:
         await shop.data.order(order_id, MUG=1)
     old, other = await asyncio.gather(workers.start(), workers.start())
-    gate, enough, results = asyncio.Semaphore(AT_ONCE), asyncio.Event(), dict[str, OrderResult]()
+    slots, enough, results = asyncio.Semaphore(CONCURRENT_ORDERS), asyncio.Event(), dict[str, OrderResult]()
 
     async def process(order_id: str) -> None:
-        async with gate:
+        async with slots:
             results[order_id] = await shop.process(order_id)
-        if len(results) == BEFORE:
+        if len(results) == ORDERS_BEFORE:
             enough.set()
 
     processing = asyncio.gather(*map(process, order_ids))
@@ -53,23 +56,23 @@ async def test_one_of_two_workers_is_replaced_amid_500_orders(shop: RunningShop,
     await check(shop, results)
     histories = [await events(shop, order_id) for order_id in order_ids]
     steps = Counter(event.activity_task_started_event_attributes.identity for each in histories for event in each)
-    del steps[""]  # of other events
-    shares = [steps[identity] for worker in (old, other, new) for identity in steps if of(worker, identity)]
-    assert len(shares) == 3 and min(shares) > LEAST_SHARE * sum(steps.values()), steps
+    del steps[""]  # events of other types
+    shares = [steps[identity] for worker in (old, other, new) for identity in steps if ran_on(worker, identity)]
+    assert len(shares) == 3 and min(shares) > MIN_SHARE * sum(steps.values()), steps
 
 
 async def check(shop: RunningShop, results: dict[str, OrderResult]) -> None:
-    """All is as if there had been one worker."""
+    """Check that the results are the same as with one worker."""
     assert {result.status for result in results.values()} == {"fulfilled"}
     assert len({result.tracking_number for result in results.values()}) == ORDERS
-    told = [str(mail["X-Commerce-Key"]).removeprefix("order-shipped/") for mail in shop.mails("order-shipped")]
-    assert sorted(told) == sorted(results)
+    notified = [str(mail["X-Commerce-Key"]).removeprefix("order-shipped/") for mail in shop.mails("order-shipped")]
+    assert sorted(notified) == sorted(results)
     assert [(await shop.labels(order_id))["bought"] for order_id in results] == [1] * ORDERS
     assert await shop.data.levels("MUG") == {"main": (0, 0)}
     assert await shop.findings() == []
 
 
-async def test_an_order_goes_on_with_the_build_that_knows_its_steps(
+async def test_an_order_continues_with_the_build_that_knows_its_steps(
     shop: RunningShop, workers: WorkerProcesses
 ) -> None:
     await shop.data.order("from-old", MUG=1)
@@ -77,43 +80,43 @@ async def test_an_order_goes_on_with_the_build_that_knows_its_steps(
 
     async with interrupted(shop, workers, "from-old", "worker"):
         new = await workers.start(NEWER)
-    assert (await ended_well(shop, "from-old")) == {"patched": 0, "wrapped": 0, "outdated": 0}
+    assert (await outcome_of(shop, "from-old")) == {"patched": 0, "wrapped": 0, "outdated": 0}
     await new.stop()
 
     async with interrupted(shop, workers, "from-new", NEWER):
         old = await workers.start()
-    await met_by_the_old(shop, "from-new")
+    await wait_for_refusal(shop, "from-new")
     assert await shop.status("from-new") == WorkflowExecutionStatus.RUNNING
     await old.stop()
     await workers.start(NEWER)
-    found = await ended_well(shop, "from-new")
+    found = await outcome_of(shop, "from-new")
     assert found["patched"] == found["wrapped"] == 1 and found["outdated"] >= 1
     assert await shop.findings() == []
 
 
 @asynccontextmanager
 async def interrupted(shop: RunningShop, workers: WorkerProcesses, order_id: str, build: str) -> AsyncIterator[None]:
-    """Have a worker of this build begin an order; in the block it is gone, and behind it nothing holds the order up."""
+    """Let a worker of this build start an order, and stop it; after the block nothing delays the order."""
     await shop.inject_carrier_fault(operation="create", fault="500", order_id=order_id, times=1000)
-    begun = await workers.start(build)
+    first = await workers.start(build)
     await shop.start(order_id)
     async with asyncio.timeout(DEADLINE):
-        while not await shop.data.sql(ATTEMPTED, id=order_id):  # noqa: ASYNC110 - it looks at what a server did
+        while not await shop.data.sql(ATTEMPTED, id=order_id):  # noqa: ASYNC110 - polls a server
             await asyncio.sleep(0.02)
-    await begun.stop()
+    await first.stop()
     yield
     await shop.clear_carrier_faults()
 
 
-async def met_by_the_old(shop: RunningShop, order_id: str) -> None:
-    """Wait until a worker that does not know the patch has refused to go on with the order."""
+async def wait_for_refusal(shop: RunningShop, order_id: str) -> None:
+    """Wait until a worker that does not know the patch has refused to continue the order."""
     async with asyncio.timeout(DEADLINE):
         while not any(map(is_outdated, await events(shop, order_id))):  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.1)
 
 
-async def ended_well(shop: RunningShop, order_id: str) -> dict[str, int]:
-    """Wait for the end of an order, labelled and told once; return what of the change its history shows."""
+async def outcome_of(shop: RunningShop, order_id: str) -> dict[str, int]:
+    """Wait until an order is fulfilled, check its label and mail, and count the effects of the patch in its history."""
     async with asyncio.timeout(DEADLINE):
         assert (await shop.handle(order_id).result()).status == "fulfilled"
     assert (await shop.labels(order_id))["bought"] == 1
@@ -135,5 +138,5 @@ async def events(shop: RunningShop, order_id: str) -> list[HistoryEvent]:
     return list((await shop.handle(order_id).fetch_history()).events)
 
 
-def of(worker: WorkerProcess, identity: str) -> bool:
+def ran_on(worker: WorkerProcess, identity: str) -> bool:
     return identity.startswith(f"{worker.process.pid}@")

@@ -1,4 +1,4 @@
-"""Jobs by the clock, with everything real: never two of one at once, no day lost or counted twice, nobody pestered."""
+"""Scheduled jobs with real workers: runs never overlap, days are counted once, refused orders are left alone."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,12 +30,12 @@ CLEAN_UP, PENDING, ANALYTICS = "cleanup-expired-carts", "process-pending-orders"
 ROUNDS, SKIPPED = 3, 2
 RUNS = 100
 DAY = timedelta(days=1)
-WAITING = "SELECT 1 FROM pg_locks WHERE relation = CAST('carts' AS regclass) AND NOT granted"
+WAITING_FOR_CARTS = "SELECT 1 FROM pg_locks WHERE relation = CAST('carts' AS regclass) AND NOT granted"
 REPORTS = "SELECT data ->> 'day' FROM notifications WHERE kind = 'daily-report' AND status = 'sent' ORDER BY 1"
 METRICS = "SELECT day, orders FROM daily_metrics ORDER BY day, currency"
 LABELLING = "SELECT 1 FROM step_ledger WHERE step = 'create-shipping-label'"
-# All that is kept of an order and of what was done for it.
-KEPT = """
+# All rows about an order and its process.
+ORDER_ROWS = """
     SELECT CAST(to_jsonb(found) AS text) FROM (
         SELECT 'order' AS kind, to_jsonb(orders) AS row FROM orders WHERE id = :id
         UNION ALL SELECT 'run', to_jsonb(run) FROM process_generations AS run WHERE business_key = :process
@@ -47,21 +47,21 @@ KEPT = """
 
 
 @pytest.fixture
-async def clock(client: Client) -> AsyncIterator[Client]:
-    """A client of a server where no job is scheduled or running."""
+async def idle_client(client: Client) -> AsyncIterator[Client]:
+    """A client of a Temporal server without schedules of these jobs."""
     await delete_schedules(client, CLEAN_UP, PENDING, ANALYTICS)
     yield client
     await delete_schedules(client, CLEAN_UP, PENDING, ANALYTICS)
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, database_url: str, clock: Client) -> AsyncIterator[RunningShop]:
-    async with running_shop(tmp_path, database_url, clock) as made:
-        yield made
+async def shop(tmp_path: Path, database_url: str, idle_client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, idle_client) as running:
+        yield running
 
 
-async def schedule(shop: RunningShop, job_id: str, every: timedelta | None = None) -> None:
-    """Schedule a job as the worker does: so often, or paused at its own times."""
+async def create_schedule(shop: RunningShop, job_id: str, every: timedelta | None = None) -> None:
+    """Create the schedule of a job as the worker does: with this interval, or paused with its usual times."""
     [job] = [job for job in scheduled_jobs(shop.settings) if job.id == job_id]
     wanted = build_schedule(job, key_id="", paused=every is None)
     if every:
@@ -76,74 +76,74 @@ async def scheduled_runs(shop: RunningShop, job_id: str) -> list[WorkflowExecuti
     return [await shop.client.get_workflow_handle(run.workflow_id, run_id=run.run_id).describe() for run in ids]
 
 
-async def rest(shop: RunningShop, job_id: str, runs: int) -> None:
-    """Wait until a schedule has started so many runs and none is open."""
+async def wait_until_idle(shop: RunningShop, job_id: str, runs: int) -> None:
+    """Wait until a schedule has started this number of runs and all have ended."""
 
-    async def look() -> bool | None:
+    async def is_idle() -> bool | None:
         info = (await get_schedule(shop.client, job_id)).raw_description.info
         return (info.action_count == runs and not info.running_workflows and not info.buffer_size) or None
 
-    await until(look)
+    await until(is_idle)
 
 
-async def test_runs_of_one_job_never_overlap_whichever_worker_and_however_started(
+async def test_runs_of_one_job_never_overlap_on_two_workers_or_when_started_by_hand(
     shop: RunningShop, tmp_path: Path
 ) -> None:  # (J3, E16)
     async with worker_processes(shop, tmp_path / "workers") as workers:
         await asyncio.gather(workers.start(), workers.start())
-        await schedule(shop, CLEAN_UP, every=timedelta(seconds=2))
+        await create_schedule(shop, CLEAN_UP, every=timedelta(seconds=2))
         for _ in range(ROUNDS):
-            await one_run_at_a_time(shop)
+            await check_no_second_run(shop)
         await shop.client.get_schedule_handle(CLEAN_UP).pause()
-        runs = await until(lambda: all_closed(shop))
+        runs = await until(lambda: closed_runs(shop))
     assert len(runs) >= ROUNDS
     for earlier, later in pairwise(runs):
         assert earlier.close_time is not None
         assert earlier.close_time <= later.start_time
 
 
-async def one_run_at_a_time(shop: RunningShop) -> None:
-    """Hold a scheduled run up until its schedule has skipped some others; meanwhile it can't be started by hand."""
+async def check_no_second_run(shop: RunningShop) -> None:
+    """Block a scheduled run until its schedule has skipped SKIPPED others; check that no run can be started by hand."""
     before = (await get_schedule(shop.client, CLEAN_UP)).info.num_actions_skipped_overlap
 
-    async def skipped() -> bool | None:
+    async def has_skipped() -> bool | None:
         return (
             (await get_schedule(shop.client, CLEAN_UP)).info.num_actions_skipped_overlap >= before + SKIPPED
         ) or None
 
     async with shop.database.transaction() as tx:
         await tx.execute(text("LOCK TABLE carts"))
-        await until(lambda: waiting(shop))
+        await until(lambda: is_waiting_for_carts(shop))
         with pytest.raises(JobInProgress):
             await start(shop.client, CLEAN_UP, CleanUpCarts())
         with pytest.raises(JobInProgress):
             await trigger(shop.client, CLEAN_UP)
-        await until(skipped)
+        await until(has_skipped)
 
 
-async def waiting(shop: RunningShop) -> bool | None:
-    return bool(await shop.data.sql(WAITING)) or None
+async def is_waiting_for_carts(shop: RunningShop) -> bool | None:
+    return bool(await shop.data.sql(WAITING_FOR_CARTS)) or None
 
 
-async def all_closed(shop: RunningShop) -> list[WorkflowExecutionDescription] | None:
+async def closed_runs(shop: RunningShop) -> list[WorkflowExecutionDescription] | None:
     runs = await scheduled_runs(shop, CLEAN_UP)
     return None if any(run.close_time is None for run in runs) else runs
 
 
 async def test_a_backfill_of_eight_days_counts_and_reports_eight_days(shop: RunningShop) -> None:  # (E16)
-    first = date(2026, 2, 25)  # over the end of a month
-    await sell(shop, first, offsets=(0,) * 9)
-    await schedule(shop, ANALYTICS)
+    first = date(2026, 2, 25)  # the eight days span the end of a month
+    await create_orders_around_midnights(shop, first, offsets=(0,) * 9)
+    await create_schedule(shop, ANALYTICS)
     async with shop.worker():
         await backfill(shop.client, ANALYTICS, first + DAY, first + 9 * DAY)
-        await rest(shop, ANALYTICS, runs=8)
+        await wait_until_idle(shop, ANALYTICS, runs=8)
     days = [first + number * DAY for number in range(8)]
     assert await shop.data.sql(METRICS) == [(day, 2) for day in days]
     assert await shop.data.sql(REPORTS) == [day.isoformat() for day in days]
     assert len(shop.mails("daily-report")) == 8
 
 
-# Hours from UTC at the midnights that begin three days and end the last; 01:00 may come twice among them.
+# UTC offsets in hours at the midnights around three days. Two of the time changes repeat an hour, the others skip one.
 @pytest.mark.parametrize(
     ("zone", "first", "offsets"),
     [
@@ -155,21 +155,21 @@ async def test_a_backfill_of_eight_days_counts_and_reports_eight_days(shop: Runn
     ],
 )
 async def test_days_of_23_and_25_hours_are_counted_once(
-    tmp_path: Path, database_url: str, clock: Client, zone: str, first: date, offsets: tuple[int, ...]
+    tmp_path: Path, database_url: str, idle_client: Client, zone: str, first: date, offsets: tuple[int, ...]
 ) -> None:  # (J5, E16)
-    async with running_shop(tmp_path, database_url, clock, COMMERCE_TIMEZONE=zone) as shop:
-        await sell(shop, first, offsets)
-        await schedule(shop, ANALYTICS)
+    async with running_shop(tmp_path, database_url, idle_client, COMMERCE_TIMEZONE=zone) as shop:
+        await create_orders_around_midnights(shop, first, offsets)
+        await create_schedule(shop, ANALYTICS)
         async with shop.worker():
             times = await backfill(shop.client, ANALYTICS, first + DAY, first + 4 * DAY)
-            await rest(shop, ANALYTICS, runs=len(times))
+            await wait_until_idle(shop, ANALYTICS, runs=len(times))
         days = [first, first + DAY, first + 2 * DAY]
         assert await shop.data.sql(METRICS) == [(day, 2) for day in days]
         assert len(shop.mails("daily-report")) == len(days)
 
 
-async def sell(shop: RunningShop, first: date, offsets: tuple[int, ...]) -> None:
-    """Take in orders at the first and at the last instant of each day, and in the one before and behind them all."""
+async def create_orders_around_midnights(shop: RunningShop, first: date, offsets: tuple[int, ...]) -> None:
+    """Create an order at the first and one at the last instant of each day, one before all days and one after them."""
     await shop.data.variant("MUG")
     midnights = [
         datetime(day.year, day.month, day.day, tzinfo=timezone(timedelta(hours=hours)))
@@ -178,44 +178,44 @@ async def sell(shop: RunningShop, first: date, offsets: tuple[int, ...]) -> None
     ]
     for at in midnights:
         for moment in (at - timedelta(microseconds=1), at):
-            facts = {"created_at": moment, "fulfillment_status": "fulfilled_elsewhere"}
-            await shop.data.order(moment.isoformat(), MUG=1, columns=facts)
+            columns = {"created_at": moment, "fulfillment_status": "fulfilled_elsewhere"}
+            await shop.data.order(moment.isoformat(), MUG=1, columns=columns)
 
 
-async def test_an_order_that_was_cancelled_or_refused_is_left_alone(shop: RunningShop) -> None:  # (V10)
+async def test_a_cancelled_or_refused_order_is_not_started_again(shop: RunningShop) -> None:  # (V10)
     await shop.data.stock("MUG", main=1)
     await shop.data.order("cancelled", MUG=1)
     await shop.data.order("refused", MUG=5)
     await shop.inject_carrier_fault(operation="create", fault="slow", seconds=3, order_id="cancelled")
     async with shop.worker():
-        await call_off(shop, "cancelled")
+        await cancel_order(shop, "cancelled")
         assert (await shop.process("refused")).status == "insufficient_inventory"
-        before = await kept(shop, "cancelled", "refused")
-        results = [await run(shop) for _ in range(RUNS)]
+        before = await order_rows(shop, "cancelled", "refused")
+        results = [await run_pending_orders(shop) for _ in range(RUNS)]
     assert [result["seen"] for result in results] == [0] * RUNS
-    assert await kept(shop, "cancelled", "refused") == before
+    assert await order_rows(shop, "cancelled", "refused") == before
     assert await shop.findings() == []
 
 
-async def call_off(shop: RunningShop, order_id: str) -> None:
-    """Cancel an order's process while its label is being bought."""
+async def cancel_order(shop: RunningShop, order_id: str) -> None:
+    """Cancel an order's process during create-shipping-label."""
     order = await shop.start(order_id)
 
-    async def labelling() -> bool | None:
+    async def is_labelling() -> bool | None:
         return bool(await shop.data.sql(LABELLING)) or None
 
-    await until(labelling)
+    await until(is_labelling)
     await cancel(shop.client, shop.database, order_process_id(order_id), reason="not now")
     await wait_for_end(order)
 
 
-async def kept(shop: RunningShop, *order_ids: str) -> list[Any]:
-    """Return all that is kept of these orders."""
-    rows = [await shop.data.sql(KEPT, id=order_id, process=order_process_id(order_id)) for order_id in order_ids]
+async def order_rows(shop: RunningShop, *order_ids: str) -> list[Any]:
+    """Return all rows about these orders."""
+    rows = [await shop.data.sql(ORDER_ROWS, id=order_id, process=order_process_id(order_id)) for order_id in order_ids]
     assert all(rows)
     return rows
 
 
-async def run(shop: RunningShop) -> dict[str, Any]:
+async def run_pending_orders(shop: RunningShop) -> dict[str, Any]:
     result: dict[str, Any] = await (await start(shop.client, PENDING, PendingOrders())).result()
     return result

@@ -1,4 +1,4 @@
-"""The OpenAPI document against the running API: whatever is asked, the answer is one that the document tells of."""
+"""Send generated requests to the running API: every response conforms to the OpenAPI document."""
 
 import asyncio
 from collections.abc import Iterator
@@ -35,12 +35,12 @@ CHECKS = [
     response_schema_conformance,
 ]
 ORDER = {"order_id": "schema-1"}
-RUN = {"transaction_id": "order-processing-schema-1"}
-KNOWN: dict[str, dict[str, str]] = {
-    "/workflows/{transaction_id}": RUN,
-    "/workflows/{transaction_id}/retry": RUN,
-    "/workflows/{transaction_id}/cancel": RUN,
-    "/workflows/{transaction_id}/events": RUN,
+PROCESS = {"transaction_id": "order-processing-schema-1"}
+KNOWN_IDS: dict[str, dict[str, str]] = {
+    "/workflows/{transaction_id}": PROCESS,
+    "/workflows/{transaction_id}/retry": PROCESS,
+    "/workflows/{transaction_id}/cancel": PROCESS,
+    "/workflows/{transaction_id}/events": PROCESS,
     "/schedules/{schedule_id}/pause": {"schedule_id": NIGHTLY.id},
     "/schedules/{schedule_id}/resume": {"schedule_id": NIGHTLY.id},
     "/orders/{order_id}": ORDER,
@@ -53,7 +53,7 @@ BODIES: dict[str, list[Any]] = {
 }
 
 
-async def test_every_answer_is_one_that_the_document_tells_of(
+async def test_every_response_conforms_to_the_openapi_document(
     tmp_path: Path, database_url: str, client: Client
 ) -> None:
     async with running_shop(tmp_path, database_url, client) as shop, shop.worker(), serving(create_api(shop), 0) as url:
@@ -61,14 +61,14 @@ async def test_every_answer_is_one_that_the_document_tells_of(
         await shop.data.stock("MUG", main=5)
         await shop.data.order(ORDER["order_id"], MUG=1)
         await shop.process(ORDER["order_id"])
-        await asyncio.to_thread(ask_everything, url)
+        await asyncio.to_thread(check_all_operations, url)
         await delete_schedules(client, NIGHTLY.id)
 
 
-def ask_everything(url: str) -> None:
-    for found in schemathesis.openapi.from_url(f"{url}/openapi.json").get_all_operations():
-        assert isinstance(found, Ok), found
-        operation = found.ok()
+def check_all_operations(url: str) -> None:
+    for parsed in schemathesis.openapi.from_url(f"{url}/openapi.json").get_all_operations():
+        assert isinstance(parsed, Ok), parsed
+        operation = parsed.ok()
 
         @settings(
             max_examples=EXAMPLES,
@@ -78,21 +78,21 @@ def ask_everything(url: str) -> None:
             suppress_health_check=list(HealthCheck),
         )
         @given(one_of(*cases(operation)))
-        def ask(case: Case[Any]) -> None:
-            answer = case.call()
-            case.validate_response(answer, checks=CHECKS)
-            if answer.status_code >= 500:
-                assert answer.json()["error"] == WORKFLOW_FAILED, answer.text
+        def check(case: Case[Any]) -> None:
+            response = case.call()
+            case.validate_response(response, checks=CHECKS)
+            if response.status_code >= 500:
+                assert response.json()["error"] == WORKFLOW_FAILED, response.text
 
-        ask()
+        check()
 
 
 def cases(operation: APIOperation[Any, Any, Any, Any]) -> Iterator[SearchStrategy[Case[Any]]]:
-    """Yield what fits the document, what does not, what is known to the shop, and the document's own examples."""
+    """Yield valid requests, invalid ones, ones with ids that exist in the shop, and the document's examples."""
     yield operation.as_strategy(GenerationMode.POSITIVE)
     if operation.body or operation.query or operation.path_parameters:
         yield operation.as_strategy(GenerationMode.NEGATIVE)
-    if known := KNOWN.get(operation.path):
-        yield operation.as_strategy(path_parameters=known)
+    if known_ids := KNOWN_IDS.get(operation.path):
+        yield operation.as_strategy(path_parameters=known_ids)
     for body in BODIES.get(operation.path, []):
         yield operation.as_strategy(body=body, media_type="application/json")

@@ -1,4 +1,4 @@
-"""What happens to an order is one tree of spans, from the request to the SQL, whatever is killed or away meanwhile."""
+"""An order is one trace from the HTTP request to the SQL, even if its worker is killed; tracing never delays it."""
 
 import json
 import socket
@@ -33,7 +33,7 @@ STEPS = [
     "send-notification",
 ]
 UNDOS = ["void-shipping-label", "cancel-fulfillment", "release-inventory"]
-LISTENS = "The API listens on"
+API_READY = "The API listens on"
 ORDER: dict[str, Any] = {
     "email": "ann@customer.example",
     "financial_status": "paid",
@@ -52,60 +52,60 @@ ORDER: dict[str, Any] = {
 
 @pytest.fixture
 async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
-    async with running_shop(tmp_path, database_url, client) as made:
-        await made.data.stock("MUG", main=50)
-        yield made
+    async with running_shop(tmp_path, database_url, client) as running:
+        await running.data.stock("MUG", main=50)
+        yield running
 
 
 @pytest.fixture
 async def collector() -> AsyncIterator[TraceCollector]:
-    async with trace_collector() as made:
-        yield made
+    async with trace_collector() as running:
+        yield running
 
 
 @pytest.fixture
 async def workers(shop: RunningShop, tmp_path: Path, collector: TraceCollector) -> AsyncIterator[WorkerProcesses]:
     async with worker_processes(
         shop, tmp_path / "workers", COMMERCE_TRACES_URL=collector.url, COMMERCE_TRACES_SAMPLED="1"
-    ) as made:
-        yield made
+    ) as running:
+        yield running
 
 
 @pytest.fixture
 def order_id(shop: RunningShop) -> str:
-    """An id of this test alone: the tests share a Temporal server."""
+    """An order id that no other test uses: the tests share a Temporal server."""
     return shop.settings.database_url.get_secret_value().rsplit("/", 1)[1]
 
 
-async def api_of(workers: WorkerProcesses) -> str:
-    """Start the API, and return its URL."""
+async def start_api(workers: WorkerProcesses) -> str:
+    """Start the API; return its URL."""
     port = free_port()
-    api = await workers.start("starter.api", says=LISTENS, COMMERCE_API_PORT=str(port))
-    await wait_until(lambda: answers(port), SECONDS, api.log_tail)
+    api = await workers.start("starter.api", ready_text=API_READY, COMMERCE_API_PORT=str(port))
+    await wait_until(lambda: accepts_connections(port), SECONDS, api.log_tail)
     return f"http://127.0.0.1:{port}"
 
 
-def answers(port: int) -> bool:
+def accepts_connections(port: int) -> bool:
     with socket.socket() as caller:
         return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
-async def trace_of(collector: TraceCollector, order_id: str, complete: Callable[[Trace], bool]) -> Trace:
-    """Return an order's trace as soon as it is complete."""
+async def wait_for_trace(collector: TraceCollector, order_id: str, complete: Callable[[Trace], bool]) -> Trace:
+    """Wait until an order's trace is complete, and return it."""
 
     def found() -> Trace | None:
         return collector.trace_with("order-processing", order_process_id(order_id))
 
-    def told() -> str:
+    def describe() -> str:
         return "\n".join(" / ".join(trace.path(span)) for trace in [found()] if trace for span in trace.spans)
 
-    await wait_until(lambda: (trace := found()) is not None and complete(trace), SECONDS, told)
+    await wait_until(lambda: (trace := found()) is not None and complete(trace), SECONDS, describe)
     trace = found()
     assert trace
     return trace
 
 
-def whole(trace: Trace) -> bool:
+def is_one_tree(trace: Trace) -> bool:
     return len(trace.roots()) == 1 and not trace.roots()[0].parent
 
 
@@ -113,10 +113,10 @@ def log_lines(worker: WorkerProcess) -> list[dict[str, Any]]:
     return [json.loads(line) for line in worker.log_text().splitlines() if line.startswith("{")]
 
 
-async def test_an_order_is_one_tree_from_the_request_to_the_sql(
+async def test_an_order_is_one_trace_from_the_http_request_to_the_sql(
     shop: RunningShop, workers: WorkerProcesses, collector: TraceCollector, order_id: str
 ) -> None:
-    worker, url = await workers.start(), await api_of(workers)
+    worker, url = await workers.start(), await start_api(workers)
     await shop.data.order(order_id, MUG=1)
     request = {"workflow_id": "order-processing", "input": {"order_id": order_id}}
     async with httpx.AsyncClient(base_url=url, timeout=SECONDS, trust_env=False) as http:
@@ -124,10 +124,10 @@ async def test_an_order_is_one_tree_from_the_request_to_the_sql(
         await http.get("/health/ready")
     assert answer.json()["result"]["status"] == "fulfilled"
 
-    trace = await trace_of(collector, order_id, whole)
-    above = ["POST /workflows/execute", "start order-processing", "order-processing"]
-    assert [trace.path(*trace.named(step)) for step in STEPS] == [[*above, step] for step in STEPS]
-    services = {trace.roots()[0].service, *(span.service for name in above[1:2] for span in trace.named(name))}
+    trace = await wait_for_trace(collector, order_id, is_one_tree)
+    parents = ["POST /workflows/execute", "start order-processing", "order-processing"]
+    assert [trace.path(*trace.named(step)) for step in STEPS] == [[*parents, step] for step in STEPS]
+    services = {trace.roots()[0].service, *(span.service for name in parents[1:2] for span in trace.named(name))}
     assert services == {"commerce-api"}
     assert {span.service for step in STEPS for span in trace.named(step)} == {"commerce-worker"}
     assert all(any(part.is_sql for part in trace.below(*trace.named(step))) for step in STEPS)
@@ -136,16 +136,16 @@ async def test_an_order_is_one_tree_from_the_request_to_the_sql(
     assert trace.roots()[0].about["http.route"] == "/workflows/execute"
     assert not any(span.error is not None for span in trace.spans)
 
-    seen = {line.get("trace_id") for line in log_lines(worker) if line["event"] == "step done"}
-    assert seen == {trace.roots()[0].trace_id}
+    trace_ids = {line.get("trace_id") for line in log_lines(worker) if line["event"] == "step done"}
+    assert trace_ids == {trace.roots()[0].trace_id}
     assert all("health" not in span.name for span in collector.spans)
 
 
-async def test_an_event_goes_on_with_the_trace_of_the_request_that_wrote_it(
+async def test_an_event_continues_the_trace_of_the_request_that_wrote_it(
     shop: RunningShop, workers: WorkerProcesses, collector: TraceCollector, order_id: str
 ) -> None:
     await workers.start()
-    url = await api_of(workers)
+    url = await start_api(workers)
     async with (
         webhook_receiver() as receiver,
         httpx.AsyncClient(base_url=url, timeout=SECONDS, trust_env=False) as http,
@@ -154,21 +154,21 @@ async def test_an_event_goes_on_with_the_trace_of_the_request_that_wrote_it(
         assert (await http.put(f"/orders/{order_id}", json=ORDER)).status_code == 201
 
         def complete(trace: Trace) -> bool:
-            return whole(trace) and len(trace.named("deliver-webhook")) == 2
+            return is_one_tree(trace) and len(trace.named("deliver-webhook")) == 2
 
-        trace = await trace_of(collector, order_id, complete)
-    above = ["PUT /orders/{order_id}", "start order-processing", "order-processing"]
-    assert [trace.path(*trace.named(step)) for step in STEPS] == [[*above, step] for step in STEPS]
+        trace = await wait_for_trace(collector, order_id, complete)
+    parents = ["PUT /orders/{order_id}", "start order-processing", "order-processing"]
+    assert [trace.path(*trace.named(step)) for step in STEPS] == [[*parents, step] for step in STEPS]
     paths = sorted(trace.path(delivery) for delivery in trace.named("deliver-webhook"))
     placed, fulfilled = ["start deliver-webhook", "deliver-webhook"], ["start deliver-webhook", "deliver-webhook"]
-    assert paths == [[above[0], *placed], [*above, *fulfilled]]
-    told = {event["type"]: event["traceparent"].split("-") for event in receiver.took}
-    assert {trace_id for _, trace_id, *_ in told.values()} == {trace.roots()[0].trace_id}
-    assert told["com.shop.order.placed"][2] == trace.roots()[0].id
-    assert told["com.shop.order.fulfilled"][2] == trace.named("order-processing")[0].id
+    assert paths == [[parents[0], *placed], [*parents, *fulfilled]]
+    traceparents = {event["type"]: event["traceparent"].split("-") for event in receiver.took}
+    assert {trace_id for _, trace_id, *_ in traceparents.values()} == {trace.roots()[0].trace_id}
+    assert traceparents["com.shop.order.placed"][2] == trace.roots()[0].id
+    assert traceparents["com.shop.order.fulfilled"][2] == trace.named("order-processing")[0].id
 
 
-async def test_an_undone_order_shows_what_failed_and_what_was_undone(
+async def test_the_trace_of_an_undone_order_shows_the_failed_step_and_the_undos(
     shop: RunningShop, workers: WorkerProcesses, collector: TraceCollector, order_id: str
 ) -> None:
     await workers.start()
@@ -176,13 +176,13 @@ async def test_an_undone_order_shows_what_failed_and_what_was_undone(
     await shop.inject_carrier_fault(operation="buy", fault="422", order_id=order_id)
     await shop.expect_failure(order_id)
 
-    trace = await trace_of(collector, order_id, whole)
+    trace = await wait_for_trace(collector, order_id, is_one_tree)
     [process], [label] = trace.named("order-processing"), trace.named("create-shipping-label")
     assert label.error and process.error == label.error and label.error.startswith("CarrierRefused: ")
     assert all(trace.path(*trace.named(undo)) == ["order-processing", undo] for undo in UNDOS)
 
 
-async def test_a_run_that_is_retried_belongs_to_the_request_for_that(
+async def test_a_retried_run_belongs_to_the_trace_of_the_retry_request(
     shop: RunningShop, workers: WorkerProcesses, collector: TraceCollector, order_id: str
 ) -> None:
     await shop.data.order(order_id, MUG=1)
@@ -191,31 +191,31 @@ async def test_a_run_that_is_retried_belongs_to_the_request_for_that(
         await shop.expect_failure(order_id)
     await shop.clear_carrier_faults()
     await workers.start()
-    url = await api_of(workers)
+    url = await start_api(workers)
     async with httpx.AsyncClient(base_url=url, timeout=SECONDS, trust_env=False) as http:
-        asked = await http.post(f"/workflows/{order_process_id(order_id)}/retry", json={"reason": "mended"})
-    assert asked.status_code == 202, asked.text
+        response = await http.post(f"/workflows/{order_process_id(order_id)}/retry", json={"reason": "fixed"})
+    assert response.status_code == 202, response.text
 
-    trace = await trace_of(collector, order_id, whole)
+    trace = await wait_for_trace(collector, order_id, is_one_tree)
     [process] = trace.named("order-processing")
     assert trace.path(process) == ["POST /workflows/{transaction_id}/retry", "order-processing"]
 
 
-async def test_a_worker_killed_amid_a_step_leaves_one_tree(
+async def test_an_order_is_one_trace_when_the_worker_is_killed_during_a_step(
     shop: RunningShop, workers: WorkerProcesses, collector: TraceCollector, order_id: str
 ) -> None:
     await shop.data.order(order_id, MUG=1)
-    doomed = await workers.start_pausing({order_id: "create-shipping-label after-buy"})
+    first = await workers.start_pausing({order_id: "create-shipping-label after-buy"})
     await shop.start(order_id)
     await workers.wait_until_hanging(order_id)
     await wait_until(
-        lambda: any(span.name == "create-fulfillment" for span in collector.spans), SECONDS, doomed.log_tail
+        lambda: any(span.name == "create-fulfillment" for span in collector.spans), SECONDS, first.log_tail
     )
-    await doomed.kill()
+    await first.kill()
     await workers.start()
     await wait_for_end(shop.handle(order_id))
 
-    trace = await trace_of(collector, order_id, whole)
+    trace = await wait_for_trace(collector, order_id, is_one_tree)
     assert Counter(span.name for span in trace.spans if not (span.is_sql or span.is_call)) == Counter(
         ["order-processing", *STEPS]
     )
@@ -224,15 +224,17 @@ async def test_a_worker_killed_amid_a_step_leaves_one_tree(
 
 
 @pytest.mark.parametrize("listens", [False, True])
-async def test_orders_go_on_while_the_collector_is_away(
+async def test_orders_are_processed_while_the_collector_is_unreachable(
     shop: RunningShop, workers: WorkerProcesses, order_id: str, *, listens: bool
 ) -> None:
-    """Nobody listens, or somebody does and never answers: it is told once, and holds up no end."""
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
+    """No collector listens, or it never answers: the worker warns once, and stopping it is not delayed."""
+    with socket.socket() as silent_collector:
+        silent_collector.bind(("127.0.0.1", 0))
         if listens:
-            silent.listen()
-        worker = await workers.start(COMMERCE_TRACES_URL=f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces")
+            silent_collector.listen()
+        worker = await workers.start(
+            COMMERCE_TRACES_URL=f"http://127.0.0.1:{silent_collector.getsockname()[1]}/v1/traces"
+        )
         await shop.data.order(order_id, MUG=1)
         assert (await shop.process(order_id)).status == "fulfilled"
         await wait_until(lambda: "traces are lost" in worker.log_text(), SECONDS, worker.log_tail)
@@ -245,7 +247,7 @@ async def test_orders_go_on_while_the_collector_is_away(
     ]
 
 
-async def test_a_part_of_none_keeps_none(
+async def test_no_span_is_sent_when_no_trace_is_sampled(
     shop: RunningShop, workers: WorkerProcesses, collector: TraceCollector, order_id: str
 ) -> None:
     worker = await workers.start(COMMERCE_TRACES_SAMPLED="0")
@@ -256,7 +258,7 @@ async def test_a_part_of_none_keeps_none(
     assert all("trace_id" not in line for line in log_lines(worker))
 
 
-async def test_off_there_is_nothing(
+async def test_nothing_is_traced_without_a_collector_url(
     shop: RunningShop, workers: WorkerProcesses, collector: TraceCollector, order_id: str
 ) -> None:
     worker = await workers.start(COMMERCE_TRACES_URL="")
@@ -270,13 +272,13 @@ async def test_off_there_is_nothing(
     assert await shop.data.sql("SELECT DISTINCT traceparent FROM outbox_events") == [None]
 
 
-def test_off_nothing_of_the_sdk_is_loaded() -> None:
-    """Who does not trace does not wait for it to load, `commerce --help` least of all."""
-    loaded = "print(*(name for name in sys.modules if name.startswith('opentelemetry')))"
+def test_the_opentelemetry_sdk_is_not_imported_when_traces_are_off() -> None:
+    """Importing the SDK takes time that programs without traces, above all `commerce --help`, must not spend."""
+    print_loaded = "print(*(name for name in sys.modules if name.startswith('opentelemetry')))"
 
-    def after(module: str) -> list[str]:
-        command = [sys.executable, "-c", f"import sys, {module}; {loaded}"]
+    def loaded_by(module: str) -> list[str]:
+        command = [sys.executable, "-c", f"import sys, {module}; {print_loaded}"]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
 
-    assert after("starter.cli.app") == []
-    assert not any(name.startswith("opentelemetry.sdk") for name in after("worker, starter.api.app"))
+    assert loaded_by("starter.cli.app") == []
+    assert not any(name.startswith("opentelemetry.sdk") for name in loaded_by("worker, starter.api.app"))

@@ -1,4 +1,4 @@
-"""A week of real orders, through the rules one after the other and through the whole chain with many at once."""
+"""A week of real orders: processed one by one with the rules alone, and concurrently with real workers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,25 +19,24 @@ from tests.commerce.shop import Shop
 from tests.paths import SHARED_DATA
 from tests.running_shop import RunningShop, running_shop
 
-DATA = SHARED_DATA
-ORDERS, INVENTORY = SHARED_DATA / "week-orders.csv.gz", DATA / "week-inventory.csv.gz"
+ORDERS, INVENTORY = SHARED_DATA / "week-orders.csv.gz", SHARED_DATA / "week-inventory.csv.gz"
 pytestmark = pytest.mark.skipif(not ORDERS.exists(), reason=f"{ORDERS} is missing")
 
-AT_ONCE = 30
-FULFILLED, REFUSED = 560, 73  # one after the other, by arrival
-SHIPPED, LEFT = 141_835, 55_387  # units
-ARRIVALS = "SELECT id FROM orders ORDER BY created_at, id"
+CONCURRENT_ORDERS = 30
+FULFILLED, REFUSED = 560, 73  # when processed one by one, in order of arrival
+UNITS_SHIPPED, UNITS_LEFT = 141_835, 55_387
+ORDER_IDS = "SELECT id FROM orders ORDER BY created_at, id"
 STOCK = "SELECT sum(stocked_quantity), sum(reserved_quantity) FROM inventory_levels"
-TAKEN = """
+UNITS_FULFILLED = """
     SELECT sum(quantity) FROM fulfillment_items JOIN fulfillments ON fulfillments.id = fulfillment_id
     WHERE cancelled_at IS NULL
 """
-ASKED = """
+UNITS_ORDERED = """
     SELECT sum(quantity) FROM order_lines JOIN orders ON orders.id = order_id WHERE fulfillment_status = 'fulfilled'
 """
-TO_TELL = "SELECT id FROM orders WHERE fulfillment_status = 'fulfilled' AND email <> ''"
-TO_LABEL = "SELECT id FROM orders WHERE fulfillment_status = 'fulfilled' AND shipping_method <> ''"
-TRACES = """
+WITH_EMAIL = "SELECT id FROM orders WHERE fulfillment_status = 'fulfilled' AND email <> ''"
+WITH_SHIPPING = "SELECT id FROM orders WHERE fulfillment_status = 'fulfilled' AND shipping_method <> ''"
+SNAPSHOT = """
     SELECT (SELECT array_agg(id || ' ' || fulfillment_status ORDER BY id) FROM orders),
            (SELECT array_agg(key || ' ' || status || ' ' || attempts ORDER BY key) FROM notifications),
            (SELECT count(*) FROM fulfillments), (SELECT count(*) FROM stock_movements),
@@ -45,7 +44,7 @@ TRACES = """
 """
 
 
-async def take_in(database: Database) -> None:
+async def import_week(database: Database) -> None:
     for report in (
         await import_inventory(database, [INVENTORY]),
         await import_orders(database, [ORDERS], currency="GBP"),
@@ -53,18 +52,18 @@ async def take_in(database: Database) -> None:
         assert report.bad == []
 
 
-async def test_one_at_a_time_in_order_of_arrival(database: Database) -> None:
-    await take_in(database)
+async def test_orders_processed_one_by_one_in_order_of_arrival(database: Database) -> None:
+    await import_week(database)
     shop = Shop(database)
-    ends = [await handle(shop, order_id) for order_id in await shop.sql(ARRIVALS)]
-    assert (ends.count(True), ends.count(False)) == (FULFILLED, REFUSED)
-    assert await shop.sql(TAKEN) == await shop.sql(ASKED) == [SHIPPED]
-    assert await shop.sql(STOCK) == [(LEFT, 0)]
+    was_fulfilled = [await apply_rules(shop, order_id) for order_id in await shop.sql(ORDER_IDS)]
+    assert (was_fulfilled.count(True), was_fulfilled.count(False)) == (FULFILLED, REFUSED)
+    assert await shop.sql(UNITS_FULFILLED) == await shop.sql(UNITS_ORDERED) == [UNITS_SHIPPED]
+    assert await shop.sql(STOCK) == [(UNITS_LEFT, 0)]
     assert await shop.breaches() == []
 
 
-async def handle(shop: Shop, order_id: str) -> bool:
-    """Do with an order what its process does, as far as the rules go; tell whether it is fulfilled."""
+async def apply_rules(shop: Shop, order_id: str) -> bool:
+    """Apply the rules to an order in the sequence of its process; return whether the order was fulfilled."""
     await shop.call(orders.validate, order_id)
     try:
         await shop.call(inventory.check, order_id)
@@ -77,33 +76,33 @@ async def handle(shop: Shop, order_id: str) -> bool:
 
 
 @pytest.fixture
-async def floor_of_the_week(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
-    noon = f"Etc/GMT{datetime.now(UTC).hour - 12:+d}"  # refusals are told once a day, and it must not end meanwhile
-    async with running_shop(tmp_path, database_url, client, COMMERCE_TIMEZONE=noon) as made, made.worker():
-        await take_in(made.database)
-        yield made
+async def week_shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    noon = f"Etc/GMT{datetime.now(UTC).hour - 12:+d}"  # admins get one alert per order and day, so midnight must be far
+    async with running_shop(tmp_path, database_url, client, COMMERCE_TIMEZONE=noon) as running, running.worker():
+        await import_week(running.database)
+        yield running
 
 
-@pytest.mark.timeout(600)  # it has some 700 runs to do
-async def test_many_at_once_and_every_eighth_again(floor_of_the_week: RunningShop) -> None:
-    shop = floor_of_the_week
-    order_ids = await shop.data.sql(ARRIVALS)
+@pytest.mark.timeout(600)  # it processes about 700 orders
+async def test_orders_processed_concurrently_and_every_eighth_a_second_time(week_shop: RunningShop) -> None:
+    shop = week_shop
+    order_ids = await shop.data.sql(ORDER_IDS)
     first = await process_all(shop, order_ids)
     assert {result.status for result in first.values()} == {"fulfilled", "insufficient_inventory"}
     await check(shop, first)
 
-    traces = await traces_of(shop)
+    snapshot = await take_snapshot(shop)
     again = await process_all(shop, order_ids[::8])
-    assert {result.order_id for result in again.values() if result != first[result.order_id]} <= short(first)
-    assert short(again) == short(first) & again.keys()  # what is short may be shorter of stock by now
-    assert await traces_of(shop) == traces
+    assert {result.order_id for result in again.values() if result != first[result.order_id]} <= refused(first)
+    assert refused(again) == refused(first) & again.keys()  # the lists of missing units may have grown
+    assert await take_snapshot(shop) == snapshot
 
 
 async def process_all(shop: RunningShop, order_ids: list[str]) -> dict[str, OrderResult]:
-    gate = asyncio.Semaphore(AT_ONCE)
+    slots = asyncio.Semaphore(CONCURRENT_ORDERS)
 
     async def process(order_id: str) -> OrderResult:
-        async with gate:
+        async with slots:
             return await shop.process(order_id)
 
     results = await asyncio.gather(*(process(order_id) for order_id in order_ids))
@@ -111,34 +110,38 @@ async def process_all(shop: RunningShop, order_ids: list[str]) -> dict[str, Orde
 
 
 async def check(shop: RunningShop, results: dict[str, OrderResult]) -> None:
-    """Everybody has got what they should, once, and nothing is lost."""
-    fulfilled = set(results) - short(results)
-    told = sorted(str(mail["X-Commerce-Key"]).removeprefix("order-shipped/") for mail in shop.mails("order-shipped"))
-    assert told == sorted(await shop.data.sql(TO_TELL))
-    assert set(told) == {order_id for order_id in fulfilled if results[order_id].notification_sent}
+    """Check that every customer got one mail, every shipped order one label, and that no unit is lost."""
+    fulfilled = set(results) - refused(results)
+    notified = sorted(
+        str(mail["X-Commerce-Key"]).removeprefix("order-shipped/") for mail in shop.mails("order-shipped")
+    )
+    assert notified == sorted(await shop.data.sql(WITH_EMAIL))
+    assert set(notified) == {order_id for order_id in fulfilled if results[order_id].notification_sent}
 
-    labelled = await shop.data.sql(TO_LABEL)
+    labelled = await shop.data.sql(WITH_SHIPPING)
     assert set(labelled) == {order_id for order_id in fulfilled if results[order_id].tracking_number}
     assert len({results[order_id].tracking_number for order_id in labelled}) == len(labelled)
-    assert await sold(shop) == {"shipments": len(labelled), "bought": len(labelled), "live": len(labelled)}
+    assert await carrier_counts(shop) == {"shipments": len(labelled), "bought": len(labelled), "live": len(labelled)}
 
-    [taken], [asked], [(left, held)] = [await shop.data.sql(query) for query in (TAKEN, ASKED, STOCK)]
-    assert taken == asked and taken + left == SHIPPED + LEFT and held == 0
+    [shipped], [ordered], [(left, reserved)] = [
+        await shop.data.sql(query) for query in (UNITS_FULFILLED, UNITS_ORDERED, STOCK)
+    ]
+    assert shipped == ordered and shipped + left == UNITS_SHIPPED + UNITS_LEFT and reserved == 0
     assert await shop.findings() == []
 
 
-def short(results: dict[str, OrderResult]) -> set[str]:
+def refused(results: dict[str, OrderResult]) -> set[str]:
     return {order_id for order_id, result in results.items() if result.status == "insufficient_inventory"}
 
 
-async def traces_of(shop: RunningShop) -> Any:
-    """Return everything that a second processing must not change."""
+async def take_snapshot(shop: RunningShop) -> Any:
+    """Return all data that processing an order a second time must not change."""
     mails = sorted(path.name for path in shop.mail_dir.iterdir())
-    return await shop.data.sql(TRACES), await shop.data.sql(STOCK), mails, await sold(shop)
+    return await shop.data.sql(SNAPSHOT), await shop.data.sql(STOCK), mails, await carrier_counts(shop)
 
 
-async def sold(shop: RunningShop) -> dict[str, int]:
-    """Return what the carrier counts over all orders."""
+async def carrier_counts(shop: RunningShop) -> dict[str, int]:
+    """Return the carrier's counts over all orders."""
     async with httpx.AsyncClient(auth=("test", "")) as http:
         counts = (await http.get(f"{shop.carrier_url}/trial/labels")).json()
     return {name: counts[name] for name in ("shipments", "bought", "live")}

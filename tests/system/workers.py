@@ -1,4 +1,4 @@
-"""Workers in processes of their own, to be killed and stopped as an operating system does it."""
+"""Run workers as separate processes, so that tests can kill them and stop them with signals."""
 
 import asyncio
 import json
@@ -16,47 +16,49 @@ from tests.paths import ROOT
 from tests.running_shop import RunningShop
 
 START_SECONDS = 30.0
-STARTED = "worker started"
+WORKER_READY = "worker started"
 
 
 class WorkerProcess:
-    """One worker and what it has logged."""
+    """A worker process and its log file."""
 
     def __init__(self, command: list[str], environment: Mapping[str, str], folder: Path) -> None:
         self.log = folder / "worker.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
 
-    async def wait_until_started(self, says: str = STARTED) -> None:
-        await wait_until(lambda: says in self.log_text(), START_SECONDS, self.log_tail)
+    async def wait_until_started(self, ready_text: str = WORKER_READY) -> None:
+        await wait_until(lambda: ready_text in self.log_text(), START_SECONDS, self.log_tail)
 
     def log_text(self) -> str:
         return self.log.read_text()
 
     def log_tail(self) -> str:
-        """Return the last lines it logged, for messages of failed tests."""
+        """Return the last 20 log lines, for the message of a failed test."""
         return "\n".join(self.log_text().splitlines()[-20:])
 
     async def kill(self) -> None:
-        """Take it away as a power cut does."""
+        """Kill the process without warning (SIGKILL) and wait until it has ended."""
         self.process.kill()
         await wait_until(lambda: self.process.poll() is not None, 10, self.log_tail)
 
     async def stop(self) -> tuple[int | None, float]:
-        """Ask it to stop; return its exit code and how many seconds it took."""
+        """Send SIGTERM; return the exit code and the seconds until the process ended."""
         self.process.send_signal(signal.SIGTERM)
-        took = await wait_until(lambda: self.process.poll() is not None, 60, self.log_tail)
-        return self.process.returncode, took
+        seconds = await wait_until(lambda: self.process.poll() is not None, 60, self.log_tail)
+        return self.process.returncode, seconds
 
 
 class WorkerProcesses:
-    """Starts workers for a shop, each with `more` variables; kills those that are left at the end."""
+    """Starts worker processes for a shop, with `more` environment variables, and kills those still running."""
 
     def __init__(self, shop: RunningShop, folder: Path, **more: str) -> None:
         self._folder = folder
         self._workers: list[WorkerProcess] = []
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("COMMERCE_", "TEMPORAL_"))}
-        self._environment = own | {
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("COMMERCE_", "TEMPORAL_"))
+        }
+        self._environment = inherited | {
             "PYTHONPATH": str(ROOT),
             "TEMPORAL_ADDRESS": shop.client.service_client.config.target_host,
             "TEMPORAL_CONFIG_FILE": os.devnull,
@@ -66,27 +68,27 @@ class WorkerProcesses:
             "COMMERCE_ADMIN_EMAILS": ",".join(shop.settings.admin_emails),
             "COMMERCE_WORKER_ACTIVITIES": "60",
             "COMMERCE_WAREHOUSE_URL": shop.settings.warehouse_url,
-            "COMMERCE_SCHEDULES": "off",  # the tests share a server, and its schedules would run in each other's shops
+            "COMMERCE_SCHEDULES": "off",  # the tests share a server: a schedule would start jobs in another test's shop
             "COMMERCE_LOG_FORMAT": "json",
             **ENCRYPTION_ENV,
             **more,
         }
 
-    async def start(self, module: str = "worker", says: str = STARTED, **more: str) -> WorkerProcess:
-        """Start a worker as operators do, or one of the tests' own, or another program that says when it is ready."""
+    async def start(self, module: str = "worker", ready_text: str = WORKER_READY, **more: str) -> WorkerProcess:
+        """Start a worker, or another module as a program; return when its log contains `ready_text`."""
         folder = self._folder / f"worker {len(self._workers) + 1}"
         folder.mkdir(parents=True)
         worker = WorkerProcess([sys.executable, "-m", module], self._environment | more, folder)
         self._workers.append(worker)
-        await worker.wait_until_started(says)
+        await worker.wait_until_started(ready_text)
         return worker
 
     async def start_pausing(self, points: Mapping[str, str]) -> WorkerProcess:
-        """Start a worker that hangs at these points, by order."""
+        """Start a worker that hangs at these points, which are given by order id or process id."""
         return await self.start("tests.system.pausing_worker", PAUSES=json.dumps(points), MARKERS=str(self._folder))
 
     async def wait_until_hanging(self, *order_ids: str) -> None:
-        """Wait until a pausing worker hangs in all of these orders."""
+        """Wait until a pausing worker hangs in all of these orders or processes."""
         missing = set(order_ids)
 
         def all_hang() -> bool:
@@ -103,18 +105,18 @@ class WorkerProcesses:
 
 @asynccontextmanager
 async def worker_processes(shop: RunningShop, folder: Path, **more: str) -> AsyncIterator[WorkerProcesses]:
-    """Start workers for this shop; kill those that are left at the end of the block."""
-    made = WorkerProcesses(shop, folder, **more)
+    """Start worker processes for this shop; kill those still running at the end of the block."""
+    processes = WorkerProcesses(shop, folder, **more)
     try:
-        yield made
+        yield processes
     finally:
-        await made.kill_all()
+        await processes.kill_all()
 
 
 async def wait_until(condition: Callable[[], bool], seconds: float, explain: Callable[[], str]) -> float:
-    """Poll until the condition holds; return how many seconds that took."""
-    began = time.monotonic()
+    """Poll until the condition holds; return the seconds that took. `explain` gives the text of the failure."""
+    started_at = time.monotonic()
     while not condition():
-        assert time.monotonic() - began < seconds, f"not within {seconds} s: {explain()}"
+        assert time.monotonic() - started_at < seconds, f"the condition did not hold within {seconds} s: {explain()}"
         await asyncio.sleep(0.02)
-    return time.monotonic() - began
+    return time.monotonic() - started_at

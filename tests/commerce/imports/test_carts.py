@@ -19,7 +19,6 @@ from commerce.imports.csv_rows import open_rows
 from tests.commerce.shop import Shop
 from tests.paths import SHARED_DATA
 
-DATA = SHARED_DATA
 FIRST = {
     "Id": "C1",
     "Email": "ann@shop.example",

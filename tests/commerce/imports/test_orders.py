@@ -21,7 +21,6 @@ from commerce.imports.order_parser import MAX_LINES
 from commerce.imports.order_rows import COLUMNS, read_orders
 from tests.paths import SHARED_DATA
 
-DATA = SHARED_DATA
 HEADER = [*COLUMNS.required, *COLUMNS.optional]
 FIRST = {
     "Name": "#1001",
@@ -457,7 +456,7 @@ async def test_a_truncated_file_leaves_nothing_behind(database: Database, write:
 @pytest.mark.skipif(not SHARED_DATA.exists(), reason="needs the sample data beside the project")
 async def test_the_sample_week_is_imported_completely(database: Database) -> None:
     totals = json.loads((SHARED_DATA / "week-totals.json").read_text())
-    report = await run_import(database, DATA / "week-orders.csv.gz")
+    report = await run_import(database, SHARED_DATA / "week-orders.csv.gz")
     assert report == ImportReport(read=totals["lines"], taken=totals["orders"])
     (counted,) = await rows(
         database,

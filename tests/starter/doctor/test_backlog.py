@@ -12,7 +12,7 @@ from starter.processes import TASK_QUEUE
 from tests.commerce.shop import Shop
 from tests.polling import until
 from tests.starter.doctor.conftest import RunCheck
-from tests.system.buggy_worker import BuggyProcess
+from tests.system.buggy_worker import BuggyWorkflow
 from worker import activities_of
 
 
@@ -66,7 +66,7 @@ async def test_unsent_mails(run_check: RunCheck, database: Database) -> None:
 async def test_a_stuck_run(run_check: RunCheck, shop_client: Client) -> None:
     assert (await run_check("Backlog", "stuck runs")).found == "none"
     async with Worker(
-        shop_client, task_queue=TASK_QUEUE, workflows=[BuggyProcess], activities=activities_of(HelloActivities())
+        shop_client, task_queue=TASK_QUEUE, workflows=[BuggyWorkflow], activities=activities_of(HelloActivities())
     ):
         await shop_client.start_workflow(
             "order-processing",

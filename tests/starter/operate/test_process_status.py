@@ -18,7 +18,7 @@ from tests.faults import Faults, Gate
 from tests.polling import until
 from tests.running_shop import RunningShop, wait_for_end
 from tests.starter.operate.conftest import place_order
-from tests.system.buggy_worker import BuggyProcess
+from tests.system.buggy_worker import BuggyWorkflow
 from worker import open_activities
 from workflows.order_processing import OrderProcessingWorkflow
 
@@ -164,7 +164,7 @@ async def test_a_run_with_a_bug_is_stuck_and_a_fixed_deploy_finishes_it(  # (E18
 
     async with (
         open_activities(shop.settings) as steps,
-        Worker(shop.client, task_queue=TASK_QUEUE, workflows=[BuggyProcess], activities=steps),
+        Worker(shop.client, task_queue=TASK_QUEUE, workflows=[BuggyWorkflow], activities=steps),
     ):
         await start(shop, order_id, task_timeout=timedelta(seconds=1))  # Temporal retries the failing task after it
         assert (await until(stuck)).status == "running"
