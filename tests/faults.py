@@ -14,8 +14,11 @@ Where = Literal["before", "after"]
 class Faults(Interceptor):
     """Refuses steps before their body, or after it (done, but the answer lost), as long as they are listed."""
 
-    def __init__(self, steps: Mapping[str, Where], *, permanent: bool = True, times: int = 1_000_000) -> None:
+    def __init__(
+        self, steps: Mapping[str, Where], *, permanent: bool = True, times: int = 1_000_000, error: str = "Refused"
+    ) -> None:
         self.steps, self.permanent, self.times, self.refused = dict(steps), permanent, times, 0
+        self.error = error  # the type of the failure
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         return _Faulty(next, self)
@@ -37,7 +40,7 @@ class _Faulty(ActivityInboundInterceptor):
         faults = self._faults
         if faults.steps.get(step) == where and faults.refused < faults.times:
             faults.refused += 1
-            raise ApplicationError(f"{step} is refused by the test", type="Refused", non_retryable=faults.permanent)
+            raise ApplicationError(f"{step} is refused by the test", type=faults.error, non_retryable=faults.permanent)
 
 
 class Gate(Interceptor):

@@ -44,6 +44,8 @@ STATUSES: Mapping[type[CommerceError], HTTPStatus] = {
     errors.RegistrationInProgress: HTTPStatus.CONFLICT,
     errors.CustomerAlreadyExists: HTTPStatus.CONFLICT,
     errors.OrderDiffers: HTTPStatus.CONFLICT,
+    errors.ConstraintViolated: HTTPStatus.CONFLICT,
+    errors.InvalidData: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.Unreachable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }

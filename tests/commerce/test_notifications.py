@@ -234,6 +234,14 @@ class TestSend:
         assert await notifier.send(KEY) == SENT
         assert (await row(database)).error is None
 
+    async def test_a_huge_order_gets_its_mail(self, database: Database, notifier: Notifier, tmp_path: Path) -> None:
+        await order(database)
+        async with database.transaction() as tx:
+            await tx.execute(text("UPDATE order_lines SET quantity = 2147483647, unit_price = 9223372036854775807"))
+        await queue(database)
+        assert await notifier.send(KEY) == SENT
+        assert "£198,070,406,193,427,123,593,837,281.29" in html(caught(tmp_path)[0]).replace("\xa0", "")
+
     async def test_an_invalid_address_is_refused(self, database: Database, notifier: Notifier) -> None:
         await order(database)
         await queue(database, recipient="zoe at example")

@@ -218,6 +218,16 @@ async def job_failed(shop: RunningShop, name: str) -> str:
     return process_id
 
 
+async def job_waited(shop: RunningShop, name: str) -> str:
+    """The database is unavailable at the first attempt of a job's step."""
+    FAULTS.steps["delete-expired-carts"] = "before"
+    FAULTS.permanent, FAULTS.error, FAULTS.times, FAULTS.refused = False, "DatabaseUnavailable", 1, 0
+    process_id = await run_job(shop, "cleanup-expired-carts", name, CleanUpCarts())
+    FAULTS.permanent, FAULTS.error, FAULTS.times = True, "Refused", 1_000_000
+    FAULTS.steps.clear()
+    return process_id
+
+
 async def stock_synced(shop: RunningShop, name: str) -> str:
     """The warehouse reports the stock that the shop already has."""
     return await run_job(shop, "sync-inventory", name, SyncInventory())
@@ -303,6 +313,7 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "not-welcomed": not_welcomed,
     "carts-cleaned": carts_cleaned,
     "job-failed": job_failed,
+    "job-waited": job_waited,
     "stock-synced": stock_synced,
     "pending-worked-off": pending_worked_off,
     "day-counted": day_counted,

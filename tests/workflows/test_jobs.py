@@ -303,6 +303,15 @@ async def test_a_job_fails_after_three_errors_and_alerts_the_admins(idle_shop: R
     assert "cleanup-expired-carts" in alert.as_string()
 
 
+async def test_a_job_waits_for_the_database(idle_shop: RunningShop) -> None:  # (J2)
+    await add_cart(idle_shop, "old", A_MONTH_AGO)
+    outage = Faults({"delete-expired-carts": "before"}, permanent=False, times=3, error="DatabaseUnavailable")
+    async with idle_shop.worker([outage]):
+        result = await run_job(idle_shop, "cleanup-expired-carts")
+    assert outage.refused == 3
+    assert result["changed"] == 1 and idle_shop.mails("job-failure") == []
+
+
 async def test_a_job_resumes_after_an_error(idle_shop: RunningShop) -> None:  # (J2)
     await add_cart(idle_shop, "old", A_MONTH_AGO)
     async with idle_shop.worker([faults := Faults({"delete-expired-carts": "after"}, permanent=False, times=1)]):

@@ -133,14 +133,12 @@ class Job:
                     raise
                 if shown:
                     shown.error = describe(failure)
-                if _database_was_unavailable(failure) and workflow.patched("jobs-wait-for-the-database"):
-                    pause = min(pause * 2, MAX_PAUSE)
-                elif lost or self._count_error(failure):
-                    pause = PAUSE
-                else:
+                waits = _database_was_unavailable(failure) and workflow.patched("jobs-wait-for-the-database")
+                if not waits and not lost and not self._count_error(failure):
                     raise
             _raise_if_cancelled()
             await workflow.sleep(pause)
+            pause = min(pause * 2, MAX_PAUSE) if waits else PAUSE
 
     def _count_error(self, failure: ActivityError) -> bool:
         """Count an error of the job and return whether to try again."""
