@@ -109,6 +109,9 @@ class Settings(BaseSettings):
     traces_sampled: float = Field(0.1, ge=0, le=1, description="Fraction of traces that are kept, from 0 to 1")
     api_host: str = Field("127.0.0.1", description="Address the API listens on")
     api_port: int = Field(9000, ge=0, le=MAX_PORT, description="Port the API listens on")
+    api_connections: int = Field(
+        512, ge=16, le=50_000, description="Connections that the API keeps open; further ones replace idle ones"
+    )
     api_tokens: tuple[SecretStr, ...] = Field(
         (), description="Bearer tokens that give access to the API, separated by commas"
     )
@@ -128,7 +131,10 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        return tuple(part.strip() for part in re.split(r"[,\n]", value) if part.strip())
+        parts = tuple(part.strip() for part in re.split(r"[,\n]", value) if part.strip())
+        if not parts:  # an empty list of tokens would open the API
+            raise ValueError("contains only separators: set a value, or leave it empty")
+        return parts
 
     @field_validator("database_url")
     @classmethod

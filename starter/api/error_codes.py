@@ -21,6 +21,8 @@ class ErrorCode(StrEnum):
     NamespaceNotFound = "NamespaceNotFound"
     NotFound = "NotFound"
     NotReady = "NotReady"
+    RequestTimeout = "RequestTimeout"
+    TooManyConnections = "TooManyConnections"
     Unauthorized = "Unauthorized"
     UnknownWorkflow = "UnknownWorkflow"
 

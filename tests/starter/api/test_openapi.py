@@ -90,5 +90,6 @@ def test_every_error_that_a_caller_may_get_has_a_code() -> None:
             "MethodNotAllowed",
             "MetricsUnavailable",
         ),
-        *("NamespaceNotFound", "NotFound", "NotReady", "Unauthorized", "UnknownWorkflow"),
+        *("NamespaceNotFound", "NotFound", "NotReady", "RequestTimeout", "TooManyConnections"),
+        *("Unauthorized", "UnknownWorkflow"),
     }
