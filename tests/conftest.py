@@ -1,15 +1,14 @@
-"""One real PostgreSQL for a whole test run; every test gets an empty, migrated database of its own."""
+"""Fixtures of all tests: an empty, migrated database for each test, a Temporal server, clients and their settings."""
 
 import asyncio
 import atexit
 import itertools
 import os
-import shutil
-import socket
+import random
 import subprocess
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -22,12 +21,16 @@ from temporalio.service import RPCError
 from commerce.database import Database
 from commerce.errors import Unreachable
 from starter.client import connect
-from starter.devstack import postgres, temporal
+from starter.devstack import temporal
+from starter.devstack.ports import can_listen
 from starter.telemetry.exit import exit_process
 from tests.keys import ENCRYPTION_ENV
+from tests.servers import PostgresServer, once_per_run, shared_postgres, stop_servers
 
 TEMPLATE = "template_commerce"
 numbers = itertools.count()
+PORTS = range(12_000, 20_000)
+offsets = itertools.count(random.randrange(len(PORTS)))  # workers start in different places
 finished = pytest.StashKey[pytest.Session]()
 
 
@@ -41,10 +44,15 @@ def pytest_configure() -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that no server listens on, a different one on each call.
+
+    The system takes the local ports of outgoing connections from 32768 upwards, so a port from there might be in use
+    by the time the server starts.
+    """
+    for offset in itertools.islice(offsets, len(PORTS)):
+        if can_listen(port := PORTS[offset % len(PORTS)]):
+            return port
+    raise AssertionError(f"no free port between {PORTS.start} and {PORTS.stop}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,46 +62,62 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[tuple[Path, int]]:
-    """A cluster that forgets nothing when killed but does not wait for the disk."""
-    folder, port = Path(tempfile.mkdtemp(prefix="commerce tests ")), free_port()
-    postgres.prepare(folder)
-    with (folder / "postgres.log").open("w") as log:
-        server = subprocess.Popen(
-            postgres.command(folder, port, "fsync=off", "synchronous_commit=off"), stdout=log, stderr=log
-        )
-    deadline = time.monotonic() + 30
-    while "ready to accept connections" not in (folder / "postgres.log").read_text():
-        assert server.poll() is None, (folder / "postgres.log").read_text()
-        assert time.monotonic() < deadline, "PostgreSQL did not start within 30 s"
-        time.sleep(0.05)
-    yield folder, port
-    server.send_signal(2)
-    server.wait(timeout=30)
-    shutil.rmtree(folder)
+def run_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all pytest workers of this run share."""
+    return shared_folder(request.config, tmp_path_factory)
+
+
+def shared_folder(config: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if is_xdist_worker(config) else base
+
+
+def is_xdist_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
 
 
 @pytest.fixture(scope="session")
-async def template(postgres_server: tuple[Path, int]) -> str:
-    """A migrated database that the others are copied from."""
-    folder, port = postgres_server
-    await run_sql(postgres.url(folder, port, "postgres"), f"CREATE DATABASE {TEMPLATE}")
-    database = Database(postgres.url(folder, port, TEMPLATE))
-    await database.migrate()
-    await database.close()
+def postgres_server(run_folder: Path) -> PostgresServer:
+    """The run's PostgreSQL server."""
+    return shared_postgres(run_folder, free_port())
+
+
+@pytest.fixture(scope="session")
+async def admin(postgres_server: PostgresServer) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that creates and drops databases."""
+    connection = await asyncpg.connect(postgres_server.url())
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture(scope="session")
+async def template(run_folder: Path, postgres_server: PostgresServer, admin: asyncpg.Connection) -> str:
+    """The name of a migrated database that the others are copied from."""
+    with once_per_run(run_folder, TEMPLATE) as done:
+        if not done.exists():
+            await admin.execute(f"CREATE DATABASE {TEMPLATE}")
+            database = Database(postgres_server.url(TEMPLATE))
+            await database.migrate()
+            await database.close()
+            done.touch()
     return TEMPLATE
 
 
 @pytest.fixture
-async def database_url(postgres_server: tuple[Path, int], template: str) -> AsyncIterator[str]:
+async def database_url(postgres_server: PostgresServer, admin: asyncpg.Connection, template: str) -> AsyncIterator[str]:
     """The URL of an empty, migrated database."""
-    folder, port = postgres_server
+    async with database_copy(postgres_server, admin, template) as url:
+        yield url
+
+
+@asynccontextmanager
+async def database_copy(server: PostgresServer, admin: asyncpg.Connection, template: str) -> AsyncIterator[str]:
+    """Create a copy of a database, yield its URL and drop it."""
     name = f"test_{os.getpid()}_{next(numbers)}"
-    await run_sql(
-        postgres.url(folder, port, "postgres"), f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY wal_log"
-    )
-    yield postgres.url(folder, port, name)
-    await run_sql(postgres.url(folder, port, "postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+    # By copying files: three times cheaper than through the log.
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    yield server.url(name)
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -148,6 +172,8 @@ async def run_sql(url: str, statement: str) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     session.config.stash[finished] = session
+    if not is_xdist_worker(session.config):
+        stop_servers(session.config._tmp_path_factory.getbasetemp())
 
 
 @pytest.hookimpl(trylast=True)

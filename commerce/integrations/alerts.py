@@ -7,6 +7,7 @@ import httpx
 
 from commerce.errors import AlertUnavailable
 from commerce.integrations import capped_http
+from commerce.integrations.tls import tls_context
 
 TIMEOUT = 8  # seconds for the whole call
 
@@ -16,7 +17,7 @@ class AlertWebhook:
 
     def __init__(self, url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._url = url
-        self._client = httpx.AsyncClient(timeout=TIMEOUT, transport=transport)
+        self._client = httpx.AsyncClient(timeout=TIMEOUT, transport=transport, verify=tls_context())
 
     async def post(self, alert: dict[str, Any]) -> None:
         """Post an alert. Raises AlertUnavailable unless the response is a 2xx; its body is not read."""

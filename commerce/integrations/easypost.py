@@ -20,6 +20,7 @@ from commerce.fulfillment import Address, Shipment
 from commerce.integrations import capped_http
 from commerce.integrations.capped_http import Response, TooLarge
 from commerce.integrations.carrier import Parcel, error_of
+from commerce.integrations.tls import tls_context
 from commerce.messages.orders import Label
 
 CALL_TIMEOUT = 10  # seconds for one method, with all its requests
@@ -82,6 +83,7 @@ class EasyPost:
             auth=(api_key.get_secret_value(), ""),
             timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT)),
             transport=transport,
+            verify=tls_context(),
         )
         self._timeout = timeout
         self._sender = sender

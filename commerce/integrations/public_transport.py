@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 import httpx
 
 from commerce.errors import WebhookForbidden
+from commerce.integrations.tls import tls_context
 from commerce.webhooks import is_loopback
 
 CONNECT_TIMEOUT = 3.0  # seconds per address, which leaves time to try another
@@ -58,7 +59,7 @@ class PublicTransport(httpx.AsyncBaseTransport):
         self._resolve = resolve
         # No keep-alive: the pool would reuse a connection to this address for another host name.
         limits = httpx.Limits(max_keepalive_connections=0)
-        self._transport = transport or httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
+        self._transport = transport or httpx.AsyncHTTPTransport(limits=limits, trust_env=False, verify=tls_context())
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request to the first allowed address that accepts a connection, with the host name of the URL."""

@@ -19,6 +19,7 @@ from commerce.errors import WarehouseAnswerInvalid, WarehouseRefused, WarehouseU
 from commerce.integrations import capped_http
 from commerce.integrations.capped_http import Response, TooLarge
 from commerce.integrations.retry_after import parse_retry_after
+from commerce.integrations.tls import tls_context
 from commerce.stock_sync import CountedLevel
 
 MAX_SKUS = 1_000  # per query; the other limits are those of an answer
@@ -90,7 +91,9 @@ class Warehouse:
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._client = httpx.AsyncClient(base_url=url, timeout=min(timeout, REQUEST_TIMEOUT), transport=transport)
+        self._client = httpx.AsyncClient(
+            base_url=url, timeout=min(timeout, REQUEST_TIMEOUT), transport=transport, verify=tls_context()
+        )
         self._timeout = timeout
         self._sleep = sleep
 

@@ -15,6 +15,7 @@ from temporalio.runtime import Runtime
 
 from commerce.errors import SettingsError
 from commerce.integrations import capped_http
+from commerce.integrations.tls import tls_context
 from commerce.telemetry.metrics import HTTP_DURATION
 from starter.api.error_codes import ErrorCode
 from starter.api.errors import Problem, Responses, error_examples, error_response
@@ -39,7 +40,7 @@ routes = APIRouter(tags=["metrics"])
 
 
 def _http_client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(timeout=TIMEOUT, limits=NO_KEEPALIVE, trust_env=False)
+    return httpx.AsyncClient(timeout=TIMEOUT, limits=NO_KEEPALIVE, trust_env=False, verify=tls_context())
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from commerce.errors import (
 )
 from commerce.integrations import capped_http
 from commerce.integrations.carriers import open_carriers
+from commerce.integrations.tls import tls_context
 from commerce.integrations.warehouse import Warehouse
 from commerce.mail.smtp import PERMANENT, MailServer
 from commerce.settings import read_stack
@@ -115,7 +116,10 @@ async def check_api(context: CheckContext) -> CheckResult:
 
 async def _get_status(url: str) -> int:
     """Return the HTTP status of a GET request. Raises httpx.HTTPError."""
-    async with httpx.AsyncClient(timeout=TIMEOUT) as http, capped_http.unread(http, "GET", url) as response:
+    async with (
+        httpx.AsyncClient(timeout=TIMEOUT, verify=tls_context()) as http,
+        capped_http.unread(http, "GET", url) as response,
+    ):
         return response.status_code
 
 

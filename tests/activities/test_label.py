@@ -6,7 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from activities.fulfillment import FulfillmentActivities
@@ -21,6 +20,7 @@ from commerce.messages.steps import Call, StepKey
 from commerce.settings import load_settings
 from starter.devstack.carrier import server as embedded
 from tests.commerce.shop import Shop, begin_generation
+from tests.running_shop import carrier_client
 
 NOTE = "SELECT note FROM step_ledger WHERE step = 'create-shipping-label'"
 
@@ -84,17 +84,17 @@ class Bench:
         return dict(note)
 
     async def inject_fault(self, **fault: object) -> None:
-        async with httpx.AsyncClient() as http:
-            (await http.post(f"{self.url}/trial/faults", json=fault)).raise_for_status()
+        async with carrier_client(self.url) as http:
+            (await http.post("/trial/faults", json=fault)).raise_for_status()
 
     async def wait_until_faults_are_used(self) -> None:
-        async with httpx.AsyncClient() as http:
-            while (await http.get(f"{self.url}/trial/faults")).json()[0]["times"]:  # noqa: ASYNC110 - polls a server
+        async with carrier_client(self.url) as http:
+            while (await http.get("/trial/faults")).json()[0]["times"]:  # noqa: ASYNC110 - polls a server
                 await asyncio.sleep(0.01)
 
     async def labels(self) -> dict[str, int]:
-        async with httpx.AsyncClient(auth=("test", "")) as http:
-            counts = (await http.get(f"{self.url}/trial/labels", params={"order_id": "1"})).json()
+        async with carrier_client(self.url) as http:
+            counts = (await http.get("/trial/labels", params={"order_id": "1"})).json()
         return {name: counts[name] for name in ("bought", "refunded", "live")}
 
 

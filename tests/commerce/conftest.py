@@ -3,27 +3,34 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from commerce import migrations
-from starter.devstack import postgres
-from tests.commerce.migrations.old_shop import FILL, REVISIONS, copy_of
-from tests.conftest import run_sql
+from tests.commerce.migrations.old_shop import FILL, REVISIONS
+from tests.conftest import database_copy, run_sql
+from tests.servers import PostgresServer, once_per_run
+
+FILLED = "template_filled"
 
 
 @pytest.fixture(scope="session")
-async def filled_template(postgres_server: tuple[Path, int]) -> str:
+async def filled_template(run_folder: Path, postgres_server: PostgresServer, admin: asyncpg.Connection) -> str:
     """The name of a database with a filled shop of the oldest revision, to be copied."""
-    folder, port = postgres_server
-    await run_sql(postgres.url(folder, port, "postgres"), "CREATE DATABASE filled")
-    url = postgres.url(folder, port, "filled")
-    await migrations.upgrade(url, REVISIONS[0])
-    await run_sql(url, FILL)
-    return "filled"
+    with once_per_run(run_folder, FILLED) as done:
+        if not done.exists():
+            await admin.execute(f"CREATE DATABASE {FILLED}")
+            url = postgres_server.url(FILLED)
+            await migrations.upgrade(url, REVISIONS[0])
+            await run_sql(url, FILL)
+            done.touch()
+    return FILLED
 
 
 @pytest.fixture
-async def filled(postgres_server: tuple[Path, int], filled_template: str) -> AsyncIterator[str]:
+async def filled(
+    postgres_server: PostgresServer, admin: asyncpg.Connection, filled_template: str
+) -> AsyncIterator[str]:
     """The URL of a copy of the filled shop of the oldest revision."""
-    async with copy_of(filled_template, postgres_server) as url:
+    async with database_copy(postgres_server, admin, filled_template) as url:
         yield url

@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import psutil
 from temporalio.client import Client
 
@@ -24,6 +23,7 @@ from starter.devstack import mail, orphans
 from starter.devstack.carrier import server as carrier
 from tests.commerce.shop import Shop
 from tests.paths import ROOT
+from tests.running_shop import carrier_client
 from tests.system.workers import wait_until
 
 TIMEOUT = 120  # seconds
@@ -39,20 +39,20 @@ class ExternalServices:
 
     async def labels(self) -> Counter[str]:
         """Count the labels that were bought and not refunded, by order id."""
-        async with httpx.AsyncClient(auth=("test", "")) as http:
-            labels = (await http.get(f"{self.carrier_url}/trial/labels")).json()["labels"]
+        async with carrier_client(self.carrier_url) as http:
+            labels = (await http.get("/trial/labels")).json()["labels"]
         return Counter(label["order_id"] for label in labels if label["refund_status"] is None)
 
     async def fail_label_purchases(self, order_ids: Iterable[str]) -> None:
         """Make every purchase of a label for these orders fail with status 500."""
         fault = {"operation": "buy", "fault": "500", "times": 1000}
-        async with httpx.AsyncClient(auth=("test", "")) as http:
+        async with carrier_client(self.carrier_url) as http:
             for order_id in order_ids:
-                await http.post(f"{self.carrier_url}/trial/faults", json=fault | {"order_id": order_id})
+                await http.post("/trial/faults", json=fault | {"order_id": order_id})
 
     async def clear_faults(self) -> None:
-        async with httpx.AsyncClient(auth=("test", "")) as http:
-            await http.delete(f"{self.carrier_url}/trial/faults")
+        async with carrier_client(self.carrier_url) as http:
+            await http.delete("/trial/faults")
 
     def mails(self) -> Counter[str]:
         """Count the mails that arrived, by X-Commerce-Key."""

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from temporalio.client import Client
 
@@ -17,7 +16,7 @@ from commerce.imports import import_inventory, import_orders
 from commerce.messages.orders import OrderResult
 from tests.commerce.shop import Shop
 from tests.paths import SHARED_DATA
-from tests.running_shop import RunningShop, running_shop
+from tests.running_shop import RunningShop, carrier_client, running_shop
 
 ORDERS, INVENTORY = SHARED_DATA / "week-orders.csv.gz", SHARED_DATA / "week-inventory.csv.gz"
 pytestmark = pytest.mark.skipif(not ORDERS.exists(), reason=f"{ORDERS} is missing")
@@ -142,6 +141,6 @@ async def take_snapshot(shop: RunningShop) -> Any:
 
 async def carrier_counts(shop: RunningShop) -> dict[str, int]:
     """Return the carrier's counts over all orders."""
-    async with httpx.AsyncClient(auth=("test", "")) as http:
-        counts = (await http.get(f"{shop.carrier_url}/trial/labels")).json()
+    async with carrier_client(shop.carrier_url) as http:
+        counts = (await http.get("/trial/labels")).json()
     return {name: counts[name] for name in ("shipments", "bought", "live")}

@@ -1,11 +1,9 @@
 """A filled shop of the oldest revision to migrate, and helpers to query its database."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -16,13 +14,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from commerce import migrations
 from commerce.postgres import DIALECT, connect
-from starter.devstack import postgres
-from tests.conftest import run_sql
 
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(migrations.alembic_config()).walk_revisions()][
     ::-1
 ]
-numbers = itertools.count()
 
 # Rows for the tables of revision 0001; the test of each later revision migrates them to it first.
 FILL = """
@@ -61,16 +56,6 @@ FILL = """
     INSERT INTO webhook_endpoints (url, secret, event_types) VALUES ('https://hook.example', 'secret', '[]');
     ANALYZE;
 """
-
-
-@asynccontextmanager
-async def copy_of(template: str, postgres_server: tuple[Path, int]) -> AsyncIterator[str]:
-    """Yield the URL of a copy of a database; drop the copy afterwards."""
-    folder, port = postgres_server
-    name, server = f"migrated_{next(numbers)}", postgres.url(folder, port, "postgres")
-    await run_sql(server, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY wal_log")
-    yield postgres.url(folder, port, name)
-    await run_sql(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def check_schema(url: str) -> None:

@@ -6,15 +6,17 @@ import os
 import sys
 from pathlib import Path
 
+import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
 from commerce import migrations
 from commerce.database import Database
 from commerce.errors import DatabaseUnavailable
-from tests.commerce.migrations.old_shop import REVISIONS, check_schema, copy_of, fetch_column, reading, until_found
-from tests.conftest import run_sql
+from tests.commerce.migrations.old_shop import REVISIONS, check_schema, fetch_column, reading, until_found
+from tests.conftest import database_copy, run_sql
 from tests.paths import ROOT
+from tests.servers import PostgresServer
 
 # The DDL command with this number fails, as if the migration were killed there.
 INTERRUPT = """
@@ -38,11 +40,11 @@ INVALID = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
 
 
 async def test_an_upgrade_interrupted_after_any_command_can_be_repeated(
-    postgres_server: tuple[Path, int], filled_template: str
+    postgres_server: PostgresServer, admin: asyncpg.Connection, filled_template: str
 ) -> None:
     schemas = []
     for number in itertools.count(1):
-        async with copy_of(filled_template, postgres_server) as url:
+        async with database_copy(postgres_server, admin, filled_template) as url:
             await run_sql(url, INTERRUPT.format(number=number))
             was_interrupted = await upgrade_is_interrupted(url)
             await migrations.upgrade(url)

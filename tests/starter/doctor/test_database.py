@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import make_url
 
 from commerce import migrations
-from starter.devstack import postgres
 from tests.conftest import run_sql
 from tests.starter.doctor.conftest import RunCheck
 
@@ -64,15 +64,14 @@ async def test_the_advice_names_the_file_variable_if_the_url_is_in_a_file(
 
 
 async def test_a_database_without_tables_must_be_migrated(
-    run_check: RunCheck, database_url: str, postgres_server: tuple[Path, int]
+    run_check: RunCheck, database_url: str, admin: asyncpg.Connection
 ) -> None:
-    folder, port = postgres_server
-    server, name = postgres.url(folder, port, "postgres"), f"empty_{make_url(database_url).database}"
-    await run_sql(server, f"CREATE DATABASE {name}")
+    name = f"empty_{make_url(database_url).database}"
+    await admin.execute(f"CREATE DATABASE {name}")
     try:
         finding = await run_check("Database", "tables", COMMERCE_DATABASE_URL=changed(database_url, database=name))
     finally:
-        await run_sql(server, f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     assert (finding.state, finding.found, finding.advice) == (
         "failed",
         "there are no tables yet",

@@ -1,0 +1,113 @@
+"""Servers that all workers of one test run share: the first worker that needs one starts it, the run's end stops it."""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from starter.devstack import postgres
+
+RAM_DISK, RAM_DISK_BYTES = Path("/dev/shm"), 2 * 1024**3
+PREFIX = "commerce tests "
+START_SECONDS = 60
+SETTINGS = (
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "wal_level=minimal",
+    "max_wal_senders=0",
+    "max_wal_size=256MB",
+    "autovacuum=off",  # no database lives long enough
+    "shared_buffers=64MB",
+    "max_connections=600",  # of all workers of the run
+)
+started: list[subprocess.Popen[bytes]] = []  # by this process; dropping one would warn that it still runs
+
+
+@contextmanager
+def once_per_run(folder: Path, name: str) -> Iterator[Path]:
+    """Let one worker of the run at a time into the block; yield a file that exists once the work has been done."""
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder / f"{name}.done"
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """A PostgreSQL cluster that keeps its data through a crash of PostgreSQL, not of the machine."""
+
+    folder: Path
+    port: int
+
+    def url(self, database: str = "postgres") -> str:
+        return postgres.url(self.folder, self.port, database)
+
+
+def shared_postgres(run_folder: Path, port: int) -> PostgresServer:
+    """Return the run's PostgreSQL server; start it at this port if no other worker has."""
+    with once_per_run(run_folder, "postgres") as done:
+        if not done.exists():
+            remove_abandoned_clusters()
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_fastest_folder()))
+            started.append(start_postgres(folder, port))
+            done.write_text(f"{started[-1].pid}\n{port}\n{folder}\n")
+        _, running_port, folder_name = done.read_text().splitlines()
+        return PostgresServer(Path(folder_name), int(running_port))
+
+
+def start_postgres(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """Start a server on a new cluster; return when it accepts connections."""
+    postgres.prepare(folder)
+    log_file = folder / "postgres.log"
+    with log_file.open("w") as log:
+        # In a session of its own: Ctrl-C ends the tests first, and they end their databases.
+        server = subprocess.Popen(
+            postgres.command(folder, port, *SETTINGS), stdout=log, stderr=log, start_new_session=True
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while "ready to accept connections" not in log_file.read_text():
+        assert server.poll() is None, log_file.read_text()
+        assert time.monotonic() < deadline, f"PostgreSQL did not start within {START_SECONDS} s"
+        time.sleep(0.02)
+    return server
+
+
+def stop_servers(run_folder: Path) -> None:
+    """Stop the servers of a run, and delete their data."""
+    done = run_folder / "postgres.done"
+    if done.exists():
+        pid, _, folder = done.read_text().splitlines()
+        try:
+            server = psutil.Process(int(pid))
+            server.send_signal(signal.SIGINT)
+            server.wait(timeout=30)
+        except psutil.NoSuchProcess:
+            pass
+        shutil.rmtree(folder)
+
+
+def remove_abandoned_clusters() -> None:
+    """Delete clusters in memory whose test run was killed."""
+    for folder in RAM_DISK.glob(f"{PREFIX}*"):
+        try:
+            pid = int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
+        except (OSError, IndexError, ValueError):
+            continue  # it is being made or deleted
+        if not psutil.pid_exists(pid):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fastest_folder() -> str | None:
+    """Return a folder in memory if there is one with enough room; None stands for the usual temporary folder."""
+    if os.access(RAM_DISK, os.W_OK) and shutil.disk_usage(RAM_DISK).free > RAM_DISK_BYTES:
+        return str(RAM_DISK)
+    return None
