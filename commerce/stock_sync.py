@@ -59,8 +59,7 @@ LOCK_LEVELS = text("""
             ON counted.sku = item.sku AND location = location_id
         ORDER BY inventory_item_id, location_id FOR UPDATE OF level) AS locked
 """)
-# clock_timestamp(), not the start of this transaction: an order that is refused for stock meanwhile must see that the
-# stock came later (V10).
+# clock_timestamp(), not the start of this transaction: the next sync compares it with the time of its count.
 SET_LEVELS = text(f"""
     WITH written AS (
         UPDATE inventory_levels AS level

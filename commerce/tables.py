@@ -153,8 +153,7 @@ class Reservation(Base):
             ["inventory_item_id", "location_id"],
             ["inventory_levels.inventory_item_id", "inventory_levels.location_id"],
         ),
-        UniqueConstraint("order_line_id", "inventory_item_id", "location_id"),
-        Index(None, "inventory_item_id", "location_id"),
+        UniqueConstraint("inventory_item_id", "location_id", "order_line_id"),
         CheckConstraint("quantity >= 1", name="quantity"),
     )
 
@@ -224,6 +223,9 @@ class Order(Base):
     cancelled_at: Mapped[datetime | None]
     hold_reason: Mapped[str | None]
     refused_at: Mapped[datetime | None]  # when it was last refused for lack of stock
+    waits_for_backorders: Mapped[
+        bool | None
+    ]  # null: it does not wait for stock; true: the stock it waits for includes units that can be backordered
     content_hash: Mapped[
         str
     ]  # of the received order; the same content again changes nothing, different content is refused

@@ -127,13 +127,14 @@ async def test_v9_a_guest_without_an_address_is_fulfilled_without_a_mail(shop: S
 
 
 async def test_v8_completing_marks_the_order_writes_the_event_and_queues_the_mail(shop: Shop) -> None:
-    await shop.order("1", MUG=2, columns={"hold_reason": "failed", "refused_at": NOON})
+    await shop.order("1", MUG=2, columns={"hold_reason": "failed", "refused_at": NOON, "waits_for_backorders": True})
     await shop.call(inventory.reserve, "1")
     made = await shop.call(fulfillment.create, "1")
     await shop.call(fulfillment.record_label, "1", Label(shipment_id="s", tracking_number="T1", label_url="u"))
     done = await shop.call(orders.complete, "1")
     assert done == CompletedOrder(fulfillment_id=made.fulfillment_id, tracking_number="T1")
-    assert await shop.order_columns("1", "fulfillment_status", "hold_reason", "refused_at") == ("fulfilled", None, None)
+    assert await shop.order_columns("1", "fulfillment_status") == ("fulfilled",)
+    assert await shop.order_columns("1", "hold_reason", "refused_at", "waits_for_backorders") == (None, None, None)
     data = {"order_id": "1", "fulfillment_id": made.fulfillment_id, "units": 2, "total": 500, "currency": "GBP"}
     assert await shop.events() == [("order.fulfilled", "order/1", data)]
     assert await shop.sql("SELECT key, kind, recipient, order_id, status FROM notifications") == [
