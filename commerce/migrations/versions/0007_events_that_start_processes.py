@@ -5,8 +5,8 @@ from alembic import op
 
 from commerce.migrations import concurrent_indexes
 
-revision = "0009"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 
 
 def upgrade() -> None:
