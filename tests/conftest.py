@@ -55,10 +55,37 @@ def free_port() -> int:
     raise AssertionError(f"no free port between {PORTS.start} and {PORTS.stop}")
 
 
+# Tests that start programs or servers of their own, beside those of the fixtures.
+PROGRAM_TESTS = (
+    "tests/system",
+    "tests/deploy",
+    "tests/starter/devstack",
+    "tests/docs/test_commands.py",
+    "test_makefile.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of whole systems first: they are the longest, and should not be waited for at the end."""
-    rooms = ["system", "workflows"]
-    items.sort(key=lambda item: min((rooms.index(part) for part in item.path.parts if part in rooms), default=9))
+    """Mark tests by what they need, and put the longest first, so that no worker waits for them at the end."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "postgres_server" in fixtures:
+            item.add_marker("postgres")
+        if "temporal_server" in fixtures:
+            item.add_marker("temporal")
+        if any(part in item.path.as_posix() for part in PROGRAM_TESTS):
+            item.add_marker("programs")
+    order = ["system", "workflows"]
+    items.sort(key=lambda item: min((order.index(part) for part in item.path.parts if part in order), default=9))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line which tests were skipped, and what they need."""
+    if skipped := terminalreporter.stats.get("skipped"):
+        reasons = sorted({str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped})
+        terminalreporter.write_line(f"Not run: {len(skipped)} tests, which need: {'; '.join(reasons)}")
 
 
 @pytest.fixture(scope="session")
