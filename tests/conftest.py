@@ -26,6 +26,7 @@ from starter.devstack.ports import can_listen
 from starter.telemetry.exit import exit_process
 from tests.keys import ENCRYPTION_ENV
 from tests.servers import PostgresServer, once_per_run, shared_postgres, stop_servers
+from tests.week import Week, sample_week
 
 TEMPLATE = "template_commerce"
 numbers = itertools.count()
@@ -145,6 +146,12 @@ async def database_copy(server: PostgresServer, admin: asyncpg.Connection, templ
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     yield server.url(name)
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def week(tmp_path_factory: pytest.TempPathFactory) -> Week:
+    """A week of orders, stock and carts as CSV files."""
+    return sample_week(tmp_path_factory.mktemp("week"))
 
 
 @pytest.fixture

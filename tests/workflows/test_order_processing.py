@@ -13,6 +13,7 @@ from commerce.messages.orders import InsufficientItem, OrderProcessing
 from starter.api.metrics import free_port
 from starter.devstack import mail
 from starter.processes import TASK_QUEUE
+from tests.faults import ShortBackoff
 from tests.polling import until
 from tests.running_shop import RunningShop, running_shop, wait_for_end
 
@@ -134,14 +135,15 @@ async def test_of_200_concurrent_orders_for_50_units_exactly_50_are_fulfilled(sh
 @pytest.mark.parametrize("operation", ["create", "buy"])
 @pytest.mark.parametrize("fault", ["500", "cut"])
 async def test_a_carrier_that_fails_several_times_sells_exactly_one_label(
-    shop: RunningShop, operation: str, fault: str
+    tmp_path: Path, database_url: str, client: Client, operation: str, fault: str
 ) -> None:  # (V6)
-    await shop.data.stock("MUG", main=3)
-    await shop.data.order("1", MUG=1)
-    await shop.inject_carrier_fault(operation=operation, fault=fault, times=3)
-    assert (await shop.process("1")).status == "fulfilled"
-    assert (await shop.labels("1"))["bought"] == (await shop.labels("1"))["live"] == 1
-    assert await shop.findings() == []
+    async with running_shop(tmp_path, database_url, client) as shop, shop.worker([ShortBackoff()]):
+        await shop.data.stock("MUG", main=3)
+        await shop.data.order("1", MUG=1)
+        await shop.inject_carrier_fault(operation=operation, fault=fault, times=3)
+        assert (await shop.process("1")).status == "fulfilled"
+        assert (await shop.labels("1"))["bought"] == (await shop.labels("1"))["live"] == 1
+        assert await shop.findings() == []
 
 
 async def test_a_permanent_refusal_by_the_carrier_undoes_all_steps(shop: RunningShop) -> None:  # (V7)
@@ -180,7 +182,7 @@ async def test_a_mail_waits_for_a_mail_server_that_is_down(
 ) -> None:  # (N2, V8)
     port = free_port()
     smtp = {"COMMERCE_SMTP_URL": f"smtp://127.0.0.1:{port}"}
-    async with running_shop(tmp_path, database_url, client, **smtp) as shop, shop.worker():
+    async with running_shop(tmp_path, database_url, client, **smtp) as shop, shop.worker([ShortBackoff()]):
         await shop.data.stock("MUG", main=3)
         await shop.data.order("1", MUG=1)
         handle = await shop.start("1")

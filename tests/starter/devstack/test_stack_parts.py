@@ -1,6 +1,7 @@
 """The parts of the embedded stack: ports, data folder, servers, orphans, plan, keys."""
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -20,13 +21,14 @@ from starter.connection.encryption import Encryption
 from starter.devstack import data_folder, orphans, servers, temporal
 from starter.devstack.errors import UNREACHABLE, USAGE, StackError
 from starter.devstack.plan import Plan
-from starter.devstack.ports import SPARE, Ports, can_listen
+from starter.devstack.ports import SPARE, Ports
 from starter.devstack.probes import http_is_ok
 from starter.devstack.server_process import LOG_LIMIT, RESTART_SECONDS, ServerProcess, rotate
 from starter.devstack.supervisor import Supervisor
 from tests.keys import KEY, OTHER_KEY, codec
 
 PRIVILEGED = 81  # a port below 1024, which is for root alone on most systems
+bind = socket.socket.bind
 
 
 @pytest.fixture
@@ -42,6 +44,13 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     yield process
     process.kill()
     process.wait()
+
+
+def bind_without_privileges(unbound: socket.socket, address: tuple[str, int]) -> None:
+    """Refuse privileged ports, as most systems do unless root asks."""
+    if address[1] < 1024:
+        raise PermissionError(errno.EACCES, "Permission denied")
+    bind(unbound, address)
 
 
 def make_child(tmp_path: Path, code: str) -> ServerProcess:
@@ -69,8 +78,8 @@ class TestPorts:
         assert port in SPARE
         assert said == [f"Port {taken} is in use; Temporal listens on {port}"]
 
-    @pytest.mark.skipif(can_listen(PRIVILEGED), reason="this user may listen anywhere")
-    def test_a_privileged_port_is_replaced_and_reported(self, tmp_path: Path) -> None:
+    def test_a_privileged_port_is_replaced_and_reported(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(socket.socket, "bind", bind_without_privileges)
         said: list[str] = []
         port = Ports(tmp_path / "ports.json", said.append).choose("api", "The API", PRIVILEGED)
         assert said == [f"Port {PRIVILEGED} needs more privileges; The API listens on {port}"]
