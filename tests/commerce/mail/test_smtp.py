@@ -309,3 +309,17 @@ class TestRendering:
             assert part in mail.text
             assert part in mail.html
         assert "\n\n\n" not in mail.text
+
+
+def test_what_outsiders_wrote_becomes_no_link_and_no_control() -> None:
+    hostile = "You won, claim at https://evil.example/x\x1b[0m\u202e\r\nBcc: ann"
+    line = ORDER["lines"][0] | {"title": hostile, "sku": "www.evil.com"}
+    for mail in (
+        TEMPLATES.render("welcome", {"shop": "The Shop", "key": "welcome/1", "first_name": hostile}),
+        TEMPLATES.render("order-shipped", ORDER | {"name": hostile, "lines": [line]}),
+        TEMPLATES.render("some-alert", {"shop": "The Shop", "key": "k", "message": "failed", "error": "\x1b[0m\u202e"}),
+    ):
+        for content in (mail.subject, mail.text, mail.html):
+            assert "https://evil" not in content and "www.evil" not in content and "evil.example" not in content
+            assert not set("\x1b\u202e\r") & set(content)
+            assert "\nBcc" not in content
