@@ -6,7 +6,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.boundary.failures import cause, describe, to_failure
+    from activities.boundary.failures import cause, describe, failure_type, to_failure
     from activities.fulfillment import FulfillmentActivities
     from activities.inventory import InventoryActivities
     from activities.notifications import NotificationActivities
@@ -123,7 +123,7 @@ class OrderProcessingWorkflow:
         cancelled = isinstance(failure, asyncio.CancelledError)
         if shortage and state != "compensation_failed" and not cancelled:
             return await self._refuse(order, shortage)
-        reason = "cancelled" if cancelled else f"failed: {describe(failure).split(':')[0]}"
+        reason = "cancelled" if cancelled else f"failed: {failure_type(failure)}"
         hold = Hold(order_id=order.order_id, reason=reason)
         await execute(OrderActivities.hold, self._saga.call("hold-order", hold), FINAL_STEP)
         final = self._saga.final_failure(failure)

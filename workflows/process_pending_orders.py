@@ -9,7 +9,7 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.boundary.failures import cause, describe
+    from activities.boundary.failures import cause, failure_type
     from activities.orders import OrderActivities
     from commerce.errors import OrderOnHold
     from commerce.messages.jobs import ItemFailure
@@ -74,7 +74,7 @@ async def process(order_id: str, slots: asyncio.Semaphore) -> PendingOrdersResul
                 raise
             if cause(failure, OrderOnHold):
                 return PendingOrdersResult(seen=1, skipped=1)
-            return _count_failure(order_id, describe(failure).split(":")[0])
+            return _count_failure(order_id, failure_type(failure))
 
 
 async def _start(order_id: str) -> Child:

@@ -214,7 +214,10 @@ async def _wait_for_end(client: Client, handle: WorkflowHandle[object, object], 
 
 
 async def _wait_until_stuck(client: Client, process_id: str) -> None:
-    while await _stuck_reason(client, await get_latest_run(client, process_id)) is None:  # noqa: ASYNC110 - polls a server
+    while True:
+        with suppress(Unreachable):  # then nobody knows yet
+            if await _stuck_reason(client, await get_latest_run(client, process_id)):
+                return
         await asyncio.sleep(STUCK_INTERVAL)
 
 

@@ -20,13 +20,14 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.boundary.failures import describe, failure_type
-from commerce.errors import ResetTooLate
+from commerce.errors import BadInput, ResetTooLate
 from commerce.messages.progress import ProcessState, Progress
 from commerce.messages.runs import Run, RunProgress, Status, StepStatus
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
 from starter.operate.run_history import count_attempts, get_latest_run, recent_events, status_of, stuck_reason
 from workflows.engine.search_attributes import FAILED_STEP, SAGA_STATE
 
+INVALID_INPUT = "it has no steps, because its input is invalid"
 QUERY_TIMEOUT = timedelta(seconds=2)
 STATES: Mapping[str, ProcessState] = {state: state for state in get_args(ProcessState)}
 
@@ -46,11 +47,16 @@ async def get_status(client: Client, process_id: str, *, ui: str | None = None) 
     return Status(
         **to_run(run, progress and progress.state).model_dump(),
         progress=await _run_progress(client, run, progress, attempts) if progress else None,
-        progress_missing=query_error,
+        # The workflow could not read its input, so its queries fail with an error of the SDK.
+        progress_missing=INVALID_INPUT if query_error and _is_bad_input(error) else query_error,
         result=result,
         error=error or await stuck_reason(client, run, events),
         ui_url=ui and _ui_url(ui, run),
     )
+
+
+def _is_bad_input(error: str | None) -> bool:
+    return error is not None and error.startswith(f"{BadInput.__name__}:")
 
 
 def to_run(run: WorkflowExecution, queried_state: str | None = None) -> Run:
@@ -103,7 +109,8 @@ def _describe_failure(failure: WorkflowFailureError) -> str:
     """Return the error that stopped a run, preceded by the undos that failed or the reset that cannot work."""
     top = failure.cause
     if isinstance(top, ApplicationError) and top.type in ("CompensationFailed", ResetTooLate.__name__):
-        return f"{top.message} after {'a cancel' if failure_type(failure) == 'CancelledError' else describe(failure)}"
+        earlier = "a cancel" if failure_type(failure) == "CancelledError" else describe(failure)
+        return f"{top.message.rstrip('.')} after {earlier}"
     return describe(failure)
 
 

@@ -142,7 +142,7 @@ class Saga:
 
     def final_failure(self, failure: BaseException) -> BaseException:
         """Return what the run fails with because of `failure`: a cancel, the innermost cause, or ResetTooLate."""
-        if self._was_reset_too_late():
+        if self._was_reset_too_late() and self.progress.state != "compensation_failed":
             late = to_failure(ResetTooLate())
             late.__cause__ = failure
             return late

@@ -182,7 +182,7 @@ async def test_a_run_with_unfit_input_says_so_where_its_progress_is_missing(shop
         unfit = await shop.client.start_workflow("order-processing", [1], id=process_id, task_queue=TASK_QUEUE)
         await asyncio.gather(unfit.result(), return_exceptions=True)
         status = await get_status(shop.client, process_id)
-    assert status.progress_missing and "Invalid input" in status.progress_missing
+    assert status.progress_missing == "it has no steps, because its input is invalid"
     assert status.error and status.error.startswith("BadInput: Invalid input: ")
 
 
