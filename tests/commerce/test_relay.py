@@ -16,7 +16,7 @@ from commerce.outbox import CHANNEL, NewEvent
 from commerce.relay import BATCH, PendingEvent, Relay, Subscribers
 from tests.commerce.shop import Shop
 
-SECONDS = 20
+SECONDS = 120
 RELAY_HAS_QUERIED = """
     SELECT count(*) > 0 FROM pg_stat_activity
     WHERE application_name = 'commerce relay' AND datname = current_database() AND query_start > :now AND state = 'idle'

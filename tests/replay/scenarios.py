@@ -263,7 +263,7 @@ async def product_count(shop: RunningShop, name: str) -> str:
 async def webhook_delivered(shop: RunningShop, _name: str) -> str:
     """An event is delivered after the event before it, whose first delivery attempt was answered with 503."""
     async with webhook_receiver() as receiver:
-        receiver.answer, receiver.headers = 503, {"Retry-After": "2"}
+        receiver.status, receiver.headers = 503, {"Retry-After": "2"}
         endpoint = await shop.data.call(webhooks.add, receiver.url)
         receiver.secret = endpoint.secret
         events = [
@@ -272,10 +272,10 @@ async def webhook_delivered(shop: RunningShop, _name: str) -> str:
         await shop.data.call(outbox.add, *events)
         first, second = (WebhookDelivery(endpoint_id=endpoint.id, event_id=event_id(event.key)) for event in events)
         await start(shop.client, "deliver-webhook", first)
-        while not receiver.asked:  # noqa: ASYNC110 - polls a server
+        while not receiver.received:  # noqa: ASYNC110 - polls a server
             await asyncio.sleep(0.01)
         handle = await start(shop.client, "deliver-webhook", second.model_copy(update={"after": first.event_id}))
-        receiver.answer = 204
+        receiver.status = 204
         await handle.result()
     return handle.id
 

@@ -78,7 +78,7 @@ async def week_shop(tmp_path: Path, database_url: str, client: Client, week: Wee
         yield running
 
 
-@pytest.mark.timeout(600)  # the real week has about 700 orders to process
+@pytest.mark.timeout(1200)  # the real week has about 700 orders to process
 async def test_orders_processed_concurrently_and_every_eighth_a_second_time(week_shop: RunningShop, week: Week) -> None:
     shop = week_shop
     order_ids = await shop.data.sql(ORDER_IDS)

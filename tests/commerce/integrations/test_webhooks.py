@@ -117,7 +117,7 @@ async def test_an_event_is_posted_as_cloudevents_json_and_signed(receiver: Webho
     }
     assert event.get_data() == {"order_id": "1001", "number": 1}
     assert headers["content-type"] == "application/cloudevents+json"
-    assert receiver.took[0]["id"] == str(EVENT)  # its signature was verified
+    assert receiver.accepted[0]["id"] == str(EVENT)  # its signature was verified
 
 
 async def test_a_wrong_signature_is_detected(receiver: WebhookReceiver) -> None:
@@ -137,7 +137,7 @@ async def test_a_wrong_signature_is_detected(receiver: WebhookReceiver) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 404, 409, 429, 500, 503])
 async def test_any_other_status_than_2xx_is_retried(receiver: WebhookReceiver, status: int) -> None:
-    receiver.answer, receiver.headers = status, {"Location": receiver.url}
+    receiver.status, receiver.headers = status, {"Location": receiver.url}
     with pytest.raises(WebhookUnavailable) as error:
         await poster().post(message(receiver.url))
     assert (error.value.reason, error.value.wait) == (f"HTTP {status}", 0)
@@ -179,7 +179,7 @@ async def test_after_the_quiet_period_the_next_delivery_is_sent() -> None:
 
 
 async def test_a_receiver_can_be_gone(receiver: WebhookReceiver) -> None:
-    receiver.answer = 410
+    receiver.status = 410
     assert await poster().post(message(receiver.url)) == "gone"
 
 
@@ -201,7 +201,7 @@ async def test_a_closed_port_is_retried() -> None:
 )
 async def test_retry_after_is_respected(receiver: WebhookReceiver, header: str, least: float, most: float) -> None:
     value = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True) if header == "in an hour" else header
-    receiver.answer, receiver.headers = 503, {"Retry-After": value}
+    receiver.status, receiver.headers = 503, {"Retry-After": value}
     with pytest.raises(WebhookUnavailable) as error:
         await poster().post(message(receiver.url))
     assert least <= error.value.wait <= most

@@ -208,7 +208,7 @@ class TestProcess:
         process, client = start()
         client.get("/trial/labels")  # a connection that stays open
         process.send_signal(number)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
 
     def test_a_port_in_use_is_reported_in_one_line(self, start: Start, tmp_path: Path) -> None:
