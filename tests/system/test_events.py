@@ -306,7 +306,7 @@ async def test_a_delivery_that_is_run_again_posts_the_same_event_again(
     [delivery] = await deliveries(shop)
     again = await start(shop.client, "deliver-webhook", delivery)
     assert (await again.result())["status"] == "delivered"
-    first, second = receiver.asked
+    first, second = receiver.received
     assert first["id"] == second["id"] and receiver.numbers("cart/1") == [1, 1]
 
 
