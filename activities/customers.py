@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from temporalio import activity
 
+from activities.boundary.generations import begin, key_of_run
 from commerce import customers, email_addresses, ledger, person_names
 from commerce.database import Database
 from commerce.errors import BadInput, WrongProcessId
@@ -34,15 +35,16 @@ class CustomerActivities:
     @activity.defn(name="validate-customer-data")
     async def validate(self, call: Begin[RegistrationRequest]) -> ValidCustomer:
         """Make this run the current one, and check that address and names are valid and the address has no account."""
+        key = key_of_run(call.key)
+        # First, so that what an older run left is undone even if the input was valid only when that run started.
+        if leftovers := await begin(self._database, key, lambda tx: ledger.find_leftovers(tx, key)):
+            return ValidCustomer(leftovers=leftovers, generation=key.generation)
         data = _validate(call.input)
-        if call.key.business_key != (expected := registration_process_id(data["email"])):
+        if key.business_key != (expected := registration_process_id(data["email"])):
             raise WrongProcessId(expected)
         async with self._database.transaction() as tx:
-            if leftovers := await ledger.begin(tx, call):
-                return ValidCustomer(leftovers=leftovers)
-        async with self._database.transaction() as tx:
             registered = await customers.find_registration(tx, data["email"], call.input.password_hash)
-        return ValidCustomer(**data, registered=registered)
+        return ValidCustomer(**data, registered=registered, generation=key.generation)
 
     @activity.defn(name="create-customer")
     async def create(self, call: Call[CustomerData]) -> CreatedCustomer:

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
-from commerce import ledger
+from activities.boundary.generations import begin
 from commerce.database import Database
 from commerce.messages.base import Nothing
 from commerce.messages.steps import Begin
@@ -19,6 +20,8 @@ class JobActivities:
     @activity.defn(name="begin-job")
     async def begin(self, call: Begin[Any]) -> Nothing:
         """Make this run the current one of its job, so that only its batches are accepted."""
-        async with self._database.transaction() as tx:
-            await ledger.begin(tx, call)
-        return Nothing()
+
+        async def nothing(_tx: AsyncSession) -> Nothing:
+            return Nothing()
+
+        return await begin(self._database, call.key, nothing)

@@ -1,16 +1,19 @@
 """Activities that validate, complete, refuse and hold orders."""
 
+from contextlib import suppress
 from zoneinfo import ZoneInfo
 
+from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
+from activities.boundary.generations import begin, key_of_run
 from commerce import ledger, orders
 from commerce.database import Database
-from commerce.errors import OrderNotFound
+from commerce.errors import OrderNotFound, StaleGeneration
 from commerce.messages.base import Nothing
 from commerce.messages.orders import CompletedOrder, Hold, OrderRef, OrderStart, Refusal, Refused, ValidOrder
 from commerce.messages.pending_orders import PendingIds, PendingPageRequest
-from commerce.messages.steps import Begin, Call
+from commerce.messages.steps import Begin, Call, Leftover
 
 
 class OrderActivities:
@@ -23,19 +26,24 @@ class OrderActivities:
     @activity.defn(name="validate-order")
     async def validate(self, call: Begin[OrderStart]) -> ValidOrder:
         """Make this run the current one of the order, and check that the order can be processed (V1)."""
-        order_id = call.input.order_id
-        async with self._database.transaction() as tx:
-            # As in every step, the generation is locked before the order. It stays current if the order is refused.
-            leftovers = await ledger.begin(tx, call)
+        order_id, key = call.input.order_id, key_of_run(call.key)
+
+        # As in every step, the generation is locked before the order. It stays current if the order is refused.
+        async def find_leftovers(tx: AsyncSession) -> list[Leftover]:
             if not await orders.lock(tx, order_id):
                 raise OrderNotFound(order_id)
-        if leftovers:
-            return ValidOrder(order_id=order_id, leftovers=leftovers)
-        async with self._database.transaction() as tx:
+            return await ledger.find_leftovers(tx, key)
+
+        async def validate(tx: AsyncSession) -> ValidOrder:
             if call.input.unless_held:
                 await orders.raise_if_held(tx, order_id)
             await orders.clear_hold(tx, order_id)
             return await orders.validate(tx, order_id)
+
+        if leftovers := await begin(self._database, key, find_leftovers):
+            return ValidOrder(order_id=order_id, leftovers=leftovers, generation=key.generation)
+        valid = await begin(self._database, key, validate)
+        return valid.model_copy(update={"generation": key.generation})
 
     @activity.defn(name="list-pending-orders")
     async def list_pending(self, call: Call[PendingPageRequest]) -> PendingIds:
@@ -55,13 +63,13 @@ class OrderActivities:
     async def refuse(self, call: Call[Refusal]) -> Refused:
         """Record that stock is too short for the order, and write an event once per order and day (V2)."""
         day = call.input.at.astimezone(self._zone).date()
-        async with self._database.transaction() as tx:
-            await orders.refuse(tx, call.input, day)
+        with suppress(StaleGeneration):  # a newer run decides about the order
+            await begin(self._database, call.key, lambda tx: orders.refuse(tx, call.input, day))
         return Refused(day=day)
 
     @activity.defn(name="hold-order")
     async def hold(self, call: Call[Hold]) -> Nothing:
         """Put an order on hold, so that the job `process-pending-orders` leaves it to an operator (V10)."""
-        async with self._database.transaction() as tx:
-            await orders.hold(tx, call.input)
+        with suppress(StaleGeneration):  # a newer run decides about the order
+            await begin(self._database, call.key, lambda tx: orders.hold(tx, call.input))
         return Nothing()

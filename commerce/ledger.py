@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.errors import StaleGeneration, StepInProgress, StepWithdrawn
 from commerce.messages.base import Message, Nothing
-from commerce.messages.steps import Begin, Call, Leftover, StepKey
+from commerce.messages.steps import Call, Leftover, StepKey
 
 ResultT = TypeVar("ResultT", bound=Message)
 
@@ -23,11 +23,15 @@ JSON_OBJECT = TypeAdapter(dict[str, Any] | None)
 
 BEGIN = text("""
     INSERT INTO process_generations AS current (business_key, generation, started_at)
-    VALUES (:business_key, :generation, :started_at)
-    ON CONFLICT (business_key) DO UPDATE SET generation = excluded.generation, started_at = excluded.started_at
-    WHERE current.generation = excluded.generation OR current.started_at < excluded.started_at
+    VALUES (:business_key, :generation, clock_timestamp())
+    ON CONFLICT (business_key) DO UPDATE
+    SET generation = excluded.generation,
+        started_at = CASE current.generation WHEN excluded.generation THEN current.started_at
+                                             ELSE excluded.started_at END
+    WHERE current.generation IN (excluded.generation, :replaced)
     RETURNING generation
 """)
+CURRENT = text("SELECT generation FROM process_generations WHERE business_key = :business_key")
 LEFTOVERS = text("""
     SELECT undo, call FROM step_ledger AS step
     WHERE business_key = :business_key AND generation <> :generation AND undo IS NOT NULL AND state <> 'undone'
@@ -109,15 +113,24 @@ class StepRecord:
     outcome_unknown: bool = False  # an attempt ended without an answer: the service may still carry out its request
 
 
-async def begin(tx: AsyncSession, call: Begin[Any]) -> list[Leftover]:
-    """Make the run's generation the current one. Return the steps that older generations left to undo, newest first.
+async def begin(tx: AsyncSession, key: StepKey, *, replaced: str | None = None) -> bool:
+    """Make the key's generation the current one if the business key has none, or has the generation `replaced`.
 
-    Raises StaleGeneration when a newer run has already begun.
+    Return False if another generation is current.
     """
-    row = (await tx.execute(BEGIN, call.key.model_dump() | {"started_at": call.started_at})).one_or_none()
-    if row is None:
-        raise StaleGeneration(call.key.business_key)
-    rows = await tx.execute(LEFTOVERS, call.key.model_dump())
+    row = await tx.execute(BEGIN, key.model_dump() | {"replaced": replaced})
+    return row.one_or_none() is not None
+
+
+async def current_generation(tx: AsyncSession, business_key: str) -> str | None:
+    """Return the generation that may act for a business key, or None if no run has begun."""
+    generation: str | None = (await tx.execute(CURRENT, {"business_key": business_key})).scalar_one_or_none()
+    return generation
+
+
+async def find_leftovers(tx: AsyncSession, key: StepKey) -> list[Leftover]:
+    """Return the steps that other generations left to undo, newest first."""
+    rows = await tx.execute(LEFTOVERS, key.model_dump())
     return [Leftover(undo=undo, call=recorded) for undo, recorded in rows]
 
 

@@ -2,22 +2,25 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from commerce.errors import OrderNotFound, OrderNotRead
 from commerce.messages.base import ProcessInput
-from commerce.messages.orders import OrderProcessing
-from commerce.relay import PendingEvent
+from commerce.messages.orders import OrderProcessing, order_process_id
+from commerce.relay import PendingEvent, Relay, Subscribers
 from commerce.telemetry.trace_context import continue_trace
 from starter.client import start_run
-from starter.operate.run_history import get_latest_run
+from starter.connection.rpc import unreachable_if_refused
+from starter.operate.run_history import get_latest_run, recent_events, status_of, step_outcome
 from starter.processes import PROCESS_TYPES
 
 START_TIMEOUT = timedelta(seconds=3)
+ALLOW_AFTER_FAILURE = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
 
 # Handles one event. It must be idempotent: the relay may publish an event twice.
 Subscriber = Callable[[Client, PendingEvent], Awaitable[Any]]
@@ -26,7 +29,8 @@ Subscriber = Callable[[Client, PendingEvent], Awaitable[Any]]
 async def process_order(client: Client, event: PendingEvent) -> None:
     """Start the processing of an order that was placed."""
     order = OrderProcessing(order_id=event.data["order_id"])
-    await start_once(client, "order-processing", order, restart_if_failed_before=event.created_at)
+    if not await start_once(client, "order-processing", order) and await _missed_the_order(client, order, event):
+        await start_once(client, "order-processing", order, reuse_policy=ALLOW_AFTER_FAILURE)
 
 
 async def deliver_to_webhooks(client: Client, event: PendingEvent) -> None:
@@ -39,7 +43,20 @@ SUBSCRIBERS: Mapping[str, Sequence[Subscriber]] = {
 }
 
 
-def event_publisher(
+def create_relay(
+    client: Client, database_url: str, subscribers: Mapping[str, Sequence[Subscriber]] = SUBSCRIBERS, **options: Any
+) -> Relay:
+    """Return a relay that starts the processes of events and their webhook deliveries. `options` go to `Relay`."""
+
+    async def deliver(event: PendingEvent) -> None:
+        with continue_trace(event.traceparent):
+            await deliver_to_webhooks(client, event)
+
+    first = Subscribers(subscribers.keys(), process_starter(client, subscribers))
+    return Relay(database_url, deliver, first, **options)
+
+
+def process_starter(
     client: Client, subscribers: Mapping[str, Sequence[Subscriber]] = SUBSCRIBERS
 ) -> Callable[[PendingEvent], Awaitable[None]]:
     """Return a function that passes an event to all its subscribers.
@@ -48,10 +65,9 @@ def event_publisher(
     """
 
     async def publish(event: PendingEvent) -> None:
-        event_subscribers = (*subscribers.get(event.type, ()), deliver_to_webhooks)
         with continue_trace(event.traceparent):
             results = await asyncio.gather(
-                *(subscriber(client, event) for subscriber in event_subscribers), return_exceptions=True
+                *(subscriber(client, event) for subscriber in subscribers.get(event.type, ())), return_exceptions=True
             )
         for result in results:
             if isinstance(result, BaseException):
@@ -66,26 +82,30 @@ async def start_once(
     request: ProcessInput,
     *,
     process_id: str | None = None,
-    restart_if_failed_before: datetime | None = None,
-) -> None:
-    """Start a process unless its id already has a run that Temporal remembers; raises Unreachable.
+    reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.REJECT_DUPLICATE,
+) -> bool:
+    """Start a process; return False if its id has a run already. Raises Unreachable.
 
-    Such a run may be our own, started before a crash. A failed run that started before `restart_if_failed_before`
-    does not count: it cannot have handled the event.
+    Such a run may be our own, started before a crash.
     """
     process_id = PROCESS_TYPES[kind].id_for(request, process_id)
-    if await _try_to_start(client, kind, request, process_id, WorkflowIDReusePolicy.REJECT_DUPLICATE):
-        return
-    if restart_if_failed_before and (await get_latest_run(client, process_id)).start_time < restart_if_failed_before:
-        await _try_to_start(client, kind, request, process_id, WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
-
-
-async def _try_to_start(
-    client: Client, kind: str, request: ProcessInput, process_id: str, reuse_policy: WorkflowIDReusePolicy
-) -> bool:
-    """Start a process; return False if the policy does not allow another run of this id."""
     try:
         await start_run(client, kind, request, process_id, reuse_policy=reuse_policy, rpc_timeout=START_TIMEOUT)
     except WorkflowAlreadyStartedError:
         return False
     return True
+
+
+async def _missed_the_order(client: Client, order: OrderProcessing, event: PendingEvent) -> bool:
+    """Return whether the latest run of a placed order has ended without having read the order.
+
+    It may have started before the order was stored. Raises OrderNotRead while it is open and has not read the order.
+    """
+    run = await get_latest_run(client, order_process_id(order.order_id))
+    with unreachable_if_refused(f"return the history of {run.id}"):
+        outcome = step_outcome(await recent_events(client, run), "validate-order")
+    if outcome not in (None, OrderNotFound.__name__):  # done, or failed because of what it read
+        return False
+    if status_of(run) == "running":
+        raise OrderNotRead(run.id)
+    return outcome is not None or (event.created_at is not None and run.start_time < event.created_at)

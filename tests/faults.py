@@ -28,8 +28,11 @@ SHORT_BACKOFF = timedelta(milliseconds=20)
 class Faults(Interceptor):
     """Makes the listed steps fail: before their body, or after it, so that the step is done but its result is lost."""
 
-    def __init__(self, steps: Mapping[str, Where], *, permanent: bool = True, times: int = 1_000_000) -> None:
+    def __init__(
+        self, steps: Mapping[str, Where], *, permanent: bool = True, times: int = 1_000_000, error: str = "Refused"
+    ) -> None:
         self.steps, self.permanent, self.times, self.refused = dict(steps), permanent, times, 0
+        self.error = error  # the type of the failure
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         return _Faulty(next, self)
@@ -51,17 +54,29 @@ class _Faulty(ActivityInboundInterceptor):
         faults = self._faults
         if faults.steps.get(step) == where and faults.refused < faults.times:
             faults.refused += 1
-            raise ApplicationError(f"{step} is refused by the test", type="Refused", non_retryable=faults.permanent)
+            raise ApplicationError(f"{step} is refused by the test", type=faults.error, non_retryable=faults.permanent)
 
 
 class Gate(Interceptor):
-    """Holds the first attempt at a step before its body until the test sets `opened`; sets `reached` when it waits."""
+    """Holds the first attempt of a step before its body until `opened` is set.
+
+    `reached` is set when the attempt is held, `left` when it has ended; `error` is what it raised.
+    """
+
+    before = True
 
     def __init__(self, step: str) -> None:
-        self.step, self.reached, self.opened = step, asyncio.Event(), asyncio.Event()
+        self.step, self.reached, self.opened, self.left = step, asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.error: BaseException | None = None
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         return _Gated(next, self)
+
+
+class AnswerGate(Gate):
+    """Holds the first attempt of a step after its body: done or failed, but not answered yet."""
+
+    before = False
 
 
 class _Gated(ActivityInboundInterceptor):
@@ -70,10 +85,24 @@ class _Gated(ActivityInboundInterceptor):
         self._gate = gate
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
-        if activity.info().activity_type == self._gate.step and not self._gate.reached.is_set():
-            self._gate.reached.set()
-            await self._gate.opened.wait()
-        return await super().execute_activity(input)
+        gate = self._gate
+        if activity.info().activity_type != gate.step or gate.reached.is_set():
+            return await super().execute_activity(input)
+        if gate.before:
+            await self._hold()
+        try:
+            return await super().execute_activity(input)
+        except BaseException as error:
+            gate.error = error
+            raise
+        finally:
+            if not gate.before:
+                await self._hold()
+            gate.left.set()
+
+    async def _hold(self) -> None:
+        self._gate.reached.set()
+        await self._gate.opened.wait()
 
 
 class ShortBackoff(Interceptor):

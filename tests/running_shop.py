@@ -138,3 +138,9 @@ async def running_shop(folder: Path, database_url: str, client: Client, **more: 
 async def wait_for_end(handle: Handle) -> None:
     """Wait until a run ends, whether it succeeds or fails."""
     await asyncio.gather(handle.result(), return_exceptions=True)
+
+
+async def is_cancel_requested(handle: Handle) -> bool | None:
+    """Return whether Temporal has recorded a cancel request, for `until`."""
+    events = [event async for event in handle.fetch_history_events()]
+    return any(event.HasField("workflow_execution_cancel_requested_event_attributes") for event in events) or None

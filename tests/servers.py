@@ -28,7 +28,7 @@ SETTINGS = (
     "max_wal_size=256MB",
     "autovacuum=off",  # no database lives long enough
     "shared_buffers=64MB",
-    "max_connections=600",  # of all workers of the run
+    "max_connections=500",  # of all workers of the run; the doctor warns of more concurrent steps
 )
 started: list[subprocess.Popen[bytes]] = []  # by this process; dropping one would warn that it still runs
 

@@ -6,7 +6,6 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.auth import AuthActivities
-    from activities.boundary.failures import surface
     from activities.customers import CustomerActivities
     from activities.notifications import NotificationActivities
     from commerce.messages.base import Nothing
@@ -64,7 +63,7 @@ class CustomerRegistrationWorkflow:
     async def _handle_failure(self, failure: BaseException) -> NoReturn:
         if self._saga.progress.state == "compensation_failed":
             await alert_admins(_alert("compensation-failed", "A registration could not be undone", str(failure)))
-        raise surface(failure)
+        raise self._saga.final_failure(failure)
 
     async def _register(self, request: CustomerRegistration) -> RegistrationResult:
         async with self._saga as saga:

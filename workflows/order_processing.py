@@ -3,9 +3,10 @@
 import asyncio
 
 from temporalio import workflow
+from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.boundary.failures import cause, describe, surface, to_failure
+    from activities.boundary.failures import cause, describe, failure_type, to_failure
     from activities.fulfillment import FulfillmentActivities
     from activities.inventory import InventoryActivities
     from activities.notifications import NotificationActivities
@@ -13,6 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from commerce.errors import InsufficientInventory, OrderNotFound, OrderOnHold, WrongProcessId
     from commerce.messages.notifications import Alert, NotificationRef
     from commerce.messages.orders import (
+        UNLESS_HELD,
         CompletedOrder,
         Hold,
         OrderProcessing,
@@ -27,7 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.progress import Progress
     from commerce.telemetry.metrics import STOCK_OUTS
     from workflows.engine.alerts import alert_admins, run_key, send_or_alert
-    from workflows.engine.calls import call_of, execute
+    from workflows.engine.calls import execute, is_reset
     from workflows.engine.cancellation import CANCEL_OR_FAILURE, uninterrupted
     from workflows.engine.metrics import count
     from workflows.engine.policies import FINAL_STEP, MAIL, OUTSIDE_STEP
@@ -68,7 +70,7 @@ class OrderProcessingWorkflow:
         if workflow.info().typed_search_attributes.get(ORDER_ID) != order.order_id:  # the client did not set it
             workflow.upsert_search_attributes([ORDER_ID.value_set(order.order_id)])
         try:
-            result = await self._fulfill(order, request.unless_held)
+            result = await self._fulfill(order, request.unless_held or workflow.memo_value(UNLESS_HELD, default=False))
         except CANCEL_OR_FAILURE as failure:
             result = await uninterrupted(self._handle_failure(order, failure))
         workflow.upsert_search_attributes([OUTCOME.value_set(result.status)])
@@ -76,7 +78,8 @@ class OrderProcessingWorkflow:
 
     async def _fulfill(self, order: OrderRef, unless_held: bool) -> OrderResult:
         async with self._saga as saga:
-            start = OrderStart(order_id=order.order_id, unless_held=unless_held)
+            # An operator resets a run: like a start by hand, this clears the hold.
+            start = OrderStart(order_id=order.order_id, unless_held=unless_held and not is_reset())
             valid = await saga.begin(OrderActivities.validate, start)
             fulfilled = valid.fulfilled or await self._process(order, valid)
             notified = fulfilled.notification_sent or await self._notify(order, valid)
@@ -112,26 +115,28 @@ class OrderProcessingWorkflow:
         return await send_or_alert(sending, mail, alert)
 
     async def _handle_failure(self, order: OrderRef, failure: BaseException) -> OrderResult:
-        if cause(failure, OrderOnHold):  # it stays on hold
-            raise surface(failure)
+        if cause(failure, OrderOnHold) or (cause(failure, OrderNotFound) and workflow.patched("no-hold-if-not-found")):
+            # It stays on hold. An order that was not found may have been stored since: another run processes it.
+            raise self._saga.final_failure(failure)
         shortage = cause(failure, InsufficientInventory)
         state = self._saga.progress.state
         cancelled = isinstance(failure, asyncio.CancelledError)
         if shortage and state != "compensation_failed" and not cancelled:
             return await self._refuse(order, shortage)
-        reason = "cancelled" if cancelled else f"failed: {describe(failure).split(':')[0]}"
+        reason = "cancelled" if cancelled else f"failed: {failure_type(failure)}"
         hold = Hold(order_id=order.order_id, reason=reason)
-        await execute(OrderActivities.hold, call_of("hold-order", hold), FINAL_STEP)
+        await execute(OrderActivities.hold, self._saga.call("hold-order", hold), FINAL_STEP)
+        final = self._saga.final_failure(failure)
         if state == "compensation_failed":
             alert = _alert(order, "compensation-failed", "Steps of the order could not be undone", str(failure))
             await alert_admins(alert)
         elif not cancelled and not cause(failure, OrderNotFound):  # its caller gets that error
-            await alert_admins(_alert(order, "order-failed", "The order failed and is on hold", describe(failure)))
-        raise failure if cancelled else surface(failure)
+            await alert_admins(_alert(order, "order-failed", "The order failed and is on hold", _error_line(final)))
+        raise final
 
     async def _refuse(self, order: OrderRef, shortage: InsufficientInventory) -> OrderResult:
         refusal = Refusal(order_id=order.order_id, items=shortage.items, count=shortage.count, at=self._checked_at)
-        refused = await execute(OrderActivities.refuse, call_of("record-refusal", refusal), FINAL_STEP)
+        refused = await execute(OrderActivities.refuse, self._saga.call("record-refusal", refusal), FINAL_STEP)
         count(STOCK_OUTS, shortage.count)
         self._saga.enter("compensated")  # also when there was nothing to undo yet
         await alert_admins(_alert(order, "insufficient-inventory", str(shortage), about=str(refused.day)))
@@ -141,6 +146,11 @@ class OrderProcessingWorkflow:
             insufficient_items=shortage.items,
             insufficient_count=shortage.count,
         )
+
+
+def _error_line(failure: BaseException) -> str:
+    """Return the error that the run fails with, as operators see it in Temporal's UI."""
+    return f"{failure.type}: {failure.message}" if isinstance(failure, ApplicationError) else describe(failure)
 
 
 def _alert(order: OrderRef, kind: str, message: str, error: str | None = None, about: str | None = None) -> Alert:

@@ -9,11 +9,11 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.boundary.failures import cause, describe
+    from activities.boundary.failures import cause, failure_type
     from activities.orders import OrderActivities
     from commerce.errors import OrderOnHold
     from commerce.messages.jobs import ItemFailure
-    from commerce.messages.orders import OrderProcessing, OrderResult, order_process_id
+    from commerce.messages.orders import UNLESS_HELD, OrderProcessing, OrderResult, order_process_id
     from commerce.messages.pending_orders import PendingOrders, PendingOrdersResult, PendingPageRequest, PendingState
     from commerce.messages.progress import Progress
     from workflows.engine.cancellation import gather
@@ -74,14 +74,15 @@ async def process(order_id: str, slots: asyncio.Semaphore) -> PendingOrdersResul
                 raise
             if cause(failure, OrderOnHold):
                 return PendingOrdersResult(seen=1, skipped=1)
-            return _count_failure(order_id, describe(failure).split(":")[0])
+            return _count_failure(order_id, failure_type(failure))
 
 
 async def _start(order_id: str) -> Child:
     return await workflow.start_child_workflow(
         OrderProcessingWorkflow.run,
-        OrderProcessing(order_id=order_id, unless_held=True),  # it may have been put on hold since it was listed
+        OrderProcessing(order_id=order_id),
         id=order_process_id(order_id),
+        memo={UNLESS_HELD: True},  # it may have been put on hold since it was listed
         static_summary=f"Order {order_id}",
         **INDEPENDENT,
     )

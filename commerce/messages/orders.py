@@ -10,6 +10,9 @@ from commerce.messages.steps import BeginResult
 
 OrderId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
 MAX_INSUFFICIENT_ITEMS = 100
+# The memo of a run that must fail with OrderOnHold if the order is on hold. A memo is not copied to a run that somebody
+# starts like this one in Temporal's UI, so that run clears the hold.
+UNLESS_HELD = "unless_held"
 
 
 def order_process_id(order_id: str) -> str:

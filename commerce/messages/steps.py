@@ -11,7 +11,7 @@ InputT = TypeVar("InputT", bound=Message)
 
 
 class StepKey(Message):
-    """The key under which a step takes effect once; the generation is the id of the saga's first run."""
+    """The key under which a step takes effect once; the generation is the id of the run that began the saga or job."""
 
     business_key: str
     step: str
@@ -28,11 +28,23 @@ class Call(Message, Generic[InputT]):
     input: InputT
     undo: str | None = None  # the activity that undoes this step; None: nothing to undo
     undo_input: dict[str, Any] | None = None  # the undo's input, if it is not the step's
+    tries: int | None = None  # how many failed tries that count end the step; None: any number is allowed
 
     def for_undo(self) -> dict[str, Any]:
         """Return the call of the undo, which the ledger stores, unlike the step's input, which may hold a secret."""
         undo_input = self.input.model_dump(mode="json") if self.undo and self.undo_input is None else self.undo_input
         return {"key": self.key.model_dump(), "input": undo_input}
+
+
+class TriesSoFar(Message):
+    """The failed tries of a step until now: those that count, and the latest ones in a row at which a service was down.
+
+    They travel from try to try as heartbeat details, because Temporal counts every try.
+    """
+
+    counted: int = 0
+    outages: int = 0
+    service: str = ""  # that was down at the last of the outages
 
 
 class Leftover(Message):
@@ -43,7 +55,10 @@ class Leftover(Message):
 
 
 class Begin(Message, Generic[InputT]):
-    """The call of a run's first step, which makes the run's generation the current one."""
+    """The call of a run's first step, which makes the run's generation the current one.
+
+    `started_at` is read only by workers of an older version.
+    """
 
     key: StepKey
     input: InputT
@@ -51,6 +66,10 @@ class Begin(Message, Generic[InputT]):
 
 
 class BeginResult(Message):
-    """The base of a first step's result. If there are leftovers, the step has done nothing else yet."""
+    """The base of a first step's result. If there are leftovers, the step has done nothing else yet.
 
+    `generation`: that of all later steps of the run, also after a reset to a later event. Older histories have none.
+    """
+
+    generation: str = ""
     leftovers: list[Leftover] = Field(default=[])

@@ -1,6 +1,6 @@
 """One Temporal plugin for clients, workers and replayers: converters, encryption, interceptors, sandbox."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -15,14 +15,14 @@ from temporalio.converter import (
     DefaultPayloadConverter,
     PayloadConverter,
 )
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, FailureError
 from temporalio.plugin import SimplePlugin
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.boundary.failures import FailureInterceptor, to_failure
 from activities.boundary.heartbeat import HeartbeatInterceptor
 from activities.boundary.log_context import LogInterceptor
-from commerce.errors import BadInput, MissingKey
+from commerce.errors import BadInput, CommerceError, MissingKey
 from commerce.messages.base import FieldError, field_errors
 from starter.connection.encryption import Encryption
 from workflows.engine.input_check import InputInterceptor
@@ -81,13 +81,36 @@ class _PayloadConverter(CompositePayloadConverter):
 
 
 class _FailureConverter(DefaultFailureConverterWithEncodedAttributes):
-    """Encrypts messages and stack traces of failures, except that of MissingKey: its reader would lack the same key."""
+    """Encrypts messages and stack traces of failures, and leaves a readable message instead.
+
+    That of MissingKey is not encrypted at all: its reader would lack the same key.
+    """
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         if isinstance(exception, MissingKey):
             failure.message, failure.application_failure_info.type = str(exception), type(exception).__name__
         else:
             super().to_failure(exception, payload_converter, failure)
+            failure.message = _readable_message(exception)
+
+
+def _readable_message(exception: BaseException) -> str:
+    """Return what may be readable of a failure: the shop's own message, which holds no personal data, or its type."""
+    if isinstance(exception, (ActivityError, ChildWorkflowError)):
+        return exception.message  # the SDK's own
+    kind = (isinstance(exception, ApplicationError) and exception.type) or type(exception).__name__
+    if kind in _SHOP_ERRORS:
+        return exception.message if isinstance(exception, FailureError) else str(exception)
+    return f"{kind} (its message is encrypted)"
+
+
+def _names_of(kind: type[CommerceError]) -> Iterator[str]:
+    yield kind.__name__
+    for subclass in kind.__subclasses__():
+        yield from _names_of(subclass)
+
+
+_SHOP_ERRORS = frozenset(_names_of(CommerceError))
 
 
 def create_plugin(codec: Encryption, spans: "SpanRecorder | None" = None) -> SimplePlugin:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 from temporalio.api.common.v1 import Header, Payload, Payloads
 from temporalio.api.enums.v1 import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
@@ -12,20 +13,25 @@ from temporalio.api.sdk.v1 import UserMetadata
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.boundary.failures import cause
 from commerce import operator_actions
 from commerce.database import Database
-from commerce.errors import CancelRefused, RetryRefused, Unreachable
+from commerce.errors import BadInput, CancelRefused, RetryRefused, Unreachable
+from commerce.messages.base import FieldError
 from commerce.messages.customers import welcome_key
 from commerce.messages.operator_actions import Action
 from commerce.messages.orders import OrderProcessing, shipped_key
 from starter.client import check_job_is_idle
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
-from starter.operate.run_history import get_latest_run, recent_events, status_of, stuck_reason
+from starter.operate.run_history import REPORTED_PROBLEMS, get_latest_run, recent_events, status_of, stuck_reason
+from starter.processes import PROCESS_TYPES, ProcessType
 from starter.telemetry.trace_headers import current_trace_headers
 from workflows.engine.search_attributes import CUSTOMER_ID, ORDER_ID
 
+STUCK_INTERVAL = 2  # seconds between two checks whether the code of a cancelled process fails
 ALLOW_AFTER_FAILURE = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
 ALLOW_ALWAYS = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
 
@@ -44,8 +50,9 @@ async def retry(client: Client, database: Database, process_id: str, *, reason: 
     await _refuse_if_running(client, run)
     await _refuse_if_completed(database, run)
     started = await _start_event(client, run)
+    request = await _start_request(client, run, started)
     await _record(database, action)
-    return await _start_again(client, run, started)
+    return await _start_again(client, request)
 
 
 async def cancel(
@@ -69,6 +76,8 @@ async def cancel(
     )
     if (status := status_of(run)) != "running":
         raise CancelRefused(process_id, f"it is {status}")
+    if bug := await _stuck_reason(client, run):
+        raise CancelRefused(process_id, f"it cannot undo its steps, because its code fails: {bug}")
     note = await _record(database, action)
     # By its first run, so that a job that has continued as a new run in the meantime is cancelled too.
     handle = client.get_workflow_handle(process_id, first_execution_run_id=_first_run_id(run))
@@ -79,16 +88,22 @@ async def cancel(
             raise CancelRefused(process_id, "it has just ended") from None
         raise Unreachable(f"Temporal could not cancel {process_id}: {error.message}") from error
     if wait is not None:
-        await _wait_for_end(handle, wait)
+        await _wait_for_end(client, handle, wait)
     return run.run_id
 
 
 async def _refuse_if_running(client: Client, run: WorkflowExecutionDescription) -> None:
     if status_of(run) == "running":
-        with unreachable_if_refused(f"describe {run.id}"):
-            error = await stuck_reason(client, run, await recent_events(client, run))
+        error = await _stuck_reason(client, run)
         raise RetryRefused(run.id, f"it is running, but its code fails: {error}" if error else "it is running")
     await check_job_is_idle(client, run.workflow_type)
+
+
+async def _stuck_reason(client: Client, run: WorkflowExecutionDescription) -> str | None:
+    if not run.typed_search_attributes.get(REPORTED_PROBLEMS):
+        return None
+    with unreachable_if_refused(f"describe {run.id}"):
+        return await stuck_reason(client, run, await recent_events(client, run))
 
 
 async def _refuse_if_completed(database: Database, run: WorkflowExecutionDescription) -> None:
@@ -113,10 +128,12 @@ async def _start_event(client: Client, run: WorkflowExecutionDescription) -> His
         raise Unreachable(f"Temporal could not return the input of {run.id}: {error.message}") from error
 
 
-async def _start_again(client: Client, run: WorkflowExecutionDescription, started: HistoryEvent) -> str:
+async def _start_request(
+    client: Client, run: WorkflowExecutionDescription, started: HistoryEvent
+) -> StartWorkflowExecutionRequest:
     original = started.workflow_execution_started_event_attributes
     # The client's own start_workflow makes a new request id for each call, so two retries would start two runs.
-    request = StartWorkflowExecutionRequest(
+    return StartWorkflowExecutionRequest(
         namespace=client.namespace,
         workflow_id=run.id,
         workflow_type=original.workflow_type,
@@ -130,20 +147,39 @@ async def _start_again(client: Client, run: WorkflowExecutionDescription, starte
         workflow_id_reuse_policy=ALLOW_ALWAYS if status_of(run) == "completed" else ALLOW_AFTER_FAILURE,
         workflow_id_conflict_policy=WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
     )
+
+
+async def _start_again(client: Client, request: StartWorkflowExecutionRequest) -> str:
     try:
         return (await client.workflow_service.start_workflow_execution(request, retry=True, timeout=RPC_TIMEOUT)).run_id
     except RPCError as error:
         if error.status == RPCStatusCode.ALREADY_EXISTS:
-            raise RetryRefused(run.id, "a newer run has just started") from None
-        raise Unreachable(f"Temporal could not start {run.id}: {error.message}") from error
+            raise RetryRefused(request.workflow_id, "a newer run has just started") from None
+        raise Unreachable(f"Temporal could not start {request.workflow_id}: {error.message}") from error
 
 
 async def _input(client: Client, kind: str, original: Sequence[Payload]) -> list[Payload]:
-    """Return the original input. An order is processed even if it is on hold: the operator asked for it."""
-    if kind != "order-processing":
+    """Return the original input. An order is processed even if it is on hold: the operator asked for it.
+
+    Raises BadInput if no run can start with it.
+    """
+    value = await _decode_input(client, PROCESS_TYPES[kind], original) if kind in PROCESS_TYPES else None
+    if not isinstance(value, OrderProcessing):
         return await _reencrypt(client, *original)
-    order: OrderProcessing = (await client.data_converter.decode(original, [OrderProcessing]))[0]
-    return await client.data_converter.encode([order.model_copy(update={"unless_held": False})])
+    return await client.data_converter.encode([value.model_copy(update={"unless_held": False})])
+
+
+async def _decode_input(client: Client, process_type: ProcessType, original: Sequence[Payload]) -> Any:
+    if len(original) != 1:
+        problem = FieldError(field="input", message=f"must be one object, got {len(original)} arguments")
+        raise BadInput([problem])
+    try:
+        [value] = await client.data_converter.decode(original, [process_type.input or process_type.entry])
+    except ApplicationError as failure:
+        if bad_input := cause(failure, BadInput):
+            raise bad_input from None
+        raise
+    return value
 
 
 async def _title(client: Client, started: HistoryEvent) -> UserMetadata | None:
@@ -164,10 +200,25 @@ async def _record(database: Database, action: Action) -> str:
         return await operator_actions.record(tx, action)
 
 
-async def _wait_for_end(handle: WorkflowHandle[object, object], wait: timedelta) -> None:
-    with suppress(TimeoutError, WorkflowFailureError), unreachable_if_refused(f"wait for the end of {handle.id}"):
-        async with asyncio.timeout(wait.total_seconds()):
-            await handle.result()
+async def _wait_for_end(client: Client, handle: WorkflowHandle[object, object], wait: timedelta) -> None:
+    """Wait until a process ends, for `wait` at most, or until its code fails: then it can wait forever."""
+    ending, stuck = asyncio.ensure_future(handle.result()), asyncio.ensure_future(_wait_until_stuck(client, handle.id))
+    with suppress(WorkflowFailureError), unreachable_if_refused(f"wait for the end of {handle.id}"):
+        try:
+            await asyncio.wait((ending, stuck), timeout=wait.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+            for ended in filter(asyncio.Future.done, (ending, stuck)):
+                ended.result()
+        finally:
+            ending.cancel()
+            stuck.cancel()
+
+
+async def _wait_until_stuck(client: Client, process_id: str) -> None:
+    while True:
+        with suppress(Unreachable):  # then nobody knows yet
+            if await _stuck_reason(client, await get_latest_run(client, process_id)):
+                return
+        await asyncio.sleep(STUCK_INTERVAL)
 
 
 def _first_run_id(run: WorkflowExecutionDescription) -> str:

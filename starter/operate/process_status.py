@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, get_args
 from urllib.parse import quote
 
+from temporalio.api.errordetails.v1 import QueryFailedFailure
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import (
     Client,
@@ -18,13 +19,15 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.boundary.failures import describe
+from activities.boundary.failures import describe, failure_type
+from commerce.errors import BadInput, ResetTooLate
 from commerce.messages.progress import ProcessState, Progress
 from commerce.messages.runs import Run, RunProgress, Status, StepStatus
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
 from starter.operate.run_history import count_attempts, get_latest_run, recent_events, status_of, stuck_reason
 from workflows.engine.search_attributes import FAILED_STEP, SAGA_STATE
 
+INVALID_INPUT = "it has no steps, because its input is invalid"
 QUERY_TIMEOUT = timedelta(seconds=2)
 STATES: Mapping[str, ProcessState] = {state: state for state in get_args(ProcessState)}
 
@@ -38,17 +41,22 @@ async def get_status(client: Client, process_id: str, *, ui: str | None = None) 
     handle = client.get_workflow_handle(run.id, run_id=run.run_id)
     with unreachable_if_refused(f"describe {process_id}"):
         (progress, query_error), (result, error), events = await asyncio.gather(
-            _query_progress(handle), _result_or_error(handle, run), recent_events(client, run)
+            _query_progress(client, handle), _result_or_error(handle, run), recent_events(client, run)
         )
     attempts = count_attempts(events, _pending_activities(run))
     return Status(
         **to_run(run, progress and progress.state).model_dump(),
         progress=await _run_progress(client, run, progress, attempts) if progress else None,
-        progress_missing=query_error,
+        # The workflow could not read its input, so its queries fail with an error of the SDK.
+        progress_missing=INVALID_INPUT if query_error and _is_bad_input(error) else query_error,
         result=result,
         error=error or await stuck_reason(client, run, events),
         ui_url=ui and _ui_url(ui, run),
     )
+
+
+def _is_bad_input(error: str | None) -> bool:
+    return error is not None and error.startswith(f"{BadInput.__name__}:")
 
 
 def to_run(run: WorkflowExecution, queried_state: str | None = None) -> Run:
@@ -65,16 +73,26 @@ def to_run(run: WorkflowExecution, queried_state: str | None = None) -> Run:
     )
 
 
-async def _query_progress(handle: WorkflowHandle[Any, Any]) -> tuple[Progress | None, str | None]:
+async def _query_progress(client: Client, handle: WorkflowHandle[Any, Any]) -> tuple[Progress | None, str | None]:
     """Query a run for its progress; return the progress, or the reason why there is none."""
     try:
         return await handle.query("progress", result_type=Progress, rpc_timeout=QUERY_TIMEOUT), None
     except WorkflowQueryFailedError as failure:
-        return None, str(failure)
+        return None, await _query_error(client, failure)
     except RPCError as error:
         if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
             return None, f"no worker answered within {QUERY_TIMEOUT.seconds} s"
         return None, error.message
+
+
+async def _query_error(client: Client, failure: WorkflowQueryFailedError) -> str:
+    """Return why a query failed. The SDK's own exception has only what is readable without a key."""
+    status = failure.__context__.grpc_status if isinstance(failure.__context__, RPCError) else None
+    for detail in status.details if status else ():
+        encrypted = QueryFailedFailure()
+        if detail.Unpack(encrypted):
+            return describe(await client.data_converter.decode_failure(encrypted.failure))
+    return str(failure)
 
 
 async def _result_or_error(handle: WorkflowHandle[Any, Any], run: WorkflowExecution) -> tuple[Any, str | None]:
@@ -88,10 +106,11 @@ async def _result_or_error(handle: WorkflowHandle[Any, Any], run: WorkflowExecut
 
 
 def _describe_failure(failure: WorkflowFailureError) -> str:
-    """Return the error that stopped a run, preceded by the undos that failed."""
+    """Return the error that stopped a run, preceded by the undos that failed or the reset that cannot work."""
     top = failure.cause
-    if isinstance(top, ApplicationError) and top.type == "CompensationFailed":
-        return f"{top.message} after {describe(failure)}"
+    if isinstance(top, ApplicationError) and top.type in ("CompensationFailed", ResetTooLate.__name__):
+        earlier = "a cancel" if failure_type(failure) == "CancelledError" else describe(failure)
+        return f"{top.message.rstrip('.')} after {earlier}"
     return describe(failure)
 
 

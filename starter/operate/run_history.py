@@ -69,6 +69,24 @@ async def stuck_reason(client: Client, run: WorkflowExecution, events: Sequence[
     return ", ".join(reported)
 
 
+def step_outcome(events: Sequence[HistoryEvent], step: str) -> str | None:
+    """Return "done" if a step was ever done, else the type of the error it last failed with, or None."""
+    scheduled: set[int] = set()
+    failed: str | None = None
+    for event in events:
+        if event.HasField("activity_task_scheduled_event_attributes"):
+            if event.activity_task_scheduled_event_attributes.activity_type.name == step:
+                scheduled.add(event.event_id)
+        elif event.HasField("activity_task_completed_event_attributes"):
+            if event.activity_task_completed_event_attributes.scheduled_event_id in scheduled:
+                return "done"
+        elif event.HasField("activity_task_failed_event_attributes"):
+            failure = event.activity_task_failed_event_attributes
+            if failure.scheduled_event_id in scheduled:
+                failed = failure.failure.application_failure_info.type
+    return failed
+
+
 def count_attempts(events: Sequence[HistoryEvent], pending: Sequence[PendingActivityInfo]) -> Mapping[str, int]:
     """Count the attempts of each activity since it last completed.
 

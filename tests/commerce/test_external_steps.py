@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
@@ -14,7 +14,8 @@ from commerce.errors import CarrierRefused, CarrierUnavailable, StepInProgress, 
 from commerce.external_steps import Attempt, ExternalEffect, ExternalRead
 from commerce.messages.base import Message
 from commerce.messages.orders import OrderRef
-from commerce.messages.steps import Begin, Call, StepKey
+from commerce.messages.steps import Call, StepKey
+from tests.commerce.shop import begin_generation
 
 KEY = StepKey(business_key="order-1", step="capture-payment", generation="g1")
 CALL = Call(key=KEY, input=OrderRef(order_id="1"), undo="refund-payment")
@@ -103,7 +104,7 @@ class CountProducts(ExternalRead[OrderRef, int, Payment]):
 @pytest.fixture
 async def provider(database: Database) -> Provider:
     async with database.transaction() as tx:
-        await ledger.begin(tx, Begin(key=KEY, input=CALL.input, started_at=datetime(2026, 1, 1, tzinfo=UTC)))
+        await begin_generation(tx, KEY)
     return Provider()
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -15,10 +15,9 @@ from commerce.errors import StaleGeneration, StepInProgress, StepWithdrawn
 from commerce.ledger import StepRecord
 from commerce.messages.base import Nothing
 from commerce.messages.orders import OrderRef, Reserved
-from commerce.messages.steps import Begin, Call, Leftover, StepKey
+from commerce.messages.steps import Call, Leftover, StepKey
 
 ORDER = OrderRef(order_id="1")
-START = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 ANSWER = Reserved(reservations=1, units=2)
 
@@ -49,13 +48,14 @@ class Effect:
         async with self.database.transaction() as tx:
             return int(await tx.scalar(text("SELECT count(*) FROM products")) or 0)
 
-    async def begin(self, generation: str, minutes: int, business_key: str = "order-1") -> list[Leftover]:
-        """Begin a run that was started `minutes` after the first."""
-        request: Begin[OrderRef] = Begin(
-            key=key("validate", generation, business_key), input=ORDER, started_at=START + minutes * MINUTE
-        )
+    async def begin(
+        self, generation: str, replaced: str | None = None, business_key: str = "order-1"
+    ) -> list[Leftover]:
+        """Begin a run that may replace a generation, and return the leftovers."""
+        first = key("validate", generation, business_key)
         async with self.database.transaction() as tx:
-            return await ledger.begin(tx, request)
+            assert await ledger.begin(tx, first, replaced=replaced)
+            return await ledger.find_leftovers(tx, first)
 
     async def do(self, step: Call[OrderRef], *, final: bool = False) -> Reserved:
         async with self.database.transaction() as tx:
@@ -69,7 +69,7 @@ class Effect:
 @pytest.fixture
 async def effect(database: Database) -> Effect:
     effect = Effect(database)
-    await effect.begin("g1", 0)
+    await effect.begin("g1")
     return effect
 
 
@@ -196,7 +196,7 @@ async def test_a_run_that_has_not_begun_may_not_run_steps(effect: Effect) -> Non
 
 async def test_an_older_generation_may_only_undo(effect: Effect) -> None:
     await effect.do(call())
-    await effect.begin("g2", 1)
+    await effect.begin("g2", "g1")
     for step in ("reserve", "fulfill"):
         with pytest.raises(StaleGeneration):
             await effect.do(call(step))
@@ -206,18 +206,28 @@ async def test_an_older_generation_may_only_undo(effect: Effect) -> None:
     assert await effect.count() == 0
 
 
-async def test_an_older_run_cannot_begin_after_a_newer_one(effect: Effect) -> None:
-    await effect.begin("g2", 2)
-    for generation, minutes in (("g1", 0), ("g1.5", 1), ("g3", 2)):
-        with pytest.raises(StaleGeneration):
-            await effect.begin(generation, minutes)
-    await effect.begin("g2", 2)  # the same again may
+async def test_a_run_replaces_only_the_generation_that_it_has_seen(effect: Effect) -> None:
+    await effect.begin("g2", "g1")
+    async with effect.database.transaction() as tx:
+        for generation, replaced in (("g1", None), ("g1.5", "g1"), ("g3", "g1"), ("g3", None)):
+            assert not await ledger.begin(tx, key("validate", generation), replaced=replaced)
+            assert await ledger.current_generation(tx, "order-1") == "g2"
+        assert await ledger.current_generation(tx, "order-2") is None
+    await effect.begin("g2")  # the same again may
     await effect.do(call(generation="g2"))
+
+
+async def test_of_two_runs_that_replace_the_same_generation_one_begins(effect: Effect) -> None:
+    async def begin(generation: str) -> bool:
+        async with effect.database.transaction() as tx:
+            return await ledger.begin(tx, key("validate", generation), replaced="g1")
+
+    assert sorted(await asyncio.gather(begin("g2"), begin("g3"))) == [False, True]
 
 
 async def test_each_business_key_has_its_own_generations(effect: Effect) -> None:
     await effect.do(call())
-    assert await effect.begin("g9", 9, business_key="order-2") == []
+    assert await effect.begin("g9", business_key="order-2") == []
     await effect.do(call("fulfill"))
 
 
@@ -230,13 +240,13 @@ async def test_leftovers_are_listed_newest_first_with_the_input_of_their_undos(e
     await effect.undo(call("fulfill"))
     async with effect.database.transaction() as tx:
         await ledger.acquire(tx, call("label", undo="void"), MINUTE)
-    leftovers = await effect.begin("g2", 1)
+    leftovers = await effect.begin("g2", "g1")
     assert [leftover.undo for leftover in leftovers] == ["void", "refund", "release"]
     assert leftovers[1].call == {"key": kept.key.model_dump(), "input": {"amount": 5}}
     assert leftovers[2].call == {"key": call().key.model_dump(), "input": ORDER.model_dump()}
     await effect.do(call(generation="g2"))
-    assert len(await effect.begin("g2", 1)) == 3  # without its own steps
-    assert [leftover.call["key"]["generation"] for leftover in await effect.begin("g3", 2)] == ["g2", *["g1"] * 3]
+    assert len(await effect.begin("g2")) == 3  # without its own steps
+    assert [leftover.call["key"]["generation"] for leftover in await effect.begin("g3", "g2")] == ["g2", *["g1"] * 3]
 
 
 async def test_an_unfinished_undo_is_a_leftover(effect: Effect) -> None:
@@ -244,21 +254,21 @@ async def test_an_unfinished_undo_is_a_leftover(effect: Effect) -> None:
         await ledger.acquire(tx, call("label", undo="void"), MINUTE)
     async with effect.database.transaction() as tx:
         await ledger.withdraw(tx, call("label"))
-    assert [leftover.undo for leftover in await effect.begin("g2", 1)] == ["void"]
+    assert [leftover.undo for leftover in await effect.begin("g2", "g1")] == ["void"]
     async with effect.database.transaction() as tx:
         await ledger.record_undone(tx, call("label").key)
-    assert await effect.begin("g2", 1) == []
+    assert await effect.begin("g2") == []
 
 
 async def test_a_run_whose_final_step_is_done_has_no_leftovers(effect: Effect) -> None:
     await effect.do(call())
     await effect.do(call("complete", undo=None), final=True)
-    assert await effect.begin("g2", 1) == []
+    assert await effect.begin("g2", "g1") == []
 
 
 async def test_a_new_run_waits_for_an_uncommitted_step_and_finds_it(effect: Effect) -> None:
     async with uncommitted(effect, call()):
-        beginning = asyncio.create_task(effect.begin("g2", 1))
+        beginning = asyncio.create_task(effect.begin("g2", "g1"))
         assert await is_waiting(beginning)
     assert [leftover.undo for leftover in await beginning] == ["release"]
 
@@ -266,7 +276,7 @@ async def test_a_new_run_waits_for_an_uncommitted_step_and_finds_it(effect: Effe
 async def test_a_new_run_waits_for_an_uncommitted_final_step(effect: Effect) -> None:
     await effect.do(call())
     async with uncommitted(effect, call("complete", undo=None), final=True):
-        beginning = asyncio.create_task(effect.begin("g2", 1))
+        beginning = asyncio.create_task(effect.begin("g2", "g1"))
         assert await is_waiting(beginning)
     assert await beginning == []
 
@@ -274,7 +284,7 @@ async def test_a_new_run_waits_for_an_uncommitted_final_step(effect: Effect) -> 
 async def test_a_step_waits_for_an_uncommitted_new_run_and_is_refused(effect: Effect) -> None:
     await effect.do(call())
     async with effect.database.transaction() as tx:
-        await ledger.begin(tx, Begin(key=key("validate", "g2"), input=ORDER, started_at=START + MINUTE))
+        assert await ledger.begin(tx, key("validate", "g2"), replaced="g1")
         late = [asyncio.create_task(effect.do(call(step))) for step in ("reserve", "fulfill")]
         assert await is_waiting(late[0])
         assert not late[1].done()

@@ -5,8 +5,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import date
 from typing import Any
+from uuid import uuid4
 
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from commerce import outbox, webhooks
 from commerce.errors import CommerceError
@@ -14,7 +18,7 @@ from commerce.messages.analytics import Analytics
 from commerce.messages.base import Message
 from commerce.messages.carts import CleanUpCarts
 from commerce.messages.customers import registration_process_id
-from commerce.messages.orders import order_process_id
+from commerce.messages.orders import OrderProcessing, order_process_id
 from commerce.messages.pending_orders import PendingOrders
 from commerce.messages.stock_sync import SyncInventory
 from commerce.messages.tutorial import CountProducts, HelloWorld
@@ -26,8 +30,10 @@ from starter.processes import TASK_QUEUE
 from tests.faults import Faults
 from tests.running_shop import RunningShop, wait_for_end
 from tests.webhook_receiver import webhook_receiver
+from workflows.engine.search_attributes import FAILED_STEP, SAGA_STATE
 
 FAULTS = Faults({}, permanent=True)
+FIRST_TASK_COMPLETED = 4  # the id of the event
 INSERT_CARTS = """
     INSERT INTO carts (id, currency, created_at, updated_at)
     SELECT 'C' || n, 'GBP', '2026-01-01', '2026-01-01' FROM generate_series(1, 3) AS n
@@ -109,6 +115,77 @@ async def cancel_while_buying(shop: RunningShop, order_id: str) -> None:
     await wait_for_end(handle)
 
 
+async def cancelled_at_first(shop: RunningShop, order_id: str) -> str:
+    """The order is cancelled while its first step is being retried."""
+    await shop.data.order(order_id, MUG=1)
+    FAULTS.steps["validate-order"], FAULTS.permanent = "before", False
+    handle = await shop.start(order_id)
+    refused = FAULTS.refused
+    while FAULTS.refused == refused:  # noqa: ASYNC110 - polls a server
+        await asyncio.sleep(0.01)
+    await handle.cancel()
+    await asyncio.sleep(0.5)  # the run has received the cancel before the step succeeds
+    FAULTS.steps.clear()
+    FAULTS.permanent = True
+    await wait_for_end(handle)
+    return handle.id
+
+
+async def not_found(shop: RunningShop, order_id: str) -> str:
+    """There is no such order."""
+    await shop.expect_failure(order_id)
+    return order_process_id(order_id)
+
+
+async def started_as_a_copy(shop: RunningShop, order_id: str) -> str:
+    """The run is started with search attributes of a failed one, as Temporal's UI copies them."""
+    await shop.data.order(order_id, MUG=1)
+    attributes = [SearchAttributePair(SAGA_STATE, "compensated"), SearchAttributePair(FAILED_STEP, "complete-order")]
+    handle: Any = await shop.client.start_workflow(
+        "order-processing",
+        OrderProcessing(order_id=order_id),
+        id=order_process_id(order_id),
+        task_queue=TASK_QUEUE,
+        search_attributes=TypedSearchAttributes(attributes),
+    )
+    await handle.result()
+    return order_process_id(order_id)
+
+
+async def reset_to_first(shop: RunningShop, order_id: str) -> str:
+    """The run was undone, and is reset to its first task."""
+    process_id = await refused_by_carrier(shop, order_id)
+    await shop.clear_carrier_faults()
+    await reset_to(shop, process_id, FIRST_TASK_COMPLETED)
+    return process_id
+
+
+async def reset_too_late(shop: RunningShop, order_id: str) -> str:
+    """The run was undone, and is reset to a later event."""
+    process_id = await refused_by_carrier(shop, order_id)
+    await shop.clear_carrier_faults()
+    tasks = [
+        event.event_id
+        async for event in shop.handle(order_id).fetch_history_events()
+        if event.HasField("workflow_task_completed_event_attributes")
+    ]
+    await reset_to(shop, process_id, tasks[2])
+    return process_id
+
+
+async def reset_to(shop: RunningShop, process_id: str, event_id: int) -> None:
+    run_id = (await shop.client.get_workflow_handle(process_id).describe()).run_id
+    request = ResetWorkflowExecutionRequest(
+        namespace=shop.client.namespace,
+        workflow_execution=WorkflowExecution(workflow_id=process_id, run_id=run_id),
+        workflow_task_finish_event_id=event_id,
+        request_id=str(uuid4()),
+    )
+    answer = await shop.client.workflow_service.reset_workflow_execution(request)
+    with suppress(WorkflowFailureError):
+        await shop.client.get_workflow_handle(process_id, run_id=answer.run_id).result()
+
+
 async def registered(shop: RunningShop, name: str) -> str:
     """A customer registers."""
     return await register(shop, f"{name}@shop.example")
@@ -137,6 +214,16 @@ async def job_failed(shop: RunningShop, name: str) -> str:
     """The step of a job fails permanently."""
     FAULTS.steps["delete-expired-carts"] = "before"
     process_id = await run_job(shop, "cleanup-expired-carts", name, CleanUpCarts())
+    FAULTS.steps.clear()
+    return process_id
+
+
+async def job_waited(shop: RunningShop, name: str) -> str:
+    """The database is unavailable at the first attempt of a job's step."""
+    FAULTS.steps["delete-expired-carts"] = "before"
+    FAULTS.permanent, FAULTS.error, FAULTS.times, FAULTS.refused = False, "DatabaseUnavailable", 1, 0
+    process_id = await run_job(shop, "cleanup-expired-carts", name, CleanUpCarts())
+    FAULTS.permanent, FAULTS.error, FAULTS.times = True, "Refused", 1_000_000
     FAULTS.steps.clear()
     return process_id
 
@@ -216,11 +303,17 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "compensation-failed": compensation_failed,
     "notification-failed": notification_failed,
     "leftovers": leftovers,
+    "cancelled-at-first": cancelled_at_first,
+    "not-found": not_found,
+    "started-as-a-copy": started_as_a_copy,
+    "reset-to-first": reset_to_first,
+    "reset-too-late": reset_too_late,
     "registered": registered,
     "registration-undone": registration_undone,
     "not-welcomed": not_welcomed,
     "carts-cleaned": carts_cleaned,
     "job-failed": job_failed,
+    "job-waited": job_waited,
     "stock-synced": stock_synced,
     "pending-worked-off": pending_worked_off,
     "day-counted": day_counted,

@@ -16,9 +16,10 @@ from temporalio.exceptions import ApplicationError
 from commerce import outbox, webhooks
 from commerce.messages.webhooks import NewEndpoint, WebhookDelivery
 from commerce.outbox import NewEvent
-from commerce.relay import Relay
+from commerce.relay import BATCH
+from starter.client import start
 from starter.processes import TASK_QUEUE
-from starter.subscribers import event_publisher
+from starter.subscribers import create_relay
 from tests.commerce.shop import Shop
 from tests.conftest import free_port
 from tests.running_shop import RunningShop, running_shop
@@ -30,6 +31,8 @@ SEED = 20260302
 CARTS, EVENTS_PER_CART, ORDERS, KILLS = 400, 25, 40, 5
 SECONDS = 120
 UNPUBLISHED = "SELECT count(*) FROM outbox_events WHERE published_at IS NULL"
+STOCK_EVENTS = 3_000
+USUAL_PRIORITY = 3
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ async def shop(idle_shop: RunningShop) -> AsyncIterator[RunningShop]:
 @asynccontextmanager
 async def running_relay(idle_shop: RunningShop) -> AsyncIterator[None]:
     url = idle_shop.settings.database_url.get_secret_value()
-    relay = asyncio.create_task(Relay(url, event_publisher(idle_shop.client)).run())
+    relay = asyncio.create_task(create_relay(idle_shop.client, url).run())
     try:
         yield
     finally:
@@ -119,6 +122,8 @@ async def test_ten_thousand_events_are_published_although_the_worker_is_killed_f
     for number in range(EVENTS_PER_CART):
         await write_events(idle_shop.data, *(event(f"cart/{cart}", number) for cart in range(CARTS)))
         placed = orders[number::EVENTS_PER_CART]
+        for order_id in placed:
+            await idle_shop.data.order(order_id)  # without lines: its process fails as soon as it has read the order
         data: list[dict[str, Any]] = [{"order_id": order_id} for order_id in placed]
         await write_events(
             idle_shop.data, *(NewEvent(d["order_id"], "order.placed", f"order/{d['order_id']}", d) for d in data)
@@ -171,6 +176,39 @@ async def test_a_placed_order_is_processed_once(shop: RunningShop) -> None:
     await write_events(shop.data, placed._replace(key="placed again"))
     await wait_until_published(shop.data)
     assert (await shop.handle(order_id).describe()).run_id == first
+
+
+async def test_a_new_order_does_not_wait_behind_the_events_of_a_stock_sync(
+    idle_shop: RunningShop, receiver: WebhookReceiver
+) -> None:  # (N7)
+    order_id = idle_shop.settings.database_url.get_secret_value().rsplit("/", 1)[1]
+    await idle_shop.data.stock("MUG", main=3)
+    await idle_shop.data.order(order_id, MUG=1)
+    await write_events(idle_shop.data, *(event(f"inventory/{n}", n, "inventory.updated") for n in range(STOCK_EVENTS)))
+    await write_events(idle_shop.data, NewEvent("placed", "order.placed", f"order/{order_id}", {"order_id": order_id}))
+    async with idle_shop.worker(), running_relay(idle_shop):
+        async with asyncio.timeout(SECONDS):
+            while not await idle_shop.data.sql("SELECT 1 FROM process_generations"):  # noqa: ASYNC110 - polls a server
+                await asyncio.sleep(0.02)
+        [waiting] = await idle_shop.data.sql(UNPUBLISHED)
+    assert waiting > 2 * BATCH
+
+
+async def test_the_tasks_of_an_order_come_before_those_of_deliveries(
+    idle_shop: RunningShop, receiver: WebhookReceiver
+) -> None:  # (N7)
+    await write_events(idle_shop.data, event("inventory/1", 1, "inventory.updated"))
+    async with running_relay(idle_shop):
+        await wait_until_published(idle_shop.data)
+    order = await idle_shop.start(idle_shop.settings.database_url.get_secret_value().rsplit("/", 1)[1])
+    [delivery] = await deliveries(idle_shop)
+    assert await priority(idle_shop, delivery.process_id) > (await priority(idle_shop, order.id) or USUAL_PRIORITY)
+
+
+async def priority(idle_shop: RunningShop, process_id: str) -> int:
+    """Return the priority of a process's tasks as Temporal keeps it: 1 comes first, 0 is the usual one."""
+    described = await idle_shop.client.get_workflow_handle(process_id).describe()
+    return described.raw_description.workflow_execution_info.priority.priority_key
 
 
 async def test_an_event_that_is_eleven_minutes_old_is_delivered(
@@ -256,6 +294,20 @@ async def test_a_cancelled_delivery_lets_the_next_one_start_and_can_be_run_again
     )
     assert (await again.result()).status == "delivered"
     assert receiver.numbers("cart/1") == [2, 1]
+
+
+async def test_a_delivery_that_is_run_again_posts_the_same_event_again(
+    shop: RunningShop, receiver: WebhookReceiver
+) -> None:
+    """A receiver that has lost an event can get it once more; one that has it knows it by its id."""
+    await write_events(shop.data, event("cart/1", 1))
+    await wait_until_published(shop.data)
+    assert await delivery_statuses(shop) == ["delivered"]
+    [delivery], posted = await deliveries(shop), len(receiver.received)
+    again = await start(shop.client, "deliver-webhook", delivery)
+    assert (await again.result())["status"] == "delivered"
+    assert len(receiver.received) > posted
+    assert {event["id"] for event in receiver.received} == {str(delivery.event_id)}
 
 
 async def test_a_delivery_of_an_unknown_event_fails_with_event_not_found(

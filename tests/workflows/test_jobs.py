@@ -193,6 +193,19 @@ async def test_a_count_below_the_reserved_quantity_is_stored_and_alerted_once(sh
     assert len(shop.mails("oversold")) == 1
 
 
+async def test_the_warehouse_need_not_know_skus_whose_stock_is_not_managed(shop: RunningShop) -> None:  # (J6)
+    for sku in ("CUP", "JUG", "MUG", "PAN"):
+        await shop.data.stock(sku, main=5)
+    for number in range(8):
+        await shop.data.variant(f"VOUCHER-{number}", managed=False)
+    await shop.data.variant("GIFT", managed=False, items={"MUG": 1})
+    levels = [{"sku": sku, "location": "main", "on_hand": 5} for sku in ("CUP", "JUG", "MUG", "PAN")]
+    unknown = [{"sku": f"VOUCHER-{number}", "location": "main", "on_hand": None} for number in range(8)]
+    await request_warehouse(shop, "PUT", "/trial/levels", [*levels, *unknown])
+    result = StockSynced.model_validate(await run_job(shop, "sync-inventory"))
+    assert (result.seen, result.skipped) == (4, 0)
+
+
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
@@ -291,6 +304,15 @@ async def test_a_job_fails_after_three_errors_and_alerts_the_admins(idle_shop: R
     assert failure.type == "Refused" and faults.refused == 3
     [alert] = idle_shop.mails("job-failure")
     assert "cleanup-expired-carts" in alert.as_string()
+
+
+async def test_a_job_waits_for_the_database(idle_shop: RunningShop) -> None:  # (J2)
+    await add_cart(idle_shop, "old", A_MONTH_AGO)
+    outage = Faults({"delete-expired-carts": "before"}, permanent=False, times=3, error="DatabaseUnavailable")
+    async with idle_shop.worker([outage]):
+        result = await run_job(idle_shop, "cleanup-expired-carts")
+    assert outage.refused == 3
+    assert result["changed"] == 1 and idle_shop.mails("job-failure") == []
 
 
 async def test_a_job_resumes_after_an_error(idle_shop: RunningShop) -> None:  # (J2)

@@ -46,4 +46,4 @@ async def _mark_failed(key: str, error: str, alert: Alert | None = None) -> None
 
 def run_key() -> str:
     """Return the part of an alert's key that differs between runs of one process."""
-    return workflow.info().original_execution_run_id
+    return workflow.info().run_id

@@ -26,13 +26,16 @@ CHILD: dict[str, Any] = {
 def execute(step: Callable[[Any, CallT], Awaitable[T]], call: CallT, policy: Policy) -> Coroutine[Any, Any, T]:
     """Call a step. The first line of its docstring becomes its summary in Temporal's UI."""
     summary = (inspect.getdoc(step) or "").split("\n")[0]
+    if policy.tries and isinstance(call, Call):
+        call = call.model_copy(update={"tries": policy.tries})
     return workflow.execute_activity_method(step, call, summary=summary, **_options(policy))
 
 
 def execute_undo(undo: Leftover, policy: Policy) -> Coroutine[Any, Any, Any]:
     """Call the undo recorded for a step."""
     summary = f"Undo {undo.call['key']['step']}"
-    return workflow.execute_activity(undo.undo, undo.call, summary=summary, **_options(policy))
+    call = undo.call | {"tries": policy.tries}
+    return workflow.execute_activity(undo.undo, call, summary=summary, **_options(policy))
 
 
 def _options(policy: Policy) -> dict[str, Any]:
@@ -58,11 +61,16 @@ def note_of(answer: object) -> str:
 
 
 def call_of(step: str, value: InputT) -> Call[InputT]:
-    """Return the call of a step without an undo."""
-    return Call(key=key_of(step), input=value)
+    """Return the call of a step outside a saga, without an undo."""
+    return Call(key=key_of(step, workflow.info().run_id), input=value)
 
 
-def key_of(step: str) -> StepKey:
-    """Return the key of a step of this run. A reset keeps the key; a new run has another."""
+def key_of(step: str, generation: str) -> StepKey:
+    """Return the key of a step of this process."""
+    return StepKey(business_key=workflow.info().workflow_id, step=step, generation=generation)
+
+
+def is_reset() -> bool:
+    """Return whether this run was made by Temporal's reset of another one."""
     info = workflow.info()
-    return StepKey(business_key=info.workflow_id, step=step, generation=info.original_execution_run_id)
+    return info.run_id != info.original_execution_run_id

@@ -13,16 +13,17 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.boundary.failures import describe
+    from activities.boundary.failures import describe, surface, to_failure
+    from commerce.errors import ResetTooLate
     from commerce.messages.base import Message
     from commerce.messages.progress import ProcessState, Progress, StepProgress
-    from commerce.messages.steps import Begin, BeginResult, Call, Leftover
+    from commerce.messages.steps import Begin, BeginResult, Call, Leftover, StepKey
     from commerce.telemetry.metrics import STEPS_UNDONE, UNDO_FAILURES
-    from workflows.engine.calls import CHILD, Method, execute, execute_undo, key_of, name_of, note_of
+    from workflows.engine.calls import CHILD, Method, execute, execute_undo, is_reset, key_of, name_of, note_of
     from workflows.engine.cancellation import CANCEL_OR_FAILURE, uninterrupted
     from workflows.engine.metrics import count
     from workflows.engine.policies import DATABASE_STEP, UNDO, Policy
-    from workflows.engine.search_attributes import publish_failed_step, publish_state
+    from workflows.engine.search_attributes import clear_copied_attributes, publish_failed_step, publish_state
 
 T = TypeVar("T")
 BegunT = TypeVar("BegunT", bound=BeginResult)
@@ -40,9 +41,11 @@ class Saga:
         """Create a saga whose progress shows the steps of `plan` as pending."""
         self.progress = Progress(steps=[StepProgress(name=name_of(method)) for method in plan])
         self._undos: list[Leftover] = []
+        self._generation = ""  # from the answer of the first step
         self._final = False
 
     async def __aenter__(self) -> "Saga":
+        clear_copied_attributes()
         self.enter("running")
         return self
 
@@ -62,14 +65,34 @@ class Saga:
                 raise asyncio.CancelledError from error
 
     async def begin(self, step: Callable[[Any, Begin[InputT]], Awaitable[BegunT]], value: InputT) -> BegunT:
-        """Run the first step. Leftovers that it finds of an older, interrupted run are undone before it runs again."""
-        name = name_of(step)
-        call: Begin[InputT] = Begin(key=key_of(name), input=value, started_at=workflow.info().workflow_start_time)
-        while (answer := await self._track(name, execute(step, call, DATABASE_STEP))).leftovers:
+        """Run the first step. Leftovers that it finds of an older, interrupted run are undone before it runs again.
+
+        A cancel waits until that is done (E10).
+        """
+        info, name = workflow.info(), name_of(step)
+        call: Begin[InputT] = Begin(
+            key=key_of(name, info.original_execution_run_id), input=value, started_at=info.workflow_start_time
+        )
+        beginning = asyncio.create_task(self._begin(name, lambda: execute(step, call, DATABASE_STEP)))
+        while not beginning.done():
+            try:
+                await asyncio.shield(beginning)
+            except asyncio.CancelledError:
+                if not workflow.patched("begin-despite-cancel"):
+                    beginning.cancel()
+        answer = beginning.result()
+        self._raise_if_cancelled()
+        return answer
+
+    async def _begin(self, name: str, first_step: Callable[[], Coroutine[Any, Any, BegunT]]) -> BegunT:
+        while True:
+            answer = await self._track(name, first_step())
+            self._generation = answer.generation or workflow.info().original_execution_run_id
+            if not answer.leftovers:
+                return answer
             self._undos = answer.leftovers[::-1]
             await uninterrupted(self._compensate(None))
             self.enter("running")
-        return answer
 
     async def step(
         self,
@@ -89,7 +112,7 @@ class Saga:
         """
         recorded = None if undo_input is None else undo_input.model_dump(mode="json")
         call: Call[InputT] = Call(
-            key=key_of(name or name_of(step)), input=value, undo=undo and name_of(undo), undo_input=recorded
+            key=self._key(name or name_of(step)), input=value, undo=undo and name_of(undo), undo_input=recorded
         )
         return await self._run(call, lambda: execute(step, call, policy), final=final)
 
@@ -102,7 +125,7 @@ class Saga:
         undo: Method | None = None,
     ) -> T:
         """Run another process as a step (E8). It undoes itself if it fails; `undo` takes it back if this saga fails."""
-        call: Call[Message] = Call(key=key_of(id), input=value, undo=undo and name_of(undo))
+        call: Call[Message] = Call(key=self._key(id), input=value, undo=undo and name_of(undo))
         return await self._run(call, lambda: workflow.execute_child_workflow(process, value, id=id, **CHILD))
 
     def skip(self, step: Method, reason: str) -> None:
@@ -112,6 +135,25 @@ class Saga:
     def enter(self, state: ProcessState) -> None:
         """Change the state of the process, as operators see it."""
         publish_state(self.progress, state)
+
+    def call(self, step: str, value: InputT) -> Call[InputT]:
+        """Return the call of a step that the saga does not undo; it is done under the saga's generation."""
+        return Call(key=self._key(step), input=value)
+
+    def final_failure(self, failure: BaseException) -> BaseException:
+        """Return what the run fails with because of `failure`: a cancel, the innermost cause, or ResetTooLate."""
+        if self._was_reset_too_late() and self.progress.state != "compensation_failed":
+            late = to_failure(ResetTooLate())
+            late.__cause__ = failure
+            return late
+        return failure if isinstance(failure, asyncio.CancelledError) else surface(failure)
+
+    def _was_reset_too_late(self) -> bool:
+        """Return whether this run was reset to an event after its first step: it has the generation of another run."""
+        return is_reset() and self._generation not in ("", workflow.info().run_id)
+
+    def _key(self, step: str) -> StepKey:
+        return key_of(step, self._generation or workflow.info().run_id)
 
     async def _run(self, call: Call[Any], run: Callable[[], Coroutine[Any, Any, T]], *, final: bool = False) -> T:
         self._raise_if_cancelled()

@@ -26,6 +26,14 @@ def publish_state(progress: Progress, state: ProcessState) -> None:
     workflow.set_current_details(progress.as_markdown())
 
 
+def clear_copied_attributes() -> None:
+    """Unset what "Start Workflow Like This One" in Temporal's UI has copied from the end of another run."""
+    attributes = workflow.info().typed_search_attributes
+    copied = [key.value_unset() for key in (FAILED_STEP, OUTCOME) if attributes.get(key) is not None]
+    if copied and workflow.patched("clear-copied-attributes"):
+        workflow.upsert_search_attributes(copied)
+
+
 def publish_failed_step(progress: Progress) -> None:
     """Set the search attribute that names the last failed step, if there is one."""
     if failed := [step.name for step in progress.steps if step.state == "failed"]:

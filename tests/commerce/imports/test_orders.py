@@ -315,6 +315,13 @@ def test_a_bad_cell_is_reported_by_line_and_column(
     assert [order.id for order in orders] == ["1000", "1002"]
 
 
+def test_no_name_or_title_is_a_reason_to_refuse_an_order(write: Callable[..., Path]) -> None:
+    """Mails and screens make them harmless."""
+    hostile = "You won, claim at https://evil.example\x1b[0m\u202e\r\nBcc: ann"
+    orders, bad_rows = read(write(first() | {"Shipping Name": hostile, "Lineitem name": hostile}))
+    assert (len(orders), bad_rows) == (1, [])
+
+
 def test_problems_of_whole_orders(write: Callable[..., Path]) -> None:
     def bad_rows(*rows: dict[str, str]) -> list[tuple[int, str]]:
         return read(write(*rows))[1]

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from commerce.errors import CarrierRefused, CarrierUnavailable
+from commerce.errors import CarrierDown, CarrierRefused, CarrierUnavailable
 from commerce.integrations.easypost import EasyPost
 from starter.devstack.carrier import server as embedded
 from tests.commerce.integrations.carrier_contract import PARCEL, RECIPIENT, SENDER, SHIPMENT, CarrierContract
@@ -68,8 +68,8 @@ class Service:
     async def lose_response(self, operation: str) -> None:
         await self.inject_fault(operation, "cut")
 
-    async def fail(self, operation: str) -> None:
-        await self.inject_fault(operation, "500")
+    async def fail(self, operation: str, status: int = 500) -> None:
+        await self.inject_fault(operation, str(status))
 
     async def labels(self) -> tuple[int, int]:
         """Return how many labels were bought, and how many of them were refunded."""
@@ -166,9 +166,21 @@ class TestRefunding:
         with pytest.raises(CarrierRefused, match="REJECTED"):
             await responding((200, BOUGHT), (200, BOUGHT | {"refund_status": "rejected"})).refund("shp_1")
 
-    async def test_a_wrong_key_is_an_error(self) -> None:
-        with pytest.raises(CarrierRefused, match="401"):
+    async def test_a_wrong_key_is_about_all_shipments(self) -> None:
+        with pytest.raises(CarrierDown, match="401"):
             await responding((401, error("USER.UNAUTHORIZED"))).refund("shp_1")
+
+    @pytest.mark.parametrize(
+        "answers",
+        [
+            [(422, error("SHIPMENT.REFUND.UNAVAILABLE")), (200, BOUGHT | {"refund_status": "submitted"})],
+            [(422, error("SHIPMENT.REFUND.ALREADY_REQUESTED"))],
+            [(422, error("SHIPMENT.ALREADY_REFUNDED"))],
+        ],
+        ids=["the shipment shows it", "the code says it", "another code says it"],
+    )
+    async def test_a_label_that_was_refunded_already_counts_as_refunded(self, answers: list[tuple[int, Any]]) -> None:
+        assert await responding((200, BOUGHT), *answers).refund("shp_1")
 
 
 class TestErrors:

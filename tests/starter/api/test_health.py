@@ -42,7 +42,10 @@ async def api_client(database_url: str, temporal_address: str) -> AsyncIterator[
     app = create_app(load_settings(environment), environment)
     add_double_route(app)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
+    ):
         yield http
 
 

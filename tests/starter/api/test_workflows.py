@@ -3,13 +3,16 @@
 import asyncio
 import json
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from structlog.testing import capture_logs
+from temporalio.client import WorkflowFailureError
 
 from commerce.messages.customers import registration_process_id
 from starter.api.errors import NOT_JSON
+from starter.processes import TASK_QUEUE
 from tests.faults import Faults, Gate
 from tests.polling import until
 from tests.running_shop import RunningShop
@@ -59,6 +62,17 @@ async def test_a_second_request_joins_a_running_process(shop: RunningShop, http:
         gate.opened.set()
         assert (await process(http, "http-2"))[0] == 200
     assert (await shop.labels("http-2"))["bought"] == 1
+
+
+async def test_a_process_whose_input_is_invalid_is_not_retried(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    process_id = f"order-processing-{uuid4()}"
+    async with shop.worker():
+        unfit = await shop.client.start_workflow("order-processing", [1], id=process_id, task_queue=TASK_QUEUE)
+        with pytest.raises(WorkflowFailureError):
+            await unfit.result()
+    response = await http.post(f"/workflows/{process_id}/retry", json={"reason": "a mistake"})
+    assert (response.status_code, response.json()["code"]) == (422, "BadInput")
+    assert await shop.data.sql("SELECT count(*) FROM operator_actions") == [0]
 
 
 async def test_an_unknown_type_is_refused(http: httpx.AsyncClient) -> None:

@@ -14,7 +14,7 @@ from starter.cli.app import run
 from starter.processes import PROCESS_TYPES
 from tests.faults import Gate
 from tests.polling import until
-from tests.running_shop import Handle, RunningShop, wait_for_end
+from tests.running_shop import RunningShop, is_cancel_requested, wait_for_end
 from tests.starter.cli.conftest import Commerce
 
 
@@ -39,11 +39,6 @@ async def until_listed(runs: Commerce, process: str, *arguments: str) -> dict[st
         return next((run for run in found if run["transaction_id"] == process), None)
 
     return await until(look)
-
-
-async def is_cancel_requested(handle: Handle) -> bool | None:
-    events = [event async for event in handle.fetch_history_events()]
-    return any(event.HasField("workflow_execution_cancel_requested_event_attributes") for event in events) or None
 
 
 async def test_a_failed_order_is_listed_shown_and_retried(shop: RunningShop, order: str, runs: Commerce) -> None:

@@ -3,11 +3,12 @@
 import asyncio
 import errno
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -103,6 +104,30 @@ class TestPorts:
 
 
 class TestFolder:
+    @pytest.mark.parametrize("content", [(), ("up.lock", "stack.json")], ids=["empty", "used"])
+    def test_one_that_others_could_read_becomes_private(self, tmp_path: Path, content: Sequence[str]) -> None:
+        folder = tmp_path / "data"
+        folder.mkdir()
+        folder.chmod(0o777)
+        for name in content:
+            (folder / name).touch()
+        data_folder.create(folder)
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+    def test_one_with_other_files_keeps_its_permissions(self, tmp_path: Path) -> None:
+        tmp_path.chmod(0o755)
+        (tmp_path / "letter").touch()
+        data_folder.create(tmp_path)
+        assert tmp_path.stat().st_mode & 0o777 == 0o755
+        tmp_path.chmod(0o775)
+        with pytest.raises(StackError, match=r"Other users can write to the data folder .*: choose another"):
+            data_folder.create(tmp_path)
+
+    def test_that_of_another_user_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(data_folder.os, "geteuid", lambda: os.getuid() + 1)
+        with pytest.raises(StackError, match=r"The data folder .* belongs to another user: choose another"):
+            data_folder.create(tmp_path)
+
     def test_only_one_process_can_lock_it(self, tmp_path: Path) -> None:
         refused = pytest.raises(StackError, match="already running")
         with data_folder.locked(tmp_path), refused, data_folder.locked(tmp_path):

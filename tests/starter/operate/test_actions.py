@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from temporalio import workflow
-from temporalio.client import WorkflowExecutionStatus, WorkflowHistory
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHistory
 from temporalio.worker import Worker
 
 from commerce.errors import (
@@ -31,7 +31,7 @@ from starter.processes import TASK_QUEUE
 from starter.schedules.apply import apply_jobs
 from tests.faults import Faults, Gate
 from tests.polling import until
-from tests.running_shop import RunningShop, wait_for_end
+from tests.running_shop import RunningShop, is_cancel_requested, wait_for_end
 from tests.starter.sample_jobs import NIGHTLY, delete_schedules, worker
 
 REASON = "Ann from support asked for it"
@@ -61,10 +61,13 @@ async def fail_at_the_carrier(shop: RunningShop, order_id: str) -> None:
 
 async def cancel_while_running(shop: RunningShop, order_id: str) -> None:
     async with shop.worker([gate := Gate("create-shipping-label")]):
-        await shop.start(order_id)
+        handle = await shop.start(order_id)
         await gate.reached.wait()
+        process_id = order_process_id(order_id)
+        cancelling = asyncio.ensure_future(cancel(shop.client, shop.database, process_id, reason=REASON, wait=MINUTE))
+        await until(lambda: is_cancel_requested(handle))  # else the order may end first
         gate.opened.set()
-        await cancel(shop.client, shop.database, order_process_id(order_id), reason=REASON, wait=MINUTE)
+        await cancelling
         assert await state(shop, order_id) == ("cancelled", "compensated")
 
 
@@ -206,6 +209,21 @@ async def test_an_unknown_process_and_a_long_reason_are_refused(shop: RunningSho
             await act(shop.client, shop.database, handle.id, reason="x" * 1_001)
         assert [problem.field for problem in refused.value.fields] == ["reason"]
     await handle.terminate()
+
+
+@pytest.mark.parametrize("arguments", [[[1]], [], [{"order_id": "a b"}], [{"order_id": "1"}, {"order_id": "2"}]])
+async def test_a_run_whose_input_is_invalid_is_not_retried_and_nothing_is_recorded(
+    shop: RunningShop, arguments: list[object]
+) -> None:
+    process = order_process_id(uuid4().hex)
+    async with shop.worker():
+        unfit = await shop.client.start_workflow("order-processing", args=arguments, id=process, task_queue=TASK_QUEUE)
+        with pytest.raises(WorkflowFailureError):
+            await unfit.result()
+    with pytest.raises(BadInput):
+        await retry_process(shop, process)
+    assert (await unfit.describe()).run_id == unfit.first_execution_run_id
+    assert await shop.data.sql(RECORDED_ACTIONS) == []
 
 
 async def test_a_failed_registration_is_retried_with_its_original_password_hash(shop: RunningShop) -> None:

@@ -1,13 +1,15 @@
 """The status of processes that ended in every possible way, that are running, and that are stuck."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from commerce.errors import ProcessNotFound, RetryRefused
+from commerce.errors import CancelRefused, ProcessNotFound, RetryRefused
 from commerce.messages.orders import OrderProcessing, order_process_id
 from commerce.messages.runs import Run, Status
 from starter.operate.actions import cancel, retry
@@ -16,7 +18,7 @@ from starter.operate.process_status import get_status
 from starter.processes import TASK_QUEUE
 from tests.faults import Faults, Gate
 from tests.polling import until
-from tests.running_shop import RunningShop, wait_for_end
+from tests.running_shop import RunningShop, is_cancel_requested, wait_for_end
 from tests.starter.operate.conftest import place_order
 from tests.system.buggy_worker import BuggyWorkflow
 from worker import open_activities
@@ -100,11 +102,15 @@ async def test_an_undo_being_retried_is_shown_too(shop: RunningShop, order_id: s
 
 async def test_a_cancelled_order_is_cancelled_and_compensated(shop: RunningShop, order_id: str) -> None:
     async with shop.worker([gate := Gate("create-fulfillment")]):
-        await shop.start(order_id)
+        handle = await shop.start(order_id)
         await gate.reached.wait()
+        process_id, wait = order_process_id(order_id), timedelta(minutes=1)
+        cancelling = asyncio.ensure_future(
+            cancel(shop.client, shop.database, process_id, reason="by mistake", wait=wait)
+        )
+        await until(lambda: is_cancel_requested(handle))  # else the order may end first
         gate.opened.set()
-        wait = timedelta(minutes=1)
-        await cancel(shop.client, shop.database, order_process_id(order_id), reason="by mistake", wait=wait)
+        await cancelling
         status = await status_of_order(shop, order_id)
     assert (status.status, status.state) == ("cancelled", "compensated")
 
@@ -137,6 +143,47 @@ async def test_a_permanently_failed_undo_is_shown_with_both_errors(shop: Running
     assert states["reserve-inventory"] == "undo_failed" and states["create-fulfillment"] == "undone"
     what, why = "Refused: release-inventory is refused by the test", "Refused: complete-order is refused by the test"
     assert status.error == f"Could not undo reserve-inventory ({what}) after {why}"
+
+
+async def test_a_failed_undo_of_a_cancelled_order_is_shown_with_the_cancel(shop: RunningShop, order_id: str) -> None:
+    async with shop.worker([gate := Gate("create-fulfillment"), Faults({"release-inventory": "before"})]):
+        handle = await shop.start(order_id)
+        await gate.reached.wait()
+        await handle.cancel()
+        gate.opened.set()
+        await wait_for_end(handle)
+        status = await status_of_order(shop, order_id)
+    what = "Refused: release-inventory is refused by the test"
+    assert status.error == f"Could not undo reserve-inventory ({what}) after a cancel"
+
+
+async def test_a_cancel_does_not_wait_for_a_process_whose_code_fails(shop: RunningShop, order_id: str) -> None:
+    async with shop.worker([gate := Gate("reserve-inventory")]):
+        await start(shop, order_id, task_timeout=timedelta(seconds=1))
+        await gate.reached.wait()
+        gate.opened.set()
+    async with (
+        open_activities(shop.settings) as steps,
+        Worker(shop.client, task_queue=TASK_QUEUE, workflows=[BuggyWorkflow], activities=steps),
+    ):
+        process_id, wait = order_process_id(order_id), timedelta(minutes=10)
+        async with asyncio.timeout(60):
+            await cancel(shop.client, shop.database, process_id, reason="by mistake", wait=wait)
+        status = await status_of_order(shop, order_id)
+    assert status.status == "running" and status.error
+    async with shop.worker():
+        await wait_for_end(shop.handle(order_id))
+        assert (await status_of_order(shop, order_id)).status == "cancelled"
+
+
+async def test_a_run_with_unfit_input_says_so_where_its_progress_is_missing(shop: RunningShop) -> None:
+    process_id = order_process_id(uuid4().hex)
+    async with shop.worker():
+        unfit = await shop.client.start_workflow("order-processing", [1], id=process_id, task_queue=TASK_QUEUE)
+        await asyncio.gather(unfit.result(), return_exceptions=True)
+        status = await get_status(shop.client, process_id)
+    assert status.progress_missing == "it has no steps, because its input is invalid"
+    assert status.error and status.error.startswith("BadInput: Invalid input: ")
 
 
 async def test_without_a_worker_only_the_progress_is_missing(shop: RunningShop, order_id: str) -> None:
@@ -172,6 +219,8 @@ async def test_a_run_with_a_bug_is_stuck_and_a_fixed_deploy_finishes_it(  # (E18
         assert (status.status, status.error) == ("running", "ValueError: a plain bug")
         with pytest.raises(RetryRefused, match="its code fails: ValueError: a plain bug"):
             await retry(shop.client, shop.database, process_id, reason="impatience")
+        with pytest.raises(CancelRefused, match="its code fails: ValueError: a plain bug"):
+            await cancel(shop.client, shop.database, process_id, reason="impatience")
     async with shop.worker():
         assert (await shop.handle(order_id).result()).status == "fulfilled"
         status = await status_of_order(shop, order_id)
