@@ -186,10 +186,11 @@ def _stock_rows(random: Random, prices: Mapping[str, Decimal], demand: Counter[s
 def _cart_rows(
     carts: Iterable[tuple[str, list[tuple[str, int]]]], prices: Mapping[str, Decimal]
 ) -> Iterator[list[object]]:
+    at = _timestamp(MONDAY)
     for cart_id, lines in carts:
-        for sku, units in lines:
-            at = _timestamp(MONDAY)
-            yield [cart_id, f"{cart_id.lower()}@shop.example", at, at, "", "GBP", units, sku, prices[sku]]
+        head = [f"{cart_id.lower()}@shop.example", at, at, "", "GBP"]
+        for position, (sku, units) in enumerate(lines):
+            yield [cart_id, *(head if position == 0 else [""] * len(head)), units, sku, prices[sku]]
 
 
 def _totals(orders: list[_Order], prices: Mapping[str, Decimal]) -> dict[str, int]:
