@@ -187,9 +187,11 @@ def _cart_rows(
     carts: Iterable[tuple[str, list[tuple[str, int]]]], prices: Mapping[str, Decimal]
 ) -> Iterator[list[object]]:
     for cart_id, lines in carts:
+        at = _timestamp(MONDAY)
+        head = [f"{cart_id.lower()}@shop.example", at, at, "", "GBP"]  # on the cart's first row only
         for sku, units in lines:
-            at = _timestamp(MONDAY)
-            yield [cart_id, f"{cart_id.lower()}@shop.example", at, at, "", "GBP", units, sku, prices[sku]]
+            yield [cart_id, *head, units, sku, prices[sku]]
+            head = [""] * len(head)
 
 
 def _totals(orders: list[_Order], prices: Mapping[str, Decimal]) -> dict[str, int]:

@@ -11,7 +11,7 @@ def seconds_of_tries(policy: Policy) -> list[float]:
     """Return when each try starts, in seconds from the first, if every try fails at once."""
     retry = policy.retry
     starts, pause = [timedelta(0)], retry.initial_interval
-    for _ in range(retry.maximum_attempts - 1):
+    for _ in range((policy.tries or retry.maximum_attempts) - 1):
         starts.append(starts[-1] + pause)
         pause *= retry.backoff_coefficient
         if retry.maximum_interval is not None:
