@@ -186,11 +186,12 @@ def _stock_rows(random: Random, prices: Mapping[str, Decimal], demand: Counter[s
 def _cart_rows(
     carts: Iterable[tuple[str, list[tuple[str, int]]]], prices: Mapping[str, Decimal]
 ) -> Iterator[list[object]]:
-    at = _timestamp(MONDAY)
     for cart_id, lines in carts:
-        head = [f"{cart_id.lower()}@shop.example", at, at, "", "GBP"]
-        for position, (sku, units) in enumerate(lines):
-            yield [cart_id, *(head if position == 0 else [""] * len(head)), units, sku, prices[sku]]
+        at = _timestamp(MONDAY)
+        head = [f"{cart_id.lower()}@shop.example", at, at, "", "GBP"]  # on the cart's first row only
+        for sku, units in lines:
+            yield [cart_id, *head, units, sku, prices[sku]]
+            head = [""] * len(head)
 
 
 def _totals(orders: list[_Order], prices: Mapping[str, Decimal]) -> dict[str, int]:

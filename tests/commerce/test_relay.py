@@ -356,4 +356,4 @@ async def test_an_event_that_no_webhook_wants_is_published_once_its_processes_ha
     await write(shop, event("order/1", 1, "order.placed"))
     async with relaying(database_url, publisher, subscribers):
         await until_published(shop)
-    assert (len(starter.events), len(publisher.events)) == (1, 0)
+    assert (len({event.id for event in starter.events}), len(publisher.events)) == (1, 0)  # at least once
