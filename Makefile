@@ -16,11 +16,12 @@ export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
 export PIP_USER := 0
 
-.PHONY: help install demo up test lint clean environment packages
+.PHONY: help install demo up test quick units lint clean environment packages
 
 help:
 	@echo 'make demo     process a sample shop with everything embedded'
 	@echo 'make test     check style, types and imports, then run the tests'
+	@echo 'make quick    check the same, then run the tests that need no server'
 	@echo 'make up       run everything embedded until Ctrl-C'
 	@echo 'make install  only set up .venv; the other targets do it when needed'
 	@echo 'make lint     only check style, types and imports'
@@ -39,6 +40,13 @@ up: install
 # Three workers, since tests often wait for servers. Tests are handed out one by one, the long ones first.
 test: lint
 	@$(PY) -m pytest -n 3 --dist load --maxschedchunk 1
+
+# Checks and tests at the same time: both take long.
+quick: install
+	@$(MAKE) --no-print-directory -j 2 lint units
+
+units: install
+	@$(PY) -m pytest -q -m 'not (postgres or temporal or programs)'
 
 lint: install
 	@$(PY) -m ruff check .

@@ -21,6 +21,7 @@ from temporalio.worker import Interceptor, PollerBehaviorAutoscaling, Worker
 from activities.analytics import AnalyticsActivities
 from activities.auth import AuthActivities
 from activities.boundary.former_names import under_former_names
+from activities.boundary.outages import OutageAlerts
 from activities.carts import CartActivities
 from activities.customers import CustomerActivities
 from activities.fulfillment import FulfillmentActivities
@@ -42,7 +43,6 @@ from commerce.integrations.warehouse import Warehouse
 from commerce.integrations.webhooks import WebhookPoster
 from commerce.mail.notifier import Notifier
 from commerce.mail.smtp import MailServer
-from commerce.relay import Relay
 from commerce.settings import Settings, load_environment, load_settings
 from commerce.telemetry import logs
 from starter.client import connect
@@ -51,7 +51,7 @@ from starter.operate.gauges import publish_gauges
 from starter.operate.ledger_retention import min_ledger_days
 from starter.processes import TASK_QUEUE
 from starter.schedules.apply import apply_schedules
-from starter.subscribers import SUBSCRIBERS, Subscriber, event_publisher
+from starter.subscribers import SUBSCRIBERS, Subscriber, create_relay
 from starter.telemetry import tracing
 from starter.telemetry.exit import exit_process
 from starter.telemetry.metrics import create_runtime, event_counter, zero_counters
@@ -98,15 +98,16 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
     except ValueError as error:
         raise SettingsError(f"COMMERCE_SMTP_URL or COMMERCE_MAIL_FROM: {error}") from None
     notifier = Notifier(database, mail_server, admins=settings.admin_emails, webhook=webhook, locale=settings.locale)
+    outages = OutageAlerts(notifier)
     try:
         await database.ping()
         yield activities_of(
             OrderActivities(database, settings.zone),
             InventoryActivities(database),
-            FulfillmentActivities(database, carriers, settings.carrier),
+            FulfillmentActivities(database, carriers, settings.carrier, outages),
             CustomerActivities(database),
             AuthActivities(database),
-            NotificationActivities(notifier),
+            NotificationActivities(notifier, outages),
             JobActivities(database),
             CartActivities(database),
             StockSyncActivities(database, warehouse),
@@ -214,7 +215,7 @@ def _background_tasks(
 ) -> list[Coroutine[Any, Any, Any]]:
     """Return what the worker does besides its tasks: relaying events and, if metrics are on, publishing gauges."""
     url = settings.database_url.get_secret_value()
-    relay = Relay(url, event_publisher(client, subscribers), on_published=event_counter(meter))
+    relay = create_relay(client, url, subscribers, on_published=event_counter(meter))
     if not settings.metrics_address:
         return [relay.run()]
     zero_counters(meter, client.namespace)

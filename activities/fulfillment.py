@@ -1,11 +1,13 @@
 """Activities that take goods off the shelves and buy shipping labels."""
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
+from activities.boundary.outages import OutageAlerts
 from commerce import fulfillment, ledger
 from commerce.database import Database
 from commerce.errors import CarrierUnknown
@@ -23,11 +25,19 @@ MAX_DELAY = timedelta(seconds=30)  # the carrier may still sell a label for this
 class FulfillmentActivities:
     """Fulfill an order from its reservations, and buy its shipping label.
 
-    `carriers` are all carriers by name; the one named `carrier` sells new labels.
+    `carriers` are all carriers by name; the one named `carrier` sells new labels. `outages` alerts the admins when a
+    carrier is down.
     """
 
-    def __init__(self, database: Database, carriers: Mapping[str, Carrier], carrier: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        carriers: Mapping[str, Carrier],
+        carrier: str,
+        outages: OutageAlerts | None = None,
+    ) -> None:
         self._database = database
+        self._outages = outages
         self._label = _ShippingLabel(database, carriers, carrier)
 
     @activity.defn(name="create-fulfillment")
@@ -46,12 +56,17 @@ class FulfillmentActivities:
     @activity.defn(name="create-shipping-label")
     async def create_label(self, call: Call[OrderRef]) -> Label:
         """Buy one shipping label, however often this is tried (V6)."""
-        return await self._label.do(call)
+        async with self._watched():
+            return await self._label.do(call)
 
     @activity.defn(name="void-shipping-label")
     async def void_label(self, call: Call[OrderRef]) -> Nothing:
         """Refund the label, if one was bought."""
-        return await self._label.undo(call)
+        async with self._watched():
+            return await self._label.undo(call)
+
+    def _watched(self) -> AbstractAsyncContextManager[None]:
+        return self._outages.watch() if self._outages else nullcontext()
 
 
 class _ShipmentNote(Message):

@@ -2,6 +2,7 @@
 
 from temporalio import activity
 
+from activities.boundary.outages import OutageAlerts
 from commerce.mail.notifier import Notifier
 from commerce.messages.base import Nothing
 from commerce.messages.notifications import Alert, FailedNotification, NotificationRef, SendOutcome
@@ -12,8 +13,9 @@ from commerce.telemetry.metrics import MAILS
 class NotificationActivities:
     """Send queued notifications once per key, and mark those that cannot be sent as failed."""
 
-    def __init__(self, notifier: Notifier) -> None:
+    def __init__(self, notifier: Notifier, outages: OutageAlerts) -> None:
         self._notifier = notifier
+        self._outages = outages
 
     @activity.defn(name="send-notification")
     async def send(self, call: Call[NotificationRef]) -> SendOutcome:
@@ -39,12 +41,14 @@ class NotificationActivities:
     @activity.defn(name="alert-admins")
     async def alert(self, call: Call[Alert]) -> SendOutcome:
         """Alert the admins by mail and by webhook, where configured."""
-        sent = await self._notifier.alert(call.input)
+        async with self._outages.watch():
+            sent = await self._notifier.alert(call.input)
         _count(call.input.kind, sent.status)
         return sent
 
     async def _deliver(self, key: str) -> SendOutcome:
-        sent = await self._notifier.send(key)
+        async with self._outages.watch():
+            sent = await self._notifier.send(key)
         _count(_kind(key), sent.status)
         return sent
 

@@ -53,7 +53,7 @@ class UpkeepActivities:
 
     @activity.defn(name="prune-notifications")
     async def prune_notifications(self, call: Call[Prune]) -> Pruned:
-        """Delete notifications that were sent or marked failed before the retention period."""
+        """Delete notifications from before the retention period that were sent, and alerts that were marked failed."""
         return await self._prune(call, upkeep.prune_notifications, self._retention.notifications)
 
     async def _prune(self, call: Call[Prune], prune: Prunes, retention: timedelta) -> Pruned:

@@ -48,7 +48,7 @@ COUNT = text("""
     ), sale AS (
         SELECT currency, count(*) AS orders, sum(total) AS revenue FROM today GROUP BY currency
     ), sold AS (
-        SELECT currency, variant_id, sum(quantity) AS units, sum(quantity * unit_price) AS revenue
+        SELECT currency, variant_id, sum(quantity) AS units, sum(CAST(quantity AS numeric) * unit_price) AS revenue
         FROM today JOIN order_lines ON order_id = today.id
         WHERE variant_id IS NOT NULL GROUP BY currency, variant_id
     ), ranked AS (
@@ -63,7 +63,8 @@ COUNT = text("""
         SELECT currency FROM sale UNION SELECT currency FROM people
         UNION SELECT :currency WHERE NOT EXISTS (SELECT FROM sale)
     )
-    SELECT currency, coalesce(orders, 0) AS orders, CAST(coalesce(revenue, 0) AS bigint) AS revenue,
+    SELECT currency, coalesce(orders, 0) AS orders,
+           CAST(least(coalesce(revenue, 0), 9223372036854775807) AS bigint) AS revenue,
            CAST(coalesce(div(2 * revenue + orders, 2 * orders), 0) AS bigint) AS average_order_value,
            coalesce(new, 0) AS new_customers, coalesce(known, 0) AS returning_customers,
            coalesce(products, '[]') AS top_products

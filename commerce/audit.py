@@ -1,6 +1,11 @@
-"""The audit: rules that must always hold. Each rule is a query that returns its violations."""
+"""The audit: rules that must always hold. Each rule is a query that returns its violations.
 
-from collections.abc import Collection
+Shops of any size are audited in pages of items, orders or customers, so that no statement runs into the time limit. A
+rule relates rows of one item, one order or one customer only, so a page sees all that it needs.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,6 +15,7 @@ from commerce.messages.base import Message
 from commerce.messages.customers import HASH_DIGITS, REGISTRATION_ID_PREFIX
 from commerce.messages.orders import order_process_id
 
+STRAYS = "strays"  # the one page of all steps of no known order or account, which one statement must look for
 MAX_FINDINGS = 100  # reported per rule; all are counted
 
 # Each query returns subject, detail and business key, no personal data. These rules hold at any time.
@@ -126,30 +132,116 @@ UNLESS_RUNNING = {
            OR expected = 1 AND NOT done
     """,
 }
-ACCOUNT = """
-    WITH account AS (
-        SELECT id, has_account, registered_at,
-               :registration_key || left(encode(sha256(convert_to(email, 'UTF8')), 'hex'), :digits) AS business_key
-        FROM customers
-    )
+ACCOUNTS = """
+    SELECT id, has_account, registered_at,
+           :registration_key || left(encode(sha256(convert_to(email, 'UTF8')), 'hex'), :digits) AS business_key
+    FROM customers
 """
+# For each kind of page, expressions that take the place of the tables in the rules' queries: only the rows of the page.
+OF_ITEMS = "SELECT * FROM {0} WHERE inventory_item_id = ANY(CAST(:page AS text[]))"
+OF_ORDERS = "SELECT * FROM {0} WHERE order_id = ANY(CAST(:page AS text[]))"
+NONE = "SELECT * FROM {0} WHERE false"
+PAGED_TABLES: Mapping[str, Mapping[str, str]] = {
+    "items": {
+        "inventory_levels": OF_ITEMS,
+        "stock_movements": OF_ITEMS,
+        "reservations": OF_ITEMS,
+        "fulfillment_items": OF_ITEMS,
+    },
+    "orders": {
+        "orders": "SELECT * FROM {0} WHERE id = ANY(CAST(:page AS text[]))",
+        "order_lines": OF_ORDERS,
+        "fulfillments": OF_ORDERS,
+        "reservations": OF_ORDERS,
+        "step_ledger": """
+            SELECT * FROM {0} WHERE business_key = ANY(
+                SELECT :order_key || id FROM unnest(CAST(:page AS text[])) AS paged (id))""",
+        "customers": NONE,
+        "account": ACCOUNTS,
+    },
+    "customers": {
+        "customers": "SELECT * FROM {0} WHERE id = ANY(CAST(CAST(:page AS text[]) AS uuid[]))",
+        "auth_users": "SELECT * FROM {0} WHERE customer_id = ANY(CAST(CAST(:page AS text[]) AS uuid[]))",
+        "orders": NONE,
+        "account": ACCOUNTS,
+        "step_ledger": "SELECT * FROM {0} WHERE business_key = ANY(SELECT business_key FROM account WHERE has_account)",
+    },
+    STRAYS: {
+        "everybody": ACCOUNTS,
+        "step_ledger": """
+            SELECT * FROM {0} AS step WHERE undo IS NOT NULL AND state <> 'undone'
+            AND NOT EXISTS (SELECT FROM (SELECT :order_key || id AS business_key FROM orders) AS process
+                            WHERE process.business_key = step.business_key)
+            AND NOT EXISTS (SELECT FROM everybody WHERE has_account AND everybody.business_key = step.business_key)""",
+        "orders": NONE,
+        "customers": NONE,
+        "account": ACCOUNTS,
+    },
+}
 CONSTANTS = {
     "order_key": order_process_id(""),
     "registration_key": REGISTRATION_ID_PREFIX,
     "digits": HASH_DIGITS,
     "default_group": DEFAULT_GROUP,
 }
-# `ended`: the business keys whose findings are returned; null: all are.
-FINDINGS = {
-    rule: text(f"""
-        {ACCOUNT} SELECT subject, detail, business_key, count(*) OVER () AS count FROM ({query}) AS found
-        WHERE CAST(:ended AS text[]) IS NULL OR business_key IS NULL OR business_key = ANY(CAST(:ended AS text[]))
-        ORDER BY subject, detail LIMIT {MAX_FINDINGS}
-    """)  # noqa: S608 - our own constants
-    for rule, query in (ALWAYS | UNLESS_RUNNING).items()
+FINDINGS = ALWAYS | UNLESS_RUNNING  # the queries of all rules
+RULES: Mapping[str, Sequence[str]] = {  # by kind of page
+    "items": (
+        "stocked-is-sum-of-movements",
+        "reserved-is-sum-of-reservations",
+        "reserved-is-in-stock",
+        "movements-are-fulfilled-units",
+    ),
+    "orders": ("fulfilled-order-has-one-fulfillment", "open-order-holds-nothing", "one-generation-stands"),
+    "customers": ("account-has-one-auth-user", "account-is-in-default-group", "one-generation-stands"),
+    STRAYS: ("one-generation-stands",),
 }
-KEYS = " UNION ".join(f"SELECT business_key FROM ({query}) AS found" for query in UNLESS_RUNNING.values())  # noqa: S608
-SUSPECTS = text(f"{ACCOUNT} {KEYS}")
+KEYS = {
+    "items": "SELECT DISTINCT inventory_item_id FROM inventory_levels WHERE inventory_item_id > :after ORDER BY 1",
+    "orders": "SELECT id FROM orders WHERE id > :after ORDER BY id",
+    "customers": "SELECT CAST(id AS text) FROM customers WHERE id > CAST(:after AS uuid) ORDER BY id",
+    STRAYS: "SELECT '' WHERE :after = 'start'",
+}
+START = {"items": "", "orders": "", "customers": "00000000-0000-0000-0000-000000000000", STRAYS: "start"}
+NEXT_KEYS = {kind: text(f"{query} LIMIT :limit") for kind, query in KEYS.items()}
+# One item can have millions of movements: the smallest page may take longer than other statements.
+PAGE_TIMEOUT = text("SELECT set_config('statement_timeout', '3600s', true)")
+
+
+def _with_page(kind: str) -> str:
+    return "WITH " + ", ".join(f"{table} AS ({rows.format(table)})" for table, rows in PAGED_TABLES[kind].items())
+
+
+# `ended`: the business keys whose findings are returned; null: all are.
+PAGE_FINDINGS = {
+    kind: {
+        rule: text(f"""
+            {_with_page(kind)} SELECT subject, detail, business_key, count(*) OVER () AS count
+            FROM ({FINDINGS[rule]}) AS found
+            WHERE CAST(:ended AS text[]) IS NULL OR business_key IS NULL
+               OR business_key = ANY(CAST(:ended AS text[]))
+            ORDER BY subject, detail LIMIT {MAX_FINDINGS}
+        """)  # noqa: S608 - our own constants
+        for rule in rules
+    }
+    for kind, rules in RULES.items()
+}
+SUSPECTS = {
+    kind: [
+        text(f"{_with_page(kind)} SELECT DISTINCT business_key FROM ({UNLESS_RUNNING[rule]}) AS found")  # noqa: S608
+        for rule in rules
+        if rule in UNLESS_RUNNING
+    ]
+    for kind, rules in RULES.items()
+}
+
+
+@dataclass(frozen=True)
+class Page:
+    """The items, orders or customers that one step of an audit checks, or the strays."""
+
+    kind: str
+    keys: Sequence[str]
 
 
 class Finding(Message):
@@ -162,19 +254,28 @@ class Finding(Message):
     count: int = 1  # of all findings of the rule, of which at most MAX_FINDINGS are reported
 
 
-async def audit(tx: AsyncSession, ended: Collection[str] | None = None) -> list[Finding]:
-    """Return all violations; each rule sees a consistent snapshot.
+async def load_page(tx: AsyncSession, kind: str, after: str | None, limit: int) -> Page:
+    """Return the next page of a kind, from RULES; `after` is the last key of the page before. It may be empty."""
+    keys = await tx.scalars(NEXT_KEYS[kind], {"after": START[kind] if after is None else after, "limit": limit})
+    return Page(kind, list(keys))
+
+
+async def audit(tx: AsyncSession, page: Page, ended: Collection[str] | None = None) -> list[Finding]:
+    """Return the violations in a page; each rule sees a consistent snapshot.
 
     `ended`: business keys whose processes do not run; findings of other keys are left out. None: all are returned.
     """
-    values = CONSTANTS | {"ended": None if ended is None else sorted(ended)}
+    values = CONSTANTS | {"page": list(page.keys), "ended": None if ended is None else sorted(ended)}
+    await tx.execute(PAGE_TIMEOUT)
     return [
         Finding(rule=rule, **row)
-        for rule, query in FINDINGS.items()
+        for rule, query in PAGE_FINDINGS[page.kind].items()
         for row in (await tx.execute(query, values)).mappings()
     ]
 
 
-async def load_suspects(tx: AsyncSession) -> set[str]:
-    """Return all business keys that have findings, so that the caller can check whether their processes run."""
-    return set(await tx.scalars(SUSPECTS, CONSTANTS))
+async def load_suspects(tx: AsyncSession, page: Page) -> set[str]:
+    """Return all business keys in a page that have findings, so that the caller can check whether they run."""
+    values = CONSTANTS | {"page": list(page.keys)}
+    await tx.execute(PAGE_TIMEOUT)
+    return {key for query in SUSPECTS[page.kind] for key in await tx.scalars(query, values)}

@@ -5,17 +5,21 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from asyncpg import InterfaceError, PostgresError
+from asyncpg.exceptions import _base as client_errors
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
-from commerce.errors import DatabaseUnavailable
+from commerce.errors import ConstraintViolated, DatabaseUnavailable, InvalidData
 from commerce.postgres import DIALECT, POSTGRES_PORT, connect
 
 IDLE_TIMEOUT = 30  # seconds that a client may be silent in a transaction; a frozen client must not keep its locks
 POOL = 10  # connections
 STATEMENT_TIMEOUT = 60  # seconds; a step's own timeout is shorter
+# Classes of SQLSTATE that are about the data or the change itself: another attempt would fail alike.
+INVALID_DATA = ("21", "22", "54")  # cardinality, data exception, program limit
+CONSTRAINT_VIOLATED = ("23",)
 SESSION = {
     "application_name": "commerce",
     "statement_timeout": f"{STATEMENT_TIMEOUT}s",
@@ -44,14 +48,15 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """Open a READ COMMITTED transaction; commit at the end of the block, or roll back when it raises.
 
-        Raises DatabaseUnavailable in place of the driver's errors, whose messages hold statements and values.
+        Raises InvalidData, ConstraintViolated or DatabaseUnavailable in place of the driver's errors, whose messages
+        hold statements and values.
         """
         try:
             async with self._sessions.begin() as session:
                 await self._connect(session)
                 yield session
         except DBAPIError as error:
-            raise DatabaseUnavailable(_reason(error)) from None
+            raise error_of(error.orig.__cause__ if error.orig is not None else error) from None
 
     async def _connect(self, session: AsyncSession) -> None:
         try:
@@ -72,7 +77,7 @@ class Database:
         try:
             await migrations.upgrade(self._url)
         except DBAPIError as error:
-            raise DatabaseUnavailable(_reason(error)) from None
+            raise DatabaseUnavailable(_reason(error.orig.__cause__ if error.orig is not None else error)) from None
 
     async def ping(self) -> None:
         """Raise DatabaseUnavailable unless the database answers."""
@@ -84,9 +89,19 @@ class Database:
         await self._engine.dispose()
 
 
-def _reason(error: DBAPIError) -> str:
-    cause = error.orig.__cause__ if error.orig is not None else None
-    state = getattr(cause, "sqlstate", None)
-    constraint = getattr(cause, "constraint_name", None)
-    name = type(cause or error).__name__
+def error_of(error: BaseException | None) -> InvalidData | ConstraintViolated | DatabaseUnavailable:
+    """Return our error for one of the driver. It names the SQLSTATE and the constraint, and holds no values."""
+    state = getattr(error, "sqlstate", None) or ""
+    # The driver itself refuses a value that does not fit the type of its parameter, such as an integer beyond 32 bits.
+    if state.startswith(INVALID_DATA) or isinstance(error, client_errors.DataError):
+        return InvalidData(_reason(error))
+    if state.startswith(CONSTRAINT_VIOLATED):
+        return ConstraintViolated(_reason(error))
+    return DatabaseUnavailable(_reason(error))
+
+
+def _reason(error: BaseException | None) -> str:
+    state = getattr(error, "sqlstate", None)
+    constraint = getattr(error, "constraint_name", None)
+    name = type(error).__name__
     return name + (f", SQLSTATE {state}" if state else "") + (f", {constraint}" if constraint else "")

@@ -14,16 +14,20 @@ CommerceError
 │   ├── ReservationMissing, FulfillmentMissing
 │   ├── CustomerAlreadyExists, RegistrationInProgress
 │   ├── StepWithdrawn, StaleGeneration, ResetTooLate
+│   ├── InvalidData, ConstraintViolated
 │   ├── CarrierRefused, AddressIncomplete
 │   ├── WarehouseRefused, WarehouseAnswerInvalid, WarehouseIncomplete
 │   ├── WebhookExists, WebhookNotFound, WebhookForbidden, EventNotFound
 │   └── MailRefused
-├── TransientError          retrying may help: a plain retry
-│   ├── StepInProgress, OrderNotRead
-│   ├── Unreachable, DatabaseUnavailable
-│   ├── CarrierUnavailable, CarrierUnknown
+├── TransientError          retrying may help; most of them count as a try of their step (`counts`)
+│   ├── StepInProgress (not counted), OrderNotRead
+│   ├── Unreachable, DatabaseUnavailable (not counted)
+│   ├── CarrierUnavailable
+│   │   └── CarrierDown (not counted, alerted once)
+│   ├── CarrierUnknown (not counted, alerted once)
 │   ├── WarehouseUnavailable
 │   ├── MailUnavailable
+│   │   └── MailServerDown (not counted, alerted once)
 │   ├── WebhookUnavailable
 │   └── AlertUnavailable
 └── SettingsError           an operator must fix the configuration
@@ -37,7 +41,7 @@ One failure type has no class: `CompensationFailed` ends a saga that could not u
 import re
 import string
 from dataclasses import dataclass, field, fields
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from commerce.messages.base import FieldError
 from commerce.messages.orders import InsufficientItem
@@ -77,7 +81,14 @@ class PermanentError(CommerceError):
 
 
 class TransientError(CommerceError):
-    """The operation failed; retrying may help."""
+    """The operation failed; retrying may help.
+
+    An error about the item (this mail, this label) counts as one of the tries that the step's policy allows. An error
+    of the infrastructure, which would fail every item alike, does not count: the step waits until it is over.
+    """
+
+    counts: ClassVar[bool] = True
+    service: ClassVar[str] = ""  # what is down for every item alike; the admins are alerted once per outage
 
 
 @dataclass(eq=False)
@@ -278,6 +289,20 @@ class ResetTooLate(PermanentError):
 
 
 @dataclass(eq=False)
+class InvalidData(PermanentError):
+    """The database cannot store or compute a value: {reason}."""
+
+    reason: str
+
+
+@dataclass(eq=False)
+class ConstraintViolated(PermanentError):
+    """A constraint of the database forbids the change: {reason}."""
+
+    reason: str
+
+
+@dataclass(eq=False)
 class CarrierRefused(PermanentError):
     """The carrier refused the request: {code} (HTTP {status})."""
 
@@ -350,6 +375,7 @@ class StepInProgress(TransientError):
     """Another attempt of step {step} may still be running."""
 
     step: str
+    counts: ClassVar[bool] = False
 
 
 @dataclass(eq=False)
@@ -371,6 +397,7 @@ class DatabaseUnavailable(TransientError):
     """The database is unavailable: {reason}."""
 
     reason: str
+    counts: ClassVar[bool] = False  # no service: an alert would need the database
 
 
 @dataclass(eq=False)
@@ -381,10 +408,21 @@ class CarrierUnavailable(TransientError):
 
 
 @dataclass(eq=False)
+class CarrierDown(CarrierUnavailable):
+    """The carrier is unavailable for all shipments: {reason}."""
+
+    status: int = 0  # of the response; 0: there was none
+    counts: ClassVar[bool] = False
+    service: ClassVar[str] = "carrier"
+
+
+@dataclass(eq=False)
 class CarrierUnknown(TransientError):
     """The shipment is at the carrier {carrier!r}, which is missing in commerce/integrations/carriers.py."""
 
     carrier: str
+    counts: ClassVar[bool] = False
+    service: ClassVar[str] = "carrier"
 
 
 @dataclass(eq=False)
@@ -399,6 +437,15 @@ class MailUnavailable(TransientError):
     """The mail server is unavailable: {reason}."""
 
     reason: str
+
+
+@dataclass(eq=False)
+class MailServerDown(MailUnavailable):
+    """The mail server is unavailable for all mails: {reason}."""
+
+    code: int = 0  # the SMTP reply; 0: there was none
+    counts: ClassVar[bool] = False
+    service: ClassVar[str] = "mail server"
 
 
 @dataclass(eq=False)

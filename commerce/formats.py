@@ -3,7 +3,7 @@
 import re
 from copy import copy
 from datetime import date
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_skeleton
@@ -11,6 +11,7 @@ from babel.numbers import format_decimal, format_percent
 
 from commerce.currencies import decimals_of
 
+EXACT = Context(prec=100)  # digits: the price of a line times its quantity has up to 29, more than the default
 EXACT_BELOW = 10  # percent: smaller changes get one decimal
 CHANGE = ("+#,##0%;-#,##0%", "+#,##0.0%;-#,##0.0%")  # without and with a decimal
 # CLDR: a currency written in letters is set apart from the digits next to it.
@@ -33,12 +34,15 @@ class Formats:
         decimals = decimals_of(currency)
         pattern = copy(self._locale.currency_formats["standard"])
         pattern.frac_prec = (decimals, decimals)
-        text = pattern.apply(Decimal(amount).scaleb(-decimals), self._locale, currency=currency, currency_digits=False)
+        with localcontext(EXACT):
+            value = Decimal(amount).scaleb(-decimals)
+            text = pattern.apply(value, self._locale, currency=currency, currency_digits=False)
         return TOUCHING.sub("\xa0", text)
 
     def number(self, value: int) -> str:
         """Return a whole number, such as `1,234`."""
-        return format_decimal(value, locale=self._locale)
+        with localcontext(EXACT):
+            return format_decimal(value, locale=self._locale)
 
     def count(self, value: int, noun: str) -> str:
         """Return a number of things, such as `1 order` or `1,234 orders`."""

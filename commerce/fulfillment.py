@@ -15,41 +15,46 @@ LIVE = text("""
     WHERE order_id = :order_id AND cancelled_at IS NULL
     GROUP BY fulfillment.id
 """)
+# Sums of needs and reservations per line and item, instead of a join of both, which could compare each with each.
 NOT_RESERVED = text("""
     SELECT EXISTS (
-        SELECT FROM order_lines AS line
-        JOIN variants AS variant ON variant.id = line.variant_id AND variant.manage_inventory
-        LEFT JOIN variant_inventory_items AS part ON part.variant_id = variant.id
-        WHERE line.order_id = :order_id AND CAST(line.quantity AS bigint) * coalesce(part.required_quantity, 1) > (
-            SELECT coalesce(sum(quantity), 0) FROM reservations AS reserved
-            WHERE reserved.order_line_id = line.id AND reserved.inventory_item_id = part.inventory_item_id))
+        SELECT FROM (
+            SELECT line.id AS order_line_id, inventory_item_id,
+                   CAST(line.quantity AS bigint) * coalesce(required_quantity, 1) AS quantity
+            FROM order_lines AS line
+            JOIN variants AS variant ON variant.id = line.variant_id AND variant.manage_inventory
+            LEFT JOIN variant_inventory_items AS part ON part.variant_id = variant.id
+            WHERE line.order_id = :order_id
+            UNION ALL
+            SELECT order_line_id, inventory_item_id, -quantity FROM reservations WHERE order_id = :order_id
+        ) AS missing
+        GROUP BY order_line_id, inventory_item_id HAVING sum(quantity) > 0)
 """)
 # Reservations can exceed stock: by a backorder (I5), or after a stock sync (I9). A backordered variant must leave the
-# units that are reserved for other variants, which cannot be backordered. `on_hand` is what it may use. Without
-# MATERIALIZED, `promised` is computed again for each of an order's lines.
+# units that are reserved for other variants, which cannot be backordered. `on_hand` is what it may use. The joins are
+# made as in `inventory.NEED_AND_SUPPLY`.
 SHORT = text(f"""
-    WITH needed AS (
+    WITH needed AS MATERIALIZED (
         SELECT variant.id AS variant_id, variant.sku, allow_backorder, inventory_item_id, location_id,
-               coalesce(required_quantity, 1) AS required_quantity, reserved.quantity
+               coalesce(required_quantity, 1) AS required_quantity, reserved.quantity, stocked_quantity
         FROM reservations AS reserved
+        JOIN inventory_levels AS level USING (inventory_item_id, location_id)
         JOIN order_lines AS line ON line.id = reserved.order_line_id
         JOIN variants AS variant ON variant.id = line.variant_id
         LEFT JOIN variant_inventory_items AS part USING (variant_id, inventory_item_id)
         WHERE reserved.order_id = :order_id
     ), promised AS MATERIALIZED (
-        SELECT inventory_item_id, location_id, sum(reserved.quantity) AS quantity
+        SELECT inventory_item_id, location_id, (
+            SELECT sum(reserved.quantity) FROM reservations AS reserved
+            JOIN order_lines AS line ON line.id = reserved.order_line_id
+            JOIN variants AS variant ON variant.id = line.variant_id AND NOT variant.allow_backorder
+            WHERE reserved.inventory_item_id = level.inventory_item_id AND reserved.location_id = level.location_id
+        ) AS promised
         FROM (SELECT DISTINCT inventory_item_id, location_id FROM needed WHERE allow_backorder) AS level
-        JOIN reservations AS reserved USING (inventory_item_id, location_id)
-        JOIN order_lines AS line ON line.id = reserved.order_line_id
-        JOIN variants AS variant ON variant.id = line.variant_id AND NOT variant.allow_backorder
-        GROUP BY inventory_item_id, location_id
-    ), supply AS (
-        SELECT needed.*,
-               stocked_quantity - CASE WHEN allow_backorder THEN coalesce(promised.quantity, 0) ELSE 0 END AS on_hand,
-               sum(needed.quantity) OVER (PARTITION BY inventory_item_id, location_id, allow_backorder) AS needed_here
-        FROM needed
-        JOIN inventory_levels AS level USING (inventory_item_id, location_id)
-        LEFT JOIN promised USING (inventory_item_id, location_id)
+    ), supply AS MATERIALIZED (
+        SELECT *, stocked_quantity - CASE WHEN allow_backorder THEN coalesce(promised, 0) ELSE 0 END AS on_hand,
+               sum(quantity) OVER (PARTITION BY inventory_item_id, location_id, allow_backorder) AS needed_here
+        FROM needed FULL JOIN promised USING (inventory_item_id, location_id)
     ), level AS (
         SELECT variant_id, sku, inventory_item_id, required_quantity, bool_or(needed_here > on_hand) AS short,
                least(sum(quantity), greatest(min(on_hand), 0)) AS available

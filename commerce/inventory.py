@@ -24,8 +24,14 @@ from commerce.messages.orders import MAX_INSUFFICIENT_ITEMS, InsufficientItem, R
 # `need`: units of each item that an order line needs. `supply`: units available per level, none if it is oversold (I9).
 # `balance`: both per item, where `firm` is the need of lines that cannot be backordered. Lines that can be backordered
 # are served after all others and are never short (I5).
+#
+# PostgreSQL has no statistics about such intermediate results, nor good ones about tables that were empty a moment ago.
+# Where it expects few rows, it compares each row with each: half a minute for 10,000 lines. So intermediate results are
+# joined by FULL JOIN, which always hashes or sorts, in a MATERIALIZED query, so that no condition outside turns it into
+# another kind of join. Tables are looked up by index for each row, in a subquery that OFFSET or an aggregate keeps from
+# being turned into a join.
 NEED_AND_SUPPLY = """
-    WITH need AS (
+    WITH need AS MATERIALIZED (
         SELECT line.id AS order_line_id, line.position, line.quantity AS units, variant.id AS variant_id, variant.sku,
                variant.allow_backorder, part.inventory_item_id, part.required_quantity,
                CAST(line.quantity AS bigint) * part.required_quantity AS quantity
@@ -33,29 +39,32 @@ NEED_AND_SUPPLY = """
         JOIN variants AS variant ON variant.id = line.variant_id AND variant.manage_inventory
         LEFT JOIN variant_inventory_items AS part ON part.variant_id = variant.id
         WHERE line.order_id = :order_id
-    ), supply AS (
-        SELECT level.inventory_item_id, level.location_id, location.priority,
-               CAST(greatest(stocked_quantity - reserved_quantity, 0) AS bigint) AS available
-        FROM inventory_levels AS level JOIN locations AS location ON location.id = level.location_id
-        WHERE level.inventory_item_id IN (SELECT inventory_item_id FROM need)
-    ), balance AS (
+    ), supply AS MATERIALIZED (
+        SELECT inventory_item_id, location_id, priority, available
+        FROM (SELECT DISTINCT inventory_item_id FROM need) AS item, LATERAL (
+            SELECT location_id, priority, CAST(greatest(stocked_quantity - reserved_quantity, 0) AS bigint) AS available
+            FROM inventory_levels AS level JOIN locations AS location ON location.id = level.location_id
+            WHERE level.inventory_item_id = item.inventory_item_id OFFSET 0) AS level
+    ), balance AS MATERIALIZED (
         SELECT inventory_item_id, firm, available
         FROM (SELECT inventory_item_id, coalesce(sum(quantity) FILTER (WHERE NOT allow_backorder), 0) AS firm
-              FROM need GROUP BY inventory_item_id) AS needed
-        LEFT JOIN (SELECT inventory_item_id, sum(available) AS available
+              FROM need WHERE inventory_item_id IS NOT NULL GROUP BY inventory_item_id) AS needed
+        FULL JOIN (SELECT inventory_item_id, sum(available) AS available
                    FROM supply GROUP BY inventory_item_id) AS supplied USING (inventory_item_id)
     )
 """
 # The variants that cannot be reserved, and why. `available` counts each variant as if it were the only one.
-SHORTAGES = text(f"""{NEED_AND_SUPPLY}
+SHORTAGES = text(f"""{NEED_AND_SUPPLY}, part AS MATERIALIZED (
+        SELECT * FROM (
+            SELECT variant_id, sku, allow_backorder, inventory_item_id, required_quantity, sum(units) AS requested
+            FROM need GROUP BY variant_id, sku, allow_backorder, inventory_item_id, required_quantity) AS needed
+        FULL JOIN balance USING (inventory_item_id)
+    )
     SELECT variant_id, sku, CAST(requested AS bigint) AS requested,
            CAST(min(div(available, required_quantity)) AS bigint) AS available, count(*) OVER () AS short,
            bool_or(inventory_item_id IS NULL) AS without_items,
            min(inventory_item_id) FILTER (WHERE available IS NULL) AS not_stocked
-    FROM (SELECT variant_id, sku, allow_backorder, inventory_item_id, required_quantity, sum(units) AS requested
-          FROM need GROUP BY variant_id, sku, allow_backorder, inventory_item_id, required_quantity) AS part
-    LEFT JOIN balance USING (inventory_item_id)
-    GROUP BY variant_id, sku, requested
+    FROM part GROUP BY variant_id, sku, requested
     HAVING bool_or(available IS NULL OR (firm > available AND NOT allow_backorder))
     ORDER BY without_items DESC, not_stocked NULLS LAST, sku
     LIMIT {MAX_INSUFFICIENT_ITEMS}
@@ -87,12 +96,15 @@ RESERVE = text(f"""{NEED_AND_SUPPLY}, line AS (
               (SELECT DISTINCT ON (inventory_item_id) inventory_item_id, location_id, priority, 1e18, true
                FROM supply ORDER BY inventory_item_id, priority, location_id)) AS segment
         WHERE quantity > 0
+    ), pair AS MATERIALIZED (
+        SELECT order_line_id, inventory_item_id, location_id, allow_backorder,
+               line.upto - line.quantity AS line_from, line.upto AS line_upto,
+               shelf.upto - shelf.quantity AS shelf_from, shelf.upto AS shelf_upto
+        FROM line FULL JOIN shelf USING (inventory_item_id)
     ), take AS (
         SELECT order_line_id, inventory_item_id, location_id, allow_backorder,
-               sum(least(line.upto, shelf.upto)
-                   - greatest(line.upto - line.quantity, shelf.upto - shelf.quantity)) AS quantity
-        FROM line JOIN shelf USING (inventory_item_id)
-        WHERE line.upto > shelf.upto - shelf.quantity AND shelf.upto > line.upto - line.quantity
+               sum(least(line_upto, shelf_upto) - greatest(line_from, shelf_from)) AS quantity
+        FROM pair WHERE line_upto > shelf_from AND shelf_upto > line_from
           AND NOT EXISTS (SELECT FROM balance WHERE available IS NULL OR firm > available)
           AND NOT EXISTS (SELECT FROM reservations WHERE order_id = :order_id)
         GROUP BY order_line_id, inventory_item_id, location_id, allow_backorder

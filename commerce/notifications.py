@@ -42,6 +42,30 @@ MARK_FAILED = text("""
     UPDATE notifications SET status = 'failed', lease_until = NULL, error = :error
     WHERE key IN (CAST(:key AS text), CAST(:key AS text) || '/webhook') AND status <> 'sent'
 """)
+# Outages are alerts: one when a service goes down, and one with the same id when it works again.
+OUTAGE, RECOVERY = "service-unavailable", "service-recovered"  # kinds
+LOCK_OUTAGES = text("SELECT pg_advisory_xact_lock(hashtext('commerce.outages'))")
+LATEST_OUTAGE = text(f"""
+    WITH outage AS (
+        SELECT data ->> 'key' AS key, created_at FROM notifications
+        WHERE kind = '{OUTAGE}' AND starts_with(data ->> 'key', :prefix) AND created_at > now() - interval '30 days'
+        ORDER BY created_at DESC LIMIT 1
+    ), recovered AS (
+        SELECT key, '{RECOVERY}' || substr(key, length('{OUTAGE}') + 1) AS recovery FROM outage
+    )
+    SELECT key, created_at > now() - interval '1 hour' AS recent,
+           EXISTS (SELECT FROM notifications WHERE key IN (recovery, recovery || '/webhook')) AS over
+    FROM outage JOIN recovered USING (key)
+""")  # noqa: S608 - our own kinds
+
+
+@dataclass(frozen=True)
+class Outage:
+    """The latest outage of a service: the key of its alert, whether that is recent, and whether the outage is over."""
+
+    key: str
+    recent: bool
+    over: bool
 
 
 @dataclass(frozen=True)
@@ -87,6 +111,13 @@ async def claim(tx: AsyncSession, key: str, *, lease: timedelta, domain: str) ->
     if status in (None, "sent"):
         return SendOutcome(status="sent" if status else "skipped")
     raise StepInProgress(f"send {key}")
+
+
+async def latest_outage(tx: AsyncSession, prefix: str) -> Outage | None:
+    """Return the latest outage whose alert's key has this prefix. Until this transaction ends, no other reports one."""
+    await tx.execute(LOCK_OUTAGES)
+    row = (await tx.execute(LATEST_OUTAGE, {"prefix": prefix})).mappings().one_or_none()
+    return Outage(**row) if row else None
 
 
 async def mark_sent(tx: AsyncSession, key: str) -> None:

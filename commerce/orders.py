@@ -44,10 +44,13 @@ READ = text("""
 """)
 # NO KEY: inserts that only refer to the order, such as a notification or a reservation, need not wait.
 LOCK = text("SELECT id FROM orders WHERE id = :order_id FOR NO KEY UPDATE")
+# A fulfilled order's mail was queued with its fulfillment, and upkeep deletes it only after it was sent.
 FULFILLED = text("""
     SELECT CAST(fulfillment.id AS text) AS fulfillment_id, tracking_number,
-           EXISTS (SELECT FROM notifications WHERE key = :notification_key AND status = 'sent') AS notification_sent
-    FROM fulfillments AS fulfillment WHERE order_id = :order_id AND cancelled_at IS NULL
+           coalesce((SELECT status = 'sent' FROM notifications WHERE key = :notification_key),
+                    email <> '' AND fulfillment_status = 'fulfilled', false) AS notification_sent
+    FROM fulfillments AS fulfillment JOIN orders ON orders.id = order_id
+    WHERE order_id = :order_id AND fulfillment.cancelled_at IS NULL
 """)
 LOCK_TO_COMPLETE = text("""
     SELECT fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
@@ -56,23 +59,48 @@ LOCK_TO_COMPLETE = text("""
     FROM orders WHERE id = :order_id FOR NO KEY UPDATE
 """)
 MARK_FULFILLED = text("""
-    UPDATE orders SET fulfillment_status = 'fulfilled', hold_reason = NULL, refused_at = NULL WHERE id = :order_id
+    UPDATE orders
+    SET fulfillment_status = 'fulfilled', hold_reason = NULL, refused_at = NULL, waits_for_backorders = NULL
+    WHERE id = :order_id
 """)
 IS_OPEN = "payment_status = 'captured' AND fulfillment_status = 'not_fulfilled' AND cancelled_at IS NULL"
 # Only orders that `process-pending-orders` would start need a hold.
 HOLD = text(f"UPDATE orders SET hold_reason = :reason WHERE id = :order_id AND {IS_OPEN}")  # noqa: S608 - our constant
 IS_HELD = text("SELECT hold_reason IS NOT NULL FROM orders WHERE id = :order_id")
-CLEAR_HOLD = text("UPDATE orders SET hold_reason = NULL WHERE id = :order_id AND hold_reason IS NOT NULL")
-MARK_REFUSED = text("""
-    UPDATE orders SET refused_at = :at WHERE id = :order_id AND fulfillment_status <> 'fulfilled' RETURNING id
+CLEAR_HOLD = text("""
+    UPDATE orders SET hold_reason = NULL, waits_for_backorders = NULL
+    WHERE id = :order_id AND (hold_reason IS NOT NULL OR waits_for_backorders IS NOT NULL)
 """)
-# An order that was refused for stock waits until units of one of its items come in (V10).
+
+
+def _is_short(*, lines: str = "true", items: str = "true") -> str:
+    """Return the SQL condition that an order needs more of an item than is available now.
+
+    `lines` and `items` are conditions on the lines that count and on the items, grouped over these lines. An item
+    without any level is not short: the order's next run reports it. OFFSET 0 makes PostgreSQL look up each table by
+    index, one line after the other. Without statistics it would rather read the items of the whole shop, per order.
+    """
+    return f"""EXISTS (
+        SELECT FROM (SELECT variant_id, quantity FROM order_lines WHERE order_id = orders.id OFFSET 0) AS line,
+        LATERAL (SELECT inventory_item_id, required_quantity, allow_backorder
+                 FROM variants JOIN variant_inventory_items AS part ON part.variant_id = variants.id
+                 WHERE variants.id = line.variant_id AND manage_inventory OFFSET 0) AS part
+        WHERE {lines}
+        GROUP BY inventory_item_id
+        HAVING {items} AND sum(CAST(quantity AS bigint) * required_quantity) > (
+            SELECT sum(greatest(stocked_quantity - reserved_quantity, 0)) FROM inventory_levels AS level
+            WHERE level.inventory_item_id = part.inventory_item_id))"""  # noqa: S608 - our own constants
+
+
+# An order waits for units on backorder if some are missing now: without them it would only be refused again (I5).
+MARK_REFUSED = text(f"""
+    UPDATE orders SET refused_at = :at, waits_for_backorders = {_is_short(items="bool_or(allow_backorder)")}
+    WHERE id = :order_id AND fulfillment_status <> 'fulfilled' RETURNING id
+""")  # noqa: S608 - our own constants
+# An order that was refused for stock is pending again once it is no longer short (V10). This asks for the stock as it
+# is, not for what has changed, so it misses no cause, and it does not depend on the order of commits.
 IS_PENDING = f"""{IS_OPEN} AND hold_reason IS NULL
-      AND (refused_at IS NULL OR EXISTS (
-          SELECT FROM order_lines AS line
-          JOIN variant_inventory_items AS part ON part.variant_id = line.variant_id
-          JOIN stock_movements AS moved ON moved.inventory_item_id = part.inventory_item_id
-          WHERE line.order_id = orders.id AND moved.quantity > 0 AND moved.created_at > refused_at))"""
+      AND (waits_for_backorders IS NULL OR NOT {_is_short(lines="waits_for_backorders OR NOT allow_backorder")})"""
 PENDING = text(f"""
     SELECT id, created_at FROM orders
     WHERE {IS_PENDING}
@@ -141,7 +169,7 @@ async def hold(tx: AsyncSession, hold: Hold) -> None:
 
 
 async def clear_hold(tx: AsyncSession, order_id: str) -> None:
-    """End the hold of an order."""
+    """End the hold of an order, or its wait for stock, because it is processed now."""
     await tx.execute(CLEAR_HOLD, {"order_id": order_id})
 
 

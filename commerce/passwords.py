@@ -39,7 +39,7 @@ DUMMY_HASH = f"$argon2id$v=19$m=65536,t=3,p=4${'A' * 22}${'A' * 43}"  # with our
 TOO_SHORT = f"must have at least {MIN_LENGTH} characters"
 TOO_LONG = f"must not have more than {MAX_LENGTH} characters"
 NOT_TEXT = "must not contain unpaired surrogates"
-NOT_A_HASH = "must be an argon2id hash, like $argon2id$v=19$m=65536,t=3,p=4$<salt>$<digest>"
+NOT_A_HASH = "must be an argon2id hash, like $argon2id$v=19$m=…,t=…,p=…$<salt>$<digest>"
 TOO_EXPENSIVE = "must be an argon2id hash that can be verified within seconds and 2 GiB of memory"
 
 _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="passwords")  # starts threads when first used

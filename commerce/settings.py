@@ -92,7 +92,9 @@ class Settings(BaseSettings):
         le=3_650,
         description="Days that the ledger keeps steps of ended processes; 7 more than Temporal's retention of runs",
     )
-    keep_events_days: int = Field(30, ge=1, le=3_650, description="Days that published events are kept")
+    keep_events_days: int = Field(
+        30, ge=4, le=3_650, description="Days that published events are kept; a delivery may need them for 3 days"
+    )
     keep_notifications_days: int = Field(400, ge=1, le=3_650, description="Days that mails and alerts are kept")
     log_format: Literal["console", "json"] = Field("console", description="Format of logs")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged")
@@ -107,6 +109,9 @@ class Settings(BaseSettings):
     traces_sampled: float = Field(0.1, ge=0, le=1, description="Fraction of traces that are kept, from 0 to 1")
     api_host: str = Field("127.0.0.1", description="Address the API listens on")
     api_port: int = Field(9000, ge=0, le=MAX_PORT, description="Port the API listens on")
+    api_connections: int = Field(
+        512, ge=16, le=50_000, description="Connections that the API keeps open; further ones replace idle ones"
+    )
     api_tokens: tuple[SecretStr, ...] = Field(
         (), description="Bearer tokens that give access to the API, separated by commas"
     )
@@ -126,7 +131,10 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        return tuple(part.strip() for part in re.split(r"[,\n]", value) if part.strip())
+        parts = tuple(part.strip() for part in re.split(r"[,\n]", value) if part.strip())
+        if not parts:  # an empty list of tokens would open the API
+            raise ValueError("contains only separators: set a value, or leave it empty")
+        return parts
 
     @field_validator("database_url")
     @classmethod

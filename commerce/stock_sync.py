@@ -14,7 +14,15 @@ from commerce.messages.steps import StepKey
 from commerce.messages.stock_sync import SkuPage
 from commerce.outbox import NewEvent
 
-LIST_SKUS = text("SELECT sku FROM inventory_items WHERE sku > :after ORDER BY sku LIMIT :limit")
+# The warehouse need not know the items of variants whose stock is not managed.
+LIST_SKUS = text("""
+    SELECT sku FROM inventory_items AS item
+    WHERE sku > :after AND (
+        EXISTS (SELECT FROM variant_inventory_items JOIN variants ON variants.id = variant_id
+                WHERE inventory_item_id = item.id AND manage_inventory)
+        OR NOT EXISTS (SELECT FROM variant_inventory_items WHERE inventory_item_id = item.id))
+    ORDER BY sku LIMIT :limit
+""")
 # What the stock of each counted level should be. Only movements of goods since the count are added. An import or
 # another sync moves no goods, but if it came after the count, the count is outdated.
 TARGETS = """
@@ -51,8 +59,7 @@ LOCK_LEVELS = text("""
             ON counted.sku = item.sku AND location = location_id
         ORDER BY inventory_item_id, location_id FOR UPDATE OF level) AS locked
 """)
-# clock_timestamp(), not the start of this transaction: an order that is refused for stock meanwhile must see that the
-# stock came later (V10).
+# clock_timestamp(), not the start of this transaction: the next sync compares it with the time of its count.
 SET_LEVELS = text(f"""
     WITH written AS (
         UPDATE inventory_levels AS level
@@ -99,7 +106,7 @@ class Differences:
 
 
 async def list_skus(tx: AsyncSession, page: SkuPage) -> list[str]:
-    """Return the SKUs of a page, in order."""
+    """Return the SKUs of a page, in order, without those whose stock is not managed."""
     return list(await tx.scalars(LIST_SKUS, {"after": page.after, "limit": page.limit}))
 
 

@@ -153,8 +153,7 @@ class Reservation(Base):
             ["inventory_item_id", "location_id"],
             ["inventory_levels.inventory_item_id", "inventory_levels.location_id"],
         ),
-        UniqueConstraint("order_line_id", "inventory_item_id", "location_id"),
-        Index(None, "inventory_item_id", "location_id"),
+        UniqueConstraint("inventory_item_id", "location_id", "order_line_id"),
         CheckConstraint("quantity >= 1", name="quantity"),
     )
 
@@ -224,6 +223,9 @@ class Order(Base):
     cancelled_at: Mapped[datetime | None]
     hold_reason: Mapped[str | None]
     refused_at: Mapped[datetime | None]  # when it was last refused for lack of stock
+    waits_for_backorders: Mapped[
+        bool | None
+    ]  # null: it does not wait for stock; true: the stock it waits for includes units that can be backordered
     content_hash: Mapped[
         str
     ]  # of the received order; the same content again changes nothing, different content is refused
@@ -377,10 +379,17 @@ class OutboxEvent(Base):
     data: Mapped[Json]
     created_at: Mapped[Now]
     published_at: Mapped[datetime | None]
+    handled_at: Mapped[datetime | None]  # when the processes that it starts had started; its deliveries may come later
     traceparent: Mapped[str | None]
     __table_args__ = (
         Index(None, "aggregate", "sequence"),
         Index("ix_outbox_events_unpublished", "sequence", postgresql_where=text("published_at IS NULL")),
+        Index(
+            "ix_outbox_events_unhandled",
+            "type",
+            "sequence",
+            postgresql_where=text("published_at IS NULL AND handled_at IS NULL"),
+        ),
         Index("ix_outbox_events_published", "published_at", postgresql_where=text("published_at IS NOT NULL")),
     )
 

@@ -37,9 +37,11 @@ PRUNE_EVENTS = text("""
     DELETE FROM outbox_events WHERE id IN (
         SELECT id FROM outbox_events WHERE published_at < :before ORDER BY published_at LIMIT :limit)
 """)
+# A customer's failed mail stays: a retry of a fulfilled order sends it, and takes a deleted one for sent.
 PRUNE_NOTIFICATIONS = text("""
     DELETE FROM notifications WHERE key IN (
-        SELECT key FROM notifications WHERE created_at < :before AND status IN ('sent', 'failed')
+        SELECT key FROM notifications
+        WHERE created_at < :before AND (status = 'sent' OR status = 'failed' AND kind <> 'order-shipped')
         ORDER BY created_at LIMIT :limit)
 """)
 
@@ -62,7 +64,7 @@ async def prune_events(tx: AsyncSession, before: datetime, limit: int) -> int:
 
 
 async def prune_notifications(tx: AsyncSession, before: datetime, limit: int) -> int:
-    """Delete at most `limit` older notifications that are sent or failed; return how many were deleted."""
+    """Delete at most `limit` older notifications that need not be sent any more; return how many were deleted."""
     return _row_count(await tx.execute(PRUNE_NOTIFICATIONS, {"before": before, "limit": limit}))
 
 

@@ -6,10 +6,12 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import idna
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,6 +22,9 @@ from commerce.outbox import EVENT_NAMES
 
 ALL_EVENTS = "*"
 MAX_URL = 2_000  # characters
+MAX_HOST = 253  # characters
+LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII)  # of a host name in lower case
+NUMERIC_END = re.compile(r"(?:\A|\.)(?:[0-9]+|0x[0-9a-f]*)\.?\Z", re.ASCII)
 SECRET_BYTES = 32
 LOOPBACK = re.compile(r"localhost\.?|127(\.\d{1,3}){3}|::1", re.ASCII | re.IGNORECASE)
 URL_RULE = "must be a URL like https://receiver.example/events; http:// is allowed for this machine only"
@@ -104,15 +109,26 @@ def validate_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port  # an invalid port is a ValueError
-        host.encode("idna")  # an unresolvable name, too
+        is_possible = "%" not in host and bool(IPv6Address(host)) if "[" in parts.netloc else _is_possible_name(host)
     except ValueError:
         raise _bad_input("url", URL_RULE) from None
     safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
-    if not (safe and host and url.isascii() and url.isprintable() and " " not in url and len(url) <= MAX_URL):
+    if not (safe and is_possible and url.isascii() and url.isprintable() and " " not in url and len(url) <= MAX_URL):
         raise _bad_input("url", URL_RULE)
     if "@" in parts.netloc or parts.fragment:
         raise _bad_input("url", "must have no user, password or #fragment: receivers check our signature instead")
     return url
+
+
+def _is_possible_name(host: str) -> bool:
+    """Return whether a host is an IPv4 address, or a name that could be resolved; may raise ValueError if it is not."""
+    if NUMERIC_END.search(host):  # such a name would be an IPv4 address
+        return bool(IPv4Address(host))
+    labels = host.removesuffix(".").split(".")
+    for label in labels:
+        if label.startswith("xn--"):
+            idna.decode(label)  # an IDNAError is a ValueError
+    return len(host) <= MAX_HOST and all(map(LABEL.fullmatch, labels)) and labels[-1] != "invalid"
 
 
 def validate_event_types(event_types: Sequence[str]) -> list[str]:

@@ -134,6 +134,7 @@ async def start_run(
             id_reuse_policy=reuse_policy,
             static_summary=process_type.title(prepared),
             search_attributes=TypedSearchAttributes(attributes),
+            priority=process_type.priority,
             rpc_timeout=rpc_timeout,
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from pydantic import ValidationError
-from temporalio.common import SearchAttributePair
+from temporalio.common import Priority, SearchAttributePair
 
 from commerce.errors import (
     BadInput,
@@ -76,6 +76,7 @@ class ProcessType:
     in_progress_error: Callable[[str], PermanentError] | None = None  # raised if the id has an open run; None: join it
     is_job: bool = False  # its schedule starts it too, under other ids
     accepts_any_id: bool = False
+    priority: Priority = Priority.default  # of its tasks among those that wait for a worker; 1 comes first, 3 is usual
 
     def parse(self, json: str) -> Message:
         """Parse a caller's input; raises BadInput naming the invalid fields."""
@@ -158,6 +159,7 @@ PROCESS_TYPES: Mapping[str, ProcessType] = {
         id=lambda delivery: delivery.process_id,
         title=lambda _: "Deliver an event to a webhook",
         prepare=without_after,
+        priority=Priority(priority_key=5),  # a stock sync makes thousands: no order may wait behind them
     ),
     "hello-world": tutorial_type("hello-world", HelloWorld, Greeting, "Say hello"),
     "product-count": tutorial_type("product-count", CountProducts, ProductCount, "Count the products"),

@@ -12,7 +12,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from commerce.errors import OrderNotFound, OrderNotRead
 from commerce.messages.base import ProcessInput
 from commerce.messages.orders import OrderProcessing, order_process_id
-from commerce.relay import PendingEvent
+from commerce.relay import PendingEvent, Relay, Subscribers
 from commerce.telemetry.trace_context import continue_trace
 from starter.client import start_run
 from starter.connection.rpc import unreachable_if_refused
@@ -43,7 +43,20 @@ SUBSCRIBERS: Mapping[str, Sequence[Subscriber]] = {
 }
 
 
-def event_publisher(
+def create_relay(
+    client: Client, database_url: str, subscribers: Mapping[str, Sequence[Subscriber]] = SUBSCRIBERS, **options: Any
+) -> Relay:
+    """Return a relay that starts the processes of events and their webhook deliveries. `options` go to `Relay`."""
+
+    async def deliver(event: PendingEvent) -> None:
+        with continue_trace(event.traceparent):
+            await deliver_to_webhooks(client, event)
+
+    first = Subscribers(subscribers.keys(), process_starter(client, subscribers))
+    return Relay(database_url, deliver, first, **options)
+
+
+def process_starter(
     client: Client, subscribers: Mapping[str, Sequence[Subscriber]] = SUBSCRIBERS
 ) -> Callable[[PendingEvent], Awaitable[None]]:
     """Return a function that passes an event to all its subscribers.
@@ -52,10 +65,9 @@ def event_publisher(
     """
 
     async def publish(event: PendingEvent) -> None:
-        event_subscribers = (*subscribers.get(event.type, ()), deliver_to_webhooks)
         with continue_trace(event.traceparent):
             results = await asyncio.gather(
-                *(subscriber(client, event) for subscriber in event_subscribers), return_exceptions=True
+                *(subscriber(client, event) for subscriber in subscribers.get(event.type, ())), return_exceptions=True
             )
         for result in results:
             if isinstance(result, BaseException):

@@ -1,12 +1,14 @@
-"""Fixtures of all tests: an empty, migrated database for each test, a Temporal server, clients and their settings."""
+"""Fixtures for all tests: an empty, migrated database for each test, a Temporal server and its clients."""
 
 import asyncio
 import atexit
+import gc
 import itertools
 import os
 import random
 import subprocess
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,16 +28,26 @@ from starter.devstack.ports import can_listen
 from starter.telemetry.exit import exit_process
 from tests.keys import ENCRYPTION_ENV
 from tests.servers import PostgresServer, once_per_run, shared_postgres, stop_servers
+from tests.week import Week, sample_week
 
 TEMPLATE = "template_commerce"
-numbers = itertools.count()
+# Temporal reports a run as stuck after two failed workflow tasks instead of five, which takes half a minute.
+STUCK_SOON = (
+    "--dynamic-config-value",
+    "system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute=2",
+)
+SERVERS = {"postgres": "postgres_server", "temporal": "temporal_server"}  # markers and the fixtures that they stand for
+SYSTEM_TESTS = Path(__file__).parent / "system"
+LONGEST_FIRST = ("timeout", "programs", "temporal", "postgres")  # markers
+DEADLINE = 120  # seconds; reached only by what hangs
 PORTS = range(12_000, 20_000)
-offsets = itertools.count(random.randrange(len(PORTS)))  # workers start in different places
 finished = pytest.StashKey[pytest.Session]()
+database_numbers = itertools.count()
+port_offsets = itertools.count(random.randrange(len(PORTS)))  # each worker of a test run starts at another one
 
 
 def pytest_configure() -> None:
-    """Give our log to pytest, as libraries do: on standard output it would run into what commands print."""
+    """Send our log through the logging module, which pytest captures. Standard output belongs to commands."""
     structlog.configure(
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -49,16 +61,37 @@ def free_port() -> int:
     The system takes the local ports of outgoing connections from 32768 upwards, so a port from there might be in use
     by the time the server starts.
     """
-    for offset in itertools.islice(offsets, len(PORTS)):
+    for offset in itertools.islice(port_offsets, len(PORTS)):
         if can_listen(port := PORTS[offset % len(PORTS)]):
             return port
     raise AssertionError(f"no free port between {PORTS.start} and {PORTS.stop}")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of whole systems first: they are the longest, and should not be waited for at the end."""
-    rooms = ["system", "workflows"]
-    items.sort(key=lambda item: min((rooms.index(part) for part in item.path.parts if part in rooms), default=9))
+    """Mark tests by what they need. Put the longest first, so that no worker starts one when the others are done."""
+    for item in items:
+        for marker, fixture in SERVERS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
+        if SYSTEM_TESTS in item.path.parents:
+            item.add_marker("programs")
+    items.sort(key=lambda item: [item.get_closest_marker(marker) is None for marker in LONGEST_FIRST])
+
+
+def pytest_collection_finish() -> None:
+    """Exclude what is loaded by now from garbage collections. It stays until the end, and each takes 0.2 s."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List in one line which tests did not run, and what they need."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    needs = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    if needs:
+        listed = "; ".join(f"{number} × {need}" for need, number in sorted(needs.items()))
+        terminalreporter.write_line(f"Not run for want of: {listed}")
 
 
 @pytest.fixture(scope="session")
@@ -113,16 +146,22 @@ async def database_url(postgres_server: PostgresServer, admin: asyncpg.Connectio
 @asynccontextmanager
 async def database_copy(server: PostgresServer, admin: asyncpg.Connection, template: str) -> AsyncIterator[str]:
     """Create a copy of a database, yield its URL and drop it."""
-    name = f"test_{os.getpid()}_{next(numbers)}"
+    name = f"test_{os.getpid()}_{next(database_numbers)}"
     # By copying files: three times cheaper than through the log.
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     yield server.url(name)
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture(scope="session")
+def week(tmp_path_factory: pytest.TempPathFactory) -> Week:
+    """A week of orders, stock and carts as CSV files."""
+    return sample_week(tmp_path_factory.mktemp("week"))
+
+
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """An empty, migrated shop."""
+    """A pool of connections to an empty, migrated database."""
     database = Database(database_url)
     yield database
     await database.close()
@@ -130,34 +169,34 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture(scope="session")
 async def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """The address of a real Temporal server."""
+    """The address of a Temporal server."""
     folder, port = tmp_path_factory.mktemp("temporal"), free_port()
     with (folder / "temporal.log").open("w") as log:
         server = subprocess.Popen(  # noqa: ASYNC220 - starts at once
-            temporal.command(folder, port, free_port()), stdout=log, stderr=log
+            [*temporal.command(folder, port, free_port()), *STUCK_SOON], stdout=log, stderr=log
         )
     environment = {"TEMPORAL_ADDRESS": f"127.0.0.1:{port}", **ENCRYPTION_ENV}
     await temporal.prepare(await until_connected(environment))
     yield environment["TEMPORAL_ADDRESS"]
     server.terminate()
-    server.wait(timeout=30)
+    server.wait(timeout=DEADLINE)
 
 
 @pytest.fixture
 async def client(temporal_server: str) -> Client:
-    """A client that speaks as our processes do."""
+    """A client with our data converter and interceptors."""
     return await connect({"TEMPORAL_ADDRESS": temporal_server, **ENCRYPTION_ENV})
 
 
 async def until_connected(environment: dict[str, str]) -> Client:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + DEADLINE
     while True:
         try:
             client = await connect(environment)
             await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace="default"))
             return client
         except (Unreachable, RPCError):
-            assert time.monotonic() < deadline, "Temporal did not start within 30 s"
+            assert time.monotonic() < deadline, f"Temporal did not start within {DEADLINE} s"
             await asyncio.sleep(0.1)
 
 
@@ -178,7 +217,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End without Python's finalisation, as our processes do: it may abort once a Temporal client was used."""
+    """Exit without finalising Python, as our programs do: that may abort after a Temporal client was used."""
     if (session := config.stash.get(finished, None)) is not None:
-        atexit._run_exitfuncs()  # pytest unlocks its temporary folders there
+        atexit._run_exitfuncs()  # unlocks the temporary folders of pytest
         exit_process(int(session.exitstatus))

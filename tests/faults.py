@@ -1,21 +1,38 @@
-"""Steps that fail or wait where a test wants it, around the real ones."""
+"""Interceptors for workers of tests: they make steps fail or wait, and processes retry at once."""
 
 import asyncio
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Literal
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    ExecuteWorkflowInput,
+    Interceptor,
+    StartActivityInput,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
+)
+from temporalio.workflow import ActivityHandle
 
 Where = Literal["before", "after"]
+SHORT_BACKOFF = timedelta(milliseconds=20)
 
 
 class Faults(Interceptor):
-    """Refuses steps before their body, or after it (done, but the answer lost), as long as they are listed."""
+    """Makes the listed steps fail: before their body, or after it, so that the step is done but its result is lost."""
 
-    def __init__(self, steps: Mapping[str, Where], *, permanent: bool = True, times: int = 1_000_000) -> None:
+    def __init__(
+        self, steps: Mapping[str, Where], *, permanent: bool = True, times: int = 1_000_000, error: str = "Refused"
+    ) -> None:
         self.steps, self.permanent, self.times, self.refused = dict(steps), permanent, times, 0
+        self.error = error  # the type of the failure
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         return _Faulty(next, self)
@@ -37,7 +54,7 @@ class _Faulty(ActivityInboundInterceptor):
         faults = self._faults
         if faults.steps.get(step) == where and faults.refused < faults.times:
             faults.refused += 1
-            raise ApplicationError(f"{step} is refused by the test", type="Refused", non_retryable=faults.permanent)
+            raise ApplicationError(f"{step} is refused by the test", type=faults.error, non_retryable=faults.permanent)
 
 
 class Gate(Interceptor):
@@ -86,3 +103,30 @@ class _Gated(ActivityInboundInterceptor):
     async def _hold(self) -> None:
         self._gate.reached.set()
         await self._gate.opened.wait()
+
+
+class ShortBackoff(Interceptor):
+    """Makes processes retry steps, and jobs batches, almost at once. The number of tries does not change."""
+
+    def workflow_interceptor_class(self, _input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
+        return _ImpatientProcess
+
+
+class _ImpatientProcess(WorkflowInboundInterceptor):
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        super().init(_ImpatientCalls(outbound))
+
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
+        # The sandbox gives every run its own copy of this module; only that one is changed.
+        if (job := sys.modules.get("workflows.engine.job")) is not None:
+            job.PAUSE = SHORT_BACKOFF  # type: ignore[attr-defined]
+        return await super().execute_workflow(input)
+
+
+class _ImpatientCalls(WorkflowOutboundInterceptor):
+    def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:  # noqa: A002
+        assert input.retry_policy is not None
+        input.retry_policy = replace(
+            input.retry_policy, initial_interval=SHORT_BACKOFF, maximum_interval=5 * SHORT_BACKOFF
+        )
+        return super().start_activity(input)

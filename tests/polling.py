@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def until(check: Callable[[], Awaitable[T | None]], seconds: float = 60) -> T:
+async def until(check: Callable[[], Awaitable[T | None]], seconds: float = 120) -> T:
     """Call `check` until it returns a value, and return that value. Temporal's lists, for example, lag behind."""
     deadline = time.monotonic() + seconds
     while (answer := await check()) is None:

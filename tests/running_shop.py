@@ -1,4 +1,4 @@
-"""A shop at work: real worker, database, Temporal, carrier and mail server, with few words to use them."""
+"""A running shop for tests: database, Temporal, worker and embedded services, and short methods to use them."""
 
 import asyncio
 import email
@@ -33,7 +33,7 @@ Handle = WorkflowHandle[OrderProcessingWorkflow, OrderResult]
 
 @dataclass
 class RunningShop:
-    """What a test needs to run orders and to see what became of them."""
+    """A shop whose services run. `data` creates products and orders and queries what became of them."""
 
     settings: Settings
     client: Client
@@ -44,7 +44,7 @@ class RunningShop:
 
     @asynccontextmanager
     async def worker(self, interceptors: Sequence[Interceptor] = ()) -> AsyncIterator[None]:
-        """Work in this process while the block runs."""
+        """Run a worker in this process while the block runs."""
         async with (
             open_activities(self.settings) as activities,
             make_worker(self.client, activities, self.settings, interceptors),
@@ -58,12 +58,12 @@ class RunningShop:
         return await process_order(self.client, order_id)
 
     async def expect_failure(self, order_id: str) -> PermanentError:
-        """Process an order that must not end well."""
+        """Process an order and return its failure. Fails if the order is processed."""
         try:
             result = await self.process(order_id)
         except PermanentError as failure:
             return failure
-        raise AssertionError(f"order {order_id} ended well: {result}")
+        raise AssertionError(f"order {order_id} did not fail: {result}")
 
     def handle(self, order_id: str) -> Handle:
         return self.client.get_workflow_handle_for(OrderProcessingWorkflow.run, order_process_id(order_id))
@@ -75,28 +75,30 @@ class RunningShop:
         return await self.handle(order_id).query(OrderProcessingWorkflow.progress)
 
     async def states(self, order_id: str) -> dict[str, str]:
+        """Return the states of the steps by name."""
         return {step.name: step.state for step in (await self.progress(order_id)).steps}
 
     async def findings(self) -> list[Any]:
+        """Return the findings of the audit."""
         return list(await audit(self.database, self.client))
 
     def mails(self, kind: str, order_id: str = "") -> list[EmailMessage]:
-        """Return the mails of a kind that arrived, those of one order if it is named."""
-        read = [email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in self._files()]
+        """Return the received mails of a kind, of one order or of all."""
+        mails = [email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in self._files()]
         key = f"/{order_id}/" if order_id else "/"
-        return [m for m in read if m["X-Commerce-Kind"] == kind and key in f"{m['X-Commerce-Key']}/"]
+        return [m for m in mails if m["X-Commerce-Kind"] == kind and key in f"{m['X-Commerce-Key']}/"]
 
     def _files(self) -> list[Path]:
         return sorted(self.mail_dir.glob("*.eml"))
 
     async def labels(self, order_id: str) -> dict[str, Any]:
-        """Return what the carrier counts for an order: shipments, bought, refunded, live."""
+        """Return the carrier's counts for an order: shipments, bought, refunded, live."""
         async with carrier_client(self.carrier_url) as http:
             counts: dict[str, Any] = (await http.get("/trial/labels", params={"order_id": order_id})).json()
         return counts
 
     async def inject_carrier_fault(self, **fault: object) -> None:
-        """Make the carrier misbehave, see starter/devstack/carrier/faults.py."""
+        """Make the carrier fail, see starter/devstack/carrier/faults.py."""
         async with carrier_client(self.carrier_url) as http:
             (await http.post("/trial/faults", json=fault)).raise_for_status()
 
@@ -112,7 +114,7 @@ def carrier_client(url: str) -> httpx.AsyncClient:
 
 @asynccontextmanager
 async def running_shop(folder: Path, database_url: str, client: Client, **more: str) -> AsyncIterator[RunningShop]:
-    """Set up the shop's surroundings; the worker is the test's to start."""
+    """Run the embedded services of a shop, with `more` settings, while the block runs. The test starts the worker."""
     database = Database(database_url)
     async with (
         mail.running(folder / "mail", 0) as smtp_url,
@@ -134,7 +136,7 @@ async def running_shop(folder: Path, database_url: str, client: Client, **more: 
 
 
 async def wait_for_end(handle: Handle) -> None:
-    """Wait for the end of a run, good or bad."""
+    """Wait until a run ends, whether it succeeds or fails."""
     await asyncio.gather(handle.result(), return_exceptions=True)
 
 

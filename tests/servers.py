@@ -18,7 +18,7 @@ from starter.devstack import postgres
 
 RAM_DISK, RAM_DISK_BYTES = Path("/dev/shm"), 2 * 1024**3
 PREFIX = "commerce tests "
-START_SECONDS = 60
+DEADLINE = 120  # seconds
 SETTINGS = (
     "fsync=off",
     "synchronous_commit=off",
@@ -28,7 +28,7 @@ SETTINGS = (
     "max_wal_size=256MB",
     "autovacuum=off",  # no database lives long enough
     "shared_buffers=64MB",
-    "max_connections=600",  # of all workers of the run
+    "max_connections=500",  # of all workers of the run; the doctor warns of more concurrent steps
 )
 started: list[subprocess.Popen[bytes]] = []  # by this process; dropping one would warn that it still runs
 
@@ -73,10 +73,10 @@ def start_postgres(folder: Path, port: int) -> subprocess.Popen[bytes]:
         server = subprocess.Popen(
             postgres.command(folder, port, *SETTINGS), stdout=log, stderr=log, start_new_session=True
         )
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + DEADLINE
     while "ready to accept connections" not in log_file.read_text():
         assert server.poll() is None, log_file.read_text()
-        assert time.monotonic() < deadline, f"PostgreSQL did not start within {START_SECONDS} s"
+        assert time.monotonic() < deadline, f"PostgreSQL did not start within {DEADLINE} s"
         time.sleep(0.02)
     return server
 
@@ -89,7 +89,7 @@ def stop_servers(run_folder: Path) -> None:
         try:
             server = psutil.Process(int(pid))
             server.send_signal(signal.SIGINT)
-            server.wait(timeout=30)
+            server.wait(timeout=DEADLINE)
         except psutil.NoSuchProcess:
             pass
         shutil.rmtree(folder)

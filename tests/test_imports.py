@@ -11,6 +11,8 @@ import pytest
 
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.programs
+
 PACKAGES = ("activities", "commerce", "starter", "workflows")
 LINT = "from importlinter.cli import lint_imports_command as check; check()"
 # For each contract an import that breaks it alone: file, imported module.

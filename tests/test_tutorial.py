@@ -21,7 +21,7 @@ from starter.cli.app import app
 from starter.schedules.actions import trigger
 from starter.schedules.apply import apply_jobs
 from starter.schedules.table import ScheduledJob
-from starter.subscribers import event_publisher, start_once
+from starter.subscribers import process_starter, start_once
 from tests.documents import Block, blocks, broken_links, commands
 from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
@@ -91,7 +91,7 @@ async def test_an_event_that_arrives_twice_counts_the_products_once(
 ) -> None:
     event = PendingEvent(uuid4(), "inventory.updated", "MUG", {})
     async with running_shop(tmp_path, database_url, client) as shop, shop.worker():
-        publish = event_publisher(client, SUBSCRIBERS)
+        publish = process_starter(client, SUBSCRIBERS)
         await publish(event)
         handle = client.get_workflow_handle(f"product-count-{event.id}")
         assert await handle.result() == {"count": 0}

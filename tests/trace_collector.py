@@ -1,4 +1,4 @@
-"""A collector of traces, as far as tests need one: takes spans by OTLP over HTTP and tells how they hang together."""
+"""A trace collector: receives spans by OTLP over HTTP and shows how they form trees."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -17,23 +17,23 @@ FAILED = trace_pb2.Status.STATUS_CODE_ERROR
 
 @dataclass(frozen=True)
 class Span:
-    """A span as it came over the wire; ids are hexadecimal, `parent` is empty for a root."""
+    """A span as it was received. Ids are hexadecimal; `parent` is empty for a root."""
 
     trace_id: str
     id: str
     parent: str
     name: str
     service: str
-    about: dict[str, Any]
+    attributes: dict[str, Any]
     error: str | None
 
     @property
     def is_sql(self) -> bool:
-        return "db.query.text" in self.about
+        return "db.query.text" in self.attributes
 
     @property
-    def is_call(self) -> bool:
-        return "server.address" in self.about
+    def is_http_call(self) -> bool:
+        return "server.address" in self.attributes
 
 
 class Trace:
@@ -44,7 +44,7 @@ class Trace:
         self._by_id = {span.id: span for span in self.spans}
 
     def roots(self) -> list[Span]:
-        """Return every span that hangs below no other: of a whole tree there is one."""
+        """Return the spans without a parent in this trace. A complete tree has one."""
         return [span for span in self.spans if span.parent not in self._by_id]
 
     def named(self, name: str) -> list[Span]:
@@ -55,39 +55,41 @@ class Trace:
 
     def path(self, span: Span) -> list[str]:
         """Return the names from the root down to this span."""
-        above = self._by_id.get(span.parent)
-        return [*(self.path(above) if above else []), span.name]
+        parent = self._by_id.get(span.parent)
+        return [*(self.path(parent) if parent else []), span.name]
 
-    def below(self, span: Span) -> list[Span]:
+    def children(self, span: Span) -> list[Span]:
         return [each for each in self.spans if each.parent == span.id]
 
 
 class TraceCollector:
-    """Keeps what it is sent: `bodies` as they came, and the spans in them."""
+    """Stores request bodies and the spans in them."""
 
     def __init__(self) -> None:
         self.url = ""
         self.bodies: list[bytes] = []
         self.spans: list[Span] = []
 
-    async def take(self, request: Request) -> Response:
+    async def receive(self, request: Request) -> Response:
         body = await request.body()
         self.bodies.append(body)
         self.spans += _spans(ExportTraceServiceRequest.FromString(body))
         return Response()
 
     def trace_with(self, name: str, workflow_id: str) -> Trace | None:
-        """Return the trace that has a span of this name about this process."""
-        ids = {s.trace_id for s in self.spans if s.name == name and s.about.get("temporalWorkflowID") == workflow_id}
-        assert len(ids) <= 1, f"{name} of {workflow_id} stands in {len(ids)} traces"
+        """Return the trace with a span of this name that belongs to this process."""
+        ids = {
+            s.trace_id for s in self.spans if s.name == name and s.attributes.get("temporalWorkflowID") == workflow_id
+        }
+        assert len(ids) <= 1, f"{name} of {workflow_id} is in {len(ids)} traces"
         return Trace(span for span in self.spans if span.trace_id in ids) if ids else None
 
 
 @asynccontextmanager
 async def trace_collector() -> AsyncIterator[TraceCollector]:
-    """Collect on the loopback interface while the block runs."""
+    """Run a collector on the loopback interface while the block runs."""
     collector, app = TraceCollector(), FastAPI()
-    app.post("/v1/traces")(collector.take)
+    app.post("/v1/traces")(collector.receive)
     async with serving(app, 0) as url:
         collector.url = f"{url}/v1/traces"
         yield collector

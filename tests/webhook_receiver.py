@@ -1,4 +1,4 @@
-"""Somebody who receives webhooks, and checks their signatures with the library that receivers use."""
+"""A receiver of webhooks that verifies signatures with the library that receivers use."""
 
 import json
 from collections.abc import AsyncIterator
@@ -10,45 +10,45 @@ from standardwebhooks import Webhook
 
 from starter.devstack.serving import serving
 
-LENGTH = 10_000_000  # bytes, of an answer that nobody should read
+LENGTH = 10_000_000  # bytes of a response body, which the sender should not read
 
 
 class WebhookReceiver:
-    """Keeps what it is sent, by order of arrival; `answer` is the status it answers with."""
+    """Stores events in order of arrival, and responds with `status` and `headers`."""
 
     def __init__(self) -> None:
         self.url = ""
         self.secret = ""
-        self.answer = 204
+        self.status = 204
         self.headers: dict[str, str] = {}
-        self.asked: list[dict[str, Any]] = []  # also what was not taken
-        self.took: list[dict[str, Any]] = []
+        self.received: list[dict[str, Any]] = []  # events, whatever it responded
+        self.accepted: list[dict[str, Any]] = []
         self.requests: list[tuple[bytes, dict[str, str]]] = []
 
     async def receive(self, request: Request) -> Response:
         body, headers = await request.body(), dict(request.headers)
         self.requests.append((body, headers))
-        event = self.verified(body, headers) if self.secret else json.loads(body)
-        self.asked.append(event)
-        if self.answer < 300:
-            self.took.append(event)
-        content = b"" if self.answer == 204 else b"x" * LENGTH
-        return Response(content, status_code=self.answer, headers=self.headers)
+        event = self.verify(body, headers) if self.secret else json.loads(body)
+        self.received.append(event)
+        if self.status < 300:
+            self.accepted.append(event)
+        content = b"" if self.status == 204 else b"x" * LENGTH
+        return Response(content, status_code=self.status, headers=self.headers)
 
-    def verified(self, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
-        """Return the event of a request; raises WebhookVerificationError."""
+    def verify(self, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
+        """Return the event of a request. Raises WebhookVerificationError."""
         event: dict[str, Any] = Webhook(self.secret).verify(body, headers)
         assert headers["webhook-id"] == event["id"]
         return event
 
     def numbers(self, subject: str) -> list[int]:
-        """Return the numbers of the events about this subject that were taken, in order of arrival."""
-        return [event["data"]["number"] for event in self.took if event["subject"] == subject]
+        """Return the numbers of the accepted events about this subject, in order of arrival."""
+        return [event["data"]["number"] for event in self.accepted if event["subject"] == subject]
 
 
 @asynccontextmanager
 async def webhook_receiver(port: int = 0, **options: Any) -> AsyncIterator[WebhookReceiver]:
-    """Receive on the loopback interface while the block runs; `options` are uvicorn's."""
+    """Run a receiver on the loopback interface while the block runs. `options` go to uvicorn."""
     receiver, app = WebhookReceiver(), FastAPI()
     app.post("/hook")(receiver.receive)
     async with serving(app, port, **options) as url:

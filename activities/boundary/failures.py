@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
+from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import (
     ActivityInboundInterceptor,
@@ -12,9 +13,13 @@ from temporalio.worker import (
     Interceptor,
 )
 
-from commerce.errors import PermanentError, StepInProgress
+from commerce.errors import PermanentError, StepInProgress, TransientError
+from commerce.messages.steps import TriesSoFar
 
 IN_PROGRESS_DELAY = timedelta(seconds=5)  # before the next attempt after StepInProgress
+FIRST_DELAY = timedelta(milliseconds=500)  # before the next attempt after an error that does not count; then doubled
+MAX_DELAY = timedelta(seconds=30)
+MAX_OUTAGE_DELAY = timedelta(minutes=5)  # while a service is down that all waiting steps would call
 ErrorT = TypeVar("ErrorT", bound=PermanentError)
 
 
@@ -80,8 +85,30 @@ def surface(failure: BaseException) -> BaseException:
     return top
 
 
+def tries_so_far() -> TriesSoFar:
+    """Return the failed tries of the running activity before this one."""
+    details = activity.info().heartbeat_details
+    try:
+        return TriesSoFar.model_validate(details[0]) if details else TriesSoFar()
+    except ValidationError:  # the details are of the activity itself
+        return TriesSoFar()
+
+
+def count_try(error: BaseException) -> TriesSoFar:
+    """Return the failed tries including this one, which ended with `error`."""
+    tries = tries_so_far()
+    if isinstance(error, TransientError) and not error.counts:
+        outages = tries.outages + 1 if error.service else tries.outages
+        return tries.model_copy(update={"outages": outages, "service": error.service or tries.service})
+    return TriesSoFar(counted=tries.counted + 1)
+
+
 class FailureInterceptor(Interceptor):
-    """Makes every PermanentError a non-retryable failure, so that retry policies need not list error classes (E3)."""
+    """Ends a step by its errors, so that retry policies need not list error classes (E3).
+
+    Every PermanentError becomes a non-retryable failure. So does the last of the tries that the call allows; only
+    errors about the item count.
+    """
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         """Wrap every activity call."""
@@ -90,10 +117,42 @@ class FailureInterceptor(Interceptor):
 
 class _FailureInbound(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 - the SDK's own name
+        limit: int | None = getattr(input.args[0], "tries", None) if input.args else None
         try:
             return await super().execute_activity(input)
         except PermanentError as error:
             raise to_failure(error) from None
         except StepInProgress as error:  # it ends with a lease, so a backoff of minutes would be too long
-            name = type(error).__name__
-            raise ApplicationError(str(error), type=name, next_retry_delay=IN_PROGRESS_DELAY) from None
+            _carry(tries_so_far(), limit)
+            raise _retryable(error, IN_PROGRESS_DELAY) from None
+        except Exception as error:
+            tries = count_try(error)
+            _carry(tries, limit)
+            if isinstance(error, TransientError) and not error.counts:
+                raise _retryable(error, _delay(tries if error.service else None)) from None
+            if limit is None or tries.counted < limit:
+                raise
+            raise _last(error) from error
+
+
+def _carry(tries: TriesSoFar, limit: int | None) -> None:
+    """Hand the tries on to the next attempt. Without a limit they are only of use while a service is down."""
+    if limit is not None or tries.outages:
+        activity.heartbeat(tries)
+
+
+def _delay(tries: TriesSoFar | None) -> timedelta:
+    """Return how long to wait for the infrastructure; longer for a service that is down (`tries`) than for others."""
+    failed, longest = (tries.outages, MAX_OUTAGE_DELAY) if tries else (activity.info().attempt, MAX_DELAY)
+    return min(FIRST_DELAY * float(2 ** min(failed - 1, 16)), longest)
+
+
+def _retryable(error: TransientError, delay: timedelta) -> ApplicationError:
+    return ApplicationError(str(error), type=type(error).__name__, next_retry_delay=delay)
+
+
+def _last(error: Exception) -> ApplicationError:
+    """Return the failure of the last try that the call allows."""
+    if isinstance(error, ApplicationError):
+        return ApplicationError(error.message, *error.details, type=error.type, non_retryable=True)
+    return ApplicationError(str(error), type=type(error).__name__, non_retryable=True)

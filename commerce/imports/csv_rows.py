@@ -4,7 +4,7 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,8 @@ from commerce.imports.parsers import BadValue
 T = TypeVar("T")
 
 GZIP_MAGIC = b"\x1f\x8b"
+MAX_ROW = 1024 * 1024  # characters, with all lines of the row
+MAX_EMPTY_ROWS = 2_000_000  # of a file; a spreadsheet has 1,048,576 rows
 
 
 class Columns(NamedTuple):
@@ -79,20 +81,45 @@ def _open_text(path: Path) -> Iterator[TextIO]:
             yield text
 
 
-def _read_rows(file: str, stream: Iterable[str], columns: Columns) -> Iterator[Row]:
-    reader = csv.reader(stream, strict=True)
+class _Lines:
+    """The lines of a file. Raises UnreadableFile if a row is too long, before it is in memory as a whole."""
+
+    def __init__(self, file: str, stream: TextIO) -> None:
+        self._file, self._stream = file, stream
+        self._left = MAX_ROW  # characters of the current row
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._stream.readline(self._left + 1):
+            self._left -= len(line)
+            if self._left < 0:
+                raise UnreadableFile(self._file, f"it has a row of more than {MAX_ROW:,} characters")
+            yield line
+
+    def start_row(self) -> None:
+        """Start to count the characters of the next row."""
+        self._left = MAX_ROW
+
+
+def _read_rows(file: str, stream: TextIO, columns: Columns) -> Iterator[Row]:
+    lines = _Lines(file, stream)
+    reader = csv.reader(lines, strict=True)
+    empty = 0
     try:
         header = _read_header(file, next(reader, None), columns)
+        lines.start_row()
         known = {*columns.required, *columns.optional}
         positions = {name: i for i, name in enumerate(header) if name in known}
         width, last_line = len(header), reader.line_num
         for cells in reader:
+            lines.start_row()
             row, last_line = Row(last_line + 1, cells, positions), reader.line_num
             if len(cells) != width:
                 row.add_problem(None, f"must have {width} cells like the header, not {len(cells)}")
                 cells += [""] * (width - len(cells))
             if any(cells):
                 yield row
+            elif (empty := empty + 1) > MAX_EMPTY_ROWS:
+                raise UnreadableFile(file, f"it has more than {MAX_EMPTY_ROWS:,} empty rows")
     except csv.Error as error:
         raise UnreadableFile(file, f"line {reader.line_num} is not valid CSV ({error})") from error
     except UnicodeDecodeError as error:

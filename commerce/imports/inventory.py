@@ -103,8 +103,7 @@ LOCK_LEVELS = text("""
         WHERE imported_on_hand IS DISTINCT FROM on_hand
         ORDER BY inventory_item_id, location_id FOR UPDATE OF level) AS locked
 """)
-# clock_timestamp(), not the start of this long transaction: the stock must count as newer than an order that was
-# refused during the import.
+# clock_timestamp(), not the start of this long transaction: the stock sync compares it with the time of a count (J6).
 SET_LEVELS = text("""
     WITH written AS (
         UPDATE inventory_levels AS level

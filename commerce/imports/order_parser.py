@@ -9,6 +9,7 @@ from commerce.imports.money import amount, check_amount
 from commerce.imports.new_order import NewOrder, NewOrderLine
 from commerce.imports.parsers import (
     LONG_TEXT,
+    MAX_INTEGER,
     SHORT_TEXT,
     BadValue,
     Fields,
@@ -174,11 +175,16 @@ def _line_parsers(currency: str) -> dict[str, Callable[[Any], Any]]:
 
 
 def complete_order(head: ParsedHead, lines: Sequence[NewOrderLine]) -> NewOrder | list[FieldError]:
-    """Build the order from a head without errors and its lines; a missing total is lines plus shipping."""
-    total = head.total
-    if total is None:
-        total = head.shipping_total + sum(line.quantity * line.unit_price for line in lines)
+    """Build the order from a head without errors and its lines; a missing total is lines plus shipping.
+
+    What the lines add up to is limited even if another total is stated: the shop adds it up in reports and mails.
+    """
+    if sum(line.quantity for line in lines) > MAX_INTEGER:
+        return [FieldError(field="lines", message=f"must have at most {MAX_INTEGER:,} units together")]
+    computed = head.shipping_total + sum(line.quantity * line.unit_price for line in lines)
     try:
-        return head.order(total=check_amount(total), lines=tuple(lines))
+        total = check_amount(computed)
     except BadValue as error:
-        return [FieldError(field="total", message=str(error))]
+        note = "" if head.total is None else "; the lines and the shipping add up to more"
+        return [FieldError(field="total", message=f"{error}{note}")]
+    return head.order(total=total if head.total is None else head.total, lines=tuple(lines))

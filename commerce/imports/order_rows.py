@@ -97,7 +97,7 @@ class OrderRows(RowGroup[NewOrderLine]):
 
 def _add_errors(row: Row, errors: Iterable[FieldError], columns: Mapping[str, str]) -> None:
     for error in errors:
-        row.add_problem(columns[error.field], error.message)
+        row.add_problem(columns.get(error.field), error.message)
 
 
 def read_orders(rows: Iterable[Row], currency: str, report_bad_row: ReportBadRow) -> Iterator[OrderRows]:

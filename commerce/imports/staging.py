@@ -7,7 +7,7 @@ import asyncpg
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.errors import DatabaseUnavailable
+from commerce.database import error_of
 from commerce.imports.report import MAX_BAD_ROWS, Tally
 
 BATCH_ROWS = 10_000  # in memory before they are copied
@@ -64,7 +64,7 @@ class StagingTables:
         try:
             await driver.copy_records_to_table(table, records=records, columns=self._columns[table])
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            raise DatabaseUnavailable(type(error).__name__) from None  # its text contains values
+            raise error_of(error) from None
 
 
 async def create_tables(session: AsyncSession, *statements: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 
 from commerce.errors import AlertUnavailable
+from commerce.integrations import capped_http
 from commerce.integrations.tls import tls_context
 
 TIMEOUT = 8  # seconds for the whole call
@@ -19,14 +20,17 @@ class AlertWebhook:
         self._client = httpx.AsyncClient(timeout=TIMEOUT, transport=transport, verify=tls_context())
 
     async def post(self, alert: dict[str, Any]) -> None:
-        """Post an alert. Raises AlertUnavailable unless the response is a 2xx."""
+        """Post an alert. Raises AlertUnavailable unless the response is a 2xx; its body is not read."""
         try:
-            async with asyncio.timeout(TIMEOUT):
-                response = await self._client.post(self._url, json=alert)
+            async with (
+                asyncio.timeout(TIMEOUT),
+                capped_http.unread(self._client, "POST", self._url, json=alert) as response,
+            ):
+                status = response.status_code
         except (httpx.HTTPError, TimeoutError) as error:
             raise AlertUnavailable(type(error).__name__) from None
-        if not response.is_success:
-            raise AlertUnavailable(f"HTTP {response.status_code}")
+        if not httpx.codes.is_success(status):
+            raise AlertUnavailable(f"HTTP {status}")
 
     async def close(self) -> None:
         """Close open connections."""

@@ -3,8 +3,14 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from commerce.errors import CarrierDown, CarrierRefused, CarrierUnavailable
 from commerce.fulfillment import Shipment
 from commerce.messages.orders import Label
+
+# HTTP statuses about our account or the carrier as a whole: a key that was changed, an unpaid bill, too many requests,
+# a server behind a gateway that is down. They would stop every shipment alike.
+DOWN = {401, 402, 403, 429, 502, 503, 504}
+BUSY = {408, 409, 423, 425}  # about this request, which may work a moment later; so may any other 5xx
 
 
 @dataclass(frozen=True)
@@ -21,8 +27,10 @@ class Carrier(Protocol):
     """The shop's account at a carrier.
 
     Steps are retried, so each method is called again after any error, by another worker too. A method must end within
-    10 seconds. It raises CarrierUnavailable if trying again may help, and CarrierRefused if it cannot. Errors hold no
-    names and addresses, because they travel into histories and logs.
+    10 seconds. It raises CarrierUnavailable if trying again may help, and CarrierRefused if it cannot. It raises
+    CarrierDown for what would stop every shipment alike, such as no connection or a rejected key: the step then waits
+    until that is over, and the admins are alerted once. Errors hold no names and addresses, because they travel into
+    histories and logs.
     """
 
     async def create(self, shipment: Shipment, reference: str) -> str:
@@ -43,8 +51,18 @@ class Carrier(Protocol):
         """Return the label of a shipment, unless that was done before, and return True.
 
         Return False if there is no label: none was bought yet, or the carrier does not know the shipment.
-        CarrierRefused means that the carrier does not take the label back.
+        CarrierRefused means that the carrier does not take the label back. That it has been returned already is no
+        reason to refuse, even if the carrier reports it as an error.
         """
 
     async def close(self) -> None:
         """Close open connections."""
+
+
+def error_of(status: int, code: str) -> CarrierRefused | CarrierUnavailable:
+    """Return the error for an HTTP status that is no success; `code` is the carrier's own name for a refusal."""
+    if status in DOWN:
+        return CarrierDown(f"HTTP {status}", status)
+    if status in BUSY or not 400 <= status <= 499:
+        return CarrierUnavailable(f"HTTP {status}")
+    return CarrierRefused(code, status)

@@ -15,19 +15,22 @@ from typing import Annotated, Any
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from commerce.errors import CarrierRefused, CarrierUnavailable
+from commerce.errors import CarrierDown, CarrierRefused, CarrierUnavailable
 from commerce.fulfillment import Address, Shipment
-from commerce.integrations.carrier import Parcel
+from commerce.integrations import capped_http
+from commerce.integrations.capped_http import Response, TooLarge
+from commerce.integrations.carrier import Parcel, error_of
 from commerce.integrations.tls import tls_context
 from commerce.messages.orders import Label
 
 CALL_TIMEOUT = 10  # seconds for one method, with all its requests
+CONNECT_TIMEOUT = 4  # seconds
 CODE = re.compile(r"[A-Za-z0-9_.]{1,100}")
 ALREADY_BOUGHT = "SHIPMENT.POSTAGE.EXISTS"
 # The purchase may still succeed; another request shows whether it did.
 UNDECIDED = {"SHIPMENT.PURCHASE.IN_PROGRESS", "SHIPMENT.POSTAGE.NO_RESPONSE", "SHIPMENT.POSTAGE.TIMED_OUT"}
-RETRYABLE = {408, 425, 429}
 REFUNDED = {"submitted", "refunded", "not_applicable"}
+ALREADY_REFUNDED = re.compile(r"ALREADY_?REFUNDED|REFUND\w*\.(ALREADY\w*|EXISTS|REQUESTED|SUBMITTED)|REFUND_EXISTS")
 
 
 class _Response(BaseModel):
@@ -78,7 +81,7 @@ class EasyPost:
         self._client = httpx.AsyncClient(
             base_url=url,
             auth=(api_key.get_secret_value(), ""),
-            timeout=timeout,
+            timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT)),
             transport=transport,
             verify=tls_context(),
         )
@@ -119,11 +122,7 @@ class EasyPost:
                 raise
             if shipment.postage_label is None:
                 return False
-            if shipment.refund_status not in REFUNDED:
-                shipment = await self._request("POST", f"/shipments/{shipment_id}/refund")
-            if shipment.refund_status not in REFUNDED:
-                raise CarrierRefused("SHIPMENT.REFUND.REJECTED", httpx.codes.OK)
-            return True
+            return shipment.refund_status in REFUNDED or await self._refund(shipment_id)
 
     async def close(self) -> None:
         """Close open connections."""
@@ -140,10 +139,28 @@ class EasyPost:
                 raise
             return await self._request("GET", f"/shipments/{shipment.id}")
 
+    async def _refund(self, shipment_id: str) -> bool:
+        try:
+            shipment = await self._request("POST", f"/shipments/{shipment_id}/refund")
+        except CarrierRefused as refused:
+            if ALREADY_REFUNDED.search(refused.code):
+                return True
+            # Another attempt may have refunded the label a moment ago. The shipment shows it, the code may not.
+            shipment = await self._request("GET", f"/shipments/{shipment_id}")
+            if shipment.refund_status not in REFUNDED:
+                raise
+        if shipment.refund_status not in REFUNDED:
+            raise CarrierRefused("SHIPMENT.REFUND.REJECTED", httpx.codes.OK)
+        return True
+
     async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> _Shipment:
         try:
-            response = await self._client.request(method, path, json=body)
-        except (httpx.HTTPError, OSError) as error:
+            response = await capped_http.send(self._client, method, path, json=body)
+        except TooLarge:
+            raise CarrierUnavailable("the response is too large") from None
+        except (httpx.ConnectError, httpx.ConnectTimeout, OSError) as error:
+            raise CarrierDown(type(error).__name__) from None
+        except httpx.HTTPError as error:
             raise CarrierUnavailable(type(error).__name__) from None
         if not response.is_success:
             raise _error(response)
@@ -162,17 +179,14 @@ async def _limit(timeout: float) -> AsyncIterator[None]:  # noqa: ASYNC109 - it 
         raise CarrierUnavailable(f"no response within {timeout} s") from None
 
 
-def _error(response: httpx.Response) -> CarrierRefused | CarrierUnavailable:
-    status = response.status_code
-    if not response.is_client_error or status in RETRYABLE:
-        return CarrierUnavailable(f"HTTP {status}")
+def _error(response: Response) -> CarrierRefused | CarrierUnavailable:
     try:
         code = _ErrorBody.model_validate_json(response.content).error.code
     except ValidationError:
         code = "UNKNOWN"
     if code in UNDECIDED:
         return CarrierUnavailable(code)
-    return CarrierRefused(code if CODE.fullmatch(code) else "UNKNOWN", status)
+    return error_of(response.status, code if CODE.fullmatch(code) else "UNKNOWN")
 
 
 def _without_blanks(values: dict[str, str | None]) -> dict[str, str]:

@@ -16,7 +16,25 @@ from commerce.integrations.tls import tls_context
 from commerce.webhooks import is_loopback
 
 CONNECT_TIMEOUT = 3.0  # seconds per address, which leaves time to try another
-RELAYS_6TO4 = ip_network("192.88.99.0/24")  # deprecated by RFC 7526
+# Python's `is_global` depends on its version, and knows neither all special-purpose networks nor those of cloud hosts.
+NOT_PUBLIC = tuple(
+    ip_network(network)
+    for network in (
+        "192.0.0.0/24",  # IETF protocol assignments; 192.0.0.192 serves the metadata of Oracle's cloud
+        "192.31.196.0/24",  # AS112
+        "192.52.193.0/24",  # AMT
+        "192.88.99.0/24",  # relays of 6to4, deprecated by RFC 7526
+        "192.175.48.0/24",  # AS112
+        "168.63.129.16/32",  # the host of a machine in Azure
+        "2001::/23",  # IETF protocol assignments, among them Teredo
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4 embeds an IPv4 address
+        "2620:4f:8000::/48",  # AS112
+        "3fff::/20",  # documentation
+    )
+)
+GLOBAL_UNICAST = ip_network("2000::/3")  # all other IPv6 networks are local, or embed IPv4 addresses
+ISATAP = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")  # the middle of an IPv6 address that embeds an IPv4 address
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
@@ -80,8 +98,10 @@ def _for_address(address: str, request: httpx.Request) -> httpx.Request:
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
     """Return whether an address is public. An IPv6 address that embeds an IPv4 address is not."""
-    if isinstance(address, IPv6Address) and (
-        address.ipv4_mapped or address.sixtofour or address.teredo or address.is_site_local
-    ):
+    if isinstance(address, IPv6Address) and (address not in GLOBAL_UNICAST or address.packed[8:12] in ISATAP):
         return False
-    return address.is_global and not (address.is_multicast or address.is_reserved or address in RELAYS_6TO4)
+    return (
+        address.is_global
+        and not (address.is_multicast or address.is_reserved)
+        and not any(address in network for network in NOT_PUBLIC)
+    )

@@ -16,6 +16,8 @@ import httpx
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from commerce.errors import WarehouseAnswerInvalid, WarehouseRefused, WarehouseUnavailable
+from commerce.integrations import capped_http
+from commerce.integrations.capped_http import Response, TooLarge
 from commerce.integrations.retry_after import parse_retry_after
 from commerce.integrations.tls import tls_context
 from commerce.stock_sync import CountedLevel
@@ -131,11 +133,13 @@ class Warehouse:
     async def _request(self, query: "_Query") -> bytes:
         body = {"skus": query.skus, "page": query.token}
         try:
-            async with self._client.stream("POST", "/levels", json=body) as response:
-                _check_status(response)
-                return await _read(response)
+            response = await capped_http.send(self._client, "POST", "/levels", max_bytes=MAX_PAGE_BYTES, json=body)
+        except TooLarge:
+            raise WarehouseAnswerInvalid("body", f"is larger than {MAX_PAGE_BYTES:,} bytes") from None
         except (httpx.HTTPError, OSError) as error:
             raise _RetryableError(type(error).__name__) from None
+        _check_status(response)
+        return response.content
 
 
 class _Query:
@@ -199,18 +203,9 @@ def _to_utc(as_of: datetime) -> datetime:
     return as_of.astimezone(UTC)
 
 
-async def _read(response: httpx.Response) -> bytes:
-    content = bytearray()
-    async for chunk in response.aiter_bytes():
-        content += chunk
-        if len(content) > MAX_PAGE_BYTES:
-            raise WarehouseAnswerInvalid("body", f"is larger than {MAX_PAGE_BYTES:,} bytes")
-    return bytes(content)
-
-
-def _check_status(response: httpx.Response) -> None:
-    status = response.status_code
-    if response.is_client_error and status not in RETRYABLE:
+def _check_status(response: Response) -> None:
+    status = response.status
+    if httpx.codes.is_client_error(status) and status not in RETRYABLE:
         raise WarehouseRefused(status)
     if not response.is_success:
         raise _RetryableError(f"HTTP {status}", parse_retry_after(response.headers.get("Retry-After", "")))

@@ -12,6 +12,7 @@ from cloudevents.core.v1.event import CloudEvent
 from standardwebhooks import Webhook
 
 from commerce.errors import WebhookUnavailable
+from commerce.integrations import capped_http
 from commerce.integrations.retry_after import parse_retry_after
 from commerce.webhooks import WebhookMessage
 
@@ -50,7 +51,7 @@ class WebhookPoster:
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                self._client.stream("POST", message.url, headers=headers, content=body) as response,
+                capped_http.unread(self._client, "POST", message.url, headers=headers, content=body) as response,
             ):
                 self._quiet_until.pop(message.url, None)
                 return _outcome(response)

@@ -2,22 +2,32 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from email.message import EmailMessage
 from typing import Any
+from uuid import uuid4
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import notifications
 from commerce.database import Database
-from commerce.errors import AlertUnavailable, MailUnavailable, PermanentError, StepInProgress
+from commerce.errors import (
+    AlertUnavailable,
+    MailServerDown,
+    MailUnavailable,
+    PermanentError,
+    StepInProgress,
+)
 from commerce.integrations.alerts import AlertWebhook
 from commerce.mail.render import MailTemplates
 from commerce.mail.smtp import MailServer, build_message
 from commerce.mail.template_data import load_template_data
 from commerce.messages.notifications import Alert, SendOutcome
-from commerce.notifications import Notification
+from commerce.notifications import OUTAGE, RECOVERY, Notification
 
-SEND_TIMEOUT = timedelta(seconds=10)  # for one attempt to send
-LEASE = timedelta(seconds=13)  # longer than an attempt, shorter than the start-to-close timeout of its step
+LEASE = timedelta(seconds=13)  # longer than SEND_TIMEOUT, shorter than the start-to-close timeout of its step
+OUTAGE_TIMEOUT = 4  # seconds to send the alert about an outage, in addition to the attempt that noticed it
 WEBHOOK = "webhook"  # the recipient of an alert's second notification
 LOCALE = "en_GB"
 
@@ -88,21 +98,62 @@ class Notifier:
             return False
         return True
 
+    async def report_outage(self, service: str, error: str) -> None:
+        """Alert the admins that a service is down, once per outage and at most once per hour.
+
+        While the mail server is down, only the webhook can be called; the mail follows when it works again. Raises
+        DatabaseUnavailable, and TimeoutError if the alert is not sent in time; reporting the outage again continues.
+        """
+        prefix = _outage_prefix(OUTAGE, service)
+        async with asyncio.timeout(OUTAGE_TIMEOUT):
+            async with self._database.transaction() as tx:
+                latest = await notifications.latest_outage(tx, prefix)
+                if latest and latest.over and latest.recent:
+                    return
+                key = latest.key if latest and not latest.over else f"{prefix}{uuid4()}"
+                message = f"The {service} is down. Steps that need it wait and continue when it works again"
+                alert = Alert(kind=OUTAGE, key=key, message=message, error=error)
+                keys = await self._queue_in(tx, alert)
+            await self._try_to_send([key for key in keys if service != MailServerDown.service or key != alert.key])
+
+    async def report_recovery(self, service: str) -> None:
+        """Tell the admins that a service works again, if they were alerted that it was down; raises as above."""
+        prefix = _outage_prefix(OUTAGE, service)
+        async with asyncio.timeout(OUTAGE_TIMEOUT):
+            async with self._database.transaction() as tx:
+                latest = await notifications.latest_outage(tx, prefix)
+                if latest is None or latest.over:
+                    return
+                key = _outage_prefix(RECOVERY, service) + latest.key.removeprefix(prefix)
+                alert = Alert(kind=RECOVERY, key=key, severity="low", message=f"The {service} works again")
+                keys = await self._queue_in(tx, alert)
+            await self._try_to_send([*self._channels(latest.key), *keys])
+
+    async def _try_to_send(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            with suppress(PermanentError, MailUnavailable, AlertUnavailable, StepInProgress):
+                await self.send(key)
+
+    def _channels(self, key: str) -> dict[str, str]:
+        """Return the recipient by key of an alert's notifications, the mail first."""
+        channels = {key: self._admins, f"{key}/webhook": WEBHOOK if self._webhook else ""}
+        return {key: recipient for key, recipient in channels.items() if recipient}
+
     async def _queue_alert(self, alert: Alert) -> list[str]:
+        async with self._database.transaction() as tx:
+            return await self._queue_in(tx, alert)
+
+    async def _queue_in(self, tx: AsyncSession, alert: Alert) -> list[str]:
         """Queue an alert for each configured channel, and return the keys of its notifications.
 
         Its kind is kebab-case as a kind of mail and snake_case as the type in a webhook.
         """
-        channels = {alert.key: self._admins, f"{alert.key}/webhook": WEBHOOK if self._webhook else ""}
+        channels = self._channels(alert.key)
         kind = alert.kind.replace("_", "-")
         data = alert.model_dump(exclude_none=True, exclude={"kind"}) | {"type": alert.kind.replace("-", "_")}
-        async with self._database.transaction() as tx:
-            for key, recipient in channels.items():
-                if recipient:
-                    await notifications.queue(
-                        tx, key=key, kind=kind, recipient=recipient, order_id=alert.order_id, data=data
-                    )
-        return [key for key, recipient in channels.items() if recipient]
+        for key, recipient in channels.items():
+            await notifications.queue(tx, key=key, kind=kind, recipient=recipient, order_id=alert.order_id, data=data)
+        return list(channels)
 
     async def _send_claimed(self, claimed: Notification, data: dict[str, Any]) -> None:
         """Send a claimed notification, and record how that ended."""
@@ -122,12 +173,7 @@ class Notifier:
             await notifications.mark_sent(tx, claimed.key)
 
     async def _mail(self, claimed: Notification, data: dict[str, Any]) -> None:
-        message = self._build(claimed, data)
-        try:
-            async with asyncio.timeout(SEND_TIMEOUT.total_seconds()):
-                await self._mail_server.send(message)
-        except TimeoutError:
-            raise MailUnavailable(f"not sent within {SEND_TIMEOUT.seconds} s") from None
+        await self._mail_server.send(self._build(claimed, data))
 
     def _build(self, claimed: Notification, data: dict[str, Any]) -> EmailMessage:
         sender = self._mail_server.sender
@@ -140,3 +186,8 @@ class Notifier:
         if self._webhook is None:
             raise AlertUnavailable("the webhook is no longer configured")
         await self._webhook.post(claimed.data)
+
+
+def _outage_prefix(kind: str, service: str) -> str:
+    """Return what the keys of a service's outages start with."""
+    return f"{kind}/{service.replace(' ', '-')}/"

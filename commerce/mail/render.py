@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
 from commerce.formats import Formats
+from commerce.plain_text import CONTROLS_IN_LINES, neutralize
 
 MAX_SUBJECT = 150  # characters
 # Variables of the alert templates that an alert may leave out.
@@ -39,8 +41,10 @@ class MailTemplates:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            finalize=_without_controls,
         )
         self._environment.filters |= {
+            "plain": neutralize,
             "money": formats.money,
             "number": formats.number,
             "count": formats.count,
@@ -57,6 +61,13 @@ class MailTemplates:
         html = self._environment.select_template([f"{kind}.html.j2", "alert.html.j2"]).render(variables)
         subject, _, body = text.partition("\n")
         return RenderedMail(one_line(subject)[:MAX_SUBJECT], body.strip("\n") + "\n", html)
+
+
+def _without_controls(value: Any) -> Any:
+    """Return a variable as a template shows it, without controls that outsiders may have written into it."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return CONTROLS_IN_LINES.sub(" ", value)
+    return value
 
 
 def one_line(value: str) -> str:

@@ -18,7 +18,7 @@ ORDER = text("""
     FROM orders WHERE id = :order_id
 """)
 ORDER_LINES = text("""
-    SELECT sku, title, quantity, unit_price, quantity * unit_price AS amount
+    SELECT sku, title, quantity, unit_price, CAST(quantity AS numeric) * unit_price AS amount
     FROM order_lines WHERE order_id = :order_id ORDER BY position LIMIT :limit
 """)
 MISSING_ITEMS = text("""

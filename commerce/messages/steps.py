@@ -28,11 +28,23 @@ class Call(Message, Generic[InputT]):
     input: InputT
     undo: str | None = None  # the activity that undoes this step; None: nothing to undo
     undo_input: dict[str, Any] | None = None  # the undo's input, if it is not the step's
+    tries: int | None = None  # how many failed tries that count end the step; None: any number is allowed
 
     def for_undo(self) -> dict[str, Any]:
         """Return the call of the undo, which the ledger stores, unlike the step's input, which may hold a secret."""
         undo_input = self.input.model_dump(mode="json") if self.undo and self.undo_input is None else self.undo_input
         return {"key": self.key.model_dump(), "input": undo_input}
+
+
+class TriesSoFar(Message):
+    """The failed tries of a step until now: those that count, and the latest ones in a row at which a service was down.
+
+    They travel from try to try as heartbeat details, because Temporal counts every try.
+    """
+
+    counted: int = 0
+    outages: int = 0
+    service: str = ""  # that was down at the last of the outages
 
 
 class Leftover(Message):

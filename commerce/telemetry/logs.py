@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 import structlog
 
+from commerce.plain_text import escape_controls
 from commerce.settings import Settings
 from commerce.telemetry.redaction import redact_record
 from commerce.telemetry.trace_context import current_trace_id
 
 Record = MutableMapping[str, Any]
+TRACEBACKS = ("exception", "stack")  # fields of several lines
 TEMPORAL_FIELDS = {
     "workflow_id": "workflow_id",
     "workflow_run_id": "run_id",
@@ -67,11 +69,22 @@ class _Handler(logging.StreamHandler[Any]):
 
 def _render_processors(log_format: Literal["console", "json"]) -> list[structlog.typing.Processor]:
     """Return the processors that render a record. Exceptions become text before redaction, so nothing escapes it."""
-    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    renderers: list[structlog.typing.Processor] = [structlog.processors.JSONRenderer()]
     if log_format == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderers = [_escape_controls, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     drop = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    return [drop, structlog.processors.format_exc_info, redact_record, renderer]
+    return [drop, structlog.processors.format_exc_info, redact_record, *renderers]
+
+
+def _escape_controls(_logger: Any, _method: str, record: Record) -> Record:
+    """Escape what a terminal would obey; only tracebacks keep their lines. JSON escapes it already."""
+    return {escape_controls(name): _escape_value(name, value) for name, value in record.items()}
+
+
+def _escape_value(name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return escape_controls(value.rstrip("\n"), keep_lines=name in TRACEBACKS)
+    return value  # the renderer shows the repr of other values, which escapes controls
 
 
 def _add_trace_id(_logger: Any, _method: str, record: Record) -> Record:

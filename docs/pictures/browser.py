@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,10 +42,10 @@ def find_browser() -> str | None:
 
 
 @contextmanager
-def open_browser(program: str) -> Iterator["Browser"]:
-    """Run a browser with a temporary profile."""
+def open_browser(program: str, *flags: str) -> Iterator["Browser"]:
+    """Run a browser with a temporary profile and additional command-line flags."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        running = Browser(program, Path(profile))
+        running = Browser(program, Path(profile), flags)
         try:
             running.attach()
             yield running
@@ -56,12 +56,12 @@ def open_browser(program: str) -> Iterator["Browser"]:
 class Browser:
     """A browser with one page."""
 
-    def __init__(self, program: str, profile: Path) -> None:
+    def __init__(self, program: str, profile: Path, flags: Sequence[str] = ()) -> None:
         self._to, browser_input = _pipe()
         browser_output, self._from = _pipe()
         launcher = [sys.executable, "-c", LAUNCHER, str(browser_input), str(browser_output)]
         self._process = subprocess.Popen(  # noqa: S603 - the browser that was found or named
-            [*launcher, program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [*launcher, program, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"],
             pass_fds=(browser_input, browser_output),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

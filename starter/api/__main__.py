@@ -18,11 +18,13 @@ from commerce.errors import SettingsError
 from commerce.settings import Settings, load_environment, load_settings
 from commerce.telemetry import logs
 from starter.api.app import create_app, release_waiting_requests
+from starter.api.connections import Limits, OncePerMinute, limited_protocol
 from starter.telemetry import tracing
 from starter.telemetry.exit import exit_process
 
 FAILED, USAGE = 1, 2
 SERVICE = "commerce-api"  # its name in traces
+KERNEL_BACKLOG = 1024  # connections that wait to be accepted
 STOP_SECONDS = 5  # the time that open requests have to finish
 
 log = logging.getLogger("commerce.api")
@@ -34,6 +36,12 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self._app = app
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen, with a longer queue in the kernel than asyncio accepts at once."""
+        await super().startup(sockets)
+        for listening in sockets or []:
+            listening.listen(KERNEL_BACKLOG)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop, ending the requests that wait for a process."""
@@ -58,6 +66,7 @@ def main() -> NoReturn:
         if traces := tracing.start(settings, SERVICE):
             traces.instrument_libraries()
             traces.instrument_api(app)
+        limits = Limits(settings.api_connections)
         bound = _bind_socket(settings)
     except SettingsError as error:
         _fail(str(error), USAGE)
@@ -65,11 +74,15 @@ def main() -> NoReturn:
         _fail(f"The API cannot listen: {error}", FAILED)
     config = uvicorn.Config(
         app,
+        http=limited_protocol(limits),
+        backlog=limits.backlog,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    for library in ("uvicorn.error", "asyncio"):
+        logging.getLogger(library).addFilter(OncePerMinute(limits))
     with bound:
         log.info("The API listens on %s port %d", *bound.getsockname()[:2])
         asyncio.run(_Server(config, app).serve(sockets=[bound]))

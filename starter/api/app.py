@@ -12,6 +12,7 @@ from fastapi_offline import FastAPIOffline
 from commerce.settings import Settings
 from starter.api import codec, errors, health, metrics, orders, progress, schedules, tutorial, workflows
 from starter.api.backends import Backends
+from starter.api.browser_guard import BrowserGuard
 from starter.api.limits import BodyLimit
 from starter.api.requests import RequestLog
 from starter.api.tokens import DOCS_FILES, TokenAuth
@@ -51,7 +52,12 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
 
     # The page /docs loads nothing from other hosts: they may be unreachable, and should not learn of its use.
     app = FastAPIOffline(
-        title="durable-commerce", description=DESCRIPTION, redoc_url=None, static_url=DOCS_FILES, lifespan=lifespan
+        title="durable-commerce",
+        description=DESCRIPTION,
+        redoc_url=None,
+        static_url=DOCS_FILES,
+        lifespan=lifespan,
+        redirect_slashes=False,  # the redirect would lead to the host that the request names, whichever that is
     )
     app.state.backends = backends
     app.state.watches = progress.Watches()
@@ -66,6 +72,13 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(TokenAuth, tokens=settings.api_tokens)
     app.add_middleware(codec.CodecCors, ui_url=settings.temporal_ui_url)
+    app.add_middleware(
+        BrowserGuard,
+        has_tokens=bool(settings.api_tokens),
+        api_host=settings.api_host,
+        codec_prefix=codec.PREFIX,
+        codec_origins=codec.page_origins(settings.temporal_ui_url),
+    )
     app.add_middleware(RequestLog)
     return app
 

@@ -16,6 +16,7 @@ from commerce.errors import MissingKey
 from commerce.settings import Settings
 from starter.api.error_codes import ErrorCode
 from starter.api.errors import COMMON_ERRORS, ApiError, Problem, Responses, error_examples, json_example
+from starter.browser_requests import is_from_page_of
 from starter.client import connection_config
 from starter.connection.encryption import Encryption
 
@@ -108,7 +109,7 @@ class CodecCors:
     """Allows pages of Temporal's UI, and no others, to read the responses of the codec routes."""
 
     def __init__(self, app: ASGIApp, ui_url: str) -> None:
-        self._app, self._origins = app, _origins(ui_url)
+        self._app, self._origins = app, page_origins(ui_url)
         self._cors_app = CORSMiddleware(
             app,
             allow_origins=self._origins,
@@ -124,10 +125,10 @@ class CodecCors:
         await (self._cors_app if needs_cors else self._app)(scope, receive, send)
 
     def _is_from_ui(self, scope: Scope) -> bool:
-        return any(name == b"origin" and value.decode("latin-1") in self._origins for name, value in scope["headers"])
+        return is_from_page_of(scope, self._origins)
 
 
-def _origins(url: str) -> list[str]:
+def page_origins(url: str) -> list[str]:
     """Return the origin of a URL as browsers send it; a loopback URL has two."""
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else str(parts.hostname)

@@ -44,6 +44,8 @@ STATUSES: Mapping[type[CommerceError], HTTPStatus] = {
     errors.RegistrationInProgress: HTTPStatus.CONFLICT,
     errors.CustomerAlreadyExists: HTTPStatus.CONFLICT,
     errors.OrderDiffers: HTTPStatus.CONFLICT,
+    errors.ConstraintViolated: HTTPStatus.CONFLICT,
+    errors.InvalidData: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.Unreachable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -128,6 +130,7 @@ def _as_json(problem: Problem) -> dict[str, Any]:
 
 
 UNAUTHORIZED = Problem(error="A valid token is required", code=ErrorCode.Unauthorized)
+FOREIGN_PAGE = Problem(error="A page of another site may not do this", code=ErrorCode.ForeignPage)
 BODY_TOO_LARGE = Problem(error="The body is larger than 1 MiB", code=ErrorCode.BodyTooLarge)
 
 
@@ -136,6 +139,11 @@ COMMON_ERRORS: Responses = {
         HTTPStatus.UNAUTHORIZED,
         "The token is missing or invalid",
         UNAUTHORIZED,
+    ),
+    **error_examples(
+        HTTPStatus.FORBIDDEN,
+        "A browser sent the request for a page of another site, or the API was called by another host name",
+        FOREIGN_PAGE,
     ),
     **error_examples(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

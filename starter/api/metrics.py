@@ -14,6 +14,7 @@ from temporalio.common import MetricMeter
 from temporalio.runtime import Runtime
 
 from commerce.errors import SettingsError
+from commerce.integrations import capped_http
 from commerce.integrations.tls import tls_context
 from commerce.telemetry.metrics import HTTP_DURATION
 from starter.api.error_codes import ErrorCode
@@ -23,6 +24,7 @@ from starter.telemetry.metrics import create_runtime
 LOOPBACK = "127.0.0.1"
 TIMEOUT = 2.0  # seconds
 TRIES = 5
+MAX_METRICS_BYTES = 16 * 1024 * 1024
 NO_KEEPALIVE = httpx.Limits(max_keepalive_connections=0)  # a connection is bound to the event loop that opened it
 UNAVAILABLE = Problem(error="The metrics are unavailable", code=ErrorCode.MetricsUnavailable)
 EXAMPLE = f"""# HELP {HTTP_DURATION.name} {HTTP_DURATION.help}
@@ -69,8 +71,12 @@ def exporter() -> Exporter:
 async def metrics(source: Annotated[Exporter, Depends(exporter)]) -> Response:
     """Return the metrics of the API process in Prometheus text format. No token is needed."""
     try:
-        response = (await source.http.get(f"http://{source.address}/metrics")).raise_for_status()
+        response = await capped_http.send(
+            source.http, "GET", f"http://{source.address}/metrics", max_bytes=MAX_METRICS_BYTES
+        )
     except httpx.HTTPError:
+        return error_response(HTTPStatus.SERVICE_UNAVAILABLE, UNAVAILABLE)
+    if not response.is_success:
         return error_response(HTTPStatus.SERVICE_UNAVAILABLE, UNAVAILABLE)
     return PlainTextResponse(response.content, media_type=response.headers["content-type"])
 

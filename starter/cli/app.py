@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -25,6 +26,7 @@ from starter.cli.shared import (
     Connections,
     DataDir,
     count_of,
+    err,
     out,
     print_error,
     print_line,
@@ -140,10 +142,15 @@ def audit(as_json: AsJson = False, data_dir: DataDir = None) -> int:
     from commerce.audit import Finding
     from starter.operate.audit import audit
 
-    async def run(connections: Connections) -> list[Finding]:
-        return await audit(connections.database, connections.client)
+    with err.status("Checking …") as status:
 
-    findings = run_connected(data_dir, run)
+        def show(checked: Mapping[str, int]) -> None:
+            status.update(f"Checked {', '.join(f'{count:,} {kind}' for kind, count in checked.items())}")
+
+        async def run(connections: Connections) -> list[Finding]:
+            return await audit(connections.database, connections.client, show)
+
+        findings = run_connected(data_dir, run)
     if as_json:
         out.print_json(data=[finding.model_dump(mode="json") for finding in findings])
     elif findings:

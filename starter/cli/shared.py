@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from commerce.messages.progress import MARKS, StepProgress
+from commerce.plain_text import escape_controls
 from commerce.settings import Settings, load_environment, load_settings
 
 if TYPE_CHECKING:
@@ -19,7 +21,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130  # exit codes
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+
+
+class SafeConsole(Console):
+    """A console that escapes control characters in texts: ids and file contents may come from outsiders."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a text as Rich prints it, with control characters escaped."""
+        return super().render_str(escape_controls(text, keep_lines=True), **options)
+
+
+out, err = SafeConsole(highlight=False), SafeConsole(stderr=True, highlight=False)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs")]
 DataDir = Annotated[

@@ -14,6 +14,7 @@ from commerce import imports
 from commerce.database import Database
 from commerce.errors import JobInProgress, Unreachable
 from commerce.formats import Formats
+from commerce.integrations import capped_http
 from commerce.messages.analytics import Analytics
 from commerce.messages.base import Message
 from commerce.messages.carts import CleanUpCarts
@@ -65,10 +66,11 @@ async def _recount(database: Database, warehouse_url: str) -> None:
         rows = (await tx.execute(PLENTY, {"found": EXTRA_UNITS, "count": RECOUNTED_LEVELS})).mappings().all()
     try:
         async with httpx.AsyncClient(base_url=warehouse_url) as http:
-            answer = await http.put("/trial/levels", json=[dict(row) for row in rows])
-            answer.raise_for_status()
+            answer = await capped_http.send(http, "PUT", "/trial/levels", json=[dict(row) for row in rows])
     except httpx.HTTPError as error:
         raise Unreachable(f"The embedded warehouse refuses to set its levels ({type(error).__name__})") from error
+    if not answer.is_success:
+        raise Unreachable(f"The embedded warehouse refuses to set its levels (HTTP {answer.status})")
 
 
 async def _run(client: Client, job: str, options: Message) -> JobOutcome:

@@ -12,16 +12,36 @@ from commerce.settings import STACK_FILE
 from starter.devstack.errors import StackError
 
 LOCK_FILE = "up.lock"
+PRIVATE_UMASK = 0o077  # for a program that writes into the folder
+FOR_OTHERS = 0o077
+WRITABLE_FOR_OTHERS = 0o022
 
 
 def create(data_dir: Path) -> None:
     """Create the folder, readable only by its owner, with its subfolders. Raises StackError."""
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(data_dir)
         for name in ("logs", "mail"):
             (data_dir / name).mkdir(exist_ok=True)
     except OSError as error:
         raise StackError(f"The data folder {data_dir} cannot be used: {error.strerror}") from error
+
+
+def _make_private(data_dir: Path) -> None:
+    """Let only the owner read an existing folder of a stack, or an empty one. Raises StackError, OSError.
+
+    A folder with other content keeps its permissions, since the stack's own files in it are private.
+    """
+    found = data_dir.stat()
+    if found.st_uid != os.geteuid():
+        raise StackError(f"The data folder {data_dir} belongs to another user: choose another with --data-dir")
+    if not found.st_mode & FOR_OTHERS:
+        return
+    if (data_dir / LOCK_FILE).exists() or not any(data_dir.iterdir()):
+        data_dir.chmod(0o700)
+    elif found.st_mode & WRITABLE_FOR_OTHERS:
+        raise StackError(f"Other users can write to the data folder {data_dir}: choose another with --data-dir")
 
 
 @contextmanager

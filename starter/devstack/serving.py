@@ -12,7 +12,10 @@ from typing import Any, NamedTuple, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from starter.browser_requests import LOOPBACK_HOSTS, READS, has_host, is_from_foreign_page
 from starter.telemetry.exit import exit_process
 
 LOOPBACK = "127.0.0.1"
@@ -71,6 +74,27 @@ async def serving(app: FastAPI, port: int, host: str = LOOPBACK, **options: Any)
         server.should_exit = True
         await running
         bound.close()
+
+
+class BrowserGuard:
+    """Responds with 403 to requests that a web page must not make: the embedded servers require no key.
+
+    Pages of other origins may not write, and a server on the loopback interface has no other host name.
+    """
+
+    def __init__(self, app: ASGIApp, host: str) -> None:
+        """Guard an app that is served on the interface `host`."""
+        self._app = app
+        self._hosts = {*LOOPBACK_HOSTS, host} if host == LOOPBACK else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond with 403, or pass the request on to the app."""
+        if scope["type"] == "http" and (
+            (self._hosts and not has_host(scope, self._hosts))
+            or (scope["method"] not in READS and is_from_foreign_page(scope))
+        ):
+            return await JSONResponse({"detail": "A page of another site may not do this"}, 403)(scope, receive, send)
+        return await self._app(scope, receive, send)
 
 
 async def wait_for_stop_signal() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -94,6 +95,7 @@ class Stack:
     async def start(self) -> None:
         """Start everything and return when all is ready. After a failure nothing is left running. Raises StackError."""
         began = time.monotonic()
+        os.umask(data_folder.PRIVATE_UMASK)  # also that of the servers
         data_folder.create(self.data_dir)
         self._folder.enter_context(data_folder.locked(self.data_dir))
         try:

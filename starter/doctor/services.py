@@ -8,19 +8,20 @@ from urllib.parse import urlsplit
 import httpx
 
 from commerce.errors import (
+    CarrierDown,
     CarrierRefused,
     CarrierUnavailable,
-    MailRefused,
-    MailUnavailable,
+    MailServerDown,
     SettingsError,
     WarehouseAnswerInvalid,
     WarehouseRefused,
     WarehouseUnavailable,
 )
+from commerce.integrations import capped_http
 from commerce.integrations.carriers import open_carriers
 from commerce.integrations.tls import tls_context
 from commerce.integrations.warehouse import Warehouse
-from commerce.mail.smtp import MailServer
+from commerce.mail.smtp import PERMANENT, MailServer
 from commerce.settings import read_stack
 from starter.doctor.findings import CheckResult, failed, ok, warning
 from starter.doctor.runner import CheckContext
@@ -38,14 +39,14 @@ async def check_mail(context: CheckContext) -> CheckResult:
         await MailServer(url, context.settings.mail_from, timeout=TIMEOUT).check_login()
     except ValueError as error:
         return failed(str(error), f"Correct {variable} or COMMERCE_MAIL_FROM")
-    except MailRefused as error:
+    except MailServerDown as error:
         if error.code in LOGIN_ERRORS:
             return failed(f"{address} rejected the login ({error.code})", f"Correct user and password in {variable}")
-        return failed(
-            f"{address} rejected the connection ({error.code})",
-            f"Correct {variable}: the server may require smtp+starttls://",
-        )
-    except MailUnavailable as error:
+        if error.code >= PERMANENT:
+            return failed(
+                f"{address} rejected the connection ({error.code})",
+                f"Correct {variable}: the server may require smtp+starttls://",
+            )
         return failed(
             f"no mail server answers at {address} ({error.reason.rstrip('.')})",
             f"Start it, or correct scheme, host and port in {variable}",
@@ -68,11 +69,12 @@ async def check_carrier(context: CheckContext) -> CheckResult:
         async with asyncio.timeout(TIMEOUT):
             await carriers[name].refund(UNKNOWN_ID)
     except (CarrierUnavailable, TimeoutError) as error:
+        if isinstance(error, CarrierDown) and error.status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            return failed(f"{where} rejected our API key ({error.status})", f"Correct {key}")
         reason = getattr(error, "reason", f"no response within {TIMEOUT} s")
         return failed(f"no carrier answers at {where} ({reason})", f"Start it, or correct {url}")
-    except CarrierRefused as error:
-        if error.status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-            return failed(f"{where} rejected our API key ({error.status})", f"Correct {key}")
+    except CarrierRefused:
+        pass  # it answers, and does not know the shipment
     finally:
         for carrier in carriers.values():
             await carrier.close()
@@ -114,8 +116,11 @@ async def check_api(context: CheckContext) -> CheckResult:
 
 async def _get_status(url: str) -> int:
     """Return the HTTP status of a GET request. Raises httpx.HTTPError."""
-    async with httpx.AsyncClient(timeout=TIMEOUT, verify=tls_context()) as http:
-        return (await http.get(url)).status_code
+    async with (
+        httpx.AsyncClient(timeout=TIMEOUT, verify=tls_context()) as http,
+        capped_http.unread(http, "GET", url) as response,
+    ):
+        return response.status_code
 
 
 def _local_url(host: str, port: int) -> str:

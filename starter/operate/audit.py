@@ -1,34 +1,84 @@
 """The audit of a running shop: report only violations that no running process might still repair."""
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 
 from temporalio.client import Client
 
 from commerce import audit as rules
-from commerce.audit import Finding
+from commerce.audit import Finding, Page
 from commerce.database import Database
 from starter.connection.rpc import find_latest_run, unreachable_if_refused
 
 MAX_CONCURRENT_CALLS = 20
+FIRST_PAGE, LARGEST_PAGE = 500, 1_000  # items, orders or customers; the time per order grows with larger pages
+PAGE_SECONDS = 5.0  # a page that takes longer than twice this is followed by a smaller one
 
 EndedRuns = dict[str, str | None]  # business key -> id of its latest run, which has ended; None: it never had a run
 
 
-async def audit(database: Database, client: Client) -> list[Finding]:
+async def audit(
+    database: Database, client: Client, on_progress: Callable[[Mapping[str, int]], None] = lambda _: None
+) -> list[Finding]:
     """Return all permanent violations, by rule. Processes may start, run and end during the audit.
 
     A suspected violation counts only if the process's latest run had ended before the violation was found and is
-    still the latest run afterwards. Raises DatabaseUnavailable, Unreachable.
+    still the latest run afterwards. `on_progress` gets the number of checked items, orders and customers, after every
+    page. Raises DatabaseUnavailable, Unreachable.
     """
+    findings: list[Finding] = []
+    checked: Counter[str] = Counter()
+    for kind in rules.RULES:
+        async for page in _pages(database, kind):
+            findings = _joined([findings, await _audit_page(database, client, page)])
+            if kind != rules.STRAYS:
+                checked[kind] += len(page.keys)
+                on_progress(checked)
+    return findings
+
+
+async def _pages(database: Database, kind: str) -> AsyncIterator[Page]:
+    """Yield all pages of a kind; their size changes so that the caller needs some seconds for each."""
+    size, after = FIRST_PAGE, None
+    while True:
+        async with database.transaction() as tx:
+            page = await rules.load_page(tx, kind, after, size)
+        if not page.keys:
+            return
+        started = time.monotonic()
+        yield page
+        seconds, after = time.monotonic() - started, page.keys[-1]
+        if seconds < PAGE_SECONDS:
+            size = min(2 * size, LARGEST_PAGE)
+        elif seconds > 2 * PAGE_SECONDS:
+            size = max(size // 2, 1)
+
+
+async def _audit_page(database: Database, client: Client, page: Page) -> list[Finding]:
     async with database.transaction() as tx:
-        suspects = await rules.load_suspects(tx)
+        suspects = await rules.load_suspects(tx, page)
     before = await _ended_runs(client, suspects)
     async with database.transaction() as tx:
-        findings = await rules.audit(tx, ended=before)
+        findings = await rules.audit(tx, page, ended=before)
     after = await _ended_runs(client, {finding.business_key for finding in findings if finding.business_key})
     return _confirmed(findings, before, after)
+
+
+def _joined(pages: Iterable[Sequence[Finding]]) -> list[Finding]:
+    """Join the findings of pages: of each rule the first ones, with the count of all."""
+    found: dict[str, list[Finding]] = {}
+    counts: Counter[str] = Counter()
+    for page in pages:
+        counts.update({finding.rule: finding.count for finding in page})
+        for finding in page:
+            found.setdefault(finding.rule, []).append(finding)
+    return [
+        finding.model_copy(update={"count": counts[rule]})
+        for rule in rules.FINDINGS
+        for finding in found.get(rule, [])[: rules.MAX_FINDINGS]
+    ]
 
 
 def _confirmed(findings: Collection[Finding], before: EndedRuns, after: EndedRuns) -> list[Finding]:

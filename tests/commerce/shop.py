@@ -1,13 +1,14 @@
 """A shop for tests: create products, stock and orders in one call each, and read the resulting rows."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import CursorResult, insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import ledger, tables
+from commerce import audit, ledger, tables
+from commerce.audit import Finding, Page
 from commerce.database import Database
 from commerce.messages.steps import StepKey
 
@@ -70,6 +71,20 @@ class Shop:
             if isinstance(done, CursorResult) and not done.returns_rows:
                 return []
             return list(done.scalars()) if len(done.keys()) == 1 else [tuple(row) for row in done]
+
+    async def audit(self, ended: Collection[str] | None = None) -> list[Finding]:
+        """Return all violations, see `commerce.audit.audit`, from pages as small as possible."""
+        return [found for page in await self.audit_pages() for found in await self.call(audit.audit, page, ended)]
+
+    async def audit_pages(self) -> list[Page]:
+        """Return all pages of an audit, each as small as possible."""
+        pages = []
+        for kind in audit.RULES:
+            page = await self.call(audit.load_page, kind, None, 1)
+            while page.keys:
+                pages.append(page)
+                page = await self.call(audit.load_page, kind, page.keys[-1], 1)
+        return pages
 
     async def clear(self) -> None:
         """Delete everything."""

@@ -157,6 +157,19 @@ class TestTopProducts:
         assert (await figures(shop))["GBP"][0] == 1
 
 
+class TestHugeNumbers:
+    async def test_a_huge_product_does_not_break_the_day(self, shop: Shop) -> None:
+        await buy(shop, "1")
+        await shop.sql("UPDATE order_lines SET quantity = 2147483647, unit_price = 9223372036854775807")
+        [(_, _, units, revenue)] = await top(shop)
+        assert (units, revenue) == (2**31 - 1, (2**31 - 1) * (2**63 - 1))
+
+    async def test_huge_totals_do_not_break_the_day(self, shop: Shop) -> None:
+        for order_id in "12":
+            await buy(shop, order_id, total=2**63 - 1)
+        assert (await figures(shop))["GBP"][:2] == (2, 2**63 - 1)
+
+
 class TestAgain:
     async def test_counting_again_changes_nothing(self, shop: Shop) -> None:
         await buy(shop, "1", ANN)

@@ -14,6 +14,7 @@ from commerce import fulfillment, inventory
 from commerce.database import Database
 from commerce.errors import (
     InsufficientInventory,
+    InvalidData,
     ItemNotStocked,
     OrderNotFound,
     ReservationMissing,
@@ -328,3 +329,16 @@ async def found_short(shop: Shop, rule: Callable[..., Awaitable[object]], order_
     except InsufficientInventory as error:
         return [item.sku for item in error.items]
     return []
+
+
+@pytest.mark.parametrize("lines", [[("MUG", 2**31 - 1)] * 2, [("KIT", 3_000_000)]], ids=["lines", "kit"])
+async def test_more_units_than_a_level_can_count_are_a_permanent_error(
+    shop: Shop, lines: list[tuple[str, int]]
+) -> None:
+    await shop.stock("MUG", backorder=True, main=0)
+    await shop.variant("KIT", backorder=True, items={"MUG": 1000})
+    await shop.order("1", *lines)
+    with pytest.raises(InvalidData, match="22003"):
+        await shop.call(inventory.reserve, "1")
+    assert await shop.reservations("1") == []
+    assert await shop.breaches() == []

@@ -19,8 +19,8 @@ from commerce import notifications, outbox
 from commerce.database import Database
 from commerce.errors import AlertUnavailable, MailRefused, MailUnavailable, StepInProgress
 from commerce.integrations.alerts import AlertWebhook
-from commerce.mail.notifier import LEASE, SEND_TIMEOUT, Notifier
-from commerce.mail.smtp import MailServer
+from commerce.mail.notifier import LEASE, Notifier
+from commerce.mail.smtp import SEND_TIMEOUT, MailServer
 from commerce.messages.events import OrderShort
 from commerce.messages.notifications import Alert, SendOutcome
 from commerce.messages.orders import InsufficientItem
@@ -234,6 +234,14 @@ class TestSend:
         assert await notifier.send(KEY) == SENT
         assert (await row(database)).error is None
 
+    async def test_a_huge_order_gets_its_mail(self, database: Database, notifier: Notifier, tmp_path: Path) -> None:
+        await order(database)
+        async with database.transaction() as tx:
+            await tx.execute(text("UPDATE order_lines SET quantity = 2147483647, unit_price = 9223372036854775807"))
+        await queue(database)
+        assert await notifier.send(KEY) == SENT
+        assert "£198,070,406,193,427,123,593,837,281.29" in html(caught(tmp_path)[0]).replace("\xa0", "")
+
     async def test_an_invalid_address_is_refused(self, database: Database, notifier: Notifier) -> None:
         await order(database)
         await queue(database, recipient="zoe at example")
@@ -369,6 +377,51 @@ class TestAlert:
         assert "2026-11-21/1" in page
         assert "2026-11-20/1" not in page
         assert (f"and {more} more" in page) == bool(more)
+
+
+class TestOutages:
+    async def test_admins_get_one_alert_per_outage_and_one_when_it_is_over(
+        self, database: Database, mail_server: MailServer, tmp_path: Path
+    ) -> None:
+        ours = Notifier(database, mail_server, admins=ADMINS, webhook=(webhook := Webhook()))
+        other_worker = Notifier(database, mail_server, admins=ADMINS, webhook=webhook)
+        await asyncio.gather(*(each.report_outage("carrier", "HTTP 401") for each in (ours, other_worker, ours)))
+        assert [(got["type"], got["error"]) for got in webhook.got] == [("service_unavailable", "HTTP 401")]
+        await asyncio.gather(*(each.report_recovery("carrier") for each in (ours, other_worker)))
+        assert [got["type"] for got in webhook.got] == ["service_unavailable", "service_recovered"]
+        kinds = [mail["X-Commerce-Kind"] for mail in caught(tmp_path)]
+        assert kinds == ["service-unavailable", "service-recovered"]
+
+    async def test_a_service_that_comes_and_goes_is_reported_once_an_hour(
+        self, database: Database, mail_server: MailServer
+    ) -> None:
+        notifier = Notifier(database, mail_server, webhook=(webhook := Webhook()))
+        for _ in range(3):
+            await notifier.report_outage("carrier", "HTTP 503")
+            await notifier.report_recovery("carrier")
+        assert len(webhook.got) == 2
+        async with database.transaction() as tx:
+            await tx.execute(text("UPDATE notifications SET created_at = created_at - interval '2 hours'"))
+        await notifier.report_outage("carrier", "HTTP 503")
+        await notifier.report_outage("mail server", "SMTP 535")  # another service
+        assert len(webhook.got) == 4
+
+    async def test_an_outage_of_the_mail_server_is_posted_at_once_and_mailed_afterwards(
+        self, database: Database, mail_server: MailServer, tmp_path: Path
+    ) -> None:
+        offline = MailServer(SecretStr("smtp://127.0.0.1:1"), SENDER)
+        webhook = Webhook(503)
+        await Notifier(database, offline, admins=ADMINS, webhook=webhook).report_outage("mail server", "SMTP 535")
+        await Notifier(database, offline, admins=ADMINS, webhook=webhook).report_outage("mail server", "SMTP 535")
+        await Notifier(database, offline, admins=ADMINS, webhook=webhook).report_outage("mail server", "SMTP 535")
+        assert len(webhook.got) == 2  # the first answer was 503
+        await Notifier(database, mail_server, admins=ADMINS, webhook=webhook).report_recovery("mail server")
+        kinds = [mail["X-Commerce-Kind"] for mail in caught(tmp_path)]
+        assert kinds == ["service-unavailable", "service-recovered"]
+
+    async def test_without_an_outage_there_is_no_recovery(self, database: Database, mail_server: MailServer) -> None:
+        await Notifier(database, mail_server, webhook=(webhook := Webhook())).report_recovery("carrier")
+        assert webhook.got == []
 
 
 async def refuse(database: Database, day: str, numbers: Iterable[int], count: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from commerce import fulfillment, inventory, orders, outbox
+from commerce import fulfillment, inventory, orders, outbox, upkeep
 from commerce.database import Database
 from commerce.errors import (
     FulfilledElsewhere,
@@ -127,13 +127,14 @@ async def test_v9_a_guest_without_an_address_is_fulfilled_without_a_mail(shop: S
 
 
 async def test_v8_completing_marks_the_order_writes_the_event_and_queues_the_mail(shop: Shop) -> None:
-    await shop.order("1", MUG=2, columns={"hold_reason": "failed", "refused_at": NOON})
+    await shop.order("1", MUG=2, columns={"hold_reason": "failed", "refused_at": NOON, "waits_for_backorders": True})
     await shop.call(inventory.reserve, "1")
     made = await shop.call(fulfillment.create, "1")
     await shop.call(fulfillment.record_label, "1", Label(shipment_id="s", tracking_number="T1", label_url="u"))
     done = await shop.call(orders.complete, "1")
     assert done == CompletedOrder(fulfillment_id=made.fulfillment_id, tracking_number="T1")
-    assert await shop.order_columns("1", "fulfillment_status", "hold_reason", "refused_at") == ("fulfilled", None, None)
+    assert await shop.order_columns("1", "fulfillment_status") == ("fulfilled",)
+    assert await shop.order_columns("1", "hold_reason", "refused_at", "waits_for_backorders") == (None, None, None)
     data = {"order_id": "1", "fulfillment_id": made.fulfillment_id, "units": 2, "total": 500, "currency": "GBP"}
     assert await shop.events() == [("order.fulfilled", "order/1", data)]
     assert await shop.sql("SELECT key, kind, recipient, order_id, status FROM notifications") == [
@@ -186,6 +187,23 @@ async def test_v5_validating_a_fulfilled_order_returns_its_result(shop: Shop) ->
     await shop.sql("UPDATE notifications SET status = 'sent'")
     fulfilled = (await shop.call(orders.validate, "1")).fulfilled
     assert fulfilled == done.model_copy(update={"notification_sent": True})
+
+
+async def test_a_mail_that_upkeep_has_deleted_counts_as_sent(shop: Shop) -> None:  # (E17)
+    await shop.order("1", MUG=1)
+    await shop.order("2", MUG=1, columns={"email": None})
+    later = NOON + timedelta(days=36_500)
+    for order_id in ("1", "2"):
+        await fulfill(shop, order_id)
+        assert not (await shop.call(orders.complete, order_id)).notification_sent
+    assert await shop.call(upkeep.prune_notifications, later, 100) == 0
+    await shop.sql("UPDATE notifications SET status = 'failed'")
+    assert await shop.call(upkeep.prune_notifications, later, 100) == 0
+    assert not (await shop.call(orders.complete, "1")).notification_sent
+    await shop.sql("UPDATE notifications SET status = 'sent'")
+    assert await shop.call(upkeep.prune_notifications, later, 100) == 1
+    assert (await shop.call(orders.complete, "1")).notification_sent
+    assert not (await shop.call(orders.complete, "2")).notification_sent
 
 
 async def test_n3_a_refusal_writes_one_event_per_order_and_day(shop: Shop) -> None:

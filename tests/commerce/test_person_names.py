@@ -6,15 +6,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commerce.person_names import EMPTY, FORBIDDEN_CHARACTER, INVISIBLE, MAX_LENGTH, TOO_LONG, validate_name
+from commerce.person_names import (
+    EMPTY,
+    FORBIDDEN_CHARACTER,
+    INVISIBLE,
+    MAX_LENGTH,
+    TOO_LONG,
+    WEB_ADDRESS,
+    validate_name,
+)
 
-REASONS = {EMPTY, FORBIDDEN_CHARACTER, TOO_LONG, INVISIBLE}
+REASONS = {EMPTY, FORBIDDEN_CHARACTER, TOO_LONG, INVISIBLE, WEB_ADDRESS}
 
 
 @pytest.mark.parametrize(
     "name",
     [
         *("Ann", "O'Brien-Smith", "José Müller", "李小龍", "Øyvind Å.", "X Æ A-12", "محمد", "ที่รัก", "<script>", "💐"),
+        *(
+            "J.R.R. Tolkien",
+            "St.John",
+            "st.john",
+            "Dr.Müller",
+            "prof.smith",
+            "Mary.Ann",
+            "Jo.An",
+            "A/S",
+            "Ravi s/o Kumar",
+        ),
+        *("Ann (née Lee)", "d.lee", "Ann, Lee; Bob", "@nn", "Ann:", "1. Ann", "Jr."),
         *("ക്‍", "می‌خواهم", "Ann\u00a0Lee", "a" * MAX_LENGTH),
     ],
 )
@@ -38,7 +58,23 @@ def test_a_name_is_composed_to_nfc() -> None:
         ],
         *[
             (f"Ann{character}Lee", FORBIDDEN_CHARACTER)
-            for character in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+            for character in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u061c\u200e\u200f\ufff9\U000e0041"
+        ],
+        *[
+            (name, WEB_ADDRESS)
+            for name in (
+                *("You won 500 GBP, claim at https://evil.example/x", "HTTP://EVIL", "ftp://evil", "//evil/x"),
+                *("www.evil", "WWW.EVIL.EXAMPLE", "evil.example/claim", "evil.com", "EVIL.COM", "go to t.me/x now"),
+                *(
+                    "evil.museum",
+                    "a.b.evil.zip",
+                    "evil。com",
+                    "ｅｖｉｌ．ｃｏｍ",
+                    "bücher.de",
+                    "ann@evil.example",
+                    "правительство.рф",
+                ),
+            )
         ],
         *[(name, INVISIBLE) for name in ("\u0301", "\u200b", "\u200d\u200c", "\ufeff", "\u3164", "\u2800 \u115f")],
     ],

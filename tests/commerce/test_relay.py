@@ -13,10 +13,10 @@ from commerce import outbox, webhooks
 from commerce.database import Database
 from commerce.errors import Unreachable
 from commerce.outbox import CHANNEL, NewEvent
-from commerce.relay import BATCH, PendingEvent, Relay
+from commerce.relay import BATCH, PendingEvent, Relay, Subscribers
 from tests.commerce.shop import Shop
 
-SECONDS = 20
+SECONDS = 120
 RELAY_HAS_QUERIED = """
     SELECT count(*) > 0 FROM pg_stat_activity
     WHERE application_name = 'commerce relay' AND datname = current_database() AND query_start > :now AND state = 'idle'
@@ -59,10 +59,15 @@ def publisher() -> FakePublisher:
 
 @asynccontextmanager
 async def relaying(
-    url: str, publish: Callable[[PendingEvent], Awaitable[None]], *, poll_interval: float = 0.2
+    url: str,
+    publish: Callable[[PendingEvent], Awaitable[None]],
+    subscribers: Subscribers | None = None,
+    *,
+    poll_interval: float = 0.2,
 ) -> AsyncIterator[asyncio.Task[object]]:
     """Run a relay during the block."""
-    task: asyncio.Task[object] = asyncio.create_task(Relay(url, publish, poll_interval=poll_interval).run())
+    relay = Relay(url, publish, subscribers, poll_interval=poll_interval)
+    task: asyncio.Task[object] = asyncio.create_task(relay.run())
     try:
         yield task
     finally:
@@ -275,3 +280,80 @@ def after(event: PendingEvent, *endpoint_ids: UUID) -> Sequence[UUID | None]:
     assert set(found) == set(endpoint_ids)
     assert {delivery.event_id for delivery in event.deliveries} == {event.id}
     return [found[endpoint_id] for endpoint_id in endpoint_ids]
+
+
+@pytest.fixture
+def starter() -> FakePublisher:
+    return FakePublisher()
+
+
+@pytest.fixture
+def subscribers(starter: FakePublisher) -> Subscribers:
+    """A subscriber of placed orders."""
+    return Subscribers(["order.placed"], starter)
+
+
+async def until_started(starter: FakePublisher, count: int) -> None:
+    async def started() -> bool:
+        return len(starter.events) >= count
+
+    await until(started)
+
+
+async def test_a_placed_order_never_waits_for_deliveries(
+    shop: Shop, database_url: str, publisher: FakePublisher, starter: FakePublisher, subscribers: Subscribers
+) -> None:  # (N7)
+    await shop.call(webhooks.add, "https://all.example")
+    publisher.unblocked.clear()
+    await write(shop, *(event(f"inventory/{n}", n, "inventory.updated") for n in range(2 * BATCH)))
+    await write(shop, event("order/1", 1, "order.placed"))
+    async with relaying(database_url, publisher, subscribers):
+        await until_started(starter, 1)
+        await write(shop, event("order/2", 1, "order.placed"))
+        await until_started(starter, 2)
+        assert publisher.events == []
+        publisher.unblocked.set()
+        await until_published(shop)
+    assert [each.aggregate for each in starter.events] == ["order/1", "order/2"]
+    assert len(publisher.events) == 2 * BATCH + 2
+
+
+async def test_an_event_is_delivered_after_its_subscribers_and_in_order(
+    shop: Shop, database_url: str, publisher: FakePublisher, starter: FakePublisher, subscribers: Subscribers
+) -> None:
+    await shop.call(webhooks.add, "https://all.example")
+    broken = True
+    starter.error_for = lambda each: ValueError("broken") if broken and each.aggregate == "order/1" else None
+    kinds = ["order.placed", "order.fulfilled"]
+    await write(shop, *(event(f"order/{n}", number, kind) for n in (1, 2) for number, kind in enumerate(kinds)))
+    async with relaying(database_url, publisher, subscribers):
+        await until_published(shop, left=2)
+        await until_called(starter, "order/1", times=2)
+        assert publisher.numbers == {"order/2": [0, 1]}
+        broken = False
+        await until_published(shop)
+    assert publisher.numbers == {"order/2": [0, 1], "order/1": [0, 1]}
+    assert starter.numbers == {"order/2": [0], "order/1": [0]}
+
+
+async def test_a_failed_delivery_does_not_start_the_process_again(
+    shop: Shop, database_url: str, publisher: FakePublisher, starter: FakePublisher, subscribers: Subscribers
+) -> None:
+    await shop.call(webhooks.add, "https://all.example")
+    broken = True
+    publisher.error_for = lambda _: ValueError("broken") if broken else None
+    await write(shop, event("order/1", 1, "order.placed"))
+    async with relaying(database_url, publisher, subscribers):
+        await until_called(publisher, "order/1", times=2)
+        broken = False
+        await until_published(shop)
+    assert starter.calls == {"order/1": 1}
+
+
+async def test_an_event_that_no_webhook_wants_is_published_once_its_processes_have_started(
+    shop: Shop, database_url: str, publisher: FakePublisher, starter: FakePublisher, subscribers: Subscribers
+) -> None:
+    await write(shop, event("order/1", 1, "order.placed"))
+    async with relaying(database_url, publisher, subscribers):
+        await until_published(shop)
+    assert (len({event.id for event in starter.events}), len(publisher.events)) == (1, 0)  # at least once

@@ -26,6 +26,11 @@ NO_DEFAULT = "–"
         ("SMTP_URL", "http://ann:secret@mail", "must start with smtp://, smtp+starttls:// or smtps://"),
         ("ADMIN_EMAILS", "ann@shop.example, nobody", "must be addresses separated by commas"),
         ("SMTP_URL", "mail.example", "must start with smtp://, smtp+starttls:// or smtps://"),
+        *[
+            (name, value, "contains only separators: set a value, or leave it empty")
+            for name in ("API_TOKENS", "ADMIN_EMAILS")
+            for value in (",", " ", " , ,", "\n")
+        ],
         ("CARRIER_URL", "carrier.example", "must start with http:// or https://"),
         ("ALERT_WEBHOOK_URL", "ftp://hooks.example", "must start with http:// or https://"),
         ("TIMEZONE", "Mars/Olympus", "is not an IANA time zone, like Europe/London"),

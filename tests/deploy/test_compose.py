@@ -185,7 +185,7 @@ def test_only_three_ports_are_published_and_only_on_loopback() -> None:
     assert outside == {*PUBLISHED, "worker", "migrate", "cli", "mailpit"}
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian: apt install prometheus)")
 def test_promtool_accepts_the_configuration() -> None:
     command = ["promtool", "check", "config", str(ROOT / "deploy" / "prometheus" / "prometheus.yml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -140,7 +140,7 @@ def test_job_alerts_cover_all_jobs() -> None:
         assert {job for job in jobs if job in rule["expr"]} == jobs
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="promtool, which comes with Prometheus, is not installed")
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool (Debian: apt install prometheus)")
 @pytest.mark.parametrize("arguments", [("check", "rules", "alerts.yml"), ("test", "rules", "alerts.test.yml")])
 def test_promtool_accepts_rules_and_tests(arguments: tuple[str, ...]) -> None:
     done = subprocess.run([PROMTOOL or "", *arguments], cwd=ALERTS.parent, capture_output=True, text=True, check=False)

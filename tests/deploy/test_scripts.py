@@ -23,6 +23,8 @@ from tests.paths import ROOT
 from tests.system.workers import wait_until
 from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 
+pytestmark = pytest.mark.programs
+
 DEPLOY = ROOT / "deploy"
 SCRIPTS = [DEPLOY / "make-secrets", *DEPLOY.rglob("*.sh")]
 OWNS = {"commerce": ["commerce"], "temporal": ["temporal", "temporal_visibility"]}

@@ -185,7 +185,8 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
             stack.wait()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
+@pytest.mark.programs
 def test_every_command_does_what_the_page_shows(terminal: Terminal) -> None:
     missing = {name for name in OPTIONAL_PROGRAMS if not shutil.which(name, path=terminal.environment["PATH"])}
     for found, page in commands_to_try().items():

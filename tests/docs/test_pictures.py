@@ -10,6 +10,8 @@ import pytest
 from docs.pictures.browser import find_browser, open_browser
 from tests.documents import ROOT
 
+pytestmark = pytest.mark.programs
+
 SCRIPT = [sys.executable, "-m", "docs.pictures.make"]
 
 
@@ -32,7 +34,7 @@ def test_without_a_browser_it_says_what_to_install(tmp_path: Path) -> None:
 
 def test_a_page_is_photographed_as_it_stands(tmp_path: Path) -> None:
     if not (program := find_browser()):
-        pytest.skip("no Chromium is installed")
+        pytest.skip("Chromium (Debian: apt install chromium)")
     page = tmp_path / "page.html"
     page.write_text("<title>A page</title><body style='margin:0;background:#00ff00'>")
     with open_browser(program) as opened:

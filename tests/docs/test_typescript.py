@@ -1,7 +1,6 @@
 """Compile and run the program of docs/typescript.md.
 
-This needs node and the packages that the page names: `npm install` them in any folder, and set NODE_PATH to its
-node_modules.
+This needs node. npm installs the packages that the page names, once per machine and as tests/docs/node locks them.
 """
 
 import asyncio
@@ -11,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,12 @@ from tests.documents import blocks, broken_links, commands
 from tests.keys import ENCRYPTION_ENV, KEY, OTHER_KEY, codec
 from tests.paths import ROOT
 from tests.running_shop import RunningShop, running_shop
+from tests.servers import once_per_run
 from tests.starter.connection.test_encrypted_runs import payloads
 
 PAGE = ROOT / "docs" / "typescript.md"
+LOCK = ROOT / "tests" / "docs" / "node"
+NPM = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries", "1"]
 INSTALL, COMPILE, START = "npm install ", "npx tsc ", "node "
 DECODE = """
     const [{ data, ...metadata }, keys] = process.argv.slice(1).map((argument) => JSON.parse(argument));
@@ -42,10 +45,10 @@ def command(kind: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the page's program, compiled with the page's command."""
     folder = tmp_path_factory.mktemp("typescript")
-    (folder / "node_modules").symlink_to(_node_modules())
+    (folder / "node_modules").symlink_to(_node_modules(run_folder))
     for block in blocks(PAGE):
         if block.file:
             (folder / block.file).write_text(block.text)
@@ -54,17 +57,25 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _node_modules() -> Path:
-    """Return the folder where node finds the page's packages; skip the test if there is none."""
-    if not (shutil.which("node") and shutil.which("npx")):
-        pytest.skip("node is not installed")
-    packages = [*command(INSTALL)[2:], "typescript"]
-    asked = f"for (const name of {json.dumps(packages)}) console.log(require.resolve(name))"
-    found = subprocess.run(["node", "-e", asked], cwd=ROOT, capture_output=True, text=True, check=False)
-    if found.returncode:
-        pytest.skip(f"node does not find {', '.join(packages)}: npm install them, and set NODE_PATH")
-    folders = {parent for line in found.stdout.splitlines() for parent in Path(line).parents}
-    return next(folder for folder in folders if folder.name == "node_modules" and (folder / "@temporalio").is_dir())
+def _node_modules(run_folder: Path) -> Path:
+    """Return a folder with the locked packages. Skip the tests if they cannot be installed."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip("node and npm (Debian: apt install npm)")
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = caches / "durable-commerce" / f"node-{sha256((LOCK / 'package-lock.json').read_bytes()).hexdigest()[:12]}"
+    with once_per_run(run_folder, "node"):
+        if not (folder / "complete").exists():
+            shutil.copytree(LOCK, folder, dirs_exist_ok=True)
+            done = subprocess.run(NPM, cwd=folder, capture_output=True, text=True, check=False)
+            if done.returncode:
+                pytest.skip("a connection to an npm registry")
+            (folder / "complete").touch()
+    return folder / "node_modules"
+
+
+def test_the_lock_has_the_packages_of_the_page() -> None:
+    locked = json.loads((LOCK / "package.json").read_text())
+    assert set(locked["dependencies"]) == set(command(INSTALL)[2:])
 
 
 @pytest.fixture

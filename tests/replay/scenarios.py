@@ -218,6 +218,16 @@ async def job_failed(shop: RunningShop, name: str) -> str:
     return process_id
 
 
+async def job_waited(shop: RunningShop, name: str) -> str:
+    """The database is unavailable at the first attempt of a job's step."""
+    FAULTS.steps["delete-expired-carts"] = "before"
+    FAULTS.permanent, FAULTS.error, FAULTS.times, FAULTS.refused = False, "DatabaseUnavailable", 1, 0
+    process_id = await run_job(shop, "cleanup-expired-carts", name, CleanUpCarts())
+    FAULTS.permanent, FAULTS.error, FAULTS.times = True, "Refused", 1_000_000
+    FAULTS.steps.clear()
+    return process_id
+
+
 async def stock_synced(shop: RunningShop, name: str) -> str:
     """The warehouse reports the stock that the shop already has."""
     return await run_job(shop, "sync-inventory", name, SyncInventory())
@@ -253,7 +263,7 @@ async def product_count(shop: RunningShop, name: str) -> str:
 async def webhook_delivered(shop: RunningShop, _name: str) -> str:
     """An event is delivered after the event before it, whose first delivery attempt was answered with 503."""
     async with webhook_receiver() as receiver:
-        receiver.answer, receiver.headers = 503, {"Retry-After": "2"}
+        receiver.status, receiver.headers = 503, {"Retry-After": "2"}
         endpoint = await shop.data.call(webhooks.add, receiver.url)
         receiver.secret = endpoint.secret
         events = [
@@ -262,10 +272,10 @@ async def webhook_delivered(shop: RunningShop, _name: str) -> str:
         await shop.data.call(outbox.add, *events)
         first, second = (WebhookDelivery(endpoint_id=endpoint.id, event_id=event_id(event.key)) for event in events)
         await start(shop.client, "deliver-webhook", first)
-        while not receiver.asked:  # noqa: ASYNC110 - polls a server
+        while not receiver.received:  # noqa: ASYNC110 - polls a server
             await asyncio.sleep(0.01)
         handle = await start(shop.client, "deliver-webhook", second.model_copy(update={"after": first.event_id}))
-        receiver.answer = 204
+        receiver.status = 204
         await handle.result()
     return handle.id
 
@@ -303,6 +313,7 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "not-welcomed": not_welcomed,
     "carts-cleaned": carts_cleaned,
     "job-failed": job_failed,
+    "job-waited": job_waited,
     "stock-synced": stock_synced,
     "pending-worked-off": pending_worked_off,
     "day-counted": day_counted,

@@ -30,7 +30,7 @@ from tests.system.workers import wait_until
 STEPS = ("validate-customer-data", "create-customer", "create-auth-user", "assign-customer-group")
 PERSON = {"first_name": words.FIRST, "last_name": words.LAST}
 WORKFLOW_TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
-SECONDS = 60
+SECONDS = 120
 
 
 @dataclass(frozen=True)

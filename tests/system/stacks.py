@@ -107,6 +107,7 @@ async def running_stack(external: ExternalServices, data_dir: Path) -> AsyncIter
     try:
         stack_json = data_dir / "stack.json"
         await wait_until(lambda: stack_json.exists() or process.returncode is not None, TIMEOUT, log.read_text)
+        assert process.returncode is None, log.read_text()
         environment = load_environment(data_dir)
         database_url = load_settings(environment).database_url.get_secret_value()
         database = Database(database_url)

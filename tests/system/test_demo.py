@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from commerce import audit
 from commerce.database import Database
 from starter.devstack import postgres
 from tests.commerce.shop import Shop
@@ -131,4 +130,4 @@ async def check_results(shop: Shop, data_dir: Path, output: str) -> None:
     assert "40 abandoned carts deleted" in output and "5 levels corrected" in output
     assert [kinds["order-shipped"]] == await count(f"count(email) FROM {fulfilled}")
     assert [kinds["insufficient-inventory"]] == [row_numbers(output, "Refused for stock")[0]]
-    assert await shop.call(audit.audit) == []
+    assert await shop.audit() == []

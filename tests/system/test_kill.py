@@ -19,7 +19,7 @@ COMPLETED, FAILED, CANCELLED = (
     WorkflowExecutionStatus.FAILED,
     WorkflowExecutionStatus.CANCELED,
 )
-DEADLINE = 110  # seconds
+DEADLINE = 180  # seconds
 SEED = 20260302
 KILLS, ORDERS_PER_KILL = 4, 10
 
@@ -202,7 +202,7 @@ async def test_orders_end_correctly_after_workers_are_stopped_during_steps(
     await asyncio.gather(shop.start("fulfilled.slow"), shop.start("fulfilled.hangs"))
     await asyncio.gather(workers.wait_until_hanging("fulfilled.hangs"), wait_for_purchase(shop, "fulfilled.slow"))
     stopping = asyncio.create_task(first.stop())
-    await wait_until(lambda: "worker stopping" in first.log_text(), 5, first.log_tail)
+    await wait_until(lambda: "worker stopping" in first.log_text(), DEADLINE, first.log_tail)
 
     second = await workers.start_pausing({"fulfilled.ignores-cancel": "reserve-inventory ignoring-cancel"})
     await shop.start("fulfilled.ignores-cancel")

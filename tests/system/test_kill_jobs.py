@@ -22,7 +22,7 @@ from commerce.messages.pending_orders import PendingOrders
 from commerce.messages.stock_sync import SyncInventory
 from commerce.messages.upkeep import Upkeep
 from starter.processes import TASK_QUEUE
-from tests.faults import Gate
+from tests.faults import Gate, ShortBackoff
 from tests.running_shop import RunningShop, running_shop
 from tests.system.workers import WorkerProcesses
 from worker import WORKFLOWS, open_activities
@@ -233,7 +233,7 @@ async def test_a_worker_stopped_during_a_batch_is_no_error_of_the_job(shop: Runn
     for _ in range(MAX_ERRORS):
         async with worker_without_grace(shop, gate := Gate("delete-expired-carts")):
             await gate.reached.wait()
-    async with shop.worker():
+    async with shop.worker([ShortBackoff()]):
         assert (await job.result())["changed"] == 3
     failures = [event.activity_task_failed_event_attributes for event in (await job.fetch_history()).events]
     assert len([each for each in failures if each.scheduled_event_id]) == MAX_ERRORS
@@ -245,7 +245,13 @@ async def worker_without_grace(shop: RunningShop, gate: Gate) -> AsyncIterator[N
     """Run a worker that waits for no step when it stops."""
     async with (
         open_activities(shop.settings) as steps,
-        Worker(shop.client, task_queue=TASK_QUEUE, workflows=WORKFLOWS, activities=steps, interceptors=[gate]),
+        Worker(
+            shop.client,
+            task_queue=TASK_QUEUE,
+            workflows=WORKFLOWS,
+            activities=steps,
+            interceptors=[gate, ShortBackoff()],
+        ),
     ):
         yield
 

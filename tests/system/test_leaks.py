@@ -123,7 +123,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 async def test_with_encryption_no_personal_or_secret_data_is_stored_or_logged(
     tmp_path: Path, environment: pytest.MonkeyPatch
 ) -> None:  # (A3)
@@ -142,7 +142,7 @@ async def test_with_encryption_no_personal_or_secret_data_is_stored_or_logged(
     assert not leaks, describe(leaks)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 async def test_without_encryption_temporal_stores_process_inputs_only_and_our_logs_contain_none(
     tmp_path: Path, environment: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +24,6 @@ FULFILLED = "SELECT id FROM orders WHERE fulfillment_status = 'fulfilled'"
 LABELLED = "SELECT order_id FROM fulfillments WHERE tracking_number IS NOT NULL AND cancelled_at IS NULL"
 SENT = "SELECT key FROM notifications WHERE status = 'sent'"
 UNSENT = "SELECT order_id FROM notifications WHERE kind = 'order-shipped' AND status <> 'sent'"
-
-
-@pytest.fixture
-async def external(tmp_path: Path) -> AsyncIterator[ExternalServices]:
-    async with external_services(tmp_path) as services:
-        yield services
 
 
 @dataclass(frozen=True)
@@ -87,11 +81,10 @@ def complete_shop_backup(source: Path, target: Path) -> None:
         shutil.copy2(source / name, target / name)
 
 
-async def back_up(stack: Stack, target: Path, *, temporal: bool) -> BackedUp:
+async def back_up(stack: Stack, target: Path) -> BackedUp:
     """Back up Temporal first, then the shop, while both are working; then wait for more orders."""
-    if temporal:
-        await asyncio.to_thread(back_up_temporal, stack, target)
-        await wait_for_progress(stack)
+    await asyncio.to_thread(back_up_temporal, stack, target)
+    await wait_for_progress(stack)
     backed_up = BackedUp(labelled=set(await stack.data.sql(LABELLED)), sent=set(await stack.data.sql(SENT)))
     await back_up_shop(stack, target)
     await wait_for_progress(stack)
@@ -110,31 +103,35 @@ async def check(stack: Stack, backed_up: BackedUp, external: ExternalServices) -
     assert backed_up.sent and all(mails[key] == 1 for key in backed_up.sent)
 
 
-@pytest.mark.timeout(600)  # starts two stacks and processes many orders
-async def test_interrupted_orders_resume_from_a_backup_taken_under_load(
-    external: ExternalServices, tmp_path: Path
-) -> None:
-    async with running_stack(external, tmp_path / "first") as first:
-        await start_orders(first, external)
-        backed_up = await back_up(first, tmp_path / "second", temporal=True)
-    await external.clear_faults()
-    async with running_stack(external, tmp_path / "second") as second:
-        for order_id in ORDERS:
-            await second.client.get_workflow_handle(order_process_id(order_id)).result()
-        await second.run_command("start", "process-pending-orders")
-        await check(second, backed_up, external)
+@asynccontextmanager
+async def restored(folder: Path, backup: Path, *, temporal: bool) -> AsyncIterator[tuple[Stack, ExternalServices]]:
+    """Run a new stack on a copy of the backup, next to a copy of the external services as they were in the end."""
+    for part in ("carrier", "mail"):
+        shutil.copytree(backup.parent / part, folder / part)
+    shutil.copytree(backup, folder / "stack")
+    complete_shop_backup(backup, folder / "stack")
+    if not temporal:
+        (folder / "stack" / "temporal.db").unlink()
+    async with external_services(folder) as external, running_stack(external, folder / "stack") as stack:
+        yield stack, external
 
 
-@pytest.mark.timeout(600)
-async def test_orders_are_started_anew_from_a_backup_without_temporal(
-    external: ExternalServices, tmp_path: Path
-) -> None:
-    async with running_stack(external, tmp_path / "first") as first:
-        await start_orders(first, external)
-        backed_up = await back_up(first, tmp_path / "second", temporal=False)
-    await external.clear_faults()
-    async with running_stack(external, tmp_path / "second") as second:
-        await second.run_command("start", "process-pending-orders")
-        unsent = await second.data.sql(UNSENT)
-        await asyncio.gather(*(process_order(second.client, order_id) for order_id in unsent))
-        await check(second, backed_up, external)
+@pytest.mark.timeout(1200)  # starts three stacks and processes many orders
+async def test_a_backup_taken_under_load_is_restored_with_and_without_temporals_part(tmp_path: Path) -> None:
+    before = tmp_path / "before"
+    before.mkdir()
+    async with external_services(before) as external, running_stack(external, before / "stack") as stack:
+        await start_orders(stack, external)
+        backed_up = await back_up(stack, before / "backup")
+
+    async with restored(tmp_path / "with temporal", before / "backup", temporal=True) as (stack, external):
+        for order_id in ORDERS:  # they resume
+            await stack.client.get_workflow_handle(order_process_id(order_id)).result()
+        await stack.run_command("start", "process-pending-orders")
+        await check(stack, backed_up, external)
+
+    async with restored(tmp_path / "without temporal", before / "backup", temporal=False) as (stack, external):
+        await stack.run_command("start", "process-pending-orders")  # they start anew
+        unsent = await stack.data.sql(UNSENT)
+        await asyncio.gather(*(process_order(stack.client, order_id) for order_id in unsent))
+        await check(stack, backed_up, external)

@@ -1,4 +1,4 @@
-"""A week of real orders: processed one by one with the rules alone, and concurrently with real workers."""
+"""A week of orders: processed one by one with the rules alone, and concurrently with real workers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,15 +15,10 @@ from commerce.errors import InsufficientInventory
 from commerce.imports import import_inventory, import_orders
 from commerce.messages.orders import OrderResult
 from tests.commerce.shop import Shop
-from tests.paths import SHARED_DATA
 from tests.running_shop import RunningShop, carrier_client, running_shop
-
-ORDERS, INVENTORY = SHARED_DATA / "week-orders.csv.gz", SHARED_DATA / "week-inventory.csv.gz"
-pytestmark = pytest.mark.skipif(not ORDERS.exists(), reason=f"{ORDERS} is missing")
+from tests.week import Outcome, Week
 
 CONCURRENT_ORDERS = 30
-FULFILLED, REFUSED = 560, 73  # when processed one by one, in order of arrival
-UNITS_SHIPPED, UNITS_LEFT = 141_835, 55_387
 ORDER_IDS = "SELECT id FROM orders ORDER BY created_at, id"
 STOCK = "SELECT sum(stocked_quantity), sum(reserved_quantity) FROM inventory_levels"
 UNITS_FULFILLED = """
@@ -43,21 +38,22 @@ SNAPSHOT = """
 """
 
 
-async def import_week(database: Database) -> None:
+async def import_week(database: Database, week: Week) -> None:
     for report in (
-        await import_inventory(database, [INVENTORY]),
-        await import_orders(database, [ORDERS], currency="GBP"),
+        await import_inventory(database, [week.inventory]),
+        await import_orders(database, [week.orders], currency="GBP"),
     ):
         assert report.bad == []
 
 
-async def test_orders_processed_one_by_one_in_order_of_arrival(database: Database) -> None:
-    await import_week(database)
+async def test_orders_processed_one_by_one_in_order_of_arrival(database: Database, week: Week) -> None:
+    await import_week(database, week)
     shop = Shop(database)
     was_fulfilled = [await apply_rules(shop, order_id) for order_id in await shop.sql(ORDER_IDS)]
-    assert (was_fulfilled.count(True), was_fulfilled.count(False)) == (FULFILLED, REFUSED)
-    assert await shop.sql(UNITS_FULFILLED) == await shop.sql(UNITS_ORDERED) == [UNITS_SHIPPED]
-    assert await shop.sql(STOCK) == [(UNITS_LEFT, 0)]
+    expected = week.outcome()
+    assert (was_fulfilled.count(True), was_fulfilled.count(False)) == (expected.fulfilled, expected.refused)
+    assert await shop.sql(UNITS_FULFILLED) == await shop.sql(UNITS_ORDERED) == [expected.units_shipped]
+    assert await shop.sql(STOCK) == [(expected.units_left, 0)]
     assert await shop.breaches() == []
 
 
@@ -75,20 +71,20 @@ async def apply_rules(shop: Shop, order_id: str) -> bool:
 
 
 @pytest.fixture
-async def week_shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+async def week_shop(tmp_path: Path, database_url: str, client: Client, week: Week) -> AsyncIterator[RunningShop]:
     noon = f"Etc/GMT{datetime.now(UTC).hour - 12:+d}"  # admins get one alert per order and day, so midnight must be far
     async with running_shop(tmp_path, database_url, client, COMMERCE_TIMEZONE=noon) as running, running.worker():
-        await import_week(running.database)
+        await import_week(running.database, week)
         yield running
 
 
-@pytest.mark.timeout(600)  # it processes about 700 orders
-async def test_orders_processed_concurrently_and_every_eighth_a_second_time(week_shop: RunningShop) -> None:
+@pytest.mark.timeout(1200)  # the real week has about 700 orders to process
+async def test_orders_processed_concurrently_and_every_eighth_a_second_time(week_shop: RunningShop, week: Week) -> None:
     shop = week_shop
     order_ids = await shop.data.sql(ORDER_IDS)
     first = await process_all(shop, order_ids)
     assert {result.status for result in first.values()} == {"fulfilled", "insufficient_inventory"}
-    await check(shop, first)
+    await check(shop, first, week.outcome())
 
     snapshot = await take_snapshot(shop)
     again = await process_all(shop, order_ids[::8])
@@ -108,7 +104,7 @@ async def process_all(shop: RunningShop, order_ids: list[str]) -> dict[str, Orde
     return {result.order_id: result for result in results}
 
 
-async def check(shop: RunningShop, results: dict[str, OrderResult]) -> None:
+async def check(shop: RunningShop, results: dict[str, OrderResult], expected: Outcome) -> None:
     """Check that every customer got one mail, every shipped order one label, and that no unit is lost."""
     fulfilled = set(results) - refused(results)
     notified = sorted(
@@ -125,7 +121,7 @@ async def check(shop: RunningShop, results: dict[str, OrderResult]) -> None:
     [shipped], [ordered], [(left, reserved)] = [
         await shop.data.sql(query) for query in (UNITS_FULFILLED, UNITS_ORDERED, STOCK)
     ]
-    assert shipped == ordered and shipped + left == UNITS_SHIPPED + UNITS_LEFT and reserved == 0
+    assert shipped == ordered and shipped + left == expected.units_shipped + expected.units_left and reserved == 0
     assert await shop.findings() == []
 
 

@@ -15,7 +15,7 @@ from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
 from tests.running_shop import RunningShop
 
-START_SECONDS = 30.0
+DEADLINE = 120  # seconds; reached only by what hangs
 WORKER_READY = "worker started"
 
 
@@ -28,7 +28,7 @@ class WorkerProcess:
             self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
 
     async def wait_until_started(self, ready_text: str = WORKER_READY) -> None:
-        await wait_until(lambda: ready_text in self.log_text(), START_SECONDS, self.log_tail)
+        await wait_until(lambda: ready_text in self.log_text(), DEADLINE, self.log_tail)
 
     def log_text(self) -> str:
         return self.log.read_text()
@@ -40,12 +40,12 @@ class WorkerProcess:
     async def kill(self) -> None:
         """Kill the process without warning (SIGKILL) and wait until it has ended."""
         self.process.kill()
-        await wait_until(lambda: self.process.poll() is not None, 10, self.log_tail)
+        await wait_until(lambda: self.process.poll() is not None, DEADLINE, self.log_tail)
 
     async def stop(self) -> tuple[int | None, float]:
         """Send SIGTERM; return the exit code and the seconds until the process ended."""
         self.process.send_signal(signal.SIGTERM)
-        seconds = await wait_until(lambda: self.process.poll() is not None, 60, self.log_tail)
+        seconds = await wait_until(lambda: self.process.poll() is not None, DEADLINE, self.log_tail)
         return self.process.returncode, seconds
 
 
@@ -95,7 +95,7 @@ class WorkerProcesses:
             missing.difference_update(path.name for path in self._folder.iterdir())
             return not missing
 
-        await wait_until(all_hang, 60, lambda: f"{sorted(missing)}\n{self._workers[-1].log_tail()}")
+        await wait_until(all_hang, DEADLINE, lambda: f"{sorted(missing)}\n{self._workers[-1].log_tail()}")
 
     async def kill_all(self) -> None:
         for worker in self._workers:

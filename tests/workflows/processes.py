@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.boundary.generations import begin, key_of_run
     from commerce import ledger
     from commerce.database import Database
-    from commerce.errors import CarrierRefused, CarrierUnavailable, StepWithdrawn
+    from commerce.errors import CarrierDown, CarrierRefused, CarrierUnavailable, StepWithdrawn
     from commerce.messages.base import Message, Nothing, ProcessInput
     from commerce.messages.progress import Progress
     from commerce.messages.steps import Begin, BeginResult, Call
@@ -36,8 +36,11 @@ class Step(Message):
     name: str = ""
     kind: Literal["step", "skip", "may fail", "child", "wait", "final", "bug"] = "step"
     fails: int = 0  # how many attempts fail, in turn before and after the effect; -1: permanent error
+    outages: int = 0  # how many attempts before those find the carrier down
+    tries: int | None = None  # how many failed attempts that count end the step
     deadline_seconds: int = 20  # for all attempts together
     undo_fails: bool = False  # with a permanent error
+    undo_outages: int = 0  # how many attempts at the undo find the carrier down
     slow: bool = False  # its attempt exceeds the time limit
     parallel: tuple["Step", ...] = ()  # steps that run in parallel with this one
     child_steps: tuple["Step", ...] = ()  # the script of the child process
@@ -84,6 +87,9 @@ class ScriptedSteps:
             await self.slow_may_continue.wait()
         if step.fails == -1:
             raise CarrierRefused(code="SCRIPT", status=422)
+        if attempt <= step.outages:
+            raise CarrierDown("HTTP 401", 401)
+        attempt -= step.outages
         if attempt <= step.fails and attempt % 2:
             raise CarrierUnavailable("before the effect")
         try:
@@ -110,6 +116,8 @@ class ScriptedSteps:
         """Undo the effect."""
         step = call.input
         await self._log(f"undo {step.name}")
+        if activity.info().attempt <= step.undo_outages:
+            raise CarrierDown("HTTP 401", 401)
         if step.undo_fails:
             raise CarrierRefused(code="SCRIPT", status=422)
 
@@ -164,7 +172,7 @@ class ScriptedProcess:
             policy = (
                 ONE_SHORT_ATTEMPT
                 if step.slow
-                else replace(FAST_RETRIES, deadline=timedelta(seconds=step.deadline_seconds))
+                else replace(FAST_RETRIES, deadline=timedelta(seconds=step.deadline_seconds), tries=step.tries)
             )
             final = step.kind == "final"
             done = await saga.step(

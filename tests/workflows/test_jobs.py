@@ -22,7 +22,7 @@ from commerce.messages.upkeep import Upkeep, UpkeepResult
 from starter.client import start
 from starter.operate.actions import cancel
 from starter.processes import TASK_QUEUE
-from tests.faults import Faults, Gate
+from tests.faults import Faults, Gate, ShortBackoff
 from tests.running_shop import RunningShop, running_shop
 
 A_MONTH_AGO = datetime.now(UTC) - timedelta(days=30)
@@ -193,6 +193,19 @@ async def test_a_count_below_the_reserved_quantity_is_stored_and_alerted_once(sh
     assert len(shop.mails("oversold")) == 1
 
 
+async def test_the_warehouse_need_not_know_skus_whose_stock_is_not_managed(shop: RunningShop) -> None:  # (J6)
+    for sku in ("CUP", "JUG", "MUG", "PAN"):
+        await shop.data.stock(sku, main=5)
+    for number in range(8):
+        await shop.data.variant(f"VOUCHER-{number}", managed=False)
+    await shop.data.variant("GIFT", managed=False, items={"MUG": 1})
+    levels = [{"sku": sku, "location": "main", "on_hand": 5} for sku in ("CUP", "JUG", "MUG", "PAN")]
+    unknown = [{"sku": f"VOUCHER-{number}", "location": "main", "on_hand": None} for number in range(8)]
+    await request_warehouse(shop, "PUT", "/trial/levels", [*levels, *unknown])
+    result = StockSynced.model_validate(await run_job(shop, "sync-inventory"))
+    assert (result.seen, result.skipped) == (4, 0)
+
+
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
@@ -204,15 +217,17 @@ async def test_a_count_below_the_reserved_quantity_is_stored_and_alerted_once(sh
     ],
 )
 async def test_a_bad_warehouse_response_changes_nothing_and_alerts_the_admins(
-    shop: RunningShop, fault: str, error: str
+    idle_shop: RunningShop, fault: str, error: str
 ) -> None:
+    shop = idle_shop
     for sku in ("MUG", "CUP", "JUG", "PAN"):
         await shop.data.stock(sku, main=5)
     await request_warehouse(
         shop, "PUT", "/trial/levels", [{"sku": sku, "location": "main", "on_hand": 7} for sku in ("MUG", "PAN")]
     )
     await request_warehouse(shop, "POST", "/trial/faults", {"fault": fault, "times": 1_000})
-    failure = await expect_job_failure(shop, "sync-inventory")
+    async with shop.worker([ShortBackoff()]):
+        failure = await expect_job_failure(shop, "sync-inventory")
     assert failure.type == error
     if fault != "half":  # the half that it returns is correct
         assert await shop.data.levels("MUG") == {"main": (5, 0)}
@@ -277,22 +292,33 @@ async def test_an_order_is_started_again_when_stock_arrived_while_it_was_being_r
 
 async def test_an_alert_that_could_not_be_queued_at_first_is_sent_later(idle_shop: RunningShop) -> None:
     faults = Faults({"delete-expired-carts": "before", "alert-admins": "before"}, permanent=False)
-    async with idle_shop.worker([faults]):
+    async with idle_shop.worker([faults, ShortBackoff()]):
         await expect_job_failure(idle_shop, "cleanup-expired-carts")
     assert len(idle_shop.mails("job-failure")) == 1
 
 
 async def test_a_job_fails_after_three_errors_and_alerts_the_admins(idle_shop: RunningShop) -> None:  # (J2)
-    async with idle_shop.worker([faults := Faults({"delete-expired-carts": "before"}, permanent=False)]):
+    faults = Faults({"delete-expired-carts": "before"}, permanent=False)
+    async with idle_shop.worker([faults, ShortBackoff()]):
         failure = await expect_job_failure(idle_shop, "cleanup-expired-carts")
     assert failure.type == "Refused" and faults.refused == 3
     [alert] = idle_shop.mails("job-failure")
     assert "cleanup-expired-carts" in alert.as_string()
 
 
+async def test_a_job_waits_for_the_database(idle_shop: RunningShop) -> None:  # (J2)
+    await add_cart(idle_shop, "old", A_MONTH_AGO)
+    outage = Faults({"delete-expired-carts": "before"}, permanent=False, times=3, error="DatabaseUnavailable")
+    async with idle_shop.worker([outage]):
+        result = await run_job(idle_shop, "cleanup-expired-carts")
+    assert outage.refused == 3
+    assert result["changed"] == 1 and idle_shop.mails("job-failure") == []
+
+
 async def test_a_job_resumes_after_an_error(idle_shop: RunningShop) -> None:  # (J2)
     await add_cart(idle_shop, "old", A_MONTH_AGO)
-    async with idle_shop.worker([faults := Faults({"delete-expired-carts": "after"}, permanent=False, times=1)]):
+    faults = Faults({"delete-expired-carts": "after"}, permanent=False, times=1)
+    async with idle_shop.worker([faults, ShortBackoff()]):
         result = await run_job(idle_shop, "cleanup-expired-carts")
     assert faults.refused == 1
     assert result["changed"] == 1  # the first attempt deleted it, and the second returns the first one's result

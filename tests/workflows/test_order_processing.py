@@ -10,7 +10,11 @@ from temporalio.exceptions import ApplicationError
 
 from commerce.errors import CarrierRefused, OrderNotFound, PaymentNotCaptured
 from commerce.messages.orders import InsufficientItem, OrderProcessing
+from starter.api.metrics import free_port
+from starter.devstack import mail
 from starter.processes import TASK_QUEUE
+from tests.faults import ShortBackoff
+from tests.polling import until
 from tests.running_shop import RunningShop, running_shop, wait_for_end
 
 COMPLETED, FAILED, CANCELLED = (
@@ -131,14 +135,15 @@ async def test_of_200_concurrent_orders_for_50_units_exactly_50_are_fulfilled(sh
 @pytest.mark.parametrize("operation", ["create", "buy"])
 @pytest.mark.parametrize("fault", ["500", "cut"])
 async def test_a_carrier_that_fails_several_times_sells_exactly_one_label(
-    shop: RunningShop, operation: str, fault: str
+    tmp_path: Path, database_url: str, client: Client, operation: str, fault: str
 ) -> None:  # (V6)
-    await shop.data.stock("MUG", main=3)
-    await shop.data.order("1", MUG=1)
-    await shop.inject_carrier_fault(operation=operation, fault=fault, times=3)
-    assert (await shop.process("1")).status == "fulfilled"
-    assert (await shop.labels("1"))["bought"] == (await shop.labels("1"))["live"] == 1
-    assert await shop.findings() == []
+    async with running_shop(tmp_path, database_url, client) as shop, shop.worker([ShortBackoff()]):
+        await shop.data.stock("MUG", main=3)
+        await shop.data.order("1", MUG=1)
+        await shop.inject_carrier_fault(operation=operation, fault=fault, times=3)
+        assert (await shop.process("1")).status == "fulfilled"
+        assert (await shop.labels("1"))["bought"] == (await shop.labels("1"))["live"] == 1
+        assert await shop.findings() == []
 
 
 async def test_a_permanent_refusal_by_the_carrier_undoes_all_steps(shop: RunningShop) -> None:  # (V7)
@@ -172,29 +177,87 @@ async def test_a_permanent_refusal_by_the_carrier_undoes_all_steps(shop: Running
     assert await shop.findings() == []
 
 
-async def test_an_order_is_fulfilled_while_the_mail_server_is_down_and_a_new_start_sends_the_mail(
+async def test_a_mail_waits_for_a_mail_server_that_is_down(
     tmp_path: Path, database_url: str, client: Client
-) -> None:  # (V5, V8)
-    async with running_shop(tmp_path, database_url, client, COMMERCE_SMTP_URL="smtp://127.0.0.1:1") as shop:
+) -> None:  # (N2, V8)
+    port = free_port()
+    smtp = {"COMMERCE_SMTP_URL": f"smtp://127.0.0.1:{port}"}
+    async with running_shop(tmp_path, database_url, client, **smtp) as shop, shop.worker([ShortBackoff()]):
         await shop.data.stock("MUG", main=3)
         await shop.data.order("1", MUG=1)
-        async with shop.worker():
-            handle = await shop.start("1")
-            while not await shop.data.sql(MAIL_FAILURE_ALERTED):  # noqa: ASYNC110 - polls a server
-                await asyncio.sleep(0.2)
-            await handle.cancel()  # ignored after the final step
-            result = await handle.result()
-        assert result.status == "fulfilled" and not result.notification_sent
-        statuses = await shop.data.sql("SELECT key, status, attempts FROM notifications ORDER BY kind DESC")
-        assert statuses[0] == ("order-shipped/1", "failed", 6)
-        assert [(key.split("/")[0], status) for key, status, _ in statuses[1:]] == [("notification-failed", "failed")]
-        assert await shop.status("1") == COMPLETED
+        handle = await shop.start("1")
 
-    async with running_shop(tmp_path, database_url, client) as shop, shop.worker():
-        again = await shop.process("1")  # only the mail remains to be sent
-        assert again == result.model_copy(update={"notification_sent": True})
-        assert len(shop.mails("order-shipped", "1")) == 1
+        async def tried_more_often_than_the_policy_allows() -> bool | None:
+            return await shop.data.sql("SELECT 1 FROM notifications WHERE attempts > 6") != [] or None
+
+        await until(tried_more_often_than_the_policy_allows, 180)
+        await handle.cancel()  # ignored after the final step
+        kinds = await shop.data.sql("SELECT kind FROM notifications WHERE status <> 'sent' ORDER BY kind")
+        assert kinds == ["order-shipped", "service-unavailable"]  # nothing has failed, and the admins will be told once
+        async with mail.running(tmp_path / "late mail", port):
+            result = await handle.result()
+            await until(lambda: sent(shop, "service-recovered"), 60)
+        assert result.status == "fulfilled" and result.notification_sent
+        assert await shop.status("1") == COMPLETED
+        assert len(list((tmp_path / "late mail").glob("*.eml"))) == 3
         assert await shop.findings() == []
+
+
+async def sent(shop: RunningShop, kind: str) -> bool | None:
+    return await shop.data.sql("SELECT 1 FROM notifications WHERE kind = :kind AND status = 'sent'", kind=kind) or None
+
+
+async def test_an_order_waits_while_the_carrier_rejects_our_key(shop: RunningShop) -> None:
+    await shop.data.stock("MUG", main=3)
+    await shop.data.order("1", MUG=1)
+    await shop.inject_carrier_fault(operation="buy", fault="401", times=None)
+    handle = await shop.start("1")
+    await until(lambda: sent(shop, "service-unavailable"), 120)
+    await shop.clear_carrier_faults()
+    assert (await handle.result()).status == "fulfilled"
+    assert await shop.data.sql("SELECT hold_reason FROM orders") == [None]
+    assert len(shop.mails("service-unavailable")) == len(shop.mails("service-recovered")) == 1
+    assert await shop.findings() == []
+
+
+async def test_the_undo_of_a_label_waits_while_the_carrier_rejects_our_key(shop: RunningShop) -> None:  # (E6, V7)
+    await shop.data.stock("MUG", main=3)
+    await shop.data.order("1", MUG=1)
+    await shop.inject_carrier_fault(operation="buy", fault="slow", seconds=2, times=1)
+    await shop.inject_carrier_fault(operation="refund", fault="403", times=2)
+    handle = await shop.start("1")
+    while (await shop.states("1"))["create-shipping-label"] != "running":  # noqa: ASYNC110 - polls a server
+        await asyncio.sleep(0.05)
+    await handle.cancel()
+    with pytest.raises(WorkflowFailureError):
+        await handle.result()
+    assert (await shop.progress("1")).state == "compensated"
+    assert await shop.data.sql(LEVEL, item="MUG") == [(3, 0)]
+    assert await shop.findings() == []
+
+
+async def test_an_order_stays_fulfilled_when_its_mail_is_never_accepted_and_a_new_start_sends_the_mail(
+    shop: RunningShop,
+) -> None:  # (V5, V8)
+    await shop.data.stock("MUG", main=3)
+    await shop.data.order("1", MUG=1)
+    (shop.mail_dir / mail.REFUSE_FILE).write_text("451 Try again later")
+    handle = await shop.start("1")
+    while not await shop.data.sql(MAIL_FAILURE_ALERTED):  # noqa: ASYNC110 - polls a server
+        await asyncio.sleep(0.2)
+    await handle.cancel()  # ignored after the final step
+    result = await handle.result()
+    assert result.status == "fulfilled" and not result.notification_sent
+    statuses = await shop.data.sql("SELECT key, status, attempts FROM notifications ORDER BY kind DESC")
+    assert statuses[0] == ("order-shipped/1", "failed", 6)
+    assert [(key.split("/")[0], status) for key, status, _ in statuses[1:]] == [("notification-failed", "failed")]
+    assert await shop.status("1") == COMPLETED
+
+    (shop.mail_dir / mail.REFUSE_FILE).unlink()
+    again = await shop.process("1")  # only the mail remains to be sent
+    assert again == result.model_copy(update={"notification_sent": True})
+    assert len(shop.mails("order-shipped", "1")) == 1
+    assert await shop.findings() == []
 
 
 async def test_an_order_terminated_after_its_reservation_can_be_started_again(shop: RunningShop) -> None:

@@ -22,9 +22,8 @@ from commerce.imports.order_parser import OrderHead, OrderLine, parse_order
 from commerce.messages.customers import registration_process_id
 from commerce.messages.orders import order_process_id
 from commerce.messages.pending_orders import PendingOrders, PendingPageRequest
-from commerce.relay import Relay
 from starter.client import register_customer, start, wait_for_result
-from starter.subscribers import event_publisher
+from starter.subscribers import create_relay
 from tests.faults import AnswerGate, Faults, Gate
 from tests.polling import until
 from tests.running_shop import RunningShop, running_shop, wait_for_end
@@ -59,9 +58,7 @@ async def order_id(shop: RunningShop) -> str:
 
 @asynccontextmanager
 async def relaying(shop: RunningShop) -> AsyncIterator[None]:
-    relay = asyncio.create_task(
-        Relay(shop.settings.database_url.get_secret_value(), event_publisher(shop.client)).run()
-    )
+    relay = asyncio.create_task(create_relay(shop.client, shop.settings.database_url.get_secret_value()).run())
     try:
         yield
     finally:

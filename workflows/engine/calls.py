@@ -26,13 +26,16 @@ CHILD: dict[str, Any] = {
 def execute(step: Callable[[Any, CallT], Awaitable[T]], call: CallT, policy: Policy) -> Coroutine[Any, Any, T]:
     """Call a step. The first line of its docstring becomes its summary in Temporal's UI."""
     summary = (inspect.getdoc(step) or "").split("\n")[0]
+    if policy.tries and isinstance(call, Call):
+        call = call.model_copy(update={"tries": policy.tries})
     return workflow.execute_activity_method(step, call, summary=summary, **_options(policy))
 
 
 def execute_undo(undo: Leftover, policy: Policy) -> Coroutine[Any, Any, Any]:
     """Call the undo recorded for a step."""
     summary = f"Undo {undo.call['key']['step']}"
-    return workflow.execute_activity(undo.undo, undo.call, summary=summary, **_options(policy))
+    call = undo.call | {"tries": policy.tries}
+    return workflow.execute_activity(undo.undo, call, summary=summary, **_options(policy))
 
 
 def _options(policy: Policy) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from temporalio.exceptions import TimeoutError as ActivityTimeout
 with workflow.unsafe.imports_passed_through():
     from activities.boundary.failures import describe, surface
     from activities.jobs import JobActivities
+    from commerce.errors import DatabaseUnavailable
     from commerce.messages.base import Message, Nothing
     from commerce.messages.jobs import JobInput, JobRun, JobState
     from commerce.messages.notifications import Alert
@@ -29,8 +30,9 @@ T = TypeVar("T")
 InputT = TypeVar("InputT", bound=Message)
 StateT = TypeVar("StateT", bound=JobState)
 
-MAX_ERRORS = 3  # of a whole job (J2); a batch whose worker was lost is no error
+MAX_ERRORS = 3  # of a whole job (J2); a batch whose worker or database was lost is no error
 PAUSE = timedelta(seconds=5)  # between two tries
+MAX_PAUSE = timedelta(minutes=5)  # between two tries while the database is unavailable
 MAX_LOST_WORKERS = 20  # in a row at one batch; then the cause must be something else
 WORKER_SHUTDOWN = "WorkerShutdown"  # the failure type of an activity that a stopping worker abandons
 MAX_HISTORY_EVENTS = 2_000  # then the job continues as a new run
@@ -121,7 +123,7 @@ class Job:
         return StepKey(business_key=workflow.info().workflow_id, step=step, generation=self._run.generation)
 
     async def _retry(self, attempt: Callable[[], Awaitable[T]], shown: StepProgress | None = None) -> T:
-        lost = 0
+        lost, pause = 0, PAUSE
         while True:
             try:
                 return await attempt()
@@ -129,12 +131,14 @@ class Job:
                 lost = lost + 1 if _worker_was_lost(failure) else 0
                 if is_cancelled_exception(failure) or lost == MAX_LOST_WORKERS:
                     raise
-                if not lost and not self._count_error(failure):
-                    raise
                 if shown:
                     shown.error = describe(failure)
+                waits = _database_was_unavailable(failure) and workflow.patched("jobs-wait-for-the-database")
+                if not waits and not lost and not self._count_error(failure):
+                    raise
             _raise_if_cancelled()
-            await workflow.sleep(PAUSE)
+            await workflow.sleep(pause)
+            pause = min(pause * 2, MAX_PAUSE) if waits else PAUSE
 
     def _count_error(self, failure: ActivityError) -> bool:
         """Count an error of the job and return whether to try again."""
@@ -161,6 +165,11 @@ def _worker_was_lost(failure: ActivityError) -> bool:
     cause = failure.cause
     silent = isinstance(cause, ActivityTimeout) and cause.type == TimeoutType.HEARTBEAT
     return silent or (isinstance(cause, ApplicationError) and cause.type == WORKER_SHUTDOWN)
+
+
+def _database_was_unavailable(failure: ActivityError) -> bool:
+    cause = failure.cause
+    return isinstance(cause, ApplicationError) and cause.type == DatabaseUnavailable.__name__
 
 
 def _raise_if_cancelled() -> None:

@@ -10,13 +10,15 @@ from temporalio.common import RetryPolicy
 class Policy:
     """How long and how often a step is tried.
 
-    `attempt` limits one try and `deadline` all of them together (None: no limit). A try that sends no heartbeat for
-    `silence` counts as lost; see activities/boundary/heartbeat.py.
+    `attempt` limits one try and `deadline` all of them together (None: no limit). `tries` limits the failed tries that
+    count (None: no limit); an error of the infrastructure does not count, see TransientError. A try that sends no
+    heartbeat for `silence` counts as lost; see activities/boundary/heartbeat.py.
     """
 
     attempt: timedelta
     deadline: timedelta | None
     retry: RetryPolicy
+    tries: int | None = None
     silence: timedelta | None = None
 
 
@@ -27,20 +29,23 @@ DATABASE_STEP = Policy(
     retry=RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)),
 )
 # A step that calls an external service. One try makes a few calls of at most 10 s and holds a lease of 25 s
-# (activities/fulfillment.py). The deadline limits how long stock stays reserved for a carrier that does not answer.
+# (activities/fulfillment.py). 120 tries take an hour, which limits how long stock stays reserved for an item that the
+# service cannot handle. An outage of the service is waited for as long as one of the database.
 OUTSIDE_STEP = Policy(
     attempt=timedelta(seconds=30),
-    deadline=timedelta(hours=1),
+    deadline=DATABASE_STEP.deadline,
     retry=RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=30)),
+    tries=120,
 )
 # The final step has no deadline: it is retried until it succeeds or is refused permanently.
 FINAL_STEP = Policy(attempt=timedelta(seconds=15), deadline=None, retry=DATABASE_STEP.retry)
-# Six tries within a minute (V8): after 0, 1, 3, 7, 15 and 31 s if the mail server answers at once. No deadline, because
-# time without a worker would count too and could end the step before the sixth try.
+# Six tries within a minute (V8): after 0, 1, 3, 7, 15 and 31 s if the mail server answers at once. Only its answers
+# about this mail count. No deadline, because time without a worker, database or mail server would count too.
 MAIL = Policy(
     attempt=timedelta(seconds=15),
     deadline=None,
-    retry=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=6),
+    retry=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=5)),
+    tries=6,
 )
 # A batch of a job. Temporal tries it once, because the job itself counts errors; `silence` detects a lost worker.
 BATCH = Policy(
@@ -50,17 +55,18 @@ BATCH = Policy(
     silence=timedelta(seconds=15),
 )
 LONG_BATCH = replace(BATCH, attempt=timedelta(minutes=3))
-# An alert to the admins: six tries within half a minute, then it is marked failed.
+# An alert to the admins: six tries within half a minute, then it is marked failed. Every try counts, because the run
+# that raises the alert should end. `fail-notification` waits for the database, then tries once more.
 ALERT = Policy(
     attempt=timedelta(seconds=15),
     deadline=None,
     retry=RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_attempts=6),
 )
-# An undo is worth hours of patience: 60 tries, 200 ms to 5 minutes apart (E6).
+# An undo is worth hours of patience: 60 tries that count, 200 ms to 5 minutes apart (E6). It waits for the database and
+# for a service that is down as long as it takes.
 UNDO = Policy(
     attempt=timedelta(seconds=30),
     deadline=None,
-    retry=RetryPolicy(
-        initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(minutes=5), maximum_attempts=60
-    ),
+    retry=RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(minutes=5)),
+    tries=60,
 )

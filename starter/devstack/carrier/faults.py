@@ -13,12 +13,12 @@ Operation = Literal["create", "buy", "refund", "get"]
 class Fault(BaseModel):
     """A fault to inject into an operation, `times` times (null: until it is removed).
 
-    `500`: does nothing and responds with HTTP 500. `422`: refuses permanently. `slow`: responds after `seconds`. `cut`:
+    A status: does nothing and responds with it; `422` refuses permanently. `slow`: responds after `seconds`. `cut`:
     carries out the operation, then cuts the connection without a response.
     """
 
     operation: Operation
-    fault: Literal["500", "422", "cut", "slow"]
+    fault: Literal["401", "402", "403", "409", "422", "423", "429", "500", "503", "cut", "slow"]
     times: int | None = Field(None, ge=1)
     reference: str | None = Field(None, description="Only for shipments with this reference")
     order_id: str | None = Field(None, description="Only for shipments with this invoice number")

@@ -6,7 +6,8 @@ Like the real API it has no idempotency keys: each POST of a shipment creates an
 user name of HTTP Basic. It permanently refuses to ship to the country `ZZ` and to the postal code `REFUSED`.
 
 Routes that control it, described in `/docs`:
-POST /trial/faults     {"operation": "create" | "buy" | "refund" | "get", "fault": "500" | "422" | "cut" | "slow",
+POST /trial/faults     {"operation": "create" | "buy" | "refund" | "get",
+                        "fault": "401" | "402" | "403" | "409" | "422" | "423" | "429" | "500" | "503" | "cut" | "slow",
                         "times": 1, "reference": null, "order_id": null, "seconds": 15}
 GET, DELETE /trial/faults
 GET /trial/labels      ?reference= or ?order_id= : numbers of shipments, bought, refunded, live; the newest labels
@@ -32,7 +33,15 @@ from starter.devstack.carrier import schemas
 from starter.devstack.carrier.faults import CuttableProtocol, Fault, Faults, Operation, cut
 from starter.devstack.carrier.schemas import Json, ShipmentInput
 from starter.devstack.carrier.store import Shipments
-from starter.devstack.serving import LOOPBACK, Arguments, parse_arguments, run, serving, wait_for_stop_signal
+from starter.devstack.serving import (
+    LOOPBACK,
+    Arguments,
+    BrowserGuard,
+    parse_arguments,
+    run,
+    serving,
+    wait_for_stop_signal,
+)
 
 REFUSED_COUNTRY = "ZZ"
 REFUSED_ZIP = "REFUSED"
@@ -166,10 +175,10 @@ async def _respond(
     """Carry out an operation, with the fault that applies to it, and return the changed shipment."""
     fault = request.app.state.faults.take(operation, shipment)
     kind = fault.fault if fault else None
-    if kind == "500":
-        raise Refusal(500, "INTERNAL_SERVER_ERROR", "We're sorry, something went wrong.")
     if kind == "422":
         raise Refusal(422, *REFUSALS[operation])
+    if kind and kind.isdecimal():
+        raise Refusal(int(kind), "INTERNAL_SERVER_ERROR", "We're sorry, something went wrong.")
     if kind == "slow":
         await asyncio.sleep(fault.seconds)
     changed = change(request.app.state.shipments.get(shipment["id"]) or shipment)  # another request may have changed it
@@ -253,7 +262,9 @@ def create_app(data_dir: Path) -> FastAPI:
 
 def running(data_dir: Path, port: int, host: str = LOOPBACK) -> AbstractAsyncContextManager[str]:
     """Serve the carrier during the block; yields its URL. Raises OSError."""
-    return serving(create_app(data_dir), port, host, http=CuttableProtocol)
+    app = create_app(data_dir)
+    app.add_middleware(BrowserGuard, host=host)
+    return serving(app, port, host, http=CuttableProtocol)
 
 
 async def serve(arguments: Arguments) -> None:

@@ -29,7 +29,15 @@ from commerce.database import Database
 from commerce.errors import DatabaseUnavailable, SettingsError
 from commerce.settings import load_environment, load_settings
 from starter.devstack.carrier.faults import CuttableProtocol
-from starter.devstack.serving import LOOPBACK, Arguments, parse_arguments, run, serving, wait_for_stop_signal
+from starter.devstack.serving import (
+    LOOPBACK,
+    Arguments,
+    BrowserGuard,
+    parse_arguments,
+    run,
+    serving,
+    wait_for_stop_signal,
+)
 from starter.devstack.warehouse.faults import Fault, Faults, corrupt, failed_response
 from starter.devstack.warehouse.schemas import Json, LevelsPage, LevelsRequest, PageSize, SetLevel
 from starter.devstack.warehouse.stock import Cursor, Stock
@@ -175,7 +183,9 @@ def create_app(data_dir: Path, database_url: str) -> FastAPI:
 
 def running(data_dir: Path, port: int, database_url: str, host: str = LOOPBACK) -> AbstractAsyncContextManager[str]:
     """Serve the warehouse during the block; yields its URL. Raises OSError."""
-    return serving(create_app(data_dir, database_url), port, host, http=CuttableProtocol)
+    app = create_app(data_dir, database_url)
+    app.add_middleware(BrowserGuard, host=host)
+    return serving(app, port, host, http=CuttableProtocol)
 
 
 async def serve(arguments: Arguments, database_url: str) -> None:

@@ -17,7 +17,7 @@ from commerce.imports import BadRow, ImportReport, import_carts
 from commerce.imports.cart_rows import COLUMNS, MAX_LINES, NewCart, read_carts
 from commerce.imports.csv_rows import open_rows
 from tests.commerce.shop import Shop
-from tests.paths import SHARED_DATA
+from tests.week import Week
 
 FIRST = {
     "Id": "C1",
@@ -247,10 +247,9 @@ async def test_a_file_without_the_columns_of_carts_is_unreadable(shop: Shop, tmp
         await run_import(shop, tmp_path / "orders.csv")
 
 
-@pytest.mark.skipif(not SHARED_DATA.exists(), reason="needs the sample data beside the project")
-async def test_the_sample_week_is_imported_completely(shop: Shop) -> None:
-    file = SHARED_DATA / "week-abandoned-checkouts.csv.gz"
-    report = await run_import(shop, file)
-    assert (report.taken, report.bad_count) == (122, 0)
+async def test_a_week_is_imported_completely(shop: Shop, week: Week) -> None:
+    carts = week.totals["abandoned_checkouts"]
+    report = await run_import(shop, week.carts)
+    assert (report.taken, report.bad_count) == (carts, 0)
     assert await shop.sql("SELECT count(*) FROM cart_lines") == [report.read]
-    assert (await run_import(shop, file)).unchanged == 122
+    assert (await run_import(shop, week.carts)).unchanged == carts

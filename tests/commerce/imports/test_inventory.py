@@ -2,7 +2,6 @@
 
 import asyncio
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from commerce.errors import UnreadableFile
 from commerce.imports import BadRow, ImportReport, import_inventory, import_orders
 from commerce.imports.csv_rows import open_rows
 from commerce.imports.inventory_rows import COLUMNS, parse_level
-from tests.paths import SHARED_DATA
+from tests.week import Week
 
 HEADER = ["Handle", "Title", "SKU", "Location", "Available", "On hand", "Tracked", "Policy"]
 ORDER_COLUMNS = (
@@ -267,12 +266,10 @@ async def test_the_column_on_hand_has_two_names(database: Database, write: Write
         await run_import(database, write(row(), header=["Handle", "Title", "Location", "Available"]))
 
 
-@pytest.mark.skipif(not SHARED_DATA.exists(), reason="needs the sample data beside the project")
-async def test_the_sample_week_is_imported_completely(database: Database) -> None:
-    totals = json.loads((SHARED_DATA / "week-totals.json").read_text())
-    skus = totals["skus"]
-    await import_orders(database, [SHARED_DATA / "week-orders.csv.gz"], currency="GBP")
-    report = await run_import(database, SHARED_DATA / "week-inventory.csv.gz")
+async def test_a_week_is_imported_completely(database: Database, week: Week) -> None:
+    skus = week.totals["skus"]
+    await import_orders(database, [week.orders], currency="GBP")
+    report = await run_import(database, week.inventory)
     assert report == ImportReport(read=2 * skus, taken=2 * skus)
     (sums,) = await rows(
         database,
@@ -281,4 +278,4 @@ async def test_the_sample_week_is_imported_completely(database: Database) -> Non
                   (SELECT sum(quantity) FROM stock_movements) - (SELECT sum(stocked_quantity) FROM inventory_levels)""",
     )
     assert sums == (skus, 2 * skus, 0, 0)
-    assert await counts(database, SHARED_DATA / "week-inventory.csv.gz") == (0, 2 * skus, [])
+    assert await counts(database, week.inventory) == (0, 2 * skus, [])

@@ -63,6 +63,18 @@ def test_prices_are_in_the_currency_of_the_order() -> None:
     assert parse(replace(HEAD, currency="kwd")).total == 25_000
 
 
+@pytest.mark.parametrize("total", [None, "1.00"])
+def test_lines_that_add_up_to_too_much_are_an_error_whatever_the_total_says(total: str | None) -> None:
+    huge = LINE._replace(quantity=10_000, price="9" * 13)
+    assert [field for field, _ in errors(replace(HEAD, total=total), huge)] == ["total"]
+
+
+def test_an_order_has_no_more_units_than_the_shop_can_count() -> None:
+    assert errors(HEAD, *[LINE._replace(quantity=2**31 - 1, price="0")] * 2) == [
+        ("lines", "must have at most 2,147,483,647 units together")
+    ]
+
+
 def test_a_total_that_is_too_large_is_an_error_of_the_total() -> None:
     assert [field for field, _ in errors(HEAD, LINE._replace(quantity=90, price="9" * 13))] == ["total"]
 

@@ -3,7 +3,6 @@
 import asyncio
 import csv
 import gzip
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +18,7 @@ from commerce.imports.csv_rows import open_rows
 from commerce.imports.new_order import NewOrder
 from commerce.imports.order_parser import MAX_LINES
 from commerce.imports.order_rows import COLUMNS, read_orders
-from tests.paths import SHARED_DATA
+from tests.week import Week
 
 HEADER = [*COLUMNS.required, *COLUMNS.optional]
 FIRST = {
@@ -316,6 +315,13 @@ def test_a_bad_cell_is_reported_by_line_and_column(
     assert [order.id for order in orders] == ["1000", "1002"]
 
 
+def test_no_name_or_title_is_a_reason_to_refuse_an_order(write: Callable[..., Path]) -> None:
+    """Mails and screens make them harmless."""
+    hostile = "You won, claim at https://evil.example\x1b[0m\u202e\r\nBcc: ann"
+    orders, bad_rows = read(write(first() | {"Shipping Name": hostile, "Lineitem name": hostile}))
+    assert (len(orders), bad_rows) == (1, [])
+
+
 def test_problems_of_whole_orders(write: Callable[..., Path]) -> None:
     def bad_rows(*rows: dict[str, str]) -> list[tuple[int, str]]:
         return read(write(*rows))[1]
@@ -453,11 +459,9 @@ async def test_a_truncated_file_leaves_nothing_behind(database: Database, write:
     assert await column(database, "SELECT count(*) FROM orders") == [0]
 
 
-@pytest.mark.skipif(not SHARED_DATA.exists(), reason="needs the sample data beside the project")
-async def test_the_sample_week_is_imported_completely(database: Database) -> None:
-    totals = json.loads((SHARED_DATA / "week-totals.json").read_text())
-    report = await run_import(database, SHARED_DATA / "week-orders.csv.gz")
-    assert report == ImportReport(read=totals["lines"], taken=totals["orders"])
+async def test_a_week_is_imported_completely(database: Database, week: Week) -> None:
+    report = await run_import(database, week.orders)
+    assert report == ImportReport(read=week.totals["lines"], taken=week.totals["orders"])
     (counted,) = await rows(
         database,
         """SELECT count(*) AS orders, sum(total) AS total, sum(shipping_total) AS shipping,
@@ -469,7 +473,6 @@ async def test_the_sample_week_is_imported_completely(database: Database) -> Non
         """SELECT count(*) AS lines, sum(quantity) AS units, sum(quantity * unit_price) AS revenue,
                   count(DISTINCT sku) AS skus, max(position) AS longest_order FROM order_lines""",
     )
-    pence = {name: int(totals[name].replace(".", "")) for name in ("revenue", "shipping", "order_total")}
-    assert counted.pop("total") == pence["order_total"]
+    counted["order_total"] = counted.pop("total")
     for name, value in (counted | lines).items():
-        assert value == (totals | pence)[name], name
+        assert value == week.totals[name], name

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import pytest
 
-from commerce.errors import CarrierRefused, CarrierUnavailable
+from commerce.errors import CarrierDown, CarrierRefused, CarrierUnavailable
 from commerce.fulfillment import Address, Shipment
 from commerce.integrations.carrier import Carrier, Parcel
 
@@ -26,8 +26,8 @@ class Service(Protocol):
     async def lose_response(self, operation: str) -> None:
         """Carry out the next `buy` or `refund`, but drop the connection instead of responding."""
 
-    async def fail(self, operation: str) -> None:
-        """Fail the next `create`, `buy` or `refund` with HTTP 500, without doing anything."""
+    async def fail(self, operation: str, status: int = 500) -> None:
+        """Fail the next `create`, `buy` or `refund` with this HTTP status, without doing anything."""
 
 
 class CarrierContract:
@@ -88,6 +88,22 @@ class CarrierContract:
         await service.fail(operation)
         with pytest.raises(CarrierUnavailable, match="500"):
             await buy_and_refund()
+        await buy_and_refund()
+
+    @pytest.mark.parametrize("status", [401, 402, 403, 409, 423, 429, 503])
+    @pytest.mark.parametrize("operation", ["create", "buy", "refund"])
+    async def test_the_state_of_account_or_carrier_is_no_refusal(
+        self, service: Service, operation: str, status: int
+    ) -> None:
+        async def buy_and_refund() -> None:
+            shipment_id = await service.carrier.create(SHIPMENT, "ref")
+            await service.carrier.buy(shipment_id)
+            assert await service.carrier.refund(shipment_id)
+
+        await service.fail(operation, status)
+        with pytest.raises(CarrierUnavailable, match=str(status)) as raised:
+            await buy_and_refund()
+        assert isinstance(raised.value, CarrierDown) == (status not in (409, 423))
         await buy_and_refund()
 
     async def test_an_address_that_does_not_exist_is_refused(self, service: Service) -> None:

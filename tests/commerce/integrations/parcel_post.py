@@ -1,14 +1,16 @@
 """ParcelPost, an invented carrier: requests for the same reference or consignment have their effect once."""
 
 import asyncio
+import json
 from dataclasses import asdict
 from typing import Any
 
 import httpx
 
-from commerce.errors import CarrierRefused, CarrierUnavailable
+from commerce.errors import CarrierDown, CarrierRefused, CarrierUnavailable
 from commerce.fulfillment import Shipment
-from commerce.integrations.carrier import Parcel
+from commerce.integrations import capped_http
+from commerce.integrations.carrier import Parcel, error_of
 from commerce.messages.orders import Label
 
 
@@ -34,7 +36,8 @@ class ParcelPost:
         except CarrierRefused as refused:
             if refused.status == httpx.codes.NOT_FOUND:
                 return False
-            raise
+            if refused.status != httpx.codes.GONE:  # the label was returned before
+                raise
         return True
 
     async def close(self) -> None:
@@ -43,11 +46,11 @@ class ParcelPost:
     async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         try:
             async with asyncio.timeout(10):
-                response = await self._client.request(method, path, json=body)
+                response = await capped_http.send(self._client, method, path, json=body)
+        except httpx.ConnectError as error:
+            raise CarrierDown(type(error).__name__) from None
         except (httpx.HTTPError, TimeoutError) as error:
             raise CarrierUnavailable(type(error).__name__) from None
-        if response.is_client_error and response.status_code != httpx.codes.TOO_MANY_REQUESTS:
-            raise CarrierRefused("REFUSED", response.status_code)
         if not response.is_success:
-            raise CarrierUnavailable(f"HTTP {response.status_code}")
-        return dict(response.json())
+            raise error_of(response.status, "REFUSED")
+        return dict(json.loads(response.content))

@@ -17,7 +17,7 @@ class Server:
 
     def __init__(self) -> None:
         self.consignments: dict[str, str] = {}
-        self.failing: str | None = None
+        self.failing: tuple[str, int] | None = None
         self.silent: str | None = None
         self.carrier: Carrier = ParcelPost(
             "https://parcelpost.example", "token", PARCEL, transport=httpx.MockTransport(self._respond)
@@ -30,14 +30,14 @@ class Server:
     async def lose_response(self, operation: str) -> None:
         self.silent = operation
 
-    async def fail(self, operation: str) -> None:
-        self.failing = operation
+    async def fail(self, operation: str, status: int = 500) -> None:
+        self.failing = operation, status
 
     def _respond(self, request: httpx.Request) -> httpx.Response:
         operation = OPERATIONS[request.method]
-        if self.failing == operation:
-            self.failing = None
-            return httpx.Response(500)
+        if self.failing and self.failing[0] == operation:
+            status, self.failing = self.failing[1], None
+            return httpx.Response(status)
         response = self._create(request) if operation == "create" else self._change(request)
         if self.silent == operation:
             self.silent = None
@@ -60,7 +60,7 @@ class Server:
         if request.method == "PUT" and state in ("created", "bought"):
             self.consignments[consignment_id] = "bought"
             return httpx.Response(200, json={"number": consignment_id, "url": f"https://labels/{consignment_id}"})
-        if request.method == "DELETE" and state in ("bought", "refunded"):
+        if request.method == "DELETE" and state == "bought":
             self.consignments[consignment_id] = "refunded"
             return httpx.Response(200, json={})
         return httpx.Response(410 if state == "refunded" else 404)

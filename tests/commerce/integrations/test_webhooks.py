@@ -46,6 +46,10 @@ INSIDE = """
     127.0.0.1 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 240.0.0.1 255.255.255.255
     198.18.0.1 192.0.2.1 ::1 :: fe80::1 fc00::1 ff02::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 64:ff9b::7f00:1
     2002:7f00:1:: 2001:db8::1
+    192.0.0.1 192.0.0.8 192.0.0.9 192.0.0.170 192.0.0.192 192.0.0.255 192.88.99.1 192.31.196.1 192.52.193.1 192.175.48.1
+    168.63.129.16 169.254.170.2 100.100.100.200 240.0.0.1
+    64:ff9b:1::a00:1 ::10.0.0.1 ::ffff:0:10.0.0.1 100::1 100:0:0:1::1 2001::1 2001:2::1 2001:10::1 2001:20::1 3fff::1
+    5f00::1 fd00:ec2::254 fec0::1 2620:4f:8000::1 2606:4700::5efe:10.0.0.1 2606:4700::200:5efe:10.0.0.1 4000::1
 """
 
 
@@ -113,7 +117,7 @@ async def test_an_event_is_posted_as_cloudevents_json_and_signed(receiver: Webho
     }
     assert event.get_data() == {"order_id": "1001", "number": 1}
     assert headers["content-type"] == "application/cloudevents+json"
-    assert receiver.took[0]["id"] == str(EVENT)  # its signature was verified
+    assert receiver.accepted[0]["id"] == str(EVENT)  # its signature was verified
 
 
 async def test_a_wrong_signature_is_detected(receiver: WebhookReceiver) -> None:
@@ -133,7 +137,7 @@ async def test_a_wrong_signature_is_detected(receiver: WebhookReceiver) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 404, 409, 429, 500, 503])
 async def test_any_other_status_than_2xx_is_retried(receiver: WebhookReceiver, status: int) -> None:
-    receiver.answer, receiver.headers = status, {"Location": receiver.url}
+    receiver.status, receiver.headers = status, {"Location": receiver.url}
     with pytest.raises(WebhookUnavailable) as error:
         await poster().post(message(receiver.url))
     assert (error.value.reason, error.value.wait) == (f"HTTP {status}", 0)
@@ -175,7 +179,7 @@ async def test_after_the_quiet_period_the_next_delivery_is_sent() -> None:
 
 
 async def test_a_receiver_can_be_gone(receiver: WebhookReceiver) -> None:
-    receiver.answer = 410
+    receiver.status = 410
     assert await poster().post(message(receiver.url)) == "gone"
 
 
@@ -197,7 +201,7 @@ async def test_a_closed_port_is_retried() -> None:
 )
 async def test_retry_after_is_respected(receiver: WebhookReceiver, header: str, least: float, most: float) -> None:
     value = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True) if header == "in an hour" else header
-    receiver.answer, receiver.headers = 503, {"Retry-After": value}
+    receiver.status, receiver.headers = 503, {"Retry-After": value}
     with pytest.raises(WebhookUnavailable) as error:
         await poster().post(message(receiver.url))
     assert least <= error.value.wait <= most
@@ -325,7 +329,11 @@ async def test_the_message_is_the_event_as_it_was_written(shop: Shop) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["https://receiver.example", "https://receiver.example:8443/a?b=c", "http://localhost:9/hook", "http://[::1]/hook"],
+    [
+        *("https://receiver.example", "https://receiver.example:8443/a?b=c", "http://localhost:9/hook"),
+        *("http://[::1]/hook", "https://receiver", "https://receiver.example.", "https://my_hooks.receiver.example"),
+        *("https://xn--bcher-kva.example", "https://93.184.215.14", "https://[2606:4700::1]", "https://1a.example"),
+    ],
 )
 def test_a_url_may_be_https_or_this_machine(url: str) -> None:
     assert webhooks.validate_url(url) == url
@@ -350,6 +358,29 @@ def test_a_url_may_be_https_or_this_machine(url: str) -> None:
         "https://receiver.example/a\nb",
         "https://bücher.example/hook",
         f"https://receiver.example/{'a' * 2_000}",
+        *("https://.", "https://..", "https://a..example", "https://.receiver.example", "https://receiver.example.."),
+        *(
+            "https://-receiver.example",
+            "https://receiver-.example",
+            "https://receiver%20.example",
+            "https://a!.example",
+        ),
+        *(
+            "https://1.2.3",
+            "https://1.2.3.256",
+            "https://999.1.1.1",
+            "https://receiver.1",
+            "https://0x7f.1",
+            "https://1",
+        ),
+        *(f"https://{'a' * 64}.example", f"https://{'a.' * 127}example", "https://receiver.invalid"),
+        *(
+            "https://xn--a.example",
+            "https://[fe80::1%25eth0]/hook",
+            "https://[v1.x]/hook",
+            "https://[1.2.3.4]/",
+            "https://[::1.2.3]/",
+        ),
     ],
 )
 def test_another_url_is_refused(url: str) -> None:

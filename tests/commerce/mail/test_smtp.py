@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from commerce.errors import MailRefused, MailUnavailable
+from commerce.errors import MailRefused, MailServerDown, MailUnavailable
 from commerce.mail.render import MailTemplates, RenderedMail
 from commerce.mail.smtp import WIRE, MailServer, build_message
 from starter.devstack import mail as catcher
@@ -22,6 +22,7 @@ from starter.devstack import mail as catcher
 SENDER = "The Shop <shop@shop.example>"
 CONTENT = RenderedMail("Hello", "Grüße\n", "<p>Grüße</p>")
 TEMPLATES = MailTemplates("en_GB")
+AUTH = "250-hi\r\n250 AUTH PLAIN LOGIN"
 OFFLINE = MailServer(SecretStr("smtp://127.0.0.1:1"), SENDER)
 ORDER: dict[str, Any] = {
     "shop": "The Shop",
@@ -172,32 +173,64 @@ class TestReplies:
 
     @pytest.mark.parametrize("recipient", ["bob@busy.example", "a@refused.example, b@busy.example"])
     async def test_4xx_is_transient(self, mail_server: MailServer, recipient: str) -> None:  # (N2)
-        with pytest.raises(MailUnavailable, match="SMTP 451"):
+        with pytest.raises(MailUnavailable, match="SMTP 451") as raised:
             await mail_server.send(message(recipient))
+        assert raised.value.counts
 
     async def test_a_refused_connection_is_transient(self) -> None:
-        with pytest.raises(MailUnavailable, match="SMTPConnectError"):
+        with pytest.raises(MailServerDown, match="SMTPConnectError"):
             await OFFLINE.send(message())
 
     @pytest.mark.parametrize(
         ("replies", "error"),
         [
-            ({"hello": "554 go away"}, MailRefused(554)),
-            ({"hello": "421 too busy"}, MailUnavailable("SMTP 421")),
+            ({"hello": "554 go away"}, MailServerDown("SMTP 554")),
+            ({"hello": "421 too busy"}, MailServerDown("SMTP 421")),
+            ({"hello": "220 hi", "EHLO": "550 no", "HELO": "550 no"}, MailServerDown("SMTP 550")),
+            ({"hello": "220 hi", "EHLO": AUTH, "AUTH": "535 wrong password"}, MailServerDown("SMTP 535")),
+            ({"hello": "220 hi", "EHLO": AUTH, "AUTH": "454 later"}, MailServerDown("SMTP 454")),
+            ({"hello": "220 hi", "MAIL": "530 log in"}, MailServerDown("SMTP 530")),
+            ({"hello": "220 hi", "MAIL": "550 not your address"}, MailServerDown("SMTP 550")),
             ({"hello": "220 hi", "MAIL": "552 too much"}, MailRefused(552)),
+            ({"hello": "220 hi", "RCPT": "530 log in"}, MailServerDown("SMTP 530")),
+            ({"hello": "220 hi", "RCPT": "550 unknown"}, MailRefused(550)),
             ({"hello": "220 hi", "DATA": "451 not now"}, MailUnavailable("SMTP 451")),
-            ({"hello": ""}, MailUnavailable("SMTPConnectTimeoutError")),
-            ({"hello": "220 hi", "EHLO": ""}, MailUnavailable("SMTPReadTimeoutError")),
+            ({"hello": "220 hi", "DATA": "421 going down"}, MailServerDown("SMTP 421")),
+            ({"hello": ""}, MailServerDown("SMTPConnectTimeoutError")),
+            ({"hello": "220 hi", "EHLO": ""}, MailServerDown("SMTPReadTimeoutError")),
+            ({"hello": "220 hi", "MAIL": ""}, MailServerDown("SMTPReadTimeoutError")),
+            # It may have accepted the mail: such tries are limited, or the customer would get it again and again.
+            ({"hello": "220 hi", "DATA": ""}, MailUnavailable("SMTPReadTimeoutError")),
         ],
-        ids=["greeting 5xx", "greeting 4xx", "sender 5xx", "data 4xx", "silent", "silent later"],
+        ids=lambda case: ", ".join(case.values())[:40] if isinstance(case, dict) else type(case).__name__,
     )
     async def test_replies_and_silence_at_every_stage(
         self, replies: dict[str, str], error: MailRefused | MailUnavailable
-    ) -> None:
+    ) -> None:  # (N2)
         async with scripted(replies, []) as url:
+            if "AUTH" in replies:
+                url = SecretStr(url.get_secret_value().replace("//", "//user:pw@"))
             with pytest.raises(type(error)) as raised:
                 await MailServer(url, SENDER, timeout=0.3).send(message())
+        assert type(raised.value) is type(error)
         assert str(raised.value) == str(error)
+
+    async def test_a_silent_server_is_left_alone_for_a_while(self) -> None:
+        async with scripted({"hello": ""}, []) as url:
+            server = MailServer(url, SENDER, timeout=0.3, quiet_period=3600)
+            for reason in ("SMTPConnectTimeoutError", "no response in the last 3600 s"):
+                with pytest.raises(MailServerDown, match=reason):
+                    await server.send(message())
+
+    async def test_after_the_quiet_period_a_mail_is_sent_again(self) -> None:
+        replies = {"hello": "", "DATA": "354 go on"}
+        async with scripted(replies, []) as url:
+            server = MailServer(url, SENDER, timeout=0.3, quiet_period=0)
+            with pytest.raises(MailServerDown):
+                await server.send(message())
+            replies["hello"] = "220 hi"
+            await server.send(message())
+            await server.send(message())
 
     async def test_a_failing_quit_does_not_send_the_mail_again(self) -> None:
         replies = {"hello": "220 hi", "DATA": "354 go on", "QUIT": "421 shutting down"}
@@ -276,3 +309,17 @@ class TestRendering:
             assert part in mail.text
             assert part in mail.html
         assert "\n\n\n" not in mail.text
+
+
+def test_what_outsiders_wrote_becomes_no_link_and_no_control() -> None:
+    hostile = "You won, claim at https://evil.example/x\x1b[0m\u202e\r\nBcc: ann"
+    line = ORDER["lines"][0] | {"title": hostile, "sku": "www.evil.com"}
+    for mail in (
+        TEMPLATES.render("welcome", {"shop": "The Shop", "key": "welcome/1", "first_name": hostile}),
+        TEMPLATES.render("order-shipped", ORDER | {"name": hostile, "lines": [line]}),
+        TEMPLATES.render("some-alert", {"shop": "The Shop", "key": "k", "message": "failed", "error": "\x1b[0m\u202e"}),
+    ):
+        for content in (mail.subject, mail.text, mail.html):
+            assert "https://evil" not in content and "www.evil" not in content and "evil.example" not in content
+            assert not set("\x1b\u202e\r") & set(content)
+            assert "\nBcc" not in content

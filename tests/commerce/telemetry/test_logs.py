@@ -65,7 +65,7 @@ async def test_log_lines_of_steps_name_their_process_run_and_attempt(
 async def test_log_lines_of_the_sdk_and_its_core_name_their_run(shop: RunningShop, workers: WorkerProcesses) -> None:
     buggy = await workers.start("tests.system.buggy_worker")
     handle = await shop.start("logged")
-    await wait_until(lambda: bool(lines(buggy, CORE)) and bool(lines(buggy, SDK)), 20, buggy.log_tail)
+    await wait_until(lambda: bool(lines(buggy, CORE)) and bool(lines(buggy, SDK)), 120, buggy.log_tail)
     core, sdk = lines(buggy, CORE)[0], lines(buggy, SDK)[0]
     assert core["run_id"] == handle.first_execution_run_id
     assert (sdk["workflow_id"], sdk["run_id"]) == (handle.id, handle.first_execution_run_id)

@@ -209,3 +209,17 @@ def test_a_record_that_cannot_be_redacted_is_dropped_without_raising() -> None:
     line = dict.fromkeys(OWN_FIELDS, "ours") | {"event": ADDRESS, "value": Unreadable()}
     left = "log record dropped, redaction failed: RuntimeError"
     assert redact_record(None, "info", line) == dict.fromkeys(OWN_FIELDS, "ours") | {"event": left}
+
+
+def test_a_terminal_obeys_nothing_in_the_log(logged: StringIO) -> None:
+    hostile = "\x1b]0;title\x07\x1b[2J\r\n2026-01-01 [info] forged \u202e"
+    logging.getLogger("library").warning("path %s", hostile, extra={"path": hostile, hostile: 1, "items": [hostile]})
+    structlog.stdlib.get_logger("commerce").warning(hostile, path=hostile)
+    try:
+        raise ValueError(hostile)
+    except ValueError:
+        logging.getLogger("library").exception("failed\n")
+    text = logged.getvalue()
+    assert not set("\x1b\x07\r\u202e") & set(text)
+    assert not [line for line in text.splitlines() if line.startswith("2026-01-01")] or "Traceback" in text
+    assert text.count("forged") >= 6

@@ -33,7 +33,7 @@ async def in_process_client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://api", timeout=60) as http,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as http,
     ):
         yield http
 
@@ -43,7 +43,7 @@ async def offline_client(**variables: str) -> AsyncIterator[httpx.AsyncClient]:
     """Call an app with these variables and the tests' key, for routes that need neither the database nor Temporal."""
     environment = ENCRYPTION_ENV | variables
     transport = httpx.ASGITransport(create_app(load_settings(environment), environment))
-    async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         yield http
 
 

@@ -257,6 +257,8 @@ async def test_an_order_may_have_ten_thousand_lines(shop: RunningShop, http: htt
         ({"lines": [MUGS, MUGS | {"quantity": 0}]}, ["body.lines.1.quantity"]),
         ({"lines": [MUGS, MUGS | {"price": "x"}]}, ["body.lines.1.price"]),
         ({"lines": [MUGS | {"quantity": 2**31 - 1, "price": "9999999999999.99"}]}, ["body.total"]),
+        ({"lines": [MUGS | {"quantity": 10_000, "price": "9999999999999.99"}], "total": "1.00"}, ["body.total"]),
+        ({"lines": [MUGS | {"quantity": 2**31 - 1, "price": "0.00"}, MUGS]}, ["body.lines"]),
     ],
 )
 async def test_invalid_fields_are_named(

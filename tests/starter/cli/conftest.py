@@ -1,6 +1,7 @@
 """Fixtures of the command line's tests: commands with their settings, and a running shop."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -44,6 +45,21 @@ def commerce(
         return Outcome(code, *capsys.readouterr())
 
     return call
+
+
+@pytest.fixture
+async def errors_of_commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Errors that nothing handled in the event loops of commands, such as those of futures that nothing awaited."""
+    gc.collect()  # futures that earlier tests left
+    loop_of_tests = asyncio.get_running_loop()
+    errors: list[str] = []
+
+    def record(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if loop is not loop_of_tests:
+            errors.append(str(context["message"]))
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "default_exception_handler", record)
+    return errors
 
 
 @pytest.fixture

@@ -103,6 +103,6 @@ def test_it_stops_cleanly(process: tuple["subprocess.Popen[str]", int], number: 
     running, port = process
     client = smtplib.SMTP("127.0.0.1", port, timeout=10)  # a connection that stays open
     running.send_signal(number)
-    _, errors = running.communicate(timeout=10)
+    _, errors = running.communicate(timeout=60)
     client.close()
     assert (running.returncode, errors) == (0, "")

@@ -1,12 +1,14 @@
 """The parts of the embedded stack: ports, data folder, servers, orphans, plan, keys."""
 
 import asyncio
+import errno
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -19,13 +21,14 @@ from starter.connection.encryption import Encryption
 from starter.devstack import data_folder, orphans, servers, temporal
 from starter.devstack.errors import UNREACHABLE, USAGE, StackError
 from starter.devstack.plan import Plan
-from starter.devstack.ports import SPARE, Ports, can_listen
+from starter.devstack.ports import SPARE, Ports
 from starter.devstack.probes import http_is_ok
 from starter.devstack.server_process import LOG_LIMIT, RESTART_SECONDS, ServerProcess, rotate
 from starter.devstack.supervisor import Supervisor
 from tests.keys import KEY, OTHER_KEY, codec
 
 PRIVILEGED = 81  # a port below 1024, which is for root alone on most systems
+bind = socket.socket.bind
 
 
 @pytest.fixture
@@ -41,6 +44,13 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     yield process
     process.kill()
     process.wait()
+
+
+def bind_without_privileges(unbound: socket.socket, address: tuple[str, int]) -> None:
+    """Refuse privileged ports, as most systems do unless root asks."""
+    if address[1] < 1024:
+        raise PermissionError(errno.EACCES, "Permission denied")
+    bind(unbound, address)
 
 
 def make_child(tmp_path: Path, code: str) -> ServerProcess:
@@ -68,8 +78,8 @@ class TestPorts:
         assert port in SPARE
         assert said == [f"Port {taken} is in use; Temporal listens on {port}"]
 
-    @pytest.mark.skipif(can_listen(PRIVILEGED), reason="this user may listen anywhere")
-    def test_a_privileged_port_is_replaced_and_reported(self, tmp_path: Path) -> None:
+    def test_a_privileged_port_is_replaced_and_reported(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(socket.socket, "bind", bind_without_privileges)
         said: list[str] = []
         port = Ports(tmp_path / "ports.json", said.append).choose("api", "The API", PRIVILEGED)
         assert said == [f"Port {PRIVILEGED} needs more privileges; The API listens on {port}"]
@@ -94,6 +104,30 @@ class TestPorts:
 
 
 class TestFolder:
+    @pytest.mark.parametrize("content", [(), ("up.lock", "stack.json")], ids=["empty", "used"])
+    def test_one_that_others_could_read_becomes_private(self, tmp_path: Path, content: Sequence[str]) -> None:
+        folder = tmp_path / "data"
+        folder.mkdir()
+        folder.chmod(0o777)
+        for name in content:
+            (folder / name).touch()
+        data_folder.create(folder)
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+    def test_one_with_other_files_keeps_its_permissions(self, tmp_path: Path) -> None:
+        tmp_path.chmod(0o755)
+        (tmp_path / "letter").touch()
+        data_folder.create(tmp_path)
+        assert tmp_path.stat().st_mode & 0o777 == 0o755
+        tmp_path.chmod(0o775)
+        with pytest.raises(StackError, match=r"Other users can write to the data folder .*: choose another"):
+            data_folder.create(tmp_path)
+
+    def test_that_of_another_user_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(data_folder.os, "geteuid", lambda: os.getuid() + 1)
+        with pytest.raises(StackError, match=r"The data folder .* belongs to another user: choose another"):
+            data_folder.create(tmp_path)
+
     def test_only_one_process_can_lock_it(self, tmp_path: Path) -> None:
         refused = pytest.raises(StackError, match="already running")
         with data_folder.locked(tmp_path), refused, data_folder.locked(tmp_path):

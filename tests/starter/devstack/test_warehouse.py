@@ -373,7 +373,7 @@ class TestProcess:
         with self.running(command, database_url) as (process, http):
             http.post("/levels", json={"skus": ["MUG"]})  # a connection that stays open
             process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=10)
+            _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
 
     def test_a_port_in_use_is_reported_in_one_line(self, command: list[str], database_url: str) -> None:

@@ -115,8 +115,8 @@ async def test_a_clock_that_differs(run_check: RunCheck, ahead: float, state: st
 
 async def test_more_concurrent_steps_than_connections(run_check: RunCheck) -> None:
     assert (await run_check("Database", "connections")).state == "ok"
-    finding = await run_check("Database", "connections", COMMERCE_WORKER_ACTIVITIES="300")
+    finding = await run_check("Database", "connections", COMMERCE_WORKER_ACTIVITIES="500")
     assert (finding.state, finding.code) == ("warning", 0)
     assert (
-        finding.found.endswith("a worker and an API need up to 314") and "COMMERCE_WORKER_ACTIVITIES" in finding.advice
+        finding.found.endswith("a worker and an API need up to 514") and "COMMERCE_WORKER_ACTIVITIES" in finding.advice
     )

@@ -12,6 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from commerce.database import Database
 from commerce.errors import Unreachable
 from commerce.messages.orders import OrderProcessing, order_process_id
+from starter.operate import audit as operate_audit
 from starter.operate.audit import audit
 from tests.commerce.shop import Shop
 
@@ -44,6 +45,16 @@ class ScriptedClient:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+class NoRuns:
+    """A client of a Temporal server that knows no process."""
+
+    def get_workflow_handle(self, _key: str) -> "NoRuns":
+        return self
+
+    async def describe(self, **_options: Any) -> Any:
+        raise rpc_error(RPCStatusCode.NOT_FOUND)
 
 
 def running(run_id: str = "a") -> Any:
@@ -109,3 +120,20 @@ async def test_with_a_real_process(shop: Shop, client: Client) -> None:
     await handle.terminate()
     [finding] = await audit(shop.database, client)
     assert (finding.subject, finding.business_key, finding.count) == (f"order {order_id}", handle.id, 1)
+
+
+async def test_a_shop_of_many_pages(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All pages are audited: their findings are joined, of each rule the first ones with the count of all."""
+    monkeypatch.setattr(operate_audit, "FIRST_PAGE", 1)
+    shop = Shop(database)
+    for number in range(9):
+        await shop.stock(f"MUG-{number}", main=10)
+        await shop.order(f"{number}", columns={"fulfillment_status": "fulfilled"})
+    await shop.sql("UPDATE inventory_levels SET stocked_quantity = 11")
+    monkeypatch.setattr("commerce.audit.MAX_FINDINGS", 4)
+    progress: list[dict[str, int]] = []
+    findings = await audit(database, cast(Client, NoRuns()), lambda checked: progress.append(dict(checked)))
+    rule = "stocked-is-sum-of-movements"
+    assert [(f.subject, f.count) for f in findings if f.rule == rule] == [(f"MUG-{n} at main", 9) for n in range(4)]
+    assert progress[0] == {"items": 1} and progress[-1] == {"items": 9, "orders": 9}
+    assert {(f.rule, f.count) for f in findings} == {(rule, 9), ("fulfilled-order-has-one-fulfillment", 9)}

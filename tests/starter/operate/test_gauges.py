@@ -88,7 +88,7 @@ async def test_pending_orders_are_those_the_job_would_process(measure: Measure, 
     await shop.order("held", MUG=1, columns={"hold_reason": "failed: CarrierRefused"})
     await shop.order("refunded meanwhile", MUG=1, columns={"hold_reason": "cancelled", "payment_status": "refunded"})
     await shop.order("unpaid", MUG=1, columns={"payment_status": "authorized"})
-    await shop.order("short", MUG=1, columns={"refused_at": datetime.now(UTC)})
+    await shop.order("short", MUG=2, columns={"waits_for_backorders": False})
     await shop.order("done", MUG=1, columns={"fulfillment_status": "fulfilled"})
     assert (await shop.call(list_pending, PendingPageRequest(limit=10))).order_ids == ["free"]
     metrics = await measure()

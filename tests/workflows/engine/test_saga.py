@@ -14,7 +14,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from activities.boundary.failures import cause
+from activities.boundary.failures import cause, innermost
 from commerce.database import Database
 from commerce.errors import CarrierRefused
 from commerce.messages.progress import Progress
@@ -105,6 +105,26 @@ async def test_a_transient_error_is_retried_and_the_effect_happens_once(runner: 
     await runner.run(Step(name="flaky", fails=3))
     assert runner.steps.journal == ["do flaky 1", "do flaky 2", "do flaky 3", "do flaky 4"]
     assert runner.remaining_effects == {"flaky": 1}
+
+
+async def test_a_step_ends_with_the_last_try_that_its_policy_allows(runner: ScriptRunner) -> None:  # (E3)
+    handle = await runner.run(A, Step(name="failing", fails=100, tries=4))
+    assert runner.steps.journal[1:] == [*(f"do failing {number}" for number in range(1, 5)), "undo failing", "undo a"]
+    error = innermost(await failure(handle))
+    assert isinstance(error, ApplicationError) and error.type == "CarrierUnavailable"
+
+
+async def test_a_service_that_is_down_uses_up_no_try(runner: ScriptRunner) -> None:  # (E3)
+    handle = await runner.run(Step(name="patient", outages=3, fails=1, tries=2), REFUSED)
+    assert runner.steps.journal[:6] == [*(f"do patient {number}" for number in range(1, 6)), "do refused 1"]
+    assert await status(handle) == FAILED
+
+
+async def test_an_undo_waits_for_a_service_that_is_down(runner: ScriptRunner) -> None:  # (E6)
+    handle = await runner.run(Step(name="a", undo_outages=2), REFUSED)
+    assert runner.steps.journal[2:] == ["undo refused", "undo a", "undo a", "undo a"]
+    assert runner.remaining_effects == {}
+    assert (await progress(handle)).state == "compensated"
 
 
 async def test_a_permanent_error_is_not_retried_and_all_steps_are_undone_in_reverse_order(
