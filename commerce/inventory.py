@@ -107,6 +107,7 @@ RESERVE = text(f"""{NEED_AND_SUPPLY}, line AS (
         FROM pair WHERE line_upto > shelf_from AND shelf_upto > line_from
           AND NOT EXISTS (SELECT FROM balance WHERE available IS NULL OR firm > available)
           AND NOT EXISTS (SELECT FROM reservations WHERE order_id = :order_id)
+          AND NOT EXISTS (SELECT FROM fulfillments WHERE order_id = :order_id AND cancelled_at IS NULL)
         GROUP BY order_line_id, inventory_item_id, location_id, allow_backorder
     ), reserved AS (
         INSERT INTO reservations (order_id, order_line_id, inventory_item_id, location_id, quantity)
@@ -127,8 +128,13 @@ RESERVE = text(f"""{NEED_AND_SUPPLY}, line AS (
            (SELECT count(*) FROM total) = (SELECT count(*) FROM raised) AS all_raised
     FROM take
 """)  # noqa: S608 - our own constant
+# What the order has already: its reservations, or the units of its live fulfillment.
 RESERVED = text("""
-    SELECT count(*) AS reservations, coalesce(sum(quantity), 0) AS units FROM reservations WHERE order_id = :order_id
+    SELECT count(*) AS reservations, CAST(coalesce(sum(quantity), 0) AS bigint) AS units FROM (
+        SELECT quantity FROM reservations WHERE order_id = :order_id
+        UNION ALL
+        SELECT quantity FROM fulfillment_items JOIN fulfillments ON fulfillments.id = fulfillment_id
+        WHERE order_id = :order_id AND cancelled_at IS NULL) AS held
 """)
 RELEASE = text("""
     WITH released AS (
@@ -159,7 +165,7 @@ async def check(tx: AsyncSession, order_id: str) -> None:
 
 
 async def reserve(tx: AsyncSession, order_id: str) -> Reserved:
-    """Reserve stock for all lines of the order or for none; return the reservations that it has already, if any.
+    """Reserve stock for all lines of the order or for none; return what it has already, reserved or fulfilled, if any.
 
     Locations are used by priority (I7). What a backorder needs beyond the stock is reserved at the item's first
     location (I5). The result counts units of inventory items. Raises what `check` raises, OrderNotFound, and

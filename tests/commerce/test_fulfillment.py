@@ -15,7 +15,7 @@ from commerce.errors import (
     ReservationMissing,
 )
 from commerce.fulfillment import Address, Shipment
-from commerce.messages.orders import InsufficientItem, Label
+from commerce.messages.orders import InsufficientItem, Label, Reserved
 from tests.commerce.shop import Shop
 from workflows.engine.policies import DATABASE_STEP
 
@@ -168,6 +168,14 @@ async def test_v4_concurrent_calls_create_one_fulfillment_and_all_return_it(shop
     assert sorted(answer.created for answer in answers) == [False] * 7 + [True]
     assert {answer.units for answer in answers} == {2}
     assert await shop.levels("MUG") == {"main": (7, 0)}
+
+
+async def test_i2_a_fulfilled_order_reserves_nothing_more(shop: Shop) -> None:
+    await shop.stock("MUG", main=3, overflow=9)
+    await reserved(shop, "1", MUG=5)
+    await shop.call(fulfillment.create, "1")
+    assert await shop.call(inventory.reserve, "1") == Reserved(reservations=2, units=5)
+    assert await shop.levels("MUG") == {"main": (0, 0), "overflow": (7, 0)}
 
 
 async def test_v4_concurrent_changes_of_one_order_take_turns(shop: Shop) -> None:

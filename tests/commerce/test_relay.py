@@ -21,6 +21,10 @@ RELAY_HAS_QUERIED = """
     SELECT count(*) > 0 FROM pg_stat_activity
     WHERE application_name = 'commerce relay' AND datname = current_database() AND query_start > :now AND state = 'idle'
 """
+TERMINATE_RELAYS = """
+    SELECT pg_terminate_backend(pid) FROM pg_locks
+    WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""  # of this database only: tests share the server
 INSERT_WITHOUT_NOTIFICATION = """
     INSERT INTO outbox_events (id, type, aggregate, data) VALUES (uuidv7(), 'cart.expired', 'cart/1', '{"number": 1}')
 """
@@ -193,7 +197,7 @@ async def test_one_relay_publishes_and_another_takes_over_when_its_connection_is
             await until_published(shop)
             assert not other.numbers
             for number in range(50, 60):  # the active relay loses its connection each time
-                await shop.sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+                await shop.sql(TERMINATE_RELAYS)
                 await write(shop, event("cart/1", number))
                 await until_published(shop)
     both = publisher.events + other.events
@@ -356,4 +360,4 @@ async def test_an_event_that_no_webhook_wants_is_published_once_its_processes_ha
     await write(shop, event("order/1", 1, "order.placed"))
     async with relaying(database_url, publisher, subscribers):
         await until_published(shop)
-    assert (len({event.id for event in starter.events}), len(publisher.events)) == (1, 0)  # at least once
+    assert (len(starter.events), len(publisher.events)) == (1, 0)
