@@ -17,6 +17,16 @@ CONNECTIONS = text("""
                (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database()),
                (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user)) AS allowed
 """)
+# Sorting more than fits into this memory writes a temporary file to the server's disk, and nothing that stays there.
+LITTLE_MEMORY = text("SET LOCAL work_mem = '64kB'")
+SORT_ON_DISK = text("SELECT count(*) FROM (SELECT n FROM generate_series(1, 20000) AS n ORDER BY n DESC OFFSET 0) AS s")
+DISK_FULL = "53100"  # SQLSTATE
+
+
+async def write_temporary_file(tx: AsyncSession) -> None:
+    """Write a few hundred kilobytes to the server's disk; raises an error with SQLSTATE 53100 if it is full."""
+    await tx.execute(LITTLE_MEMORY)
+    await tx.execute(SORT_ON_DISK)
 
 
 async def schema_revision(tx: AsyncSession) -> str | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -16,6 +16,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from commerce.cron import parse_cron
 from commerce.errors import SettingsError
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
 
 PREFIX = "COMMERCE_"
 STACK_FILE = "stack.json"
@@ -115,6 +118,15 @@ class Settings(BaseSettings):
     api_tokens: tuple[SecretStr, ...] = Field(
         (), description="Bearer tokens that give access to the API, separated by commas"
     )
+    limit_starts: str = Field(
+        "30/second;600/minute", description="How many processes of one type can be started over HTTP; off: any number"
+    )
+    limit_registrations: str = Field(
+        "60/minute", description="How many registrations over HTTP one caller (token, else address) can send"
+    )
+    limit_registrations_per_address: str = Field(
+        "20/hour", description="How many registrations over HTTP are accepted for one e-mail address"
+    )
     encryption: Literal["on", "off"] = Field("on", description="Whether the data that Temporal stores is encrypted")
     encryption_keys: SecretStr = Field(
         SecretStr(""), description="Encryption keys, newest first, separated by commas or spaces"
@@ -195,6 +207,15 @@ class Settings(BaseSettings):
             raise ValueError("is not a URL like https://host:8080/path")
         return value.rstrip("/") if value else value
 
+    @field_validator("limit_starts", "limit_registrations", "limit_registrations_per_address")
+    @classmethod
+    def _are_rates(cls, value: str) -> str:
+        try:
+            parse_rates(value)
+        except ValueError:
+            raise ValueError("must be rates like 30/second;600/minute, or off") from None
+        return value
+
     @field_validator("event_prefix")
     @classmethod
     def _is_prefix(cls, value: str) -> str:
@@ -263,6 +284,18 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take values only from `load_settings`, so that the environment is read only at startup."""
         return (init_settings,)
+
+
+def parse_rates(value: str) -> list["RateLimitItem"]:
+    """Parse rates such as `30/second;600/minute`, shortest period first; none for `off`. Raises ValueError."""
+    from limits import parse_many  # takes long to load, and only the API needs it
+
+    if value == "off":
+        return []
+    rates = sorted(parse_many(value))
+    if any(rate.amount < 1 for rate in rates):
+        raise ValueError(value)
+    return rates
 
 
 def _has_host(url: str) -> bool:

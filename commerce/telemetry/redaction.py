@@ -19,9 +19,12 @@ MARGIN = 2_000  # characters that are redacted beyond the cut, because a secret 
 CACHED_NAMES = 1_024  # field names
 
 OWN_FIELDS = frozenset({"timestamp", "level", "logger"})  # set by our own processors, so never sensitive
-SENSITIVE_NAME = r"""(?:
+CREDENTIAL_NAME = r"""
     (?:pass_?word|passwd|passphrase)(?:_?hash)? | secret(?:_?key)? | token | authorization | credential | cookie
     | (?:api|private|encryption|signing)[_-]?key
+"""
+SENSITIVE_NAME = rf"""(?:
+    {CREDENTIAL_NAME}
     | e[_-]?mail(?:[_-]?address)? | recipient | phone(?:_?number)?
     | (?:first|last|full|customer|shipping)[_-]?name | shipping_?(?:address[12]?|city|zip)
     )(?:es|s)?"""
@@ -29,7 +32,9 @@ SENSITIVE_FIELD = re.compile(rf"{SENSITIVE_NAME}\Z | \A(?:address[12]?|street|ci
 
 # Characters that end the part before an @, unless quoted. % is a special case, because %40 is an @ in URLs.
 LOCAL = r"\s@<>()\[\]{},;:=/"
-MAYBE_SENSITIVE = re.compile(r"[@$=:%]|[Bb](?:earer|EARER)")  # a text without a match needs no rule
+MAYBE_SENSITIVE = re.compile(r"[@$=:%]|[Bb](?:earer|EARER)|whsec_")  # a text without a match needs no rule
+# How our messages about a field continue after its name and a colon; anything else there is taken for a value.
+NO_VALUE = r"(?:must|each|contains|is|are|there|none|no|the)\b|Input\ should|Field\ required|Value\ error"
 # The rules, applied in this order: hints, one of which the text must contain (in lower case without - and _) for the
 # rule to be tried, and the rule, whose first group is kept.
 RULES = tuple(
@@ -39,14 +44,22 @@ RULES = tuple(
         ("$argon2", r"() \$argon2[^\s\"'<>)\]}]*"),
         ("bearer", r"\b(bearer\s+) [^\s\"',;]+"),
         ("authorization", r"\b(authorization[\"']?\s?[:=]\s?[\"']?basic\s+) [^\s\"',;]+"),
+        ("whsec", r"() \bwhsec_[\w+/=-]*"),  # secrets of webhooks, as Standard Webhooks define them
         ("detail:", r"\b(detail:) [^\n]+"),  # PostgreSQL repeats row values there
         (
             "passw passphrase secret token authorization credential cookie apikey privatekey encryptionkey signingkey"
             " email recipient phone firstname lastname fullname customername shipping",
             # A quoted value ends with the quote it starts with, however many times that was escaped.
             rf"""({SENSITIVE_NAME}(?:\\*["']\s?[:=]|\s?=)\s?)
-            (?: (?P<quote>\\*+["'])(?s:.*?)(?:(?<!\\)(?P=quote)|\Z)
+            (?: [\[({{](?!redacted\])[^\])}}]*(?:[\])}}]|\Z)  # a list with everything in it
+              | (?P<quote>\\*+["'])(?s:.*?)(?:(?<!\\)(?P=quote)|\Z)
               | (?:(?:bearer|basic)\s+)?(?:{re.escape(REDACTED)}|[^\s,;&)}}\]]+) )""",
+        ),
+        (
+            "passw passphrase secret token authorization credential cookie apikey privatekey encryptionkey signingkey",
+            # A header, or a line for people. The name stands alone: COMMERCE_API_TOKENS is followed by a message.
+            rf"""((?<![\w])(?:{CREDENTIAL_NAME})(?:es|s)?:[ \t]*+(?:(?:bearer|basic)[ ]+)?) (?!{NO_VALUE}|//|\s|\Z)
+            (?: (?P<quote>\\*+["'])(?s:.*?)(?:(?<!\\)(?P=quote)|\Z) | (?<=cookie:[ ])[^\n]+ | [^\n,;]+ )""",
         ),
         (
             "@ %40",

@@ -23,6 +23,7 @@ class ErrorCode(StrEnum):
     NotReady = "NotReady"
     RequestTimeout = "RequestTimeout"
     TooManyConnections = "TooManyConnections"
+    TooManyRequests = "TooManyRequests"
     Unauthorized = "Unauthorized"
     UnknownWorkflow = "UnknownWorkflow"
 

@@ -30,6 +30,7 @@ JSON_CONTENT_TYPE = re.compile(r"application/([^;\s]+\+)?json\b", re.IGNORECASE)
 UNREADABLE_BODIES: Mapping[type, str] = {
     RecursionError: "The body is nested too deeply",
     UnicodeDecodeError: "The body is not UTF-8 text",
+    ValueError: "The body contains a number with too many digits",
 }
 NOT_JSON = "The body must be JSON with Content-Type: application/json"
 # The nearest ancestor of an error decides. Any other error of the shop is a bug here: 500.
@@ -71,8 +72,10 @@ class Problem(BaseModel):
 class ApiError(HTTPException):
     """An error of the API itself, which has no class in commerce/errors.py."""
 
-    def __init__(self, status: HTTPStatus, code: ErrorCode, message: str) -> None:
-        super().__init__(status, message)
+    def __init__(
+        self, status: HTTPStatus, code: ErrorCode, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, message, headers)
         self.code = code
 
 

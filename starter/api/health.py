@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import time
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from temporalio.service import RPCError
 
+from commerce import database_status
 from commerce.errors import DatabaseUnavailable, Unreachable
 from starter.api.backends import Backends
 from starter.api.error_codes import ErrorCode
@@ -16,7 +18,9 @@ from starter.operate.worker_presence import is_worker_polling
 from starter.processes import TASK_QUEUE
 
 CHECK_SECONDS = 2.0
+DISK_CHECK_INTERVAL = 5.0  # seconds
 NO_ANSWER = "does not answer"
+DISK_IS_FULL = "its disk is full"
 NOT_READY = "Not ready"
 
 READY = {
@@ -37,6 +41,7 @@ class Health:
 
     def __init__(self, backends: Backends) -> None:
         self._backends = backends
+        self._disk_checked_at = -DISK_CHECK_INTERVAL
 
     async def problems(self) -> list[str]:
         """Return what is unavailable, each as `name: reason`; an empty list means ready."""
@@ -47,10 +52,19 @@ class Health:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 await self._backends.database.ping()
+                await self._check_disk()
         except (DatabaseUnavailable, TimeoutError) as error:
-            log.warning("The database does not answer: %r", error)
-            return f"database: {NO_ANSWER}"
+            log.warning("The database is not ready: %r", error)
+            return f"database: {DISK_IS_FULL if database_status.DISK_FULL in str(error) else NO_ANSWER}"
         return None
+
+    async def _check_disk(self) -> None:
+        """Check that the database can write, but not for every request: this route is open to all."""
+        if time.monotonic() - self._disk_checked_at < DISK_CHECK_INTERVAL:
+            return
+        async with self._backends.database.transaction() as tx:
+            await database_status.write_temporary_file(tx)
+        self._disk_checked_at = time.monotonic()
 
     async def _check_temporal(self) -> str | None:
         try:
@@ -72,7 +86,10 @@ async def live() -> dict[str, str]:
 
 @routes.get("/ready", summary="Readiness", response_model=dict[str, str], responses=READY)
 async def ready(request: Request) -> JSONResponse:
-    """Check whether orders can be processed now: database, Temporal and a polling worker. 503 names the problems."""
+    """Check whether orders can be processed now: database and its disk, Temporal, and a polling worker.
+
+    503 names the problems.
+    """
     health: Health = request.app.state.health
     if problems := await health.problems():
         problem = Problem(error=NOT_READY, code=ErrorCode.NotReady, details="; ".join(problems))

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starter.api.errors import BODY_TOO_LARGE, error_response
 
 MAX_BODY_BYTES = 1024 * 1024
+MAX_DIGITS = 20  # of a declared length
 
 
 class BodyLimit:
@@ -26,7 +27,7 @@ class BodyLimit:
             received = await _read_body(receive)
             size, receive = sum(len(part.get("body", b"")) for part in received), _replay(received, receive)
         else:  # the server never passes on more than this
-            size = int(declared)
+            size = int(declared) if declared.isdecimal() and len(declared) <= MAX_DIGITS else MAX_BODY_BYTES + 1
         if size <= MAX_BODY_BYTES:
             return await self._app(scope, receive, send)
         rejection = error_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, BODY_TOO_LARGE)

@@ -4,13 +4,15 @@ import asyncio
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
 from commerce.errors import Unreachable
 from commerce.messages.tutorial import Greeting, HelloWorld, Name
+from starter.api import admission as rates
+from starter.api.admission import AdmissionDep
 from starter.api.backends import ClientDep
 from starter.api.error_codes import ErrorCode
 from starter.api.errors import (
@@ -28,6 +30,7 @@ from starter.client import start
 WAIT = 30  # seconds
 RESPONSES: Responses = {
     200: json_example({"message": "Hello John from step two!"}, "The result of `hello-world`"),
+    **rates.RESPONSES,
     **error_examples(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "The process failed or was cancelled",
@@ -45,10 +48,15 @@ routes = APIRouter(tags=["tutorial"], responses=COMMON_ERRORS)
 
 @routes.get("/workflow", summary="Run hello-world", response_model=Greeting, responses=RESPONSES)
 async def greet(
-    temporal: ClientDep, name: Annotated[Name, Query(description="The person to greet")] = "John"
+    temporal: ClientDep,
+    admission: AdmissionDep,
+    request: Request,
+    name: Annotated[Name, Query(description="The person to greet")] = "John",
 ) -> Greeting | JSONResponse:
     """Run `hello-world`, wait at most 30 seconds until it ends, and return its result."""
-    handle = await start(temporal, "hello-world", HelloWorld(name=name))
+    entry = HelloWorld(name=name)
+    async with admission.starting("hello-world", entry, request):
+        handle = await start(temporal, "hello-world", entry)
     try:
         async with asyncio.timeout(WAIT):
             return Greeting.model_validate(await handle.result())

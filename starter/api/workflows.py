@@ -6,7 +6,7 @@ import logging
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from temporalio.client import WorkflowFailureError, WorkflowHandle
@@ -16,6 +16,8 @@ from activities.boundary.failures import shop_error
 from commerce.errors import CustomerAlreadyExists
 from commerce.messages.runs import Page, Status, StatusFilter
 from starter.api import workflow_examples as examples
+from starter.api.admission import CLIENT_CLOSED_REQUEST, AdmissionDep, CallerLeft
+from starter.api.admission import RESPONSES as RATE_RESPONSES
 from starter.api.backends import BackendsDep, ClientDep, DatabaseDep
 from starter.api.error_codes import ErrorCode
 from starter.api.errors import (
@@ -88,22 +90,33 @@ class ActionAccepted(BaseModel):
     "/execute",
     summary="Start a process",
     response_model=ExecutionResult,
-    responses={**examples.EXECUTE_RESPONSES, HTTPStatus.ACCEPTED: {"model": ExecutionPending} | examples.PENDING},
+    responses={
+        **RATE_RESPONSES,
+        **examples.EXECUTE_RESPONSES,
+        HTTPStatus.ACCEPTED: {"model": ExecutionPending} | examples.PENDING,
+    },
 )
-async def execute(body: Execute, backends: BackendsDep, request: Request) -> ExecutionResult | JSONResponse:
+async def execute(
+    body: Execute, backends: BackendsDep, admission: AdmissionDep, request: Request
+) -> ExecutionResult | Response:
     """Start a process and wait for its result; `order-processing` joins the order's open run if there is one.
 
     After `wait_seconds` the response is 202, and the process continues: get its state with
     `GET /workflows/{transaction_id}`, or follow it with `GET /workflows/{transaction_id}/events`. It also continues if
-    the caller disconnects. It is safe to send the request again: an order is fulfilled only once.
+    the caller disconnects, unless it is a registration that has not been started yet. It is safe to send the request
+    again: an order is fulfilled only once.
     """
     process_type = PROCESS_TYPES.get(body.workflow_id)
     if process_type is None:
         raise ApiError(HTTPStatus.BAD_REQUEST, ErrorCode.UnknownWorkflow, f"Unknown workflow: {body.workflow_id}")
     with prefix_field_errors("body.input"):
         entry = process_type.parse(json.dumps(body.input))
-    with prefix_field_errors("body"):
-        handle = await start(await backends.client(), body.workflow_id, entry, process_id=body.transaction_id)
+    try:
+        async with admission.starting(body.workflow_id, entry, request):
+            with prefix_field_errors("body"):
+                handle = await start(await backends.client(), body.workflow_id, entry, process_id=body.transaction_id)
+    except CallerLeft:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
     try:
         async with asyncio.timeout(body.wait_seconds):
             result = await _wait_for_result(handle, request, backends.stopping)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import psutil
 
 POLL_SECONDS = 0.05
-LOG_LIMIT = 10 * 1024 * 1024  # bytes; a larger log is rotated at the next start
+LOG_LIMIT = 10 * 1024 * 1024  # bytes; a larger log is rotated
 RESTART_SECONDS = (0.2, 1.0, 2.0, 4.0, 8.0, 10.0)  # waits before the restarts of a server that keeps dying
 HEALTHY_SECONDS = 30.0  # a server that ran this long does not keep dying
 TAIL_BYTES = 8_192
@@ -103,6 +104,16 @@ class ServerProcess:
         last = self.last_line()
         return f"{self.label} {how}: {last}" if last else f"{self.label} {how}"
 
+    def rotate_log(self) -> None:
+        """Move the content of a log above LOG_LIMIT to `….1`, replacing an older one; the server continues to write.
+
+        Lines that are written at this moment are lost.
+        """
+        if self.log.stat().st_size > LOG_LIMIT:
+            shutil.copyfile(self.log, _rotated(self.log))
+            os.truncate(self.log, 0)  # it is open for appending, so the server continues at the new end
+            self._log_start = 0
+
     def last_line(self) -> str:
         """Return the last line it has logged since its start."""
         with self.log.open("rb") as log:
@@ -115,4 +126,8 @@ class ServerProcess:
 def rotate(log: Path) -> None:
     """Rename a log above LOG_LIMIT to `….1`, replacing an older one."""
     if log.exists() and log.stat().st_size > LOG_LIMIT:
-        log.replace(log.with_name(f"{log.name}.1"))
+        log.replace(_rotated(log))
+
+
+def _rotated(log: Path) -> Path:
+    return log.with_name(f"{log.name}.1")

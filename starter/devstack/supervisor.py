@@ -13,6 +13,7 @@ from starter.devstack.server_process import ServerProcess
 START_SECONDS = 60.0  # then a server that is not ready counts as failed
 START_DEATHS = 3  # before it was ready; then it counts as failed
 PROBE_SECONDS = 0.1
+ROTATE_SECONDS = 10.0
 
 
 class Supervisor:
@@ -33,7 +34,7 @@ class Supervisor:
         """Start a server, keep it running, and return when it is ready. Raises StackError, OSError."""
         self._servers[server.name] = server
         self._launch(server)
-        self._watchers.append(asyncio.create_task(self._watch(server)))
+        self._watchers += [asyncio.create_task(self._watch(server)), asyncio.create_task(self._rotate_log(server))]
         await self._until_ready(server, probe)
         where = f" on {port}" if port else ""
         self._echo(f"{server.label} is ready{where} ({time.time() - server.created:.1f} s)")
@@ -81,6 +82,15 @@ class Supervisor:
                 self._echo(f"{server.label} cannot be started: {error}")
                 continue
             self._echo(f"{server.label} is running again")
+
+    async def _rotate_log(self, server: ServerProcess) -> None:
+        """Keep a server's log from filling the disk."""
+        while True:
+            await asyncio.sleep(ROTATE_SECONDS)
+            try:
+                await asyncio.to_thread(server.rotate_log)
+            except OSError as error:
+                self._echo(f"The log of {server.label} cannot be rotated: {error}")
 
     def _launch(self, server: ServerProcess) -> None:
         server.start()

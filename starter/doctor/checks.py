@@ -23,6 +23,7 @@ CHECKS = (
     TABLES,
     Check("Database", "clock", database.check_clock, (DATABASE,)),
     Check("Database", "connections", database.check_connections, (DATABASE,)),
+    Check("Database", "disk", database.check_disk, (DATABASE,)),
     SERVER,
     NAMESPACE,
     ATTRIBUTES,

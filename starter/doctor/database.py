@@ -1,5 +1,6 @@
 """PostgreSQL: whether we can connect, and its tables, clock and number of connections."""
 
+import shutil
 from socket import gaierror
 
 import asyncpg
@@ -7,8 +8,9 @@ from sqlalchemy import URL, make_url
 
 from commerce import database_status, migrations
 from commerce.database import POOL, Database
+from commerce.errors import DatabaseUnavailable
 from commerce.postgres import POSTGRES_PORT, connect
-from commerce.settings import Settings
+from commerce.settings import Settings, read_stack
 from starter.doctor.clocks import compare_clocks
 from starter.doctor.findings import CheckResult, failed, ok, warning
 from starter.doctor.runner import CheckContext
@@ -16,6 +18,8 @@ from starter.doctor.runner import CheckContext
 EXTRA_OF_WORKER = 3  # connections in addition to one per concurrent step; one more if it serves metrics
 EXTRA_OF_API = 1  # connections in addition to its pool, for the gauges
 CONCURRENT_CHECKS = 3  # that use the database
+GIB = 1024**3
+MIN_FREE, LOW_FREE = GIB // 10, GIB  # bytes for the data folder of an embedded stack
 
 
 async def check_connection(context: CheckContext) -> CheckResult:
@@ -65,6 +69,27 @@ async def check_connections(context: CheckContext) -> CheckResult:
     found = f"{used} of {allowed} in use; a worker and an API need up to {needed}"
     if needed > allowed:
         return warning(found, "Raise max_connections in PostgreSQL, or lower COMMERCE_WORKER_ACTIVITIES")
+    return ok(found)
+
+
+async def check_disk(context: CheckContext) -> CheckResult:
+    """Check that the server can write, and that the disk of an embedded stack has space for a while."""
+    try:
+        async with context.database.transaction() as tx:
+            await database_status.write_temporary_file(tx)
+    except DatabaseUnavailable as error:
+        if database_status.DISK_FULL not in str(error):
+            raise
+        return failed("the disk of the server is full", "Free some space, or enlarge the disk")
+    folder = context.settings.data_dir
+    if not read_stack(folder):
+        return ok("the server can write")
+    free = shutil.disk_usage(folder).free
+    found = f"{free / GIB:.1f} GiB free for {folder}"
+    if free < MIN_FREE:
+        return failed(found, "Free some space, or move the data folder to a larger disk")
+    if free < LOW_FREE:
+        return warning(found, "Free some space before the disk is full")
     return ok(found)
 
 

@@ -1,12 +1,15 @@
 """What operators do to the schedules of jobs: trigger, pause, resume, backfill."""
 
+import asyncio
 from datetime import UTC, date, datetime, time, timedelta
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import ListScheduleMatchingTimesRequest
+from temporalio.api.workflowservice.v1 import CreateScheduleRequest, ListScheduleMatchingTimesRequest
 from temporalio.client import Client, ScheduleBackfill, ScheduleDescription, ScheduleOverlapPolicy
+from temporalio.service import RPCError
 
 from commerce import operator_actions
 from commerce.database import Database
@@ -17,6 +20,9 @@ from starter.schedules.queries import find_open_run, get_schedule
 
 SECOND = timedelta(seconds=1)
 MAX_NOMINAL_TIMES = 1000  # that Temporal lists in one answer
+MAX_BACKFILL = 100  # runs
+TOO_MANY_RUNS = FieldError(field="to", message=f"must span at most {MAX_BACKFILL} runs")
+CREATE_TRIES = 5
 
 
 async def trigger(client: Client, schedule_id: str) -> str | None:
@@ -37,14 +43,18 @@ async def trigger(client: Client, schedule_id: str) -> str | None:
 
 
 async def pause(client: Client, database: Database, schedule_id: str, *, reason: str, actor: str = "") -> None:
-    """Stop the scheduled runs of a job. The reason is stored in our database; Temporal gets the id of that record only.
+    """Stop the scheduled runs of a job, and the runs of a backfill that still wait for their turn.
 
-    Raises ScheduleNotFound, Unreachable, DatabaseUnavailable.
+    The reason is stored in our database; Temporal gets the id of that record only. Raises ScheduleNotFound,
+    Unreachable, DatabaseUnavailable.
     """
     await get_schedule(client, schedule_id)
     note = await _record(database, process_id=schedule_id, action="pause", reason=reason, actor=actor)
     with unreachable_if_refused(f"pause {schedule_id}"):
         await client.get_schedule_handle(schedule_id).pause(note=note, rpc_timeout=RPC_TIMEOUT)
+    paused = await get_schedule(client, schedule_id)
+    if _has_waiting_runs(paused):
+        await _drop_waiting_runs(client, paused)
 
 
 async def resume(client: Client, database: Database, schedule_id: str, *, reason: str, actor: str = "") -> None:
@@ -58,14 +68,21 @@ async def resume(client: Client, database: Database, schedule_id: str, *, reason
 async def backfill(client: Client, schedule_id: str, start: date | datetime, end: date | datetime) -> list[datetime]:
     """Run a job for its nominal times in [start, end), one after the other, and return these times.
 
-    A day starts at midnight in the job's time zone. Future times are left to the schedule. Raises BadInput,
-    ScheduleNotFound, Unreachable.
+    A day starts at midnight in the job's time zone. Future times are left to the schedule. Raises BadInput, also for
+    more than MAX_BACKFILL runs and while runs of an earlier backfill wait, ScheduleNotFound, Unreachable.
     """
-    zone = ZoneInfo((await get_schedule(client, schedule_id)).schedule.spec.time_zone_name or "UTC")
+    found = await get_schedule(client, schedule_id)
+    zone = ZoneInfo(found.schedule.spec.time_zone_name or "UTC")
     first, end_time = _instant(start, zone), _instant(end, zone)
     if first >= end_time:
         raise BadInput([FieldError(field="to", message="must be later than from")])
     times = await _nominal_times(client, schedule_id, first, min(end_time, datetime.now(UTC)))
+    if len(times) > MAX_BACKFILL:
+        raise BadInput([TOO_MANY_RUNS])
+    if times and _has_waiting_runs(found):
+        raise BadInput(
+            [FieldError(field="from", message="runs still wait: let them end, or pause the job to drop them")]
+        )
     if times:
         # Versions of Temporal differ on whether the ends are included; no cron line matches these ends.
         span = ScheduleBackfill(times[0] - SECOND, times[-1] + SECOND, overlap=ScheduleOverlapPolicy.BUFFER_ALL)
@@ -78,6 +95,39 @@ async def _record(database: Database, **facts: str) -> str:
     action = operator_actions.validate_action(**facts)
     async with database.transaction() as tx:
         return await operator_actions.record(tx, action)
+
+
+def _has_waiting_runs(found: ScheduleDescription) -> bool:
+    """Return whether runs wait for their turn; Temporal reports only some of them."""
+    return found.raw_description.info.buffer_size > 0
+
+
+async def _drop_waiting_runs(client: Client, paused: ScheduleDescription) -> None:
+    """Replace a paused schedule by an equal one without waiting runs, which Temporal cannot remove. Raises Unreachable.
+
+    A run that has started goes on. The copy is raw, so encrypted inputs stay as they are.
+    """
+    raw = paused.raw_description
+    request = CreateScheduleRequest(
+        namespace=client.namespace,
+        schedule_id=paused.id,
+        schedule=raw.schedule,
+        memo=raw.memo,
+        search_attributes=raw.search_attributes,
+        identity=client.identity,
+        request_id=str(uuid4()),
+    )
+    with unreachable_if_refused(f"replace the schedule {paused.id}"):
+        await client.get_schedule_handle(paused.id).delete(rpc_timeout=RPC_TIMEOUT)
+        for tries_left in reversed(range(CREATE_TRIES)):
+            try:
+                await client.workflow_service.create_schedule(request, retry=True, timeout=RPC_TIMEOUT)
+            except RPCError:
+                if not tries_left:
+                    raise
+                await asyncio.sleep(1)
+            else:
+                return
 
 
 def _runs(found: ScheduleDescription) -> list[WorkflowExecution]:
@@ -99,7 +149,7 @@ async def _nominal_times(client: Client, schedule_id: str, first: datetime, end:
     with unreachable_if_refused(f"list the nominal times of {schedule_id}"):
         answer = await client.workflow_service.list_schedule_matching_times(request, retry=True, timeout=RPC_TIMEOUT)
     if len(answer.start_time) >= MAX_NOMINAL_TIMES:
-        raise BadInput([FieldError(field="to", message=f"must span fewer than {MAX_NOMINAL_TIMES} runs")])
+        raise BadInput([TOO_MANY_RUNS])
     times = [listed.ToDatetime(UTC) for listed in answer.start_time]
     return [listed for listed in times if first <= listed < end]
 

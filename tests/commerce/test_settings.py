@@ -45,6 +45,8 @@ NO_DEFAULT = "–"
         ("METRICS_ADDRESS", "127.0.0.1:0", "must be an IP address and a port, like 127.0.0.1:9464"),
         ("TRACES_URL", "collector:4318", "must start with http:// or https://"),
         ("TRACES_SAMPLED", "2", "Input should be less than or equal to 1"),
+        ("LIMIT_STARTS", "many", "must be rates like 30/second;600/minute, or off"),
+        ("LIMIT_REGISTRATIONS", "0/minute", "must be rates like 30/second;600/minute, or off"),
         ("API_PORT", "65536", "Input should be less than or equal to 65535"),
     ],
 )

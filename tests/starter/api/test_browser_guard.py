@@ -224,6 +224,7 @@ class Browsing:
         )
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("guarded", [False, True], ids=["before", "after"])
 class TestInABrowser:
     """Each attack works without the guard, which shows that a browser carries it out, and fails with it."""

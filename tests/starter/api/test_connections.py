@@ -23,6 +23,8 @@ from tests.conftest import free_port
 from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.programs
+
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 DECODE = b"POST /codec/default/decode HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 TOKEN = "a-token-of-the-shop"

@@ -18,6 +18,7 @@ from commerce.settings import load_settings
 from starter.api import health
 from starter.api.app import create_app
 from starter.operate.worker_presence import is_worker_polling
+from tests.full_disk import full_disk
 from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
 
@@ -121,6 +122,19 @@ async def test_a_missing_worker_is_named(database_url: str, temporal_server: str
         response = await http.get("/health/ready")
         assert response.status_code in (200, 503)  # workers of other tests may have polled a moment ago
         assert response.json().get("details", "worker").startswith("worker")
+
+
+async def test_a_full_disk_of_the_database_is_named(
+    database_url: str, temporal_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "DISK_CHECK_INTERVAL", 0.0)
+    async for http in api_client(database_url, temporal_server):
+        assert "database" not in (await http.get("/health/ready")).json().get("details", "")
+    async with full_disk(database_url, tmp_path):
+        async for http in api_client(database_url, temporal_server):
+            response = await http.get("/health/ready")
+            assert response.status_code == 503
+            assert "database: its disk is full" in response.json()["details"]
 
 
 @pytest.mark.parametrize(

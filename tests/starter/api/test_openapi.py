@@ -92,5 +92,6 @@ def test_every_error_that_a_caller_may_get_has_a_code() -> None:
             "MetricsUnavailable",
         ),
         *("NamespaceNotFound", "NotFound", "NotReady", "RequestTimeout", "TooManyConnections"),
+        "TooManyRequests",
         *("Unauthorized", "UnknownWorkflow"),
     }

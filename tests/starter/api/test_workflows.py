@@ -306,6 +306,12 @@ async def test_a_reason_that_cannot_be_stored_is_refused(http: httpx.AsyncClient
         (b"\xff\xfe", "application/json", 422, None),
         (b'{"\xfc": 1}', "application/json", 422, "The body is not UTF-8 text"),
         (b'{"workflow_id": "' + b"x" * 1024 * 1024 + b'"}', "application/json", 413, None),
+        (
+            b'{"wait_seconds": ' + b"9" * 5_000 + b"}",
+            "application/json",
+            422,
+            "The body contains a number with too many digits",
+        ),
         (b"[" * 100_000, "application/json", 422, "The body is nested too deeply"),
     ],
 )

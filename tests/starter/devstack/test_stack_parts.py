@@ -18,7 +18,7 @@ from temporalio.client import Client
 from commerce.errors import SettingsError
 from commerce.settings import load_settings
 from starter.connection.encryption import Encryption
-from starter.devstack import data_folder, orphans, servers, temporal
+from starter.devstack import data_folder, orphans, servers, supervisor, temporal
 from starter.devstack.errors import UNREACHABLE, USAGE, StackError
 from starter.devstack.plan import Plan
 from starter.devstack.ports import SPARE, Ports
@@ -136,6 +136,10 @@ class TestFolder:
             pass
 
 
+async def always_ready() -> None:
+    """Probe a server that needs no time to start."""
+
+
 class TestServers:
     async def test_a_server_that_keeps_dying_before_it_is_ready_fails_the_start(self, tmp_path: Path) -> None:
         said: list[str] = []
@@ -193,6 +197,24 @@ class TestServers:
         child.start()
         assert child.last_line() == ""
         await child.stop()
+
+    async def test_a_large_log_is_rotated_while_the_server_writes(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(supervisor, "ROTATE_SECONDS", 0.05)
+        chatty = "import time\nwhile True:\n    print('x' * 1_000_000, flush=True)\n    time.sleep(0.02)"
+        child = make_child(tmp_path, chatty)
+        family = Supervisor(tmp_path, lambda _: None, lambda: None)
+        await family.start(child, always_ready)
+        old = child.log.with_name(f"{child.log.name}.1")
+        deadline = time.monotonic() + 60
+        while not (old.exists() and 0 < child.log.stat().st_size < LOG_LIMIT):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        assert child.last_line().startswith("x")
+        await family.stop([[child.name]])
+        assert LOG_LIMIT < old.stat().st_size < 2 * LOG_LIMIT
+        assert b"\0" not in child.log.read_bytes()
 
     def test_a_large_log_is_rotated(self, tmp_path: Path) -> None:
         log = tmp_path / "worker.log"

@@ -1,6 +1,8 @@
 """The doctor's findings and advice for a real PostgreSQL server."""
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -8,7 +10,9 @@ import pytest
 from sqlalchemy import make_url
 
 from commerce import migrations
+from starter.doctor.database import GIB
 from tests.conftest import run_sql
+from tests.full_disk import full_disk
 from tests.starter.doctor.conftest import RunCheck
 
 NEWEST = migrations.revisions()[0]
@@ -120,3 +124,23 @@ async def test_more_concurrent_steps_than_connections(run_check: RunCheck) -> No
     assert (
         finding.found.endswith("a worker and an API need up to 514") and "COMMERCE_WORKER_ACTIVITIES" in finding.advice
     )
+
+
+async def test_a_full_disk(run_check: RunCheck, database_url: str, tmp_path: Path) -> None:
+    finding = await run_check("Database", "disk")
+    assert (finding.state, finding.found) == ("ok", "the server can write")
+    async with full_disk(database_url, tmp_path):
+        finding = await run_check("Database", "disk")
+    assert (finding.state, finding.found, finding.code) == ("failed", "the disk of the server is full", 1)
+    assert finding.advice == "Free some space, or enlarge the disk"
+
+
+@pytest.mark.parametrize(("free", "state"), [(2 * GIB, "ok"), (GIB // 2, "warning"), (GIB // 20, "failed")])
+async def test_the_space_for_an_embedded_stack(
+    run_check: RunCheck, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, state: str
+) -> None:
+    (tmp_path / "stack.json").write_text('{"api_url": "http://127.0.0.1:9000"}')
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    finding = await run_check("Database", "disk")
+    assert (finding.state, finding.found) == (state, f"{free / GIB:.1f} GiB free for {tmp_path}")
+    assert ("Free some space" in finding.advice) == (state != "ok")

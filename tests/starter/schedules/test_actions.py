@@ -7,13 +7,14 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from commerce.database import Database
 from commerce.errors import BadInput, JobInProgress, Unreachable
 from starter.schedules.actions import backfill, pause, trigger
 from starter.schedules.queries import find_open_run, list_schedules
+from tests.polling import until
 from tests.starter.sample_jobs import NIGHTLY, QUEUE, WAITING, NoOptions, Waiting, worker
 from tests.starter.schedules.conftest import apply, description, get_listed, wait_for_runs
 from workflows.engine.search_attributes import SAGA_STATE
@@ -64,12 +65,47 @@ async def test_a_backfill_leaves_future_times_to_the_schedule(client: Client) ->
 
 @pytest.mark.parametrize(
     ("cron", "days", "complaint"),
-    [("0 1 * * *", 0, "to: must be later than from"), ("* * * * *", 1, "to: must span fewer than 1000 runs")],
+    [
+        ("0 1 * * *", 0, "to: must be later than from"),
+        ("* * * * *", 1, "to: must span at most 100 runs"),
+        ("0 * * * *", 5, "to: must span at most 100 runs"),
+    ],
 )
 async def test_an_empty_or_too_long_backfill_is_refused(client: Client, cron: str, days: int, complaint: str) -> None:
     await apply(client, replace(NIGHTLY, cron=cron), paused=True)
     with pytest.raises(BadInput, match=complaint):
         await backfill(client, NIGHTLY.id, date(2026, 3, 1), date(2026, 3, 1) + timedelta(days=days))
+
+
+async def test_pausing_drops_the_waiting_runs_of_a_backfill(client: Client, database: Database) -> None:
+    await apply(client, WAITING)
+    days = date(2026, 3, 1), date(2026, 4, 1)
+    async with worker(client):
+        times = await backfill(client, WAITING.id, *days)
+
+        async def first_run() -> str | None:
+            info = (await description(client, WAITING)).raw_description.info
+            running = [run.workflow_id for run in info.running_workflows]
+            return running[0] if running and info.buffer_size else None
+
+        process = await until(first_run)
+        with pytest.raises(BadInput, match="from: runs still wait: let them end, or pause the job to drop them"):
+            await backfill(client, WAITING.id, *days)
+        before = await description(client, WAITING)
+        await pause(client, database, WAITING.id, reason="too many")
+        after = await description(client, WAITING)
+        assert after.raw_description.info.buffer_size == 0
+        assert after.schedule.state.paused and after.schedule.state.note
+        assert after.raw_description.schedule.action == before.raw_description.schedule.action
+        assert after.raw_description.schedule.spec == before.raw_description.schedule.spec
+        assert after.raw_description.schedule.policies == before.raw_description.schedule.policies
+        assert after.raw_description.memo == before.raw_description.memo
+        run = client.get_workflow_handle_for(Waiting.run, process)
+        assert (await run.describe()).status == WorkflowExecutionStatus.RUNNING
+        await run.signal(Waiting.end)
+        await run.result()
+        assert not (await description(client, WAITING)).raw_description.info.action_count  # none was started since
+        assert process == f"{WAITING.id}-{times[0]:%Y-%m-%dT%H:%M:%SZ}"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,44 @@
+"""A PostgreSQL whose temporary files have no space, as on a full disk."""
+
+import os
+import pwd
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import make_url
+
+from starter.devstack.postgres import UNPRIVILEGED
+from tests.conftest import run_sql
+
+SIZE = "64k"
+
+
+@asynccontextmanager
+async def full_disk(database_url: str, folder: Path) -> AsyncIterator[None]:
+    """Let a database put its temporary files on a tiny disk; skips the test if this user may not mount one."""
+    disk, name = folder / "disk", f"tiny_{uuid4().hex[:8]}"
+    disk.mkdir()
+    mounted = subprocess.run(  # noqa: ASYNC221 - returns at once
+        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("this user may not mount a disk")
+    try:
+        (disk / "space").mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            owner = pwd.getpwnam(UNPRIVILEGED)
+            os.chown(disk / "space", owner.pw_uid, owner.pw_gid)
+        database = make_url(database_url).database
+        await run_sql(database_url, f"CREATE TABLESPACE {name} LOCATION '{disk / 'space'}'")
+        try:
+            await run_sql(database_url, f"ALTER DATABASE {database} SET temp_tablespaces = {name}")
+            yield
+        finally:
+            await run_sql(database_url, f"ALTER DATABASE {database} RESET temp_tablespaces")
+            await run_sql(database_url, f"DROP TABLESPACE {name}")
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)  # noqa: ASYNC221
