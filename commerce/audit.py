@@ -45,7 +45,8 @@ ALWAYS = {
         FROM inventory_levels LEFT JOIN (
             SELECT inventory_item_id, location_id, sum(held.quantity) AS units
             FROM reservations AS held JOIN order_lines AS line ON line.id = order_line_id
-            JOIN variants AS variant ON variant.id = variant_id AND allow_backorder
+            JOIN variants AS variant ON variant.id = variant_id
+            WHERE coalesce(backorder, allow_backorder)
             GROUP BY inventory_item_id, location_id
         ) AS backordered USING (inventory_item_id, location_id)
         WHERE NOT oversold AND reserved_quantity - coalesce(units, 0) > stocked_quantity
@@ -66,6 +67,28 @@ ALWAYS = {
                || coalesce(moved.units, 0) AS detail
         FROM moved FULL JOIN taken USING (reference, inventory_item_id, location_id)
         WHERE coalesce(moved.units, 0) <> coalesce(taken.units, 0)
+    """,
+    # Only facts of that time count: a variant may be tracked or have other items since. Each unit of a line needs the
+    # same number of units of an item.
+    "fulfillment-is-complete": """
+        SELECT 'order ' || order_id AS subject, NULL AS business_key,
+               CASE WHEN uneven IS NOT NULL THEN uneven
+                    ELSE 'needed ' || required_units || ' units, but took ' || taken END AS detail
+        FROM (
+            SELECT taken.order_id, required_units, coalesce(sum(units), 0) AS taken,
+                   min(line.quantity || ' units of line ' || position || ' took ' || units || ' of '
+                       || inventory_item_id) FILTER (WHERE units % line.quantity <> 0) AS uneven
+            FROM (
+                SELECT fulfillment.id, fulfillment.order_id, required_units, order_line_id, inventory_item_id,
+                       sum(item.quantity) AS units
+                FROM fulfillments AS fulfillment
+                LEFT JOIN fulfillment_items AS item ON item.fulfillment_id = fulfillment.id
+                WHERE cancelled_at IS NULL
+                GROUP BY fulfillment.id, fulfillment.order_id, required_units, order_line_id, inventory_item_id
+            ) AS taken LEFT JOIN order_lines AS line ON line.id = order_line_id
+            GROUP BY taken.id, taken.order_id, required_units
+        ) AS fulfilled JOIN orders ON orders.id = order_id
+        WHERE fulfillment_status <> 'fulfilled_elsewhere' AND (uneven IS NOT NULL OR required_units > taken)
     """,
     "fulfilled-order-has-one-fulfillment": """
         SELECT 'order ' || orders.id AS subject, NULL AS business_key,
@@ -153,6 +176,7 @@ PAGED_TABLES: Mapping[str, Mapping[str, str]] = {
         "order_lines": OF_ORDERS,
         "fulfillments": OF_ORDERS,
         "reservations": OF_ORDERS,
+        "fulfillment_items": "SELECT * FROM {0} WHERE fulfillment_id = ANY(SELECT id FROM fulfillments)",
         "step_ledger": """
             SELECT * FROM {0} WHERE business_key = ANY(
                 SELECT :order_key || id FROM unnest(CAST(:page AS text[])) AS paged (id))""",
@@ -192,7 +216,12 @@ RULES: Mapping[str, Sequence[str]] = {  # by kind of page
         "reserved-is-in-stock",
         "movements-are-fulfilled-units",
     ),
-    "orders": ("fulfilled-order-has-one-fulfillment", "open-order-holds-nothing", "one-generation-stands"),
+    "orders": (
+        "fulfillment-is-complete",
+        "fulfilled-order-has-one-fulfillment",
+        "open-order-holds-nothing",
+        "one-generation-stands",
+    ),
     "customers": ("account-has-one-auth-user", "account-is-in-default-group", "one-generation-stands"),
     STRAYS: ("one-generation-stands",),
 }

@@ -74,7 +74,13 @@ TAKE = text("""
         DELETE FROM reservations WHERE order_id = :order_id
         RETURNING order_line_id, inventory_item_id, location_id, quantity
     ), created AS (
-        INSERT INTO fulfillments (order_id) VALUES (:order_id) RETURNING id
+        INSERT INTO fulfillments (order_id, required_units)
+        SELECT :order_id, coalesce(sum(CAST(line.quantity AS bigint) * required_quantity), 0)
+        FROM order_lines AS line
+        JOIN variants AS variant ON variant.id = line.variant_id AND variant.manage_inventory
+        JOIN variant_inventory_items AS part ON part.variant_id = variant.id
+        WHERE line.order_id = :order_id
+        RETURNING id
     ), items AS (
         INSERT INTO fulfillment_items (fulfillment_id, order_line_id, inventory_item_id, location_id, quantity)
         SELECT created.id, order_line_id, inventory_item_id, location_id, quantity FROM taken, created
@@ -117,8 +123,8 @@ CANCEL = text("""
         INSERT INTO stock_movements (inventory_item_id, location_id, quantity, reason, reference, created_at)
         SELECT inventory_item_id, location_id, quantity, 'cancel', :id, clock_timestamp() FROM total
     )
-    INSERT INTO reservations AS reserved (order_id, order_line_id, inventory_item_id, location_id, quantity)
-    SELECT :order_id, order_line_id, inventory_item_id, location_id, quantity FROM item
+    INSERT INTO reservations AS reserved (order_id, order_line_id, inventory_item_id, location_id, quantity, backorder)
+    SELECT :order_id, order_line_id, inventory_item_id, location_id, quantity, false FROM item
     ON CONFLICT (order_line_id, inventory_item_id, location_id)
     DO UPDATE SET quantity = reserved.quantity + excluded.quantity
 """)

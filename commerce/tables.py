@@ -148,6 +148,7 @@ class Reservation(Base):
     inventory_item_id: Mapped[str]
     location_id: Mapped[str]
     quantity: Mapped[int]
+    backorder: Mapped[bool | None]  # its variant could be backordered at that time; null in rows of older versions
     __table_args__ = (
         ForeignKeyConstraint(
             ["inventory_item_id", "location_id"],
@@ -290,6 +291,8 @@ class Fulfillment(Base):
     tracking_number: Mapped[str | None]
     shipment_id: Mapped[str | None]
     label_url: Mapped[str | None]
+    # Units of items that the order's lines needed when it was created; null in rows of older versions.
+    required_units: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[Now]
     cancelled_at: Mapped[datetime | None]
     __table_args__ = (
