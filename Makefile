@@ -16,12 +16,13 @@ export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
 export PIP_USER := 0
 
-.PHONY: help install demo up test quick units lint clean environment packages
+.PHONY: help install demo up test quick units chaos lint clean environment packages
 
 help:
 	@echo 'make demo     process a sample shop with everything embedded'
 	@echo 'make test     check style, types and imports, then run the tests'
 	@echo 'make quick    check the same, then run the tests that need no server'
+	@echo 'make chaos    kill workers, cut connections and more, at random for 200 s; SEED=7 repeats a run'
 	@echo 'make up       run everything embedded until Ctrl-C'
 	@echo 'make install  only set up .venv; the other targets do it when needed'
 	@echo 'make lint     only check style, types and imports'
@@ -47,6 +48,12 @@ quick: install
 
 units: install
 	@$(PY) -m pytest -q -m 'not (postgres or temporal or programs)'
+
+# COMMERCE_CHAOS_SECONDS sets the length of the run.
+chaos: install
+	@seed="$${SEED:-$$($(PY) -c 'import random; print(random.randrange(10**6))')}"; echo "make chaos SEED=$$seed"; \
+	COMMERCE_CHAOS_SEED="$$seed" COMMERCE_CHAOS_SECONDS="$${COMMERCE_CHAOS_SECONDS:-200}" \
+		$(PY) -m pytest -q -s tests/system/test_chaos.py
 
 lint: install
 	@$(PY) -m ruff check .
