@@ -114,6 +114,12 @@ class Actors:
     async def terminate(self, order_id: str) -> None:
         await self.shop.handle(order_id).terminate(REASON)
 
+    async def interrupt_twice(self, order_id: str) -> None:
+        """Terminate the run, start the order again, and cancel the new run at once."""
+        await self.terminate(order_id)
+        await self.start(order_id)
+        await self.cancel(order_id)
+
     async def reset(self, order_id: str) -> str:
         """Reset the latest run to its first task."""
         return await self._reset(order_id, 0)
@@ -148,6 +154,9 @@ class Actors:
 
     async def restart_worker(self, number: int) -> str | None:
         return None if await self._crew.restart(number) else "it is being replaced"
+
+    async def freeze_worker(self, number: int, seconds: float) -> str | None:
+        return None if await self._crew.freeze(number, seconds) else "it is being replaced"
 
     async def cut(self, server: str, seconds: float) -> None:
         await self._wires[server].cut(seconds)

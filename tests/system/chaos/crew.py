@@ -6,6 +6,7 @@ Starting Python and loading the worker's modules takes seconds. So a server that
 import asyncio
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from tests.system.workers import DEADLINE, WORKER_READY, wait_until
 
-UNREACHABLE = "no connection to"  # a worker ends with this message if it cannot reach the database
+UNREACHABLE = "The database is unavailable"  # a worker ends with this message if it cannot reach the database
 PAUSE = 0.3  # seconds before such a worker is started again
 forks = multiprocessing.get_context("forkserver")
 forks.set_forkserver_preload(["worker"])
@@ -52,6 +53,20 @@ class Crew:
         await asyncio.gather(worker.wait_for_end(), self._fill(number))
         return True
 
+    async def freeze(self, number: int, seconds: float) -> bool:
+        """Stop a worker from doing anything for some seconds, as a machine under pressure does.
+
+        What it was doing, it does later. Return False if it is being replaced already.
+        """
+        worker = self._workers[number]
+        if worker is None:
+            return False
+        os.kill(worker.pid, signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        if worker.process.is_alive():
+            os.kill(worker.pid, signal.SIGCONT)
+        return True
+
     async def end(self) -> None:
         """Kill all workers."""
         for worker in self._launched:
@@ -78,6 +93,7 @@ class _Worker:
         log.touch()
         self.process = forks.Process(target=run_worker, args=(environment, log))
         self.process.start()
+        self.pid = self.process.pid or 0
 
     async def has_started(self) -> bool:
         """Wait until the worker has started or has ended; return whether it has started."""

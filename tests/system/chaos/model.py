@@ -3,7 +3,7 @@
 import email
 import email.policy
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,9 +105,7 @@ async def summary(shop: RunningShop) -> str:
     return ", ".join(f"{count} {name}" for name, count in (outcomes | counts).items())
 
 
-def _wrong_outcome(
-    planned: PlannedOrder, order: Order, done: Collection[str], on_hand: Mapping[str, int]
-) -> Iterator[str]:
+def _wrong_outcome(planned: PlannedOrder, order: Order, done: Set[str], on_hand: Mapping[str, int]) -> Iterator[str]:
     """Check that an order has one outcome: fulfilled, on hold for a reason that it has, refused, or never processed.
 
     `done`: the names of its actions that were not refused; `on_hand`: units in stock by item.
@@ -128,8 +126,8 @@ def _wrong_outcome(
             yield f"is forgotten: it needs {dict(need)} of {dict(on_hand)}"
 
 
-def _possible_holds(planned: PlannedOrder, done: Collection[str]) -> Iterator[str]:
-    if "cancel" in done:
+def _possible_holds(planned: PlannedOrder, done: Set[str]) -> Iterator[str]:
+    if done & {"cancel", "interrupt_twice"}:
         yield CANCELLED
     if NEW_SKU in planned.lines:
         yield UNKNOWN_VARIANT

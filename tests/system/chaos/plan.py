@@ -53,6 +53,7 @@ OPERATIONS = {
     "reset": 0.12,
     "reset_late": 0.04,
     "withdraw": 0.05,
+    "interrupt_twice": 0.08,
 }
 STEPS = ("reserve-inventory", "create-fulfillment", "create-shipping-label", "create-shipping-label", "complete-order")
 
@@ -179,8 +180,12 @@ def _infrastructure(random: Random, busy: float) -> Iterator[Action]:
     """Yield kills and restarts of workers, and what happens to the servers around them."""
     for at in _times(random, busy, every=8):
         yield Action(at, "kill_worker", {"number": random.randrange(WORKERS), "pause": round(random.uniform(0, 2), 2)})
-    for at in _times(random, busy, every=25):
+    for at in _times(random, busy, every=30):
         yield Action(at, "restart_worker", {"number": random.randrange(WORKERS)})
+    for at in _times(random, busy, every=25):
+        # A step is tried elsewhere after 15 s, a label after 25 s, and an idle transaction ends after 30 s.
+        seconds = round(random.uniform(1, min(busy / 3, 40)), 2)
+        yield Action(at, "freeze_worker", {"number": random.randrange(WORKERS), "seconds": seconds})
     for server, every in (("database", 12), ("carrier", 20), ("mail", 18)):
         for at in _times(random, busy, every=every):
             yield Action(at, "cut", {"server": server, "seconds": round(random.uniform(0.1, 5), 2)})
