@@ -20,12 +20,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from commerce.messages.orders import order_process_id
 from tests.running_shop import RunningShop, running_shop
 from tests.system.chaos import model
-from tests.system.chaos.actors import Actors, actors
+from tests.system.chaos.actors import NO_ANSWER, Actors, actors
 from tests.system.chaos.plan import VARIANTS, Plan, draw
 
 SEED = int(os.environ.get("COMMERCE_CHAOS_SEED") or 1)
 SECONDS = int(os.environ.get("COMMERCE_CHAOS_SECONDS") or 60)
 DEADLINE = 400  # seconds for all runs to end after the last action; reached only by what hangs
+RUNNING, TERMINATED = WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.TERMINATED
 MAX_ROUNDS = 10  # of the job that processes pending orders, at the end
 CARTS = 30
 OLD_CARTS = """
@@ -76,7 +77,7 @@ async def end_all_work(shop: RunningShop, plan: Plan, everybody: Actors) -> None
     await wait_until_ended(shop, plan, everybody)
     await process_pending_orders(shop, plan, everybody)
     for order_id in plan.orders:
-        if await status(shop.handle(order_id)) == WorkflowExecutionStatus.TERMINATED:
+        if await status(shop.handle(order_id)) == TERMINATED:
             await everybody.retry(order_id)
     await wait_until_ended(shop, plan, everybody)
     await process_pending_orders(shop, plan, everybody)
@@ -99,8 +100,7 @@ async def wait_until_ended(shop: RunningShop, plan: Plan, everybody: Actors) -> 
     ids = [*map(order_process_id, plan.orders), *everybody.job_ids]
 
     async def open_runs() -> list[str]:
-        statuses = await asyncio.gather(*(status(shop.client.get_workflow_handle(each)) for each in ids))
-        running = [each for each, now in zip(ids, statuses, strict=True) if now == WorkflowExecutionStatus.RUNNING]
+        running = [each for each in ids if await status(shop.client.get_workflow_handle(each)) == RUNNING]
         return running or await shop.data.sql(OPEN)
 
     await until_none(open_runs)
@@ -119,12 +119,14 @@ async def until_none(list_open: Callable[[], Awaitable[list[str]]]) -> None:
 
 async def status(handle: WorkflowHandle[object, object]) -> WorkflowExecutionStatus | None:
     """Return the status of the latest run of a process; None: it has none."""
-    try:
-        return (await handle.describe()).status
-    except RPCError as error:
-        if error.status == RPCStatusCode.NOT_FOUND:
-            return None
-        raise
+    while True:
+        try:
+            return (await handle.describe()).status
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                return None
+            if error.status not in NO_ANSWER:
+                raise
 
 
 def report(plan: Plan, everybody: Actors) -> str:

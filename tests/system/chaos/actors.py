@@ -14,7 +14,7 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from commerce.errors import ActionRefused, ProcessNotFound
+from commerce.errors import ActionRefused, ProcessNotFound, Unreachable
 from commerce.imports import import_inventory, import_orders
 from commerce.messages.orders import order_process_id
 from commerce.order_intake import store_order
@@ -36,10 +36,15 @@ WITHDRAW = """
     WHERE id = :id AND cancelled_at IS NULL AND fulfillment_status <> 'fulfilled'
 """
 REFUSED = (ActionRefused, ProcessNotFound)  # an operator gets these at a wrong moment
+REFUSALS = {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}
+NO_ANSWER = {RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.UNAVAILABLE}
 
 
 class Actors:
-    """Each public method is an action of a plan. What happened is in `log`; `done` holds the actions not refused."""
+    """Each public method is an action of a plan. What happened is in `log`; `done` holds the actions not refused.
+
+    Temporal may be too busy to answer an operator. What it did not answer, it may have done.
+    """
 
     def __init__(self, shop: RunningShop, plan: Plan, folder: Path, crew: Crew, wires: Mapping[str, Wire]) -> None:
         self.shop = shop
@@ -71,9 +76,14 @@ class Actors:
         except REFUSED as error:
             result = error
         except RPCError as error:
-            if error.status not in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
+            if error.status not in REFUSALS | NO_ANSWER:
                 raise
             result = error.message
+            if error.status in NO_ANSWER:
+                self.done.append(action)
+        except Unreachable as error:
+            result = error
+            self.done.append(action)
         ended = time.monotonic() - started_at
         self.log.append(f"{began:7.2f} to {ended:6.2f}  {str(action)[9:]}" + (f": {result}" if result else ""))
 
@@ -187,10 +197,11 @@ class Actors:
             (await http.put("/trial/levels", json=[count])).raise_for_status()
 
     async def start_job(self, kind: str) -> None:
+        """Start a job under an id of its own, as its schedule does."""
         await self.run_job(kind)
 
     async def run_job(self, kind: str) -> WorkflowHandle[object, object]:
-        """Start a job with the id that its next run on schedule would have."""
+        """Start a job and return its handle."""
         job_id = f"{kind}-chaos-{next(self._numbers)}"
         self.job_ids.append(job_id)
         entry = PROCESS_TYPES[kind].entry
