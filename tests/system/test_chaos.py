@@ -21,13 +21,14 @@ from commerce.messages.orders import order_process_id
 from tests.running_shop import RunningShop, running_shop
 from tests.system.chaos import model
 from tests.system.chaos.actors import NO_ANSWER, Actors, actors
-from tests.system.chaos.plan import VARIANTS, Plan, draw
+from tests.system.chaos.plan import LOCATIONS, VARIANTS, Plan, draw
 
 SEED = int(os.environ.get("COMMERCE_CHAOS_SEED") or 1)
 SECONDS = int(os.environ.get("COMMERCE_CHAOS_SECONDS") or 60)
 DEADLINE = 400  # seconds for all runs to end after the last action; reached only by what hangs
 RUNNING, TERMINATED = WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.TERMINATED
 MAX_ROUNDS = 10  # of the job that processes pending orders, at the end
+PLENTY = 10_000  # units
 CARTS = 30
 OLD_CARTS = """
     INSERT INTO carts (id, currency, created_at, updated_at)
@@ -51,7 +52,9 @@ async def test_everything_at_once(shop: RunningShop, tmp_path: Path) -> None:  #
             await everybody.carry_out()
             await shop.clear_carrier_faults()
             await end_all_work(shop, plan, everybody)
-            found = await model.violations(shop, plan, everybody.done, CARTS)
+            found = await model.forgotten(shop, plan)
+            await deliver_plenty(shop, plan, everybody)
+            found += await model.violations(shop, plan, everybody.done, CARTS)
         except Exception as error:
             error.add_note(report(plan, everybody))
             raise
@@ -83,6 +86,13 @@ async def end_all_work(shop: RunningShop, plan: Plan, everybody: Actors) -> None
     await process_pending_orders(shop, plan, everybody)
     await (await everybody.run_job("cleanup-expired-carts")).result()
     await until_none(lambda: shop.data.sql(OPEN))
+
+
+async def deliver_plenty(shop: RunningShop, plan: Plan, everybody: Actors) -> None:
+    """Deliver enough for all orders that wait for stock, and process them."""
+    for item in {item for variant in VARIANTS.values() for item in variant.items}:
+        await everybody.import_stock(item, LOCATIONS[0], on_hand=PLENTY)
+    await process_pending_orders(shop, plan, everybody)
 
 
 async def process_pending_orders(shop: RunningShop, plan: Plan, everybody: Actors) -> None:

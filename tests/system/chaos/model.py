@@ -3,7 +3,7 @@
 import email
 import email.policy
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,8 +56,23 @@ class Order:
         return self.status == "fulfilled"
 
 
+async def forgotten(shop: RunningShop, plan: Plan) -> list[str]:
+    """Return the orders that wait for stock although it is there, when no order is pending and no run is open."""
+    on_hand = Counter[str]()
+    for item, _, stocked, *_ in await shop.data.sql(STOCK):
+        on_hand[item] += stocked
+    found = []
+    for order in [Order(*row) for row in await shop.data.sql(ORDERS)]:
+        planned = plan.orders[order.id]
+        need = _need(planned)
+        waits = order.waits and planned.paid and not order.hold and not order.withdrawn
+        if waits and all(units <= on_hand[item] or item == LOOSE_SKU for item, units in need.items()):
+            found.append(f"{order.id}: is forgotten: it needs {dict(need)} of {dict(on_hand)}")
+    return found
+
+
 async def violations(shop: RunningShop, plan: Plan, done: Collection[Action], carts: int) -> list[str]:
-    """Return everything that is not as it must be, when all runs have ended and no order is pending.
+    """Return everything that is not as it must be when all runs have ended, and there was plenty of stock at last.
 
     `done`: the actions of the plan that were not refused; `carts`: how many have expired.
     """
@@ -67,13 +82,10 @@ async def violations(shop: RunningShop, plan: Plan, done: Collection[Action], ca
     found = [f"audit: {finding.rule}: {finding.subject}: {finding.detail}" for finding in await shop.findings()]
     found += await shop.data.breaches()
     stock = await shop.data.sql(STOCK)
-    on_hand = Counter[str]()
-    for item, _, stocked, _, _, _ in stock:
-        on_hand[item] += stocked
     for order in orders:
         planned = plan.orders[order.id]
         names = {action.name for action in done if action.more.get("order_id") == order.id}
-        found += (f"{order.id}: {wrong}" for wrong in _wrong_outcome(planned, order, names, on_hand))
+        found += (f"{order.id}: {wrong}" for wrong in _wrong_outcome(planned, order, names))
         found += (f"{order.id}: {wrong}" for wrong in _wrong_label(planned, order, labels.pop(order.id, [])))
         sent = mails[f"order-shipped/{order.id}"]
         if len(sent) != (order.is_fulfilled and planned.can_be_mailed):
@@ -105,10 +117,10 @@ async def summary(shop: RunningShop) -> str:
     return ", ".join(f"{count} {name}" for name, count in (outcomes | counts).items())
 
 
-def _wrong_outcome(planned: PlannedOrder, order: Order, done: Set[str], on_hand: Mapping[str, int]) -> Iterator[str]:
-    """Check that an order has one outcome: fulfilled, on hold for a reason that it has, refused, or never processed.
+def _wrong_outcome(planned: PlannedOrder, order: Order, done: Set[str]) -> Iterator[str]:
+    """Check that an order has one outcome: fulfilled, on hold for a reason that it has, or never to be processed.
 
-    `done`: the names of its actions that were not refused; `on_hand`: units in stock by item.
+    `done`: the names of its actions that were not refused.
     """
     never = not planned.paid or order.withdrawn
     outcomes = [order.is_fulfilled, order.hold is not None, order.waits]
@@ -120,10 +132,8 @@ def _wrong_outcome(planned: PlannedOrder, order: Order, done: Set[str], on_hand:
         yield "must not be fulfilled"
     if order.hold and order.hold not in _possible_holds(planned, done):
         yield f"is on hold: {order.hold}"
-    if order.waits and not never and not order.hold:
-        need = _need(planned)
-        if all(units <= on_hand[item] or item == LOOSE_SKU for item, units in need.items()):
-            yield f"is forgotten: it needs {dict(need)} of {dict(on_hand)}"
+    if order.waits and not never:
+        yield "waits for stock, although there is plenty"
 
 
 def _possible_holds(planned: PlannedOrder, done: Set[str]) -> Iterator[str]:
