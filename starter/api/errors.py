@@ -32,6 +32,7 @@ UNREADABLE_BODIES: Mapping[type, str] = {
     UnicodeDecodeError: "The body is not UTF-8 text",
     ValueError: "The body contains a number with too many digits",
 }
+NOWHERE: Mapping[str, str] = {}
 NOT_JSON = "The body must be JSON with Content-Type: application/json"
 # The nearest ancestor of an error decides. Any other error of the shop is a bug here: 500.
 STATUSES: Mapping[type[CommerceError], HTTPStatus] = {
@@ -168,14 +169,25 @@ COMMON_ERRORS: Responses = {
 
 
 @contextmanager
-def prefix_field_errors(prefix: str) -> Iterator[None]:
-    """Prefix the fields of a BadInput raised in the block with their place in the request, such as `body.input`."""
+def prefix_field_errors(prefix: str, **elsewhere: str) -> Iterator[None]:
+    """Prefix the fields of a BadInput raised in the block with their place in the request, such as `body.input`.
+
+    `elsewhere`: the places of fields that are not there.
+    """
     try:
         yield
     except errors.BadInput as error:
-        raise errors.BadInput(
-            [FieldError(field=f"{prefix}.{found.field}", message=found.message) for found in error.fields]
-        ) from None
+        raise prefixed(prefix, error, elsewhere) from None
+
+
+def prefixed(prefix: str, error: errors.BadInput, elsewhere: Mapping[str, str] = NOWHERE) -> errors.BadInput:
+    """Return the error with its fields as `prefix_field_errors` names them."""
+    return errors.BadInput(
+        [
+            FieldError(field=elsewhere.get(found.field, f"{prefix}.{found.field}"), message=found.message)
+            for found in error.fields
+        ]
+    )
 
 
 def install_handlers(app: FastAPI) -> None:

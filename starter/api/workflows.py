@@ -13,7 +13,7 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
 from activities.boundary.failures import shop_error
-from commerce.errors import CustomerAlreadyExists
+from commerce.errors import BadInput, CustomerAlreadyExists
 from commerce.messages.runs import Page, Status, StatusFilter
 from starter.api import workflow_examples as examples
 from starter.api.admission import CLIENT_CLOSED_REQUEST, AdmissionDep, CallerLeft
@@ -27,6 +27,7 @@ from starter.api.errors import (
     error_response,
     failure_problem,
     prefix_field_errors,
+    prefixed,
     problem_of,
 )
 from starter.api.parameters import ACTOR, MAX_ID_LENGTH, ReasonBody, Text, TransactionId
@@ -113,7 +114,7 @@ async def execute(
         entry = process_type.parse(json.dumps(body.input))
     try:
         async with admission.starting(body.workflow_id, entry, request):
-            with prefix_field_errors("body"):
+            with prefix_field_errors("body.input", transaction_id="body.transaction_id"):
                 handle = await start(await backends.client(), body.workflow_id, entry, process_id=body.transaction_id)
     except CallerLeft:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
@@ -210,9 +211,13 @@ async def _wait_for_result(handle: WorkflowHandle[Any, Any], request: Request, s
 
 
 async def _failure_response(handle: WorkflowHandle[Any, Any], failure: WorkflowFailureError) -> JSONResponse:
-    if isinstance(error := shop_error(failure), CustomerAlreadyExists):
+    error = shop_error(failure)
+    if isinstance(error, CustomerAlreadyExists):
         problem = problem_of(error).model_copy(update={"transaction_id": handle.id})
         return error_response(HTTPStatus.CONFLICT, problem)
+    if isinstance(error, BadInput):  # that only a step could find
+        problem = problem_of(prefixed("body.input", error)).model_copy(update={"transaction_id": handle.id})
+        return error_response(HTTPStatus.UNPROCESSABLE_ENTITY, problem)
     problem = failure_problem(failure, handle.id, await _failed_step(handle))
     return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, problem)
 

@@ -45,6 +45,11 @@ async def test_start_reports_in_one_line_why_an_order_fails(
         ]
 
 
+async def test_start_refuses_a_future_day_in_one_line(shop: RunningShop, commerce: Commerce) -> None:
+    ended = await commerce("start", "collect-analytics-data", "--input", '{"date": "2999-01-01"}')
+    assert (ended.code, is_one_line(ended.err)) == (2, True) and "date: must not be in the future" in ended.err
+
+
 async def test_with_json_a_followed_run_prints_only_json(shop: RunningShop, commerce: Commerce) -> None:
     await shop.data.stock("MUG", main=3)
     await shop.data.order("1", MUG=1)
