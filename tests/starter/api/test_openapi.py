@@ -27,7 +27,8 @@ def contents(operation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     if body := operation.get("requestBody"):
         yield "body", body["content"]["application/json"]
     for status, response in operation["responses"].items():
-        yield status, next(iter(response["content"].values()))
+        if status != "204":
+            yield status, next(iter(response["content"].values()))
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:
