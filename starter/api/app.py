@@ -10,6 +10,7 @@ from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 
 from commerce.settings import Settings
+from commerce.version import NAME, VERSION
 from starter.api import codec, errors, health, metrics, orders, progress, schedules, tutorial, workflows
 from starter.api.admission import Admission
 from starter.api.backends import Backends
@@ -53,7 +54,8 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
 
     # The page /docs loads nothing from other hosts: they may be unreachable, and should not learn of its use.
     app = FastAPIOffline(
-        title="durable-commerce",
+        title=NAME,
+        version=VERSION,
         description=DESCRIPTION,
         redoc_url=None,
         static_url=DOCS_FILES,
