@@ -101,13 +101,13 @@ routes = APIRouter(prefix=f"{PREFIX}{{namespace}}", tags=["codec"], responses=RE
 
 
 @routes.post("/encode", summary="Encrypt payloads", openapi_extra=REQUEST_BODY)
-async def encode(encryption: EncryptionDep, body: PayloadsDep) -> Json:
+async def encode_payloads(encryption: EncryptionDep, body: PayloadsDep) -> Json:
     """Encrypt payloads with the newest key."""
     return _as_json(await encryption.encode(body.payloads))
 
 
 @routes.post("/decode", summary="Decrypt payloads", openapi_extra=REQUEST_BODY)
-async def decode(encryption: EncryptionDep, body: PayloadsDep) -> Json:
+async def decode_payloads(encryption: EncryptionDep, body: PayloadsDep) -> Json:
     """Decrypt payloads. Unencrypted ones are returned unchanged; 422 names the key if it is missing."""
     try:
         return _as_json(await encryption.decode(body.payloads))

@@ -19,6 +19,7 @@ from activities.boundary.failures import describe, failure_type
 from commerce import errors
 from commerce.errors import CommerceError
 from commerce.messages.base import FieldError
+from starter.api.document import keep_nulls
 from starter.api.error_codes import ErrorCode
 
 Responses = dict[int | str, dict[str, Any]]  # OpenAPI's description of a route's responses, by status
@@ -87,7 +88,7 @@ def error_response(status: int, problem: Problem, headers: Mapping[str, str] | N
 
 def json_example(value: object, description: str) -> dict[str, Any]:
     """Return OpenAPI's description of a response with this JSON as its example."""
-    return {"description": description, "content": {"application/json": {"example": value}}}
+    return {"description": description, "content": {"application/json": {"example": keep_nulls(value)}}}
 
 
 def problem_of(error: CommerceError) -> Problem:

@@ -175,7 +175,7 @@ def _watches(request: Request) -> Watches:
         **examples.NOT_FOUND,
     },
 )
-async def follow(
+async def follow_workflow(
     transaction_id: TransactionId,
     temporal: ClientDep,
     backends: BackendsDep,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
@@ -30,7 +30,7 @@ from starter.api.errors import (
     prefixed,
     problem_of,
 )
-from starter.api.parameters import ACTOR, MAX_ID_LENGTH, ReasonBody, Text, TransactionId
+from starter.api.parameters import ACTOR, MAX_ID_LENGTH, ReasonBody, RequestBody, ResponseBody, Text, TransactionId
 from starter.client import start
 from starter.operate import actions, process_list, process_status
 from starter.processes import PROCESS_TYPES
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 routes = APIRouter(prefix="/workflows", tags=["workflows"], responses=COMMON_ERRORS)
 
 
-class Execute(BaseModel):
+class Execute(RequestBody):
     """A process to start."""
 
     model_config = ConfigDict(json_schema_extra={"examples": examples.EXECUTE_BODIES})
@@ -52,7 +52,9 @@ class Execute(BaseModel):
         max_length=MAX_ID_LENGTH, description=f"The process type, one of {', '.join(PROCESS_TYPES)}"
     )
     input: dict[str, Any] = Field(
-        {}, description="The input of this process type; for `customer-registration` with the `password` in clear"
+        {},
+        description="The input of this process type; for `customer-registration` with the `password` in clear; "
+        "default: no options",
     )
     transaction_id: Text | None = Field(
         None,
@@ -60,10 +62,12 @@ class Execute(BaseModel):
         description="The process id. It is derived from the input and can be left out; only `hello-world` and "
         "`product-count` accept any id.",
     )
-    wait_seconds: float = Field(30, ge=0, le=MAX_WAIT, description="The time to wait for the result, in seconds")
+    wait_seconds: float = Field(
+        30, ge=0, le=MAX_WAIT, description="The time to wait for the result, in seconds; default: 30"
+    )
 
 
-class ExecutionResult(BaseModel):
+class ExecutionResult(ResponseBody):
     """A process that completed."""
 
     success: Literal[True] = True
@@ -71,7 +75,7 @@ class ExecutionResult(BaseModel):
     transaction_id: str
 
 
-class ExecutionPending(BaseModel):
+class ExecutionPending(ResponseBody):
     """A process that still runs after `wait_seconds`."""
 
     success: Literal[True] = True
@@ -79,7 +83,7 @@ class ExecutionPending(BaseModel):
     transaction_id: str
 
 
-class ActionAccepted(BaseModel):
+class ActionAccepted(ResponseBody):
     """A retry or a cancellation that was started."""
 
     transaction_id: str
@@ -97,7 +101,7 @@ class ActionAccepted(BaseModel):
         HTTPStatus.ACCEPTED: {"model": ExecutionPending} | examples.PENDING,
     },
 )
-async def execute(
+async def execute_workflow(
     body: Execute, backends: BackendsDep, admission: AdmissionDep, request: Request
 ) -> ExecutionResult | Response:
     """Start a process and wait for its result; `order-processing` joins the order's open run if there is one.
@@ -171,7 +175,7 @@ async def get_workflow(transaction_id: TransactionId, temporal: ClientDep, backe
     status_code=HTTPStatus.ACCEPTED,
     responses=examples.RETRY_RESPONSES,
 )
-async def retry(
+async def retry_workflow(
     transaction_id: TransactionId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody
 ) -> ActionAccepted:
     """Run a failed, cancelled or interrupted process again with the same input.
@@ -188,7 +192,7 @@ async def retry(
     status_code=HTTPStatus.ACCEPTED,
     responses=examples.CANCEL_RESPONSES,
 )
-async def cancel(
+async def cancel_workflow(
     transaction_id: TransactionId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody
 ) -> ActionAccepted:
     """Cancel a running process: it undoes its completed steps. After its final step it completes instead."""
