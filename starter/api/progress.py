@@ -15,7 +15,7 @@ from starlette.types import Message, Send
 from temporalio.client import Client, WorkflowExecutionDescription
 
 from commerce.errors import Unreachable
-from commerce.messages.runs import Status
+from commerce.messages.runs import ProcessStatus
 from starter.api import workflow_examples as examples
 from starter.api.backends import BackendsDep, ClientDep
 from starter.api.errors import COMMON_ERRORS
@@ -44,7 +44,7 @@ routes = APIRouter(prefix="/workflows", tags=["workflows"], responses=COMMON_ERR
 class Watch:
     """Polls one process for all its followers until it ends."""
 
-    def __init__(self, client: Client, ui: str, first: Status) -> None:
+    def __init__(self, client: Client, ui: str, first: ProcessStatus) -> None:
         self.status, self.followers = first, 0
         self._client, self._ui = client, ui
         self._changed = asyncio.Event()
@@ -57,7 +57,7 @@ class Watch:
         """Whether polling has stopped."""
         return self._polling.done()
 
-    async def updates(self) -> AsyncIterator[Status | None]:
+    async def updates(self) -> AsyncIterator[ProcessStatus | None]:
         """Yield the current status, then the new one after each change, until polling stops.
 
         Yields None after HEARTBEAT seconds without a change. Raises what made polling fail.
@@ -116,7 +116,7 @@ class Watches:
         self._open: dict[str, Watch] = {}
 
     @asynccontextmanager
-    async def follow(self, client: Client, ui: str, first: Status) -> AsyncIterator[Watch]:
+    async def follow(self, client: Client, ui: str, first: ProcessStatus) -> AsyncIterator[Watch]:
         """Share the process's watch, or start one from its status `first`; the last follower stops it."""
         watch = self._open.get(first.transaction_id)
         if watch is None or watch.done:
@@ -212,11 +212,11 @@ async def follow_workflow(
     return ProgressStream(events())
 
 
-def _event(name: str, status: Status) -> bytes:
+def _event(name: str, status: ProcessStatus) -> bytes:
     return format_sse_event(event=name, data_str=status.model_dump_json(), id=_event_id(name, status))
 
 
-def _event_id(name: str, status: Status) -> str:
+def _event_id(name: str, status: ProcessStatus) -> str:
     """Return an id that depends on nothing but the event, so that the client may reconnect to another server."""
     version = END if name == END else sha256(status.model_dump_json().encode()).hexdigest()[:ID_DIGITS]
     return f"{status.run_id}.{version}"

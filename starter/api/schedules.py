@@ -28,7 +28,7 @@ ScheduleId = Annotated[
 ]
 
 
-class Schedules(ResponseBody):
+class ScheduleList(ResponseBody):
     """All schedules."""
 
     schedules: list[JobSchedule]
@@ -70,9 +70,9 @@ class Backfilled(ResponseBody):
 
 
 @routes.get("", summary="List schedules", responses=examples.LIST_RESPONSES)
-async def list_schedules(temporal: ClientDep, database: DatabaseDep) -> Schedules:
+async def list_schedules(temporal: ClientDep, database: DatabaseDep) -> ScheduleList:
     """List the schedules: when they run, their next and last runs, and why one is paused."""
-    return Schedules(schedules=await queries.list_schedules_with_reasons(temporal, database))
+    return ScheduleList(schedules=await queries.list_schedules_with_reasons(temporal, database))
 
 
 @routes.post(

@@ -14,7 +14,7 @@ from temporalio.service import RPCError
 
 from activities.boundary.failures import shop_error
 from commerce.errors import BadInput, CustomerAlreadyExists
-from commerce.messages.runs import Page, Status, StatusFilter
+from commerce.messages.runs import Page, ProcessStatus, StatusFilter
 from starter.api import workflow_examples as examples
 from starter.api.admission import CLIENT_CLOSED_REQUEST, AdmissionDep, CallerLeft
 from starter.api.admission import RESPONSES as RATE_RESPONSES
@@ -164,7 +164,7 @@ async def list_workflows(
 
 
 @routes.get("/{transaction_id}", summary="Get a process", responses=examples.STATUS_RESPONSES)
-async def get_workflow(transaction_id: TransactionId, temporal: ClientDep, backends: BackendsDep) -> Status:
+async def get_workflow(transaction_id: TransactionId, temporal: ClientDep, backends: BackendsDep) -> ProcessStatus:
     """Return the state of a process's latest run, with the progress of every step."""
     return await process_status.get_status(temporal, transaction_id, ui=backends.settings.temporal_ui_url)
 
