@@ -22,7 +22,7 @@ from commerce.messages.pending_orders import PendingOrders, PendingOrdersResult
 from commerce.messages.stock_sync import StockSynced
 from commerce.messages.upkeep import Upkeep, UpkeepResult
 from starter.client import start
-from starter.operate.actions import cancel
+from starter.operate.actions import cancel, retry
 from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from tests.faults import Faults, Gate, ShortBackoff
 from tests.running_shop import RunningShop, running_shop
@@ -272,6 +272,17 @@ async def test_jobs_and_product_count_start_without_input(shop: RunningShop, pay
             for args in ([{}], payloads)
         ]
         assert left_out.keys() == given.keys()
+
+
+async def test_a_job_that_was_started_without_input_is_retried(idle_shop: RunningShop) -> None:
+    process_id = f"cleanup-expired-carts-{uuid4()}"
+    async with idle_shop.worker([faults := Faults({"delete-expired-carts": "before"})]):
+        job = await idle_shop.client.start_workflow("cleanup-expired-carts", id=process_id, task_queue=TASK_QUEUE)
+        with pytest.raises(WorkflowFailureError):
+            await job.result()
+        faults.steps.clear()
+        await retry(idle_shop.client, idle_shop.database, process_id, reason="it works again")
+        assert (await idle_shop.client.get_workflow_handle(process_id).result())["failed"] == 0
 
 
 async def test_what_needs_input_says_so_when_started_without(shop: RunningShop) -> None:
