@@ -66,7 +66,7 @@ async def test_an_event_that_is_not_published(run_check: RunCheck, database: Dat
     assert (await run_check("Backlog", "events")).found == "1 unpublished"
     await shop.sql(event + "now() - interval '1 hour')")
     finding = await run_check("Backlog", "events")
-    assert (finding.state, finding.found) == ("warning", "2 unpublished, the oldest for 1:00:00")
+    assert finding.state == "warning" and finding.found.startswith("2 unpublished, the oldest for 1:0")
     assert "commerce worker" in finding.advice
 
 
