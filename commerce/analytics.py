@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import notifications
 from commerce.errors import BadInput
-from commerce.messages.analytics import CountedDay, DayFigures
+from commerce.messages.analytics import IN_THE_FUTURE, CountedDay, DayFigures
 from commerce.messages.base import FieldError
 
 TOP_PRODUCTS = 10  # best-selling products kept per day and currency
@@ -113,7 +113,7 @@ async def count_day(tx: AsyncSession, day: date, zone: ZoneInfo, currency: str, 
     await tx.execute(PLAN)
     status = (await tx.execute(DAY_STATUS, {"day": day, "start": start, "end": end})).one()
     if status.future:
-        raise BadInput([FieldError(field="date", message="must not be in the future")])
+        raise BadInput([FieldError(field="date", message=IN_THE_FUTURE)])
     values = {"start": start, "end": end, "currency": currency, "top": top}
     rows: list[dict[str, Any]] = [dict(row) for row in (await tx.execute(COUNT, values)).mappings()]
     changed = (await tx.execute(STORE, {"day": day, "rows": json.dumps(rows)})).scalar_one()

@@ -6,6 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import inventory, orders
+from commerce.countries import country_code
 from commerce.errors import AddressIncomplete, FulfillmentMissing, OrderNotFound, ReservationMissing
 from commerce.messages.orders import MAX_INSUFFICIENT_ITEMS, CreatedFulfillment, Label
 
@@ -152,7 +153,7 @@ class Address:
     city: str
     zip: str
     state: str
-    country: str
+    country: str  # ISO 3166, two letters
     phone: str
 
 
@@ -163,7 +164,7 @@ class Shipment:
     fulfillment_id: str
     order_id: str
     currency: str  # ISO 4217
-    recipient: Address  # its country is as the order has it, and never empty
+    recipient: Address
 
 
 async def create(tx: AsyncSession, order_id: str) -> CreatedFulfillment:
@@ -201,21 +202,21 @@ async def cancel(tx: AsyncSession, fulfillment: CreatedFulfillment, order_id: st
 async def shipment(tx: AsyncSession, order_id: str) -> Shipment:
     """Return the shipment of the order's live fulfillment.
 
-    Raises FulfillmentMissing, and AddressIncomplete without a country. Only the country is required, because old
+    Raises FulfillmentMissing, and AddressIncomplete without a known country. Only the country is required, because old
     orders have nothing else.
     """
     row = (await tx.execute(SHIPMENT, {"order_id": order_id})).one_or_none()
     if row is None:
         raise FulfillmentMissing(order_id)
-    if not row.country:
-        raise AddressIncomplete(order_id, missing="country")
+    if (country := country_code(row.country)) is None:
+        raise AddressIncomplete(order_id, missing="known country" if row.country else "country")
     recipient = Address(
         name=row.name,
         street1=row.street1,
         city=row.city,
         zip=row.zip,
         state=row.state,
-        country=row.country,
+        country=country,
         phone=row.phone,
     )
     return Shipment(row.fulfillment_id, order_id, row.currency, recipient)

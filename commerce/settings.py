@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     ship_from_city: str = Field("London", description="Sender on shipping labels: city")
     ship_from_zip: str = Field("N1 9GU", description="Sender on shipping labels: postal code")
     ship_from_state: str = Field("", description="Sender on shipping labels: state or province")
-    ship_from_country: str = Field("GB", description="Sender on shipping labels: ISO country code")
+    ship_from_country: str = Field("GB", description="Sender on shipping labels: ISO 3166 code of the country")
     ship_from_phone: str = Field("", description="Sender on shipping labels: phone number")
     parcel_length: float = Field(10, gt=0, description="Parcel of an order: length in inches")
     parcel_width: float = Field(8, gt=0, description="Parcel of an order: width in inches")
@@ -235,6 +235,15 @@ class Settings(BaseSettings):
     def _is_currency(cls, value: str) -> str:
         if not CURRENCY.fullmatch(value):
             raise ValueError("must be three capital letters, like GBP")
+        return value
+
+    @field_validator("ship_from_country")
+    @classmethod
+    def _is_country(cls, value: str) -> str:
+        from commerce.countries import country_code  # takes long to load, and only a value that was set is checked
+
+        if country_code(value) != value:
+            raise ValueError("must be an ISO 3166 code of two letters, like GB")
         return value
 
     @field_validator("locale")

@@ -1,10 +1,11 @@
-"""Parse an order from another system. Files and HTTP requests go through the same rules."""
+"""Parse an order from another system. Files and HTTP requests go through the same rules, but for the country."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, NamedTuple
 
+from commerce.countries import INVALID_COUNTRY, country_code
 from commerce.imports.money import amount, check_amount
 from commerce.imports.new_order import NewOrder, NewOrderLine
 from commerce.imports.parsers import (
@@ -103,10 +104,12 @@ class ParsedHead(NamedTuple):
 def parse_order(head: OrderHead, lines: Iterable[OrderLine], *, currency: str) -> NewOrder | list[FieldError]:
     """Return the order, or all errors, with fields like `total` and `lines.0.price`.
 
-    `currency` is for an order that has none.
+    `currency` is for an order that has none. A country must be known: the caller can still correct it.
     """
     parsed_head = parse_head(head, currency)
     errors = list(parsed_head.errors)
+    if has_unknown_country(parsed_head.order.keywords["shipping_country"]):
+        errors.append(FieldError(field="shipping_country", message=INVALID_COUNTRY))
     parsed_lines: list[NewOrderLine] = []
     for i, line in enumerate(lines):
         match parse_line(line, parsed_head.currency):
@@ -117,6 +120,11 @@ def parse_order(head: OrderHead, lines: Iterable[OrderLine], *, currency: str) -
     if len(parsed_lines) > MAX_LINES:
         errors.append(FieldError(field="lines", message=f"must have at most {MAX_LINES:,} entries"))
     return errors or complete_order(parsed_head, parsed_lines)
+
+
+def has_unknown_country(country: str | None) -> bool:
+    """Return whether an address has a country, but one that is not known: no label can be bought for it."""
+    return country is not None and country_code(country) is None
 
 
 def parse_head(head: OrderHead, default_currency: str) -> ParsedHead:

@@ -8,10 +8,12 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce.countries import INVALID_COUNTRY
 from commerce.imports import staging
 from commerce.imports.content_hash import content_hash
 from commerce.imports.csv_rows import Row, open_rows
 from commerce.imports.new_order import NewOrder, NewOrderLine
+from commerce.imports.order_parser import has_unknown_country
 from commerce.imports.order_rows import COLUMNS, OrderRows, read_orders
 from commerce.imports.parsers import ORDER_ID
 from commerce.imports.report import Tally
@@ -113,6 +115,8 @@ async def _stage(session: AsyncSession, rows: Iterable[Row], tally: Tally, curre
         if (order := group.order) is None:
             await tables.add("staged_orders", _bad_record(group))
             continue
+        if has_unknown_country(order.shipping_country):
+            tally.add_warning(group.line, f"Shipping Country: {INVALID_COUNTRY}")
         ids = (group.line, group.name, group.has_id, "new", order.id, content_hash(order))
         await tables.add("staged_orders", (*ids, *get_order_fields(order)))
         await tables.add("staged_lines", *((group.line, i, *line) for i, line in enumerate(order.lines, 1)))

@@ -21,6 +21,14 @@ class BadRow(Message):
     reason: str
 
 
+class RowWarning(Message):
+    """A row that was imported, although an operator will have to act. The reason never contains a value."""
+
+    file: str
+    line: int
+    reason: str
+
+
 class ImportReport(Message):
     """The outcome of an import. An order or cart counts as one, however many rows it has; inventory counts rows."""
 
@@ -29,6 +37,8 @@ class ImportReport(Message):
     unchanged: int = 0  # orders, carts or inventory rows that were imported before
     bad: list[BadRow] = Field(default=[])  # the first ones
     bad_count: int = 0  # all bad rows
+    warnings: list[RowWarning] = Field(default=[])  # the first ones
+    warning_count: int = 0
 
     def __add__(self, other: "ImportReport") -> "ImportReport":
         """Return the report of both imports."""
@@ -38,6 +48,8 @@ class ImportReport(Message):
             unchanged=self.unchanged + other.unchanged,
             bad=[*self.bad, *other.bad][:MAX_BAD_ROWS],
             bad_count=self.bad_count + other.bad_count,
+            warnings=[*self.warnings, *other.warnings][:MAX_BAD_ROWS],
+            warning_count=self.warning_count + other.warning_count,
         )
 
 
@@ -46,10 +58,11 @@ class Tally:
 
     def __init__(self, file: str, *, skip_bad: bool, rows_before: int = 0, progress: Progress | None = None) -> None:
         """Start at zero; `rows_before` are those of earlier files, which progress includes."""
-        self.read = self.taken = self.unchanged = self.bad_count = 0
+        self.read = self.taken = self.unchanged = self.bad_count = self.warning_count = 0
         self._skip_bad = skip_bad
         self._file, self._rows_before, self._progress = file, rows_before, progress
         self._bad: list[BadRow] = []
+        self._warnings: list[RowWarning] = []
 
     def count(self, rows: Iterable[Row]) -> Iterator[Row]:
         """Yield the rows, counting them."""
@@ -75,12 +88,20 @@ class Tally:
         if len(self._bad) < MAX_BAD_ROWS:
             self._bad.append(BadRow(file=self._file, line=line, reason=reason))
 
+    def add_warning(self, line: int, reason: str) -> None:
+        """Count a row as one that is imported with a warning."""
+        self.warning_count += 1
+        if len(self._warnings) < MAX_BAD_ROWS:
+            self._warnings.append(RowWarning(file=self._file, line=line, reason=reason))
+
     def report(self) -> ImportReport:
-        """Return the counts, and the bad rows by line."""
+        """Return the counts, and the bad rows and warnings by line."""
         return ImportReport(
             read=self.read,
             taken=self.taken,
             unchanged=self.unchanged,
             bad=sorted(self._bad, key=lambda row: row.line),
             bad_count=self.bad_count,
+            warnings=[] if self.rejected else self._warnings,
+            warning_count=0 if self.rejected else self.warning_count,
         )

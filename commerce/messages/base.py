@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 class Message(BaseModel):
     """The base of all messages: immutable, and its values never appear in errors."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, json_schema_serialization_defaults_required=True)
 
     def summary(self) -> str:
         """Return a step's result in a few words, to be shown with the progress of the run."""

@@ -10,10 +10,12 @@ from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 
 from commerce.settings import Settings
+from commerce.version import NAME, VERSION
 from starter.api import codec, errors, health, metrics, orders, progress, schedules, tutorial, workflows
 from starter.api.admission import Admission
 from starter.api.backends import Backends
 from starter.api.browser_guard import BrowserGuard
+from starter.api.document import restore_nulls
 from starter.api.limits import BodyLimit
 from starter.api.requests import RequestLog
 from starter.api.tokens import DOCS_FILES, TokenAuth
@@ -53,11 +55,13 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
 
     # The page /docs loads nothing from other hosts: they may be unreachable, and should not learn of its use.
     app = FastAPIOffline(
-        title="durable-commerce",
+        title=NAME,
+        version=VERSION,
         description=DESCRIPTION,
         redoc_url=None,
         static_url=DOCS_FILES,
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,  # of its function: it names the function of a client
         redirect_slashes=False,  # the redirect would lead to the host that the request names, whichever that is
     )
     app.state.backends = backends
@@ -70,6 +74,7 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     for public in (health, metrics):
         app.include_router(public.routes)
     errors.install_handlers(app)
+    restore_nulls(app)
     # The last one added runs first. CORS must run before authentication: preflight requests carry no token.
     app.add_middleware(BodyLimit)
     app.add_middleware(TokenAuth, tokens=settings.api_tokens)

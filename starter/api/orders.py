@@ -4,10 +4,11 @@ from http import HTTPStatus
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Response
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from commerce import order_intake
+from commerce.email_addresses import NFC_MAX_SHRINK
 from commerce.errors import BadInput, OrderDiffers
 from commerce.imports.order_parser import (
     FULFILLMENT_STATUSES,
@@ -17,22 +18,33 @@ from commerce.imports.order_parser import (
     OrderLine,
     parse_order,
 )
+from commerce.imports.parsers import LONG_TEXT, MAX_EMAIL, SHORT_TEXT
 from commerce.messages.base import FieldError
 from commerce.messages.orders import order_process_id
 from starter.api.backends import BackendsDep
 from starter.api.errors import COMMON_ERRORS, Responses, error_examples, json_example, prefix_field_errors
-from starter.api.parameters import Text
+from starter.api.parameters import RequestBody, ResponseBody, Text
 
-MAX_LENGTH = 1_000  # characters; `parse_order` has lower limits for most fields
 OrderId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,100}$", description="The order's id", examples=["1001"])]
 Money = Annotated[Text, Field(max_length=100, examples=["12.50"])]
 Timestamp = Annotated[Text, Field(max_length=100, examples=["2026-03-02T12:00:00Z", "2026-03-02 12:00:00 +0000"])]
-LimitedText = Annotated[Text, Field(max_length=MAX_LENGTH)]
+ShortText = Annotated[Text, Field(max_length=SHORT_TEXT)]
+LongText = Annotated[Text, Field(max_length=LONG_TEXT)]
+Email = Annotated[Text, Field(max_length=MAX_EMAIL * NFC_MAX_SHRINK)]  # as it is sent; normalised, it is shorter
+
+
+class StoredOrder(ResponseBody):
+    """Whether the order is new, and its process."""
+
+    order_id: str
+    status: Literal["taken", "known"]
+    transaction_id: str | None = Field(description="The order's process; null if there is nothing to process")
+
 
 NEW_ORDER = {"order_id": "1001", "status": "taken", "transaction_id": "order-processing-1001"}
 RESPONSES: Responses = {
     200: json_example(NEW_ORDER | {"status": "known"}, "The order was stored before; nothing has changed"),
-    201: json_example(NEW_ORDER, "The order is stored"),
+    201: {"model": StoredOrder} | json_example(NEW_ORDER, "The order is stored"),
     **error_examples(
         HTTPStatus.CONFLICT,
         "The order already exists with different content, in the named fields",
@@ -68,53 +80,49 @@ def _export_alias(name: str) -> AliasChoices:
     return AliasChoices(name, f"lineitem_{name}")
 
 
-class PlacedLine(BaseModel):
+class PlacedLine(RequestBody):
     """One line of an order."""
 
     quantity: int = Field(ge=1, le=2**31 - 1, validation_alias=_export_alias("quantity"))
-    name: LimitedText = Field("", validation_alias=_export_alias("name"))
+    name: LongText = Field("", validation_alias=_export_alias("name"))
     price: Money = Field(validation_alias=_export_alias("price"), description="The price of one unit")
-    sku: LimitedText = Field(
+    sku: ShortText = Field(
         "", validation_alias=_export_alias("sku"), description="If no variant has it, the order waits for an operator"
     )
-    requires_shipping: bool = Field(True, validation_alias=_export_alias("requires_shipping"))
+    requires_shipping: bool = Field(
+        True, validation_alias=_export_alias("requires_shipping"), description="Default: true"
+    )
 
 
-class PlacedOrder(BaseModel):
+class PlacedOrder(RequestBody):
     """An order, with the columns of the order export in snake_case: amounts like `"12.50"`, times with an offset."""
 
     model_config = ConfigDict(json_schema_extra={"example": EXAMPLE})
 
-    financial_status: LimitedText = Field(description=f"One of {', '.join(PAYMENT_STATUSES)}", examples=["paid"])
+    financial_status: ShortText = Field(description=f"One of {', '.join(PAYMENT_STATUSES)}", examples=["paid"])
     created_at: Timestamp
     lines: list[PlacedLine] = Field(min_length=1, max_length=MAX_LINES)
-    email: LimitedText | None = Field(None, description="Finds or creates a guest customer")
+    email: Email | None = Field(None, description="Finds or creates a guest customer")
     paid_at: Timestamp | None = None
-    fulfillment_status: LimitedText | None = Field(
+    fulfillment_status: ShortText | None = Field(
         None, description=f"One of {', '.join(filter(None, FULFILLMENT_STATUSES))}; default: not fulfilled"
     )
     cancelled_at: Timestamp | None = None
-    currency: LimitedText | None = Field(
+    currency: ShortText | None = Field(
         None, description="Three letters; default: the currency of the shop", examples=["GBP"]
     )
     shipping: Money | None = Field(None, description="The price of shipping")
     total: Money | None = Field(None, description="Default: lines plus shipping")
-    shipping_method: LimitedText | None = Field(None, description="Left out if nothing is shipped")
-    shipping_name: LimitedText | None = None
-    shipping_address1: LimitedText | None = None
-    shipping_city: LimitedText | None = None
-    shipping_zip: LimitedText | None = None
-    shipping_province: LimitedText | None = None
-    shipping_country: LimitedText | None = None
-    shipping_phone: LimitedText | None = None
-
-
-class StoredOrder(BaseModel):
-    """Whether the order is new, and its process."""
-
-    order_id: str
-    status: Literal["taken", "known"]
-    transaction_id: str | None = Field(description="The order's process; null if there is nothing to process")
+    shipping_method: ShortText | None = Field(None, description="Left out if nothing is shipped")
+    shipping_name: LongText | None = None
+    shipping_address1: LongText | None = None
+    shipping_city: ShortText | None = None
+    shipping_zip: ShortText | None = None
+    shipping_province: ShortText | None = None
+    shipping_country: ShortText | None = Field(
+        None, description="An ISO 3166 code of two or three letters, or the name of a country", examples=["GB"]
+    )
+    shipping_phone: ShortText | None = None
 
 
 @routes.put("/{order_id}", summary="Store an order", response_model=StoredOrder, responses=RESPONSES)

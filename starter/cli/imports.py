@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from commerce.database import Database
     from commerce.imports import ImportReport
 
-SHOWN_BAD_ROWS = 20
+SHOWN_ROWS = 20  # bad rows, and as many warnings
 BAD_ROWS = (
     "By default, nothing is imported from a file with a bad row. "
     "Exit code 1: a file has bad rows, and --skip-bad is not set."
@@ -90,13 +90,17 @@ def _import(data_dir: Path | None, import_files: ImportFiles, noun: str, *, skip
     if report.bad_count:
         consequence = "skipped" if skip_bad else "their files were not imported; --skip-bad imports the other rows"
         print_error(f"{count_of(report.bad_count, 'bad row')}: {consequence}")
+    if report.warning_count:
+        print_error(f"{count_of(report.warning_count, 'warning')}: imported, but an operator will have to act")
     return FAILED if report.bad_count and not skip_bad else 0
 
 
 def _print_report(report: "ImportReport", noun: str) -> None:
     read = count_of(report.read, "row")
     print_line(f"{read} read: {report.taken:,} {noun} imported, {report.unchanged:,} known already")
-    for bad in report.bad[:SHOWN_BAD_ROWS]:
+    for bad in report.bad[:SHOWN_ROWS]:
         print_error(f"{bad.file}:{bad.line}: {bad.reason}")
-    if report.bad_count > SHOWN_BAD_ROWS:
-        print_error(f"… only the first {SHOWN_BAD_ROWS} bad rows are shown; --json shows more")
+    for warning in report.warnings[:SHOWN_ROWS]:
+        print_error(f"{warning.file}:{warning.line}: warning: {warning.reason}")
+    if max(report.bad_count, report.warning_count) > SHOWN_ROWS:
+        print_error(f"… only the first {SHOWN_ROWS} bad rows and warnings are shown; --json shows more")

@@ -40,7 +40,7 @@ CHECKS = (
     Check("Services", "carrier", services.check_carrier, (VALUES,)),
     Check("Services", "warehouse", services.check_warehouse, (VALUES,)),
     Check("Services", "API", services.check_api, (VALUES,)),
-    Check("Backlog", "pending orders", backlog.check_pending_orders, (TABLES,)),
+    Check("Backlog", "pending orders", backlog.check_pending_orders, (TABLES, ATTRIBUTES)),
     Check("Backlog", "held orders", backlog.check_held_orders, (TABLES,)),
     Check("Backlog", "events", backlog.check_events, (TABLES,)),
     Check("Backlog", "mails", backlog.check_mails, (TABLES,)),

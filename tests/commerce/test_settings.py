@@ -35,6 +35,8 @@ NO_DEFAULT = "–"
         ("ALERT_WEBHOOK_URL", "ftp://hooks.example", "must start with http:// or https://"),
         ("TIMEZONE", "Mars/Olympus", "is not an IANA time zone, like Europe/London"),
         ("CURRENCY", "pounds", "must be three capital letters, like GBP"),
+        ("SHIP_FROM_COUNTRY", "England", "must be an ISO 3166 code of two letters, like GB"),
+        ("SHIP_FROM_COUNTRY", "ZZ", "must be an ISO 3166 code of two letters, like GB"),
         ("LOCALE", "de_DE", "must be an English locale, like en_GB or en_US"),
         ("LOG_FORMAT", "xml", "Input should be 'console' or 'json'"),
         ("LOG_LEVEL", "loud", "Input should be 'debug', 'info', 'warning' or 'error'"),

@@ -245,6 +245,11 @@ async def day_counted(shop: RunningShop, name: str) -> str:
     return await run_job(shop, "collect-analytics-data", name, Analytics(date=date(2026, 3, 2)))
 
 
+async def future_day(shop: RunningShop, name: str) -> str:
+    """A day is to be counted that is in the future."""
+    return await run_job(shop, "collect-analytics-data", name, Analytics(date=date(9998, 12, 31)))
+
+
 async def upkept(shop: RunningShop, name: str) -> str:
     """No record is old enough to be deleted."""
     return await run_job(shop, "upkeep", name, Upkeep())
@@ -258,6 +263,11 @@ async def hello_world(shop: RunningShop, name: str) -> str:
 async def product_count(shop: RunningShop, name: str) -> str:
     """The products are counted."""
     return await run_job(shop, "product-count", name, CountProducts())
+
+
+async def without_input(shop: RunningShop, name: str) -> str:
+    """The products are counted, by a client that sends no input."""
+    return await run_job(shop, "product-count", name)
 
 
 async def webhook_delivered(shop: RunningShop, _name: str) -> str:
@@ -287,8 +297,8 @@ async def register(shop: RunningShop, email: str) -> str:
     return registration_process_id(email)
 
 
-async def run_job(shop: RunningShop, job: str, job_id: str, options: Message) -> str:
-    handle: Any = await shop.client.start_workflow(job, options, id=job_id, task_queue=TASK_QUEUE)
+async def run_job(shop: RunningShop, job: str, job_id: str, *options: Message) -> str:
+    handle: Any = await shop.client.start_workflow(job, args=options, id=job_id, task_queue=TASK_QUEUE)
     with suppress(WorkflowFailureError):
         await handle.result()
     return job_id
@@ -317,8 +327,10 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "stock-synced": stock_synced,
     "pending-worked-off": pending_worked_off,
     "day-counted": day_counted,
+    "future-day": future_day,
     "upkept": upkept,
     "hello-world": hello_world,
     "product-count": product_count,
+    "without-input": without_input,
     "webhook-delivered": webhook_delivered,
 }

@@ -12,9 +12,9 @@ from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType, 
 from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 with workflow.unsafe.imports_passed_through():
-    from activities.boundary.failures import describe, surface
+    from activities.boundary.failures import cause, describe, surface
     from activities.jobs import JobActivities
-    from commerce.errors import DatabaseUnavailable
+    from commerce.errors import BadInput, DatabaseUnavailable
     from commerce.messages.base import Message, Nothing
     from commerce.messages.jobs import JobInput, JobRun, JobState
     from commerce.messages.notifications import Alert
@@ -58,7 +58,9 @@ class Job:
         elif isinstance(error, CANCEL_OR_FAILURE):
             publish_state(self.progress, "failed")
             if not is_cancelled_exception(error):
-                await self._alert_admins(error)
+                publish_failed_step(self.progress)
+                if not _is_callers_mistake(error):
+                    await self._alert_admins(error)
                 if (top := surface(error)) is not error:
                     raise top
 
@@ -147,7 +149,6 @@ class Job:
         return not permanent and self._run.errors < MAX_ERRORS
 
     async def _alert_admins(self, error: BaseException) -> None:
-        publish_failed_step(self.progress)
         info = workflow.info()
         await alert_admins(
             Alert(
@@ -158,6 +159,12 @@ class Job:
                 error=describe(error),
             )
         )
+
+
+def _is_callers_mistake(error: BaseException) -> bool:
+    """Return whether the job failed because its input is invalid, and has a caller who gets that error."""
+    has_caller = workflow.info().typed_search_attributes.get(NOMINAL_TIME) is None  # otherwise a schedule started it
+    return cause(error, BadInput) is not None and has_caller and workflow.patched("no-alert-for-bad-input")
 
 
 def _worker_was_lost(failure: ActivityError) -> bool:

@@ -3,7 +3,8 @@
     python -m starter.devstack.carrier --data-dir D --port P
 
 Like the real API it has no idempotency keys: each POST of a shipment creates another one. It accepts any API key as the
-user name of HTTP Basic. It permanently refuses to ship to the country `ZZ` and to the postal code `REFUSED`.
+user name of HTTP Basic. It permanently refuses to ship to the country `AQ`, Antarctica, and to the postal code
+`REFUSED`.
 
 Routes that control it, described in `/docs`:
 POST /trial/faults     {"operation": "create" | "buy" | "refund" | "get",
@@ -43,7 +44,7 @@ from starter.devstack.serving import (
     wait_for_stop_signal,
 )
 
-REFUSED_COUNTRY = "ZZ"
+REFUSED_COUNTRY = "AQ"
 REFUSED_ZIP = "REFUSED"
 REFUSALS = {
     "create": ("ADDRESS.VERIFY.FAILURE", "Unable to verify address."),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from commerce.countries import INVALID_COUNTRY
 from commerce.database import Database
 from commerce.errors import UnreadableFile
 from commerce.imports import BadRow, ImportReport, import_orders
@@ -132,6 +133,24 @@ async def test_an_order_is_imported_with_its_lines(database: Database, write: Ca
         (line["sku"], line["title"], line["quantity"], line["unit_price"], line["variant_id"]) for line in lines
     } == {("22149", "MUG", 2, 166, None)}
     assert await column(database, "SELECT count(*) FROM outbox_events") == [0]
+
+
+async def test_an_order_to_an_unknown_country_is_imported_with_a_warning(
+    database: Database, write: Callable[..., Path]
+) -> None:
+    rows_of_file = (
+        first(1, Shipping_Country="Unspecified"),
+        first(2, Shipping_Country="EIRE"),
+        first(3, Shipping_Country=""),
+        first(4, Shipping_Country="ZZ"),
+        further(4),
+    )
+    report = await run_import(database, write(*rows_of_file))
+    assert (report.taken, report.bad_count, report.warning_count) == (4, 0, 2)
+    assert [warning.line for warning in report.warnings] == [2, 5]
+    assert {warning.reason for warning in report.warnings} == {f"Shipping Country: {INVALID_COUNTRY}"}
+    stored = await column(database, "SELECT coalesce(shipping_country, '-') FROM orders ORDER BY id")
+    assert stored == ["Unspecified", "EIRE", "-", "ZZ"]
 
 
 @pytest.mark.parametrize(

@@ -245,7 +245,7 @@ class TestErrors:
         with pytest.raises(CarrierRefused, match="UNKNOWN"):
             await responding((400, body)).create(SHIPMENT, "ref")
 
-    @pytest.mark.parametrize("wrong", [{"country": "ZZ"}, {"zip": "REFUSED"}])
+    @pytest.mark.parametrize("wrong", [{"country": "AQ"}, {"zip": "REFUSED"}])
     async def test_the_embedded_carrier_refuses_some_addresses(self, service: Service, wrong: dict[str, str]) -> None:
         with pytest.raises(CarrierRefused, match=r"ADDRESS\.VERIFY\.FAILURE"):
             await service.carrier.create(replace(SHIPMENT, recipient=replace(RECIPIENT, **wrong)), "ref")

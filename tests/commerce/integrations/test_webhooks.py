@@ -33,6 +33,7 @@ from commerce.errors import (
 from commerce.integrations.public_transport import PublicTransport, Resolve
 from commerce.integrations.webhooks import MAX_WAIT, WebhookPoster
 from commerce.messages.webhooks import WebhookDelivery
+from commerce.version import VERSION
 from commerce.webhooks import WebhookMessage, is_loopback
 from tests.commerce.shop import Shop
 from tests.webhook_receiver import WebhookReceiver, webhook_receiver
@@ -117,6 +118,7 @@ async def test_an_event_is_posted_as_cloudevents_json_and_signed(receiver: Webho
     }
     assert event.get_data() == {"order_id": "1001", "number": 1}
     assert headers["content-type"] == "application/cloudevents+json"
+    assert headers["user-agent"] == f"durable-commerce/{VERSION}"
     assert receiver.accepted[0]["id"] == str(EVENT)  # its signature was verified
 
 

@@ -252,6 +252,9 @@ async def test_an_order_may_have_ten_thousand_lines(shop: RunningShop, http: htt
         ({"shipping_name": "x" * 1001}, ["body.shipping_name"]),
         ({"shipping_city": "x" * 256}, ["body.shipping_city"]),
         ({"shipping_zip": "N1\0"}, ["body.shipping_zip"]),
+        ({"shipping_country": "Atlantis"}, ["body.shipping_country"]),
+        ({"shipping_country": "ZZ"}, ["body.shipping_country"]),
+        ({"shipping_country": "G\0"}, ["body.shipping_country"]),
         ({"shipping_zip": "\ud800"}, ["body.shipping_zip"]),
         ({"lines": []}, ["body.lines"]),
         ({"lines": [MUGS, MUGS | {"quantity": 0}]}, ["body.lines.1.quantity"]),
@@ -267,6 +270,18 @@ async def test_invalid_fields_are_named(
     status, body = await put(http, **facts)
     assert (status, body["error"], field_names(body)) == (422, "Invalid input", fields)
     assert await shop.data.sql("SELECT count(*) FROM orders") == [0]
+
+
+async def test_a_country_may_be_written_in_several_ways_and_the_carrier_gets_its_code(
+    shop: RunningShop, http: httpx.AsyncClient
+) -> None:
+    await shop.data.add_stock("MUG", main=9)
+    for order_id, country in (("1", "United Kingdom"), ("2", "gbr"), ("3", " Deutschland ")):
+        assert (await put(http, order_id, shipping_country=country))[0] == 201
+    async with shop.worker():
+        assert [(await shop.process(order_id)).status for order_id in "123"] == ["fulfilled"] * 3
+    stored = await shop.data.sql("SELECT shipping_country FROM orders ORDER BY id")
+    assert stored == ["United Kingdom", "gbr", "Deutschland"]  # as the other system has it, which may send it again
 
 
 @pytest.mark.parametrize("order_id", ["%20", "a%20b", "a%00", "%F0%9F%91%BB", "x" * 101])

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from commerce.countries import INVALID_COUNTRY
+from commerce.imports.order_rows import COLUMNS
 from tests.running_shop import RunningShop
 from tests.starter.cli.conftest import Commerce
 
@@ -43,6 +45,30 @@ async def test_start_reports_in_one_line_why_an_order_fails(
             "order-processing-nope is running",
             "OrderNotFound: Order nope does not exist.",
         ]
+
+
+async def test_an_import_prints_its_warnings_and_succeeds(commerce: Commerce, tmp_path: Path) -> None:
+    header = [*COLUMNS.required]
+    row = dict.fromkeys(header, "") | {
+        "Name": "#1",
+        "Financial Status": "paid",
+        "Created at": "2010-11-15 08:34:00 +0000",
+        "Lineitem quantity": "1",
+        "Lineitem price": "1.00",
+        "Shipping Country": "Atlantis",
+    }
+    (file := tmp_path / "orders.csv").write_text(f"{','.join(header)}\n{','.join(row.values())}\n")
+    ended = await commerce("import", "orders", str(file))
+    assert ended.code == 0 and "1 orders imported" in ended.out
+    assert ended.err.splitlines() == [
+        f"{file}:2: warning: Shipping Country: {INVALID_COUNTRY}",
+        "1 warning: imported, but an operator will have to act",
+    ]
+
+
+async def test_start_refuses_a_future_day_in_one_line(shop: RunningShop, commerce: Commerce) -> None:
+    ended = await commerce("start", "collect-analytics-data", "--input", '{"date": "2999-01-01"}')
+    assert (ended.code, is_one_line(ended.err)) == (2, True) and "date: must not be in the future" in ended.err
 
 
 async def test_with_json_a_followed_run_prints_only_json(shop: RunningShop, commerce: Commerce) -> None:

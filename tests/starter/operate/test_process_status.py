@@ -11,7 +11,7 @@ from temporalio.worker import Worker
 
 from commerce.errors import CancelRefused, ProcessNotFound, RetryRefused
 from commerce.messages.orders import OrderProcessing, order_process_id
-from commerce.messages.runs import Run, Status
+from commerce.messages.runs import ProcessStatus, Run
 from starter.operate.actions import cancel, retry
 from starter.operate.process_list import list_processes
 from starter.operate.process_status import get_status
@@ -33,11 +33,11 @@ async def start(shop: RunningShop, order_id: str, **timeouts: Any) -> None:
     )
 
 
-async def status_of_order(shop: RunningShop, order_id: str) -> Status:
+async def status_of_order(shop: RunningShop, order_id: str) -> ProcessStatus:
     return await get_status(shop.client, order_process_id(order_id))
 
 
-def step_states(status: Status) -> dict[str, str]:
+def step_states(status: ProcessStatus) -> dict[str, str]:
     assert status.progress is not None, status.progress_missing
     return {step.name: step.state for step in status.progress.steps}
 
@@ -69,7 +69,7 @@ async def test_a_step_being_retried_shows_its_attempts_and_last_error(shop: Runn
     async with shop.worker([Faults({"create-fulfillment": "before"}, permanent=False, times=4)]):
         handle = await shop.start(order_id)
 
-        async def retried() -> Status | None:
+        async def retried() -> ProcessStatus | None:
             status = await status_of_order(shop, order_id)
             attempts = [step.attempts for step in status.progress.steps if step.error] if status.progress else []
             return status if attempts and attempts[0] > 1 else None
@@ -89,7 +89,7 @@ async def test_an_undo_being_retried_is_shown_too(shop: RunningShop, order_id: s
         faults.steps, faults.permanent = {"cancel-fulfillment": "before"}, False
         handle = await shop.start(order_id)
 
-        async def undoing() -> Status | None:
+        async def undoing() -> ProcessStatus | None:
             status = await status_of_order(shop, order_id)
             return status if "cancel-fulfillment" in step_states(status) else None
 
