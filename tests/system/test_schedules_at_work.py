@@ -71,7 +71,7 @@ async def shop(tmp_path: Path, database_url: str, idle_client: Client) -> AsyncI
 async def create_schedule(shop: RunningShop, job_id: str, every: timedelta | None = None) -> None:
     """Create the schedule of a job as the worker does: with this interval, or paused with its usual times."""
     [job] = [job for job in scheduled_jobs(shop.settings) if job.id == job_id]
-    wanted = build_schedule(job, key_id="", paused=every is None)
+    wanted = build_schedule(job, paused=every is None)
     if every:
         wanted = replace(wanted, spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]))
     await shop.client.create_schedule(job_id, wanted)

@@ -32,6 +32,10 @@ INSERT_CARTS = """
     SELECT 'C' || n, 'GBP', :at, :at FROM generate_series(1, 3) AS n
 """
 
+AGE_TURNS = """
+    UPDATE process_generations SET started_at = started_at - interval '3 years' WHERE business_key LIKE 'job/%'
+"""
+
 
 @pytest.fixture
 async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
@@ -146,9 +150,7 @@ async def test_upkeep_keeps_the_turn_of_a_run_that_has_worked_for_years(shop: Ru
     async with shop.worker([gate := Gate("delete-expired-carts")]):
         first = await start_run(shop)
         await gate.reached.wait()
-        await shop.data.sql(
-            "UPDATE process_generations SET started_at = started_at - interval '3 years' WHERE business_key LIKE 'job/%'"
-        )
+        await shop.data.sql(AGE_TURNS)
         await (await start_run(shop, "upkeep")).result()
         await expect_refusal(await start_run(shop), first)
         gate.opened.set()
