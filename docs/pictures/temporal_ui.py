@@ -40,12 +40,16 @@ class TemporalUi:
         self.browser.click("", "#pass-access-credentials")
         self.browser.wait("document.querySelector('#pass-access-credentials').checked")
 
+    def apply_codec_dialog(self) -> None:
+        """Apply what the dialog "Codec Server" contains."""
+        self.browser.click("Apply", "dialog[open] button")
+        self.browser.wait("!document.querySelector('dialog[open]')")
+
     def use_codec(self, endpoint: str, token: str) -> None:
         """Let the UI decrypt payloads at an endpoint of an API with tokens."""
         self.sign_in_to_codec(endpoint, token)
         self.fill_codec_dialog(endpoint)
-        self.browser.click("Apply", "dialog[open] button")
-        self.browser.wait("!document.querySelector('dialog[open]')")
+        self.apply_codec_dialog()
 
     def open_run(self, process_id: str, *, shows: str) -> None:
         """Open the latest run of a process, and wait until its page shows a text."""
@@ -78,7 +82,7 @@ class TemporalUi:
         self.browser.wait("location.pathname.endsWith('/start-workflow')")
         self.wait_for_text(shows)
         self.browser.click("Start Workflow", "main [data-testid=start-workflow-button]")
-        self.browser.wait("!location.pathname.endsWith('/start-workflow')")
+        self.wait_for_text("Workflow started")
 
     def edit_schedule(self, schedule_id: str, *, cron: str = "", overlap_policy: str = "") -> None:
         """Add times to a schedule, choose its overlap policy, such as "Allow All", and save it."""
