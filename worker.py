@@ -182,6 +182,10 @@ async def run(
         if settings.schedules == "on":
             applied = await apply_schedules(client, settings)
             log.info("schedules applied", **applied.model_dump())
+            if applied.edited:
+                log.warning(
+                    "schedules were edited in Temporal and are left alone; see commerce schedules apply --force"
+                )
         background = _background_tasks(settings, client, runtime.metric_meter, subscribers)
         async with make_worker(client, activities, settings, interceptors):
             log.info("worker started", task_queue=TASK_QUEUE, pid=os.getpid())

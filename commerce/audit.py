@@ -274,12 +274,16 @@ class Page:
 
 
 class Finding(Message):
-    """One violation of a rule; if it has a `business_key`, it only counts while that process does not run."""
+    """One violation of a rule; if it has a `business_key`, it only counts while that process does not run.
+
+    `cure` is the command that repairs it, if there is one: an interrupted run has left it.
+    """
 
     rule: str
     subject: str
     detail: str
     business_key: str | None = None
+    cure: str | None = None
     count: int = 1  # of all findings of the rule, of which at most MAX_FINDINGS are reported
 
 

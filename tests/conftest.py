@@ -168,18 +168,32 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(scope="session")
-async def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+def temporal_ports() -> tuple[int, int]:
+    """The ports of the Temporal server and of its UI."""
+    return free_port(), free_port()
+
+
+@pytest.fixture(scope="session")
+async def temporal_server(
+    tmp_path_factory: pytest.TempPathFactory, temporal_ports: tuple[int, int]
+) -> AsyncIterator[str]:
     """The address of a Temporal server."""
-    folder, port = tmp_path_factory.mktemp("temporal"), free_port()
+    folder, (port, ui_port) = tmp_path_factory.mktemp("temporal"), temporal_ports
     with (folder / "temporal.log").open("w") as log:
         server = subprocess.Popen(  # noqa: ASYNC220 - starts at once
-            [*temporal.command(folder, port, free_port()), *STUCK_SOON], stdout=log, stderr=log
+            [*temporal.command(folder, port, ui_port), *STUCK_SOON], stdout=log, stderr=log
         )
     environment = {"TEMPORAL_ADDRESS": f"127.0.0.1:{port}", **ENCRYPTION_ENV}
     await temporal.prepare(await until_connected(environment))
     yield environment["TEMPORAL_ADDRESS"]
     server.terminate()
     server.wait(timeout=DEADLINE)
+
+
+@pytest.fixture(scope="session")
+def temporal_ui(temporal_server: str, temporal_ports: tuple[int, int]) -> str:
+    """The address of the UI of the Temporal server."""
+    return f"http://127.0.0.1:{temporal_ports[1]}"
 
 
 @pytest.fixture

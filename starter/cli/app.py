@@ -160,6 +160,10 @@ def audit(as_json: AsJson = False, data_dir: DataDir = None) -> int:
         out.print(table)
         total = sum({finding.rule: finding.count for finding in findings}.values())
         print_line(f"{count_of(total, 'finding')}; the table shows the first ones of each rule")
+        if cures := dict.fromkeys(finding.cure for finding in findings if finding.cure):
+            print_line("Interrupted runs have left some of them; these commands repair them:")
+            for cure in cures:
+                print_line(f"  {cure}")
     else:
         print_line("The audit is clean: no rule is broken")
     return FAILED if findings else 0

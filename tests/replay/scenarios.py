@@ -1,8 +1,8 @@
 """Scenarios of the recorded runs. Each one runs a process to its end and returns the process id."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import date
 from typing import Any
 from uuid import uuid4
@@ -220,12 +220,42 @@ async def job_failed(shop: RunningShop, name: str) -> str:
 
 async def job_waited(shop: RunningShop, name: str) -> str:
     """The database is unavailable at the first attempt of a job's step."""
-    FAULTS.steps["delete-expired-carts"] = "before"
+    with database_outage("delete-expired-carts"):
+        return await run_job(shop, "cleanup-expired-carts", name, CleanUpCarts())
+
+
+async def job_refused(shop: RunningShop, name: str) -> str:
+    """Another run of the job is at work."""
+    async with another_run(shop, "cleanup-expired-carts", "delete-expired-carts", CleanUpCarts(), f"{name}-other"):
+        return await run_job(shop, "cleanup-expired-carts", name, CleanUpCarts())
+
+
+async def job_took_turns(shop: RunningShop, name: str) -> str:
+    """Another run counts another day, and the recorded run waits until it has ended."""
+    other = Analytics(date=date(2026, 3, 2))
+    async with another_run(shop, "collect-analytics-data", "collect-day", other, f"{name}-other"):
+        return await run_job(shop, "collect-analytics-data", name, Analytics(date=date(2026, 3, 3)))
+
+
+@asynccontextmanager
+async def another_run(shop: RunningShop, job: str, step: str, options: Message, job_id: str) -> AsyncIterator[None]:
+    """Start a run of a job that waits for the database in this step, for some seconds."""
+    with database_outage(step):
+        run: Any = await shop.client.start_workflow(job, options, id=job_id, task_queue=TASK_QUEUE)
+        while not FAULTS.refused:  # noqa: ASYNC110 - waits for a worker
+            await asyncio.sleep(0.01)
+        yield
+        await run.result()
+
+
+@contextmanager
+def database_outage(step: str) -> Iterator[None]:
+    """Make the database unavailable at the first attempt of a step."""
+    FAULTS.steps[step] = "before"
     FAULTS.permanent, FAULTS.error, FAULTS.times, FAULTS.refused = False, "DatabaseUnavailable", 1, 0
-    process_id = await run_job(shop, "cleanup-expired-carts", name, CleanUpCarts())
+    yield
     FAULTS.permanent, FAULTS.error, FAULTS.times = True, "Refused", 1_000_000
     FAULTS.steps.clear()
-    return process_id
 
 
 async def stock_synced(shop: RunningShop, name: str) -> str:
@@ -324,6 +354,8 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "carts-cleaned": carts_cleaned,
     "job-failed": job_failed,
     "job-waited": job_waited,
+    "job-refused": job_refused,
+    "job-took-turns": job_took_turns,
     "stock-synced": stock_synced,
     "pending-worked-off": pending_worked_off,
     "day-counted": day_counted,

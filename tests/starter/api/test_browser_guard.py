@@ -232,7 +232,7 @@ class TestInABrowser:
     @pytest.fixture
     async def browsing(self, shop: RunningShop, *, guarded: bool) -> AsyncIterator[Browsing]:
         if not (program := find_browser()):
-            pytest.skip("no Chromium is installed")
+            pytest.skip("Chromium (Debian: apt install chromium)")
         async with AsyncExitStack() as stack:
             page = await stack.enter_async_context(serving(blank_page(), 0))
             ui = await stack.enter_async_context(serving(blank_page(), 0))

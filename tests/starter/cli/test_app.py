@@ -8,6 +8,7 @@ import pytest
 
 from commerce.countries import INVALID_COUNTRY
 from commerce.imports.order_rows import COLUMNS
+from tests.faults import Gate
 from tests.running_shop import RunningShop
 from tests.starter.cli.conftest import Commerce
 
@@ -160,7 +161,25 @@ async def test_audit_lists_broken_rules(shop: RunningShop, commerce: Commerce) -
     await shop.data.stock("MUG", main=3)
     await shop.data.sql("UPDATE inventory_levels SET stocked_quantity = 4")
     broken = await commerce("audit")
-    assert broken.code == 1 and "MUG" in broken.out
+    assert broken.code == 1 and "MUG" in broken.out and "repair" not in broken.out
+
+
+async def test_the_audit_prints_the_commands_that_repair_what_a_terminated_run_left(
+    shop: RunningShop, commerce: Commerce
+) -> None:
+    await shop.data.stock("MUG", main=3)
+    await shop.data.order("1", MUG=1)
+    async with shop.worker([gate := Gate("create-shipping-label")]):
+        run = await shop.start("1")
+        await gate.reached.wait()
+        await run.terminate()
+        broken = await commerce("audit")
+        assert broken.code == 1
+        assert broken.out.splitlines()[-1] == "  commerce runs retry order-processing-1 --reason …"
+        gate.opened.set()
+        assert (await commerce("runs", "retry", "order-processing-1", "--reason", "terminated by mistake")).code == 0
+        assert (await shop.handle("1").result()).status == "fulfilled"
+    assert (await commerce("audit")).code == 0
 
 
 async def test_every_command_has_help(commerce: Commerce) -> None:

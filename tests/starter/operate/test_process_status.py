@@ -18,6 +18,7 @@ from starter.operate.process_status import get_status
 from starter.processes import TASK_QUEUE
 from tests.faults import Faults, Gate
 from tests.polling import until
+from tests.replay.changed import WithoutInventoryCheck
 from tests.running_shop import RunningShop, is_cancel_requested, wait_for_end
 from tests.starter.operate.conftest import place_order
 from tests.system.buggy_worker import BuggyWorkflow
@@ -226,3 +227,28 @@ async def test_a_run_with_a_bug_is_stuck_and_a_fixed_deploy_finishes_it(  # (E18
         status = await status_of_order(shop, order_id)
     assert (status.status, status.error) == ("completed", None)
     assert await stuck() is None
+
+
+async def test_a_run_that_the_present_code_cannot_replay_is_stuck_and_the_reason_is_readable(
+    shop: RunningShop, order_id: str
+) -> None:  # (E18)
+    process_id = order_process_id(order_id)
+    async with shop.worker([gate := Gate("create-shipping-label")]):
+        await start(shop, order_id, task_timeout=timedelta(seconds=1))
+        await gate.reached.wait()
+
+    async def stuck() -> Status | None:
+        status = await status_of_order(shop, order_id)
+        return status if status.error else None
+
+    async with (
+        open_activities(shop.settings) as steps,
+        Worker(shop.client, task_queue=TASK_QUEUE, workflows=[WithoutInventoryCheck], activities=steps),
+    ):
+        status = await until(stuck)
+        assert status.error is not None and status.error.startswith("[TMPRL1100] Nondeterminism error: ")
+        assert status.progress_missing is not None and "Encoded failure" not in status.progress_missing
+        with pytest.raises(CancelRefused, match=r"its code fails: \[TMPRL1100\] Nondeterminism error: "):
+            await cancel(shop.client, shop.database, process_id, reason="impatience")
+    async with shop.worker():
+        assert (await shop.handle(order_id).result()).status == "fulfilled"
