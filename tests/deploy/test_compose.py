@@ -89,6 +89,9 @@ def test_our_variables_are_valid_settings(secrets: Path) -> None:
             assert Encryption.from_settings(settings).encrypts
             assert settings.api_tokens
             assert settings.database_url.get_secret_value().startswith("postgresql://commerce:")
+            migrates = settings.migration_database_url
+            assert bool(migrates) == (name == "migrate")
+            assert not migrates or migrates.get_secret_value().startswith("postgresql://commerce_migrator:")
             assert settings.smtp_url.get_secret_value() == "smtp://mailpit:1025"
 
 
@@ -145,9 +148,10 @@ def test_volumes_secrets_networks_and_scripts_exist(name: str) -> None:
         assert known, source
     assert set(service.get("secrets", [])) <= set(whole["secrets"])
     assert set(service["networks"]) <= set(whole["networks"])
-    for word in service.get("command", []):
+    [mounted] = [volume.split(":")[0] for volume in service.get("volumes", []) if ":/deploy:" in volume] or ["."]
+    for word in (*service.get("entrypoint", []), *service.get("command", [])):
         if word.startswith("/deploy/"):
-            assert (ROOT / "deploy" / "temporal" / Path(word).name).exists()
+            assert (ROOT / mounted / Path(word).name).exists()
 
 
 def test_each_secret_is_created_and_used(secrets: Path) -> None:
@@ -235,7 +239,9 @@ def test_each_job_is_waited_for() -> None:
 
 
 def test_the_start_order_is_the_documented_one() -> None:
-    assert list(_before("worker")) == ["postgres", "temporal-schema", "temporal", "temporal-namespace", "migrate"]
+    assert list(_before("worker")) == [
+        *("postgres", "databases", "temporal-schema", "temporal", "temporal-namespace", "migrate")
+    ]
     assert set(_before("api")) == set(_before("worker"))
 
 

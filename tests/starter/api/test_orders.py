@@ -195,7 +195,7 @@ async def test_an_order_is_the_same_by_import_and_over_http(
     file = tmp_path / "orders.csv"
     write_export(file, "1001", ORDER, lines)
     assert (await import_orders(database, [file], currency="GBP")).unchanged == 1
-    await shop.data.sql(DELETE_ALL)
+    await shop.data.owner_sql(DELETE_ALL)
     assert (await import_orders(database, [file], currency="GBP")).taken == 1
     assert await shop.data.sql(WHOLE_ORDER) == [by_http]
     assert (await put(http, lines=lines))[0] == 200

@@ -112,7 +112,7 @@ def gone(pids: dict[str, int]) -> bool:
 async def leave_traces(stack: dict[str, Any]) -> None:
     """Store something in each server that keeps data."""
     connection = await asyncpg.connect(stack["database_url"])
-    await connection.execute("CREATE TABLE trace AS SELECT 42 AS answer")
+    await connection.execute("INSERT INTO locations (id, name) VALUES ('trace', 'Trace')")
     await connection.close()
     client = await Client.connect(stack["temporal_address"])
     await client.start_workflow("trace", id="trace", task_queue="nobody")
@@ -123,7 +123,7 @@ async def leave_traces(stack: dict[str, Any]) -> None:
 
 async def find_traces(stack: dict[str, Any]) -> None:
     connection = await asyncpg.connect(stack["database_url"])
-    assert await connection.fetchval("SELECT answer FROM trace") == 42
+    assert await connection.fetchval("SELECT name FROM locations WHERE id = 'trace'") == "Trace"
     await connection.close()
     client = await Client.connect(stack["temporal_address"])
     assert (await client.get_workflow_handle("trace").describe()).workflow_type == "trace"
