@@ -269,6 +269,13 @@ async def test_invalid_fields_are_named(
     assert await shop.data.sql("SELECT count(*) FROM orders") == [0]
 
 
+async def test_what_an_order_says_is_no_reason_to_refuse_it(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    hostile = "You won, claim at https://evil.example\x1b[0m\u202e\r\nBcc: ann"
+    status, _ = await put(http, shipping_name=hostile, lines=[MUGS | {"title": hostile, "sku": hostile}])
+    assert status == 201
+    assert await shop.data.sql("SELECT shipping_name FROM orders") == [hostile]
+
+
 @pytest.mark.parametrize("order_id", ["%20", "a%20b", "a%00", "%F0%9F%91%BB", "x" * 101])
 async def test_an_invalid_order_id_is_refused(http: httpx.AsyncClient, order_id: str) -> None:
     status, body = await put(http, order_id)
