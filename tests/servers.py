@@ -112,7 +112,7 @@ def remove_abandoned_clusters() -> None:
     """Delete clusters in memory whose test run was killed."""
     for folder in RAM_DISK.glob(f"{PREFIX}*"):
         try:
-            pid = int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
+            pid = abs(int((folder / "postgres" / "postmaster.pid").read_text().split()[0]))  # negative during initdb
         except (OSError, IndexError, ValueError):
             continue  # it is being made or deleted
         if not psutil.pid_exists(pid):
