@@ -21,5 +21,5 @@ MISSING = text("""
 async def grant_use(connection: AsyncConnection, role: str) -> None:
     """Grant a role what the shop needs of our tables; the owner has it already. Commits."""
     for grant in (await connection.scalars(MISSING, {"role": role})).all():
-        await connection.execute(text(grant))
+        await connection.exec_driver_sql(grant)
     await connection.commit()
