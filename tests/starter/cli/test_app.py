@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from starter.devstack.postgres import MIGRATOR
+from tests.conftest import run_sql
 from tests.running_shop import RunningShop
+from tests.servers import url_of
 from tests.starter.cli.conftest import Commerce
 
 
@@ -135,6 +138,19 @@ async def test_audit_lists_broken_rules(shop: RunningShop, commerce: Commerce) -
     await shop.data.sql("UPDATE inventory_levels SET stocked_quantity = 4")
     broken = await commerce("audit")
     assert broken.code == 1 and "MUG" in broken.out
+
+
+async def test_migrate_connects_as_the_owner_of_the_tables(
+    commerce: Commerce, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrator = url_of(MIGRATOR, database_url)
+    await run_sql(migrator, "REVOKE ALL ON orders FROM commerce")
+    monkeypatch.setenv("COMMERCE_MIGRATION_DATABASE_URL", migrator)
+    assert await commerce("migrate") == (0, "The database is up to date\n", "")
+    await run_sql(database_url, "SELECT FROM orders")
+    monkeypatch.setenv("COMMERCE_MIGRATION_DATABASE_URL", migrator.replace("password-of", "wrong"))
+    failed = await commerce("migrate")
+    assert failed.code == 3 and "InvalidPasswordError" in failed.err and "wrong" not in failed.err
 
 
 async def test_every_command_has_help(commerce: Commerce) -> None:
