@@ -1,12 +1,11 @@
 # Requires Python 3.11 or newer, make and a shell. Everything else is installed into .venv.
 
 PYTHONS ?= python3.14 python3.13 python3.12 python3.11 python3 python
-UV_VERSION := 0.13.9
 PY := .venv/bin/python
 UV := .venv/uv/bin/uv
 
-# .venv is created again when the folder or the interpreter changes, its packages when these files change.
-PLACE := { pwd -P; $(PY) -c 'import sys; print(sys.base_prefix, sys.version)'; } 2>/dev/null
+# .venv is created again when the folder, the interpreter or uv changes, its packages when these files change.
+PLACE := { pwd -P; cksum < uv.txt; $(PY) -c 'import sys; print(sys.base_prefix, sys.version)'; } 2>/dev/null
 PACKAGES := cat pyproject.toml uv.lock | cksum
 
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
@@ -75,7 +74,7 @@ environment:
 	if $(PY) -m ensurepip >/dev/null 2>&1; then pip=$(PY); else pip=$$python; fi; \
 	"$$pip" -m pip --version >/dev/null 2>&1 || { \
 		echo "$$python has neither ensurepip nor pip: install it (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }; \
-	"$$pip" -m pip install -qq --disable-pip-version-check --target .venv/uv uv==$(UV_VERSION) || exit 1; \
+	"$$pip" -m pip install -qq --disable-pip-version-check --target .venv/uv --require-hashes --only-binary :all: -r uv.txt || exit 1; \
 	{ $(PLACE); } > .venv/.place
 
 packages:

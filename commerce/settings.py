@@ -28,7 +28,14 @@ EVENT_PREFIX = re.compile(r"([A-Za-z0-9-]+\.)+")
 MIN_TOKEN_LENGTH = 16  # characters
 MAX_PORT = 65_535
 # Settings that can be read from a file, which COMMERCE_<NAME>_FILE names.
-FILE_SETTINGS = ("database_url", "smtp_url", "carrier_api_key", "alert_webhook_url", "api_tokens")
+FILE_SETTINGS = (
+    "database_url",
+    "migration_database_url",
+    "smtp_url",
+    "carrier_api_key",
+    "alert_webhook_url",
+    "api_tokens",
+)
 ADDRESS = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")  # a rough check: only sending shows whether an address works
 
 
@@ -40,6 +47,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(DEFAULT_DATA_DIR, description="Folder of the embedded stack: its data, mails and stack.json")
     database_url: SecretStr = Field(
         SecretStr("postgresql://commerce@127.0.0.1:5432/commerce"), description="The shop's PostgreSQL database"
+    )
+    migration_database_url: SecretStr | None = Field(
+        None, description="The same database with the role that owns its tables, for `commerce migrate`"
     )
     smtp_url: SecretStr = Field(
         SecretStr("smtp://127.0.0.1:1025"),
@@ -148,9 +158,11 @@ class Settings(BaseSettings):
             raise ValueError("contains only separators: set a value, or leave it empty")
         return parts
 
-    @field_validator("database_url")
+    @field_validator("database_url", "migration_database_url")
     @classmethod
-    def _is_postgresql(cls, value: SecretStr) -> SecretStr:
+    def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return value
         if not value.get_secret_value().startswith(("postgresql://", "postgresql+asyncpg://")):
             raise ValueError("must start with postgresql://")
         from sqlalchemy import make_url  # imported here because loading it takes longer than showing `--help`

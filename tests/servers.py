@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from sqlalchemy import make_url
 
 from starter.devstack import postgres
 
 RAM_DISK, RAM_DISK_BYTES = Path("/dev/shm"), 2 * 1024**3
 PREFIX = "commerce tests "
+PASSWORD = "password-of-all-roles"
 DEADLINE = 120  # seconds
 SETTINGS = (
     "fsync=off",
@@ -48,8 +50,17 @@ class PostgresServer:
     folder: Path
     port: int
 
-    def url(self, database: str = "postgres") -> str:
+    def url(self, database: str) -> str:
+        """Return the URL of a database for the application's role."""
         return postgres.url(self.folder, self.port, database)
+
+    def superuser_url(self, database: str = postgres.SERVER_DATABASE) -> str:
+        return postgres.superuser_url(self.folder, self.port, database)
+
+
+def url_of(role: str, url: str) -> str:
+    """Return the URL of the same database for another role."""
+    return make_url(url).set(username=role).render_as_string(hide_password=False)
 
 
 def shared_postgres(run_folder: Path, port: int) -> PostgresServer:
@@ -65,7 +76,9 @@ def shared_postgres(run_folder: Path, port: int) -> PostgresServer:
 
 
 def start_postgres(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    """Start a server on a new cluster; return when it accepts connections."""
+    """Start a server on a new cluster, whose roles share a password; return when it accepts connections."""
+    for role in (postgres.SUPERUSER, postgres.MIGRATOR, postgres.APPLICATION):
+        (folder / f"{role}.password").write_text(PASSWORD)
     postgres.prepare(folder)
     log_file = folder / "postgres.log"
     with log_file.open("w") as log:

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.table import Table
 
 from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, SettingsError, Unreachable
-from commerce.settings import load_environment
+from commerce.settings import Settings, load_environment
 from starter.cli.imports import import_app
 from starter.cli.runs import runs_app
 from starter.cli.schedules import schedules_app
@@ -36,6 +36,9 @@ from starter.cli.shared import (
 from starter.cli.webhooks import webhooks_app
 from starter.devstack.errors import StackError
 from starter.telemetry.exit import exit_process
+
+if TYPE_CHECKING:
+    from commerce.database import Database
 
 UNREACHABLE_HINT = (
     "Start everything with `commerce up`, or name a running shop: with --data-dir, the folder of its stack, "
@@ -110,7 +113,7 @@ def api(data_dir: DataDir = None) -> None:
 @app.command()
 def migrate(data_dir: DataDir = None) -> None:
     """Migrate the database to the latest version."""
-    run_with_database(data_dir, lambda database, _settings: database.migrate())
+    run_with_database(data_dir, _migrate)
     print_line("The database is up to date")
 
 
@@ -227,6 +230,11 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _fail("Interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+async def _migrate(database: "Database", settings: Settings) -> None:
+    url = settings.migration_database_url
+    await database.migrate(url.get_secret_value() if url else None)
 
 
 def _check_embedded_servers(command: str) -> None:

@@ -21,6 +21,7 @@ CHECKS = (
     Check("Settings", "admins", settings.check_admins, (VALUES,)),
     DATABASE,
     TABLES,
+    Check("Database", "role", database.check_role, (TABLES,)),
     Check("Database", "clock", database.check_clock, (DATABASE,)),
     Check("Database", "connections", database.check_connections, (DATABASE,)),
     Check("Database", "disk", database.check_disk, (DATABASE,)),

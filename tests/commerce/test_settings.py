@@ -23,6 +23,7 @@ NO_DEFAULT = "–"
         ("DATABASE_URL", "mysql://ann:secret@db/shop", "must start with postgresql://"),
         ("DATABASE_URL", "postgresql://ann:secret@db:port/shop", "is not a URL like postgresql://"),
         ("DATABASE_URL", "postgresql://ann:secret@[::1/shop", "is not a URL like postgresql://"),
+        ("MIGRATION_DATABASE_URL", "mysql://ann:secret@db/shop", "must start with postgresql://"),
         ("SMTP_URL", "http://ann:secret@mail", "must start with smtp://, smtp+starttls:// or smtps://"),
         ("ADMIN_EMAILS", "ann@shop.example, nobody", "must be addresses separated by commas"),
         ("SMTP_URL", "mail.example", "must start with smtp://, smtp+starttls:// or smtps://"),

@@ -16,6 +16,11 @@ from starter.api.tokens import HEALTH_PREFIX, OPEN_PATHS
 from tests.keys import ENCRYPTION_ENV
 
 DOCUMENT: dict[str, Any] = create_app(load_settings(ENCRYPTION_ENV), ENCRYPTION_ENV).openapi()
+LIMITS = {
+    "string": {"maxLength", "enum", "const", "pattern", "format"},  # the only formats are those of dates
+    "array": {"maxItems"},
+    "integer": {"maximum", "exclusiveMaximum"},
+}
 OPERATIONS = {
     f"{method.upper()} {path}": operation
     for path, methods in DOCUMENT["paths"].items()
@@ -165,3 +170,30 @@ def test_every_error_that_a_caller_may_get_has_a_code() -> None:
         "TooManyRequests",
         *("Unauthorized", "UnknownWorkflow"),
     }
+
+
+def unlimited(schema: dict[str, Any], path: str, seen: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the paths of strings, arrays and integers of a schema that may be as large as the caller likes."""
+    if name := schema.get("$ref", "").rpartition("/")[2]:
+        if name not in seen:
+            yield from unlimited(DOCUMENT["components"]["schemas"][name], path, (*seen, name))
+        return
+    for alternative in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        yield from unlimited(alternative, path, seen)
+    limits = LIMITS.get(schema.get("type", ""))
+    if limits and limits.isdisjoint(schema):
+        yield path
+    for name, inner in schema.get("properties", {}).items():
+        yield from unlimited(inner, f"{path}.{name}", seen)
+    if "items" in schema:
+        yield from unlimited(schema["items"], f"{path}[]", seen)
+
+
+@pytest.mark.parametrize("route", OPERATIONS)
+def test_every_field_of_a_body_has_a_limit(route: str) -> None:
+    bodies = [content["schema"] for name, content in contents(OPERATIONS[route]) if name == "body"]
+    assert [path for schema in bodies for path in unlimited(schema, "")] == []
+
+
+def test_webhooks_cannot_be_added_over_http() -> None:
+    assert not [route for route in OPERATIONS if "hook" in route.lower()]

@@ -195,7 +195,7 @@ async def test_an_order_is_the_same_by_import_and_over_http(
     file = tmp_path / "orders.csv"
     write_export(file, "1001", ORDER, lines)
     assert (await import_orders(database, [file], currency="GBP")).unchanged == 1
-    await shop.data.sql(DELETE_ALL)
+    await shop.data.owner_sql(DELETE_ALL)
     assert (await import_orders(database, [file], currency="GBP")).taken == 1
     assert await shop.data.sql(WHOLE_ORDER) == [by_http]
     assert (await put(http, lines=lines))[0] == 200
@@ -282,6 +282,13 @@ async def test_a_country_may_be_written_in_several_ways_and_the_carrier_gets_its
         assert [(await shop.process(order_id)).status for order_id in "123"] == ["fulfilled"] * 3
     stored = await shop.data.sql("SELECT shipping_country FROM orders ORDER BY id")
     assert stored == ["United Kingdom", "gbr", "Deutschland"]  # as the other system has it, which may send it again
+
+
+async def test_what_an_order_says_is_no_reason_to_refuse_it(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    hostile = "You won, claim at https://evil.example\x1b[0m\u202e\r\nBcc: ann"
+    status, _ = await put(http, shipping_name=hostile, lines=[MUGS | {"title": hostile, "sku": hostile}])
+    assert status == 201
+    assert await shop.data.sql("SELECT shipping_name FROM orders") == [hostile]
 
 
 @pytest.mark.parametrize("order_id", ["%20", "a%20b", "a%00", "%F0%9F%91%BB", "x" * 101])

@@ -8,8 +8,11 @@ import pytest
 
 from commerce.countries import INVALID_COUNTRY
 from commerce.imports.order_rows import COLUMNS
+from starter.devstack.postgres import MIGRATOR
+from tests.conftest import run_sql
 from tests.faults import Gate
 from tests.running_shop import RunningShop
+from tests.servers import url_of
 from tests.starter.cli.conftest import Commerce
 
 
@@ -180,6 +183,19 @@ async def test_the_audit_prints_the_commands_that_repair_what_a_terminated_run_l
         assert (await commerce("runs", "retry", "order-processing-1", "--reason", "terminated by mistake")).code == 0
         assert (await shop.handle("1").result()).status == "fulfilled"
     assert (await commerce("audit")).code == 0
+
+
+async def test_migrate_connects_as_the_owner_of_the_tables(
+    commerce: Commerce, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrator = url_of(MIGRATOR, database_url)
+    await run_sql(migrator, "REVOKE ALL ON orders FROM commerce")
+    monkeypatch.setenv("COMMERCE_MIGRATION_DATABASE_URL", migrator)
+    assert await commerce("migrate") == (0, "The database is up to date\n", "")
+    await run_sql(database_url, "SELECT FROM orders")
+    monkeypatch.setenv("COMMERCE_MIGRATION_DATABASE_URL", migrator.replace("password-of", "wrong"))
+    failed = await commerce("migrate")
+    assert failed.code == 3 and "InvalidPasswordError" in failed.err and "wrong" not in failed.err
 
 
 async def test_every_command_has_help(commerce: Commerce) -> None:

@@ -237,7 +237,7 @@ async def test_a_run_that_the_present_code_cannot_replay_is_stuck_and_the_reason
         await start(shop, order_id, task_timeout=timedelta(seconds=1))
         await gate.reached.wait()
 
-    async def stuck() -> Status | None:
+    async def stuck() -> ProcessStatus | None:
         status = await status_of_order(shop, order_id)
         return status if status.error else None
 
