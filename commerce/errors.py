@@ -214,6 +214,10 @@ class PaymentNotCaptured(OrderRefused):
     payment_status: str
 
 
+class OrderChanged(OrderRefused):
+    """Order {order_id} has changed since its process read it."""
+
+
 class FulfilledElsewhere(OrderRefused):
     """Order {order_id} was fulfilled outside this shop."""
 

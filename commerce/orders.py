@@ -10,6 +10,7 @@ from commerce.errors import (
     FulfilledElsewhere,
     FulfillmentMissing,
     OrderCancelled,
+    OrderChanged,
     OrderHasNoLines,
     OrderNotFound,
     OrderOnHold,
@@ -19,12 +20,13 @@ from commerce.errors import (
     VariantWithoutItems,
 )
 from commerce.messages.events import OrderFulfilled, OrderShort
-from commerce.messages.orders import CompletedOrder, Hold, Refusal, ValidOrder, shipped_key
+from commerce.messages.orders import CompletedOrder, Hold, OrderRef, Refusal, ValidOrder, shipped_key
 from commerce.messages.pending_orders import OrderCursor, PendingIds, PendingPageRequest
 from commerce.outbox import NewEvent
 
 READ = text("""
-    SELECT payment_status, fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
+    SELECT revision, payment_status, fulfillment_status,
+           cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
            coalesce(email, '') <> '' AS has_email,
            ships AND coalesce(btrim(shipping_method), '') <> '' AS needs_label,
            lines, units, unknown, unknown_sku, empty_variant_id
@@ -44,6 +46,7 @@ READ = text("""
 """)
 # NO KEY: inserts that only refer to the order, such as a notification or a reservation, need not wait.
 LOCK = text("SELECT id FROM orders WHERE id = :order_id FOR NO KEY UPDATE")
+LOCK_REVISION = text("SELECT revision FROM orders WHERE id = :order_id FOR NO KEY UPDATE")
 # A fulfilled order's mail was queued with its fulfillment, and upkeep deletes it only after it was sent.
 FULFILLED = text("""
     SELECT CAST(fulfillment.id AS text) AS fulfillment_id, tracking_number,
@@ -53,7 +56,7 @@ FULFILLED = text("""
     WHERE order_id = :order_id AND fulfillment.cancelled_at IS NULL
 """)
 LOCK_TO_COMPLETE = text("""
-    SELECT fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
+    SELECT revision, fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
            email, total, currency,
            (SELECT CAST(sum(quantity) AS bigint) FROM order_lines WHERE order_id = orders.id) AS units
     FROM orders WHERE id = :order_id FOR NO KEY UPDATE
@@ -129,6 +132,7 @@ async def validate(tx: AsyncSession, order_id: str) -> ValidOrder:
         _check_lines(order_id, order)
     return ValidOrder(
         order_id=order_id,
+        revision=order.revision,
         lines=order.lines,
         units=order.units,
         needs_label=order.needs_label,
@@ -137,17 +141,30 @@ async def validate(tx: AsyncSession, order_id: str) -> ValidOrder:
     )
 
 
-async def complete(tx: AsyncSession, order_id: str) -> CompletedOrder:
+async def raise_if_changed(tx: AsyncSession, order: OrderRef) -> None:
+    """Lock the order, and raise OrderChanged if it has another revision than the process has read."""
+    revision = (await tx.execute(LOCK_REVISION, {"order_id": order.order_id})).scalar_one_or_none()
+    _check_revision(order, revision)
+
+
+def _check_revision(order: OrderRef, revision: int | None) -> None:
+    if order.revision is not None and revision is not None and order.revision != revision:
+        raise OrderChanged(order.order_id)
+
+
+async def complete(tx: AsyncSession, ref: OrderRef) -> CompletedOrder:
     """Mark the order as fulfilled, write `order.fulfilled` and queue the customer's mail, all once (V8).
 
-    Raises OrderNotFound, FulfillmentMissing, OrderCancelled.
+    Raises OrderNotFound, FulfillmentMissing, OrderChanged, OrderCancelled.
     """
+    order_id = ref.order_id
     order = (await tx.execute(LOCK_TO_COMPLETE, {"order_id": order_id})).one_or_none()
     if order is None:
         raise OrderNotFound(order_id)
     fulfilled = await _fulfilled(tx, order_id)
     if order.fulfillment_status == "fulfilled":
         return fulfilled
+    _check_revision(ref, order.revision)
     if order.cancelled:
         raise OrderCancelled(order_id)
     await tx.execute(MARK_FULFILLED, {"order_id": order_id})
@@ -164,7 +181,8 @@ async def list_pending(tx: AsyncSession, page: PendingPageRequest) -> PendingIds
 
 
 async def hold(tx: AsyncSession, hold: Hold) -> None:
-    """Put an order on hold, unless it is unknown or not open."""
+    """Put an order on hold, unless it is unknown or not open. Raises OrderChanged."""
+    await raise_if_changed(tx, hold)
     await tx.execute(HOLD, hold.model_dump())
 
 
@@ -182,8 +200,9 @@ async def raise_if_held(tx: AsyncSession, order_id: str) -> None:
 async def refuse(tx: AsyncSession, refusal: Refusal, day: date) -> None:
     """Record that stock was too short, and write `order.insufficient_inventory` once per order and day (V2, N3).
 
-    `day` is the shop's calendar day. Does nothing for a fulfilled or unknown order.
+    `day` is the shop's calendar day. Does nothing for a fulfilled or unknown order. Raises OrderChanged.
     """
+    await raise_if_changed(tx, refusal)
     values = {"order_id": refusal.order_id, "at": refusal.at}
     if (await tx.execute(MARK_REFUSED, values)).one_or_none() is None:
         return

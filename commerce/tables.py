@@ -221,6 +221,7 @@ class Order(Base):
     created_at: Mapped[datetime]
     paid_at: Mapped[datetime | None]
     cancelled_at: Mapped[datetime | None]
+    revision: Mapped[int] = mapped_column(server_default="1")  # raised by every change that the source makes
     hold_reason: Mapped[str | None]
     refused_at: Mapped[datetime | None]  # when it was last refused for lack of stock
     waits_for_backorders: Mapped[
