@@ -40,7 +40,10 @@ class OrderActivities:
             await orders.clear_hold(tx, order_id)
             try:
                 return await orders.validate(tx, order_id)
-            except (OrderRefused, VariantWithoutItems) as refusal:  # held in this transaction: a later change of the order ends the hold
+            except (
+                OrderRefused,
+                VariantWithoutItems,
+            ) as refusal:  # held in this transaction: a later change of the order ends the hold
                 await orders.hold(tx, Hold(order_id=order_id, reason=f"failed: {type(refusal).__name__}"))
                 return refusal
 

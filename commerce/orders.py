@@ -40,13 +40,13 @@ READ = text("""
                        SELECT FROM variant_inventory_items AS part WHERE part.variant_id = variant.id)
                ))[1] AS empty_variant_id
         FROM order_lines AS line LEFT JOIN variants AS variant ON variant.id = line.variant_id
-        WHERE line.order_id = orders.id
+        WHERE line.order_id = orders.id AND line.quantity > 0
     ) AS line
     WHERE orders.id = :order_id
 """)
 # NO KEY: inserts that only refer to the order, such as a notification or a reservation, need not wait.
 LOCK = text("SELECT id FROM orders WHERE id = :order_id FOR NO KEY UPDATE")
-LOCK_REVISION = text("SELECT revision FROM orders WHERE id = :order_id FOR NO KEY UPDATE")
+LOCK_REVISION = text("SELECT decisive_revision FROM orders WHERE id = :order_id FOR NO KEY UPDATE")
 # A fulfilled order's mail was queued with its fulfillment, and upkeep deletes it only after it was sent.
 FULFILLED = text("""
     SELECT CAST(fulfillment.id AS text) AS fulfillment_id, tracking_number,
@@ -56,7 +56,7 @@ FULFILLED = text("""
     WHERE order_id = :order_id AND fulfillment.cancelled_at IS NULL
 """)
 LOCK_TO_COMPLETE = text("""
-    SELECT revision, fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
+    SELECT decisive_revision, fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
            email, total, currency,
            (SELECT CAST(sum(quantity) AS bigint) FROM order_lines WHERE order_id = orders.id) AS units
     FROM orders WHERE id = :order_id FOR NO KEY UPDATE
@@ -84,7 +84,8 @@ def _is_short(*, lines: str = "true", items: str = "true") -> str:
     index, one line after the other. Without statistics it would rather read the items of the whole shop, per order.
     """
     return f"""EXISTS (
-        SELECT FROM (SELECT variant_id, quantity FROM order_lines WHERE order_id = orders.id OFFSET 0) AS line,
+        SELECT FROM (SELECT variant_id, quantity FROM order_lines
+              WHERE order_id = orders.id AND quantity > 0 OFFSET 0) AS line,
         LATERAL (SELECT inventory_item_id, required_quantity, allow_backorder
                  FROM variants JOIN variant_inventory_items AS part ON part.variant_id = variants.id
                  WHERE variants.id = line.variant_id AND manage_inventory OFFSET 0) AS part
@@ -142,13 +143,13 @@ async def validate(tx: AsyncSession, order_id: str) -> ValidOrder:
 
 
 async def raise_if_changed(tx: AsyncSession, order: OrderRef) -> None:
-    """Lock the order, and raise OrderChanged if it has another revision than the process has read."""
-    revision = (await tx.execute(LOCK_REVISION, {"order_id": order.order_id})).scalar_one_or_none()
-    _check_revision(order, revision)
+    """Lock the order, and raise OrderChanged if a change since the process has read it matters to processing."""
+    decisive = (await tx.execute(LOCK_REVISION, {"order_id": order.order_id})).scalar_one_or_none()
+    _check_revision(order, decisive)
 
 
-def _check_revision(order: OrderRef, revision: int | None) -> None:
-    if order.revision is not None and revision is not None and order.revision != revision:
+def _check_revision(order: OrderRef, decisive: int | None) -> None:
+    if order.revision is not None and decisive is not None and order.revision < decisive:
         raise OrderChanged(order.order_id)
 
 
@@ -164,7 +165,7 @@ async def complete(tx: AsyncSession, ref: OrderRef) -> CompletedOrder:
     fulfilled = await _fulfilled(tx, order_id)
     if order.fulfillment_status == "fulfilled":
         return fulfilled
-    _check_revision(ref, order.revision)
+    _check_revision(ref, order.decisive_revision)
     if order.cancelled:
         raise OrderCancelled(order_id)
     await tx.execute(MARK_FULFILLED, {"order_id": order_id})

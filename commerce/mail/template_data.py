@@ -13,13 +13,13 @@ MAX_LINES = 30  # order lines in a mail; the others are only counted
 ORDER = text("""
     SELECT id AS order_id, shipping_name AS name, currency, total, shipping_total,
            (SELECT tracking_number FROM fulfillments WHERE order_id = orders.id AND cancelled_at IS NULL),
-           (SELECT count(*) FROM order_lines WHERE order_id = orders.id) AS line_count,
+           (SELECT count(*) FROM order_lines WHERE order_id = orders.id AND quantity > 0) AS line_count,
            (SELECT coalesce(sum(quantity), 0) FROM order_lines WHERE order_id = orders.id) AS units
     FROM orders WHERE id = :order_id
 """)
 ORDER_LINES = text("""
     SELECT sku, title, quantity, unit_price, CAST(quantity AS numeric) * unit_price AS amount
-    FROM order_lines WHERE order_id = :order_id ORDER BY position LIMIT :limit
+    FROM order_lines WHERE order_id = :order_id AND quantity > 0 ORDER BY position LIMIT :limit
 """)
 MISSING_ITEMS = text("""
     SELECT data FROM outbox_events
