@@ -9,7 +9,7 @@ CommerceError
 │   ├── UnreadableFile, OrderDiffers
 │   ├── OrderRefused
 │   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
-│   │   └── FulfilledElsewhere, PartlyFulfilled, OrderOnHold
+│   │   └── FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased, OrderOnHold
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, FulfillmentMissing
 │   ├── CustomerAlreadyExists, RegistrationInProgress
@@ -224,6 +224,14 @@ class FulfilledElsewhere(OrderRefused):
 
 class PartlyFulfilled(OrderRefused):
     """Order {order_id} is partly fulfilled already; this process fulfills whole orders only."""
+
+
+class OrderRestocked(OrderRefused):
+    """The shop that order {order_id} comes from has put its goods back in stock; it is not shipped."""
+
+
+class OrderNotReleased(OrderRefused):
+    """Order {order_id} is scheduled or on hold in the shop that it comes from; it waits for that shop."""
 
 
 class OrderOnHold(OrderRefused):

@@ -13,7 +13,9 @@ from commerce.errors import (
     OrderChanged,
     OrderHasNoLines,
     OrderNotFound,
+    OrderNotReleased,
     OrderOnHold,
+    OrderRestocked,
     PartlyFulfilled,
     PaymentNotCaptured,
     UnknownVariant,
@@ -121,8 +123,9 @@ async def lock(tx: AsyncSession, order_id: str) -> bool:
 async def validate(tx: AsyncSession, order_id: str) -> ValidOrder:
     """Return what processing the order needs, or the result of an earlier run if it is fulfilled (V5). Writes nothing.
 
-    Raises OrderNotFound, OrderCancelled, FulfilledElsewhere, PartlyFulfilled, PaymentNotCaptured, OrderHasNoLines,
-    UnknownVariant, VariantWithoutItems (V1), and FulfillmentMissing for a fulfilled order without a fulfillment.
+    Raises OrderNotFound, OrderCancelled, FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased,
+    PaymentNotCaptured, OrderHasNoLines, UnknownVariant, VariantWithoutItems (V1), and FulfillmentMissing for a
+    fulfilled order without a fulfillment.
     """
     order = (await tx.execute(READ, {"order_id": order_id})).one_or_none()
     if order is None:
@@ -219,6 +222,10 @@ def _check_status(order_id: str, order: Row[tuple[object, ...]]) -> None:
         raise FulfilledElsewhere(order_id)
     if order.fulfillment_status == "partially_fulfilled":
         raise PartlyFulfilled(order_id)
+    if order.fulfillment_status == "restocked":
+        raise OrderRestocked(order_id)
+    if order.fulfillment_status in ("scheduled", "on_hold"):
+        raise OrderNotReleased(order_id)
     if order.payment_status != "captured":
         raise PaymentNotCaptured(order_id, order.payment_status)
 

@@ -33,9 +33,10 @@ from starter.registration import Registration
 from workflows.engine.search_attributes import ORDER_ID
 
 TASK_QUEUE = "commerce"
-VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
+VALID_ID = re.compile(r"[A-Za-z0-9._:~-]{1,200}")
 INVALID_ID = (
-    "must have 1 to 200 characters out of A-Z a-z 0-9 . _ : - and must not start with the name of another process type"
+    "must have 1 to 200 characters out of A-Z a-z 0-9 . _ : ~ - "
+    "and must not start with the name of another process type"
 )
 
 

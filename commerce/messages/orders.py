@@ -7,8 +7,9 @@ from pydantic import Field
 
 from commerce.messages.base import Message, ProcessInput
 from commerce.messages.steps import BeginResult
+from commerce.order_identity import ORDER_ID_PATTERN
 
-OrderId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
+OrderId = Annotated[str, Field(pattern=ORDER_ID_PATTERN)]
 MAX_INSUFFICIENT_ITEMS = 100
 # The memo of a run that must fail with OrderOnHold if the order is on hold. A memo is not copied to a run that somebody
 # starts like this one in Temporal's UI, so that run clears the hold.

@@ -56,6 +56,8 @@ class ErrorCode(StrEnum):
     OrderNotFound = "OrderNotFound"
     OrderOnHold = "OrderOnHold"
     PartlyFulfilled = "PartlyFulfilled"
+    OrderRestocked = "OrderRestocked"
+    OrderNotReleased = "OrderNotReleased"
     PaymentNotCaptured = "PaymentNotCaptured"
     ProcessFailed = "ProcessFailed"
     ProcessIdTaken = "ProcessIdTaken"

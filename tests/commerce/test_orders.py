@@ -16,7 +16,9 @@ from commerce.errors import (
     OrderCancelled,
     OrderHasNoLines,
     OrderNotFound,
+    OrderNotReleased,
     OrderRefused,
+    OrderRestocked,
     PartlyFulfilled,
     PaymentNotCaptured,
     UnknownVariant,
@@ -66,6 +68,10 @@ async def test_v1_an_unknown_order_is_not_found(shop: Shop) -> None:
         ({"payment_status": "partially_refunded"}, PaymentNotCaptured),
         ({"fulfillment_status": "fulfilled_elsewhere"}, FulfilledElsewhere),
         ({"fulfillment_status": "partially_fulfilled"}, PartlyFulfilled),
+        ({"fulfillment_status": "restocked"}, OrderRestocked),
+        ({"fulfillment_status": "scheduled"}, OrderNotReleased),
+        ({"fulfillment_status": "on_hold"}, OrderNotReleased),
+        ({"payment_status": "expired"}, PaymentNotCaptured),
     ],
 )
 async def test_v1_an_order_that_may_not_be_processed_is_refused_with_its_own_error(

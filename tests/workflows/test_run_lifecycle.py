@@ -189,7 +189,7 @@ async def test_an_order_that_is_stored_while_a_run_does_not_find_it_is_fulfilled
     async with shop.worker([gate := AnswerGate("validate-order")]), relaying(shop):
         early = await shop.start(order_id)
         await reached(gate)  # the step has not found the order, but the run does not know that yet
-        assert await shop.data.call(order_intake.store_order, new_order(order_id))
+        assert (await shop.data.call(order_intake.store_order, new_order(order_id))).is_new
         assert await until(lambda: postponed(caplog), DEADLINE)  # the relay does not drop the event
         gate.opened.set()
         await wait_for_end(early)
@@ -206,7 +206,7 @@ async def test_an_event_is_published_when_a_run_has_read_its_order_although_it_s
     async with shop.worker([first := Gate("validate-order"), second := Gate("create-shipping-label")]), relaying(shop):
         early = await shop.start(order_id)
         await reached(first)
-        assert await shop.data.call(order_intake.store_order, new_order(order_id))
+        assert (await shop.data.call(order_intake.store_order, new_order(order_id))).is_new
         first.opened.set()
         await reached(second)
         await until(lambda: all_published(shop), DEADLINE)

@@ -69,7 +69,7 @@ def field_names(body: dict[str, Any]) -> list[str]:
 async def test_an_order_is_stored_and_published(shop: RunningShop, http: httpx.AsyncClient) -> None:
     assert await put(http) == (
         201,
-        {"order_id": "1001", "status": "taken", "transaction_id": "order-processing-1001"},
+        {"order_id": "1001", "status": "taken", "transaction_id": "order-processing-1001", "warnings": []},
     )
     assert await shop.data.sql(STORED_ORDER) == [
         ("ann@customer.example", 2895, "GBP", "captured", "not_fulfilled", "2026-03-02 12:00:00+00")
@@ -93,7 +93,7 @@ async def test_repeating_a_request_changes_nothing_even_concurrently(
     assert sorted(status for status, _ in answers) == [200] * 9 + [201]
     assert await put(http, shipping=" 3.95", paid_at="2026-03-02 12:00:05 +0000") == (
         200,
-        {"order_id": "1001", "status": "known", "transaction_id": "order-processing-1001"},
+        {"order_id": "1001", "status": "known", "transaction_id": "order-processing-1001", "warnings": []},
     )
     assert len(await shop.data.events()) == 1
     assert await shop.data.sql("SELECT count(*) FROM order_lines") == [1]
@@ -237,7 +237,7 @@ async def test_an_order_may_have_ten_thousand_lines(shop: RunningShop, http: htt
     [
         ({"financial_status": "odd"}, ["body.financial_status"]),
         ({"financial_status": None}, ["body.financial_status"]),
-        ({"fulfillment_status": "restocked"}, ["body.fulfillment_status"]),
+        ({"fulfillment_status": "lost"}, ["body.fulfillment_status"]),
         ({"created_at": "yesterday"}, ["body.created_at"]),
         ({"created_at": "2026-03-02T12:00:00"}, ["body.created_at"]),
         ({"created_at": 1772452800}, ["body.created_at"]),
@@ -254,7 +254,7 @@ async def test_an_order_may_have_ten_thousand_lines(shop: RunningShop, http: htt
         ({"shipping_zip": "N1\0"}, ["body.shipping_zip"]),
         ({"shipping_zip": "\ud800"}, ["body.shipping_zip"]),
         ({"lines": []}, ["body.lines"]),
-        ({"lines": [MUGS, MUGS | {"quantity": 0}]}, ["body.lines.1.quantity"]),
+        ({"lines": [MUGS, MUGS | {"quantity": -1}]}, ["body.lines.1.quantity"]),
         ({"lines": [MUGS, MUGS | {"price": "x"}]}, ["body.lines.1.price"]),
         ({"lines": [MUGS | {"quantity": 2**31 - 1, "price": "9999999999999.99"}]}, ["body.total"]),
         ({"lines": [MUGS | {"quantity": 10_000, "price": "9999999999999.99"}], "total": "1.00"}, ["body.total"]),
