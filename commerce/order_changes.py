@@ -34,8 +34,8 @@ WRITE_GUESTS = text("""
     GROUP BY email ORDER BY email
     ON CONFLICT (email) DO NOTHING
 """)
-# A change ends the hold of an order that failed, and its wait for stock: it may succeed now. It does not end the hold of
-# an operator.
+# A change ends the hold of an order that failed, and its wait for stock: it may succeed now. It does not end the hold
+# of an operator.
 WRITE_ORDERS = text(f"""
     UPDATE orders
     SET {", ".join(f"{name} = changed.{name}" for name in ORDER_FIELDS)},
