@@ -1,6 +1,5 @@
 """Store an order that another system sends over HTTP; `commerce.imports` parses it."""
 
-from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pydantic_core import to_json
@@ -9,40 +8,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import outbox
 from commerce.errors import OrderDiffers
-from commerce.imports.content_hash import HASHED_FIELDS, first_order_hash, order_hash
+from commerce.imports import order_changes
+from commerce.imports.content_hash import first_order_hash, order_hash
 from commerce.imports.known_orders import candidates
-from commerce.imports.new_order import IDENTITY_FIELDS, ORDER_FIELDS, NewOrder, NewOrderLine
+from commerce.imports.new_order import IDENTITY_FIELDS, NewOrder, NewOrderLine
+from commerce.imports.order_changes import Difference, ReceivedOrder
 from commerce.imports.orders import FILLED_FIELDS, LATER_LINE_FIELDS, RECORD_FIELDS
 from commerce.messages.events import OrderPlaced
 from commerce.outbox import NewEvent
 
-MAX_DIFFERENCES = 100  # listed in an error
-# The other system's names of our fields, where they differ.
-HEAD_NAMES = {
-    "payment_status": "financial_status",
-    "shipping_total": "shipping",
-    "discount_total": "discount_amount",
-    "tax_total": "taxes",
-    "duties_total": "duties",
-    "tip_total": "tip",
-    "refunded_total": "refunded_amount",
-    "outstanding_total": "outstanding_balance",
-    "note": "notes",
-}
-LINE_NAMES = {"title": "name", "unit_price": "price"}
-
 RECEIVED = f"SELECT 0 AS line, {', '.join(f'CAST(:{name} AS text) AS {name}' for name in IDENTITY_FIELDS)}"
 FIND_KNOWN = text(f"""
     SELECT id, content_hash, ambiguous FROM ({candidates(RECEIVED)}) AS candidate ORDER BY rank LIMIT 1
-""")  # noqa: S608 - our own columns
-FIND_ORDER = text(f"""
-    SELECT {", ".join(name for name in ORDER_FIELDS if name != "fulfillment_status")},
-           CASE fulfillment_status WHEN 'fulfilled' THEN 'not_fulfilled' ELSE fulfillment_status END
-               AS fulfillment_status
-    FROM orders WHERE id = :id
-""")  # noqa: S608 - our own columns
-FIND_LINES = text(f"""
-    SELECT {", ".join(NewOrderLine._fields)} FROM order_lines WHERE order_id = :id ORDER BY position
 """)  # noqa: S608 - our own columns
 # An import of inventory links order lines to new variants. If a line's SKU is unknown, wait for running imports before
 # the first write: then either the import sees our lines, or we see its variants.
@@ -94,22 +71,26 @@ COMPLETE_IDENTITY = text("""
 
 
 class Stored(NamedTuple):
-    """The result of `store_order`: our id of the order, and whether it is new."""
+    """The result of `store_order`: whether the order is new, and if not, how it differs from what was stored before."""
 
-    order_id: str
     is_new: bool
+    difference: Difference
+
+    @property
+    def order_id(self) -> str:
+        """Our id of the order."""
+        return self.difference.order_id
 
 
 async def store_order(tx: AsyncSession, order: NewOrder) -> Stored:
     """Store an order, and publish `order.placed` if it needs processing.
 
-    An order that was stored before, with this id or name, stays as it is: only what the source has not stated of it
-    until now is added. Raises OrderDiffers if it was stored with different content, and if its id or name can mean
-    another order.
+    An order that was stored before, with this id or name, is changed as far as this is later (order_changes.apply).
+    Raises OrderDiffers if its id or name can mean another order.
     """
-    if known_id := await _find(tx, order):
-        return Stored(known_id, is_new=False)
     await tx.execute(WAIT_FOR_IMPORTS, {"skus": list({line.sku for line in order.lines})})
+    if known := await _change_known(tx, order):
+        return Stored(is_new=False, difference=known)
     if order.email:
         await tx.execute(WRITE_GUEST, {"email": order.email, "created_at": order.created_at})
     # If another transaction has just inserted the order, find it. Else an older order has the same name.
@@ -117,9 +98,9 @@ async def store_order(tx: AsyncSession, order: NewOrder) -> Stored:
         if await _insert(tx, order, name_key):
             if needs_processing(order):
                 await _publish_placed(tx, order)
-            return Stored(order.id, is_new=True)
-        if known_id := await _find(tx, order):
-            return Stored(known_id, is_new=False)
+            return Stored(is_new=True, difference=Difference(order.id))
+        if known := await _change_known(tx, order):
+            return Stored(is_new=False, difference=known)
     raise OrderDiffers(order.id, ["name"])
 
 
@@ -156,39 +137,21 @@ async def _publish_placed(tx: AsyncSession, order: NewOrder) -> None:
     await outbox.add(tx, NewEvent.from_data(fact, aggregate=f"order/{order.id}", key=order.id))
 
 
-async def _find(tx: AsyncSession, order: NewOrder) -> str | None:
-    """Return our id of the order if it is stored with this content; raise OrderDiffers if its content differs."""
+async def _change_known(tx: AsyncSession, order: NewOrder) -> Difference | None:
+    """Change the order if it was stored before; return how it differed, or None if it is new."""
     identity = {name: getattr(order, name) for name in IDENTITY_FIELDS}
     known = (await tx.execute(FIND_KNOWN, identity)).one_or_none()
     if known is None:
         return None
-    known_id: str = known.id
     if known.ambiguous:
         raise OrderDiffers(order.id, ["name"])
+    difference = Difference(known.id)
     if known.content_hash == first_order_hash(order):  # stored by a version with fewer columns
         values = _values(order)
-        await tx.execute(FILL_ORDER, {name: values[name] for name in FILLED_FIELDS} | {"id": known_id})
-        await tx.execute(FILL_LINES, {"id": known_id, "lines": _lines(order)})
-    elif known.content_hash != order_hash(order):
-        raise OrderDiffers(known_id, await _differences(tx, known_id, order))
-    await tx.execute(COMPLETE_IDENTITY, identity | {"id": known_id})
-    return known_id
-
-
-async def _differences(tx: AsyncSession, known_id: str, order: NewOrder) -> list[str]:
-    """Return the names of the fields in which a stored order differs from this one."""
-    stored = (await tx.execute(FIND_ORDER, {"id": known_id})).mappings().one()
-    lines = [NewOrderLine._make(line) for line in await tx.execute(FIND_LINES, {"id": known_id})]
-    differing = [HEAD_NAMES.get(name, name) for name in HASHED_FIELDS if stored[name] != getattr(order, name)]
-    return [*differing, *_differing_lines(lines, order.lines)][:MAX_DIFFERENCES]
-
-
-def _differing_lines(stored: Sequence[NewOrderLine], new: Sequence[NewOrderLine]) -> Iterator[str]:
-    """Yield the names of the fields of lines that differ; just `lines` if their number differs."""
-    if len(stored) != len(new):
-        yield "lines"
-        return
-    for i, (old_line, new_line) in enumerate(zip(stored, new, strict=True)):
-        for name in NewOrderLine._fields:
-            if getattr(old_line, name) != getattr(new_line, name):
-                yield f"lines.{i}.{LINE_NAMES.get(name, name)}"
+        await tx.execute(FILL_ORDER, {name: values[name] for name in FILLED_FIELDS} | {"id": known.id})
+        await tx.execute(FILL_LINES, {"id": known.id, "lines": _lines(order)})
+    elif known.content_hash != order_hash(order) or order.updated_at:
+        received = ReceivedOrder(known.id, _values(order), order.lines, order_hash(order))
+        [difference] = await order_changes.apply(tx, [received])
+    await tx.execute(COMPLETE_IDENTITY, identity | {"id": known.id})
+    return difference

@@ -259,16 +259,17 @@ class Order(Base):
     updated_at: Mapped[datetime | None]  # when the source last changed the order, if it says so
     paid_at: Mapped[datetime | None]
     cancelled_at: Mapped[datetime | None]
-    revision: Mapped[int] = mapped_column(server_default="1")  # raised by every change that the source makes
     hold_reason: Mapped[str | None]
     refused_at: Mapped[datetime | None]  # when it was last refused for lack of stock
     waits_for_backorders: Mapped[
         bool | None
     ]  # null: it does not wait for stock; true: the stock it waits for includes units that can be backordered
-    revision: Mapped[int] = mapped_column(server_default="1")  # raised by each later change
-    content_hash: Mapped[
-        str
-    ]  # of the received order; the same content again changes nothing, different content is refused
+    revision: Mapped[int] = mapped_column(server_default="1")  # raised by each change that the source makes
+    decisive_revision: Mapped[int] = mapped_column(
+        server_default="1"
+    )  # that of the last change that a run under way must know of
+    corrections: Mapped[Json | None]  # the source's values of the columns that an operator has corrected
+    content_hash: Mapped[str]  # of the order as it was last received; the same content again changes nothing
     __table_args__ = (
         one_of(
             "payment_status",
@@ -317,7 +318,7 @@ class OrderLine(Base):
     variant_id: Mapped[str | None] = mapped_column(ForeignKey("variants.id"), index=True)
     sku: Mapped[str]
     title: Mapped[str]
-    quantity: Mapped[int]
+    quantity: Mapped[int]  # 0: the source has removed the line
     unit_price: Mapped[int] = mapped_column(BigInteger)
     requires_shipping: Mapped[bool] = mapped_column(server_default=text("true"))
     discount: Mapped[int] = mapped_column(BigInteger, server_default="0")  # of the whole line
@@ -325,7 +326,7 @@ class OrderLine(Base):
     vendor: Mapped[str | None]
     __table_args__ = (
         UniqueConstraint("order_id", "position"),
-        CheckConstraint("quantity >= 1", name="quantity"),
+        CheckConstraint("quantity >= 0", name="quantity"),
         CheckConstraint("unit_price >= 0", name="unit_price"),
         one_of("fulfillment_status", "not_fulfilled", "partially_fulfilled", "fulfilled_elsewhere", "restocked"),
         Index("ix_order_lines_unknown_sku", "sku", postgresql_where=text("variant_id IS NULL")),

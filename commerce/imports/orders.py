@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.imports import staging
+from commerce.imports.changed_orders import change_orders
 from commerce.imports.content_hash import FIRST_FIELDS, VERSION, first_order_hash, order_hash
 from commerce.imports.csv_rows import open_rows
 from commerce.imports.known_orders import candidates
@@ -65,10 +66,9 @@ FIND_KNOWN = text(f"""
     ), found AS (
         SELECT staged.line, coalesce(match.id, taken.id) AS id, CASE
             WHEN match.id IS NULL THEN 'order ' || staged.number || ' has the id of another order'
-            WHEN ambiguous THEN 'the row has no Id, and more than one order is named like this'
-            WHEN match.content_hash NOT IN (staged.content_hash, coalesce(staged.first_hash, ''))
-                THEN 'order ' || match.id || ' already exists with different content' END AS reason,
-            match.content_hash = staged.content_hash AS same
+            WHEN ambiguous THEN 'the row has no Id, and more than one order is named like this' END AS reason,
+            CASE match.content_hash WHEN staged.content_hash THEN 'known' WHEN staged.first_hash THEN 'earlier'
+                                    ELSE 'changed' END AS state
         FROM staged_orders AS staged
         LEFT JOIN match USING (line)
         LEFT JOIN orders AS taken ON taken.id = staged.id
@@ -76,7 +76,7 @@ FIND_KNOWN = text(f"""
     )
     UPDATE staged_orders AS staged
     SET known_id = found.id, reason = found.reason,
-        state = CASE WHEN found.reason IS NOT NULL THEN 'bad' WHEN same THEN 'known' ELSE 'earlier' END
+        state = CASE WHEN found.reason IS NULL THEN found.state ELSE 'bad' END
     FROM found WHERE found.line = staged.line
 """)  # noqa: S608 - our own tables
 # Of several orders with the same name, only the first one can be found by it.
@@ -138,7 +138,7 @@ COMPLETE_IDENTITIES = text("""
         name = coalesce(orders.name, staged.name),
         name_key = CASE WHEN orders.name IS NULL THEN staged.name_key ELSE orders.name_key END
     FROM staged_orders AS staged
-    WHERE staged.known_id = orders.id AND state IN ('known', 'written')
+    WHERE staged.known_id = orders.id AND state IN ('known', 'changed', 'written')
       AND (orders.name IS NULL OR (orders.external_id IS NULL AND staged.external_id IS NOT NULL))
 """)
 STATEMENTS = Statements(
@@ -154,6 +154,7 @@ STATEMENTS = Statements(
         COMPLETE_IDENTITIES,
     ),
     written=("customers", "orders", "order_lines"),
+    change=change_orders,
 )
 
 

@@ -25,7 +25,8 @@ class ImportReport(Message):
     """The outcome of an import. An order or cart counts as one, however many rows it has; inventory counts rows."""
 
     read: int = 0  # rows
-    taken: int = 0  # orders, carts or inventory rows that changed something
+    taken: int = 0  # new orders or carts, and inventory rows that changed something
+    changed: int = 0  # orders that were known before and have changed
     unchanged: int = 0  # orders, carts or inventory rows that were imported before
     bad: list[BadRow] = Field(default=[])  # the first ones
     bad_count: int = 0  # all bad rows
@@ -37,6 +38,7 @@ class ImportReport(Message):
         return ImportReport(
             read=self.read + other.read,
             taken=self.taken + other.taken,
+            changed=self.changed + other.changed,
             unchanged=self.unchanged + other.unchanged,
             bad=[*self.bad, *other.bad][:MAX_BAD_ROWS],
             bad_count=self.bad_count + other.bad_count,
@@ -50,7 +52,7 @@ class Tally:
 
     def __init__(self, file: str, *, skip_bad: bool, rows_before: int = 0, progress: Progress | None = None) -> None:
         """Start at zero; `rows_before` are those of earlier files, which progress includes."""
-        self.read = self.taken = self.unchanged = self.bad_count = 0
+        self.read = self.taken = self.changed = self.unchanged = self.bad_count = 0
         self._skip_bad = skip_bad
         self._file, self._rows_before, self._progress = file, rows_before, progress
         self.warning_count = 0
@@ -92,6 +94,7 @@ class Tally:
         return ImportReport(
             read=self.read,
             taken=self.taken,
+            changed=self.changed,
             unchanged=self.unchanged,
             bad=sorted(self._bad, key=lambda row: row.line),
             bad_count=self.bad_count,

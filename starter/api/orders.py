@@ -26,14 +26,23 @@ OrderId = Annotated[
     ),
 ]
 
-NEW_ORDER = {"order_id": "1001", "status": "taken", "transaction_id": "order-processing-1001", "warnings": []}
+NEW_ORDER = {
+    "order_id": "1001",
+    "status": "taken",
+    "changed": [],
+    "kept": [],
+    "transaction_id": "order-processing-1001",
+    "warnings": [],
+}
 RESPONSES: Responses = {
-    200: json_example(NEW_ORDER | {"status": "known"}, "The order was stored before; nothing has changed"),
+    200: json_example(
+        NEW_ORDER | {"status": "changed", "changed": ["shipping_city"]}, "The order was stored before; see `changed`"
+    ),
     201: json_example(NEW_ORDER, "The order is stored"),
     **error_examples(
         HTTPStatus.CONFLICT,
-        "The order already exists with different content, in the named fields",
-        OrderDiffers("1001", ["lines.0.quantity"]),
+        "The name can mean more than one stored order",
+        OrderDiffers("1001", ["name"]),
     ),
     **error_examples(
         HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -48,14 +57,20 @@ class StoredOrder(BaseModel):
     """Whether the order is new, its process, and what is odd about it although it was stored."""
 
     order_id: str = Field(description="Our id of the order; another one than in the path if it was known by another")
-    status: Literal["taken", "known"]
+    status: Literal["taken", "known", "changed"]
+    changed: list[str] = Field(default=[], description="Fields in which a known order has changed")
+    kept: list[str] = Field(default=[], description="Fields in which what is known of the order is later than this")
     transaction_id: str | None = Field(description="The order's process; null if there is nothing to process")
     warnings: list[FieldError] = Field(default=[], description="What is odd about the order but leaves it right")
 
 
 @routes.put("/{order_id}", summary="Store an order", response_model=StoredOrder, responses=RESPONSES)
 async def put_order(order_id: OrderId, order: PlacedOrder, backends: BackendsDep, response: Response) -> StoredOrder:
-    """Store an order and publish `order.placed`, which starts its process. Sending it again changes nothing.
+    """Store an order and publish `order.placed`, which starts its process, or change a known order.
+
+    Sending an order again changes nothing. Other content changes a known order as far as it is later: `updated_at` says
+    so, and without it states only go forward. A run under way begins anew if the change matters to it. An order that
+    has been fulfilled keeps its address and its lines.
 
     The rules are those of `commerce import orders`: a line with an unknown SKU is stored without a variant, and fields
     that are no columns of an order export are refused. An order that is not paid in full, is cancelled, or was
@@ -69,11 +84,13 @@ async def put_order(order_id: OrderId, order: PlacedOrder, backends: BackendsDep
         if isinstance(new_order, list):
             raise BadInput(new_order)
     async with backends.database.transaction() as tx:
-        stored_id, is_new = await order_intake.store_order(tx, new_order)
+        is_new, difference = await order_intake.store_order(tx, new_order)
     response.status_code = HTTPStatus.CREATED if is_new else HTTPStatus.OK
     return StoredOrder(
-        order_id=stored_id,
-        status="taken" if is_new else "known",
-        transaction_id=order_process_id(stored_id) if order_intake.needs_processing(new_order) else None,
+        order_id=difference.order_id,
+        status="taken" if is_new else "changed" if difference.changed else "known",
+        changed=difference.changed,
+        kept=difference.kept,
+        transaction_id=order_process_id(difference.order_id) if order_intake.needs_processing(new_order) else None,
         warnings=list(new_order.warnings),
     )

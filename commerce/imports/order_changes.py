@@ -8,15 +8,26 @@ from pydantic_core import to_json
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import order_merge, outbox
+from commerce import outbox
+from commerce.imports import order_merge
 from commerce.imports.new_order import ORDER_FIELDS, NewOrderLine
+from commerce.imports.order_merge import DECISIVE, MergedLines, StoredLine
 from commerce.messages.events import OrderCancelled, OrderUpdated
-from commerce.order_merge import DECISIVE, MergedLines, StoredLine
 from commerce.orders import IS_OPEN
 from commerce.outbox import NewEvent
 
 # The source's names of our fields, where they differ.
-SOURCE_NAMES = {"payment_status": "financial_status", "shipping_total": "shipping"}
+SOURCE_NAMES = {
+    "payment_status": "financial_status",
+    "shipping_total": "shipping",
+    "discount_total": "discount_amount",
+    "tax_total": "taxes",
+    "duties_total": "duties",
+    "tip_total": "tip",
+    "refunded_total": "refunded_amount",
+    "outstanding_total": "outstanding_balance",
+    "note": "notes",
+}
 LINE_FIELDS = NewOrderLine._fields
 
 # The order's lock makes changes, and the decisions of its run, take turns.
@@ -25,7 +36,8 @@ LOCK_ORDERS = text(f"""
     FROM orders WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE
 """)  # noqa: S608 - our own columns
 READ_LINES = text(f"""
-    SELECT order_id, id, {", ".join(LINE_FIELDS)} FROM order_lines WHERE order_id = ANY(:ids) ORDER BY order_id, position
+    SELECT order_id, id, {", ".join(LINE_FIELDS)} FROM order_lines
+    WHERE order_id = ANY(:ids) ORDER BY order_id, position
 """)  # noqa: S608 - our own columns
 WRITE_GUESTS = text("""
     INSERT INTO customers (email, has_account, created_at)
@@ -37,21 +49,29 @@ WRITE_GUESTS = text("""
 # A change ends the hold of an order that failed, and its wait for stock: it may succeed now. It does not end the hold
 # of an operator.
 WRITE_ORDERS = text(f"""
-    UPDATE orders
-    SET {", ".join(f"{name} = changed.{name}" for name in ORDER_FIELDS)},
-        corrections = changed.corrections, content_hash = changed.content_hash,
-        customer_id = (SELECT customers.id FROM customers WHERE customers.email = changed.email),
-        revision = orders.revision + 1,
-        decisive_revision = CASE WHEN decisive THEN orders.revision + 1 ELSE orders.decisive_revision END,
-        hold_reason = CASE WHEN decisive AND orders.hold_reason LIKE 'failed:%' THEN NULL ELSE orders.hold_reason END,
-        waits_for_backorders = CASE WHEN decisive THEN NULL ELSE orders.waits_for_backorders END
-    FROM jsonb_populate_recordset(CAST(NULL AS orders), CAST(:orders AS jsonb)) AS changed
-    JOIN jsonb_to_recordset(CAST(:orders AS jsonb)) AS mark (id text, decisive boolean) USING (id)
-    WHERE orders.id = changed.id
-    RETURNING orders.id, orders.revision, orders.fulfillment_status = 'fulfilled' AS fulfilled,
-              {IS_OPEN} AND orders.hold_reason IS NULL AS open
+    WITH written AS (
+        UPDATE orders
+        SET {", ".join(f"{name} = changed.{name}" for name in ORDER_FIELDS)},
+            corrections = changed.corrections, content_hash = changed.content_hash,
+            customer_id = (SELECT customers.id FROM customers WHERE customers.email = changed.email),
+            revision = orders.revision + 1,
+            decisive_revision = CASE WHEN decisive THEN orders.revision + 1 ELSE orders.decisive_revision END,
+            hold_reason = CASE WHEN NOT decisive OR orders.hold_reason NOT LIKE 'failed:%' THEN orders.hold_reason END,
+            waits_for_backorders = CASE WHEN NOT decisive THEN orders.waits_for_backorders END
+        FROM jsonb_populate_recordset(CAST(NULL AS orders), CAST(:orders AS jsonb)) AS changed
+        JOIN jsonb_to_recordset(CAST(:orders AS jsonb)) AS mark (id text, decisive boolean) USING (id)
+        WHERE orders.id = changed.id
+        RETURNING orders.*
+    )
+    SELECT id, revision, fulfillment_status = 'fulfilled' AS fulfilled, {IS_OPEN} AND hold_reason IS NULL AS open
+    FROM written
 """)  # noqa: S608 - our own columns
-REMEMBER = text("UPDATE orders SET content_hash = :content_hash WHERE id = :id")
+REMEMBER = text("""
+    UPDATE orders SET content_hash = received.content_hash,
+                      updated_at = coalesce(received.updated_at, orders.updated_at)
+    FROM jsonb_to_recordset(CAST(:orders AS jsonb)) AS received (id text, content_hash text, updated_at timestamptz)
+    WHERE orders.id = received.id
+""")
 WRITE_LINES = text(f"""
     UPDATE order_lines AS line SET {", ".join(f"{name} = changed.{name}" for name in LINE_FIELDS)}
     FROM jsonb_populate_recordset(CAST(NULL AS order_lines), CAST(:lines AS jsonb)) AS changed
@@ -98,6 +118,11 @@ class _Change:
     difference: Difference
 
     @property
+    def outdated(self) -> bool:
+        """Whether the source itself says that it has changed the order since."""
+        return order_merge.is_outdated(self.stored._asdict(), self.received.columns)
+
+    @property
     def decisive(self) -> bool:
         return bool(self.lines and self.lines.decisive) or not DECISIVE.isdisjoint(self.columns)
 
@@ -121,26 +146,22 @@ async def apply(tx: AsyncSession, received: Sequence[ReceivedOrder]) -> list[Dif
     changes = [_change(order, stored[order.id], lines[order.id]) for order in received]
     if changed := [change for change in changes if change.difference.changed]:
         await _write(tx, changed)
-    for change in changes:
-        if not change.difference.changed and not order_merge.is_outdated(
-            change.stored._mapping, change.received.columns
-        ):
-            await tx.execute(REMEMBER, {"id": change.received.id, "content_hash": change.received.content_hash})
+    if same := [change.received for change in changes if not change.difference.changed and not change.outdated]:
+        seen = [{"id": each.id, "content_hash": each.content_hash} | _time(each) for each in same]
+        await tx.execute(REMEMBER, {"orders": _json(seen)})
     return [change.difference for change in changes]
 
 
 def _change(received: ReceivedOrder, stored: Row[Any], stored_lines: Sequence[StoredLine]) -> _Change:
-    old, new = stored._mapping, received.columns
+    old, new = stored._asdict(), received.columns
     merged = order_merge.merge(old, new)
     lines = order_merge.merge_lines(stored_lines, received.lines)
     lines_differ = bool(lines.changed or lines.added)
     keeps_lines = order_merge.keeps_lines(old, new)
-    changed = [SOURCE_NAMES.get(name, name) for name in merged.changes if name in ORDER_FIELDS]
+    changed = [SOURCE_NAMES.get(name, name) for name in merged.changes if name in ORDER_FIELDS and name != "updated_at"]
     kept = [SOURCE_NAMES.get(name, name) for name in merged.kept]
     if lines_differ:
         (kept if keeps_lines else changed).append("lines")
-    if changed == ["updated_at"]:  # it says that nothing else has changed
-        changed = []
     difference = Difference(received.id, changed, kept)
     return _Change(received, stored, merged.changes, lines if lines_differ and not keeps_lines else None, difference)
 
@@ -188,6 +209,10 @@ def _events(change: _Change, written: Row[Any]) -> list[NewEvent]:
         cancelled = OrderCancelled(order_id=order_id, revision=written.revision, fulfilled=written.fulfilled)
         events.append(NewEvent.from_data(cancelled, **place))
     return events
+
+
+def _time(received: ReceivedOrder) -> dict[str, Any]:
+    return {"updated_at": received.columns["updated_at"]}
 
 
 def _is_cancelled(columns: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from commerce.imports.new_order import ORDER_FIELDS, NewOrderLine
-from commerce.order_merge import StoredLine, keeps_lines, merge, merge_lines
+from commerce.imports.order_merge import StoredLine, keeps_lines, merge, merge_lines
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LATER = NOON + timedelta(hours=1)
