@@ -51,6 +51,7 @@ class ErrorCode(StrEnum):
     MailUnavailable = "MailUnavailable"
     MissingKey = "MissingKey"
     OrderCancelled = "OrderCancelled"
+    OrderChanged = "OrderChanged"
     OrderDiffers = "OrderDiffers"
     OrderHasNoLines = "OrderHasNoLines"
     OrderNotFound = "OrderNotFound"

@@ -383,18 +383,25 @@ async def test_an_order_must_not_appear_twice(database: Database, write: Callabl
     assert await bad(database, write(first(1, Id="77"), first(1, Id="78"))) == []
 
 
-async def test_an_existing_order_with_different_content_is_bad(database: Database, write: Callable[..., Path]) -> None:
+async def test_a_known_order_is_changed(database: Database, write: Callable[..., Path]) -> None:
     await run_import(database, write(first(1), further(1)))
-    before = await everything(database)
     other = write(first(9), first(1), further(1, Lineitem_quantity="3"))
-    assert await bad(database, other) == [(3, "order 1 already exists with different content")]
-    assert await everything(database) == before
-    report = await run_import(database, other, skip_bad=True)
-    assert (report.taken, report.unchanged, report.bad_count) == (1, 0, 1)
-    assert await column(database, "SELECT quantity FROM order_lines WHERE order_id = '1'") == [2, 2]
+    assert await run_import(database, other) == ImportReport(read=3, taken=1, changed=1)
+    assert await column(database, "SELECT quantity FROM order_lines WHERE order_id = '1' ORDER BY position") == [2, 3]
+    assert await run_import(database, other) == ImportReport(read=3, unchanged=2)
+    assert await column(database, "SELECT type FROM outbox_events") == ["order.updated"]
 
 
-async def test_an_order_inserted_during_the_import_is_compared_too(
+async def test_what_is_known_to_be_later_is_kept_and_reported(database: Database, write: Callable[..., Path]) -> None:
+    await run_import(database, write(first(1, Cancelled_at="2010-11-16 08:34:00 +0000")))
+    report = await run_import(database, write(first(2), first(1)))
+    assert (report.taken, report.changed, report.unchanged, report.bad_count) == (1, 0, 1, 0)
+    assert [(row.line, row.reason) for row in report.warnings] == [
+        (3, "what is known of the order is later: cancelled_at")
+    ]
+
+
+async def test_an_order_inserted_during_the_import_is_changed_too(
     database: Database, write: Callable[..., Path]
 ) -> None:
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -402,14 +409,15 @@ async def test_an_order_inserted_during_the_import_is_compared_too(
         await tx.execute(
             text("""
             INSERT INTO orders (id, payment_status, currency, total, created_at, content_hash)
-            VALUES ('2', 'captured', 'GBP', 1, now(), 'another')""")
+            VALUES ('2', 'awaiting', 'GBP', 1, now(), 'another')""")
         )
-        importing = asyncio.create_task(bad(database, write(first(1), first(2))))
+        importing = asyncio.create_task(run_import(database, write(first(1), first(2))))
         while await column(database, waiting) == [0]:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
-    assert await importing == [(3, "order 2 already exists with different content")]
-    assert await column(database, "SELECT id FROM orders") == ["2"]
-    assert await column(database, "SELECT count(*) FROM customers") == [0]
+    report = await importing
+    assert (report.taken, report.changed) == (1, 1)
+    assert await column(database, "SELECT payment_status FROM orders ORDER BY id") == ["captured", "captured"]
+    assert await column(database, "SELECT count(*) FROM order_lines") == [2]
 
 
 async def test_line_numbers_are_right_after_cells_with_line_breaks(
@@ -428,11 +436,13 @@ async def test_files_are_independent_and_at_most_a_thousand_bad_rows_are_listed(
     report = await run_import(database, many, write(first(1)), many)
     assert (report.read, report.taken, report.bad_count, len(report.bad)) == (2_401, 1, 2_400, 1_000)
     assert "secret" not in report.model_dump_json()
-    known = write(*(first(number) for number in range(1, 1_301)))
-    await run_import(database, known)
-    changed = write(*(first(number, Shipping="1") for number in range(1, 1_301)))
-    report = await run_import(database, changed)
-    assert (report.bad_count, len(report.bad), report.bad[-1].line) == (1_300, 1_000, 1_001)
+
+
+async def test_more_orders_than_fit_into_a_batch_are_changed(database: Database, write: Callable[..., Path]) -> None:
+    await run_import(database, write(*(first(number) for number in range(1, 1_301))))
+    report = await run_import(database, write(*(first(number, Shipping="1") for number in range(1, 1_301))))
+    assert report == ImportReport(read=1_300, changed=1_300)
+    assert await column(database, "SELECT DISTINCT shipping_total FROM orders") == [100]
 
 
 @pytest.mark.parametrize(
