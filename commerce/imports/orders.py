@@ -65,7 +65,7 @@ FIND_KNOWN = text(f"""
         FROM ({candidates("SELECT * FROM staged_orders WHERE state = 'new'")}) AS candidate ORDER BY line, rank
     ), found AS (
         SELECT staged.line, coalesce(match.id, taken.id) AS id, CASE
-            WHEN match.id IS NULL THEN 'order ' || staged.number || ' has the id of another order'
+            WHEN match.id IS NULL THEN 'order ' || staged.name || ' has the id of another order'
             WHEN ambiguous THEN 'the row has no Id, and more than one order is named like this' END AS reason,
             CASE match.content_hash WHEN staged.content_hash THEN 'known' WHEN staged.first_hash THEN 'earlier'
                                     ELSE 'changed' END AS state

@@ -26,7 +26,7 @@ from starter.client import register_customer, start, wait_for_result
 from starter.subscribers import create_relay
 from tests.faults import AnswerGate, Faults, Gate
 from tests.polling import until
-from tests.running_shop import RunningShop, running_shop, wait_for_end
+from tests.running_shop import RunningShop, relaying, running_shop, wait_for_end
 from workflows.engine.search_attributes import FAILED_STEP, ORDER_ID, OUTCOME, SAGA_STATE
 
 COMPLETED, FAILED, CANCELLED = (
@@ -54,17 +54,6 @@ async def order_id(shop: RunningShop) -> str:
     order_id = uuid4().hex
     await shop.data.order(order_id, MUG=1)
     return order_id
-
-
-@asynccontextmanager
-async def relaying(shop: RunningShop) -> AsyncIterator[None]:
-    relay = asyncio.create_task(create_relay(shop.client, shop.settings.database_url.get_secret_value()).run())
-    try:
-        yield
-    finally:
-        relay.cancel()
-        with suppress(asyncio.CancelledError):
-            await relay
 
 
 async def reached(gate: Gate | AnswerGate) -> None:
