@@ -3,7 +3,6 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,7 +22,6 @@ from commerce.messages.customers import registration_process_id
 from commerce.messages.orders import order_process_id
 from commerce.messages.pending_orders import PendingOrders, PendingPageRequest
 from starter.client import register_customer, start, wait_for_result
-from starter.subscribers import create_relay
 from tests.faults import AnswerGate, Faults, Gate
 from tests.polling import until
 from tests.running_shop import RunningShop, relaying, running_shop, wait_for_end

@@ -43,8 +43,11 @@ WHOLE_ORDER = """
     FROM orders LEFT JOIN customers ON customers.id = customer_id
 """
 STORED = {
-    **{"order_id": "1001", "transaction_id": "order-processing-1001"},
-    **{"changed": [], "kept": [], "warnings": []},
+    "order_id": "1001",
+    "transaction_id": "order-processing-1001",
+    "changed": [],
+    "kept": [],
+    "warnings": [],
 }
 DELETE_ALL = "TRUNCATE orders, customers, outbox_events CASCADE"
 
