@@ -1,4 +1,4 @@
-"""An order that changes while it is processed is undone and processed again as it is now (E13)."""
+"""An order that changes while it is processed is undone and processed again as it is now (V12)."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

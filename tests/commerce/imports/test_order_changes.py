@@ -1,4 +1,4 @@
-"""Known orders change to what their sources say now, and nothing that happened here is lost."""
+"""Known orders change to what their sources say now, and nothing that happened here is lost (V11, V12)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is later decides, and without times states only go forward."""
+"""What is later decides, and without times states only go forward (V11)."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
