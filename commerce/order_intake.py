@@ -41,6 +41,7 @@ FIND_ORDER = text(f"""
                AS fulfillment_status
     FROM orders WHERE id = :id
 """)  # noqa: S608 - our own columns
+FIND_NUMBER = text("SELECT number FROM orders WHERE id = :id")
 FIND_LINES = text(f"""
     SELECT {", ".join(NewOrderLine._fields)} FROM order_lines WHERE order_id = :id ORDER BY position
 """)  # noqa: S608 - our own columns
@@ -94,9 +95,10 @@ COMPLETE_IDENTITY = text("""
 
 
 class Stored(NamedTuple):
-    """The result of `store_order`: our id of the order, and whether it is new."""
+    """The result of `store_order`: our id of the order, its number, and whether it is new."""
 
     order_id: str
+    number: str
     is_new: bool
 
 
@@ -107,8 +109,8 @@ async def store_order(tx: AsyncSession, order: NewOrder) -> Stored:
     until now is added. Raises OrderDiffers if it was stored with different content, and if its id or name can mean
     another order.
     """
-    if known_id := await _find(tx, order):
-        return Stored(known_id, is_new=False)
+    if known := await _find(tx, order):
+        return known
     await tx.execute(WAIT_FOR_IMPORTS, {"skus": list({line.sku for line in order.lines})})
     if order.email:
         await tx.execute(WRITE_GUEST, {"email": order.email, "created_at": order.created_at})
@@ -117,9 +119,9 @@ async def store_order(tx: AsyncSession, order: NewOrder) -> Stored:
         if await _insert(tx, order, name_key):
             if needs_processing(order):
                 await _publish_placed(tx, order)
-            return Stored(order.id, is_new=True)
-        if known_id := await _find(tx, order):
-            return Stored(known_id, is_new=False)
+            return Stored(order.id, order.name or order.name_key, is_new=True)
+        if known := await _find(tx, order):
+            return known
     raise OrderDiffers(order.id, ["name"])
 
 
@@ -156,8 +158,8 @@ async def _publish_placed(tx: AsyncSession, order: NewOrder) -> None:
     await outbox.add(tx, NewEvent.from_data(fact, aggregate=f"order/{order.id}", key=order.id))
 
 
-async def _find(tx: AsyncSession, order: NewOrder) -> str | None:
-    """Return our id of the order if it is stored with this content; raise OrderDiffers if its content differs."""
+async def _find(tx: AsyncSession, order: NewOrder) -> Stored | None:
+    """Return the order if it is stored with this content; raise OrderDiffers if its content differs."""
     identity = {name: getattr(order, name) for name in IDENTITY_FIELDS}
     known = (await tx.execute(FIND_KNOWN, identity)).one_or_none()
     if known is None:
@@ -172,7 +174,7 @@ async def _find(tx: AsyncSession, order: NewOrder) -> str | None:
     elif known.content_hash != order_hash(order):
         raise OrderDiffers(known_id, await _differences(tx, known_id, order))
     await tx.execute(COMPLETE_IDENTITY, identity | {"id": known_id})
-    return known_id
+    return Stored(known_id, await tx.scalar(FIND_NUMBER, {"id": known_id}), is_new=False)
 
 
 async def _differences(tx: AsyncSession, known_id: str, order: NewOrder) -> list[str]:

@@ -26,7 +26,13 @@ OrderId = Annotated[
     ),
 ]
 
-NEW_ORDER = {"order_id": "1001", "status": "taken", "transaction_id": "order-processing-1001", "warnings": []}
+NEW_ORDER = {
+    "order_id": "1001",
+    "number": "#1001",
+    "status": "taken",
+    "transaction_id": "order-processing-1001",
+    "warnings": [],
+}
 RESPONSES: Responses = {
     200: json_example(NEW_ORDER | {"status": "known"}, "The order was stored before; nothing has changed"),
     201: json_example(NEW_ORDER, "The order is stored"),
@@ -48,6 +54,7 @@ class StoredOrder(BaseModel):
     """Whether the order is new, its process, and what is odd about it although it was stored."""
 
     order_id: str = Field(description="Our id of the order; another one than in the path if it was known by another")
+    number: str = Field(description="What customers call the order")
     status: Literal["taken", "known"]
     transaction_id: str | None = Field(description="The order's process; null if there is nothing to process")
     warnings: list[FieldError] = Field(default=[], description="What is odd about the order but leaves it right")
@@ -69,11 +76,12 @@ async def put_order(order_id: OrderId, order: PlacedOrder, backends: BackendsDep
         if isinstance(new_order, list):
             raise BadInput(new_order)
     async with backends.database.transaction() as tx:
-        stored_id, is_new = await order_intake.store_order(tx, new_order)
-    response.status_code = HTTPStatus.CREATED if is_new else HTTPStatus.OK
+        stored = await order_intake.store_order(tx, new_order)
+    response.status_code = HTTPStatus.CREATED if stored.is_new else HTTPStatus.OK
     return StoredOrder(
-        order_id=stored_id,
-        status="taken" if is_new else "known",
-        transaction_id=order_process_id(stored_id) if order_intake.needs_processing(new_order) else None,
+        order_id=stored.order_id,
+        number=stored.number,
+        status="taken" if stored.is_new else "known",
+        transaction_id=order_process_id(stored.order_id) if order_intake.needs_processing(new_order) else None,
         warnings=list(new_order.warnings),
     )

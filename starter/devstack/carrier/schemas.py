@@ -27,7 +27,9 @@ class AddressInput(BaseModel):
 
     name: str | None = None
     company: str | None = None
+    company: str | None = None
     street1: str | None = None
+    street2: str | None = None
     street2: str | None = None
     city: str | None = None
     state: str | None = None

@@ -69,7 +69,13 @@ def field_names(body: dict[str, Any]) -> list[str]:
 async def test_an_order_is_stored_and_published(shop: RunningShop, http: httpx.AsyncClient) -> None:
     assert await put(http) == (
         201,
-        {"order_id": "1001", "status": "taken", "transaction_id": "order-processing-1001", "warnings": []},
+        {
+            "order_id": "1001",
+            "number": "#1001",
+            "status": "taken",
+            "transaction_id": "order-processing-1001",
+            "warnings": [],
+        },
     )
     assert await shop.data.sql(STORED_ORDER) == [
         ("ann@customer.example", 2895, "GBP", "captured", "not_fulfilled", "2026-03-02 12:00:00+00")
@@ -93,7 +99,13 @@ async def test_repeating_a_request_changes_nothing_even_concurrently(
     assert sorted(status for status, _ in answers) == [200] * 9 + [201]
     assert await put(http, shipping=" 3.95", paid_at="2026-03-02 12:00:05 +0000") == (
         200,
-        {"order_id": "1001", "status": "known", "transaction_id": "order-processing-1001", "warnings": []},
+        {
+            "order_id": "1001",
+            "number": "#1001",
+            "status": "known",
+            "transaction_id": "order-processing-1001",
+            "warnings": [],
+        },
     )
     assert len(await shop.data.events()) == 1
     assert await shop.data.sql("SELECT count(*) FROM order_lines") == [1]
