@@ -27,9 +27,7 @@ class AddressInput(BaseModel):
 
     name: str | None = None
     company: str | None = None
-    company: str | None = None
     street1: str | None = None
-    street2: str | None = None
     street2: str | None = None
     city: str | None = None
     state: str | None = None
