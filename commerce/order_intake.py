@@ -21,6 +21,7 @@ RECEIVED = f"SELECT 0 AS line, {', '.join(f'CAST(:{name} AS text) AS {name}' for
 FIND_KNOWN = text(f"""
     SELECT id, content_hash, ambiguous FROM ({candidates(RECEIVED)}) AS candidate ORDER BY rank LIMIT 1
 """)  # noqa: S608 - our own columns
+FIND_NUMBER = text("SELECT number FROM orders WHERE id = :id")
 # An import of inventory links order lines to new variants. If a line's SKU is unknown, wait for running imports before
 # the first write: then either the import sees our lines, or we see its variants.
 WAIT_FOR_IMPORTS = text("""
@@ -71,8 +72,9 @@ COMPLETE_IDENTITY = text("""
 
 
 class Stored(NamedTuple):
-    """The result of `store_order`: whether the order is new, and if not, how it differs from what was stored before."""
+    """The result of `store_order`: the order's number, and how it differs from what was stored before, if it was."""
 
+    number: str
     is_new: bool
     difference: Difference
 
@@ -90,7 +92,7 @@ async def store_order(tx: AsyncSession, order: NewOrder) -> Stored:
     """
     await tx.execute(WAIT_FOR_IMPORTS, {"skus": list({line.sku for line in order.lines})})
     if known := await _change_known(tx, order):
-        return Stored(is_new=False, difference=known)
+        return known
     if order.email:
         await tx.execute(WRITE_GUEST, {"email": order.email, "created_at": order.created_at})
     # If another transaction has just inserted the order, find it. Else an older order has the same name.
@@ -98,9 +100,9 @@ async def store_order(tx: AsyncSession, order: NewOrder) -> Stored:
         if await _insert(tx, order, name_key):
             if needs_processing(order):
                 await _publish_placed(tx, order)
-            return Stored(is_new=True, difference=Difference(order.id))
+            return Stored(order.name or order.name_key, is_new=True, difference=Difference(order.id))
         if known := await _change_known(tx, order):
-            return Stored(is_new=False, difference=known)
+            return known
     raise OrderDiffers(order.id, ["name"])
 
 
@@ -137,8 +139,8 @@ async def _publish_placed(tx: AsyncSession, order: NewOrder) -> None:
     await outbox.add(tx, NewEvent.from_data(fact, aggregate=f"order/{order.id}", key=order.id))
 
 
-async def _change_known(tx: AsyncSession, order: NewOrder) -> Difference | None:
-    """Change the order if it was stored before; return how it differed, or None if it is new."""
+async def _change_known(tx: AsyncSession, order: NewOrder) -> Stored | None:
+    """Change the order if it was stored before; return None if it is new."""
     identity = {name: getattr(order, name) for name in IDENTITY_FIELDS}
     known = (await tx.execute(FIND_KNOWN, identity)).one_or_none()
     if known is None:
@@ -154,4 +156,4 @@ async def _change_known(tx: AsyncSession, order: NewOrder) -> Difference | None:
         received = ReceivedOrder(known.id, _values(order), order.lines, order_hash(order))
         [difference] = await order_changes.apply(tx, [received])
     await tx.execute(COMPLETE_IDENTITY, identity | {"id": known.id})
-    return difference
+    return Stored(await tx.scalar(FIND_NUMBER, {"id": known.id}), is_new=False, difference=difference)

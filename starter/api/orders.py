@@ -28,6 +28,7 @@ OrderId = Annotated[
 
 NEW_ORDER = {
     "order_id": "1001",
+    "number": "#1001",
     "status": "taken",
     "changed": [],
     "kept": [],
@@ -57,6 +58,7 @@ class StoredOrder(BaseModel):
     """Whether the order is new, its process, and what is odd about it although it was stored."""
 
     order_id: str = Field(description="Our id of the order; another one than in the path if it was known by another")
+    number: str = Field(description="What customers call the order")
     status: Literal["taken", "known", "changed"]
     changed: list[str] = Field(default=[], description="Fields in which a known order has changed")
     kept: list[str] = Field(default=[], description="Fields in which what is known of the order is later than this")
@@ -84,10 +86,11 @@ async def put_order(order_id: OrderId, order: PlacedOrder, backends: BackendsDep
         if isinstance(new_order, list):
             raise BadInput(new_order)
     async with backends.database.transaction() as tx:
-        is_new, difference = await order_intake.store_order(tx, new_order)
+        number, is_new, difference = await order_intake.store_order(tx, new_order)
     response.status_code = HTTPStatus.CREATED if is_new else HTTPStatus.OK
     return StoredOrder(
         order_id=difference.order_id,
+        number=number,
         status="taken" if is_new else "changed" if difference.changed else "known",
         changed=difference.changed,
         kept=difference.kept,

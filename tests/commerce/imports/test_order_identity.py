@@ -81,8 +81,8 @@ async def test_orders_of_two_shops_never_meet(shop: Shop, load: Import, put: Put
     report = await load(first(), first(Name="#2", Id="2"), source="etsy")
     assert (report.taken, report.bad) == (2, [])
     assert (await load(first(Shipping="1"), source="ebay")).taken == 1
-    assert await put(source="etsy") == ("etsy~5551", False)
-    assert await put(source="b", id="2", name=None) == ("b~2", True)
+    assert await put(source="etsy") == ("etsy~5551", "#1001", False)
+    assert await put(source="b", id="2", name=None) == ("b~2", "2", True)
     assert await shop.sql("SELECT id, number FROM orders ORDER BY id") == [
         ("5551", "#1001"), ("b~2", "2"), ("ebay~5551", "#1001"), ("etsy:2", "#2"), ("etsy~2", "#2"),
         ("etsy~5551", "#1001"),
@@ -114,15 +114,16 @@ async def test_an_order_is_the_same_by_file_and_over_http(
     shop: Shop, load: Import, put: Put, own_id: str, name: str | None
 ) -> None:
     await load(first())
-    assert await put(id=own_id, name=name) == ("5551", False)
+    assert await put(id=own_id, name=name) == ("5551", "#1001", False)
     await shop.sql("TRUNCATE orders CASCADE")
     our_id = (await put(id=own_id, name=name)).order_id
     assert our_id == own_id
     for row in (first(), first(Id="") if name else first()):
         assert (await load(row)).unchanged == 1
-    assert await put() == (our_id, False)
-    assert await put(id="1001", name=None) == (our_id, False)
-    assert await put(id="5551", name=None) == (our_id, False)
+    stored_number = name or "#1001"
+    assert await put() == (our_id, stored_number, False)
+    assert await put(id="1001", name=None) == (our_id, stored_number, False)
+    assert await put(id="5551", name=None) == (our_id, stored_number, False)
     assert await shop.sql("SELECT external_id, name_key FROM orders") == [("5551", "1001")]
 
 
@@ -133,7 +134,7 @@ async def test_a_name_alone_is_refused_if_it_can_mean_two_orders(shop: Shop, loa
     assert reasons(await load(first(Id=""))) == [(2, "the row has no Id, and more than one order is named like this")]
     with pytest.raises(OrderDiffers):
         await put(id="1001")
-    assert await put(id="78") == ("78", False)
+    assert await put(id="78") == ("78", "#1001", False)
 
 
 async def test_an_order_never_takes_the_id_of_another(shop: Shop, load: Import, put: Put) -> None:

@@ -44,6 +44,7 @@ WHOLE_ORDER = """
 """
 STORED = {
     "order_id": "1001",
+    "number": "#1001",
     "transaction_id": "order-processing-1001",
     "changed": [],
     "kept": [],
