@@ -47,7 +47,7 @@ def test_the_page_explains_every_status() -> None:
     assert {*PAYMENT_STATUSES.values(), *FULFILLMENT_STATUSES.values()} <= words
 
 
-@pytest.mark.parametrize("message", [message for message in named("## Messages")])
+@pytest.mark.parametrize("message", named("## Messages"))
 def test_every_message_on_the_page_exists(message: str) -> None:
     code = CODE.replace("{minimum}", "0").replace("{max_length:,}", "1,000")
     without_breaks = re.sub(r'"\s*\n\s*f?"', "", code)
