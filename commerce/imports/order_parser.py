@@ -305,8 +305,9 @@ def parse_line(line: OrderLine, currency: str, warnings: list[FieldError]) -> Ne
     """
     values: list[Any] = []
     errors: list[FieldError] = []
-    for field, parser in _line_parsers(currency):  # twice as fast as Fields, for large files
-        value = getattr(line, field)
+    for value, (field, parser) in zip(
+        line, _line_parsers(currency), strict=False
+    ):  # faster than Fields, for long files
         try:
             values.append(parser(value.strip() if isinstance(value, str) else value))
         except BadValue as error:
@@ -315,18 +316,18 @@ def parse_line(line: OrderLine, currency: str, warnings: list[FieldError]) -> Ne
         return errors
     if "+" in values[0] and is_rounded_number(values[0]):
         warnings.append(FieldError(field="sku", message=ROUNDED_SKU))
-    if line.discount or line.fulfillment_status or line.vendor:
+    if any(line[len(values) :]):
         fields = _Fields(line)
         values.append(_size(fields.tolerate("discount", optional(signed_amount(currency)))) or 0)
         values.append(fields.tolerate("fulfillment_status", line_status) or "not_fulfilled")
         values.append(fields.parse("vendor", optional_label))
         warnings += fields.warnings
-    return NewOrderLine._make(values) if len(values) == len(NewOrderLine._fields) else NewOrderLine(*values)
+    return NewOrderLine(*values)
 
 
 @cache
 def _line_parsers(currency: str) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    """Return the parsers of OrderLine's required fields, in the order of NewOrderLine's fields."""
+    """Return the parsers of OrderLine's required fields, in its order and that of NewOrderLine."""
     return (
         ("sku", short_text),
         ("name", long_text),
@@ -343,20 +344,28 @@ def complete_order(head: ParsedHead, lines: Sequence[NewOrderLine]) -> NewOrder 
     the lines add up to is limited even if another total is stated: the shop adds it up in reports and mails.
     """
     warnings = list(head.warnings)
-    goods = [line for line in lines if line.quantity and line.unit_price >= 0]
-    negative = -sum(line.quantity * line.unit_price for line in lines if line.unit_price < 0)
+    goods: list[NewOrderLine] = []
+    units = amount_of_goods = discounts = negative = 0
+    statuses: set[str] = set()
+    for line in lines:  # one loop, for long files
+        _, _, line_units, price, _, discount, line_status, _ = line
+        if price < 0:
+            negative -= line_units * price
+        elif line_units:
+            goods.append(line)
+            units += line_units
+            amount_of_goods += line_units * price
+            discounts += discount
+            statuses.add(line_status)
     if negative:
         warnings.append(FieldError(field="lines", message="a line with a negative price is taken as a discount"))
     if any(not line.quantity for line in lines):
         warnings.append(FieldError(field="lines", message="a line with quantity 0 is left out"))
     if not goods:
         warnings.append(FieldError(field="lines", message="no line is left, so there is nothing to fulfill"))
-    if sum(line.quantity for line in goods) > MAX_INTEGER:
+    if units > MAX_INTEGER:
         return [FieldError(field="lines", message=f"must have at most {MAX_INTEGER:,} units together")]
-    amounts = head.amounts._replace(
-        goods=sum(line.quantity * line.unit_price for line in goods),
-        line_discounts=sum(line.discount for line in goods) + negative,
-    )
+    amounts = head.amounts._replace(goods=amount_of_goods, line_discounts=discounts + negative)
     try:
         check_amount(amounts.goods + amounts.shipping + abs(amounts.tax) + abs(amounts.duties) + abs(amounts.tip))
     except BadValue as error:
@@ -366,7 +375,7 @@ def complete_order(head: ParsedHead, lines: Sequence[NewOrderLine]) -> NewOrder 
     if reckoning.problem:
         warnings.append(FieldError(field="total", message=reckoning.problem))
     stated = Stated(amounts.total, head.order["fulfillment_status"])
-    status, problem = whole_order_status(stated.fulfillment_status, [line.fulfillment_status for line in goods])
+    status, problem = whole_order_status(stated.fulfillment_status, statuses)
     if problem:
         warnings.append(FieldError(field="fulfillment_status", message=problem))
     return NewOrder(

@@ -98,6 +98,7 @@ class OrderRows(RowGroup[NewOrderLine]):
         self.order: NewOrder | None = None
         self.warnings: list[tuple[int, str]] = []
         self._currency, self._source = currency, source
+        self._line_positions = [first.positions.get(column) for column in LINE_COLUMNS.values()]
 
     def continues_with(self, row: Row) -> bool:
         """Return whether a row is another line of this order."""
@@ -125,10 +126,8 @@ class OrderRows(RowGroup[NewOrderLine]):
         _add_errors(row, self._head.errors, HEAD_COLUMNS if self.has_id else HEAD_COLUMNS | {"id": "Name"})
 
     def _parse_line(self, row: Row) -> NewOrderLine | None:
-        cells, positions = row.cells, row.positions
-        line = OrderLine._make(
-            [cells[positions[column]] if column in positions else "" for column in LINE_COLUMNS.values()]
-        )
+        cells = row.cells
+        line = OrderLine._make(["" if position is None else cells[position] for position in self._line_positions])
         warnings: list[FieldError] = []
         match parse_line(line, self._currency, warnings):
             case list() as errors:

@@ -1,6 +1,6 @@
 """The statuses that shops write into their exports, and what they mean for us."""
 
-from collections.abc import Sequence
+from collections.abc import Set
 
 PAYMENT_STATUSES = {
     "paid": "captured",
@@ -36,13 +36,12 @@ LINES_DIFFER = "says that the whole order is still to be fulfilled, but not all 
 OPEN = {"not_fulfilled", "scheduled", "on_hold"}  # all of the order is still to be shipped
 
 
-def whole_order_status(status: str, lines: Sequence[str]) -> tuple[str, str]:
-    """Return an order's fulfillment status and what is odd about it, empty if nothing is.
+def whole_order_status(status: str, lines: Set[str]) -> tuple[str, str]:
+    """Return an order's fulfillment status and what is odd about it, empty if nothing is; `lines` are theirs.
 
     An order that is open as a whole although some of its lines are not would ship them again, so the lines count.
     """
-    kinds = set(lines)
-    if status not in OPEN or kinds <= {"not_fulfilled"}:
+    if status not in OPEN or lines <= {"not_fulfilled"}:
         return status, ""
-    all_alike = len(kinds) == 1 and kinds <= {"fulfilled_elsewhere", "restocked"}
-    return kinds.pop() if all_alike else "partially_fulfilled", LINES_DIFFER
+    one = next(iter(lines)) if len(lines) == 1 else ""
+    return one if one in ("fulfilled_elsewhere", "restocked") else "partially_fulfilled", LINES_DIFFER
