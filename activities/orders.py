@@ -9,7 +9,7 @@ from temporalio import activity
 from activities.boundary.generations import begin, key_of_run
 from commerce import ledger, orders
 from commerce.database import Database
-from commerce.errors import OrderNotFound, StaleGeneration
+from commerce.errors import OrderNotFound, OrderRefused, PermanentError, StaleGeneration, VariantWithoutItems
 from commerce.messages.base import Nothing
 from commerce.messages.orders import CompletedOrder, Hold, OrderRef, OrderStart, Refusal, Refused, ValidOrder
 from commerce.messages.pending_orders import PendingIds, PendingPageRequest
@@ -34,15 +34,24 @@ class OrderActivities:
                 raise OrderNotFound(order_id)
             return await ledger.find_leftovers(tx, key)
 
-        async def validate(tx: AsyncSession) -> ValidOrder:
+        async def validate(tx: AsyncSession) -> ValidOrder | PermanentError:
             if call.input.unless_held:
                 await orders.raise_if_held(tx, order_id)
             await orders.clear_hold(tx, order_id)
-            return await orders.validate(tx, order_id)
+            try:
+                return await orders.validate(tx, order_id)
+            except (
+                OrderRefused,
+                VariantWithoutItems,
+            ) as refusal:  # held in this transaction: a later change of the order ends the hold
+                await orders.hold(tx, Hold(order_id=order_id, reason=f"failed: {type(refusal).__name__}"))
+                return refusal
 
         if leftovers := await begin(self._database, key, find_leftovers):
             return ValidOrder(order_id=order_id, leftovers=leftovers, generation=key.generation)
         valid = await begin(self._database, key, validate)
+        if isinstance(valid, PermanentError):
+            raise valid
         return valid.model_copy(update={"generation": key.generation})
 
     @activity.defn(name="list-pending-orders")
@@ -55,9 +64,7 @@ class OrderActivities:
     async def complete(self, call: Call[OrderRef]) -> CompletedOrder:
         """Final step: mark the order as fulfilled, write its event, queue the customer's mail (V8)."""
         async with self._database.transaction() as tx:
-            return await ledger.once(
-                tx, call, CompletedOrder, lambda: orders.complete(tx, call.input.order_id), final=True
-            )
+            return await ledger.once(tx, call, CompletedOrder, lambda: orders.complete(tx, call.input), final=True)
 
     @activity.defn(name="record-refusal")
     async def refuse(self, call: Call[Refusal]) -> Refused:

@@ -50,7 +50,7 @@ COUNT = text("""
     ), sold AS (
         SELECT currency, variant_id, sum(quantity) AS units, sum(CAST(quantity AS numeric) * unit_price) AS revenue
         FROM today JOIN order_lines ON order_id = today.id
-        WHERE variant_id IS NOT NULL GROUP BY currency, variant_id
+        WHERE variant_id IS NOT NULL AND quantity > 0 GROUP BY currency, variant_id
     ), ranked AS (
         SELECT currency, product_id, sum(units) AS units, sum(revenue) AS revenue, row_number() OVER (
             PARTITION BY currency ORDER BY sum(units) DESC, sum(revenue) DESC, product_id COLLATE "C") AS rank

@@ -9,7 +9,7 @@ CommerceError
 │   ├── UnreadableFile, OrderDiffers
 │   ├── OrderRefused
 │   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
-│   │   └── FulfilledElsewhere, PartlyFulfilled, OrderOnHold
+│   │   └── FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased, OrderOnHold
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, FulfillmentMissing
 │   ├── CustomerAlreadyExists, RegistrationInProgress
@@ -214,12 +214,24 @@ class PaymentNotCaptured(OrderRefused):
     payment_status: str
 
 
+class OrderChanged(OrderRefused):
+    """Order {order_id} has changed since its process read it."""
+
+
 class FulfilledElsewhere(OrderRefused):
     """Order {order_id} was fulfilled outside this shop."""
 
 
 class PartlyFulfilled(OrderRefused):
     """Order {order_id} is partly fulfilled already; this process fulfills whole orders only."""
+
+
+class OrderRestocked(OrderRefused):
+    """The shop that order {order_id} comes from has put its goods back in stock; it is not shipped."""
+
+
+class OrderNotReleased(OrderRefused):
+    """Order {order_id} is scheduled or on hold in the shop that it comes from; it waits for that shop."""
 
 
 class OrderOnHold(OrderRefused):

@@ -130,11 +130,13 @@ CANCEL = text("""
     DO UPDATE SET quantity = reserved.quantity + excluded.quantity
 """)
 SHIPMENT = text("""
-    SELECT CAST(fulfillment.id AS text) AS fulfillment_id, currency,
-           coalesce(shipping_name, '') AS name, coalesce(shipping_address1, '') AS street1,
+    SELECT CAST(fulfillment.id AS text) AS fulfillment_id, number, currency,
+           coalesce(shipping_name, '') AS name, coalesce(shipping_company, '') AS company,
+           coalesce(shipping_address1, '') AS street1, coalesce(shipping_address2, '') AS street2,
            coalesce(shipping_city, '') AS city, coalesce(shipping_zip, '') AS zip,
-           coalesce(shipping_province, '') AS state, coalesce(btrim(shipping_country), '') AS country,
-           coalesce(shipping_phone, '') AS phone
+           coalesce(nullif(shipping_province, ''), shipping_province_name, '') AS state,
+           coalesce(btrim(shipping_country), '') AS country,
+           coalesce(nullif(shipping_phone, ''), phone, '') AS phone
     FROM fulfillments AS fulfillment JOIN orders ON orders.id = order_id
     WHERE order_id = :order_id AND fulfillment.cancelled_at IS NULL
 """)
@@ -155,6 +157,8 @@ class Address:
     state: str
     country: str  # ISO 3166, two letters
     phone: str
+    street2: str = ""
+    company: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,7 @@ class Shipment:
 
     fulfillment_id: str
     order_id: str
+    number: str  # what the customer calls the order
     currency: str  # ISO 4217
     recipient: Address
 
@@ -218,8 +223,10 @@ async def shipment(tx: AsyncSession, order_id: str) -> Shipment:
         state=row.state,
         country=country,
         phone=row.phone,
+        street2=row.street2,
+        company=row.company,
     )
-    return Shipment(row.fulfillment_id, order_id, row.currency, recipient)
+    return Shipment(row.fulfillment_id, order_id, row.number, row.currency, recipient)
 
 
 async def record_label(tx: AsyncSession, order_id: str, label: Label) -> None:

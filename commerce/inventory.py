@@ -38,7 +38,7 @@ NEED_AND_SUPPLY = """
         FROM order_lines AS line
         JOIN variants AS variant ON variant.id = line.variant_id AND variant.manage_inventory
         LEFT JOIN variant_inventory_items AS part ON part.variant_id = variant.id
-        WHERE line.order_id = :order_id
+        WHERE line.order_id = :order_id AND line.quantity > 0
     ), supply AS MATERIALIZED (
         SELECT inventory_item_id, location_id, priority, available
         FROM (SELECT DISTINCT inventory_item_id FROM need) AS item, LATERAL (

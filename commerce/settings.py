@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from commerce.cron import parse_cron
 from commerce.errors import SettingsError
+from commerce.order_identity import DEFAULT_SOURCE, SOURCE
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -86,6 +87,11 @@ class Settings(BaseSettings):
     )
     timezone: str = Field("UTC", description="The shop's time zone, an IANA name")
     currency: str = Field("GBP", description="Currency of orders that name none")
+    order_source: str = Field(
+        DEFAULT_SOURCE,
+        pattern=rf"^{SOURCE.pattern}$",
+        description="The shop that orders come from, if an import or a request names no other; part of their ids",
+    )
     locale: str = Field(
         "en_GB", description="How mails write amounts and dates: an English locale, like en_US; texts stay English"
     )

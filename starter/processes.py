@@ -34,10 +34,11 @@ from starter.registration import Registration
 from workflows.engine.search_attributes import ORDER_ID
 
 TASK_QUEUE = "commerce"
-VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
+VALID_ID = re.compile(r"[A-Za-z0-9._:~-]{1,200}")
 LAST_ZONE = timezone(timedelta(hours=14))  # where a day starts first
 INVALID_ID = (
-    "must have 1 to 200 characters out of A-Z a-z 0-9 . _ : - and must not start with the name of another process type"
+    "must have 1 to 200 characters out of A-Z a-z 0-9 . _ : ~ - "
+    "and must not start with the name of another process type"
 )
 
 

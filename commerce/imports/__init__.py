@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from commerce.database import Database
 from commerce.imports import carts, inventory, orders
 from commerce.imports.report import BadRow, ImportReport, Progress, Tally
+from commerce.order_identity import DEFAULT_SOURCE
 
 __all__ = ["BadRow", "ImportReport", "import_carts", "import_inventory", "import_orders"]
 
@@ -21,16 +22,20 @@ async def import_orders(
     *,
     skip_bad: bool = False,
     currency: str,
+    source: str = DEFAULT_SOURCE,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Import order exports, each file in its own transaction. A file with a bad row is rejected as a whole.
 
-    With `skip_bad` only the orders that have a bad row are left out. `currency` is for orders that have none. An empty
-    `Shipping` means 0, an empty `Lineitem requires shipping` means true, and a missing `Total` is lines plus shipping.
-    Calls `progress` with the number of rows read so far. Publishes no events. Raises DatabaseUnavailable and
+    With `skip_bad` only the orders that have a bad row are left out. `currency` is for orders that have none, `source`
+    names the shop that the orders come from. An empty `Shipping` means 0, an empty `Lineitem requires shipping` means
+    true, and a missing `Total` is what the other amounts add up to. What is odd about an order but leaves it right is
+    a warning. Calls `progress` with the number of rows read so far. Publishes no events. Raises DatabaseUnavailable and
     UnreadableFile; files before that one stay imported.
     """
-    return await _import_files(database, files, partial(orders.import_file, currency=currency), skip_bad, progress)
+    return await _import_files(
+        database, files, partial(orders.import_file, currency=currency, source=source), skip_bad, progress
+    )
 
 
 async def import_inventory(

@@ -1,6 +1,6 @@
 """COPY parsed rows into temporary tables, so that the rest of an import is a few set-based statements."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -27,14 +27,15 @@ class Statements(NamedTuple):
     """The statements that check and write everything staged in one table of orders or carts.
 
     The table has a row per order or cart, with `line` (its first one), `state` and `reason` (why it is bad, until that
-    is reported). States: new; bad: not imported; known: imported before; written.
+    is reported). States: new; bad: not imported; known: imported before; changed: known with other content; written.
     """
 
     table: str
     find_repeated: TextClause  # new -> bad where the file has an id twice
-    find_known: TextClause  # new -> known, or bad if the known content differs
+    find_known: TextClause  # new -> known, and changed (or bad) if the known content differs
     write: Sequence[TextClause]  # new -> written, except what another transaction has inserted meanwhile
     written: Sequence[str]  # the tables written to
+    change: Callable[[AsyncSession, Tally], Awaitable[None]] | None = None  # writes what is `changed`
 
 
 class StagingTables:
@@ -75,7 +76,7 @@ async def create_tables(session: AsyncSession, *statements: str) -> None:
 
 async def analyze(session: AsyncSession, tally: Tally, *tables: str) -> None:
     """Update the planner's statistics after a large import; autovacuum would do so minutes later."""
-    if tally.taken and tally.read >= ANALYZE_ROWS:
+    if (tally.taken or tally.changed) and tally.read >= ANALYZE_ROWS:
         await session.execute(text(f"ANALYZE {', '.join(tables)}"))
 
 
@@ -107,6 +108,8 @@ async def check_and_write(session: AsyncSession, statements: Statements, tally: 
         await session.rollback()
         return
     tally.taken, tally.unchanged = (await session.execute(_count(statements.table))).one()
+    if statements.change is not None:
+        await statements.change(session, tally)
     await analyze(session, tally, *statements.written)
 
 

@@ -96,7 +96,7 @@ class EasyPost:
             "to_address": _without_blanks(asdict(shipment.recipient)),
             "from_address": _without_blanks(asdict(self._sender)),
             "parcel": asdict(self._parcel),
-            "options": _without_blanks({"invoice_number": shipment.order_id, "currency": shipment.currency}),
+            "options": _without_blanks({"invoice_number": shipment.number, "currency": shipment.currency}),
         }
         async with _limit(self._timeout):
             return (await self._request("POST", "/shipments", {"shipment": body})).id

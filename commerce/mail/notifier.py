@@ -159,7 +159,7 @@ class Notifier:
         """Send a claimed notification, and record how that ended."""
         try:
             if claimed.recipient == WEBHOOK:
-                await self._post(claimed)
+                await self._post(claimed, data)
             else:
                 await self._mail(claimed, data)
         except PermanentError as error:
@@ -182,10 +182,11 @@ class Notifier:
         headers = {"message_id": claimed.message_id, "kind": claimed.kind, "key": claimed.key}
         return build_message(mail, sender, claimed.recipient, **headers)
 
-    async def _post(self, claimed: Notification) -> None:
+    async def _post(self, claimed: Notification, data: dict[str, Any]) -> None:
         if self._webhook is None:
             raise AlertUnavailable("the webhook is no longer configured")
-        await self._webhook.post(claimed.data)
+        number = {"order_number": data["number"]} if "number" in data else {}
+        await self._webhook.post(claimed.data | number)
 
 
 def _outage_prefix(kind: str, service: str) -> str:

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from activities.boundary.failures import describe, failure_type
 from commerce import errors
 from commerce.errors import CommerceError
-from commerce.messages.base import FieldError
+from commerce.messages.base import FieldError, problem_message
 from starter.api.document import keep_nulls
 from starter.api.error_codes import ErrorCode
 
@@ -213,7 +213,7 @@ async def _http_error(_request: Request, error: HTTPException) -> JSONResponse:
 async def _validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
     """Name the invalid fields without their values."""
     fields = [
-        FieldError(field=".".join(map(str, e["loc"])), message=e["msg"].removeprefix("Value error, "))
+        FieldError(field=".".join(map(str, e["loc"])), message=problem_message(e["type"], e["msg"]))
         for e in error.errors()
     ]
     is_not_json = fields[0].field == "body" and not JSON_CONTENT_TYPE.match(request.headers.get("content-type", ""))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from commerce.order_identity import SOURCE
 from commerce.settings import Settings
 from starter.cli.shared import (
     FAILED,
@@ -33,18 +34,48 @@ import_app = typer.Typer(help="Import CSV exports of other systems, plain or gzi
 
 ImportFiles = Callable[["Database", Settings, Callable[[int], None]], Awaitable["ImportReport"]]
 Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="One or more .csv or .csv.gz files")]
+
+
+def _check_source(name: str | None) -> str | None:
+    if name is not None and not SOURCE.fullmatch(name):
+        raise typer.BadParameter("must be 1 to 40 of the characters A-Z a-z 0-9 . _ -")
+    return name
+
+
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Import the rest of a file that has bad rows")]
+
+Source = Annotated[
+    str | None,
+    typer.Option(
+        callback=_check_source,
+        metavar="NAME",
+        help="The shop that the orders come from, if you have several; default: COMMERCE_ORDER_SOURCE",
+    ),
+]
 
 
 @import_app.command("orders", epilog=BAD_ROWS)
-def orders(files: Files, skip_bad: SkipBad = False, as_json: AsJson = False, data_dir: DataDir = None) -> int:
+def orders(
+    files: Files,
+    source: Source = None,
+    skip_bad: SkipBad = False,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> int:
     """Import order exports. Importing an order again changes nothing."""
     from commerce.imports import import_orders
 
     def import_files(
         database: "Database", settings: Settings, progress: Callable[[int], None]
     ) -> "Awaitable[ImportReport]":
-        return import_orders(database, files, skip_bad=skip_bad, currency=settings.currency, progress=progress)
+        return import_orders(
+            database,
+            files,
+            skip_bad=skip_bad,
+            currency=settings.currency,
+            source=source or settings.order_source,
+            progress=progress,
+        )
 
     return _import(data_dir, import_files, "orders", skip_bad=skip_bad, as_json=as_json)
 

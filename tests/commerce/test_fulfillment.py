@@ -229,8 +229,28 @@ async def test_v6_the_shipment_has_the_address_as_far_as_the_order_has_it(shop: 
     made = await shop.call(fulfillment.create, "1")
     shipment = await shop.call(fulfillment.shipment, "1")
     recipient = Address(name="Ann", street1="", city="Leeds", zip="", state="", country="GB", phone="")
-    assert shipment == Shipment(made.fulfillment_id, order_id="1", currency="GBP", recipient=recipient)
+    assert shipment == Shipment(made.fulfillment_id, order_id="1", number="1", currency="GBP", recipient=recipient)
     assert "Ann" not in repr(shipment)
+
+
+async def test_v6_the_shipment_has_the_whole_address_and_the_number_that_the_customer_knows(shop: Shop) -> None:
+    await shop.stock("MUG", main=3)
+    facts = {
+        "name": "#1001", "shipping_name": "Ann", "shipping_company": "Acme", "shipping_address1": "1 High Street",
+        "shipping_address2": "Flat 7", "shipping_city": "Guildford", "shipping_zip": "GU1",
+        "shipping_province_name": "Surrey", "shipping_country": "GB", "phone": "020 7946 0000",
+    }  # fmt: skip
+    await shop.order("5551", MUG=1, columns=facts)
+    await shop.call(inventory.reserve, "5551")
+    await shop.call(fulfillment.create, "5551")
+    shipment = await shop.call(fulfillment.shipment, "5551")
+    assert shipment.number == "#1001"
+    assert shipment.recipient == Address(
+        "Ann", "1 High Street", "Guildford", "GU1", "Surrey", "GB", "020 7946 0000", street2="Flat 7", company="Acme"
+    )
+    await shop.sql("UPDATE orders SET shipping_province = 'SRY', shipping_phone = '1'")
+    recipient = (await shop.call(fulfillment.shipment, "5551")).recipient
+    assert (recipient.state, recipient.phone) == ("SRY", "1")
 
 
 @pytest.mark.parametrize(

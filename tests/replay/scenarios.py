@@ -1,4 +1,6 @@
-"""Scenarios of the recorded runs. Each one runs a process to its end and returns the process id."""
+"""Scenarios of the recorded runs.
+
+Each one runs a process to its end and returns the process id, or `PROCESS/RUN` if it is not the latest run."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -18,7 +20,7 @@ from commerce.messages.analytics import Analytics
 from commerce.messages.base import Message
 from commerce.messages.carts import CleanUpCarts
 from commerce.messages.customers import registration_process_id
-from commerce.messages.orders import OrderProcessing, order_process_id
+from commerce.messages.orders import OrderChange, OrderProcessing, order_process_id
 from commerce.messages.pending_orders import PendingOrders
 from commerce.messages.stock_sync import SyncInventory
 from commerce.messages.tutorial import CountProducts, HelloWorld
@@ -28,9 +30,10 @@ from commerce.outbox import NewEvent, event_id
 from starter.client import register_customer, start
 from starter.processes import TASK_QUEUE
 from tests.faults import Faults
-from tests.running_shop import RunningShop, wait_for_end
+from tests.running_shop import Handle, RunningShop, wait_for_end
 from tests.webhook_receiver import webhook_receiver
 from workflows.engine.search_attributes import FAILED_STEP, SAGA_STATE
+from workflows.order_processing import OrderProcessingWorkflow
 
 FAULTS = Faults({}, permanent=True)
 FIRST_TASK_COMPLETED = 4  # the id of the event
@@ -184,6 +187,42 @@ async def reset_to(shop: RunningShop, process_id: str, event_id: int) -> None:
     answer = await shop.client.workflow_service.reset_workflow_execution(request)
     with suppress(WorkflowFailureError):
         await shop.client.get_workflow_handle(process_id, run_id=answer.run_id).result()
+
+
+async def changed(shop: RunningShop, order_id: str) -> str:
+    """The order changes while its label is being bought. The run undoes its steps, and another one begins anew."""
+    run = await change_while_buying(shop, order_id, "shipping_city = 'Leeds'")
+    await run.result()
+    return f"{run.id}/{run.first_execution_run_id}"
+
+
+async def cancelled_by_shop(shop: RunningShop, order_id: str) -> str:
+    """The shop cancels the order while its label is being bought. The run that begins anew finds it cancelled."""
+    run = await change_while_buying(shop, order_id, "cancelled_at = now()")
+    await run.result()
+    return run.id
+
+
+async def not_paid(shop: RunningShop, order_id: str) -> str:
+    """The order is not paid."""
+    await shop.data.order(order_id, MUG=1, columns={"payment_status": "awaiting"})
+    await shop.expect_failure(order_id)
+    return order_process_id(order_id)
+
+
+async def change_while_buying(shop: RunningShop, order_id: str, columns: str) -> Handle:
+    await shop.data.order(order_id, MUG=1)
+    await shop.inject_carrier_fault(operation="buy", fault="slow", seconds=2, times=1, order_id=order_id)
+    handle = await shop.start(order_id)
+    while await shop.data.sql(LABEL_STARTED, key=handle.id) == []:  # noqa: ASYNC110 - polls a server
+        await asyncio.sleep(0.02)
+    [revision] = await shop.data.sql(
+        f"""UPDATE orders SET revision = revision + 1, decisive_revision = revision + 1, {columns}
+            WHERE id = :id RETURNING revision""",
+        id=order_id,
+    )
+    await handle.signal(OrderProcessingWorkflow.order_changed, OrderChange(revision=revision))
+    return handle
 
 
 async def registered(shop: RunningShop, name: str) -> str:
@@ -348,6 +387,9 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "started-as-a-copy": started_as_a_copy,
     "reset-to-first": reset_to_first,
     "reset-too-late": reset_too_late,
+    "changed": changed,
+    "cancelled-by-shop": cancelled_by_shop,
+    "not-paid": not_paid,
     "registered": registered,
     "registration-undone": registration_undone,
     "not-welcomed": not_welcomed,

@@ -228,7 +228,13 @@ def _store(request: Request, shipment: Json) -> Json:
 
 
 def _one_line(address: Json) -> str:
-    return escape(", ".join(address[part] for part in ("name", "street1", "city", "zip", "country") if address[part]))
+    return escape(
+        ", ".join(
+            address[part]
+            for part in ("name", "company", "street1", "street2", "city", "zip", "country")
+            if address[part]
+        )
+    )
 
 
 async def _refused(_request: Request, refusal: Exception) -> JSONResponse:

@@ -10,9 +10,9 @@ from commerce.fulfillment import Address, Shipment
 from commerce.integrations.carrier import Carrier, Parcel
 
 SENDER = Address("Shop", "1 Warehouse Way", "London", "N1 9GU", "", "GB", "")
-RECIPIENT = Address("Zoë Smith", "1 High Street", "Leeds", "LS1 1AA", "", "GB", "")
+RECIPIENT = Address("Zoë Smith", "1 High Street", "Leeds", "LS1 1AA", "", "GB", "", "Flat 7", "Acme Ltd")
 PARCEL = Parcel(10, 8, 4, 16)
-SHIPMENT = Shipment(fulfillment_id="ff-1", order_id="1001", currency="GBP", recipient=RECIPIENT)
+SHIPMENT = Shipment(fulfillment_id="ff-1", order_id="5551", number="#1001", currency="GBP", recipient=RECIPIENT)
 
 
 class Service(Protocol):

@@ -73,7 +73,7 @@ class Service:
 
     async def labels(self) -> tuple[int, int]:
         """Return how many labels were bought, and how many of them were refunded."""
-        counts = (await self._trial.get("/trial/labels", params={"order_id": "1001"})).json()
+        counts = (await self._trial.get("/trial/labels", params={"order_id": "#1001"})).json()
         return counts["bought"], counts["refunded"]
 
     async def close(self) -> None:
@@ -146,9 +146,11 @@ class TestBuying:
                 "city": "Leeds",
                 "zip": "LS1 1AA",
                 "country": "GB",
+                "street2": "Flat 7",
+                "company": "Acme Ltd",
             }
             assert sent["parcel"] == {"length": 10, "width": 8, "height": 4, "weight": 16}
-            assert sent["options"] == {"invoice_number": "1001", "currency": "GBP"}
+            assert sent["options"] == {"invoice_number": "#1001", "currency": "GBP"}
             return httpx.Response(201, json=UNBOUGHT)
 
         assert await responding(created).create(SHIPMENT, "ref") == "shp_1"
