@@ -31,7 +31,7 @@ from starter.devstack.stack import Stack
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHT = 1280, 1200  # pixels of the window for a process: the UI renders only what fits
-CODEC_DIALOG_HEIGHT = 1100  # pixels
+CODEC_ERROR_HEIGHT = 600  # pixels
 COLUMNS = 104  # of the terminal
 COLORS = 256  # of a picture: enough for pages and charts, at a third of the size
 MAX_SIZE = 150_000  # bytes
@@ -83,6 +83,9 @@ NO_RESULT = """(() => {
     panel.remove();
 })()"""
 CHART_LABELS = "[...document.querySelectorAll('td[colspan=\"7\"]')].at(-1)"  # the days below the report's chart
+# Left, top, right and bottom of an open dialog.
+DIALOG_BOX = """(box => [Math.ceil(box.left), Math.ceil(box.top), Math.floor(box.right), Math.floor(box.bottom)])(
+    document.querySelector('dialog[open]').getBoundingClientRect())"""
 SETTLED = "new Promise(done => setTimeout(done, 2000, true))"  # wait for the animation of the timeline
 
 
@@ -164,13 +167,15 @@ def _take_screenshots(program: str, folder: Path, description: Mapping[str, str]
 def _set_up_codec(page: Browser, ui: TemporalUi, api: str) -> Mapping[str, bytes]:
     """Let the UI decrypt payloads, step by step as docs/configuration.md tells it."""
     ui.open_run("order-processing-1001", shows="Codec Server could not connect")
+    page.evaluate(NO_SIDE_BAR)
     page.evaluate(SETTLED)
-    error = page.screenshot(width=WIDTH, height=400)
+    error = page.screenshot(width=WIDTH, height=CODEC_ERROR_HEIGHT)
     endpoint = f"{api}/codec/default"
     ui.sign_in_to_codec(endpoint, TOKEN)
     ui.fill_codec_dialog(endpoint)
     page.evaluate(SETTLED)
-    dialog = page.screenshot(width=WIDTH, height=CODEC_DIALOG_HEIGHT)
+    box = page.evaluate(DIALOG_BOX)
+    dialog = Image.open(BytesIO(page.screenshot(width=box[2], height=box[3]))).crop(box)
     ui.apply_codec_dialog()
     return {"codec-error.png": _compress(error), "codec-dialog.png": _compress(dialog)}
 

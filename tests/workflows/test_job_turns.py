@@ -180,6 +180,26 @@ async def waits_for(run: WorkflowHandle[Any, Any], other: WorkflowHandle[Any, An
     return progress.steps[0].note == f"waits until {other.id} ends" or None
 
 
+async def test_waiting_for_a_turn_uses_up_no_tries(shop: RunningShop, monkeypatch: pytest.MonkeyPatch) -> None:  # (J2)
+    monkeypatch.setattr(job, "TURN_PAUSE", timedelta(seconds=0.05))
+    faults, gate = Faults({}, permanent=False, times=1), Gate("collect-day")
+    async with shop.worker([faults, gate, ShortBackoff()]):
+        first = await start_run(shop, ANALYTICS)
+        await gate.reached.wait()
+        second = await start_run(shop, ANALYTICS)
+
+        async def asked_often() -> bool | None:
+            events = [event async for event in second.fetch_history_events()]
+            return sum(event.HasField("activity_task_failed_event_attributes") for event in events) >= 3 or None
+
+        await until(asked_often)
+        faults.steps["collect-day"] = "before"
+        gate.opened.set()
+        await first.result()
+        await second.result()
+    assert faults.refused == 1
+
+
 async def test_a_run_that_waits_for_its_turn_can_be_cancelled(shop: RunningShop) -> None:
     async with shop.worker([gate := Gate("collect-day")]):
         first = await start_run(shop, ANALYTICS)

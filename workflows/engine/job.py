@@ -154,7 +154,7 @@ class Job:
                 return await attempt()
             except ActivityError as failure:
                 lost = lost + 1 if _worker_was_lost(failure) else 0
-                if is_cancelled_exception(failure) or lost == MAX_LOST_WORKERS:
+                if is_cancelled_exception(failure) or cause(failure, JobInProgress) or lost == MAX_LOST_WORKERS:
                     raise
                 if shown:
                     shown.error = describe(failure)
