@@ -216,7 +216,7 @@ COUNT = "must be a whole number of at least 0"
         ("SKU", "a\0", "must not contain NUL characters"),
         ("Location", "", "must not be empty"),
         ("On hand", "-1", COUNT),
-        ("On hand", "1.0", COUNT),
+        ("On hand", "1.5", COUNT),
         ("On hand", "many", COUNT),
         ("On hand", "2147483648", "must be at most 2,147,483,647"),
         ("Tracked", "perhaps", "must be one of true, false"),

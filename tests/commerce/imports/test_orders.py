@@ -268,7 +268,7 @@ TOO_MUCH = "must be at most 999,999,999,999,999 minor units"
         ("Lineitem quantity", "2147483648", "must be at most 2,147,483,647"),
         ("Lineitem price", "", AMOUNT),
         ("Lineitem price", "-1.00", AMOUNT),
-        ("Lineitem price", "1,50", AMOUNT),
+        ("Lineitem price", "1,50,0", AMOUNT),
         ("Lineitem price", "1e3", AMOUNT),
         ("Lineitem price", "NaN", AMOUNT),
         ("Lineitem price", "1.666", "must have at most 2 decimals in this currency"),
@@ -435,8 +435,17 @@ async def test_files_are_independent_and_at_most_a_thousand_bad_rows_are_listed(
         ("empty.csv", b"", "it is empty"),
         ("plain.csv.gz", b"Name,Email\n", "it is named .gz but is not gzip"),
         ("cut.csv.gz", gzip.compress(",".join(HEADER).encode())[:-12], "it is truncated or corrupt (EOFError)"),
-        ("latin.csv", "Näme".encode("latin-1"), "it is not UTF-8 text"),
-        ("quote.csv", b'Name,"Email\n', "line 1 is not valid CSV (unexpected end of data)"),
+        (
+            "latin.csv",
+            b"Name,\x81",
+            "line 1: byte 0x81 is no character of Windows-1252: name the encoding of the file",
+        ),
+        (
+            "quote.csv",
+            b'Name,"Email\n',
+            'line 1 is not valid CSV: a cell that starts with a quote (") does not end with one '
+            "(unexpected end of data)",
+        ),
         ("twice.csv", ",".join([*HEADER, "Name"]).encode(), "it has more than one column named Name"),
         ("few.csv", ",".join(HEADER[2:]).encode(), "it lacks the columns Name, Email"),
     ],
