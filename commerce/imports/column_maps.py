@@ -103,7 +103,7 @@ class LayoutMapper:
         self._names = [*found, *(name for name in columns.required if name not in found)]
         self._values = [value.bind(places) for value in found.values()]
         self.positions: Mapping[str, int] = {name: i for i, name in enumerate(self._names)}
-        self.last_used = max([0, *self._packed, *(i for value in self._values for i in value.places)])
+        self.used: Collection[int] = frozenset([*self._packed, *(i for value in self._values for i in value.places)])
         self.sources: Sequence[tuple[str, str]] = [
             (ours, source_of(value, header, places)) for ours, value in found.items()
         ]

@@ -1,6 +1,6 @@
 """Find the columns of a kind of file in a header, whatever their order, case and blanks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from commerce.imports.dialects import fold, look_alikes
@@ -29,7 +29,7 @@ class Mapper(Protocol):
     """Makes rows in our columns of a file's rows."""
 
     positions: Mapping[str, int]  # of our columns among the cells of its rows
-    last_used: int  # the last column of the file that matters
+    used: Collection[int]  # which columns of the file matter
     dates: DateOrder | None  # that all files of this kind have
     sources: Sequence[tuple[str, str]]  # (our column, which of the file's), to show
 
@@ -56,7 +56,7 @@ class SameColumns:
         if repeated := [name for name in (*columns.required, *columns.optional) if found.count(name) > 1]:
             raise BadValue(f"it has more than one column named {', '.join(repeated)}")
         self.positions: Mapping[str, int] = {name: i for i, name in enumerate(found) if name}
-        self.last_used = max(self.positions.values())
+        self.used: Collection[int] = frozenset(self.positions.values())
         self.sources: Sequence[tuple[str, str]] = [(name, header[i].strip()) for name, i in self.positions.items()]
 
     def rows(self, cells: list[str]) -> Iterator[MappedRow]:

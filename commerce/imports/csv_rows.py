@@ -70,6 +70,12 @@ class Layout(NamedTuple):
     dialect: Dialect
     mapper: Mapper
 
+    def ignored(self) -> list[str]:
+        """Return the columns of the file that nothing is made of."""
+        return [
+            name.strip() for i, name in enumerate(self.dialect.header) if i not in self.mapper.used and name.strip()
+        ]
+
 
 @contextmanager
 def open_rows(path: Path, columns: Columns) -> Iterator[Iterator[Row]]:
@@ -160,7 +166,7 @@ def _too_long(path: Path) -> UnreadableFile:
 def _read_rows(path: Path, stream: TextIO, layout: Layout, notation: Notation) -> Iterator[Row]:
     lines, mapper, width = _Lines(path, stream), layout.mapper, len(layout.dialect.header)
     reader = csv.reader(lines, strict=True, delimiter=layout.dialect.separator)
-    positions, quick, empty = mapper.positions, notation.quick_test(), 0
+    positions, last_used, quick, empty = mapper.positions, max(mapper.used), notation.quick_test(), 0
     never = QuickTest(lambda _: (), lambda _: (), count_place=width, sku_place=width)
     plain, times, count, sku = never if quick is None or not isinstance(mapper, SameColumns) else quick
     try:
@@ -183,7 +189,7 @@ def _read_rows(path: Path, stream: TextIO, layout: Layout, notation: Notation) -
             elif not any(cells):
                 if (empty := empty + 1) > MAX_EMPTY_ROWS:
                     raise UnreadableFile(str(path), f"it has more than {MAX_EMPTY_ROWS:,} empty rows")
-            elif number != width and (problem := _fit(cells, width, mapper.last_used)):
+            elif number != width and (problem := _fit(cells, width, last_used)):
                 yield Row(line, cells, positions, {None: problem})
             else:
                 for mapped in mapper.rows(cells):

@@ -29,17 +29,13 @@ class _Parts(NamedTuple):
 
 @lru_cache(1_000)
 def plain_amount(text: str, decimal: DecimalMark | None, *, symbols: bool) -> str:
-    """Return an amount like 1234.50; text that is no number stays.
+    """Return an amount like 1234.50; text that is no number, or that may be two, stays for the parser to judge.
 
     `decimal` is the file's mark, which decides amounts like 1,234. Currency symbols are removed if `symbols` is true.
-    Raises BadValue for an amount with two meanings.
     """
-    bare = _without_symbol(text) if symbols else text
-    parts = _split(bare, decimal)
-    if parts is None:
+    parts = _split(_without_symbol(text) if symbols else text, decimal)
+    if parts is None or (parts.unclear and "," in text):
         return text
-    if parts.unclear and "," in bare:
-        raise _unclear(bare)
     return _trim_zeros(parts.text)
 
 

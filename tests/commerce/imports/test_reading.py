@@ -172,12 +172,17 @@ def test_amounts_are_read_where_they_are_clear(file: Path, written: str, minor: 
     assert bad == [] and orders[0].lines[0].unit_price == minor
 
 
-def test_an_amount_with_two_meanings_is_refused_until_it_is_said(file: Path) -> None:
+def test_the_decimal_mark_may_be_said(file: Path) -> None:
     file.write_text(text({"Lineitem price": "1,234"}, separator=";"))
-    reason = "has a ',' that may be a decimal mark or separate thousands: say --decimal point or --decimal comma"
-    assert read(file).bad == [(2, f"Lineitem price: {reason}")]
     assert read(file, decimal="point").order.lines[0].unit_price == 123400
     assert read(file, decimal="comma").bad == [(2, "Lineitem price: must have at most 2 decimals in this currency")]
+
+
+def test_a_number_of_units_with_two_meanings_is_refused_until_it_is_said(file: Path) -> None:
+    file.write_text(text({"Lineitem quantity": "1,200", "Lineitem price": "5"}, separator=";"))
+    reason = "has a ',' that may be a decimal mark or separate thousands: say --decimal point or --decimal comma"
+    assert read(file, decimal=None).bad == [(2, f"Lineitem quantity: {reason}")]
+    assert read(file, decimal="point").order.lines[0].quantity == 1200
 
 
 @pytest.mark.parametrize("written", ["1,23,4", "12..5", "1.2.3", "1,23.456,7", "x12", "-5.00", "-1,5", "1 23", "٣"])
