@@ -84,7 +84,7 @@ WRITE_CARTS = text("""
     )
     UPDATE staged_carts AS staged SET state = 'written' FROM written WHERE written.id = staged.id AND state = 'new'
 """)
-# What was bought stays bought, whatever the file says.
+# What was bought stays bought, whatever the file says (C4).
 CHANGE_CARTS = text("""
     UPDATE carts AS known
     SET completed_at = greatest(known.completed_at, staged.completed_at),

@@ -6,6 +6,7 @@ by the shape of the rows (`csv.Sniffer`, `clevercsv`): a note full of semicolons
 
 import csv
 import difflib
+import io
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -36,11 +37,10 @@ def find_dialect(start: str, names: Collection[str]) -> Dialect | None:
 
     A line like `sep=;` says the separator, as spreadsheets write and read it.
     """
-    lines = start.splitlines(keepends=True)
-    said = SEP_LINE.fullmatch(lines[0].lstrip("\ufeff")) if lines else None
+    said = SEP_LINE.fullmatch(io.StringIO(start, newline="").readline().lstrip("\ufeff"))
     best, best_score = None, -1
     for separator in [said[1]] if said else SEPARATORS:
-        for index, row in enumerate(_first_rows(lines, separator)):
+        for index, row in enumerate(_first_rows(start, separator)):
             if (said and index == 0) or not any(cell.strip() for cell in row):
                 continue
             score = len({fold(cell) for cell in row} & set(names))
@@ -56,8 +56,8 @@ def look_alikes(missing: Sequence[str], header: Sequence[str]) -> Mapping[str, s
     return {name: folded[matches[0]] for name, matches in found.items() if matches}
 
 
-def _first_rows(lines: Sequence[str], separator: str) -> list[list[str]]:
+def _first_rows(start: str, separator: str) -> list[list[str]]:
     rows: list[list[str]] = []
     with suppress(csv.Error):  # such as a cell that is too long: the rows before it count
-        rows.extend(islice(csv.reader(lines, delimiter=separator), HEADER_ROWS))
+        rows.extend(islice(csv.reader(io.StringIO(start, newline=""), delimiter=separator), HEADER_ROWS))
     return rows
