@@ -12,7 +12,8 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from commerce.errors import OrderNotFound, OrderNotRead
 from commerce.messages.base import ProcessInput
 from commerce.messages.orders import OrderProcessing, order_process_id
-from commerce.relay import PendingEvent, Relay, Subscribers
+from commerce.pending_events import PendingEvent
+from commerce.relay import Relay, Subscribers
 from commerce.telemetry.trace_context import continue_trace
 from starter.client import start_run
 from starter.connection.rpc import unreachable_if_refused

@@ -14,7 +14,7 @@ from temporalio.client import Client
 from typer.core import TyperGroup
 
 from commerce.messages.tutorial import CountProducts
-from commerce.relay import PendingEvent
+from commerce.pending_events import PendingEvent
 from commerce.settings import load_settings
 from starter.api.app import create_app
 from starter.cli.app import app

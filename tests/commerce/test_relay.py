@@ -13,7 +13,8 @@ from commerce import outbox, webhooks
 from commerce.database import Database
 from commerce.errors import Unreachable
 from commerce.outbox import CHANNEL, NewEvent
-from commerce.relay import BATCH, PendingEvent, Relay, Subscribers
+from commerce.pending_events import BATCH, PendingEvent
+from commerce.relay import Relay, Subscribers
 from tests.commerce.shop import Shop
 
 SECONDS = 120

@@ -9,7 +9,7 @@ from pathlib import Path
 from temporalio.client import Client
 
 import worker
-from commerce.relay import PendingEvent
+from commerce.pending_events import PendingEvent
 from starter.subscribers import SUBSCRIBERS
 
 

@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 from commerce import outbox, webhooks
 from commerce.messages.webhooks import NewEndpoint, WebhookDelivery
 from commerce.outbox import NewEvent
-from commerce.relay import BATCH
+from commerce.pending_events import BATCH
 from starter.client import start
 from starter.processes import TASK_QUEUE
 from starter.subscribers import create_relay
