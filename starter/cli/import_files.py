@@ -12,13 +12,12 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from commerce.imports.input_file import DateOrder, DecimalMark, Reading
 from commerce.settings import Settings
 from starter.cli.shared import FAILED, INTERRUPTED, count_of, err, out, print_error, print_line, run_with_database
 
 if TYPE_CHECKING:
     from commerce.database import Database
-    from commerce.imports import ImportReport, Options
+    from commerce.imports import ImportReport, Options, Reading
     from commerce.imports.columns import Columns
 
 SHOWN_BAD_ROWS = 20
@@ -60,8 +59,9 @@ class FileOptions(NamedTuple):
     currency: str | None = None
     column_map: str | None = None
 
-    def reading(self) -> Reading:
+    def reading(self) -> "Reading":
         """Return how to read files. Raises BadParameter and UnreadableFile."""
+        from commerce.imports import Reading
         from commerce.imports.column_maps import load_map
 
         if self.currency is not None and not re.fullmatch("[A-Z]{3}", self.currency):
@@ -92,8 +92,7 @@ class FileOptions(NamedTuple):
 
 
 ImportFiles = Callable[["Database", Settings, Callable[[int], None], "Options"], Awaitable["ImportReport"]]
-DATES: dict[str, DateOrder] = {"day-first": "day-first", "month-first": "month-first"}
-MARKS: dict[str, DecimalMark] = {"point": "point", "comma": "comma"}
+DATES, MARKS = ("day-first", "month-first"), ("point", "comma")
 
 
 class Kind(NamedTuple):
@@ -264,7 +263,7 @@ def _zone(name: str) -> ZoneInfo:
     raise typer.BadParameter(f"there is no time zone {name}; it has a name like Europe/Berlin", param_hint="--timezone")
 
 
-def _one_of(option: str, value: str | None, words: dict[str, Any]) -> Any:
+def _one_of(option: str, value: str | None, words: Sequence[str]) -> Any:
     if value is not None and value not in words:
         raise typer.BadParameter(f"must be {' or '.join(words)}", param_hint=f"--{option}")
-    return words[value] if value is not None else None
+    return value

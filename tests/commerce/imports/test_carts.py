@@ -195,8 +195,7 @@ LATER = datetime(2010, 11, 16, 9, tzinfo=UTC)
 
 async def test_a_newer_cart_replaces_a_known_one_and_an_older_one_changes_nothing(
     shop: Shop, write: Callable[..., Path]
-) -> None:
-    # (C4)
+) -> None:  # (C4)
     day1 = write(first(), further(Lineitem_sku="OLD"), first("C2"), name="day1.csv")
     day2 = write(
         first(Updated_at="2010-11-16 09:00:00 +0000", Lineitem_quantity="5", Email="jo@shop.example"),
@@ -212,8 +211,7 @@ async def test_a_newer_cart_replaces_a_known_one_and_an_older_one_changes_nothin
     assert await everything(shop) == before
 
 
-async def test_a_cart_that_was_bought_stays_bought(shop: Shop, write: Callable[..., Path]) -> None:
-    # (C4)
+async def test_a_cart_that_was_bought_stays_bought(shop: Shop, write: Callable[..., Path]) -> None:  # (C4)
     bought, newer = "2010-11-15 10:00:00 +0000", "2010-11-16 09:00:00 +0000"
     await run_import(shop, write(first()))
     # Bought, but the file is older than the last change that the shop knows: only the purchase counts.
