@@ -118,6 +118,7 @@ def _understand(path: Path, text: OpenText, columns: Columns, reading: Reading) 
             return Layout(text.encoding, dialect, SameColumns(columns, dialect.header))
         return Layout(text.encoding, dialect, column_map.bind(columns, dialect.header))
     except BadValue as problem:
+        _check_header(path, start, dialect)
         if column_map is None and (known := recognise(dialect.header)):
             reason = f"it is {known.title}: commerce import orders --map {known.map_name}"
             raise UnreadableFile(str(path), reason) from None
@@ -198,12 +199,26 @@ def _read_rows(path: Path, stream: TextIO, layout: Layout, notation: Notation) -
                         yield Row(line, part, positions, problems)
                         problems = {}
     except csv.Error as error:
-        reason = next((text for part, text in CSV_ERRORS.items() if part in str(error)), "it is damaged")
-        raise UnreadableFile(str(path), f"line {reader.line_num} is not valid CSV: {reason} ({error})") from error
+        raise _not_csv(path, reader.line_num, error) from error
     except UnicodeDecodeError as error:
         raise undecodable(path, layout.encoding) from error
     except READ_ERRORS as error:
         raise damaged(path, error) from error
+
+
+def _not_csv(path: Path, line: int, error: csv.Error) -> UnreadableFile:
+    reason = next((text for part, text in CSV_ERRORS.items() if part in str(error)), "it is damaged")
+    return UnreadableFile(str(path), f"line {line} is not valid CSV: {reason} ({error})")
+
+
+def _check_header(path: Path, start: str, dialect: Dialect) -> None:
+    """Raise UnreadableFile if the reason why columns are missing is that the header is not valid CSV."""
+    reader = csv.reader(io.StringIO(start, newline=""), strict=True, delimiter=dialect.separator)
+    try:
+        for _ in range(dialect.skipped + 1):
+            next(reader, None)
+    except csv.Error as error:
+        raise _not_csv(path, reader.line_num, error) from error
 
 
 def _fit(cells: list[str], width: int, last_used: int) -> str | None:

@@ -438,7 +438,7 @@ async def test_files_are_independent_and_at_most_a_thousand_bad_rows_are_listed(
         (
             "latin.csv",
             b"Name,\x81",
-            "line 1: byte 0x81 is no character of Windows-1252: name the encoding of the file",
+            "line 1: byte 0x81 is no character of Windows-1252: name the encoding of the file with --encoding",
         ),
         (
             "quote.csv",
