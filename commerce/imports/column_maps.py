@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -224,8 +224,3 @@ def _nothing_fits(layouts: Sequence[Layout], header: Sequence[str]) -> str:
     }
     nearest = min(lacking, key=lambda title: len(lacking[title]))
     return f"it is no file that the map knows. To be {nearest}, {missing_columns(lacking[nearest], header)}"
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON Schema of a map."""
-    return ColumnMap.model_json_schema()

@@ -98,8 +98,15 @@ def test_a_byte_that_the_encoding_lacks_is_named_with_its_line(file: Path) -> No
 
 def test_the_header_may_have_any_case_and_blanks_and_empty_rows_above(file: Path) -> None:
     header = ",".join(f"  {name.upper().replace(' ', '  ')} " for name in HEADER.split(","))
-    file.write_text("\n,,,\n" + ONE.replace(HEADER, header))
+    file.write_text("\n,,,\nOrders of November\n" + ONE.replace(HEADER, header))
     assert read(file).order.id == "1"
+
+
+def test_the_unicode_text_of_a_spreadsheet_is_read(file: Path) -> None:
+    file.write_bytes(text({"Shipping Name": "Zoë", "Lineitem price": "1,50"}, separator="\t").encode("utf-16"))
+    found = read(file)
+    assert (found.order.shipping_name, found.order.lines[0].unit_price) == ("Zoë", 150)
+    assert found.notes == ["read as UTF-16", "cells are separated by tabs", "amounts have a decimal comma"]
 
 
 def test_a_file_may_be_a_pipe(tmp_path: Path) -> None:
