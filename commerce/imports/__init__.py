@@ -17,7 +17,6 @@ from commerce.orders import IS_PENDING
 
 __all__ = [
     "BadRow",
-    "ImportInterrupted",
     "ImportReport",
     "Options",
     "Reading",
