@@ -13,6 +13,7 @@ from commerce.imports.report import Tally
 BATCH = 500  # orders in memory
 
 INDEX_LINES = text("CREATE INDEX ON staged_lines (first_line)")
+MARK_KNOWN = text("UPDATE staged_orders SET state = 'known' WHERE line = ANY(:lines)")
 ANY_CHANGED = text("SELECT EXISTS (SELECT FROM staged_orders WHERE state = 'changed')")
 NEXT_ORDERS = text(f"""
     SELECT line, known_id, content_hash, {", ".join(ORDER_FIELDS)} FROM staged_orders
@@ -25,17 +26,19 @@ LINES = text(f"""
 
 
 async def change_orders(session: AsyncSession, tally: Tally) -> None:
-    """Change the orders that are staged as `changed`; count them, and warn of what is not taken over."""
+    """Change the orders that are staged as `changed`; warn of what is not taken over.
+
+    Those of which nothing was to change become `known`.
+    """
     if not await session.scalar(ANY_CHANGED):
         return
     await session.execute(INDEX_LINES)
     async for batch in _read_batches(session):
         lines = {order.id: line for line, order in batch}
-        for difference in await order_changes.apply(session, [order for _, order in batch]):
-            if difference.changed:
-                tally.changed += 1
-            else:
-                tally.unchanged += 1
+        differences = await order_changes.apply(session, [order for _, order in batch])
+        same = [lines[difference.order_id] for difference in differences if not difference.changed]
+        await session.execute(MARK_KNOWN, {"lines": same})
+        for difference in differences:
             if difference.kept:
                 fields = ", ".join(difference.kept)
                 tally.add_warning(lines[difference.order_id], f"what is known of the order is later: {fields}")

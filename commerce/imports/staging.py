@@ -8,7 +8,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.database import error_of
-from commerce.imports.report import MAX_BAD_ROWS, Tally
+from commerce.imports.report import Tally
 
 BATCH_ROWS = 10_000  # in memory before they are copied
 ANALYZE_ROWS = 1_000  # rows read, from which on the planner needs new statistics
@@ -35,7 +35,7 @@ class Statements(NamedTuple):
     find_known: TextClause  # new -> known, and changed (or bad) if the known content differs
     write: Sequence[TextClause]  # new -> written, except what another transaction has inserted meanwhile
     written: Sequence[str]  # the tables written to
-    change: Callable[[AsyncSession, Tally], Awaitable[None]] | None = None  # writes what is `changed`
+    change: Callable[[AsyncSession, Tally], Awaitable[None]] | None = None  # changed -> known if nothing was to change
 
 
 class StagingTables:
@@ -83,16 +83,13 @@ async def analyze(session: AsyncSession, tally: Tally, *tables: str) -> None:
 async def collect_bad_rows(session: AsyncSession, table: str, tally: Tally) -> None:
     """Move the reasons that checks have left in a staged table into the tally."""
     take_reasons = text(f"""
-        WITH bad AS (
-            UPDATE {table} SET reason = NULL WHERE reason IS NOT NULL RETURNING old.line, old.reason
-        )
-        SELECT line, reason, count(*) OVER () AS bad_count FROM bad ORDER BY line LIMIT {MAX_BAD_ROWS}
+        UPDATE {table} SET reason = NULL
+        WHERE line IN (SELECT line FROM {table} WHERE reason IS NOT NULL ORDER BY line LIMIT {BATCH_ROWS})
+        RETURNING old.line, old.reason
     """)  # noqa: S608 - our own table
-    rows = (await session.execute(take_reasons)).all()
-    for row in rows:
-        tally.add_bad_row(row.line, row.reason)
-    if rows:
-        tally.bad_count += rows[0].bad_count - len(rows)
+    while rows := (await session.execute(take_reasons)).all():
+        for row in sorted(rows):
+            tally.add_bad_row(row.line, row.reason)
 
 
 async def check_and_write(session: AsyncSession, statements: Statements, tally: Tally) -> None:
@@ -107,9 +104,9 @@ async def check_and_write(session: AsyncSession, statements: Statements, tally: 
     if tally.rejected:
         await session.rollback()
         return
-    tally.taken, tally.unchanged = (await session.execute(_count(statements.table))).one()
     if statements.change is not None:
         await statements.change(session, tally)
+    tally.taken, tally.changed, tally.unchanged = (await session.execute(_count(statements.table))).one()
     await analyze(session, tally, *statements.written)
 
 
@@ -120,6 +117,8 @@ async def _find_known(session: AsyncSession, statements: Statements, tally: Tall
 
 def _count(table: str) -> TextClause:
     return text(f"""
-        SELECT count(*) FILTER (WHERE state = 'written') AS taken, count(*) FILTER (WHERE state = 'known') AS unchanged
+        SELECT count(*) FILTER (WHERE state IN ('written', 'changed')) AS taken,
+               count(*) FILTER (WHERE state = 'changed') AS changed,
+               count(*) FILTER (WHERE state = 'known') AS unchanged
         FROM {table}
     """)  # noqa: S608 - our own table
