@@ -6,7 +6,7 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import outbox
+from commerce import listings, outbox
 from commerce.errors import OrderDiffers
 from commerce.imports.content_hash import content_hash
 from commerce.imports.new_order import NewOrder, NewOrderLine
@@ -30,13 +30,13 @@ FIND_ORDER = text("""
 FIND_LINES = text("""
     SELECT sku, title, quantity, unit_price, requires_shipping FROM order_lines WHERE order_id = :id ORDER BY position
 """)
-# An import of inventory links order lines to new variants. If a line's SKU is unknown, wait for running imports before
-# the first write: then either the import sees our lines, or we see its variants.
+# An import of inventory links order lines to new variants. If a line's SKU is unknown or empty, wait for running
+# imports before the first write: then either the import sees our lines, or we see its variants.
 WAIT_FOR_IMPORTS = text("""
     SELECT pg_advisory_xact_lock_shared(hashtext('commerce.imports'))
     WHERE EXISTS (
         SELECT FROM unnest(CAST(:skus AS text[])) AS sku
-        WHERE sku <> '' AND NOT EXISTS (SELECT FROM variants WHERE variants.sku = sku.sku))
+        WHERE NOT EXISTS (SELECT FROM variants WHERE variants.sku = sku.sku))
 """)
 WRITE_GUEST = text("""
     INSERT INTO customers (email, has_account, created_at) VALUES (:email, false, :created_at)
@@ -81,6 +81,7 @@ async def store_order(tx: AsyncSession, order: NewOrder) -> bool:
         return not await _is_stored(tx, order)
     lines = [{"position": i, **line._asdict()} for i, line in enumerate(order.lines, 1)]
     await tx.execute(WRITE_LINES, {"id": order.id, "lines": to_json(lines).decode()})
+    await listings.link_lines_of(tx, order.id)
     if needs_processing(order):
         await _publish_placed(tx, order)
     return True

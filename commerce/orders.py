@@ -59,13 +59,21 @@ LOCK_TO_COMPLETE = text("""
     FROM orders WHERE id = :order_id FOR NO KEY UPDATE
 """)
 MARK_FULFILLED = text("""
+    WITH completed AS (
+        UPDATE fulfillments SET completed_at = clock_timestamp() WHERE order_id = :order_id AND cancelled_at IS NULL
+    )
     UPDATE orders
     SET fulfillment_status = 'fulfilled', hold_reason = NULL, refused_at = NULL, waits_for_backorders = NULL
     WHERE id = :order_id
 """)
 IS_OPEN = "payment_status = 'captured' AND fulfillment_status = 'not_fulfilled' AND cancelled_at IS NULL"
-# Only orders that `process-pending-orders` would start need a hold.
-HOLD = text(f"UPDATE orders SET hold_reason = :reason WHERE id = :order_id AND {IS_OPEN}")  # noqa: S608 - our constant
+# Only orders that `process-pending-orders` would start need a hold. An order whose lines were linked to variants after
+# its run had looked for these needs none.
+HOLD = text(f"""
+    UPDATE orders SET hold_reason = :reason WHERE id = :order_id AND {IS_OPEN}
+    AND (:reason <> 'failed: UnknownVariant'
+         OR EXISTS (SELECT FROM order_lines WHERE order_id = orders.id AND variant_id IS NULL))
+""")  # noqa: S608 - our constant
 IS_HELD = text("SELECT hold_reason IS NOT NULL FROM orders WHERE id = :order_id")
 CLEAR_HOLD = text("""
     UPDATE orders SET hold_reason = NULL, waits_for_backorders = NULL

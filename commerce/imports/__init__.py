@@ -1,16 +1,18 @@
 """Import orders, inventory and carts from CSV exports of other systems; importing a file again changes nothing."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.database import Database
+from commerce.errors import UnreadableFile
 from commerce.imports import carts, inventory, orders
 from commerce.imports.report import BadRow, ImportReport, Progress, Tally
 
-__all__ = ["BadRow", "ImportReport", "import_carts", "import_inventory", "import_orders"]
+__all__ = ["BadRow", "ImportReport", "file_time", "import_carts", "import_inventory", "import_orders"]
 
 ImportFile = Callable[[AsyncSession, Path, Tally], Awaitable[None]]
 
@@ -38,15 +40,30 @@ async def import_inventory(
     files: Sequence[Path],
     *,
     skip_bad: bool = False,
+    counted_at: datetime | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Import inventory exports as `import_orders` imports orders; with `skip_bad` only the bad rows are left out.
 
-    Sets each level whose on-hand differs from the last imported one, and links order lines to variants whose SKU is
-    new. An `On hand` that is empty or `not stocked` creates no level and leaves an existing one as it is; so does an
-    empty `Tracked` or `Policy` with its flag. Raises DatabaseUnavailable and UnreadableFile.
+    `counted_at` is when the shop counted, or exported, the stock; default: when each file was last modified. A level
+    whose last count has another time or number is set, except from an earlier count (`stock_counts`). Order lines are
+    linked to variants that are new. A count that is empty or `not stocked` creates no level and leaves an existing one
+    as it is; so does an empty `Tracked` or `Policy` with its flag. Raises DatabaseUnavailable and UnreadableFile.
     """
-    return await _import_files(database, files, inventory.import_file, skip_bad, progress)
+
+    async def import_file(session: AsyncSession, file: Path, tally: Tally) -> None:
+        await inventory.import_file(session, file, tally, counted_at=counted_at or file_time(file))
+
+    return await _import_files(database, files, import_file, skip_bad, progress)
+
+
+def file_time(file: Path) -> datetime:
+    """Return when a file was last modified, or now if that is in the future; raises UnreadableFile."""
+    try:
+        modified = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+    except OSError as error:
+        raise UnreadableFile(str(file), (error.strerror or "it cannot be opened").lower()) from error
+    return min(modified, datetime.now(UTC))
 
 
 async def import_carts(

@@ -21,11 +21,13 @@ MAX_EMPTY_ROWS = 2_000_000  # of a file; a spreadsheet has 1,048,576 rows
 
 
 class Columns(NamedTuple):
-    """The columns of a kind of file; all others are ignored."""
+    """The columns of a kind of file; all others are ignored, unless `others` keeps them under their own names."""
 
     required: Sequence[str]
     optional: Sequence[str] = ()
     aliases: Sequence[tuple[str, str]] = ()  # (name in the file, our name)
+    others: bool = False
+    check: Callable[[Sequence[str]], str | None] | None = None  # returns what is wrong with a header, in our names
 
 
 @dataclass(slots=True)
@@ -108,7 +110,7 @@ def _read_rows(file: str, stream: TextIO, columns: Columns) -> Iterator[Row]:
         header = _read_header(file, next(reader, None), columns)
         lines.start_row()
         known = {*columns.required, *columns.optional}
-        positions = {name: i for i, name in enumerate(header) if name in known}
+        positions = {name: i for i, name in enumerate(header) if name in known or (columns.others and name)}
         width, last_line = len(header), reader.line_num
         for cells in reader:
             lines.start_row()
@@ -135,6 +137,9 @@ def _read_header(file: str, cells: list[str] | None, columns: Columns) -> list[s
     header = [aliases.get(name, name) for name in (cell.strip() for cell in cells)]
     if missing := [name for name in columns.required if name not in header]:
         raise UnreadableFile(file, f"it lacks the columns {', '.join(missing)}")
-    if repeated := [name for name in (*columns.required, *columns.optional) if header.count(name) > 1]:
+    if columns.check is not None and (problem := columns.check(header)):
+        raise UnreadableFile(file, problem)
+    read = {name for name in header if name} if columns.others else (*columns.required, *columns.optional)
+    if repeated := [name for name in read if header.count(name) > 1]:
         raise UnreadableFile(file, f"it has more than one column named {', '.join(repeated)}")
     return header

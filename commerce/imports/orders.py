@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce import listings
 from commerce.imports import staging
 from commerce.imports.content_hash import content_hash
 from commerce.imports.csv_rows import Row, open_rows
@@ -105,6 +106,8 @@ async def import_file(session: AsyncSession, file: Path, tally: Tally, *, curren
     with open_rows(file, COLUMNS) as rows:
         await _stage(session, tally.count(rows), tally, currency)
     await staging.check_and_write(session, STATEMENTS, tally)
+    if not tally.rejected:
+        await listings.link_lines(session)
 
 
 async def _stage(session: AsyncSession, rows: Iterable[Row], tally: Tally, currency: str) -> None:

@@ -7,14 +7,14 @@ from pydantic import Field
 from commerce.imports.csv_rows import Row
 from commerce.messages.base import Message
 
-MAX_BAD_ROWS = 1_000  # listed; all are counted
+MAX_BAD_ROWS = 1_000  # listed, as many as warnings; all are counted
 PROGRESS_ROWS = 10_000  # between two calls of `progress`
 
 Progress = Callable[[int], None]  # rows read so far
 
 
 class BadRow(Message):
-    """A row that was not imported. The reason never contains a value, which may be personal."""
+    """A row that was not imported, or that is odd. The reason never contains a value, which may be personal."""
 
     file: str
     line: int  # at which the row starts; the header is line 1
@@ -22,13 +22,15 @@ class BadRow(Message):
 
 
 class ImportReport(Message):
-    """The outcome of an import. An order or cart counts as one, however many rows it has; inventory counts rows."""
+    """The outcome of an import. An order or cart counts as one, however many rows it has; inventory counts levels."""
 
     read: int = 0  # rows
-    taken: int = 0  # orders, carts or inventory rows that changed something
-    unchanged: int = 0  # orders, carts or inventory rows that were imported before
+    taken: int = 0  # orders, carts or levels that changed something
+    unchanged: int = 0  # orders, carts or levels that were imported before
     bad: list[BadRow] = Field(default=[])  # the first ones
     bad_count: int = 0  # all bad rows
+    warnings: list[BadRow] = Field(default=[])  # the first rows that were imported although something is odd
+    warning_count: int = 0  # all warnings
 
     def __add__(self, other: "ImportReport") -> "ImportReport":
         """Return the report of both imports."""
@@ -38,6 +40,8 @@ class ImportReport(Message):
             unchanged=self.unchanged + other.unchanged,
             bad=[*self.bad, *other.bad][:MAX_BAD_ROWS],
             bad_count=self.bad_count + other.bad_count,
+            warnings=[*self.warnings, *other.warnings][:MAX_BAD_ROWS],
+            warning_count=self.warning_count + other.warning_count,
         )
 
 
@@ -49,7 +53,9 @@ class Tally:
         self.read = self.taken = self.unchanged = self.bad_count = 0
         self._skip_bad = skip_bad
         self._file, self._rows_before, self._progress = file, rows_before, progress
+        self.warning_count = 0
         self._bad: list[BadRow] = []
+        self._warnings: list[BadRow] = []
 
     def count(self, rows: Iterable[Row]) -> Iterator[Row]:
         """Yield the rows, counting them."""
@@ -75,12 +81,20 @@ class Tally:
         if len(self._bad) < MAX_BAD_ROWS:
             self._bad.append(BadRow(file=self._file, line=line, reason=reason))
 
+    def add_warning(self, line: int, reason: str) -> None:
+        """Count a row as odd; it is imported all the same."""
+        self.warning_count += 1
+        if len(self._warnings) < MAX_BAD_ROWS:
+            self._warnings.append(BadRow(file=self._file, line=line, reason=reason))
+
     def report(self) -> ImportReport:
-        """Return the counts, and the bad rows by line."""
+        """Return the counts, and the bad rows and warnings by line."""
         return ImportReport(
             read=self.read,
             taken=self.taken,
             unchanged=self.unchanged,
             bad=sorted(self._bad, key=lambda row: row.line),
             bad_count=self.bad_count,
+            warnings=sorted(self._warnings, key=lambda row: row.line),
+            warning_count=self.warning_count,
         )

@@ -94,6 +94,19 @@ async def collect_bad_rows(session: AsyncSession, table: str, tally: Tally) -> N
         tally.bad_count += rows[0].bad_count - len(rows)
 
 
+async def collect_warnings(session: AsyncSession, table: str, tally: Tally) -> None:
+    """Copy the warnings about imported rows from a staged table into the tally."""
+    find = text(f"""
+        SELECT line, warning, count(*) OVER () AS warning_count FROM {table}
+        WHERE warning IS NOT NULL AND NOT bad ORDER BY line LIMIT {MAX_BAD_ROWS}
+    """)  # noqa: S608 - our own table
+    rows = (await session.execute(find)).all()
+    for row in rows:
+        tally.add_warning(row.line, row.warning)
+    if rows:
+        tally.warning_count += rows[0].warning_count - len(rows)
+
+
 async def check_and_write(session: AsyncSession, statements: Statements, tally: Tally) -> None:
     """Import what is staged, or roll the transaction back if a bad row rejects the file."""
     await session.execute(LOCK)

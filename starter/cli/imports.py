@@ -1,6 +1,7 @@
 """The commands `commerce import …`: import CSV exports of other systems."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +37,28 @@ Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="One or more .
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Import the rest of a file that has bad rows")]
 
 
+CountedAt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="When the stock was counted or exported, like 2026-03-02 12:00:00 +0000; default: file time",
+    ),
+]
+
+
+def _past_time(value: str | None) -> datetime | None:
+    """Parse a time; raises BadParameter if it is invalid or in the future."""
+    from commerce.imports.parsers import BadValue, timestamp
+
+    try:
+        time = None if value is None else timestamp(value.strip())
+    except BadValue as problem:
+        raise typer.BadParameter(str(problem), param_hint="--counted-at") from None
+    if time is not None and time > datetime.now(UTC):
+        raise typer.BadParameter("must not be in the future", param_hint="--counted-at")
+    return time
+
+
 @import_app.command("orders", epilog=BAD_ROWS)
 def orders(files: Files, skip_bad: SkipBad = False, as_json: AsJson = False, data_dir: DataDir = None) -> int:
     """Import order exports. Importing an order again changes nothing."""
@@ -50,16 +73,27 @@ def orders(files: Files, skip_bad: SkipBad = False, as_json: AsJson = False, dat
 
 
 @import_app.command("inventory", epilog=BAD_ROWS)
-def inventory(files: Files, skip_bad: SkipBad = False, as_json: AsJson = False, data_dir: DataDir = None) -> int:
+def inventory(
+    files: Files,
+    counted_at: CountedAt = None,
+    skip_bad: SkipBad = False,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> int:
     """Import inventory exports: products, variants and stock levels.
 
-    A level is set only if its on-hand quantity differs from the last imported one.
+    A count has a time. A later count sets the stock even if its numbers are the same; the same count again changes
+    nothing. What was shipped since, or is not yet known to the shop, is not put back.
     """
-    from commerce.imports import import_inventory
+    from commerce.imports import file_time, import_inventory
 
     def import_files(database: "Database", _: Settings, progress: Callable[[int], None]) -> "Awaitable[ImportReport]":
-        return import_inventory(database, files, skip_bad=skip_bad, progress=progress)
+        return import_inventory(database, files, skip_bad=skip_bad, counted_at=counted, progress=progress)
 
+    counted = _past_time(counted_at)
+    if not as_json:
+        for file in files:
+            print_line(f"{file}: counted at {counted or file_time(file):%Y-%m-%d %H:%M:%S %z}")
     return _import(data_dir, import_files, "levels", skip_bad=skip_bad, as_json=as_json)
 
 
@@ -87,6 +121,8 @@ def _import(data_dir: Path | None, import_files: ImportFiles, noun: str, *, skip
         out.print_json(report.model_dump_json())
     else:
         _print_report(report, noun)
+    if noun == "levels" and report.unchanged and not (report.taken or report.bad_count or as_json):
+        print_error("This count is known already; a later count with the same numbers needs its own --counted-at")
     if report.bad_count:
         consequence = "skipped" if skip_bad else "their files were not imported; --skip-bad imports the other rows"
         print_error(f"{count_of(report.bad_count, 'bad row')}: {consequence}")
@@ -96,6 +132,10 @@ def _import(data_dir: Path | None, import_files: ImportFiles, noun: str, *, skip
 def _print_report(report: "ImportReport", noun: str) -> None:
     read = count_of(report.read, "row")
     print_line(f"{read} read: {report.taken:,} {noun} imported, {report.unchanged:,} known already")
+    for warning in report.warnings[:SHOWN_BAD_ROWS]:
+        print_error(f"{warning.file}:{warning.line}: warning: {warning.reason}")
+    if report.warning_count > SHOWN_BAD_ROWS:
+        print_error(f"… only the first {SHOWN_BAD_ROWS} of {report.warning_count:,} warnings are shown")
     for bad in report.bad[:SHOWN_BAD_ROWS]:
         print_error(f"{bad.file}:{bad.line}: {bad.reason}")
     if report.bad_count > SHOWN_BAD_ROWS:
