@@ -8,11 +8,12 @@ from pathlib import Path
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.database import Database
-from commerce.errors import UnreadableFile
-from commerce.imports import carts, inventory, orders
+from commerce.errors import BadInput, UnreadableFile
+from commerce.imports import carts, inventory, orders, parsers
 from commerce.imports.report import BadRow, ImportReport, Progress, Tally
+from commerce.messages.base import FieldError
 
-__all__ = ["BadRow", "ImportReport", "file_time", "import_carts", "import_inventory", "import_orders"]
+__all__ = ["BadRow", "ImportReport", "file_time", "import_carts", "import_inventory", "import_orders", "past_time"]
 
 ImportFile = Callable[[AsyncSession, Path, Tally], Awaitable[None]]
 
@@ -55,6 +56,17 @@ async def import_inventory(
         await inventory.import_file(session, file, tally, counted_at=counted_at or file_time(file))
 
     return await _import_files(database, files, import_file, skip_bad, progress)
+
+
+def past_time(text: str, field: str) -> datetime:
+    """Parse a time that is not in the future; raises BadInput about this field."""
+    try:
+        time = parsers.timestamp(text.strip())
+    except parsers.BadValue as problem:
+        raise BadInput([FieldError(field=field, message=str(problem))]) from None
+    if time > datetime.now(UTC):
+        raise BadInput([FieldError(field=field, message="must not be in the future")])
+    return time
 
 
 def file_time(file: Path) -> datetime:

@@ -1,7 +1,6 @@
 """The commands `commerce import …`: import CSV exports of other systems."""
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,19 +45,6 @@ CountedAt = Annotated[
 ]
 
 
-def _past_time(value: str | None) -> datetime | None:
-    """Parse a time; raises BadParameter if it is invalid or in the future."""
-    from commerce.imports.parsers import BadValue, timestamp
-
-    try:
-        time = None if value is None else timestamp(value.strip())
-    except BadValue as problem:
-        raise typer.BadParameter(str(problem), param_hint="--counted-at") from None
-    if time is not None and time > datetime.now(UTC):
-        raise typer.BadParameter("must not be in the future", param_hint="--counted-at")
-    return time
-
-
 @import_app.command("orders", epilog=BAD_ROWS)
 def orders(files: Files, skip_bad: SkipBad = False, as_json: AsJson = False, data_dir: DataDir = None) -> int:
     """Import order exports. Importing an order again changes nothing."""
@@ -85,12 +71,12 @@ def inventory(
     A count has a time. A later count sets the stock even if its numbers are the same; the same count again changes
     nothing. What was shipped since, or is not yet known to the shop, is not put back.
     """
-    from commerce.imports import file_time, import_inventory
+    from commerce.imports import file_time, import_inventory, past_time
 
     def import_files(database: "Database", _: Settings, progress: Callable[[int], None]) -> "Awaitable[ImportReport]":
         return import_inventory(database, files, skip_bad=skip_bad, counted_at=counted, progress=progress)
 
-    counted = _past_time(counted_at)
+    counted = None if counted_at is None else past_time(counted_at, "--counted-at")
     if not as_json:
         for file in files:
             print_line(f"{file}: counted at {counted or file_time(file):%Y-%m-%d %H:%M:%S %z}")
