@@ -118,9 +118,9 @@ class LevelReader:
             row.parse("Title", long_text),
             row.parse("SKU", short_text),
         )
+        options = _options(row)
         if row.problems:
             return
-        options = _options(row)
         made_handle = handle or _slug(title) or sku
         key = _key(made_handle, options)
         if not made_handle:
@@ -174,7 +174,7 @@ def has_options(positions: Mapping[str, int]) -> bool:
 
 
 def _options(row: Row) -> str:
-    pairs = [(row.text(name), row.text(value)) for name, value in OPTIONS]
+    pairs = [(row.text(name), row.parse(value, short_text)) for name, value in OPTIONS]
     values = [value for name, value in pairs if value and (name.lower(), value.lower()) != DEFAULT_OPTION]
     return " / ".join(value for value in values if len(values) > 1 or value.lower() != DEFAULT_OPTION[1])
 

@@ -57,84 +57,94 @@ FIND_COUNTS = text(f"""
           WHERE {IS_NEW_COUNT}) AS found
     WHERE found.n = staged.n
 """)  # noqa: S608 - our own constants
-# `left`: units of live fulfillments at counted levels; null as `fulfilled_at` means that the order is in process.
-# `open`: units of orders that were open in the shop at T, as far as known here.
-SET_TARGETS = text("""
+OPEN_AT_COUNT = """
+    orders.created_at <= :counted_at AND fulfillment_status = 'not_fulfilled'
+    AND payment_status NOT IN ('cancelled', 'refunded')
+    AND (orders.cancelled_at IS NULL OR orders.cancelled_at > :counted_at)
+"""
+# `shipped`: units of live fulfillments at counted levels; null as `fulfilled_at` means that the order is in process.
+# `opened`: units of orders that were open in the shop at T, as far as known here. `balance`: per item, the units
+# shipped before T that the shop still shows, and those of open orders that are not reserved yet. `change`: per level,
+# the units that are gone if it counts what is on hand, and those to add if it counts what is available.
+#
+# PostgreSQL has no statistics about such intermediate results, so they are added up instead of joined, or joined by
+# FULL JOIN, which always hashes or sorts (see `inventory.py`).
+SET_TARGETS = text(f"""
     WITH counted AS MATERIALIZED (
-        SELECT n, inventory_item_id, location_id, units, is_available, priority,
-               sum(committed) OVER (PARTITION BY inventory_item_id) AS committed
+        SELECT inventory_item_id, location_id, is_available, priority,
+               coalesce(sum(committed) OVER (PARTITION BY inventory_item_id), 0) AS committed,
+               row_number() OVER (PARTITION BY inventory_item_id, is_available ORDER BY priority, location_id) AS place
         FROM staged_inventory JOIN locations ON locations.id = location_id WHERE is_counted
-    ), item AS MATERIALIZED (
-        SELECT inventory_item_id, coalesce(max(committed), 0) AS committed, bool_or(is_available) AS is_available
-        FROM counted GROUP BY inventory_item_id
     ), shipped AS MATERIALIZED (
         SELECT inventory_item_id, location_id, part.quantity, fulfillment.id, orders.created_at AS ordered_at,
                CASE WHEN fulfillment_status = 'fulfilled' THEN coalesce(completed_at, fulfillment.created_at) END
                AS fulfilled_at
-        FROM fulfillment_items AS part JOIN counted USING (inventory_item_id, location_id)
+        FROM counted JOIN fulfillment_items AS part USING (inventory_item_id, location_id)
         JOIN fulfillments AS fulfillment ON fulfillment.id = part.fulfillment_id AND fulfillment.cancelled_at IS NULL
         JOIN orders ON orders.id = fulfillment.order_id
-    ), open AS MATERIALIZED (
-        SELECT part.inventory_item_id, orders.id AS order_id,
-               sum(CAST(line.quantity AS bigint) * part.required_quantity) AS units,
+    ), opened AS MATERIALIZED (
+        SELECT part.inventory_item_id, CAST(line.quantity AS bigint) * part.required_quantity AS units,
                EXISTS (SELECT FROM fulfillments WHERE order_id = orders.id AND cancelled_at IS NULL) AS is_taken
-        FROM item JOIN variant_inventory_items AS part USING (inventory_item_id)
+        FROM (SELECT DISTINCT inventory_item_id FROM counted WHERE committed > 0 OR is_available) AS item
+        JOIN variant_inventory_items AS part USING (inventory_item_id)
         JOIN variants AS variant ON variant.id = part.variant_id AND variant.manage_inventory
         JOIN order_lines AS line ON line.variant_id = variant.id
         JOIN orders ON orders.id = line.order_id
-        WHERE (item.committed > 0 OR is_available) AND orders.created_at <= :counted_at
-          AND fulfillment_status = 'not_fulfilled' AND payment_status NOT IN ('cancelled', 'refunded')
-          AND (orders.cancelled_at IS NULL OR orders.cancelled_at > :counted_at)
-        GROUP BY part.inventory_item_id, orders.id
-    ), still_shown AS (
-        SELECT inventory_item_id, committed
-               - coalesce((SELECT sum(units) FROM open WHERE open.inventory_item_id = item.inventory_item_id), 0)
-               - coalesce((SELECT sum(quantity) FROM shipped
-                           WHERE shipped.inventory_item_id = item.inventory_item_id AND ordered_at <= :counted_at
-                             AND fulfilled_at > :counted_at), 0) AS units
-        FROM item WHERE committed > 0
-    ), perhaps_shown AS (
-        SELECT inventory_item_id, location_id, quantity,
-               sum(quantity) OVER (PARTITION BY inventory_item_id ORDER BY fulfilled_at DESC, id, location_id
-                                   ROWS UNBOUNDED PRECEDING) AS upto
-        FROM (SELECT inventory_item_id, location_id, id, fulfilled_at, sum(quantity) AS quantity FROM shipped
-              WHERE fulfilled_at <= :counted_at GROUP BY inventory_item_id, location_id, id, fulfilled_at) AS earlier
-    ), gone AS (
-        SELECT inventory_item_id, location_id, sum(quantity) AS units FROM (
-            SELECT inventory_item_id, location_id, quantity FROM shipped
-            WHERE fulfilled_at IS NULL OR fulfilled_at > :counted_at
+        WHERE {OPEN_AT_COUNT}
+    ), held AS MATERIALIZED (
+        SELECT inventory_item_id, location_id, quantity
+        FROM counted JOIN reservations USING (inventory_item_id, location_id) JOIN orders ON orders.id = order_id
+        WHERE is_available AND {OPEN_AT_COUNT}
+    ), held_anywhere AS (
+        SELECT inventory_item_id, quantity
+        FROM (SELECT inventory_item_id FROM counted WHERE is_available AND place = 1) AS item
+        JOIN reservations USING (inventory_item_id) JOIN orders ON orders.id = order_id
+        WHERE {OPEN_AT_COUNT}
+    ), balance AS MATERIALIZED (
+        SELECT inventory_item_id, sum(shown) AS shown, sum(unheld) AS unheld FROM (
+            SELECT inventory_item_id, max(committed) AS shown, 0 AS unheld FROM counted GROUP BY inventory_item_id
             UNION ALL
-            SELECT inventory_item_id, location_id, least(quantity, greatest(units - (upto - quantity), 0))
-            FROM perhaps_shown JOIN still_shown USING (inventory_item_id)) AS part
+            SELECT inventory_item_id, -units, CASE WHEN is_taken THEN 0 ELSE units END FROM opened
+            UNION ALL
+            SELECT inventory_item_id, -quantity, 0 FROM shipped
+            WHERE ordered_at <= :counted_at AND fulfilled_at > :counted_at
+            UNION ALL
+            SELECT inventory_item_id, 0, -quantity FROM held_anywhere) AS part
+        GROUP BY inventory_item_id
+    ), earlier AS MATERIALIZED (
+        SELECT inventory_item_id, location_id, quantity, upto, shown
+        FROM (SELECT inventory_item_id, location_id, quantity,
+                     sum(quantity) OVER (PARTITION BY inventory_item_id ORDER BY fulfilled_at DESC, id, location_id
+                                         ROWS UNBOUNDED PRECEDING) AS upto
+              FROM shipped WHERE fulfilled_at <= :counted_at) AS shipped_before
+        FULL JOIN balance USING (inventory_item_id)
+    ), unheld AS MATERIALIZED (
+        SELECT inventory_item_id, location_id, unheld AS units
+        FROM (SELECT inventory_item_id, location_id FROM counted WHERE is_available AND place = 1) AS first
+        FULL JOIN balance USING (inventory_item_id)
+    ), change AS MATERIALIZED (
+        SELECT inventory_item_id, location_id, sum(gone) AS gone, sum(added) AS added FROM (
+            SELECT inventory_item_id, location_id, 0 AS gone, 0 AS added FROM counted
+            UNION ALL
+            SELECT inventory_item_id, location_id,
+                   CASE WHEN fulfilled_at <= :counted_at THEN 0 ELSE quantity END,
+                   CASE WHEN ordered_at <= :counted_at THEN 0 ELSE -quantity END FROM shipped
+            UNION ALL
+            SELECT inventory_item_id, location_id, least(quantity, greatest(shown - (upto - quantity), 0)), 0
+            FROM earlier WHERE location_id IS NOT NULL
+            UNION ALL
+            SELECT inventory_item_id, location_id, 0, quantity FROM held
+            UNION ALL
+            SELECT inventory_item_id, location_id, 0, units FROM unheld WHERE location_id IS NOT NULL) AS part
         GROUP BY inventory_item_id, location_id
-    ), gone_since AS (
-        SELECT inventory_item_id, location_id, sum(quantity) AS units
-        FROM shipped WHERE ordered_at > :counted_at GROUP BY inventory_item_id, location_id
-    ), held AS (
-        SELECT inventory_item_id, location_id, sum(quantity) AS units
-        FROM reservations JOIN (SELECT DISTINCT inventory_item_id, order_id FROM open WHERE NOT is_taken) AS waiting
-            USING (inventory_item_id, order_id)
-        GROUP BY inventory_item_id, location_id
-    ), unheld AS (
-        SELECT DISTINCT ON (inventory_item_id) inventory_item_id, location_id,
-               coalesce((SELECT sum(units) FROM open
-                         WHERE open.inventory_item_id = counted.inventory_item_id AND NOT is_taken), 0)
-               - coalesce((SELECT sum(units) FROM held
-                           WHERE held.inventory_item_id = counted.inventory_item_id), 0) AS units
-        FROM counted WHERE is_available ORDER BY inventory_item_id, priority, location_id
     )
     UPDATE staged_inventory AS staged
-    SET target = CASE
-            WHEN counted.is_available THEN counted.units + coalesce(held.units, 0) + coalesce(unheld.units, 0)
-                                           - coalesce(gone_since.units, 0)
-            ELSE greatest(counted.units, 0) - coalesce(gone.units, 0) END
-    FROM counted
-    LEFT JOIN gone USING (inventory_item_id, location_id)
-    LEFT JOIN gone_since USING (inventory_item_id, location_id)
-    LEFT JOIN held USING (inventory_item_id, location_id)
-    LEFT JOIN unheld USING (inventory_item_id, location_id)
-    WHERE counted.n = staged.n
-""")
+    SET target = CASE WHEN is_available THEN units + added ELSE greatest(units, 0) - gone END
+    FROM change
+    WHERE staged.inventory_item_id = change.inventory_item_id AND staged.location_id = change.location_id
+      AND is_counted
+""")  # noqa: S608 - our own constant
+ANALYZE = text("ANALYZE staged_inventory")
 WARN_OF_NEGATIVES = text("""
     UPDATE staged_inventory SET warning = CASE
         WHEN units < 0 THEN 'fewer than 0 units are counted; the stock is set to 0'
@@ -170,6 +180,7 @@ async def set_levels(session: AsyncSession, counted_at: datetime, reference: str
     await session.execute(CREATE_LEVELS)
     await session.execute(LOCK_LEVELS, values)
     await session.execute(FIND_COUNTS, values)
+    await session.execute(ANALYZE)
     await session.execute(SET_TARGETS, values)
     await session.execute(WARN_OF_NEGATIVES)
     await session.execute(SET_LEVELS, values | {"reference": reference})

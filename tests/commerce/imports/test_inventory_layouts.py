@@ -188,6 +188,11 @@ async def test_i11_variants_without_a_sku_are_known_by_handle_and_options(run_im
     assert ("RED", "Main", 3) in await rows(STOCK)
     report = await run_import(header, ",,,,,,,Main,1")
     assert report.bad[0].reason == "SKU: must not be empty if the row has no Handle and no Title either"
+    report = await run_import(header, "mug,Mug,Color,R\0d,,,RED,Main,1", f"mug,Mug,Color,{'x' * 255},,,RED,Main,1")
+    assert [bad.reason for bad in report.bad] == [
+        "Option1 Value: must not contain NUL characters",
+        "Option1 Value: handle and options must not be longer than 255 characters",
+    ]
 
 
 async def test_a_handle_alone_must_name_one_variant(run_import: Import, rows: Import) -> None:
