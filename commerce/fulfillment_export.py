@@ -46,7 +46,8 @@ LINES = text("""
            coalesce((SELECT CASE WHEN count(DISTINCT location_id) = 1 THEN min(locations.name) END
                      FROM fulfillment_items AS item JOIN locations ON locations.id = location_id
                      WHERE item.fulfillment_id = page.id AND item.order_line_id = line.id), '') AS location
-    FROM page JOIN orders ON orders.id = page.order_id JOIN order_lines AS line ON line.order_id = orders.id
+    FROM page JOIN orders ON orders.id = page.order_id
+    JOIN order_lines AS line ON line.order_id = orders.id AND line.quantity > 0
     ORDER BY export_number, line.position
 """)
 

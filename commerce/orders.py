@@ -72,7 +72,7 @@ IS_OPEN = "payment_status = 'captured' AND fulfillment_status = 'not_fulfilled' 
 HOLD = text(f"""
     UPDATE orders SET hold_reason = :reason WHERE id = :order_id AND {IS_OPEN}
     AND (:reason <> 'failed: UnknownVariant'
-         OR EXISTS (SELECT FROM order_lines WHERE order_id = orders.id AND variant_id IS NULL))
+         OR EXISTS (SELECT FROM order_lines WHERE order_id = orders.id AND variant_id IS NULL AND quantity > 0))
 """)  # noqa: S608 - our constant
 IS_HELD = text("SELECT hold_reason IS NOT NULL FROM orders WHERE id = :order_id")
 CLEAR_HOLD = text("""

@@ -58,7 +58,7 @@ FIND_COUNTS = text(f"""
     WHERE found.n = staged.n
 """)  # noqa: S608 - our own constants
 OPEN_AT_COUNT = """
-    orders.created_at <= :counted_at AND fulfillment_status = 'not_fulfilled'
+    orders.created_at <= :counted_at AND fulfillment_status IN ('not_fulfilled', 'scheduled', 'on_hold')
     AND payment_status NOT IN ('cancelled', 'refunded')
     AND (orders.cancelled_at IS NULL OR orders.cancelled_at > :counted_at)
 """
