@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from commerce import fulfillment, inventory, orders
+from commerce import fulfillment, inventory, orders, stock_sync
 from commerce.database import Database
 from commerce.errors import InsufficientInventory, ItemNotStocked
 from commerce.imports import ImportReport, import_inventory
 from commerce.messages.orders import CreatedFulfillment
+from commerce.stock_sync import CountedLevel
 from tests.commerce.shop import Shop
 
 FULL = "Handle,Title,SKU,Location,Incoming,Unavailable,Committed,Available,On hand (current),On hand (new)"
@@ -214,6 +215,17 @@ async def test_i13_what_was_sold_comes_back_only_by_a_later_count(shop: Shop, tm
     assert await shop.levels("MUG") == {"Main": (6, 0)}
     await take_in(shop, tmp_path, levels, datetime.now(UTC))  # the same number: four came in, and the shop was told
     assert await shop.levels("MUG") == {"Main": (10, 0)}
+
+
+async def test_i13_a_later_count_stays_when_the_warehouse_has_an_earlier_one(shop: Shop, tmp_path: Path) -> None:
+    levels = "SKU,Location,On hand\nMUG,Main,10\n"
+    await take_in(shop, tmp_path, levels, datetime.now(UTC))
+    written = datetime.now(UTC)
+    await take_in(shop, tmp_path, levels, datetime.now(UTC))  # the same number is no movement, but a count
+    await shop.call(stock_sync.write_levels, [CountedLevel("MUG", "Main", 3, written)], "sync")
+    assert await shop.levels("MUG") == {"Main": (10, 0)}
+    await shop.call(stock_sync.write_levels, [CountedLevel("MUG", "Main", 3, datetime.now(UTC))], "sync")
+    assert await shop.levels("MUG") == {"Main": (3, 0)}
 
 
 async def test_i14_a_count_of_the_shelves_lacks_only_what_left_later(shop: Shop, tmp_path: Path) -> None:
