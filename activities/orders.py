@@ -63,8 +63,11 @@ class OrderActivities:
     @activity.defn(name="complete-order")
     async def complete(self, call: Call[OrderRef]) -> CompletedOrder:
         """Final step: mark the order as fulfilled, write its event, queue the customer's mail (V8)."""
+        order = call.input
         async with self._database.transaction() as tx:
-            return await ledger.once(tx, call, CompletedOrder, lambda: orders.complete(tx, call.input), final=True)
+            return await ledger.once(
+                tx, call, CompletedOrder, lambda: orders.complete(tx, order.order_id, order.revision), final=True
+            )
 
     @activity.defn(name="record-refusal")
     async def refuse(self, call: Call[Refusal]) -> Refused:

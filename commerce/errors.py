@@ -197,7 +197,7 @@ class OrderHasNoLines(OrderRefused):
 
 @dataclass(eq=False)
 class UnknownVariant(OrderRefused):
-    """Order {order_id} has {count:line|lines} with an unknown SKU, first {sku!r}; import the missing variants."""
+    """Order {order_id} has {count:line|lines} with an unknown SKU, first {sku!r}; import or link the variants."""
 
     sku: str
     count: int

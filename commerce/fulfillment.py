@@ -141,7 +141,8 @@ SHIPMENT = text("""
     WHERE order_id = :order_id AND fulfillment.cancelled_at IS NULL
 """)
 RECORD_LABEL = text("""
-    UPDATE fulfillments SET shipment_id = :shipment_id, tracking_number = :tracking_number, label_url = :label_url
+    UPDATE fulfillments
+    SET shipment_id = :shipment_id, tracking_number = :tracking_number, carrier = :carrier, label_url = :label_url
     WHERE order_id = :order_id AND cancelled_at IS NULL RETURNING id
 """)
 

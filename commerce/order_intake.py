@@ -6,7 +6,7 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import outbox
+from commerce import listings, outbox
 from commerce.errors import OrderDiffers
 from commerce.imports import order_changes
 from commerce.imports.content_hash import first_order_hash, order_hash
@@ -22,13 +22,13 @@ FIND_KNOWN = text(f"""
     SELECT id, content_hash, ambiguous FROM ({candidates(RECEIVED)}) AS candidate ORDER BY rank LIMIT 1
 """)  # noqa: S608 - our own columns
 FIND_NUMBER = text("SELECT number FROM orders WHERE id = :id")
-# An import of inventory links order lines to new variants. If a line's SKU is unknown, wait for running imports before
-# the first write: then either the import sees our lines, or we see its variants.
+# An import of inventory links order lines to new variants. If a line's SKU is unknown or empty, wait for running
+# imports before the first write: then either the import sees our lines, or we see its variants.
 WAIT_FOR_IMPORTS = text("""
     SELECT pg_advisory_xact_lock_shared(hashtext('commerce.imports'))
     WHERE EXISTS (
         SELECT FROM unnest(CAST(:skus AS text[])) AS sku
-        WHERE sku <> '' AND NOT EXISTS (SELECT FROM variants WHERE variants.sku = sku.sku))
+        WHERE NOT EXISTS (SELECT FROM variants WHERE variants.sku = sku.sku))
 """)
 WRITE_GUEST = text("""
     INSERT INTO customers (email, has_account, created_at) VALUES (:email, false, :created_at)
@@ -117,6 +117,7 @@ async def _insert(tx: AsyncSession, order: NewOrder, name_key: str | None) -> bo
     if (await tx.execute(WRITE_ORDER, values)).one_or_none() is None:
         return False
     await tx.execute(WRITE_LINES, {"id": order.id, "lines": _lines(order)})
+    await listings.link_lines_of(tx, order.id)
     return True
 
 

@@ -64,13 +64,21 @@ LOCK_TO_COMPLETE = text("""
     FROM orders WHERE id = :order_id FOR NO KEY UPDATE
 """)
 MARK_FULFILLED = text("""
+    WITH completed AS (
+        UPDATE fulfillments SET completed_at = clock_timestamp() WHERE order_id = :order_id AND cancelled_at IS NULL
+    )
     UPDATE orders
     SET fulfillment_status = 'fulfilled', hold_reason = NULL, refused_at = NULL, waits_for_backorders = NULL
     WHERE id = :order_id
 """)
 IS_OPEN = "payment_status = 'captured' AND fulfillment_status = 'not_fulfilled' AND cancelled_at IS NULL"
-# Only orders that `process-pending-orders` would start need a hold.
-HOLD = text(f"UPDATE orders SET hold_reason = :reason WHERE id = :order_id AND {IS_OPEN}")  # noqa: S608 - our constant
+# Only orders that `process-pending-orders` would start need a hold. An order whose lines were linked to variants after
+# its run had looked for these needs none.
+HOLD = text(f"""
+    UPDATE orders SET hold_reason = :reason WHERE id = :order_id AND {IS_OPEN}
+    AND (:reason <> 'failed: UnknownVariant'
+         OR EXISTS (SELECT FROM order_lines WHERE order_id = orders.id AND variant_id IS NULL AND quantity > 0))
+""")  # noqa: S608 - our constant
 IS_HELD = text("SELECT hold_reason IS NOT NULL FROM orders WHERE id = :order_id")
 CLEAR_HOLD = text("""
     UPDATE orders SET hold_reason = NULL, waits_for_backorders = NULL
@@ -148,27 +156,27 @@ async def validate(tx: AsyncSession, order_id: str) -> ValidOrder:
 async def raise_if_changed(tx: AsyncSession, order: OrderRef) -> None:
     """Lock the order, and raise OrderChanged if a change since the process has read it matters to processing."""
     decisive = (await tx.execute(LOCK_REVISION, {"order_id": order.order_id})).scalar_one_or_none()
-    _check_revision(order, decisive)
+    _check_revision(order.order_id, order.revision, decisive)
 
 
-def _check_revision(order: OrderRef, decisive: int | None) -> None:
-    if order.revision is not None and decisive is not None and order.revision < decisive:
-        raise OrderChanged(order.order_id)
+def _check_revision(order_id: str, revision: int | None, decisive: int | None) -> None:
+    if revision is not None and decisive is not None and revision < decisive:
+        raise OrderChanged(order_id)
 
 
-async def complete(tx: AsyncSession, ref: OrderRef) -> CompletedOrder:
+async def complete(tx: AsyncSession, order_id: str, revision: int | None = None) -> CompletedOrder:
     """Mark the order as fulfilled, write `order.fulfilled` and queue the customer's mail, all once (V8).
 
-    Raises OrderNotFound, FulfillmentMissing, OrderChanged, OrderCancelled.
+    `revision`: the one that the process has read. Raises OrderNotFound, FulfillmentMissing, OrderCancelled, and
+    OrderChanged if a later change matters to processing.
     """
-    order_id = ref.order_id
     order = (await tx.execute(LOCK_TO_COMPLETE, {"order_id": order_id})).one_or_none()
     if order is None:
         raise OrderNotFound(order_id)
     fulfilled = await _fulfilled(tx, order_id)
     if order.fulfillment_status == "fulfilled":
         return fulfilled
-    _check_revision(ref, order.decisive_revision)
+    _check_revision(order_id, revision, order.decisive_revision)
     if order.cancelled:
         raise OrderCancelled(order_id)
     await tx.execute(MARK_FULFILLED, {"order_id": order_id})

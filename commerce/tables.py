@@ -17,6 +17,7 @@ from sqlalchemy import (
     Identity,
     Index,
     MetaData,
+    Sequence,
     UniqueConstraint,
     func,
     text,
@@ -79,6 +80,26 @@ class Variant(Base):
     allow_backorder: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
+class Listing(Base):
+    """A product and options under which a variant is sold; a variant can have several (I11)."""
+
+    __tablename__ = "listings"
+    product_id: Mapped[str] = mapped_column(ForeignKey("products.id"), primary_key=True)
+    variant_id: Mapped[str] = mapped_column(ForeignKey("variants.id"), primary_key=True, index=True)
+    options: Mapped[str] = mapped_column(primary_key=True)  # like `Red / Large`; empty if the product has none
+    name: Mapped[str]  # as order lines have it: `Title - Red / Large`
+    __table_args__ = (Index(None, "name", postgresql_using="hash"),)
+
+
+class VariantLink(Base):
+    """The variant that a person has chosen for order lines without a known SKU (I12)."""
+
+    __tablename__ = "variant_links"
+    line_text: Mapped[str] = mapped_column(primary_key=True)  # the SKU of the lines, or their title if they have none
+    variant_id: Mapped[str] = mapped_column(ForeignKey("variants.id"), index=True)
+    created_at: Mapped[Now]
+
+
 class InventoryItem(Base):
     """A physical item in stock; a variant consists of one item or, as a kit, of several (I6)."""
 
@@ -105,9 +126,8 @@ class InventoryLevel(Base):
     location_id: Mapped[str] = mapped_column(ForeignKey("locations.id"), primary_key=True)
     stocked_quantity: Mapped[int] = mapped_column(server_default="0")
     reserved_quantity: Mapped[int] = mapped_column(server_default="0")
-    imported_on_hand: Mapped[
-        int | None
-    ]  # the on-hand of the last import; importing the same value again changes nothing
+    imported_on_hand: Mapped[int | None]  # the last imported count, as the file has it
+    counted_at: Mapped[datetime | None]  # the time of that count; the same count again changes nothing (I13)
     oversold: Mapped[bool] = mapped_column(
         server_default=text("false")
     )  # an import or a sync set stocked below reserved (I9)
@@ -334,6 +354,10 @@ class OrderLine(Base):
     )
 
 
+# Taken by exports one after another, never by the transactions that fulfill orders: see `fulfillment_export.py`.
+EXPORT_NUMBERS = Sequence("fulfillment_export_numbers", data_type=BigInteger, metadata=Base.metadata)
+
+
 class Fulfillment(Base):
     """The fulfillment of an order, live until `cancelled_at` is set; an order has at most one live fulfillment (V4)."""
 
@@ -343,12 +367,21 @@ class Fulfillment(Base):
     tracking_number: Mapped[str | None]
     shipment_id: Mapped[str | None]
     label_url: Mapped[str | None]
+    carrier: Mapped[str | None]  # that delivers the parcel, as shops name it, such as USPS
     # Units of items that the order's lines needed when it was created; null in rows of older versions.
     required_units: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[Now]
+    completed_at: Mapped[datetime | None]  # when the order was fulfilled with it
     cancelled_at: Mapped[datetime | None]
+    export_number: Mapped[int | None] = mapped_column(BigInteger)  # set by the first export that has it
     __table_args__ = (
         Index(None, "order_id"),
+        Index("uq_fulfillments_export_number", "export_number", unique=True),
+        Index(
+            "ix_fulfillments_unexported",
+            "order_id",
+            postgresql_where=text("export_number IS NULL AND cancelled_at IS NULL"),
+        ),
         Index("uq_fulfillments_live", "order_id", unique=True, postgresql_where=text("cancelled_at IS NULL")),
     )
 

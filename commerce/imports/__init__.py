@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -10,9 +11,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.database import Database
-from commerce.imports import carts, inventory, orders
+from commerce.errors import BadInput, UnreadableFile
+from commerce.imports import carts, inventory, orders, parsers
 from commerce.imports.input_file import InputFile, Reading
 from commerce.imports.report import BadRow, ImportReport, Progress, Tally, describe_interruption
+from commerce.messages.base import FieldError
 from commerce.order_identity import DEFAULT_SOURCE
 from commerce.orders import IS_PENDING
 
@@ -21,9 +24,11 @@ __all__ = [
     "ImportReport",
     "Options",
     "Reading",
+    "file_time",
     "import_carts",
     "import_inventory",
     "import_orders",
+    "past_time",
 ]
 
 ImportFile = Callable[[AsyncSession, Path, Tally], Awaitable[None]]
@@ -77,16 +82,42 @@ async def import_inventory(
     files: Sequence[Path],
     *,
     skip_bad: bool = False,
+    counted_at: datetime | None = None,
     progress: Progress | None = None,
     options: Options = DEFAULT_OPTIONS,
 ) -> ImportReport:
     """Import inventory exports as `import_orders` imports orders; with `skip_bad` only the bad rows are left out.
 
-    Sets each level whose on-hand differs from the last imported one, and links order lines to variants whose SKU is
-    new. An `On hand` that is empty or `not stocked` creates no level and leaves an existing one as it is; so does an
-    empty `Tracked` or `Policy` with its flag. Raises like `import_orders`.
+    `counted_at` is when the shop counted, or exported, the stock; default: when each file was last modified. A level
+    whose last count has another time or number is set, except from an earlier count (`stock_counts`). Order lines are
+    linked to variants that are new. A count that is empty or `not stocked` creates no level and leaves an existing one
+    as it is; so does an empty `Tracked` or `Policy` with its flag. Raises DatabaseUnavailable and UnreadableFile.
     """
-    return await _import_files(database, files, inventory.import_file, skip_bad, progress, options)
+
+    async def import_file(session: AsyncSession, file: Path, tally: Tally) -> None:
+        await inventory.import_file(session, file, tally, counted_at=counted_at or file_time(file))
+
+    return await _import_files(database, files, import_file, skip_bad, progress, options)
+
+
+def past_time(text: str, field: str) -> datetime:
+    """Parse a time that is not in the future; raises BadInput about this field."""
+    try:
+        time = parsers.timestamp(text.strip())
+    except parsers.BadValue as problem:
+        raise BadInput([FieldError(field=field, message=str(problem))]) from None
+    if time > datetime.now(UTC):
+        raise BadInput([FieldError(field=field, message="must not be in the future")])
+    return time
+
+
+def file_time(file: Path) -> datetime:
+    """Return when a file was last modified, or now if that is in the future; raises UnreadableFile."""
+    try:
+        modified = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+    except OSError as error:
+        raise UnreadableFile(str(file), (error.strerror or "it cannot be opened").lower()) from error
+    return min(modified, datetime.now(UTC))
 
 
 async def import_carts(

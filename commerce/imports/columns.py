@@ -1,6 +1,6 @@
 """Find the columns of a kind of file in a header, whatever their order, case and blanks."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from commerce.imports.dialects import fold, look_alikes
@@ -11,11 +11,13 @@ MAP_HINT = "rename them, or say with --map FILE.toml which column is which"
 
 
 class Columns(NamedTuple):
-    """The columns of a kind of file; all others are ignored."""
+    """The columns of a kind of file; all others are ignored, unless `others` keeps them under their own names."""
 
     required: Sequence[str]
     optional: Sequence[str] = ()
     aliases: Sequence[tuple[str, str]] = ()  # (name in the file, our name)
+    others: bool = False
+    check: Callable[[Sequence[str]], str | None] | None = None  # returns what is wrong with a header, in our names
 
 
 class MappedRow(NamedTuple):
@@ -48,12 +50,17 @@ class SameColumns:
     def __init__(self, columns: Columns, header: Sequence[str]) -> None:
         """Find the columns in a header. Raises BadValue if one is missing or there twice."""
         names, folded = known_names(columns), [fold(name) for name in header]
-        found = [names.get(name, "") for name in folded]
+        found = [
+            names.get(name, cell.strip() if columns.others else "") for name, cell in zip(folded, header, strict=True)
+        ]
         if missing := [name for name in columns.required if name not in found]:
             raise BadValue(
                 missing_columns(missing, [name for name, ours in zip(header, found, strict=True) if not ours])
             )
-        if repeated := [name for name in (*columns.required, *columns.optional) if found.count(name) > 1]:
+        if columns.check is not None and (problem := columns.check(found)):
+            raise BadValue(problem)
+        read = {name for name in found if name} if columns.others else (*columns.required, *columns.optional)
+        if repeated := [name for name in read if found.count(name) > 1]:
             raise BadValue(f"it has more than one column named {', '.join(repeated)}")
         self.positions: Mapping[str, int] = {name: i for i, name in enumerate(found) if name}
         self.used: Collection[int] = frozenset(self.positions.values())

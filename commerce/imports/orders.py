@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce import listings
 from commerce.countries import INVALID_COUNTRY
 from commerce.imports import staging
 from commerce.imports.changed_orders import change_orders
@@ -166,6 +167,8 @@ async def import_file(session: AsyncSession, file: Path, tally: Tally, *, curren
     with open_rows(file, COLUMNS) as rows:
         await _stage(session, tally, read_orders(tally.count(rows), currency, tally.add_bad_row, source))
     await staging.check_and_write(session, STATEMENTS, tally)
+    if not tally.rejected:
+        await listings.link_lines(session)
 
 
 async def _stage(session: AsyncSession, tally: Tally, groups: Iterable[OrderRows]) -> None:

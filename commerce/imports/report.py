@@ -32,12 +32,12 @@ class BadRow(Message):
 
 
 class ImportReport(Message):
-    """The outcome of an import. An order or cart counts as one, however many rows it has; inventory counts rows."""
+    """The outcome of an import. An order or cart counts as one, however many rows it has; inventory counts levels."""
 
     read: int = 0  # rows
-    taken: int = 0  # orders, carts or inventory rows that changed something
+    taken: int = 0  # orders, carts or levels that changed something
     changed: int = 0  # those of them that were known with other content
-    unchanged: int = 0  # orders, carts or inventory rows that were imported before
+    unchanged: int = 0  # orders, carts or levels that were imported before
     bad: list[BadRow] = Field(default=[])  # the first ones
     bad_count: int = 0  # all bad rows
     warnings: list[BadRow] = Field(default=[])  # the first rows that were imported although something is odd

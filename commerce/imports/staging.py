@@ -8,7 +8,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.database import error_of
-from commerce.imports.report import Tally
+from commerce.imports.report import MAX_BAD_ROWS, Tally
 
 BATCH_ROWS = 10_000  # in memory before they are copied
 ANALYZE_ROWS = 1_000  # rows read, from which on the planner needs new statistics
@@ -90,6 +90,19 @@ async def collect_bad_rows(session: AsyncSession, table: str, tally: Tally) -> N
     while rows := (await session.execute(take_reasons)).all():
         for row in sorted(rows):
             tally.add_bad_row(row.line, row.reason)
+
+
+async def collect_warnings(session: AsyncSession, table: str, tally: Tally) -> None:
+    """Copy the warnings about imported rows from a staged table into the tally."""
+    find = text(f"""
+        SELECT line, warning, count(*) OVER () AS warning_count FROM {table}
+        WHERE warning IS NOT NULL AND NOT bad ORDER BY line LIMIT {MAX_BAD_ROWS}
+    """)  # noqa: S608 - our own table
+    rows = (await session.execute(find)).all()
+    for row in rows:
+        tally.add_warning(row.line, row.warning)
+    if rows:
+        tally.warning_count += rows[0].warning_count - len(rows)
 
 
 async def check_and_write(session: AsyncSession, statements: Statements, tally: Tally) -> None:

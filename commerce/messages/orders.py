@@ -112,6 +112,7 @@ class Label(Message):
 
     shipment_id: str
     tracking_number: str
+    carrier: str | None = None  # that delivers the parcel, as shops name it, such as USPS
     label_url: str = Field("", exclude=True)  # shows the customer's address, so it must not get into histories
 
     def summary(self) -> str:

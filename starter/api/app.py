@@ -11,7 +11,7 @@ from fastapi_offline import FastAPIOffline
 
 from commerce.settings import Settings
 from commerce.version import NAME, VERSION
-from starter.api import codec, errors, health, metrics, orders, progress, schedules, tutorial, workflows
+from starter.api import codec, errors, exports, health, metrics, orders, progress, schedules, tutorial, workflows
 from starter.api.admission import Admission
 from starter.api.backends import Backends
 from starter.api.browser_guard import BrowserGuard
@@ -69,7 +69,7 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     app.state.health = health.Health(backends)
     app.state.codec = payloads
     app.state.admission = Admission(settings)
-    for protected in (workflows, progress, schedules, orders, codec, tutorial):
+    for protected in (workflows, progress, schedules, orders, exports, codec, tutorial):
         app.include_router(protected.routes, dependencies=[BEARER_TOKEN])
     for public in (health, metrics):
         app.include_router(public.routes)

@@ -14,7 +14,9 @@ from rich.table import Table
 
 from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, SettingsError, Unreachable
 from commerce.settings import Settings, load_environment
+from starter.cli.exports import export_app
 from starter.cli.imports import import_app
+from starter.cli.products import products_app
 from starter.cli.runs import runs_app
 from starter.cli.schedules import schedules_app
 from starter.cli.shared import (
@@ -57,6 +59,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(import_app, name="import")
+app.add_typer(export_app, name="export")
+app.add_typer(products_app, name="products")
 app.add_typer(runs_app, name="runs")
 app.add_typer(schedules_app, name="schedules")
 app.add_typer(webhooks_app, name="webhooks")

@@ -101,6 +101,7 @@ class Kind(NamedTuple):
     command: str  # orders
     noun: str  # what is counted
     columns: "Columns"
+    known: str = ""  # what to say if everything was known already
 
 
 def run_import(
@@ -142,6 +143,8 @@ def run_import(
         out.print_json(report.model_dump_json())
     else:
         _print_report(report, kind.noun)
+        if kind.known and report.unchanged and not (report.taken or report.bad_count):
+            print_error(kind.known)
     if refused is not None and report.bad_count:
         number = refused.write(files, kind.columns, reading)
         print_error(f"{count_of(number, 'row')} with reasons written to {given.report}")

@@ -23,7 +23,7 @@ from starter.cli.import_files import (
     run_import,
     show_columns,
 )
-from starter.cli.shared import AsJson, DataDir
+from starter.cli.shared import AsJson, DataDir, print_line
 
 if TYPE_CHECKING:
     from commerce.database import Database
@@ -58,6 +58,15 @@ Source = Annotated[
         callback=_check_source,
         metavar="NAME",
         help="The shop that the orders come from, if you have several; default: COMMERCE_ORDER_SOURCE",
+    ),
+]
+
+
+CountedAt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="When the stock was counted or exported, like 2026-03-02 12:00:00 +0000; default: file time",
     ),
 ]
 
@@ -106,6 +115,7 @@ def orders(
 @import_app.command("inventory", epilog=BAD_ROWS)
 def inventory(
     files: Files,
+    counted_at: CountedAt = None,
     skip_bad: SkipBad = False,
     dry_run: DryRun = False,
     report: ReportFile = None,
@@ -117,9 +127,10 @@ def inventory(
 ) -> int:
     """Import inventory exports: products, variants and stock levels.
 
-    A level is set only if its on-hand quantity differs from the last imported one.
+    A count has a time. A later count sets the stock even if its numbers are the same; the same count again changes
+    nothing. What was shipped since, or is not yet known to the shop, is not put back.
     """
-    from commerce.imports import import_inventory
+    from commerce.imports import file_time, import_inventory, past_time
     from commerce.imports.inventory_rows import COLUMNS
 
     given = FileOptions(skip_bad, dry_run, report, encoding, None, None, decimal, as_json, data_dir)
@@ -127,10 +138,20 @@ def inventory(
     def import_files(
         database: "Database", _: Settings, progress: Callable[[int], None], options: "Options"
     ) -> "Awaitable[ImportReport]":
-        return import_inventory(database, files, skip_bad=skip_bad, progress=progress, options=options)
+        return import_inventory(
+            database, files, skip_bad=skip_bad, counted_at=counted, progress=progress, options=options
+        )
 
-    kind = Kind("inventory", "levels", COLUMNS)
-    return show_columns(kind, files, given) if columns else run_import(kind, files, given, import_files)
+    known = "This count is known already; a later count with the same numbers needs its own --counted-at"
+    kind = Kind("inventory", "levels", COLUMNS, known)
+    if columns:
+        return show_columns(kind, files, given)
+    counted = None if counted_at is None else past_time(counted_at, "--counted-at")
+    if not as_json:
+        for file in files:
+            print_line(f"{file}: counted at {counted or file_time(file):%Y-%m-%d %H:%M:%S %z}")
+    extra = ["--counted-at", counted_at] if counted_at else []
+    return run_import(kind, files, given, import_files, extra)
 
 
 @import_app.command("carts", epilog=BAD_ROWS)

@@ -55,9 +55,7 @@ class Backend:
         generation = (await self.fulfill(order_id)).key.generation
         call = self.call(order_id, generation, "complete-order", None)
         async with self.shop.database.transaction() as tx:
-            await ledger.once(
-                tx, call, CompletedOrder, lambda: orders.complete(tx, OrderRef(order_id=order_id)), final=True
-            )
+            await ledger.once(tx, call, CompletedOrder, lambda: orders.complete(tx, order_id), final=True)
 
     async def register(self) -> None:
         """Create an account."""

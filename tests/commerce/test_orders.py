@@ -24,7 +24,7 @@ from commerce.errors import (
     UnknownVariant,
     VariantWithoutItems,
 )
-from commerce.messages.orders import CompletedOrder, Hold, InsufficientItem, Label, OrderRef, Refusal, ValidOrder
+from commerce.messages.orders import CompletedOrder, Hold, InsufficientItem, Label, Refusal, ValidOrder
 from tests.commerce.shop import NOON, Shop
 
 TODAY = NOON.date()
@@ -41,7 +41,7 @@ async def shop(database: Database) -> AsyncIterator[Shop]:
 async def fulfill(shop: Shop, order_id: str) -> CompletedOrder:
     await shop.call(inventory.reserve, order_id)
     await shop.call(fulfillment.create, order_id)
-    return await shop.call(orders.complete, OrderRef(order_id=order_id))
+    return await shop.call(orders.complete, order_id)
 
 
 async def test_a_paid_order_is_valid(shop: Shop) -> None:
@@ -137,7 +137,7 @@ async def test_v8_completing_marks_the_order_writes_the_event_and_queues_the_mai
     await shop.call(inventory.reserve, "1")
     made = await shop.call(fulfillment.create, "1")
     await shop.call(fulfillment.record_label, "1", Label(shipment_id="s", tracking_number="T1", label_url="u"))
-    done = await shop.call(orders.complete, OrderRef(order_id="1"))
+    done = await shop.call(orders.complete, "1")
     assert done == CompletedOrder(fulfillment_id=made.fulfillment_id, tracking_number="T1")
     assert await shop.order_columns("1", "fulfillment_status") == ("fulfilled",)
     assert await shop.order_columns("1", "hold_reason", "refused_at", "waits_for_backorders") == (None, None, None)
@@ -152,23 +152,23 @@ async def test_v8_completing_again_or_concurrently_changes_nothing(shop: Shop) -
     await shop.order("1", MUG=2)
     await shop.call(inventory.reserve, "1")
     await shop.call(fulfillment.create, "1")
-    answers = await asyncio.gather(*(shop.call(orders.complete, OrderRef(order_id="1")) for _ in range(5)))
-    assert answers == [await shop.call(orders.complete, OrderRef(order_id="1"))] * 5
+    answers = await asyncio.gather(*(shop.call(orders.complete, "1") for _ in range(5)))
+    assert answers == [await shop.call(orders.complete, "1")] * 5
     assert len(await shop.events()) == 1
     assert await shop.sql("SELECT count(*) FROM notifications") == [1]
 
 
 async def test_v8_an_order_without_a_fulfillment_or_a_cancelled_one_is_not_completed(shop: Shop) -> None:
     with pytest.raises(OrderNotFound):
-        await shop.call(orders.complete, OrderRef(order_id="1"))
+        await shop.call(orders.complete, "1")
     await shop.order("1", MUG=2)
     with pytest.raises(FulfillmentMissing):
-        await shop.call(orders.complete, OrderRef(order_id="1"))
+        await shop.call(orders.complete, "1")
     await shop.call(inventory.reserve, "1")
     await shop.call(fulfillment.create, "1")
     await shop.sql("UPDATE orders SET cancelled_at = now()")
     with pytest.raises(OrderCancelled):
-        await shop.call(orders.complete, OrderRef(order_id="1"))
+        await shop.call(orders.complete, "1")
     assert await shop.events() == []
 
 
@@ -178,7 +178,7 @@ async def test_v8_completing_waits_for_an_uncommitted_cancel_and_is_refused(shop
     await shop.call(fulfillment.create, "1")
     async with shop.database.transaction() as tx:
         await tx.execute(text("UPDATE orders SET cancelled_at = now()"))
-        completing = asyncio.create_task(shop.call(orders.complete, OrderRef(order_id="1")))
+        completing = asyncio.create_task(shop.call(orders.complete, "1"))
         await asyncio.sleep(0.2)
         assert not completing.done()
     with pytest.raises(OrderCancelled):
@@ -201,15 +201,15 @@ async def test_a_mail_that_upkeep_has_deleted_counts_as_sent(shop: Shop) -> None
     later = NOON + timedelta(days=36_500)
     for order_id in ("1", "2"):
         await fulfill(shop, order_id)
-        assert not (await shop.call(orders.complete, OrderRef(order_id=order_id))).notification_sent
+        assert not (await shop.call(orders.complete, order_id)).notification_sent
     assert await shop.call(upkeep.prune_notifications, later, 100) == 0
     await shop.sql("UPDATE notifications SET status = 'failed'")
     assert await shop.call(upkeep.prune_notifications, later, 100) == 0
-    assert not (await shop.call(orders.complete, OrderRef(order_id="1"))).notification_sent
+    assert not (await shop.call(orders.complete, "1")).notification_sent
     await shop.sql("UPDATE notifications SET status = 'sent'")
     assert await shop.call(upkeep.prune_notifications, later, 100) == 1
-    assert (await shop.call(orders.complete, OrderRef(order_id="1"))).notification_sent
-    assert not (await shop.call(orders.complete, OrderRef(order_id="2"))).notification_sent
+    assert (await shop.call(orders.complete, "1")).notification_sent
+    assert not (await shop.call(orders.complete, "2")).notification_sent
 
 
 async def test_n3_a_refusal_writes_one_event_per_order_and_day(shop: Shop) -> None:

@@ -98,6 +98,7 @@ class TestBuying:
         label = await service.carrier.buy(await service.carrier.create(SHIPMENT, "ref"))
         assert label.shipment_id.startswith("shp_")
         assert len(label.tracking_number) == 22
+        assert label.carrier == "USPS"
         async with httpx.AsyncClient() as browser:
             page = await browser.get(label.label_url)
         assert label.tracking_number in page.text

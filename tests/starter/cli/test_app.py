@@ -145,7 +145,7 @@ async def test_imports_report_bad_rows_and_import_nothing(
     shop: RunningShop, commerce: Commerce, tmp_path: Path
 ) -> None:
     file = tmp_path / "inventory.csv"
-    file.write_text("Handle,Title,SKU,Location,Available,On hand\nmug,Mug,MUG,Main,3,3\nmug,Mug,JUG,Main,3,-1\n")
+    file.write_text("Handle,Title,SKU,Location,Available,On hand\nmug,Mug,MUG,Main,3,3\nmug,Mug,JUG,Main,3,many\n")
     bad = await commerce("import", "inventory", str(file))
     assert bad.code == 1 and f"{file}:3: " in bad.err and "1 bad row:" in bad.err
     assert await shop.data.sql("SELECT count(*) FROM variants") == [0]
