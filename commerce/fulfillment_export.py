@@ -40,7 +40,8 @@ LINES = text("""
     WITH page AS MATERIALIZED (
         SELECT * FROM fulfillments WHERE export_number > :since ORDER BY export_number LIMIT :limit
     )
-    SELECT export_number, coalesce(external_id, orders.id) AS order_id, orders.number AS order_name, coalesce(carrier, '') AS carrier,
+    SELECT export_number, coalesce(external_id, orders.id) AS order_id, orders.number AS order_name,
+           coalesce(carrier, '') AS carrier,
            coalesce(tracking_number, '') AS tracking_number,
            coalesce(completed_at, page.created_at) AS shipped_at, line.sku, line.title, line.quantity,
            coalesce((SELECT CASE WHEN count(DISTINCT location_id) = 1 THEN min(locations.name) END
