@@ -25,7 +25,7 @@ LOCK = text("SELECT pg_advisory_xact_lock(hashtext('commerce.fulfillment_export'
 NUMBER = text(f"""
     WITH completed AS MATERIALIZED (
         SELECT fulfillment.id FROM fulfillments AS fulfillment JOIN orders ON orders.id = order_id
-        WHERE export_number IS NULL AND fulfillment.cancelled_at IS NULL AND fulfillment_status = 'fulfilled'
+        WHERE export_number IS NULL AND fulfillment.cancelled_at IS NULL AND orders.fulfillment_status = 'fulfilled'
         ORDER BY coalesce(completed_at, fulfillment.created_at), fulfillment.id LIMIT {NUMBERED_AT_ONCE}
     ), numbered AS MATERIALIZED (
         SELECT id, nextval('fulfillment_export_numbers') AS number FROM completed

@@ -71,7 +71,8 @@ MARK_FULFILLED = text("""
     SET fulfillment_status = 'fulfilled', hold_reason = NULL, refused_at = NULL, waits_for_backorders = NULL
     WHERE id = :order_id
 """)
-IS_OPEN = "payment_status = 'captured' AND fulfillment_status = 'not_fulfilled' AND cancelled_at IS NULL"
+IS_OPEN = """orders.payment_status = 'captured' AND orders.fulfillment_status = 'not_fulfilled'
+             AND orders.cancelled_at IS NULL"""
 # Only orders that `process-pending-orders` would start need a hold. An order whose lines were linked to variants after
 # its run had looked for these needs none.
 HOLD = text(f"""

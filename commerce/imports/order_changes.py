@@ -64,7 +64,7 @@ WRITE_ORDERS = text(f"""
         RETURNING orders.*
     )
     SELECT id, revision, fulfillment_status = 'fulfilled' AS fulfilled, {IS_OPEN} AND hold_reason IS NULL AS open
-    FROM written
+    FROM written AS orders
 """)  # noqa: S608 - our own columns
 REMEMBER = text("""
     UPDATE orders SET content_hash = received.content_hash,

@@ -58,7 +58,7 @@ FIND_COUNTS = text(f"""
     WHERE found.n = staged.n
 """)  # noqa: S608 - our own constants
 OPEN_AT_COUNT = """
-    orders.created_at <= :counted_at AND fulfillment_status IN ('not_fulfilled', 'scheduled', 'on_hold')
+    orders.created_at <= :counted_at AND orders.fulfillment_status IN ('not_fulfilled', 'scheduled', 'on_hold')
     AND payment_status NOT IN ('cancelled', 'refunded')
     AND (orders.cancelled_at IS NULL OR orders.cancelled_at > :counted_at)
 """
@@ -77,7 +77,7 @@ SET_TARGETS = text(f"""
         FROM staged_inventory JOIN locations ON locations.id = location_id WHERE is_counted
     ), shipped AS MATERIALIZED (
         SELECT inventory_item_id, location_id, part.quantity, fulfillment.id, orders.created_at AS ordered_at,
-               CASE WHEN fulfillment_status = 'fulfilled' THEN coalesce(completed_at, fulfillment.created_at) END
+               CASE WHEN orders.fulfillment_status = 'fulfilled' THEN coalesce(completed_at, fulfillment.created_at) END
                AS fulfilled_at
         FROM counted JOIN fulfillment_items AS part USING (inventory_item_id, location_id)
         JOIN fulfillments AS fulfillment ON fulfillment.id = part.fulfillment_id AND fulfillment.cancelled_at IS NULL

@@ -56,6 +56,7 @@ DO $$ BEGIN
     IF EXISTS (SELECT FROM pg_class WHERE relowner = 'commerce'::regrole AND relnamespace = 'public'::regnamespace) THEN
         REASSIGN OWNED BY commerce TO commerce_migrator;
         GRANT SELECT, INSERT, UPDATE, DELETE, MAINTAIN ON ALL TABLES IN SCHEMA public TO commerce;
+        GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO commerce;
         REVOKE INSERT, UPDATE, DELETE, MAINTAIN ON alembic_version FROM commerce;
     END IF;
 END $$;
