@@ -21,6 +21,7 @@ RAM_DISK, RAM_DISK_BYTES = Path("/dev/shm"), 2 * 1024**3
 PREFIX = "commerce tests "
 PASSWORD = "password-of-all-roles"
 DEADLINE = 120  # seconds
+MIN_AGE = 600  # seconds, of a cluster that may be deleted
 SETTINGS = (
     "fsync=off",
     "synchronous_commit=off",
@@ -112,6 +113,8 @@ def remove_abandoned_clusters() -> None:
     """Delete clusters in memory whose test run was killed."""
     for folder in RAM_DISK.glob(f"{PREFIX}*"):
         try:
+            if time.time() - folder.stat().st_mtime < MIN_AGE:
+                continue  # it may be being made: the server of a moment ago is not the last one
             # negative while the cluster is being made
             pid = abs(int((folder / "postgres" / "postmaster.pid").read_text().split()[0]))
         except (OSError, IndexError, ValueError):

@@ -10,7 +10,7 @@ import email
 import email.policy
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -175,9 +175,9 @@ def _set_up_codec(page: Browser, ui: TemporalUi, api: str) -> Mapping[str, bytes
     ui.fill_codec_dialog(endpoint)
     page.evaluate(SETTLED)
     box = page.evaluate(DIALOG_BOX)
-    dialog = Image.open(BytesIO(page.screenshot(width=box[2], height=box[3]))).crop(box)
+    dialog = page.screenshot(width=box[2], height=box[3])
     ui.apply_codec_dialog()
-    return {"codec-error.png": _compress(error), "codec-dialog.png": _compress(dialog)}
+    return {"codec-error.png": _compress(error), "codec-dialog.png": _compress(dialog, box)}
 
 
 def _process_page(page: Browser, url: str, *, shown: str, height: int, script: str = "") -> bytes:
@@ -214,10 +214,11 @@ def _report_page(mails: Path) -> str:
     return html
 
 
-def _compress(png: bytes) -> bytes:
-    """Return the same picture with fewer colors and bytes."""
+def _compress(png: bytes, box: Sequence[int] | None = None) -> bytes:
+    """Return the same picture, or what it shows in a box (left, top, right, bottom), with fewer colors and bytes."""
     with Image.open(BytesIO(png)) as picture:
-        fewer = picture.convert("RGB").quantize(COLORS, kmeans=3, dither=Image.Dither.NONE)
+        shown = picture.convert("RGB").crop((box[0], box[1], box[2], box[3]) if box else None)
+        fewer = shown.quantize(COLORS, kmeans=3, dither=Image.Dither.NONE)
     out = BytesIO()
     fewer.save(out, "PNG", optimize=True)
     return out.getvalue()
