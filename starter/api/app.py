@@ -21,6 +21,7 @@ from starter.api.requests import RequestLog
 from starter.api.tokens import DOCS_FILES, TokenAuth
 from starter.operate.gauges import publish_gauges
 
+CANCEL_INTERVAL = 1  # seconds between two cancels of what runs in the background
 DESCRIPTION = """
 Starts the shop's processes and shows their progress.
 
@@ -97,8 +98,9 @@ async def run_in_background(work: Coroutine[Any, Any, Any]) -> AsyncIterator[Non
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        while not task.done():
+            task.cancel()  # again, if it has no effect: a cancel is lost if a connection breaks at the same moment
+            await asyncio.wait([task], timeout=CANCEL_INTERVAL)
 
 
 def release_waiting_requests(app: FastAPI) -> None:
