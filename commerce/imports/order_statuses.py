@@ -1,6 +1,8 @@
 """The statuses that shops write into their exports, and what they mean for us."""
 
-from collections.abc import Set
+from collections.abc import Callable, Mapping, Set
+
+from commerce.imports.parsers import choice
 
 PAYMENT_STATUSES = {
     "paid": "captured",
@@ -34,6 +36,16 @@ LINE_STATUSES = {
 }
 LINES_DIFFER = "says that the whole order is still to be fulfilled, but not all of its lines are: the lines count"
 OPEN = {"not_fulfilled", "scheduled", "on_hold"}  # all of the order is still to be shipped
+
+
+def _status(values: Mapping[str, str]) -> Callable[[str | None], str]:
+    """Return a parser for one of these statuses, in any case, and with blanks or hyphens for underscores."""
+    parse = choice(values)
+    return lambda value: parse((value or "").replace(" ", "_").replace("-", "_"))
+
+
+parse_payment_status, parse_fulfillment_status = _status(PAYMENT_STATUSES), _status(FULFILLMENT_STATUSES)
+parse_line_status = _status(LINE_STATUSES)
 
 
 def whole_order_status(status: str, lines: Set[str]) -> tuple[str, str]:

@@ -76,6 +76,12 @@ async def test_our_id_is_the_sources_own_id_or_else_the_name(shop: Shop, load: I
     ]
 
 
+async def test_a_spreadsheets_decimals_of_ids_and_names_do_not_count(shop: Shop, load: Import) -> None:
+    await load(first(Id="5551"), first(Name="7", Id=""))
+    assert (await load(first(Name="1001.0", Id="5551.0"), first(Name="7.0", Id=""))).unchanged == 2
+    assert await shop.sql("SELECT id FROM orders ORDER BY id") == ["5551", "7"]
+
+
 async def test_orders_of_two_shops_never_meet(shop: Shop, load: Import, put: Put) -> None:
     await load(first(), first(Name="#2", Id="etsy:2"))
     report = await load(first(), first(Name="#2", Id="2"), source="etsy")

@@ -8,7 +8,8 @@ import pytest
 
 from commerce.database import Database
 from commerce.imports import ImportReport
-from commerce.imports.order_parser import ROUNDED_ID, ROUNDED_SKU
+from commerce.imports.order_head import ROUNDED_ID
+from commerce.imports.order_parser import ROUNDED_SKU
 from commerce.imports.order_rows import HEAD_COLUMNS, IGNORED_COLUMNS, LINE_COLUMNS
 from commerce.imports.order_statuses import LINES_DIFFER
 from tests.commerce.imports.order_files import EXPORT, first, further, import_rows

@@ -322,7 +322,35 @@ async def test_what_an_order_says_is_no_reason_to_refuse_it(shop: RunningShop, h
     assert await shop.data.sql("SELECT shipping_name FROM orders") == [hostile]
 
 
-@pytest.mark.parametrize("order_id", ["%20", "a%20b", "a%00", "%F0%9F%91%BB", "x" * 101])
+async def test_unknown_fields_are_refused_by_name(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    status, body = await put(http, totl="3.00", discount="2.00", lines=[MUGS | {"quantiy": 1}])
+    assert (status, sorted(field_names(body))) == (422, ["body.discount", "body.lines.0.quantiy", "body.totl"])
+    assert {error["message"] for error in body["fields"]} == {"there is no such field"}
+    assert await shop.data.sql("SELECT count(*) FROM orders") == [0]
+
+
+async def test_columns_of_the_export_that_nothing_needs_are_accepted(http: httpx.AsyncClient) -> None:
+    ignored = {"accepts_marketing": "no", "source": "web", "tax_1_name": "VAT", "payment_terms_name": None}
+    lines = [MUGS | {"lineitem_taxable": True, "compare_at_price": "1.00"}]
+    assert (await put(http, **ignored, lines=lines))[0] == 201
+    assert (await put(http))[0] == 200
+
+
+async def test_what_is_odd_about_an_order_is_in_the_answer(http: httpx.AsyncClient) -> None:
+    status, body = await put(http, total="15.00", lines=[MUGS | {"sku": "1.23E+12"}])
+    assert (status, [warning["field"] for warning in body["warnings"]]) == (201, ["total", "lines.0.sku"])
+
+
+async def test_an_order_of_another_source_has_it_in_its_id(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    await put(http)
+    status, body = await put(http, "etsy~1001", name="1001")
+    assert (status, body["order_id"], body["number"]) == (201, "etsy~1001", "1001")
+    assert body["transaction_id"] == "order-processing-etsy~1001"
+    assert (await put(http, "shop~1001"))[0] == 200
+    assert await shop.data.sql("SELECT id, source FROM orders ORDER BY id") == [("1001", "shop"), ("etsy~1001", "etsy")]
+
+
+@pytest.mark.parametrize("order_id", ["%20", "a%20b", "a%00", "%F0%9F%91%BB", "x" * 101, "a~b~c", "~a", "a~"])
 async def test_an_invalid_order_id_is_refused(http: httpx.AsyncClient, order_id: str) -> None:
     status, body = await put(http, order_id)
     assert (status, field_names(body)) == (422, ["path.order_id"])
