@@ -168,8 +168,8 @@ def _read_rows(path: Path, stream: TextIO, layout: Layout, notation: Notation) -
     lines, mapper, width = _Lines(path, stream), layout.mapper, len(layout.dialect.header)
     reader = csv.reader(lines, strict=True, delimiter=layout.dialect.separator)
     positions, last_used, quick, empty = mapper.positions, max(mapper.used), notation.quick_test(), 0
-    never = QuickTest(lambda _: (), lambda _: (), count_place=width, sku_place=width)
-    plain, times, count, sku = never if quick is None or not isinstance(mapper, SameColumns) else quick
+    never = QuickTest(lambda _: (), lambda _: (), count_place=width)
+    plain, times, count = never if quick is None or not isinstance(mapper, SameColumns) else quick
     try:
         for _ in range(layout.dialect.skipped + 1):
             next(reader, None)
@@ -182,7 +182,6 @@ def _read_rows(path: Path, stream: TextIO, layout: Layout, notation: Notation) -
             if (
                 count < number == width
                 and cells[count].isdigit()
-                and "E+" not in cells[sku]
                 and not "".join(plain(cells)).strip(PLAIN)
                 and not any(times(cells))
             ):

@@ -27,13 +27,13 @@ TIMES = frozenset((
     *("Paid at", "Fulfilled at", "Created at", "Cancelled at", "Updated at", "Completed at", "Next Payment Due At"),
     *("Recovered at",),
 ))  # fmt: skip
-CODES = frozenset(("Id", "Lineitem sku", "SKU"))  # spreadsheets take long ones for numbers and shorten them
+CODES = frozenset(("SKU",))  # spreadsheets take long ones for numbers and shorten them
 PLAIN = "0123456789. "
 SHORTENED = "was shortened by a spreadsheet to a number like 1.23E+12: export it again, and do not open it in one"
 
 
 class QuickTest(NamedTuple):
-    """A row needs no work if its amounts have only characters of PLAIN, its count digits, its SKU no `E+`, and no time.
+    """A row needs no work if its amounts have only characters of PLAIN, its count digits, and no time.
 
     This is not a function: its callers inline it, since files have hundreds of thousands of rows.
     """
@@ -41,7 +41,6 @@ class QuickTest(NamedTuple):
     amounts: Callable[[Sequence[str]], Sequence[str]]
     times: Callable[[Sequence[str]], Sequence[str]]
     count_place: int
-    sku_place: int
 
 
 class Notation:
@@ -84,10 +83,9 @@ class Notation:
 
     def quick_test(self) -> QuickTest | None:
         """Return how to see at once that a row needs no `apply`; None: any row may need it."""
-        skus = [i for i in self._codes if self._names[i] == "Lineitem sku"]
-        if self._decimal == "comma" or len(self._counts) != 1 or not skus or not self._amounts or not self._times:
+        if self._decimal == "comma" or len(self._counts) != 1 or not self._amounts or not self._times:
             return None
-        return QuickTest(_getter(self._amounts), _getter(self._times), self._counts[0], skus[0])
+        return QuickTest(_getter(self._amounts), _getter(self._times), self._counts[0])
 
     def apply(self, cells: list[str], problems: Problems) -> Problems:
         """Change the cells of a row, and return its problems with those that come up."""

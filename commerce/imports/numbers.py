@@ -34,7 +34,7 @@ def plain_amount(text: str, decimal: DecimalMark | None, *, symbols: bool) -> st
     `decimal` is the file's mark, which decides amounts like 1,234. Currency symbols are removed if `symbols` is true.
     """
     parts = _split(_without_symbol(text) if symbols else text, decimal)
-    if parts is None or (parts.unclear and "," in text):
+    if parts is None or parts.unclear:
         return text
     return _trim_zeros(parts.text)
 

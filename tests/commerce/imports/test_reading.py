@@ -11,6 +11,9 @@ import pytest
 
 from commerce.errors import UnreadableFile
 from commerce.imports import text_files
+from commerce.imports.csv_rows import open_rows
+from commerce.imports.inventory_rows import COLUMNS as INVENTORY_COLUMNS
+from commerce.imports.order_rows import COLUMNS
 from tests.commerce.imports.reading import CELLS, HEADER, read, text
 
 ONE = text({"Shipping Name": "Zoë Müller"})
@@ -131,7 +134,7 @@ def test_cells_too_many_or_too_few_are_a_problem_if_they_matter(file: Path) -> N
     assert read(file).bad == [(2, f"must have {width} cells like the header, not {width + 1}")]
     file.write_text(ONE.rstrip("\n").removesuffix(",") + "\n")
     assert read(file).bad == [(2, f"must have {width} cells like the header, not {width - 1}")]
-    file.write_text(ONE.replace(HEADER, HEADER + ",Vendor,Color"))
+    file.write_text(ONE.replace(HEADER, HEADER + ",Colour,Size"))
     assert read(file).order.id == "1"
 
 
@@ -192,7 +195,7 @@ def test_a_number_of_units_with_two_meanings_is_refused_until_it_is_said(file: P
     assert read(file, decimal="point").order.lines[0].quantity == 1200
 
 
-@pytest.mark.parametrize("written", ["1,23,4", "12..5", "1.2.3", "1,23.456,7", "x12", "-5.00", "-1,5", "1 23", "٣"])
+@pytest.mark.parametrize("written", ["1,23,4", "12..5", "1.2.3", "1,23.456,7", "x12", "1 23", "٣"])
 def test_other_amounts_are_refused(file: Path, written: str) -> None:
     file.write_text(text({"Lineitem price": written}, separator=";"), encoding="utf-8")
     assert read(file).bad == [(2, "Lineitem price: must be an amount of at least 0, like 12.50")]
@@ -211,27 +214,18 @@ def test_a_whole_number_may_have_zeros_as_decimals(file: Path, written: str, uni
     assert read(file).order.lines[0].quantity == units
 
 
-@pytest.mark.parametrize(
-    ("written", "reason"),
-    [
-        ("1.5", "must be a whole number of at least 1"),
-        ("0.0", "must be a whole number of at least 1"),
-        ("1E+03", "must be a whole number of at least 1"),
-    ],
-)
-def test_other_numbers_are_refused(file: Path, written: str, reason: str) -> None:
+@pytest.mark.parametrize("written", ["1.5", "1E+03", "-1"])
+def test_other_numbers_are_refused(file: Path, written: str) -> None:
     file.write_text(text({"Lineitem quantity": written}))
-    assert read(file).bad == [(2, f"Lineitem quantity: {reason}")]
-
-
-@pytest.mark.parametrize("column", ["Lineitem sku", "Id"])
-@pytest.mark.parametrize("written", ["4.54175E+12", "1,23457E+12", "1E+12"])
-def test_a_code_that_a_spreadsheet_shortened_is_refused(file: Path, column: str, written: str) -> None:
-    file.write_text(text({column: written}))
     ((line, reason),) = read(file).bad
-    assert (line, reason.partition(": ")[:2]) == (2, (column, ": ")) and "was shortened by a spreadsheet" in reason
-    file.write_text(text({"Lineitem sku": "E+12", "Id": "1E12"}))
-    assert read(file).order.lines[0].sku == "E+12"
+    assert line == 2 and reason.startswith("Lineitem quantity: must be a whole number of at least ")
+
+
+@pytest.mark.parametrize("written", ["4.54175E+12", "1,23457E+12", "1E+12"])
+def test_a_sku_that_a_spreadsheet_shortened_is_refused(file: Path, written: str) -> None:
+    file.write_text(f"Handle;Title;SKU;Location;Available;On hand\nmug;Mug;{written};Main;1;1\n")
+    with open_rows(file, INVENTORY_COLUMNS) as rows:
+        assert [row.reason().partition(" to ")[0] for row in rows] == ["SKU: was shortened by a spreadsheet"]
 
 
 NOON = datetime(2026, 11, 20, 11, tzinfo=UTC)  # in Berlin
@@ -314,9 +308,6 @@ def test_reading_takes_bounded_memory(file: Path) -> None:
             packed.write(row * 500)
     tracemalloc.start()
     try:
-        from commerce.imports.csv_rows import open_rows
-        from commerce.imports.order_rows import COLUMNS
-
         with open_rows(file, COLUMNS) as rows:
             assert sum(1 for _ in rows) == 100_000
         assert tracemalloc.get_traced_memory()[1] < 32 * 1024 * 1024
