@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +13,7 @@ from commerce.imports import ImportReport
 from commerce.imports.new_order import NewOrder
 from commerce.imports.order_parser import OrderHead, OrderLine, parse_order
 from commerce.order_identity import order_id_of, split_order_id
-from tests.commerce.imports.order_files import first, further, import_rows
+from tests.commerce.imports.order_files import Import, first, further
 from tests.commerce.shop import Shop
 
 IDENTITIES = "SELECT id, source, external_id, name, number FROM orders ORDER BY id"
@@ -34,21 +32,7 @@ HEAD = OrderHead(
 )
 LINE = OrderLine("MUG", "Mug", 2, "12.50", requires_shipping=True)
 
-Import = Callable[..., Awaitable[ImportReport]]
 Put = Callable[..., Awaitable[order_intake.Stored]]
-
-
-@pytest.fixture
-def shop(database: Database) -> Shop:
-    return Shop(database)
-
-
-@pytest.fixture
-def load(database: Database, tmp_path: Path) -> Import:
-    async def load(*rows: dict[str, str], **options: Any) -> ImportReport:
-        return await import_rows(database, tmp_path, *rows, **options)
-
-    return load
 
 
 @pytest.fixture
