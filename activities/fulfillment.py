@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
 from activities.boundary.outages import OutageAlerts
-from commerce import fulfillment, ledger, orders
+from commerce import fulfillment, ledger
 from commerce.database import Database
 from commerce.errors import CarrierUnknown
 from commerce.external_steps import ExternalEffect
@@ -84,8 +84,7 @@ class _ShippingLabel(ExternalEffect[OrderRef, Shipment, _ShipmentNote, Label]):
 
     async def read(self, tx: AsyncSession, order: OrderRef) -> Shipment:
         """Return the shipment of the order, unless it has changed: no label is bought for an older address."""
-        await orders.raise_if_changed(tx, order)
-        return await fulfillment.shipment(tx, order.order_id)
+        return await fulfillment.shipment(tx, order.order_id, order.revision)
 
     async def prepare(self, shipment: Shipment, reference: str) -> _ShipmentNote:
         """Register the shipment at the carrier for new labels."""

@@ -49,12 +49,15 @@ OTHER_NAMES = {
     "US": "United States of America; America; U.S.; U.S.A.",
     "VA": "Holy See; Vatican",
     "VN": "Viet Nam",
+    "ZA": "RSA",
 }
+# Groups of countries that shops name as one and ISO has no code for. The carrier gets the name.
+GROUPS = ("Channel Islands",)
 
 
 @lru_cache(MAX_CACHED)
 def country_code(text: str) -> str | None:
-    """Return a country's ISO 3166 code of two letters; None if the country is not known.
+    """Return a country's ISO 3166 code of two letters, or the name of one of GROUPS; None if neither is known.
 
     `text` is such a code, one of three letters or digits, or a name in English or one of LANGUAGES. Case, accents and
     punctuation do not matter.
@@ -63,7 +66,11 @@ def country_code(text: str) -> str | None:
     if code in _codes():
         return _codes()[code]
     name = _simplify(text)
-    return _english_names().get(name) or _other_names().get(name)
+    return _english_names().get(name) or _group(name) or _other_names().get(name)
+
+
+def _group(name: str) -> str | None:
+    return next((group for group in GROUPS if _simplify(group) == name), None)
 
 
 @cache

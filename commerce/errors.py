@@ -8,7 +8,7 @@ CommerceError
 │   ├── ScheduleNotFound, JobInProgress
 │   ├── UnreadableFile, OrderDiffers
 │   ├── OrderRefused
-│   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
+│   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, OrderChanged, PaymentNotCaptured,
 │   │   └── FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased, OrderOnHold
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, FulfillmentMissing

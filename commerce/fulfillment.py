@@ -130,7 +130,7 @@ CANCEL = text("""
     DO UPDATE SET quantity = reserved.quantity + excluded.quantity
 """)
 SHIPMENT = text("""
-    SELECT CAST(fulfillment.id AS text) AS fulfillment_id, number, currency,
+    SELECT CAST(fulfillment.id AS text) AS fulfillment_id, decisive_revision, number, currency,
            coalesce(shipping_name, '') AS name, coalesce(shipping_company, '') AS company,
            coalesce(shipping_address1, '') AS street1, coalesce(shipping_address2, '') AS street2,
            coalesce(shipping_city, '') AS city, coalesce(shipping_zip, '') AS zip,
@@ -205,15 +205,17 @@ async def cancel(tx: AsyncSession, fulfillment: CreatedFulfillment, order_id: st
     await tx.execute(CANCEL, values)
 
 
-async def shipment(tx: AsyncSession, order_id: str) -> Shipment:
+async def shipment(tx: AsyncSession, order_id: str, revision: int | None = None) -> Shipment:
     """Return the shipment of the order's live fulfillment.
 
-    Raises FulfillmentMissing, and AddressIncomplete without a known country. Only the country is required, because old
-    orders have nothing else.
+    `revision`: the one that the process has read. Raises FulfillmentMissing, OrderChanged if a later change matters to
+    processing, and AddressIncomplete without a known country. Only the country is required, because old orders have
+    nothing else.
     """
     row = (await tx.execute(SHIPMENT, {"order_id": order_id})).one_or_none()
     if row is None:
         raise FulfillmentMissing(order_id)
+    orders.check_revision(order_id, revision, row.decisive_revision)
     if (country := country_code(row.country)) is None:
         raise AddressIncomplete(order_id, missing="known country" if row.country else "country")
     recipient = Address(

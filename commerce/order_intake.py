@@ -90,9 +90,9 @@ async def store_order(tx: AsyncSession, order: NewOrder) -> Stored:
     An order that was stored before, with this id or name, is changed as far as this is later (order_changes.apply).
     Raises OrderDiffers if its id or name can mean another order.
     """
-    await tx.execute(WAIT_FOR_IMPORTS, {"skus": list({line.sku for line in order.lines})})
     if known := await _change_known(tx, order):
         return known
+    await _wait_for_imports(tx, order)
     if order.email:
         await tx.execute(WRITE_GUEST, {"email": order.email, "created_at": order.created_at})
     # If another transaction has just inserted the order, find it. Else an older order has the same name.
@@ -109,6 +109,10 @@ async def store_order(tx: AsyncSession, order: NewOrder) -> Stored:
 def needs_processing(order: NewOrder) -> bool:
     """Return whether the order is paid in full, not fulfilled anywhere and not cancelled."""
     return order.payment_status == "captured" and order.fulfillment_status == "not_fulfilled" and not order.cancelled_at
+
+
+async def _wait_for_imports(tx: AsyncSession, order: NewOrder) -> None:
+    await tx.execute(WAIT_FOR_IMPORTS, {"skus": list({line.sku for line in order.lines})})
 
 
 async def _insert(tx: AsyncSession, order: NewOrder, name_key: str | None) -> bool:
@@ -154,7 +158,9 @@ async def _change_known(tx: AsyncSession, order: NewOrder) -> Stored | None:
         await tx.execute(FILL_ORDER, {name: values[name] for name in FILLED_FIELDS} | {"id": known.id})
         await tx.execute(FILL_LINES, {"id": known.id, "lines": _lines(order)})
     elif known.content_hash != order_hash(order) or order.updated_at:
+        await _wait_for_imports(tx, order)
         received = ReceivedOrder(known.id, _values(order), order.lines, order_hash(order))
         [difference] = await order_changes.apply(tx, [received])
+        await listings.link_lines_of(tx, known.id)
     await tx.execute(COMPLETE_IDENTITY, identity | {"id": known.id})
     return Stored(await tx.scalar(FIND_NUMBER, {"id": known.id}), is_new=False, difference=difference)

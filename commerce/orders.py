@@ -157,10 +157,11 @@ async def validate(tx: AsyncSession, order_id: str) -> ValidOrder:
 async def raise_if_changed(tx: AsyncSession, order: OrderRef) -> None:
     """Lock the order, and raise OrderChanged if a change since the process has read it matters to processing."""
     decisive = (await tx.execute(LOCK_REVISION, {"order_id": order.order_id})).scalar_one_or_none()
-    _check_revision(order.order_id, order.revision, decisive)
+    check_revision(order.order_id, order.revision, decisive)
 
 
-def _check_revision(order_id: str, revision: int | None, decisive: int | None) -> None:
+def check_revision(order_id: str, revision: int | None, decisive: int | None) -> None:
+    """Raise OrderChanged if the order's `decisive` revision is later than the one that the process has read."""
     if revision is not None and decisive is not None and revision < decisive:
         raise OrderChanged(order_id)
 
@@ -177,7 +178,7 @@ async def complete(tx: AsyncSession, order_id: str, revision: int | None = None)
     fulfilled = await _fulfilled(tx, order_id)
     if order.fulfillment_status == "fulfilled":
         return fulfilled
-    _check_revision(order_id, revision, order.decisive_revision)
+    check_revision(order_id, revision, order.decisive_revision)
     if order.cancelled:
         raise OrderCancelled(order_id)
     await tx.execute(MARK_FULFILLED, {"order_id": order_id})

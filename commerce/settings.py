@@ -282,7 +282,7 @@ class Settings(BaseSettings):
     def _is_country(cls, value: str) -> str:
         from commerce.countries import country_code  # takes long to load, and only a value that was set is checked
 
-        if country_code(value) != value:
+        if len(value) != 2 or country_code(value) != value:
             raise ValueError("must be an ISO 3166 code of two letters, like GB")
         return value
 

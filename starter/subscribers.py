@@ -36,7 +36,7 @@ async def process_order(client: Client, event: PendingEvent) -> None:
 
 
 async def process_changed_order(client: Client, event: PendingEvent) -> None:
-    """Tell the run of an order that it has changed. Start one if the order needs processing and has no open run."""
+    """Signal the run of an order that the order has changed. Start one if the order needs one and has none open."""
     order_id, process = event.data["order_id"], event.data["process"]
     signal = ("order-changed", OrderChange(revision=event.data["revision"]))
     process_id = order_process_id(order_id)

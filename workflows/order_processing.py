@@ -69,8 +69,8 @@ class OrderProcessingWorkflow:
         self._saga = Saga(PLAN)
         self._checked_at = workflow.now()
         self._order = OrderRef(order_id="")
-        self._newest_revision = 0  # that this run was told of
-        self._known_revision = 0  # the newest that it was told of before it read the order
+        self._newest_revision = 0  # of those that were signalled to this run
+        self._known_revision = 0  # what this run has read; a later one is news
         self._restarts = workflow.memo_value(RESTARTS, default=0)
 
     @workflow.query(name="progress")
@@ -87,7 +87,10 @@ class OrderProcessingWorkflow:
 
     @workflow.run
     async def run(self, request: OrderProcessing) -> OrderResult:
-        """Fulfill the order. Insufficient stock is a result (V2); anything else that stops it is a failure."""
+        """Fulfill the order. Insufficient stock (V2), and what the shop has changed (V12), end it with a result.
+
+        Anything else that stops it is a failure.
+        """
         wanted = order_process_id(request.order_id)
         if workflow.info().workflow_id != wanted:
             raise to_failure(WrongProcessId(wanted))

@@ -128,13 +128,13 @@ class _Change:
 
     @property
     def cancels(self) -> bool:
-        """Whether the order was not cancelled before."""
+        """Whether the change cancels the order."""
         before = {name: getattr(self.stored, name) for name in ("cancelled_at", "payment_status")}
         return _is_cancelled(before | self.columns) and not _is_cancelled(before)
 
 
 async def apply(tx: AsyncSession, received: Sequence[ReceivedOrder]) -> list[Difference]:
-    """Change orders to what their sources say now, as far as that is later; return the differences by order id.
+    """Change orders to what their sources say now, as far as that is later; return one difference per order.
 
     Lines are changed or removed, but never deleted, because reservations and fulfillments refer to them.
     """
@@ -147,7 +147,10 @@ async def apply(tx: AsyncSession, received: Sequence[ReceivedOrder]) -> list[Dif
     if changed := [change for change in changes if change.difference.changed]:
         await _write(tx, changed)
     if same := [change.received for change in changes if not change.difference.changed and not change.outdated]:
-        seen = [{"id": each.id, "content_hash": each.content_hash} | _time(each) for each in same]
+        seen = [
+            {"id": each.id, "content_hash": each.content_hash, "updated_at": each.columns["updated_at"]}
+            for each in same
+        ]
         await tx.execute(REMEMBER, {"orders": _json(seen)})
     return [change.difference for change in changes]
 
@@ -209,10 +212,6 @@ def _events(change: _Change, written: Row[Any]) -> list[NewEvent]:
         cancelled = OrderCancelled(order_id=order_id, revision=written.revision, fulfilled=written.fulfilled)
         events.append(NewEvent.from_data(cancelled, **place))
     return events
-
-
-def _time(received: ReceivedOrder) -> dict[str, Any]:
-    return {"updated_at": received.columns["updated_at"]}
 
 
 def _is_cancelled(columns: Mapping[str, Any]) -> bool:

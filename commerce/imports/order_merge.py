@@ -90,8 +90,8 @@ def merge(stored: Mapping[str, Any], received: Mapping[str, Any]) -> Merged:
     for field in differing:
         if _takes_over(field, stored, received):
             changes[field] = received[field]
-        elif field != "updated_at" and not _agrees(field, stored, received):
-            kept.append(field)
+        elif field != "updated_at" and not (field == "fulfillment_status" and _is_fulfilled(stored)):
+            kept.append(field)  # that the source knows of our fulfillment, or not yet, is no difference
     if remaining := set(corrected) & set(changes):
         changes["corrections"] = {field: value for field, value in corrected.items() if field not in remaining} or None
     return Merged(changes, kept)
@@ -142,11 +142,6 @@ def _takes_over(field: str, stored: Mapping[str, Any], received: Mapping[str, An
     if field in SUMS:
         return bool(new > old)
     return not _is_unsure(stored, received)
-
-
-def _agrees(field: str, stored: Mapping[str, Any], received: Mapping[str, Any]) -> bool:
-    """Return whether the source's value only says that it does not know yet, or knows, what was fulfilled here."""
-    return field == "fulfillment_status" and _is_fulfilled(stored)
 
 
 def _is_fulfilled(stored: Mapping[str, Any]) -> bool:

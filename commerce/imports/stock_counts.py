@@ -4,12 +4,12 @@ A count is taken from the shop's own books at a time T, which do not know all th
 gone from the shelves and must not come back with the count:
 
 - A count of units *on hand* includes the units of all orders that the shop shows as unfulfilled. Those that left
-  after T are certainly among them. Those that left before T are among them as long as the shop has not been told; how
-  many these are at most, the file itself says: its committed units, less those of orders that are still open here. The
-  time of an export is not exact, but whatever it is, this number comes from the same moment as the count.
+  after T are certainly among them. Those that left before T are among them until the shop learns of the shipment. The
+  file itself limits how many these can be: its committed units, less those of orders that are still open here. The time
+  of an export is not exact, but this number always comes from the same moment as the count.
 - A count of *available* units leaves out the orders that the shop knew at T, fulfilled or not. So it does not matter
-  what the shop was told. What is on the shelves is these units and those of the same orders that are still open here,
-  less those that have left for later orders.
+  which shipments the shop has learned of. What is on the shelves is these units and those of the same orders that are
+  still open here, less those that have left for later orders.
 
 Cancelled fulfillments count nowhere: only a completed one is final, and only these are exported, so the shop never knew
 of the others, and their units never left. T, the times of orders and the times of fulfillments come from three clocks.

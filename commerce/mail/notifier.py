@@ -117,7 +117,7 @@ class Notifier:
             await self._try_to_send([key for key in keys if service != MailServerDown.service or key != alert.key])
 
     async def report_recovery(self, service: str) -> None:
-        """Tell the admins that a service works again, if they were alerted that it was down; raises as above."""
+        """Notify the admins that a service works again, if they were alerted that it was down; raises as above."""
         prefix = _outage_prefix(OUTAGE, service)
         async with asyncio.timeout(OUTAGE_TIMEOUT):
             async with self._database.transaction() as tx:

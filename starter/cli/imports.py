@@ -88,7 +88,7 @@ def orders(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> int:
-    """Import order exports. Importing an order again changes nothing."""
+    """Import order exports. A known order changes as far as the file is later; importing it again changes nothing."""
     from commerce.imports import import_orders
     from commerce.imports.order_rows import COLUMNS
 

@@ -11,6 +11,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from commerce import audit as rules
 from commerce.audit import Finding, Page
+from commerce.audit_rules import FINDINGS, RULES, STRAYS
 from commerce.database import Database
 from commerce.messages.orders import OrderProcessing, order_process_id
 from starter.connection.rpc import find_latest_run, unreachable_if_refused
@@ -49,10 +50,10 @@ async def audit(
     """
     findings: list[Finding] = []
     checked: Counter[str] = Counter()
-    for kind in rules.RULES:
+    for kind in RULES:
         async for page in _pages(database, kind):
             findings = _joined([findings, await _audit_page(database, client, page)])
-            if kind != rules.STRAYS:
+            if kind != STRAYS:
                 checked[kind] += len(page.keys)
                 on_progress(checked)
     return findings
@@ -95,7 +96,7 @@ def _joined(pages: Iterable[Sequence[Finding]]) -> list[Finding]:
             found.setdefault(finding.rule, []).append(finding)
     return [
         finding.model_copy(update={"count": counts[rule]})
-        for rule in rules.FINDINGS
+        for rule in FINDINGS
         for finding in found.get(rule, [])[: rules.MAX_FINDINGS]
     ]
 

@@ -1,4 +1,4 @@
-"""Fixtures: filled shops of the oldest revision."""
+"""Fixtures: an empty shop, and filled shops of the oldest revision."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,11 +7,19 @@ import asyncpg
 import pytest
 
 from commerce import migrations
+from commerce.database import Database
 from tests.commerce.migrations.old_shop import FILL, REVISIONS
+from tests.commerce.shop import Shop
 from tests.conftest import database_copy, run_sql
 from tests.servers import PostgresServer, once_per_run
 
 FILLED = "template_filled"
+
+
+@pytest.fixture
+def shop(database: Database) -> Shop:
+    """An empty shop."""
+    return Shop(database)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import audit, ledger, tables
 from commerce.audit import Finding, Page
+from commerce.audit_rules import RULES
 from commerce.database import Database
 from commerce.messages.steps import StepKey
 from starter.devstack.postgres import MIGRATOR
@@ -86,7 +87,7 @@ class Shop:
     async def audit_pages(self) -> list[Page]:
         """Return all pages of an audit, each as small as possible."""
         pages = []
-        for kind in audit.RULES:
+        for kind in RULES:
             page = await self.call(audit.load_page, kind, None, 1)
             while page.keys:
                 pages.append(page)

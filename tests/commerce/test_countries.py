@@ -18,6 +18,7 @@ from commerce.countries import LANGUAGES, OTHER_NAMES, country_code
         *(("Bosnia and Herzegovina", "BA"), ("Bosnia & Herzegovina", "BA"), ("Saint Lucia", "LC"), ("St Lucia", "LC")),
         *(("Hong Kong", "HK"), ("Hong Kong SAR China", "HK"), ("Viet Nam", "VN"), ("Russian Federation", "RU")),
         *(("Deutschland", "DE"), ("España", "ES"), ("ESPANA", "ES"), ("Österreich", "AT"), ("Polska", "PL")),
+        *(("RSA", "ZA"), ("Channel Islands", "Channel Islands"), (" channel islands ", "Channel Islands")),
         *(("日本", "JP"), ("Россия", "RU"), ("Ελλάδα", "GR"), ("Kosovo", "XK"), ("Isle of Man", "IM")),
     ],
 )

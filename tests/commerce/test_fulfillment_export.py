@@ -8,18 +8,12 @@ import random
 import pytest
 
 from commerce import fulfillment, fulfillment_export, inventory, orders
-from commerce.database import Database
 from commerce.fulfillment_export import COLUMNS, csv_text, load_page
 from commerce.messages.orders import Label
 from tests.commerce.shop import Shop
 
 LABEL = Label(shipment_id="shp_1", tracking_number="T1", carrier="USPS", label_url="https://carrier.example/1.pdf")
 DAY = "2026-03-02 12:00:00+00"
-
-
-@pytest.fixture
-def shop(database: Database) -> Shop:
-    return Shop(database)
 
 
 async def begin(shop: Shop, order_id: str, *lines: tuple[str, int], label: Label | None = LABEL) -> None:

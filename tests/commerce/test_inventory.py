@@ -24,11 +24,6 @@ from commerce.messages.orders import CreatedFulfillment, InsufficientItem, Reser
 from tests.commerce.shop import Shop
 
 
-@pytest.fixture
-def shop(database: Database) -> Shop:
-    return Shop(database)
-
-
 async def refused(shop: Shop, order_id: str) -> InsufficientInventory:
     """Assert that check and reservation refuse for the same reason and write nothing; return the error."""
     with pytest.raises(InsufficientInventory) as at_check:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from commerce import listings, order_intake, orders
-from commerce.database import Database
 from commerce.errors import BadInput
 from commerce.imports import import_inventory, import_orders
 from commerce.imports.new_order import NewOrder
@@ -21,11 +20,6 @@ ORDERS = (
 )
 RED, BLUE, PIN = "mug,Mug,Color,Red,Size,L", "mug,Mug,Color,Blue,Size,L", "pin,Pin,Title,Default Title,,"
 LINKED = "SELECT order_id, title, variant_id FROM order_lines ORDER BY order_id, position"
-
-
-@pytest.fixture
-def shop(database: Database) -> Shop:
-    return Shop(database)
 
 
 async def stock(shop: Shop, folder: Path, *rows: str) -> None:
@@ -63,6 +57,13 @@ async def test_i12_lines_without_a_sku_are_linked_by_title_and_options(shop: Sho
         ("2", "mug - blue / l", None),
         ("3", "Pin", "PIN"),
     ]
+
+
+async def test_i12_lines_that_are_added_to_a_known_order_are_linked_too(shop: Shop, tmp_path: Path) -> None:
+    await stock(shop, tmp_path, f"{PIN},PIN", f"{BLUE},BLUE")
+    await shop.call(order_intake.store_order, parsed("3", "Pin"))
+    await shop.call(order_intake.store_order, parsed("3", "Mug - Blue / L"))
+    assert await shop.sql(LINKED) == [("3", "Pin", "PIN"), ("3", "Mug - Blue / L", "BLUE")]
 
 
 async def test_i12_a_title_of_several_variants_waits_for_a_person(shop: Shop, tmp_path: Path) -> None:

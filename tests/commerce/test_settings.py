@@ -37,6 +37,7 @@ NO_DEFAULT = "–"
         ("TIMEZONE", "Mars/Olympus", "is not an IANA time zone, like Europe/London"),
         ("CURRENCY", "pounds", "must be three capital letters, like GBP"),
         ("SHIP_FROM_COUNTRY", "England", "must be an ISO 3166 code of two letters, like GB"),
+        ("SHIP_FROM_COUNTRY", "Channel Islands", "must be an ISO 3166 code of two letters, like GB"),
         ("SHIP_FROM_COUNTRY", "ZZ", "must be an ISO 3166 code of two letters, like GB"),
         ("LOCALE", "de_DE", "must be an English locale, like en_GB or en_US"),
         ("LOG_FORMAT", "xml", "Input should be 'console' or 'json'"),

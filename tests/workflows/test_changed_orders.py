@@ -154,11 +154,11 @@ async def test_an_operators_cancel_counts_more_than_a_change(shop: RunningShop) 
 
 
 async def test_an_order_that_changes_again_and_again_is_put_on_hold(shop: RunningShop) -> None:
-    await shop.data.sql(
+    await shop.data.owner_sql(
         """CREATE FUNCTION change_again() RETURNS trigger LANGUAGE plpgsql AS
            'BEGIN UPDATE orders SET revision = revision + 1, decisive_revision = revision + 1; RETURN NULL; END'"""
     )
-    await shop.data.sql(
+    await shop.data.owner_sql(
         "CREATE TRIGGER change_again AFTER INSERT ON fulfillments FOR EACH ROW EXECUTE FUNCTION change_again()"
     )
     async with shop.worker():

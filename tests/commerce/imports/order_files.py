@@ -1,12 +1,15 @@
 """Write made-up order exports for tests."""
 
 import csv
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from commerce.database import Database
 from commerce.imports import ImportReport, import_orders
 from commerce.imports.order_rows import COLUMNS
+
+Import = Callable[..., Awaitable[ImportReport]]  # the fixture `load`
 
 HEADER = [*COLUMNS.required, *COLUMNS.optional]
 # The columns of a shop admin's export today, in its order.

@@ -58,7 +58,8 @@ async def test_the_same_order_over_http_is_known(database: Database, tmp_path: P
     for order_id, order in zip(await Shop(database).sql(IDS), orders, strict=True):
         async with database.transaction() as tx:
             stored = await order_intake.store_order(tx, over_http(order_id, order))
-        assert stored == (order_id, order.name, False)
+        assert (stored.order_id, stored.number, stored.is_new) == (order_id, order.name, False)
+        assert stored.difference.changed == []
 
 
 def over_http(order_id: str, order: ExportedOrder) -> NewOrder:

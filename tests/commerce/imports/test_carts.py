@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import text
 
 from commerce import carts
-from commerce.database import Database
 from commerce.errors import UnreadableFile
 from commerce.imports import BadRow, ImportReport, import_carts
 from commerce.imports.cart_rows import COLUMNS, MAX_LINES, NewCart, read_carts
@@ -62,11 +61,6 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return write
-
-
-@pytest.fixture
-def shop(database: Database) -> Shop:
-    return Shop(database)
 
 
 def read(file: Path) -> tuple[list[NewCart], list[tuple[int, str]]]:

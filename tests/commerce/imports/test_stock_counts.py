@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from commerce import fulfillment, inventory, orders, stock_sync
-from commerce.database import Database
 from commerce.errors import InsufficientInventory, ItemNotStocked
 from commerce.imports import ImportReport, import_inventory
 from commerce.messages.orders import CreatedFulfillment
@@ -165,11 +164,6 @@ async def take_in(shop: Shop, folder: Path, content: str, at: datetime) -> Impor
     report = await import_inventory(shop.database, [folder / "stock.csv"], counted_at=at)
     assert report.bad == []
     return report
-
-
-@pytest.fixture
-def shop(database: Database) -> Shop:
-    return Shop(database)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

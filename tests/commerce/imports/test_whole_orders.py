@@ -1,34 +1,14 @@
 """Everything in a shop admin's export is read: statuses, amounts, addresses; what is odd is taken and reported."""
 
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from commerce.database import Database
 from commerce.imports import ImportReport
 from commerce.imports.order_head import ROUNDED_ID
 from commerce.imports.order_parser import ROUNDED_SKU
 from commerce.imports.order_rows import HEAD_COLUMNS, IGNORED_COLUMNS, LINE_COLUMNS
 from commerce.imports.order_statuses import LINES_DIFFER
-from tests.commerce.imports.order_files import EXPORT, first, further, import_rows
+from tests.commerce.imports.order_files import EXPORT, Import, first, further
 from tests.commerce.shop import Shop
-
-Import = Callable[..., Awaitable[ImportReport]]
-
-
-@pytest.fixture
-def shop(database: Database) -> Shop:
-    return Shop(database)
-
-
-@pytest.fixture
-def load(database: Database, tmp_path: Path) -> Import:
-    async def load(*rows: dict[str, str], **options: Any) -> ImportReport:
-        return await import_rows(database, tmp_path, *rows, **options)
-
-    return load
 
 
 def warnings(report: ImportReport) -> list[tuple[int, str]]:

@@ -130,13 +130,13 @@ async def has_refused(faults: Faults) -> bool | None:
 async def test_a_pending_order_that_is_sent_again_as_paid_is_fulfilled(
     shop: RunningShop, http: httpx.AsyncClient
 ) -> None:
-    _, body = await put(http, financial_status="pending")
+    _, body = await put(http, "pending-1", name=None, financial_status="pending")
     assert body["transaction_id"] is None
     async with shop.worker(), relaying(shop):
-        _, body = await put(http)
+        _, body = await put(http, "pending-1", name=None)
         assert body["changed"] == ["financial_status"]
         await until(lambda: is_fulfilled(shop))
-    assert (await shop.labels("#1001"))["live"] == 1
+    assert (await shop.labels("pending-1"))["live"] == 1
     assert await shop.findings() == []
 
 
@@ -145,10 +145,10 @@ async def test_an_order_cancelled_by_the_shop_while_it_is_processed_is_undone(
 ) -> None:
     """The carrier is down, so that the run can only end by the event of the cancellation."""
     async with shop.worker([faults := Faults({"create-shipping-label": "before"}, permanent=False)]), relaying(shop):
-        await put(http)
+        await put(http, "cancelled-1", name=None)
         await until(lambda: has_refused(faults))
-        await put(http, cancelled_at="2026-03-03T12:00:00Z")
-        assert (await shop.handle("1001").result()).status == "cancelled"
+        await put(http, "cancelled-1", name=None, cancelled_at="2026-03-03T12:00:00Z")
+        assert (await shop.handle("cancelled-1").result()).status == "cancelled"
     assert await shop.data.levels("MUG") == {"main": (5, 0)}
     assert await shop.findings() == []
 

@@ -59,7 +59,7 @@ async def test_a_dry_run_shows_what_would_happen_and_imports_nothing(shop: Shop,
         "3 rows read: 2 orders would be imported, 0 known already, 1 rows refused; 1 more order would be processed"
         in (tried.out)
     )
-    assert f"{file}:3: Lineitem quantity: must be a whole number of at least 1" in tried.err
+    assert f"{file}:3: Lineitem quantity: must be a whole number of at least 0" in tried.err
     assert tried.err.strip().endswith(f"To import: commerce import orders --skip-bad {file}")
     file.write_text(text({"Name": "#1"}))
     tried = await commerce("import", "orders", "--dry-run", "--json", str(file))
@@ -88,7 +88,7 @@ async def test_refused_rows_are_written_with_reasons_and_with_their_whole_order(
         {
             "Name": "#2",
             **dict.fromkeys(("Email", "Financial Status", "Currency", "Created at"), ""),
-            "Lineitem price": "-5",
+            "Lineitem price": "x",
         },
         {"Name": "#3"},
     )
@@ -108,7 +108,7 @@ async def test_refused_rows_are_written_with_reasons_and_with_their_whole_order(
         ("4", "Lineitem price"),
     ]
     assert cells[0]["Shipping Name"] == "'@SUM(1)" and cells[0]["Email"].startswith("'=cmd")
-    assert cells[0]["Lineitem sku"] == "'-1+1" and cells[1]["Lineitem price"] == "-5"
+    assert cells[0]["Lineitem sku"] == "'-1+1" and cells[1]["Lineitem price"] == "x"
 
 
 async def test_a_report_never_overwrites_a_file_to_import(commerce: Commerce, file: Any) -> None:
