@@ -18,7 +18,7 @@ class ScheduledRun(Message):
     status: str
 
 
-class JobSchedule(BaseModel, frozen=True):
+class JobSchedule(BaseModel, frozen=True, json_schema_serialization_defaults_required=True):
     """A job's schedule: its runs in chronological order, all times with their offset from UTC.
 
     `edited` is what someone has changed in Temporal since we applied the schedule, one sentence per part. `cron` is

@@ -36,7 +36,7 @@ PLENTY = text("""
     SELECT sku, location_id AS location, stocked_quantity + :found AS on_hand
     FROM inventory_levels JOIN inventory_items ON inventory_items.id = inventory_item_id
     WHERE sku NOT IN (SELECT sku FROM order_lines JOIN orders ON orders.id = order_id
-                      WHERE fulfillment_status = 'not_fulfilled')
+                      WHERE orders.fulfillment_status = 'not_fulfilled')
     ORDER BY sku, location_id LIMIT :count
 """)
 

@@ -6,31 +6,14 @@ from sqlalchemy import text
 
 from commerce.database import Database
 from commerce.imports import staging
-from commerce.imports.new_order import NewOrder, NewOrderLine
+from commerce.imports.new_order import NewOrder
+from commerce.imports.order_parser import OrderHead, OrderLine, parse_order
 from commerce.order_intake import store_order
-from tests.commerce.shop import NOON, Shop
+from tests.commerce.shop import Shop
 
-ORDER = NewOrder(
-    id="1001",
-    email=None,
-    payment_status="captured",
-    fulfillment_status="not_fulfilled",
-    currency="GBP",
-    shipping_total=0,
-    total=250,
-    shipping_method=None,
-    shipping_name=None,
-    shipping_address1=None,
-    shipping_city=None,
-    shipping_zip=None,
-    shipping_province=None,
-    shipping_country=None,
-    shipping_phone=None,
-    created_at=NOON,
-    paid_at=None,
-    cancelled_at=None,
-    lines=(NewOrderLine("MUG", "Mug", 1, 250, requires_shipping=True),),
-)
+HEAD = OrderHead(id="1001", financial_status="paid", created_at="2026-03-02T12:00:00Z")
+ORDER = parse_order(HEAD, [OrderLine("MUG", "Mug", 1, "2.50", requires_shipping=True)], currency="GBP")
+assert isinstance(ORDER, NewOrder)
 WAITING = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
 
 

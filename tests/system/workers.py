@@ -55,6 +55,7 @@ class WorkerProcesses:
     def __init__(self, shop: RunningShop, folder: Path, **more: str) -> None:
         self._folder = folder
         self._workers: list[WorkerProcess] = []
+        self._markers = folder
         self._environment = worker_environment(shop) | more
 
     async def start(self, module: str = "worker", ready_text: str = WORKER_READY, **more: str) -> WorkerProcess:
@@ -68,14 +69,16 @@ class WorkerProcesses:
 
     async def start_pausing(self, points: Mapping[str, str]) -> WorkerProcess:
         """Start a worker that hangs at these points, which are given by order id or process id."""
-        return await self.start("tests.system.pausing_worker", PAUSES=json.dumps(points), MARKERS=str(self._folder))
+        self._markers = self._folder / f"hanging in worker {len(self._workers) + 1}"
+        self._markers.mkdir(parents=True)
+        return await self.start("tests.system.pausing_worker", PAUSES=json.dumps(points), MARKERS=str(self._markers))
 
     async def wait_until_hanging(self, *order_ids: str) -> None:
-        """Wait until a pausing worker hangs in all of these orders or processes."""
+        """Wait until the last pausing worker hangs in all of these orders or processes."""
         missing = set(order_ids)
 
         def all_hang() -> bool:
-            missing.difference_update(path.name for path in self._folder.iterdir())
+            missing.difference_update(path.name for path in self._markers.iterdir())
             return not missing
 
         await wait_until(all_hang, DEADLINE, lambda: f"{sorted(missing)}\n{self._workers[-1].log_tail()}")

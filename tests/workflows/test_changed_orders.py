@@ -39,7 +39,7 @@ async def signal(handle: Handle, revision: int) -> None:
     await handle.signal(OrderProcessingWorkflow.order_changed, OrderChange(revision=revision))
 
 
-async def test_a_change_before_the_final_step_lets_the_run_begin_anew(shop: RunningShop) -> None:
+async def test_a_change_before_the_final_step_lets_the_run_begin_anew(shop: RunningShop) -> None:  # (V12)
     async with shop.worker([gate := Gate("complete-order")]):
         handle = await shop.start("1")
         await reached(gate)

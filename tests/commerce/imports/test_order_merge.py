@@ -41,7 +41,9 @@ def columns(**values: Any) -> dict[str, Any]:
         ("shipping_city", "London", None, True),
     ],
 )
-def test_a_file_moves_states_forward_and_changes_facts(field: str, before: object, after: object, taken: bool) -> None:
+def test_a_file_moves_states_forward_and_changes_facts(  # (V11)
+    field: str, before: object, after: object, taken: bool
+) -> None:
     changes, kept = merge(columns(**{field: before}), columns(**{field: after}))
     assert (changes, kept) == (({field: after}, []) if taken else ({}, [field]))
 

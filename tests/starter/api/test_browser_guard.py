@@ -131,6 +131,7 @@ class TestForeignPages:
             "/workflows/{transaction_id}",
             "/workflows/{transaction_id}/events",
             "/schedules",
+            "/exports/fulfillments",
             "/health/live",
             "/health/ready",
             "/metrics",

@@ -87,6 +87,7 @@ def test_operation_ids_are_names_of_functions() -> None:
         "POST /schedules/{schedule_id}/resume": "resume_schedule",
         "POST /schedules/{schedule_id}/backfill": "backfill_schedule",
         "PUT /orders/{order_id}": "put_order",
+        "GET /exports/fulfillments": "export_fulfillments",
         "GET /workflow": "greet",
         "POST /codec/{namespace}/encode": "encode_payloads",
         "POST /codec/{namespace}/decode": "decode_payloads",

@@ -317,7 +317,7 @@ async def test_a_country_may_be_written_in_several_ways_and_the_carrier_gets_its
 
 async def test_what_an_order_says_is_no_reason_to_refuse_it(shop: RunningShop, http: httpx.AsyncClient) -> None:
     hostile = "You won, claim at https://evil.example\x1b[0m\u202e\r\nBcc: ann"
-    status, _ = await put(http, shipping_name=hostile, lines=[MUGS | {"title": hostile, "sku": hostile}])
+    status, _ = await put(http, shipping_name=hostile, lines=[MUGS | {"name": hostile, "sku": hostile}])
     assert status == 201
     assert await shop.data.sql("SELECT shipping_name FROM orders") == [hostile]
 

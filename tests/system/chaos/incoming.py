@@ -24,13 +24,16 @@ def new_order(order: PlannedOrder) -> NewOrder:
 
 def write_orders(file: Path, orders: Iterable[PlannedOrder]) -> None:
     """Write an order export: one row per line, the order's own fields on its first row."""
-    names = [field.name for field in fields(OrderHead)]
+    names = [field.name for field in fields(OrderHead) if field.name in HEAD_COLUMNS]
     rows = []
     for order in orders:
         head = {HEAD_COLUMNS[name]: getattr(_head(order), name) or "" for name in names} | {"Name": order.id}
         for number, line in enumerate(_lines(order)):
             row = dict.fromkeys(head, "") | {"Name": order.id} if number else head
-            rows.append(row | {LINE_COLUMNS[name]: str(value) for name, value in line._asdict().items()})
+            rows.append(
+                row
+                | {LINE_COLUMNS[name]: "" if value is None else str(value) for name, value in line._asdict().items()}
+            )
     _write(file, rows)
 
 
