@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.orders import IS_OPEN, IS_PENDING
+from commerce.open_orders import IS_OPEN, IS_PENDING
 
 AGE_OF_OLDEST = "coalesce(extract(epoch FROM now() - min(created_at)), 0)"
 # Each count reads a partial index of open rows only (see commerce/tables.py), so done rows cost nothing.

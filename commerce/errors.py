@@ -8,8 +8,9 @@ CommerceError
 │   ├── ScheduleNotFound, JobInProgress
 │   ├── UnreadableFile, OrderDiffers
 │   ├── OrderRefused
-│   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, OrderChanged, PaymentNotCaptured,
-│   │   └── FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased, OrderOnHold
+│   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
+│   │   ├── FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased, OrderOnHold,
+│   │   └── OrderChanged, HighRisk, PartlyRefunded, NoShippingMethod
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, FulfillmentMissing
 │   ├── CustomerAlreadyExists, RegistrationInProgress
@@ -212,6 +213,18 @@ class PaymentNotCaptured(OrderRefused):
     """Order {order_id} is not paid in full: its payment status is {payment_status}."""
 
     payment_status: str
+
+
+class HighRisk(OrderRefused):
+    """Order {order_id} may be a fraud, says the shop that it comes from; start it to ship it all the same."""
+
+
+class PartlyRefunded(OrderRefused):
+    """Order {order_id} is partly refunded: see what is left to ship; start it to ship all of its lines."""
+
+
+class NoShippingMethod(OrderRefused):
+    """Order {order_id} has goods to ship but no shipping method; start it to fulfill it without a label."""
 
 
 class OrderChanged(OrderRefused):

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from commerce.cron import parse_cron
 from commerce.errors import SettingsError
 from commerce.order_identity import DEFAULT_SOURCE, SOURCE
+from commerce.shipping_rules import PICKUP_METHODS, NoMethod, ShippingRules
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -98,6 +99,19 @@ class Settings(BaseSettings):
     locale: str = Field(
         "en_GB", description="How mails write amounts and dates: an English locale, like en_US; texts stay English"
     )
+    pickup_methods: tuple[str, ...] = Field(
+        PICKUP_METHODS,
+        description="Words of shipping methods that mean pick-up in store, which needs no label; separated by commas",
+    )
+    no_method: NoMethod = Field(
+        "ship_without_label",
+        description="What becomes of goods that need shipping but have no shipping method",
+    )
+    ship_unpaid_methods: tuple[str, ...] = Field(
+        (),
+        description="Payment methods whose orders are shipped before they are paid, like Cash on Delivery (COD); "
+        "separated by commas",
+    )
     schedules: Literal["on", "off"] = Field(
         "on", description="Whether a worker updates Temporal's schedules when it starts"
     )
@@ -174,7 +188,15 @@ class Settings(BaseSettings):
         "http://localhost:8233", description="URL of Temporal's UI, whose pages may ask the API to decrypt payloads"
     )
 
-    @field_validator("admin_emails", "api_tokens", "shopify_secrets", "woocommerce_secrets", mode="before")
+    @field_validator(
+        "admin_emails",
+        "api_tokens",
+        "pickup_methods",
+        "ship_unpaid_methods",
+        "shopify_secrets",
+        "woocommerce_secrets",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):
@@ -316,6 +338,11 @@ class Settings(BaseSettings):
     @classmethod
     def _is_cron(cls, value: str) -> str:
         return parse_cron(value)
+
+    @property
+    def shipping_rules(self) -> ShippingRules:
+        """How orders are shipped."""
+        return ShippingRules(self.pickup_methods, self.no_method)
 
     @property
     def zone(self) -> ZoneInfo:

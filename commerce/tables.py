@@ -281,6 +281,8 @@ class Order(Base):
     paid_at: Mapped[datetime | None]
     cancelled_at: Mapped[datetime | None]
     hold_reason: Mapped[str | None]
+    held_by: Mapped[str | None]  # the generation of the run that was refused
+    approved_revision: Mapped[int | None]  # the decisive revision that a person has approved as it is
     refused_at: Mapped[datetime | None]  # when it was last refused for lack of stock
     waits_for_backorders: Mapped[
         bool | None
@@ -310,23 +312,33 @@ class Order(Base):
         Index(None, "created_at"),
         Index(None, "customer_id", "created_at"),
         Index(
-            "ix_orders_pending",
+            "ix_orders_open",
             "created_at",
             "id",
             postgresql_where=text(
-                "payment_status = 'captured' AND fulfillment_status = 'not_fulfilled'"
-                " AND cancelled_at IS NULL AND hold_reason IS NULL"
+                "payment_status IN ('captured', 'awaiting', 'partially_refunded')"
+                " AND fulfillment_status = 'not_fulfilled' AND cancelled_at IS NULL AND hold_reason IS NULL"
             ),
         ),
         Index(
-            "ix_orders_held",
+            "ix_orders_on_hold",
             "created_at",
             postgresql_where=text(
-                "payment_status = 'captured' AND fulfillment_status = 'not_fulfilled'"
-                " AND cancelled_at IS NULL AND hold_reason IS NOT NULL"
+                "payment_status IN ('captured', 'awaiting', 'partially_refunded')"
+                " AND fulfillment_status = 'not_fulfilled' AND cancelled_at IS NULL AND hold_reason IS NOT NULL"
             ),
         ),
     )
+
+
+class ShipUnpaidMethod(Base):
+    """A payment method, in lower case, whose orders are processed while they await payment.
+
+    Workers write their setting when they start, so that it is the same for all who ask which orders are open.
+    """
+
+    __tablename__ = "ship_unpaid_methods"
+    method: Mapped[str] = mapped_column(primary_key=True)
 
 
 class OrderLine(Base):

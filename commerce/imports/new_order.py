@@ -89,6 +89,12 @@ class NewOrder:
     stated: Stated
     warnings: tuple[FieldError, ...] = ()
 
+    @property
+    def lacks_method(self) -> bool:
+        """Whether goods are still to be shipped, but nothing says how."""
+        is_open = self.fulfillment_status == "not_fulfilled" and not self.cancelled_at
+        return is_open and not self.shipping_method and any(line.requires_shipping for line in self.lines)
+
 
 IDENTITY_FIELDS = ("id", "source", "external_id", "name", "name_key")
 ORDER_FIELDS = tuple(  # the stored ones, without what identifies the order

@@ -13,7 +13,7 @@ from commerce.imports import order_merge
 from commerce.imports.new_order import ORDER_FIELDS, NewOrderLine
 from commerce.imports.order_merge import DECISIVE, MergedLines, StoredLine
 from commerce.messages.events import OrderCancelled, OrderUpdated
-from commerce.orders import IS_OPEN
+from commerce.open_orders import IS_OPEN
 from commerce.outbox import NewEvent
 
 # The source's names of our fields, where they differ.

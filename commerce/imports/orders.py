@@ -30,6 +30,10 @@ FILLED_FIELDS = (
     "content_hash",
 )
 LATER_LINE_FIELDS = tuple(NewOrderLine._field_defaults)  # those that older versions did not store
+WITHOUT_METHOD = (
+    "{} have goods to ship but no Shipping Method: they get no label and their mails say fulfilled, "
+    "unless COMMERCE_NO_METHOD=hold"
+)
 
 # `line` is that of the order's first row, `known_id` the id of the stored order that it is. `first_hash` is the hash of
 # version 1. States, besides those of `Statements`: earlier (known, but stored by a version with fewer columns).
@@ -174,6 +178,7 @@ async def import_file(session: AsyncSession, file: Path, tally: Tally, *, curren
 async def _stage(session: AsyncSession, tally: Tally, groups: Iterable[OrderRows]) -> None:
     tables = StagingTables(session, STAGED_COLUMNS)
     older_version = (await session.execute(OLDER_VERSION)).scalar_one()
+    without_method = 0
     for group in groups:
         if (order := group.order) is None:
             await tables.add("staged_orders", _bad_record(group))
@@ -182,10 +187,13 @@ async def _stage(session: AsyncSession, tally: Tally, groups: Iterable[OrderRows
             tally.add_warning(group.line, f"Shipping Country: {INVALID_COUNTRY}")
         for line, reason in group.warnings:
             tally.add_warning(line, reason)
+        without_method += order.lacks_method
         hashes = (first_order_hash(order) if older_version else None, order_hash(order))
         await tables.add("staged_orders", (group.line, "new", *hashes, *get_record_fields(order)))
         await tables.add("staged_lines", *((group.line, i, *line) for i, line in enumerate(order.lines, 1)))
     await tables.flush()
+    if without_method:
+        tally.add_note(WITHOUT_METHOD.format("1 order" if without_method == 1 else f"{without_method:,} orders"))
 
 
 def _bad_record(group: OrderRows) -> tuple[object, ...]:
