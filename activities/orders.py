@@ -38,10 +38,11 @@ class OrderActivities:
 
         async def validate(tx: AsyncSession) -> ValidOrder | PermanentError:
             if call.input.unless_held:
-                await orders.raise_if_held(tx, order_id)
+                await orders.raise_if_held(tx, order_id, key.generation)
+                await orders.end_wait(tx, order_id)
             else:
                 await orders.approve(tx, order_id, key.generation)
-            await orders.clear_hold(tx, order_id)
+                await orders.clear_hold(tx, order_id)
             try:
                 return await orders.validate(tx, order_id, self._rules)
             except (

@@ -1,24 +1,36 @@
 """Which orders are open: they may be processed. One definition for steps, jobs, imports, gauges and indexes (V10)."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.messages.pending_orders import OrderCursor, PendingIds, PendingPageRequest
 
-# An order is open if it may be processed: it is paid, or its payment method is one of those that are paid later. The
-# list of statuses is what the partial indexes of open orders know, and the methods are in a table, so that no condition
-# depends on who asks. A person decides about an open order that was partly refunded.
+# What the partial indexes of open orders know (see tables.py). Which payment methods are paid later is in a table, so
+# that no condition depends on who asks.
+MAY_BE_OPEN = """orders.payment_status IN ('captured', 'awaiting', 'partially_refunded')
+             AND orders.fulfillment_status = 'not_fulfilled' AND orders.cancelled_at IS NULL"""
+# An order is open if it may be processed: it is paid, or its payment method is one of those that are paid later. A
+# person decides about an open order that was partly refunded.
 IS_PAID = """(orders.payment_status IN ('captured', 'partially_refunded') OR EXISTS (
                  SELECT FROM ship_unpaid_methods AS unpaid
-                 WHERE unpaid.method = lower(btrim(orders.payment_method)) OFFSET 0))"""
-OPEN_STATUSES = "orders.payment_status IN ('captured', 'awaiting', 'partially_refunded')"
-IS_OPEN = f"""{OPEN_STATUSES}
-             AND orders.fulfillment_status = 'not_fulfilled' AND orders.cancelled_at IS NULL AND {IS_PAID}"""
-# A line without SKU that needs no shipping, such as a gift card, needs no stock either.
-NEEDS_VARIANT = "line.variant_id IS NULL AND line.quantity > 0 AND (line.requires_shipping OR line.sku <> '')"
-OPEN = text(f"SELECT {IS_OPEN} FROM orders WHERE id = :order_id")  # noqa: S608 - our own constant
+                 WHERE orders.payment_status = 'awaiting'
+                   AND unpaid.method = lower(btrim(orders.payment_method)) OFFSET 0))"""
+IS_OPEN = f"{MAY_BE_OPEN} AND {IS_PAID}"
+IS_HELD = f"{IS_OPEN} AND orders.hold_reason IS NOT NULL"  # only of an open order: nothing else would be processed
+# A line without SKU that needs no shipping, such as a gift card, needs no stock either, nor does one that needs no
+# shipping and that its shop has fulfilled by itself.
+NEEDS_VARIANT = """line.variant_id IS NULL AND line.quantity > 0
+             AND (line.requires_shipping OR line.sku <> '' AND line.fulfillment_status <> 'fulfilled_elsewhere')"""
+# Goods are to be shipped, but nothing says how.
+LACKS_METHOD = """coalesce(btrim(orders.shipping_method), '') = '' AND EXISTS (
+                 SELECT FROM order_lines AS line
+                 WHERE line.order_id = orders.id AND line.quantity > 0 AND line.requires_shipping)"""
+OPEN = text(f"""
+    SELECT {IS_OPEN} AS is_open, {IS_OPEN} AND {LACKS_METHOD} AS lacks_method FROM orders WHERE id = :order_id
+""")  # noqa: S608 - our own constants
 # Writes only what differs: each worker does this when it starts.
 SET_UNPAID_METHODS = text("""
     WITH gone AS (DELETE FROM ship_unpaid_methods WHERE method <> ALL (CAST(:methods AS text[])))
@@ -49,7 +61,7 @@ def is_short(*, lines: str = "true", items: str = "true") -> str:
 
 # An order that was refused for stock is pending again once it is no longer short (V10). This asks for the stock as it
 # is, not for what has changed, so it misses no cause, and it does not depend on the order of commits.
-IS_PENDING = f"""{IS_OPEN} AND hold_reason IS NULL
+IS_PENDING = f"""{IS_OPEN} AND orders.hold_reason IS NULL
       AND (waits_for_backorders IS NULL OR NOT {is_short(lines="waits_for_backorders OR NOT allow_backorder")})"""
 PENDING = text(f"""
     SELECT id, created_at FROM orders
@@ -67,9 +79,22 @@ async def list_pending(tx: AsyncSession, page: PendingPageRequest) -> PendingIds
     return PendingIds(order_ids=[row.id for row in rows], next=more)
 
 
+class Openness(NamedTuple):
+    """Whether an order may be processed, or is on hold until it may, and whether it then has goods but no method."""
+
+    is_open: bool
+    lacks_method: bool
+
+
+async def openness(tx: AsyncSession, order_id: str) -> Openness:
+    """Return whether the order is open; an unknown one is not."""
+    row = (await tx.execute(OPEN, {"order_id": order_id})).one_or_none()
+    return Openness(*row) if row else Openness(is_open=False, lacks_method=False)
+
+
 async def is_open(tx: AsyncSession, order_id: str) -> bool:
     """Return whether the order may be processed, or is on hold until it may."""
-    return (await tx.execute(OPEN, {"order_id": order_id})).scalar_one_or_none() or False
+    return (await openness(tx, order_id)).is_open
 
 
 async def set_unpaid_methods(tx: AsyncSession, methods: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """Orders: which may be processed, and how they become fulfilled, refused or held."""
 
+from collections.abc import Iterator
 from datetime import date
 
 from sqlalchemy import Row, text
@@ -17,6 +18,7 @@ from commerce.errors import (
     OrderNotFound,
     OrderNotReleased,
     OrderOnHold,
+    OrderRefused,
     OrderRestocked,
     PartlyFulfilled,
     PartlyRefunded,
@@ -26,30 +28,32 @@ from commerce.errors import (
 )
 from commerce.messages.events import OrderFulfilled, OrderShort
 from commerce.messages.orders import CompletedOrder, Hold, OrderRef, Refusal, ValidOrder, shipped_key
-from commerce.open_orders import IS_OPEN, IS_PAID, NEEDS_VARIANT, OPEN_STATUSES, is_short
+from commerce.open_orders import IS_HELD, IS_OPEN, IS_PAID, NEEDS_VARIANT, is_short
 from commerce.outbox import NewEvent
 from commerce.shipping_rules import DEFAULT_RULES, ShippingRules
 
-# What a person decides: starting an order that was refused for one of these approves it as it is.
+# What a person decides: starting an order that is on hold for one of these approves that of the order as it is.
 APPROVABLE = tuple(f"failed: {error.__name__}" for error in (HighRisk, PartlyRefunded, NoShippingMethod))
 READ = text(f"""
     SELECT revision, payment_status, fulfillment_status, risk_level, coalesce(btrim(shipping_method), '') AS method,
-           {OPEN_STATUSES} AND {IS_PAID} AS paid,
-           coalesce(approved_revision >= decisive_revision, false) AS approved,
+           {IS_PAID} AS paid,
+           CASE WHEN approved_revision >= decisive_revision THEN approved_reasons END AS approved,
            cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
            coalesce(email, '') <> '' AS has_email,
-           ships, lines, units, unknown, unknown_sku, empty_variant_id
+           ships, lines, units, refunded_units, knows_refunds, unknown, unknown_sku, empty_variant_id
     FROM orders, LATERAL (
-        SELECT count(*) AS lines, coalesce(sum(line.quantity), 0) AS units,
-               coalesce(bool_or(line.requires_shipping), false) AS ships,
+        SELECT count(*) FILTER (WHERE line.quantity > 0) AS lines, coalesce(sum(line.quantity), 0) AS units,
+               coalesce(sum(line.refunded_quantity), 0) AS refunded_units,
+               coalesce(bool_and(line.refunded_quantity IS NOT NULL), false) AS knows_refunds,
+               coalesce(bool_or(line.requires_shipping) FILTER (WHERE line.quantity > 0), false) AS ships,
                count(*) FILTER (WHERE {NEEDS_VARIANT}) AS unknown,
                (array_agg(line.sku ORDER BY position) FILTER (WHERE {NEEDS_VARIANT}))[1] AS unknown_sku,
                (array_agg(variant.id ORDER BY position) FILTER (
-                   WHERE variant.manage_inventory AND NOT EXISTS (
+                   WHERE line.quantity > 0 AND variant.manage_inventory AND NOT EXISTS (
                        SELECT FROM variant_inventory_items AS part WHERE part.variant_id = variant.id)
                ))[1] AS empty_variant_id
         FROM order_lines AS line LEFT JOIN variants AS variant ON variant.id = line.variant_id
-        WHERE line.order_id = orders.id AND line.quantity > 0
+        WHERE line.order_id = orders.id AND (line.quantity > 0 OR line.refunded_quantity > 0)
     ) AS line
     WHERE orders.id = :order_id
 """)  # noqa: S608 - our own constants
@@ -88,15 +92,20 @@ HOLD = text(f"""
     AND (:reason <> 'failed: UnknownVariant'
          OR EXISTS (SELECT FROM order_lines AS line WHERE order_id = orders.id AND {NEEDS_VARIANT}))
 """)  # noqa: S608 - our own constants
-IS_HELD = text("SELECT hold_reason IS NOT NULL FROM orders WHERE id = :order_id")
-# The run that was refused may try again if its answer was lost: that is no approval.
+# The run that was refused may try again if its answer was lost: that is no approval, and its own hold is none for it.
+READ_HOLD = text(f"SELECT {IS_HELD} AND held_by IS DISTINCT FROM :run FROM orders WHERE id = :order_id")  # noqa: S608
 APPROVE = text("""
-    UPDATE orders SET approved_revision = decisive_revision
+    UPDATE orders SET approved_revision = decisive_revision,
+           approved_reasons = CASE WHEN approved_revision >= decisive_revision
+                                   THEN coalesce(approved_reasons, '[]') ELSE '[]' END || to_jsonb(hold_reason)
     WHERE id = :order_id AND hold_reason = ANY(:approvable) AND held_by IS DISTINCT FROM :run
 """)
 CLEAR_HOLD = text("""
     UPDATE orders SET hold_reason = NULL, held_by = NULL, waits_for_backorders = NULL
     WHERE id = :order_id AND (hold_reason IS NOT NULL OR waits_for_backorders IS NOT NULL)
+""")
+END_WAIT = text("""
+    UPDATE orders SET waits_for_backorders = NULL WHERE id = :order_id AND waits_for_backorders IS NOT NULL
 """)
 
 
@@ -127,8 +136,9 @@ async def validate(tx: AsyncSession, order_id: str, rules: ShippingRules = DEFAU
     if fulfilled is None:
         _check_status(order_id, order)
         _check_lines(order_id, order)
-        if not order.approved:
-            _check_approval(order_id, order, rules)
+        for refusal in _to_approve(order_id, order, rules):
+            if f"failed: {type(refusal).__name__}" not in (order.approved or ()):
+                raise refusal
     return ValidOrder(
         order_id=order_id,
         revision=order.revision,
@@ -185,7 +195,9 @@ async def hold(tx: AsyncSession, hold: Hold, run: str | None = None) -> None:
 
 
 async def approve(tx: AsyncSession, order_id: str, run: str) -> None:
-    """Record that a person has started an order that was on hold for them; it holds until the source's next change.
+    """Record that a person has started an order that was on hold for them.
+
+    This approves what the order was on hold for, until the source's next change that matters to processing.
 
     `run`: the generation of the run that this started.
     """
@@ -197,9 +209,14 @@ async def clear_hold(tx: AsyncSession, order_id: str) -> None:
     await tx.execute(CLEAR_HOLD, {"order_id": order_id})
 
 
-async def raise_if_held(tx: AsyncSession, order_id: str) -> None:
-    """Raise OrderOnHold if the order is on hold."""
-    if (await tx.execute(IS_HELD, {"order_id": order_id})).scalar_one_or_none():
+async def end_wait(tx: AsyncSession, order_id: str) -> None:
+    """End the wait of an order for stock, because it is processed now; it stays on hold if it is."""
+    await tx.execute(END_WAIT, {"order_id": order_id})
+
+
+async def raise_if_held(tx: AsyncSession, order_id: str, run: str) -> None:
+    """Raise OrderOnHold if the order is on hold, unless the run of this generation has put it there."""
+    if (await tx.execute(READ_HOLD, {"order_id": order_id, "run": run})).scalar_one_or_none():
         raise OrderOnHold(order_id)
 
 
@@ -241,13 +258,14 @@ def _check_lines(order_id: str, order: Row[tuple[object, ...]]) -> None:
         raise VariantWithoutItems(order.empty_variant_id)
 
 
-def _check_approval(order_id: str, order: Row[tuple[object, ...]], rules: ShippingRules) -> None:
+def _to_approve(order_id: str, order: Row[tuple[object, ...]], rules: ShippingRules) -> Iterator[OrderRefused]:
+    """Yield what a person must decide about the order."""
     if order.risk_level == "high":
-        raise HighRisk(order_id)
+        yield HighRisk(order_id)
     if order.payment_status == "partially_refunded":
-        raise PartlyRefunded(order_id)
+        yield PartlyRefunded(order_id, order.units, order.refunded_units, known=order.knows_refunds)
     if order.ships and not order.method and rules.holds_without_method:
-        raise NoShippingMethod(order_id)
+        yield NoShippingMethod(order_id)
 
 
 async def _fulfilled(tx: AsyncSession, order_id: str) -> CompletedOrder:

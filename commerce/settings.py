@@ -100,8 +100,9 @@ class Settings(BaseSettings):
         "en_GB", description="How mails write amounts and dates: an English locale, like en_US; texts stay English"
     )
     pickup_methods: tuple[str, ...] = Field(
-        PICKUP_METHODS,
-        description="Words of shipping methods that mean pick-up in store, which needs no label; separated by commas",
+        (),
+        description="Words of shipping methods that mean pick-up in the shop, which needs no label; separated by commas. "
+        "An entry that starts with = must be the whole method. Empty: the usual words in several languages",
     )
     no_method: NoMethod = Field(
         "ship_without_label",
@@ -342,7 +343,7 @@ class Settings(BaseSettings):
     @property
     def shipping_rules(self) -> ShippingRules:
         """How orders are shipped."""
-        return ShippingRules(self.pickup_methods, self.no_method)
+        return ShippingRules(self.pickup_methods or PICKUP_METHODS, self.no_method)
 
     @property
     def zone(self) -> ZoneInfo:

@@ -158,7 +158,7 @@ async def apply(tx: AsyncSession, received: Sequence[ReceivedOrder]) -> list[Dif
 def _change(received: ReceivedOrder, stored: Row[Any], stored_lines: Sequence[StoredLine]) -> _Change:
     old, new = stored._asdict(), received.columns
     merged = order_merge.merge(old, new)
-    lines = order_merge.merge_lines(stored_lines, received.lines)
+    lines = order_merge.merge_lines(stored_lines, received.lines, later=order_merge.states_later_time(old, new))
     lines_differ = bool(lines.changed or lines.added)
     keeps_lines = order_merge.keeps_lines(old, new)
     changed = [SOURCE_NAMES.get(name, name) for name in merged.changes if name in ORDER_FIELDS and name != "updated_at"]

@@ -20,6 +20,7 @@ from commerce.imports.order_rows import COLUMNS, OrderRows, read_orders
 from commerce.imports.parsers import ORDER_ID
 from commerce.imports.report import Tally
 from commerce.imports.staging import StagingTables, Statements
+from commerce.open_orders import IS_OPEN, LACKS_METHOD
 from commerce.order_identity import name_key_of
 
 RECORD_FIELDS = (*IDENTITY_FIELDS, *ORDER_FIELDS)
@@ -30,8 +31,13 @@ FILLED_FIELDS = (
     "content_hash",
 )
 LATER_LINE_FIELDS = tuple(NewOrderLine._field_defaults)  # those that older versions did not store
+COUNT_WITHOUT_METHOD = text(f"""
+    SELECT count(DISTINCT orders.id)
+    FROM orders JOIN staged_orders AS staged ON orders.id = coalesce(staged.known_id, staged.id)
+    WHERE staged.state <> 'bad' AND {IS_OPEN} AND {LACKS_METHOD}
+""")  # noqa: S608 - our own constants
 WITHOUT_METHOD = (
-    "{} have goods to ship but no Shipping Method: they get no label and their mails say fulfilled, "
+    "{} with goods to ship but without a Shipping Method: no label is bought and the mail says fulfilled, "
     "unless COMMERCE_NO_METHOD=hold"
 )
 
@@ -173,12 +179,13 @@ async def import_file(session: AsyncSession, file: Path, tally: Tally, *, curren
     await staging.check_and_write(session, STATEMENTS, tally)
     if not tally.rejected:
         await listings.link_lines(session)
+        if count := (await session.execute(COUNT_WITHOUT_METHOD)).scalar_one():
+            tally.add_note(WITHOUT_METHOD.format("1 order" if count == 1 else f"{count:,} orders"))
 
 
 async def _stage(session: AsyncSession, tally: Tally, groups: Iterable[OrderRows]) -> None:
     tables = StagingTables(session, STAGED_COLUMNS)
     older_version = (await session.execute(OLDER_VERSION)).scalar_one()
-    without_method = 0
     for group in groups:
         if (order := group.order) is None:
             await tables.add("staged_orders", _bad_record(group))
@@ -187,13 +194,10 @@ async def _stage(session: AsyncSession, tally: Tally, groups: Iterable[OrderRows
             tally.add_warning(group.line, f"Shipping Country: {INVALID_COUNTRY}")
         for line, reason in group.warnings:
             tally.add_warning(line, reason)
-        without_method += order.lacks_method
         hashes = (first_order_hash(order) if older_version else None, order_hash(order))
         await tables.add("staged_orders", (group.line, "new", *hashes, *get_record_fields(order)))
         await tables.add("staged_lines", *((group.line, i, *line) for i, line in enumerate(order.lines, 1)))
     await tables.flush()
-    if without_method:
-        tally.add_note(WITHOUT_METHOD.format("1 order" if without_method == 1 else f"{without_method:,} orders"))
 
 
 def _bad_record(group: OrderRows) -> tuple[object, ...]:

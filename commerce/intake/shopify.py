@@ -5,7 +5,7 @@ of orders, not those that the customer saw (`presentment_money`). So a file and 
 
 `quantity` is what was ordered, `current_quantity` what is left after edits and refunds: only that is shipped. Totals
 follow an edit (`current_…`) as long as nothing was refunded; a refund is not taken off the total, because we keep it as
-the refunded amount.
+the refunded amount. So once something was refunded, what is not left counts as refunded units.
 """
 
 from decimal import ROUND_DOWN, Decimal
@@ -52,6 +52,7 @@ class _Allocation(Shape):
 
 
 class _Line(Shape):
+    id: Text = ""
     sku: Text = ""
     name: Text = ""
     title: Text = ""
@@ -96,8 +97,14 @@ class _Transaction(Shape):
     amount: Text = ""
 
 
+class _RefundedLine(Shape):
+    line_item_id: Text = ""
+    quantity: int = 0
+
+
 class _Refund(Shape):
     transactions: Entries[_Transaction] = ()
+    refund_line_items: Entries[_RefundedLine] = ()
 
 
 class _Code(Shape):
@@ -175,6 +182,20 @@ class Order(Shape):
             if part.kind == "refund" and part.status == "success"
         )
 
+    def left_of(self, line: _Line) -> int:
+        """Return the units of a line that are still to be shipped; older versions only say which were refunded."""
+        if self.is_over:
+            return line.quantity
+        if line.current_quantity is not None:
+            return line.current_quantity
+        refunded = sum(
+            part.quantity
+            for refund in self.refunds
+            for part in refund.refund_line_items
+            if line.id and part.line_item_id == line.id
+        )
+        return max(line.quantity - refunded, 0)
+
     @property
     def is_over(self) -> bool:
         """Whether nothing of it will be shipped any more; Shopify then sets all current quantities to 0."""
@@ -244,9 +265,9 @@ def _head(order: Order, lines: list[OrderLine]) -> OrderHead:
 
 
 def _line(order: Order, line: _Line) -> OrderLine | None:
-    """Return a line with the units to ship; None if none are left."""
-    is_reduced = line.current_quantity is not None and not order.is_over
-    units = line.current_quantity if is_reduced and line.current_quantity is not None else line.quantity
+    """Return a line with the units that the total is about; None if there are none."""
+    left = order.left_of(line)
+    units = line.quantity if order.refunded else left
     if units <= 0:
         return None
     discount = total_of(part.amount for part in line.discount_allocations)
@@ -262,6 +283,7 @@ def _line(order: Order, line: _Line) -> OrderLine | None:
         discount=written(discount) if discount else None,
         fulfillment_status=LINE_STATUSES.get(line.fulfillment_status, line.fulfillment_status) or None,
         vendor=line.vendor or None,
+        refunded_quantity=None if order.is_over else units - left,
     )
 
 

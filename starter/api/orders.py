@@ -95,7 +95,7 @@ async def put_order(order_id: OrderId, order: PlacedOrder, backends: BackendsDep
             raise BadInput(new_order)
     async with backends.database.transaction() as tx:
         number, is_new, difference = await order_intake.store_order(tx, new_order)
-        is_open = await open_orders.is_open(tx, difference.order_id)
+        now = await open_orders.openness(tx, difference.order_id)
     response.status_code = HTTPStatus.CREATED if is_new else HTTPStatus.OK
     return StoredOrder(
         order_id=difference.order_id,
@@ -103,6 +103,6 @@ async def put_order(order_id: OrderId, order: PlacedOrder, backends: BackendsDep
         status="taken" if is_new else "changed" if difference.changed else "known",
         changed=difference.changed,
         kept=difference.kept,
-        transaction_id=order_process_id(difference.order_id) if is_open else None,
-        warnings=[*new_order.warnings, *([WITHOUT_METHOD] if new_order.lacks_method else [])],
+        transaction_id=order_process_id(difference.order_id) if now.is_open else None,
+        warnings=[*new_order.warnings, *([WITHOUT_METHOD] if now.lacks_method else [])],
     )

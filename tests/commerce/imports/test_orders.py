@@ -502,7 +502,7 @@ async def test_a_truncated_file_leaves_nothing_behind(database: Database, write:
 async def test_a_week_is_imported_completely(database: Database, week: Week) -> None:
     report = await run_import(database, week.orders)
     [note] = report.notes
-    assert "orders have goods to ship but no Shipping Method" in note
+    assert "orders with goods to ship but without a Shipping Method" in note
     assert report == ImportReport(read=week.totals["lines"], taken=week.totals["orders"], notes=[note])
     (counted,) = await rows(
         database,

@@ -34,6 +34,7 @@ ORDER: dict[str, Any] = {
     "total": 123450,
     "totals": [("Subtotal", 1275), ("Shipping", 495)],
     "included_tax": 0,
+    "refunded_total": 0,
     "tracking_number": "94001",
     "shipping_method": "Standard",
     "state": "shipped",
@@ -46,6 +47,7 @@ ORDER: dict[str, Any] = {
             "unit_price": 255,
             "amount": 1275,
             "requires_shipping": True,
+            "refunded": 0,
         }
     ],
     "more_lines": 2,
@@ -320,7 +322,7 @@ class TestRendering:
     def test_the_mail_says_shipped_only_of_what_is_shipped(self, state: str, words: str) -> None:
         number = "94001" if state == "shipped" else None
         card = {"sku": "", "title": "Gift card", "quantity": 1, "unit_price": 500, "amount": 500}
-        lines = [*ORDER["lines"], card | {"requires_shipping": False}]
+        lines = [*ORDER["lines"], card | {"requires_shipping": False, "refunded": 0}]
         facts = {"state": state, "tracking_number": number, "shipping_method": "Pick-up", "lines": lines}
         mail = TEMPLATES.render("order-shipped", ORDER | facts)
         assert words in mail.text
