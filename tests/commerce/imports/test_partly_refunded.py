@@ -182,3 +182,37 @@ async def test_v1_what_a_person_was_not_told_is_not_approved(shop: Shop) -> None
     await put(shop, MUGS, risk_level="high", shipping_city="Leeds")
     with pytest.raises(HighRisk):
         await shop.call(orders.validate, "1001")
+
+
+async def test_v13_a_paid_order_of_which_a_part_was_paid_back_is_partly_refunded(shop: Shop, load: Import) -> None:
+    """As in the files of systems that have one status for all, which a refund of a part does not change."""
+    await load(first(Refunded_Amount="5.00"), first(Name="#2", Id="2", Refunded_Amount="29.00", Total="29.00"))
+    assert await shop.sql("SELECT payment_status FROM orders ORDER BY id") == ["refunded", "partially_refunded"]
+
+
+async def test_the_report_counts_open_orders_without_a_method(shop: Shop, load: Import) -> None:
+    rows = [first(Name=f"#{n}", Id=str(n), Shipping_Method="", **facts) for n, facts in enumerate(WITHOUT_METHOD, 1)]
+    [note] = (await load(*rows)).notes
+    assert "1 order with goods to ship but without a Shipping Method" in note
+    [note] = (await load(*rows)).notes
+    assert "1 order with goods" in note
+    await shop.sql("UPDATE orders SET fulfillment_status = 'fulfilled'")
+    assert (await load(*rows)).notes == []
+
+
+WITHOUT_METHOD: list[dict[str, str]] = [
+    {},
+    {"Financial_Status": "pending"},
+    {"Financial_Status": "refunded"},
+    {"Fulfillment_Status": "fulfilled"},
+    {"Cancelled_at": "2026-03-02 12:00:00 +0000"},
+    {"Lineitem_requires_shipping": "false"},
+]
+
+
+async def test_v13_a_file_can_have_a_column_of_refunded_units(shop: Shop, load: Import) -> None:
+    row = first(Financial_Status="partially_refunded", Refunded_Amount="12.50")
+    await load(row | {"Lineitem refunded quantity": "1"})
+    assert await shop.sql(LINES) == [("MUG", 1, 1)]
+    await load(row)
+    assert await shop.sql(LINES) == [("MUG", 1, 1)]
