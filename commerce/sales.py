@@ -21,7 +21,8 @@ IS_PAID = f"{CAPTURED} IS NOT NULL"
 AWAITING = f"""CASE WHEN orders.cancelled_at IS NULL
     AND orders.payment_status IN ('awaiting', 'authorized', 'partially_captured')
     THEN orders.total - coalesce({CAPTURED}, 0) ELSE 0 END"""
-# The refunds of a paid order, at most its captured money; null if it is not paid. `refunded` without an amount means all of it.
+# The refunds of a paid order, at most its captured money; null if it is not paid. `refunded` without an amount means
+# all of it.
 REFUNDED = f"""CASE WHEN orders.payment_status = 'refunded' AND orders.refunded_total = 0 THEN {CAPTURED}
     WHEN {IS_PAID} THEN least(orders.refunded_total, {CAPTURED}) END"""
 # The columns of an order that its days' figures depend on, besides its lines.

@@ -100,7 +100,12 @@ async def _daily_report(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, A
     stored = {(row["day"], row["currency"]): dict(row) for row in rows}
 
     def figures(day: date, currency: str) -> dict[str, Any] | None:
-        zeros = ZEROS | {"day": day, "currency": currency, "top_products": [], "changed": counted_days.get(day)}
+        zeros: dict[str, Any] = ZEROS | {
+            "day": day,
+            "currency": currency,
+            "top_products": [],
+            "changed": counted_days.get(day),
+        }
         return stored.get((day, currency), zeros) if day in counted_days else None
 
     def revenue(day: date, currency: str) -> int | None:

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from commerce.migrations import concurrent_indexes
+
 revision = "0014"
 down_revision = "0011"
 
@@ -38,17 +40,12 @@ def upgrade() -> None:
     op.add_column("daily_metrics", sa.Column("change", sa.String(), nullable=True), if_not_exists=True)
     op.execute("ALTER TABLE daily_metrics DROP CONSTRAINT IF EXISTS ck_daily_metrics_change")
     op.execute(
-        "ALTER TABLE daily_metrics ADD CONSTRAINT ck_daily_metrics_change CHECK (change IN ('unlisted', 'listed'))"
+        "ALTER TABLE daily_metrics ADD CONSTRAINT ck_daily_metrics_change"
+        " CHECK (change IN ('unlisted', 'listed')) NOT VALID"
     )
-    op.create_index(
-        "ix_daily_metrics_unlisted",
-        "daily_metrics",
-        ["day"],
-        postgresql_where=sa.text("change = 'unlisted'"),
-        if_not_exists=True,
-    )
-    # Nobody knows when earlier refunds became known: they belong to the days of their orders.
     with op.get_context().autocommit_block():  # without the locks that the statements above take
+        op.execute("ALTER TABLE daily_metrics VALIDATE CONSTRAINT ck_daily_metrics_change")
+        # Nobody knows when earlier refunds became known: they belong to the days of their orders.
         op.execute("""
             INSERT INTO refunds (order_id, amount, known_at)
             SELECT id, amount, created_at
@@ -58,3 +55,6 @@ def upgrade() -> None:
             WHERE payment_status IN ('captured', 'refunded', 'partially_refunded') AND cancelled_at IS NULL
               AND amount <> 0 AND NOT EXISTS (SELECT FROM refunds WHERE order_id = orders.id)
         """)
+    concurrent_indexes.create_index(
+        "ix_daily_metrics_unlisted", "daily_metrics", ["day"], postgresql_where=sa.text("change = 'unlisted'")
+    )
