@@ -34,7 +34,8 @@ def _bigint(amount: str) -> str:
 # parallel workers. A currency has a row if it had orders, refunds, or revenue when the day was reported. The shop's own
 # also has one if no currency had paid orders, or if customers registered without ordering. A customer who ordered in
 # several currencies counts in the first one. The discount of an order beyond those of its lines is spread over them in
-# proportion; each line gets the difference of two rounded sums, so that nothing is lost.
+# proportion; each line gets the difference of two rounded sums, so that nothing is lost. Lines of orders without a
+# discount are added up apart from these, by parallel workers.
 COUNT = text(f"""
     WITH placed AS NOT MATERIALIZED (
         SELECT id, customer_id, currency, created_at, discount_total, {sales.CAPTURED} AS captured,
@@ -67,16 +68,21 @@ COUNT = text(f"""
         SELECT today.id, currency, variant_id, position, quantity,
                greatest(CAST(quantity AS numeric) * unit_price - discount, 0) AS net,
                discount_total - sum(discount) OVER (PARTITION BY today.id) AS discount
-        FROM today JOIN order_lines ON order_id = today.id WHERE quantity > 0
+        FROM today JOIN order_lines ON order_id = today.id WHERE quantity > 0 AND discount_total > 0
     ), spread AS (
         SELECT currency, variant_id, quantity, net, sum(net) OVER (PARTITION BY id) AS total,
                sum(net) OVER (PARTITION BY id ORDER BY position ROWS UNBOUNDED PRECEDING) AS upto,
                least(greatest(discount, 0), sum(net) OVER (PARTITION BY id)) AS discount
         FROM line
     ), sold AS (
-        SELECT currency, variant_id, sum(quantity) AS units, sum(net - coalesce(
+        SELECT currency, variant_id, sum(quantity) AS units,
+               sum(CAST(quantity AS numeric) * unit_price) AS revenue
+        FROM today JOIN order_lines ON order_id = today.id
+        WHERE variant_id IS NOT NULL AND quantity > 0 AND discount_total <= 0 GROUP BY currency, variant_id
+        UNION ALL
+        SELECT currency, variant_id, sum(quantity), sum(net - coalesce(
                    div(2 * discount * upto + total, nullif(2 * total, 0))
-                   - div(2 * discount * (upto - net) + total, nullif(2 * total, 0)), 0)) AS revenue
+                   - div(2 * discount * (upto - net) + total, nullif(2 * total, 0)), 0))
         FROM spread WHERE variant_id IS NOT NULL GROUP BY currency, variant_id
     ), ranked AS (
         SELECT currency, product_id, sum(units) AS units, sum(revenue) AS revenue, row_number() OVER (
