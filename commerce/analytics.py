@@ -94,7 +94,8 @@ COUNT = text(f"""
         FROM ranked JOIN products ON products.id = product_id WHERE rank <= :top GROUP BY currency
     ), shown AS (
         SELECT currency FROM sale UNION SELECT currency FROM people UNION SELECT currency FROM refund
-        UNION SELECT currency FROM daily_metrics WHERE day = :day AND reported_revenue <> 0
+        UNION SELECT currency FROM daily_metrics
+        WHERE day = :day AND coalesce(reported_revenue, CASE WHEN computed_at >= :end THEN revenue END) <> 0
         UNION SELECT :currency WHERE NOT EXISTS (SELECT FROM sale WHERE orders > 0)
     )
     SELECT currency, coalesce(orders, 0) AS orders,

@@ -345,6 +345,15 @@ class TestDaysCountedAgain:
             assert stored == [("EUR", 0, 1000), ("GBP", 1000, 1000)]
             await put(shop, "2", notes="x", refunded_amount="1.00", financial_status="partially_refunded")
 
+    async def test_figures_of_an_older_version_count_as_reported(self, shop: Shop) -> None:
+        await put(shop, "1", currency="EUR")
+        await count(shop)
+        await shop.sql("UPDATE daily_metrics SET reported_revenue = NULL")
+        await put(shop, "1", currency="EUR", cancelled_at="2026-03-09T12:00:00Z")
+        assert await recount(shop) == [DAY]
+        stored = await shop.sql("SELECT currency, revenue, reported_revenue FROM daily_metrics ORDER BY currency")
+        assert stored == [("EUR", 0, 1000), ("GBP", 0, 0)]
+
     async def test_random_changes_leave_every_day_right(self, shop: Shop) -> None:
         """Whatever changes between the runs, counted days have the figures of a count from scratch."""
         chance = random.Random(13)
