@@ -6,7 +6,7 @@ from alembic import op
 from commerce.migrations import concurrent_indexes
 
 revision = "0014"
-down_revision = "0011"
+down_revision = "0012"
 
 TIME = sa.DateTime(timezone=True)
 
