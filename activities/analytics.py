@@ -1,4 +1,4 @@
-"""The activity that counts one day of the shop."""
+"""The activities that count a day of the shop, for the first time or again."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -8,12 +8,12 @@ from temporalio import activity
 
 from commerce import analytics, ledger
 from commerce.database import Database
-from commerce.messages.analytics import CountDay, CountedDay
+from commerce.messages.analytics import CountDay, CountedDay, RecountDay, RecountedDay
 from commerce.messages.steps import Call
 
 
 class AnalyticsActivities:
-    """Count a day and queue its report."""
+    """Count a day and queue its report, or count a day again that has changed."""
 
     def __init__(self, database: Database, zone: ZoneInfo, currency: str, admins: Sequence[str]) -> None:
         self._database = database
@@ -34,3 +34,13 @@ class AnalyticsActivities:
                 return counted
 
             return await ledger.once(tx, call, CountedDay, count)
+
+    @activity.defn(name="recount-day")
+    async def recount(self, call: Call[RecountDay]) -> RecountedDay:
+        """Count the first day again that late orders or refunds have changed; its report is not sent again (J7)."""
+        async with self._database.transaction() as tx:
+
+            async def count() -> RecountedDay:
+                return RecountedDay(day=await analytics.recount_next(tx, self._zone, self._currency, call.input.top))
+
+            return await ledger.once(tx, call, RecountedDay, count)

@@ -52,7 +52,7 @@ class Formats:
         """Return how a figure differs from an earlier one, such as `+12%` or `-3.5%`; `new` if that was zero."""
         if now and not before:
             return "new"
-        change = Decimal(now - before) / (before or 1)
+        change = Decimal(now - before) / (abs(before) or 1)
         decimals = 0 if abs(change) * 100 >= EXACT_BELOW else 1
         if not round(change * 100, decimals):
             return "0%"

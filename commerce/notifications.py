@@ -18,7 +18,7 @@ MAX_ERROR = 200  # characters
 QUEUE = text("""
     INSERT INTO notifications (key, kind, recipient, order_id, data, message_id)
     VALUES (:key, :kind, :recipient, (SELECT id FROM orders WHERE id = :order_id), CAST(:data AS jsonb), :message_id)
-    ON CONFLICT (key) DO NOTHING
+    ON CONFLICT (key) DO NOTHING RETURNING true
 """)
 # The first attempt completes the Message-ID with the shop's domain, and all later attempts use the same one.
 CLAIM = text("""
@@ -89,13 +89,14 @@ async def queue(
     recipient: str,
     order_id: str | None = None,
     data: dict[str, Any] | None = None,
-) -> None:
-    """Queue a notification in the caller's transaction; does nothing if the key is already queued.
+) -> bool:
+    """Queue a notification in the caller's transaction; returns False, without effect, if the key is already queued.
 
     `recipient`: one address or several separated by commas; `data`: variables for the templates, plain JSON values.
     """
     values = {"key": key, "kind": kind, "recipient": recipient, "order_id": order_id}
-    await tx.execute(QUEUE, values | {"data": json.dumps(data or {}), "message_id": str(uuid4())})
+    queued = await tx.execute(QUEUE, values | {"data": json.dumps(data or {}), "message_id": str(uuid4())})
+    return queued.one_or_none() is not None
 
 
 async def claim(tx: AsyncSession, key: str, *, lease: timedelta, domain: str) -> Notification | SendOutcome:

@@ -6,7 +6,7 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import listings, open_orders, outbox
+from commerce import listings, open_orders, outbox, sales
 from commerce.errors import OrderDiffers
 from commerce.imports import order_changes
 from commerce.imports.content_hash import first_order_hash, order_hash
@@ -117,6 +117,7 @@ async def _insert(tx: AsyncSession, order: NewOrder, name_key: str | None) -> bo
         return False
     await tx.execute(WRITE_LINES, {"id": order.id, "lines": _lines(order)})
     await listings.link_lines_of(tx, order.id)
+    await sales.record(tx, [order.id])
     return True
 
 
@@ -152,6 +153,7 @@ async def _change_known(tx: AsyncSession, order: NewOrder) -> Stored | None:
         values = _values(order)
         await tx.execute(FILL_ORDER, {name: values[name] for name in FILLED_FIELDS} | {"id": known.id})
         await tx.execute(FILL_LINES, {"id": known.id, "lines": _lines(order)})
+        await sales.record(tx, [known.id])
     elif known.content_hash != order_hash(order) or order.updated_at:
         await _wait_for_imports(tx, order)
         received = ReceivedOrder(known.id, _values(order), order.lines, order_hash(order))

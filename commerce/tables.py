@@ -548,6 +548,33 @@ class DailyMetric(Base):
     returning_customers: Mapped[int]
     top_products: Mapped[list[Json]]
     computed_at: Mapped[Now]
+    awaiting: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    refunded: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    reported_revenue: Mapped[int | None] = mapped_column(BigInteger)  # of the first count after the end of the day
+    change: Mapped[str | None]  # since that count: `unlisted` until a report of another day lists it, then `listed`
+    __table_args__ = (
+        one_of("change", "unlisted", "listed"),
+        Index("ix_daily_metrics_unlisted", "day", postgresql_where=text("change = 'unlisted'")),
+    )
+
+
+class Refund(Base):
+    """A part of an order's refunds, on the day on which it became known; negative if the source takes it back (J5)."""
+
+    __tablename__ = "refunds"
+    id: Mapped[Serial]
+    order_id: Mapped[str] = mapped_column(ForeignKey("orders.id"), index=True)
+    amount: Mapped[int] = mapped_column(BigInteger)
+    known_at: Mapped[Now] = mapped_column(index=True)
+
+
+class DayToCount(Base):
+    """A mark that the figures of the day of this moment have changed, until a run has counted it again (J7)."""
+
+    __tablename__ = "days_to_count"
+    moment: Mapped[datetime] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    customer_id: Mapped[UUID | None]  # whose order it is, because their next order's day can change as well
 
 
 class ProcessGeneration(Base):

@@ -8,7 +8,7 @@ from pydantic_core import to_json
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import outbox
+from commerce import outbox, sales
 from commerce.imports import order_merge
 from commerce.imports.new_order import ORDER_FIELDS, NewOrderLine
 from commerce.imports.order_merge import DECISIVE, MergedLines, StoredLine
@@ -127,6 +127,11 @@ class _Change:
         return bool(self.lines and self.lines.decisive) or not DECISIVE.isdisjoint(self.columns)
 
     @property
+    def changes_figures(self) -> bool:
+        """Whether the change is of something that the figures of a day depend on."""
+        return self.lines is not None or not sales.RELEVANT.isdisjoint(self.columns)
+
+    @property
     def cancels(self) -> bool:
         """Whether the change cancels the order."""
         before = {name: getattr(self.stored, name) for name in ("cancelled_at", "payment_status")}
@@ -177,6 +182,8 @@ async def _write(tx: AsyncSession, changes: Sequence[_Change]) -> None:
     ]
     if guests:
         await tx.execute(WRITE_GUESTS, {"guests": _json(guests)})
+    sold = [change.received.id for change in changes if change.changes_figures]
+    await sales.mark_days(tx, sold)  # as they were before
     written = await tx.execute(WRITE_ORDERS, {"orders": _json([_row(change) for change in changes])})
     if changed := [
         {"id": line_id, **line._asdict()}
@@ -190,6 +197,7 @@ async def _write(tx: AsyncSession, changes: Sequence[_Change]) -> None:
         for position, line in enumerate(change.lines.added if change.lines else ())
     ]:
         await tx.execute(ADD_LINES, {"lines": _json(added)})
+    await sales.record(tx, sold)
     by_id = {change.received.id: change for change in changes}
     events = [event for row in written for event in _events(by_id[row.id], row)]
     await outbox.add(tx, *events)

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import listings
+from commerce import listings, sales
 from commerce.countries import INVALID_COUNTRY
 from commerce.imports import staging
 from commerce.imports.changed_orders import change_orders
@@ -144,6 +144,7 @@ FILL_ORDERS = text(f"""
     )
     UPDATE staged_orders SET state = 'written' FROM filled WHERE filled.id = known_id
 """)  # noqa: S608 - our own columns
+RECORD_SALES = sales.record_statements("SELECT coalesce(known_id, id) FROM staged_orders WHERE state = 'written'")
 # A row without an id or a request without a name may have come first.
 COMPLETE_IDENTITIES = text("""
     UPDATE orders
@@ -164,6 +165,7 @@ STATEMENTS = Statements(
         *(CLEAR_NAMESAKES, WRITE_ORDERS),  # another transaction may have inserted a namesake meanwhile
         WRITE_LINES,
         *(FILL_LINES, FILL_ORDERS),
+        *RECORD_SALES,
         COMPLETE_IDENTITIES,
     ),
     written=("customers", "orders", "order_lines"),

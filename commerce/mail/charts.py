@@ -6,7 +6,7 @@ from datetime import date
 
 DAYS = 30  # in a chart
 HEIGHT = 120  # pixels of the highest bar in HTML
-LEAST_HEIGHT = 2  # pixels: a day of little or no revenue stays visible
+LEAST_HEIGHT = 2  # pixels: a day of little, no or negative revenue stays visible
 LENGTH = 24  # characters of the longest bar in text
 
 
@@ -26,11 +26,11 @@ class Bar:
 def bars(points: Sequence[tuple[date, int | None]]) -> list[Bar]:
     """Return the bars of a chart, scaled to the highest amount; `points` are consecutive days with their amounts."""
     highest = max((amount for _, amount in points if amount is not None), default=0)
-    return [_bar(day, amount, highest or 1) for day, amount in points]
+    return [_bar(day, amount, max(highest, 1)) for day, amount in points]
 
 
 def _bar(day: date, amount: int | None, highest: int) -> Bar:
     if amount is None:
         return Bar(day, None)
     height = max(round(HEIGHT * amount / highest), LEAST_HEIGHT)
-    return Bar(day, amount, height, round(LENGTH * amount / highest))
+    return Bar(day, amount, height, max(round(LENGTH * amount / highest), 0))

@@ -35,12 +35,19 @@ MISSING_ITEMS = text("""
 
 CUSTOMER = text("SELECT first_name FROM customers WHERE id = CAST(:customer_id AS uuid)")
 METRICS = text("""
-    SELECT day, currency, orders, revenue, average_order_value, new_customers, returning_customers,
-           CASE WHEN day = :day THEN top_products ELSE '[]' END AS top_products
+    SELECT day, currency, orders, revenue, average_order_value, new_customers, returning_customers, awaiting, refunded,
+           change IS NOT NULL AS changed, CASE WHEN day = :day THEN top_products ELSE '[]' END AS top_products
     FROM daily_metrics WHERE day > CAST(:day AS date) - CAST(:days AS int) AND day <= :day
     ORDER BY day DESC, orders DESC, currency
 """)
-ZEROS = dict.fromkeys(("orders", "revenue", "average_order_value", "new_customers", "returning_customers"), 0)
+CHANGED_DAYS = text("""
+    SELECT day, currency, revenue, reported_revenue FROM daily_metrics
+    WHERE day = ANY(CAST(:days AS date[])) AND (orders > 0 OR revenue <> 0 OR reported_revenue <> 0)
+    ORDER BY day DESC, orders DESC, currency
+""")
+ZEROS = dict.fromkeys(
+    ("orders", "revenue", "average_order_value", "new_customers", "returning_customers", "awaiting", "refunded"), 0
+)
 
 
 async def load_template_data(
@@ -85,17 +92,23 @@ async def _welcome(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
 async def _daily_report(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
     """Return the figures of the day, the day before and a week before, per currency, and a chart of the last 30 days.
 
-    Currencies: those of the day, and those that had orders on one of the two earlier days. The figures of a day that
-    was never counted are None; on a day that was counted, a currency without a row had no orders.
+    Currencies: those of the day, and those that had orders or refunds on one of the two earlier days. The figures of a
+    day that was never counted are None; on a day that was counted, a currency without a row had no orders. `changed`
+    has the days that were counted again since the report before, each with its currencies.
     """
     day = date.fromisoformat(queued["day"])
     days = [day - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
     rows = (await tx.execute(METRICS, {"day": day, "days": DAYS})).mappings().all()
-    counted_days = {row["day"] for row in rows}
+    counted_days = {row["day"]: row["changed"] for row in rows}
     stored = {(row["day"], row["currency"]): dict(row) for row in rows}
 
     def figures(day: date, currency: str) -> dict[str, Any] | None:
-        zeros = ZEROS | {"day": day, "currency": currency, "top_products": []}
+        zeros: dict[str, Any] = ZEROS | {
+            "day": day,
+            "currency": currency,
+            "top_products": [],
+            "changed": counted_days.get(day),
+        }
         return stored.get((day, currency), zeros) if day in counted_days else None
 
     def revenue(day: date, currency: str) -> int | None:
@@ -103,7 +116,11 @@ async def _daily_report(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, A
         return found["revenue"] if found else None
 
     compared = [day, day - timedelta(days=1), day - timedelta(days=7)]
-    shown = [row["currency"] for row in rows if row["day"] == day or (row["day"] in compared and row["orders"])]
+    shown = [
+        row["currency"]
+        for row in rows
+        if row["day"] == day or (row["day"] in compared and (row["orders"] or row["revenue"]))
+    ]
     parts = [
         {
             "currency": currency,
@@ -112,7 +129,22 @@ async def _daily_report(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, A
         }
         for currency in dict.fromkeys(shown)
     ]
-    return {"day": day, "compared": compared[1:], "parts": parts}
+    return {
+        "day": day,
+        "compared": [(earlier, counted_days.get(earlier, False)) for earlier in compared[1:]],
+        "parts": parts,
+        "changed": await _changed_days(tx, queued.get("changed", [])),
+        "more_changed": queued.get("more_changed", 0),
+    }
+
+
+async def _changed_days(tx: AsyncSession, days: list[str]) -> list[dict[str, Any]]:
+    """Return the days, each with the revenue per currency: now, and as it was reported."""
+    if not days:
+        return []
+    changed = [date.fromisoformat(day) for day in days]
+    rows = (await tx.execute(CHANGED_DAYS, {"days": changed})).mappings().all()
+    return [{"day": day, "currencies": [row for row in rows if row["day"] == day]} for day in changed]
 
 
 LOADERS = {

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from pydantic import Field
 
 from commerce.messages.base import Message
-from commerce.messages.jobs import Counts, JobInput
+from commerce.messages.jobs import Counts, JobInput, JobState
 
 IN_THE_FUTURE = "must not be in the future"
 CalendarDay = date  # a field of the same name would hide the type
@@ -17,7 +17,11 @@ def report_key(day: date) -> str:
 
 
 class DayFigures(Message):
-    """The figures of a day in one currency; amounts in minor units."""
+    """The figures of a day in one currency; amounts in minor units.
+
+    `orders` have been paid. `revenue` is their captured money less the refunds that became known on that day, and can
+    be negative; `awaiting` is what is still to be paid for the orders of that day.
+    """
 
     currency: str
     orders: int
@@ -25,6 +29,8 @@ class DayFigures(Message):
     average_order_value: int
     new_customers: int
     returning_customers: int
+    awaiting: int = 0
+    refunded: int = 0
 
 
 class CountedDay(Message):
@@ -59,27 +65,52 @@ class CountDay(Message):
     top: int
 
 
+class RecountDay(Message):
+    """Count the next marked day again; `top`: products to keep."""
+
+    top: int
+
+
+class RecountedDay(Message):
+    """The day that was counted again; None: no marked day is left."""
+
+    day: CountedDay | None
+
+    def summary(self) -> str:
+        """Return how many orders the day has."""
+        return self.day.summary() if self.day else "no more days"
+
+
+class AnalyticsState(JobState):
+    """Where `collect-analytics-data` continues in a new run: `seen` counts the days that were counted again."""
+
+    counts: Counts = Counts()
+
+
 class Analytics(JobInput):
     """The input of `collect-analytics-data`."""
 
     # Default: the day before the nominal time of the run.
     date: CalendarDay | None = Field(None, ge=CalendarDay(1970, 1, 1), le=CalendarDay(9998, 12, 31))
     top: int = Field(10, ge=1, le=100)  # best-selling products to keep per currency
+    resume: AnalyticsState | None = None  # set by the job itself when it continues in a new run
 
 
 class AnalyticsResult(Counts):
     """The result of `collect-analytics-data`: `seen` and `changed` count rows, one per currency.
 
-    `made_up`: the day before, if it had been missed and was counted, too.
+    `made_up`: the day before, if it had been missed and was counted, too; `recounted`: how many earlier days were
+    counted again, because orders or refunds that came late have changed them.
     """
 
     day: date
     currencies: list[DayFigures]
     report_sent: bool
     made_up: CalendarDay | None = None
+    recounted: int = 0
 
     @classmethod
-    def of(cls, day: CountedDay, *, reported: bool, made_up: CalendarDay | None) -> "AnalyticsResult":
+    def of(cls, day: CountedDay, *, reported: bool, made_up: CalendarDay | None, recounted: int) -> "AnalyticsResult":
         """Return the result for a counted day."""
         rows = len(day.currencies)
         changed = rows if day.changed else 0
@@ -91,4 +122,5 @@ class AnalyticsResult(Counts):
             currencies=day.currencies,
             report_sent=reported,
             made_up=made_up,
+            recounted=recounted,
         )

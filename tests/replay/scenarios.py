@@ -14,7 +14,7 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from commerce import outbox, webhooks
+from commerce import outbox, sales, webhooks
 from commerce.errors import CommerceError
 from commerce.messages.analytics import Analytics
 from commerce.messages.base import Message
@@ -314,6 +314,14 @@ async def day_counted(shop: RunningShop, name: str) -> str:
     return await run_job(shop, "collect-analytics-data", name, Analytics(date=date(2026, 3, 2)))
 
 
+async def day_recounted(shop: RunningShop, name: str) -> str:
+    """A late order has changed the figures of a counted day: it is counted again, then the next day is counted."""
+    await run_job(shop, "collect-analytics-data", f"{name}-before", Analytics(date=date(2026, 3, 2)))
+    await shop.data.order(name, MUG=1)
+    await shop.data.call(sales.record, [name])
+    return await run_job(shop, "collect-analytics-data", name, Analytics(date=date(2026, 3, 3)))
+
+
 async def future_day(shop: RunningShop, name: str) -> str:
     """A day is to be counted that is in the future."""
     return await run_job(shop, "collect-analytics-data", name, Analytics(date=date(9998, 12, 31)))
@@ -401,6 +409,7 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "stock-synced": stock_synced,
     "pending-worked-off": pending_worked_off,
     "day-counted": day_counted,
+    "day-recounted": day_recounted,
     "future-day": future_day,
     "upkept": upkept,
     "hello-world": hello_world,

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.exceptions import ApplicationError
 
 from activities.boundary.failures import shop_error
+from commerce import sales
 from commerce.errors import BadInput
 from commerce.messages.analytics import Analytics, AnalyticsResult
 from commerce.messages.base import Message
@@ -26,6 +28,7 @@ from starter.operate.actions import cancel, retry
 from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from tests.faults import Faults, Gate, ShortBackoff
 from tests.running_shop import RunningShop, running_shop
+from workflows.engine import job as engine_job
 
 A_MONTH_AGO = datetime.now(UTC) - timedelta(days=30)
 LABEL_STARTED = "SELECT 1 FROM step_ledger WHERE step = 'create-shipping-label'"
@@ -246,6 +249,38 @@ async def test_a_day_is_counted_and_reported_once(shop: RunningShop) -> None:  #
     assert [(row.currency, row.orders, row.revenue) for row in result.currencies] == [("GBP", 1, 500)]
     assert (await run_job(shop, "collect-analytics-data", options))["changed"] == 0
     assert len(shop.mails("daily-report")) == 1
+
+
+async def test_late_orders_change_counted_days_and_the_next_report_lists_them(
+    shop: RunningShop, monkeypatch: pytest.MonkeyPatch
+) -> None:  # (J7)
+    monkeypatch.setattr(engine_job, "MAX_HISTORY_EVENTS", 10)  # the job continues as a new run
+    await shop.data.stock("MUG", main=9)
+    days = [date(2026, 3, day) for day in (1, 2, 3, 4)]
+    for day in days[:-1]:
+        await run_job(shop, "collect-analytics-data", Analytics(date=day))
+    for day in days[:-1]:
+        created_at = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+        await shop.data.order(str(day), ("MUG", 2), columns={"created_at": created_at})
+        await shop.data.call(sales.record, [str(day)])
+    result = AnalyticsResult.model_validate(await run_job(shop, "collect-analytics-data", Analytics(date=days[-1])))
+    assert (result.day, result.seen, result.recounted, result.report_sent) == (days[-1], 1, 3, True)
+    assert await shop.data.sql("SELECT revenue, change FROM daily_metrics ORDER BY day") == [
+        *[(500, "listed")] * 3,
+        (0, None),
+    ]
+    mails = {mail["X-Commerce-Key"]: text_of(mail) for mail in shop.mails("daily-report")}
+    assert len(mails) == len(shop.mails("daily-report")) == 4
+    assert "Mon 2 Mar: £5.00 instead of £0.00" in mails["daily-report/2026-03-04"]
+    assert not any("instead of" in mails[f"daily-report/{day}"] for day in days[:-1])
+    again = await run_job(shop, "collect-analytics-data", Analytics(date=days[-1]))
+    assert (again["recounted"], again["changed"]) == (0, 0)
+
+
+def text_of(mail: EmailMessage) -> str:
+    body = mail.get_body(("plain",))
+    assert body is not None
+    return str(body.get_content())
 
 
 async def test_without_a_date_the_day_before_is_counted(shop: RunningShop) -> None:  # (J5)

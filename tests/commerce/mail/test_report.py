@@ -50,11 +50,14 @@ async def store(database: Database, rows: Rows) -> None:
             await tx.execute(
                 text("""
                     INSERT INTO daily_metrics (day, currency, orders, revenue, average_order_value, new_customers,
-                                               returning_customers, top_products)
+                                               returning_customers, top_products, awaiting, refunded,
+                                               reported_revenue, change)
                     VALUES (:day, :currency, :orders, :revenue, :average_order_value, :new_customers,
-                            :returning_customers, CAST(:products AS jsonb))
+                            :returning_customers, CAST(:products AS jsonb), :awaiting, :refunded,
+                            :reported_revenue, :change)
                 """),
-                {"day": day, "currency": currency, "products": products}
+                {"day": day, "currency": currency, "products": products, "awaiting": 0, "refunded": 0}
+                | {"reported_revenue": row["revenue"], "change": None}
                 | {name: value for name, value in row.items() if name != "top_products"},
             )
 
@@ -191,10 +194,10 @@ class TestMail:
         self, database: Database, notifier: Notifier, tmp_path: Path
     ) -> None:
         got = await report(database, notifier, tmp_path, {(DAY, "GBP"): NOTHING})
-        assert got["Subject"] == "Fri 20 Nov: no orders"
-        assert "There were no orders on this day." in text_of(got)
-        assert "There were no orders on this day." in html_of(got)
-        assert "Revenue: £0.00\nAverage order: £0.00\n" in text_of(got)
+        assert got["Subject"] == "Fri 20 Nov: no paid orders"
+        assert "There were no paid orders on this day." in text_of(got)
+        assert "There were no paid orders on this day." in html_of(got)
+        assert "Revenue: £0.00\nRefunded: £0.00\nAwaiting payment: £0.00\nAverage order: £0.00\n" in text_of(got)
         assert "%)" not in text_of(got)
         assert "Best sellers" not in text_of(got) + html_of(got)
         assert "Revenue per day" not in text_of(got) + html_of(got)
@@ -210,8 +213,8 @@ class TestMail:
         self, database: Database, notifier: Notifier, tmp_path: Path
     ) -> None:
         got = await report(database, notifier, tmp_path, {(DAY, "GBP"): FIGURES})
-        assert "None of the products ordered is in the catalogue." in text_of(got)
-        assert "None of the products ordered is in the catalogue." in html_of(got)
+        assert "None of the products sold is in the catalogue." in text_of(got)
+        assert "None of the products sold is in the catalogue." in html_of(got)
 
     async def test_each_currency_has_its_own_figures_and_chart(
         self, database: Database, notifier: Notifier, tmp_path: Path
@@ -230,6 +233,55 @@ class TestMail:
         assert "Revenue: €0.00\n  Thu 19 Nov: €500.00 (-100%)\n  Fri 13 Nov: €0.00 (0%)\n" in text_of(got)
         assert "Revenue: JP¥50,000\n  Thu 19 Nov: JP¥0 (new)\n" in text_of(got)
         assert html_of(got).count(">Revenue per day<") == text_of(got).count("Revenue per day:") == 3
+
+    async def test_refunds_and_unpaid_orders_have_lines_of_their_own(
+        self, database: Database, notifier: Notifier, tmp_path: Path
+    ) -> None:
+        rows = {
+            (DAY, "GBP"): NOTHING | {"revenue": -30_000, "refunded": 30_000, "awaiting": 1_250},
+            (DAY_BEFORE, "GBP"): FIGURES | {"revenue": -10_000},
+        }
+        got = await report(database, notifier, tmp_path, rows)
+        assert got["Subject"] == "Fri 20 Nov: -£300.00 from 0 orders"
+        assert "Revenue: -£300.00\n  Thu 19 Nov: -£100.00 (-200%)\n" in text_of(got)
+        assert "Refunded: £300.00\n  Thu 19 Nov: £0.00 (new)\nAwaiting payment: £12.50\n" in text_of(got)
+        for part in ("-£300.00", "Refunded", "Awaiting payment", "£12.50"):
+            assert part in html_of(got)
+        assert bar_heights(html_of(got)) == [LEAST_HEIGHT, LEAST_HEIGHT]
+
+    async def test_changed_days_are_marked_and_listed_with_what_was_reported(
+        self, database: Database, notifier: Notifier, tmp_path: Path
+    ) -> None:
+        changed = {"change": "unlisted"}
+        rows = {
+            (DAY, "GBP"): FIGURES,
+            (DAY_BEFORE, "GBP"): FIGURES | changed | {"reported_revenue": 40_000},
+            (DAY_BEFORE, "EUR"): NOTHING | changed | {"reported_revenue": 700},
+            (WEEK_BEFORE, "GBP"): FIGURES,
+            (DAY - timedelta(days=90), "GBP"): FIGURES | changed,
+            (DAY - timedelta(days=91), "GBP"): NOTHING | changed,
+        }
+        got = await report(database, notifier, tmp_path, rows)
+        assert "Revenue: £500.00\n  Thu 19 Nov (changed): £500.00 (0%)\n  Fri 13 Nov: £500.00 (0%)\n" in text_of(got)
+        listed = (
+            "Late orders or refunds have changed these days since their own reports:\n"
+            "Thu 19 Nov: £500.00 instead of £400.00, €0.00 instead of €7.00\n"
+            "Sat 22 Aug: £500.00\n"
+            "Fri 21 Aug: no paid orders\n"
+        )
+        assert listed in text_of(got)
+        assert "vs Thu 19 Nov (changed)" in html_of(got) and "vs Fri 13 Nov<" in html_of(got)
+        for line in listed.splitlines():
+            assert line in html_of(got)
+        assert "was counted again" not in text_of(got) + html_of(got)
+
+    async def test_a_day_that_was_counted_again_before_its_report_was_sent_says_so(
+        self, database: Database, notifier: Notifier, tmp_path: Path
+    ) -> None:
+        got = await report(database, notifier, tmp_path, {(DAY, "GBP"): FIGURES | {"change": "unlisted"}})
+        for body in (text_of(got), html_of(got)):
+            assert "This day was counted again: late orders or refunds have changed it." in body
+            assert "these days" not in body
 
     async def test_counting_the_day_again_sends_no_second_report(
         self, database: Database, notifier: Notifier, tmp_path: Path
@@ -254,8 +306,28 @@ class TestTemplateData:
 class TestBars:
     @pytest.mark.parametrize(
         "amounts",
-        [[12_345], [0], [0] * 30, [None] * 29 + [0], [10**9 + 10**7 * n for n in range(30)], [1, 2, 3] * 20, [2**62]],
-        ids=["one", "one zero", "zeros", "the first", "millions", "pennies of two months", "huge"],
+        [
+            [12_345],
+            [0],
+            [-500, 20],
+            [-500, -20],
+            [0] * 30,
+            [None] * 29 + [0],
+            [10**9 + 10**7 * n for n in range(30)],
+            [1, 2, 3] * 20,
+            [2**62],
+        ],
+        ids=[
+            "one",
+            "one zero",
+            "a refund",
+            "refunds",
+            "zeros",
+            "the first",
+            "millions",
+            "pennies of two months",
+            "huge",
+        ],
     )
     def test_every_counted_day_has_a_visible_bar_within_the_chart(self, amounts: list[int | None]) -> None:
         made = bars([(DAY + timedelta(days=n), amount) for n, amount in enumerate(amounts)])
