@@ -112,9 +112,14 @@ MARK_REFUSED = text(f"""
     UPDATE orders SET refused_at = :at, waits_for_backorders = {_is_short(items="bool_or(allow_backorder)")}
     WHERE id = :order_id AND fulfillment_status <> 'fulfilled' RETURNING id
 """)  # noqa: S608 - our own constants
-# An order that was refused for stock is pending again once it is no longer short (V10). This asks for the stock as it
-# is, not for what has changed, so it misses no cause, and it does not depend on the order of commits.
-IS_PENDING = f"""{IS_OPEN} AND hold_reason IS NULL
+# The lines that `validate` counts as unknown. OFFSET 0, as above: PostgreSQL looks them up by index, per order.
+NEEDS_PRODUCT = """EXISTS (SELECT FROM order_lines AS line
+                           WHERE order_id = orders.id AND variant_id IS NULL AND quantity > 0 OFFSET 0)"""
+WAITS_FOR_PRODUCT = f"{IS_OPEN} AND hold_reason IS NULL AND {NEEDS_PRODUCT}"
+# An order that lacks a product is pending once all its lines have one, and an order that was refused for stock once it
+# is no longer short (V10). This asks for the lines and the stock as they are, not for what has changed, so it misses no
+# cause, and it does not depend on the order of commits.
+IS_PENDING = f"""{IS_OPEN} AND hold_reason IS NULL AND NOT {NEEDS_PRODUCT}
       AND (waits_for_backorders IS NULL OR NOT {_is_short(lines="waits_for_backorders OR NOT allow_backorder")})"""
 PENDING = text(f"""
     SELECT id, created_at FROM orders
