@@ -1,15 +1,23 @@
 """Activities that validate, complete, refuse and hold orders."""
 
 from contextlib import suppress
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
 from activities.boundary.generations import begin, key_of_run
-from commerce import ledger, open_orders, orders
+from commerce import backlog, ledger, open_orders, orders
 from commerce.database import Database
-from commerce.errors import OrderNotFound, OrderRefused, PermanentError, StaleGeneration, VariantWithoutItems
+from commerce.errors import (
+    OrderNotFound,
+    OrderRefused,
+    PermanentError,
+    StaleGeneration,
+    UnknownVariant,
+    VariantWithoutItems,
+)
 from commerce.messages.base import Nothing
 from commerce.messages.orders import CompletedOrder, Hold, OrderRef, OrderStart, Refusal, Refused, ValidOrder
 from commerce.messages.pending_orders import PendingIds, PendingPageRequest
@@ -45,6 +53,8 @@ class OrderActivities:
                 await orders.clear_hold(tx, order_id)
             try:
                 return await orders.validate(tx, order_id, self._rules)
+            except UnknownVariant as missing:  # it waits, without a hold, until its lines have products
+                return missing
             except (
                 OrderRefused,
                 VariantWithoutItems,
@@ -62,9 +72,17 @@ class OrderActivities:
 
     @activity.defn(name="list-pending-orders")
     async def list_pending(self, call: Call[PendingPageRequest]) -> PendingIds:
-        """Return the next page of orders that are open, not on hold, and not waiting for stock (V10)."""
+        """Return the next page of orders that are open, not on hold, and do not wait (V10).
+
+        The first page also has the number of orders that wait for products.
+        """
         async with self._database.transaction() as tx:
-            return await open_orders.list_pending(tx, call.input)
+            page = await open_orders.list_pending(tx, call.input)
+            if call.input.after is not None:
+                return page
+            waiting = await backlog.count_waiting_for_product(tx)
+        today = datetime.now(self._zone).date()
+        return page.model_copy(update={"waiting_for_product": waiting, "day": today})
 
     @activity.defn(name="complete-order")
     async def complete(self, call: Call[OrderRef]) -> CompletedOrder:

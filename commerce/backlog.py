@@ -6,20 +6,23 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.open_orders import IS_HELD, IS_PENDING
+from commerce.open_orders import IS_HELD, IS_PENDING, WAITS_FOR_PRODUCT
 
 AGE_OF_OLDEST = "coalesce(extract(epoch FROM now() - min(created_at)), 0)"
 # Each count reads a partial index of open rows only (see commerce/tables.py), so done rows cost nothing.
 MEASURE = text(f"""
-    SELECT pending.count, pending.age, held.count, waiting.count, waiting.age, unsent.queued, unsent.failed
+    SELECT pending.count, pending.age, held.count, incomplete.count, waiting.count, waiting.age,
+           unsent.queued, unsent.failed
     FROM (SELECT count(*), {AGE_OF_OLDEST} AS age FROM orders WHERE {IS_PENDING}) AS pending,
          (SELECT count(*) FROM orders WHERE {IS_HELD}) AS held,
+         (SELECT count(*) FROM orders WHERE {WAITS_FOR_PRODUCT}) AS incomplete,
          (SELECT count(*), {AGE_OF_OLDEST} AS age FROM outbox_events WHERE published_at IS NULL) AS waiting,
          (SELECT count(*) FILTER (WHERE status <> 'failed' AND created_at < now() - interval '10 minutes') AS queued,
                  count(*) FILTER (WHERE status = 'failed' AND created_at > now() - interval '1 day') AS failed
           FROM notifications WHERE status <> 'sent') AS unsent
 """)  # noqa: S608 - our own constants
 
+COUNT_WAITING_FOR_PRODUCT = text(f"SELECT count(*) FROM orders WHERE {WAITS_FOR_PRODUCT}")  # noqa: S608 - our constant
 
 # Once a run has begun to process an order, the order stays pending in the database until the run decides about it.
 WAITING = text(f"""
@@ -43,6 +46,7 @@ class Backlog(NamedTuple):
     pending_orders: float
     oldest_pending_order_age: float
     held_orders: float
+    orders_waiting_for_product: float
     outbox_events: float
     outbox_lag: float
     queued_notifications: float
@@ -57,3 +61,9 @@ async def measure(tx: AsyncSession) -> Backlog:
 async def measure_pending(tx: AsyncSession, running: Sequence[str]) -> Pending:
     """Return how many pending orders wait; `running` are the ids of orders whose process is running."""
     return Pending(*(await tx.execute(WAITING, {"running": running})).one())
+
+
+async def count_waiting_for_product(tx: AsyncSession) -> int:
+    """Return how many open orders have a line that is not linked to a product."""
+    waiting: int = (await tx.execute(COUNT_WAITING_FOR_PRODUCT)).scalar_one()
+    return waiting

@@ -34,6 +34,7 @@ def _link_lines(of_orders: str) -> list[TextClause]:
 
 LINK_ALL_LINES = _link_lines("true")
 LINK_LINES_OF_ORDER = _link_lines("line.order_id = :order_id")
+# Older versions put orders that lack a product on hold; now they only wait (V14).
 END_HOLDS = text(f"""
     UPDATE orders SET hold_reason = NULL
     WHERE hold_reason = 'failed: UnknownVariant' AND {IS_OPEN}
@@ -67,7 +68,7 @@ class UnlinkedLine(Message):
 
 
 async def link_lines(tx: AsyncSession) -> None:
-    """Link all order lines that have no variant yet, and end the holds of orders that waited for that.
+    """Link all order lines that have no variant yet, and end the holds that older versions gave orders for that.
 
     The caller holds the lock of imports, so that no line and no variant is missed.
     """

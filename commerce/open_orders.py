@@ -59,9 +59,14 @@ def is_short(*, lines: str = "true", items: str = "true") -> str:
             WHERE level.inventory_item_id = part.inventory_item_id))"""  # noqa: S608 - our own constants
 
 
-# An order that was refused for stock is pending again once it is no longer short (V10). This asks for the stock as it
-# is, not for what has changed, so it misses no cause, and it does not depend on the order of commits.
-IS_PENDING = f"""{IS_OPEN} AND orders.hold_reason IS NULL
+# OFFSET 0, as above: PostgreSQL looks the lines up by index, per order.
+NEEDS_PRODUCT = f"""EXISTS (SELECT FROM order_lines AS line
+                            WHERE line.order_id = orders.id AND {NEEDS_VARIANT} OFFSET 0)"""
+WAITS_FOR_PRODUCT = f"{IS_OPEN} AND orders.hold_reason IS NULL AND {NEEDS_PRODUCT}"
+# An order that lacks a product is pending once all its lines have one, and an order that was refused for stock once it
+# is no longer short (V10). This asks for the lines and the stock as they are, not for what has changed, so it misses no
+# cause, and it does not depend on the order of commits.
+IS_PENDING = f"""{IS_OPEN} AND orders.hold_reason IS NULL AND NOT {NEEDS_PRODUCT}
       AND (waits_for_backorders IS NULL OR NOT {is_short(lines="waits_for_backorders OR NOT allow_backorder")})"""
 PENDING = text(f"""
     SELECT id, created_at FROM orders

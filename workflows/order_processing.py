@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
         OrderNotFound,
         OrderOnHold,
         OrderRefused,
+        UnknownVariant,
         VariantWithoutItems,
         WrongProcessId,
     )
@@ -87,7 +88,7 @@ class OrderProcessingWorkflow:
 
     @workflow.run
     async def run(self, request: OrderProcessing) -> OrderResult:
-        """Fulfill the order. Insufficient stock (V2), and what the shop has changed (V12), end it with a result.
+        """Fulfill the order. What it waits for (V2, V14), and what the shop has changed (V12), end it with a result.
 
         Anything else that stops it is a failure.
         """
@@ -183,6 +184,9 @@ class OrderProcessingWorkflow:
         if state != "compensation_failed" and not cancelled:
             if shortage:
                 return await self._refuse(shortage)
+            if cause(failure, UnknownVariant) and workflow.patched("wait-for-product"):
+                self._saga.enter("compensated")  # as for a shortage
+                return OrderResult(order_id=self._order.order_id, status="waiting_for_product")
             if self._restarts and (withdrawn := _withdrawn_by_shop(failure)):
                 return OrderResult(order_id=self._order.order_id, status=withdrawn)
         if not (self._is_held_by_validation(failure) and workflow.patched("validate-holds")):

@@ -13,9 +13,17 @@ with workflow.unsafe.imports_passed_through():
     from activities.orders import OrderActivities
     from commerce.errors import OrderOnHold
     from commerce.messages.jobs import ItemFailure
+    from commerce.messages.notifications import Alert
     from commerce.messages.orders import UNLESS_HELD, OrderProcessing, OrderResult, order_process_id
-    from commerce.messages.pending_orders import PendingOrders, PendingOrdersResult, PendingPageRequest, PendingState
+    from commerce.messages.pending_orders import (
+        PendingIds,
+        PendingOrders,
+        PendingOrdersResult,
+        PendingPageRequest,
+        PendingState,
+    )
     from commerce.messages.progress import Progress
+    from workflows.engine.alerts import alert_admins
     from workflows.engine.cancellation import gather
     from workflows.engine.job import Job
     from workflows.order_processing import OrderProcessingWorkflow
@@ -43,7 +51,7 @@ class ProcessPendingOrdersWorkflow:
 
     @workflow.run
     async def run(self, request: PendingOrders) -> PendingOrdersResult:
-        """Process every order that is paid, open, not on hold, and not waiting for stock."""
+        """Process every order that is paid, open, not on hold, and waits neither for stock nor for a product."""
         async with self._job as job:
             run = await job.begin(request.resume)
 
@@ -53,6 +61,9 @@ class ProcessPendingOrdersWorkflow:
                 )
                 slots = asyncio.Semaphore(request.at_once)
                 counts = state.counts
+                if page.waiting_for_product:
+                    counts = counts.plus(PendingOrdersResult(waiting_for_product=page.waiting_for_product))
+                    await _alert_of_missing_products(page)
                 for processed in await gather(*(process(order_id, slots) for order_id in page.order_ids)):
                     counts = counts.plus(processed)
                 return state.model_copy(update={"counts": counts, "after": page.next}), page.next is None
@@ -92,9 +103,25 @@ async def _count_ending(child: Child) -> PendingOrdersResult:
     await workflow.wait([child], timeout=MAX_WAIT.total_seconds())
     if not child.done():
         return PendingOrdersResult(seen=1, skipped=1, still_running=1)
-    if (await child).status == "fulfilled":
+    status = (await child).status
+    if status == "fulfilled":
         return PendingOrdersResult(seen=1, changed=1)
-    return PendingOrdersResult(seen=1, skipped=1, insufficient_inventory=1)
+    return PendingOrdersResult(seen=1, skipped=1, insufficient_inventory=int(status == "insufficient_inventory"))
+
+
+async def _alert_of_missing_products(page: PendingIds) -> None:
+    """Alert the admins once a day, however many orders and lines wait for products."""
+    number = page.waiting_for_product
+    orders = "1 order waits" if number == 1 else f"{number:,} orders wait"
+    await alert_admins(
+        Alert(
+            kind="waiting-for-product",
+            key=f"waiting-for-product/{page.day}",
+            severity="medium",
+            message=f"{orders} for products: commerce products unlinked lists these",
+            job_name="process-pending-orders",
+        )
+    )
 
 
 def _count_failure(order_id: str, reason: str) -> PendingOrdersResult:

@@ -68,6 +68,11 @@ def failure_type(failure: BaseException) -> str:
     return (isinstance(inner, ApplicationError) and inner.type) or type(inner).__name__
 
 
+def run_failure_type(failure: BaseException) -> str:
+    """Return the type of the failure that ended a run: that on top, such as CompensationFailed, if it has one."""
+    return (isinstance(failure, ApplicationError) and failure.type) or failure_type(failure)
+
+
 def innermost(failure: BaseException) -> BaseException:
     """Return the last failure in the chain of causes."""
     while failure.__cause__ is not None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce import backlog
 from commerce.database import Database
 from commerce.errors import BadInput, UnreadableFile
 from commerce.imports import carts, inventory, orders, parsers
@@ -176,8 +177,15 @@ async def _import_files(
 
 
 async def _try_file(session: AsyncSession, file: Path, tally: Tally, import_file: ImportFile) -> None:
-    """Import a file and take it back, with the number of orders that it would leave to be processed."""
-    before = (await session.execute(COUNT_PENDING)).scalar_one()
+    """Import a file and take it back, with the numbers of orders that would be processed then, or wait for products."""
+    pending, waiting = await _count_open(session)
     await import_file(session, file, tally)
-    tally.to_process = (await session.execute(COUNT_PENDING)).scalar_one() - before
+    pending_then, waiting_then = await _count_open(session)
+    tally.to_process, tally.to_wait = pending_then - pending, waiting_then - waiting
     await session.rollback()
+
+
+async def _count_open(session: AsyncSession) -> tuple[int, int]:
+    """Return how many orders are pending, and how many wait for products."""
+    pending: int = (await session.execute(COUNT_PENDING)).scalar_one()
+    return pending, await backlog.count_waiting_for_product(session)

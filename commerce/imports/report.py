@@ -45,6 +45,7 @@ class ImportReport(Message):
     notes: list[str] = Field(default=[])  # what was found out about how files are written
     dry_run: bool = False  # whether nothing was imported, and the counts are those of an import that skips bad rows
     to_process: int = 0  # in a dry run: the orders that would wait to be processed then, and do not yet
+    to_wait: int = 0  # in a dry run: the same for orders that would wait for products
 
     def __add__(self, other: "ImportReport") -> "ImportReport":
         """Return the report of both imports."""
@@ -56,6 +57,7 @@ class ImportReport(Message):
             notes=[*self.notes, *(note for note in other.notes if note not in self.notes)],
             dry_run=self.dry_run or other.dry_run,
             to_process=self.to_process + other.to_process,
+            to_wait=self.to_wait + other.to_wait,
             bad=[*self.bad, *other.bad][:MAX_BAD_ROWS],
             bad_count=self.bad_count + other.bad_count,
             warnings=[*self.warnings, *other.warnings][:MAX_BAD_ROWS],
@@ -79,7 +81,7 @@ class Tally:
 
         `on_bad_row` gets all bad rows, the report only the first ones.
         """
-        self.read = self.taken = self.changed = self.unchanged = self.bad_count = self.to_process = 0
+        self.read = self.taken = self.changed = self.unchanged = self.bad_count = self.to_process = self.to_wait = 0
         self._skip_bad = skip_bad
         self._file, self._rows_before, self._progress = file, rows_before, progress
         self.warning_count = 0
@@ -135,6 +137,7 @@ class Tally:
             unchanged=self.unchanged,
             to_process=self.to_process,
             notes=[] if self.rejected else [f"{self._file}: {note}" for note in self._notes],
+            to_wait=self.to_wait,
             bad=sorted(self._bad, key=lambda row: row.line),
             bad_count=self.bad_count,
             warnings=[] if self.rejected else sorted(self._warnings, key=lambda row: row.line),

@@ -154,11 +154,12 @@ class OrderChange(Message):
 class OrderResult(Message):
     """The result of `order-processing`.
 
-    `cancelled` and `fulfilled_elsewhere`: the shop has cancelled or shipped the order while it was processed.
+    `waiting_for_product`: a line has no product yet; the order is processed once all have one. `cancelled` and
+    `fulfilled_elsewhere`: the shop has cancelled or shipped the order while it was processed.
     """
 
     order_id: str
-    status: Literal["fulfilled", "insufficient_inventory", "cancelled", "fulfilled_elsewhere"]
+    status: Literal["fulfilled", "insufficient_inventory", "waiting_for_product", "cancelled", "fulfilled_elsewhere"]
     fulfillment_id: str | None = None
     tracking_number: str | None = None
     inventory_reserved: bool = False

@@ -1,6 +1,6 @@
 """Inputs and results of `process-pending-orders` and its steps."""
 
-from datetime import datetime
+from datetime import date, datetime
 
 from pydantic import Field
 
@@ -23,10 +23,15 @@ class PendingPageRequest(Message):
 
 
 class PendingIds(Message):
-    """One page of pending orders, oldest first. `next`: where the next page continues; None: this was the last one."""
+    """One page of pending orders, oldest first. `next`: where the next page continues; None: this was the last one.
+
+    The first page has the number of orders that wait for products, and the shop's calendar day.
+    """
 
     order_ids: list[str]
     next: OrderCursor | None = None
+    waiting_for_product: int = 0
+    day: date | None = None
 
     def summary(self) -> str:
         """Return the number of orders on the page."""
@@ -37,6 +42,7 @@ class PendingOrdersResult(Counts):
     """The result of `process-pending-orders`: `changed` counts fulfilled orders, `skipped` refused and joined ones."""
 
     insufficient_inventory: int = 0
+    waiting_for_product: int = 0  # when the job began; the job does not start these, so `seen` has none of them
     joined: int = 0  # another run was already processing the order
     still_running: int = 0  # the job stopped waiting for the order
 

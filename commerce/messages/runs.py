@@ -3,13 +3,14 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from commerce.messages.base import Message
 from commerce.messages.progress import ProcessState, StepProgress
 
 RunStatus = Literal["running", "completed", "failed", "cancelled", "terminated", "timed_out"]
 StatusFilter = Literal["running", "completed", "cancelled", "failed", "stuck"]
+RetryableStatus = Literal["failed", "cancelled"]
 
 
 class StepStatus(StepProgress):
@@ -26,7 +27,11 @@ class RunProgress(BaseModel):
 
 
 class Run(Message):
-    """The latest run of a process; `state` is None if it is not known."""
+    """The latest run of a process; `state` is None if it is not known.
+
+    `outcome`: the status in the result of a completed order or registration. `failure_type`: the type of the error that
+    the run failed with.
+    """
 
     transaction_id: str
     run_id: str
@@ -36,6 +41,8 @@ class Run(Message):
     started_at: datetime
     ended_at: datetime | None = None
     failed_step: str | None = None
+    failure_type: str | None = None
+    outcome: str | None = None
 
 
 class ProcessStatus(Run):
@@ -60,3 +67,31 @@ class Page(Message):
 
     workflows: list[Run]
     next_cursor: str | None = None
+
+
+class Retried(Message):
+    """A process that was started again, and the id of its new run."""
+
+    transaction_id: str
+    run_id: str
+
+
+class NotRetried(Message):
+    """A process that was not started again: the class of the error, and its message."""
+
+    transaction_id: str
+    code: str
+    error: str
+
+
+class BulkRetry(Message):
+    """The result of a retry of many processes. `workflows`: those selected, last ended first, by the runs that failed.
+
+    After a dry run nothing was retried. `more`: further processes are selected, because of the limit.
+    """
+
+    dry_run: bool
+    workflows: list[Run]
+    more: bool = False
+    retried: list[Retried] = Field(default=[])
+    refused: list[NotRetried] = Field(default=[])

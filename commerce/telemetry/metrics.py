@@ -50,12 +50,17 @@ TEMPORAL_UP = Metric("gauge", "commerce_temporal_up", "Whether Temporal responds
 WORKER_POLLING = Metric("gauge", "commerce_worker_polling", "Whether any worker polls the task queue: 1 or 0")
 STUCK_RUNS = Metric("gauge", "commerce_stuck_runs", "Open runs whose workflow code fails repeatedly")
 PENDING_ORDERS = Metric(
-    "gauge", "commerce_pending_orders", "Paid, open orders that are not on hold and not waiting for stock"
+    "gauge",
+    "commerce_pending_orders",
+    "Paid, open orders that are not on hold and wait neither for stock nor a product",
 )
 OLDEST_PENDING = Metric(
     "gauge", "commerce_oldest_pending_order_age_seconds", "Age of the oldest pending order; 0 if there is none"
 )
 HELD_ORDERS = Metric("gauge", "commerce_held_orders", "Paid, open orders on hold, which need an operator")
+WAITING_FOR_PRODUCT = Metric(
+    "gauge", "commerce_orders_waiting_for_product", "Paid, open orders with a line that is not linked to a product"
+)
 OUTBOX_EVENTS = Metric("gauge", "commerce_outbox_events", "Unpublished events")
 OUTBOX_LAG = Metric("gauge", "commerce_outbox_lag_seconds", "Age of the oldest unpublished event; 0 if there is none")
 UNSENT_NOTIFICATIONS = Metric(
@@ -67,7 +72,7 @@ UNSENT_NOTIFICATIONS = Metric(
 
 GAUGES = (
     *(DATABASE_UP, TEMPORAL_UP, WORKER_POLLING, STUCK_RUNS, PENDING_ORDERS, OLDEST_PENDING),
-    *(HELD_ORDERS, OUTBOX_EVENTS, OUTBOX_LAG, UNSENT_NOTIFICATIONS),
+    *(HELD_ORDERS, WAITING_FOR_PRODUCT, OUTBOX_EVENTS, OUTBOX_LAG, UNSENT_NOTIFICATIONS),
 )
 COUNTERS = (RUNS, STEPS_UNDONE, UNDO_FAILURES, STOCK_OUTS, JOB_ITEMS, MAILS, EVENTS_PUBLISHED)
 METRICS = (*COUNTERS, HTTP_DURATION, *GAUGES)

@@ -39,6 +39,8 @@ LISTED = {
     "started_at": "2026-03-02T12:00:00Z",
     "ended_at": "2026-03-02T12:00:01Z",
     "failed_step": None,
+    "failure_type": None,
+    "outcome": "fulfilled",
 }
 STEP = {
     "name": "validate-order",
@@ -114,6 +116,32 @@ RETRY_RESPONSES: Responses = {
     202: json_example({"transaction_id": ORDER, "run_id": RUN, "action": "retry"}, "The new run was started"),
     **NOT_FOUND,
     **error_examples(HTTPStatus.CONFLICT, "The process cannot be retried", RetryRefused(ORDER, "it is completed")),
+}
+BULK_RETRY_BODY: dict[str, JsonValue] = {
+    "failed_with": "CarrierRefused",
+    "type": "order-processing",
+    "since": "2026-03-01T00:00:00Z",
+    "dry_run": False,
+    "reason": "The carrier works again",
+}
+FAILED_ORDER = LISTED | {
+    "status": "failed",
+    "state": "compensated",
+    "failed_step": "create-shipping-label",
+    "failure_type": "CarrierRefused",
+    "outcome": None,
+}
+BULK_RETRY_RESPONSES: Responses = {
+    200: json_example(
+        {
+            "dry_run": False,
+            "workflows": [FAILED_ORDER],
+            "more": False,
+            "retried": [{"transaction_id": ORDER, "run_id": RUN}],
+            "refused": [],
+        },
+        "The selected processes and, unless this was a dry run, what became of them",
+    ),
 }
 CANCEL_RESPONSES: Responses = {
     202: json_example({"transaction_id": ORDER, "run_id": RUN, "action": "cancel"}, "The cancellation was requested"),

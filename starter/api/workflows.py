@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
 from activities.boundary.failures import shop_error
 from commerce.errors import BadInput, CustomerAlreadyExists
-from commerce.messages.runs import Page, ProcessStatus, StatusFilter
+from commerce.messages.base import FieldError
+from commerce.messages.runs import BulkRetry, Page, ProcessStatus, RetryableStatus, StatusFilter
 from starter.api import workflow_examples as examples
 from starter.api.admission import CLIENT_CLOSED_REQUEST, AdmissionDep, CallerLeft
 from starter.api.admission import RESPONSES as RATE_RESPONSES
@@ -30,9 +31,18 @@ from starter.api.errors import (
     prefixed,
     problem_of,
 )
-from starter.api.parameters import ACTOR, MAX_ID_LENGTH, ReasonBody, RequestBody, ResponseBody, Text, TransactionId
+from starter.api.parameters import (
+    ACTOR,
+    MAX_ID_LENGTH,
+    Reason,
+    ReasonBody,
+    RequestBody,
+    ResponseBody,
+    Text,
+    TransactionId,
+)
 from starter.client import start
-from starter.operate import actions, process_list, process_status
+from starter.operate import actions, bulk_retry, process_list, process_status
 from starter.processes import PROCESS_TYPES
 from workflows.engine.search_attributes import FAILED_STEP
 
@@ -64,6 +74,29 @@ class Execute(RequestBody):
     )
     wait_seconds: float = Field(
         30, ge=0, le=MAX_WAIT, description="The time to wait for the result, in seconds; default: 30"
+    )
+
+
+class RetrySelection(Reason):
+    """Processes to retry, by their latest run. Several fields select what all of them name; one is required."""
+
+    model_config = ConfigDict(json_schema_extra={"example": examples.BULK_RETRY_BODY}, extra="forbid")
+
+    status: RetryableStatus | None = Field(
+        None, description="`failed` includes timed out and terminated processes; default with other fields: failed"
+    )
+    type: str | None = Field(None, max_length=100, description="Only processes of this type, such as order-processing")
+    failed_with: str | None = Field(
+        None, max_length=100, description="The type of the error, as `failure_type` in the list"
+    )
+    failed_step: str | None = Field(
+        None, max_length=100, description="The step that failed, as `failed_step` in the list"
+    )
+    since: AwareDatetime | None = Field(None, description="Only processes that ended at this time or later")
+    until: AwareDatetime | None = Field(None, description="Only processes that ended before this time")
+    limit: int = Field(100, ge=1, le=bulk_retry.MAX_RETRIES, description="The maximum number; default: 100")
+    dry_run: bool = Field(
+        True, description="Return the selected processes and retry none. Default: true, so look first, then send false"
     )
 
 
@@ -161,6 +194,32 @@ async def list_workflows(
     """
     with prefix_field_errors("query"):
         return await process_list.list_processes(temporal, status, kind, limit, cursor)
+
+
+@routes.post("/retry", summary="Retry many processes", responses=examples.BULK_RETRY_RESPONSES)
+async def retry_workflows(body: RetrySelection, temporal: ClientDep, database: DatabaseDep) -> BulkRetry:
+    """Run all selected processes again, as `POST /workflows/{transaction_id}/retry` does with one.
+
+    First send it as a dry run, then with `dry_run` false. A process that cannot be retried is listed in `refused` and
+    does not stop the others. If `more` is true, send it again. After a 503 some may have been retried; sending it again
+    is safe.
+    """
+    selection = bulk_retry.Selection(
+        status=body.status or "failed",
+        kind=body.type,
+        failed_with=body.failed_with,
+        failed_step=body.failed_step,
+        since=body.since,
+        until=body.until,
+    )
+    if body.status is None and selection.is_empty:
+        problem = FieldError(field="body", message="must select processes, such as by failed_with")
+        raise BadInput([problem])
+    with prefix_field_errors("body"):
+        found = await bulk_retry.find(temporal, selection, body.limit)
+    if body.dry_run:
+        return found
+    return await bulk_retry.retry_found(temporal, database, found, reason=body.reason, actor=ACTOR)
 
 
 @routes.get("/{transaction_id}", summary="Get a process", responses=examples.STATUS_RESPONSES)

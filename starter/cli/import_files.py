@@ -250,6 +250,9 @@ def _print_report(report: "ImportReport", noun: str) -> None:
             f"{read} read: {new:,} {noun} would be imported{changed}, {report.unchanged:,} known already, "
             f"{report.bad_count:,} rows refused; {count_of(report.to_process, 'more order')} would be processed"
         )
+        if report.to_wait:
+            line = f"{count_of(report.to_wait, 'more order')} would wait for products that are not known here"
+            print_line(line if report.to_wait > 0 else f"{count_of(-report.to_wait, 'order')} would wait no longer")
     else:
         print_line(f"{read} read: {new:,} {noun} imported{changed}, {report.unchanged:,} known already")
     for note in report.notes:

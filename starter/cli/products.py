@@ -35,7 +35,7 @@ def link(
 ) -> None:
     """Link all order lines with this title or unknown SKU to a product, now and in later orders.
 
-    Orders that were on hold only for this are processed. Lines that are linked already stay as they are.
+    Orders that waited only for this are processed. Lines that are linked already stay as they are.
     """
     from commerce import listings
 

@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 import typer
 from rich.table import Column, Table
 
-from commerce.errors import PermanentError
-from commerce.messages.runs import Page, ProcessStatus, Run, StatusFilter
+from commerce.errors import BadInput, PermanentError
+from commerce.messages.base import FieldError
+from commerce.messages.runs import Page, ProcessStatus, RetryableStatus, Run, StatusFilter
 from starter.cli.shared import (
     FAILED,
     AsJson,
@@ -26,6 +27,7 @@ from starter.cli.shared import (
 
 MAX_WAIT = timedelta(hours=1)  # for a cancelled process to undo its steps
 LABEL_WIDTH = 10  # characters
+TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
 runs_app = typer.Typer(help="List, show, retry and cancel processes.", no_args_is_help=True)
 
@@ -74,19 +76,79 @@ def show(process_id: ProcessId, as_json: AsJson = False, data_dir: DataDir = Non
     _print_status(run_connected(data_dir, lambda connections: _get_status(connections, process_id)), as_json=as_json)
 
 
-@runs_app.command()
+@runs_app.command(epilog="Example: commerce runs retry --failed-with CarrierRefused --since 2026-03-01 --dry-run")
 def retry(
-    process_id: ProcessId,
-    reason: Reason,
+    process_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Process id, such as order-processing-1001; or use filters")
+    ] = None,
+    reason: Annotated[
+        str | None,
+        typer.Option(help="Why; stored in the shop's own database only. Required with an id; default: the filters"),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end and show the process")] = False,
+    failed_with: Annotated[
+        str | None, typer.Option(help="All that failed with this type of error, such as CarrierRefused")
+    ] = None,
+    failed_step: Annotated[
+        str | None, typer.Option(help="All that failed at this step, such as create-shipping-label")
+    ] = None,
+    status: Annotated[
+        RetryableStatus | None, typer.Option(help="All with this status; with other filters, default: failed")
+    ] = None,
+    kind: Kind = None,
+    since: Annotated[datetime | None, typer.Option(formats=TIMES, help="All that ended since; shop's time")] = None,
+    until: Annotated[datetime | None, typer.Option(formats=TIMES, help="All that ended before; shop's time")] = None,
+    limit: Annotated[int, typer.Option(help="Maximum number of processes, 1 to 1,000")] = 500,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what the filters select, and retry nothing")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Retry all that the filters select without asking")] = False,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> int:
-    """Run a failed, cancelled or interrupted process again with the same input.
+    """Run failed, cancelled or interrupted processes again with the same input: one by its id, or many by filters.
 
-    The new run first undoes the steps that older runs left done. Exit code 1: the retry was refused, or with --wait,
-    the process failed again.
+    The new runs first undo the steps that older runs left done. Several filters select what all of them name, by the
+    latest run of each process. Exit code 1: a retry was refused, nothing was confirmed, or with --wait, the process
+    failed again.
     """
+    filters = {
+        "--failed-with": failed_with,
+        "--failed-step": failed_step,
+        "--status": status,
+        "--type": kind,
+        "--since": since and since.isoformat(),
+        "--until": until and until.isoformat(),
+    }
+    given = " ".join(f"{name} {value}" for name, value in filters.items() if value is not None)
+    if process_id is not None:
+        if given or dry_run:
+            raise BadInput([FieldError(field="ID", message="cannot be used together with filters or --dry-run")])
+        if reason is None:
+            raise typer.TyperException("Missing option '--reason'.")
+        return _retry_one(process_id, reason, wait=wait, as_json=as_json, data_dir=data_dir)
+    if not given or wait:
+        raise BadInput([FieldError(field="ID", message="missing; only filters can replace it, and not with --wait")])
+
+    async def retry_selected(connections: Connections) -> int:
+        from starter.cli.bulk_retry import in_zone, retry_many
+        from starter.operate.bulk_retry import Selection
+
+        zone = connections.settings.zone
+        selection = Selection(
+            status=status or "failed",
+            kind=kind,
+            failed_with=failed_with,
+            failed_step=failed_step,
+            since=in_zone(since, zone),
+            until=in_zone(until, zone),
+        )
+        return await retry_many(
+            connections, selection, reason=reason or given, limit=limit, dry_run=dry_run, yes=yes, as_json=as_json
+        )
+
+    return run_connected(data_dir, retry_selected)
+
+
+def _retry_one(process_id: str, reason: str, *, wait: bool, as_json: bool, data_dir: Path | None) -> int:
     from starter.client import wait_for_result
     from starter.operate.actions import retry
 
@@ -152,7 +214,7 @@ def _list(
         out.print_json(page.model_dump_json())
         return
     if page.workflows:
-        table = Table(Column("process", overflow="fold"), "status", "started", "ended", "failed at")
+        table = Table(Column("process", overflow="fold"), "status", "started", "ended", "failed at", "with")
         for run in page.workflows:
             table.add_row(*_row(run, zone))
         out.print(table)
@@ -198,12 +260,17 @@ def _row(run: Run, zone: ZoneInfo) -> tuple[str, ...]:
         _local_time(run.started_at, zone),
         _local_time(run.ended_at, zone),
         run.failed_step or "",
+        run.failure_type or "",
     )
 
 
 def _status_and_state(run: Run) -> str:
-    """Return Temporal's status and the process's own state, or one of them if they are the same word."""
-    return ", ".join(dict.fromkeys(filter(None, (run.status, run.state))))
+    """Return Temporal's status and the process's own state, or one of them if they are the same word.
+
+    A completed process that has undone its steps, or waits, is better described by its outcome.
+    """
+    state = run.state if run.state == run.status else run.outcome or run.state
+    return ", ".join(dict.fromkeys(filter(None, (run.status, state))))
 
 
 def _local_time(time: datetime | None, zone: ZoneInfo) -> str:

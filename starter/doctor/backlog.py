@@ -35,6 +35,16 @@ async def check_held_orders(context: CheckContext) -> CheckResult:
     return ok("none")
 
 
+async def check_orders_without_products(context: CheckContext) -> CheckResult:
+    """Check that no order waits for a product."""
+    if count := (await context.query_once(_backlog)).orders_waiting_for_product:
+        return warning(
+            f"{count:g} waiting for products",
+            "Run: commerce products unlinked; then import the products, or: commerce products link TEXT SKU",
+        )
+    return ok("none")
+
+
 async def check_events(context: CheckContext) -> CheckResult:
     """Check that events are published soon."""
     found = await context.query_once(_backlog)

@@ -43,6 +43,7 @@ CHECKS = (
     Check("Services", "API", services.check_api, (VALUES,)),
     Check("Backlog", "pending orders", backlog.check_pending_orders, (TABLES, ATTRIBUTES)),
     Check("Backlog", "held orders", backlog.check_held_orders, (TABLES,)),
+    Check("Backlog", "orders without products", backlog.check_orders_without_products, (TABLES,)),
     Check("Backlog", "events", backlog.check_events, (TABLES,)),
     Check("Backlog", "mails", backlog.check_mails, (TABLES,)),
     Check("Backlog", "stuck runs", backlog.check_stuck_runs, (ATTRIBUTES,)),

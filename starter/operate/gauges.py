@@ -57,6 +57,7 @@ class Gauges:
         self._set(metrics.PENDING_ORDERS, found.pending_orders)
         self._set(metrics.OLDEST_PENDING, found.oldest_pending_order_age)
         self._set(metrics.HELD_ORDERS, found.held_orders)
+        self._set(metrics.WAITING_FOR_PRODUCT, found.orders_waiting_for_product)
         self._set(metrics.OUTBOX_EVENTS, found.outbox_events)
         self._set(metrics.OUTBOX_LAG, found.outbox_lag)
         self._set(metrics.UNSENT_NOTIFICATIONS, found.queued_notifications, status="queued")

@@ -49,12 +49,12 @@ async def list_processes(
     The status `failed` includes timed out and terminated; `stuck` means running, but with workflow code that fails.
     `limit` is 1 to 500. Raises BadInput naming the wrong fields, Unreachable.
     """
-    query = _query(status, kind, limit)
+    query = build_query(status, kind, limit)
     token = _decode_cursor(query, cursor) if cursor else None
     runs: list[Run] = []
     for _ in range(MAX_FETCHES):
-        executions, token = await _fetch_page(client, query, limit - len(runs), token)
-        runs += await _only_latest(client, executions)
+        executions, token = await fetch_page(client, query, limit - len(runs), token)
+        runs += await only_latest(client, executions)
         if token is None or len(runs) == limit:
             break
     return Page(workflows=runs, next_cursor=_encode_cursor(query, token) if token else None)
@@ -74,7 +74,7 @@ async def count_runs(client: Client) -> Mapping[str, Mapping[RunStatus, int]]:
 
 async def list_running_orders(client: Client, limit: int = MAX_RUNNING_ORDERS) -> list[str]:
     """Return the ids of orders whose process is running, at most `limit`. Raises Unreachable."""
-    query = _query("running", "order-processing", MAX_LISTED)
+    query = build_query("running", "order-processing", MAX_LISTED)
     runs = client.list_workflows(query, page_size=MAX_PAGE, limit=limit, rpc_timeout=RPC_TIMEOUT)
     with unreachable_if_refused("list runs"):
         return [run.id.removeprefix(order_process_id("")) async for run in runs]
@@ -86,17 +86,23 @@ async def count_stuck_runs(client: Client) -> int:
         return (await client.count_workflows(f"{OUR_RUNS} AND {FILTERS['stuck']}", rpc_timeout=RPC_TIMEOUT)).count
 
 
-def _query(status: StatusFilter | None, kind: str | None, limit: int) -> str:
+def build_query(
+    status: StatusFilter | None, kind: str | None, limit: int, *, max_limit: int = MAX_LISTED, also: Sequence[str] = ()
+) -> str:
+    """Return the query of runs with this status and type that meet the further conditions `also`.
+
+    Raises BadInput naming the wrong fields.
+    """
     problems = []
     if status not in FILTERS:
         problems.append(FieldError(field="status", message=f"must be one of {', '.join(get_args(StatusFilter))}"))
     if kind is not None and kind not in PROCESS_TYPES:
         problems.append(FieldError(field="type", message=f"must be one of {', '.join(PROCESS_TYPES)}"))
-    if not 1 <= limit <= MAX_LISTED:
-        problems.append(FieldError(field="limit", message=f"must be 1 to {MAX_LISTED}"))
+    if not 1 <= limit <= max_limit:
+        problems.append(FieldError(field="limit", message=f"must be 1 to {max_limit}"))
     if problems:
         raise BadInput(problems)
-    return " AND ".join([OUR_RUNS, FILTERS[status], *([f"WorkflowType = '{kind}'"] if kind else [])])
+    return " AND ".join([OUR_RUNS, FILTERS[status], *([f"WorkflowType = '{kind}'"] if kind else []), *also])
 
 
 def _encode_cursor(query: str, token: bytes) -> str:
@@ -117,7 +123,7 @@ def _decode_cursor(query: str, cursor: str) -> bytes:
     return token
 
 
-async def _fetch_page(
+async def fetch_page(
     client: Client, query: str, limit: int, token: bytes | None
 ) -> tuple[Sequence[WorkflowExecution], bytes | None]:
     """Return one page of Temporal's list, latest ended first, and the token of the next page."""
@@ -127,7 +133,7 @@ async def _fetch_page(
     return pages.current_page or (), pages.next_page_token
 
 
-async def _only_latest(client: Client, executions: Sequence[WorkflowExecution]) -> list[Run]:
+async def only_latest(client: Client, executions: Sequence[WorkflowExecution]) -> list[Run]:
     """Return these runs without those that a newer run of the same process has superseded."""
     free = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
 

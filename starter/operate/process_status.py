@@ -25,7 +25,7 @@ from commerce.messages.progress import ProcessState, Progress
 from commerce.messages.runs import ProcessStatus, Run, RunProgress, StepStatus
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
 from starter.operate.run_history import count_attempts, get_latest_run, recent_events, status_of, stuck_reason
-from workflows.engine.search_attributes import FAILED_STEP, SAGA_STATE
+from workflows.engine.search_attributes import FAILED_STEP, FAILURE_TYPE, OUTCOME, SAGA_STATE
 
 INVALID_INPUT = "it has no steps, because its input is invalid"
 QUERY_TIMEOUT = timedelta(seconds=2)
@@ -70,6 +70,8 @@ def to_run(run: WorkflowExecution, queried_state: str | None = None) -> Run:
         started_at=run.start_time,
         ended_at=run.close_time,
         failed_step=run.typed_search_attributes.get(FAILED_STEP),
+        failure_type=run.typed_search_attributes.get(FAILURE_TYPE) if status_of(run) == "failed" else None,
+        outcome=run.typed_search_attributes.get(OUTCOME) if status_of(run) == "completed" else None,
     )
 
 

@@ -26,7 +26,10 @@ BUCKETS: Mapping[str, tuple[float, ...]] = {
     HTTP_DURATION.name: LATENCY_BUCKETS,
 }
 OUTCOMES = ("completed", "failed", "cancelled")
-ORDER_OUTCOMES = ("fulfilled", "insufficient_inventory", "fulfilled_elsewhere", "failed", "cancelled")
+ORDER_OUTCOMES = (
+    *("fulfilled", "insufficient_inventory", "waiting_for_product", "fulfilled_elsewhere"),
+    *("failed", "cancelled"),
+)
 
 
 def create_runtime(address: str = "") -> Runtime:

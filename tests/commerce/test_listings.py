@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from commerce import listings, order_intake, orders
+from commerce import backlog, listings, order_intake, orders
 from commerce.errors import BadInput
 from commerce.imports import import_inventory, import_orders
 from commerce.imports.new_order import NewOrder
 from commerce.imports.order_parser import OrderHead, OrderLine, parse_order
 from commerce.messages.orders import Hold
-from tests.commerce.shop import Shop
+from commerce.messages.pending_orders import PendingPageRequest
+from tests.commerce.shop import NOON, Shop
 
 INVENTORY = "Handle,Title,Option1 Name,Option1 Value,Option2 Name,Option2 Value,SKU,Location,On hand\n"
 ORDERS = (
@@ -43,6 +44,10 @@ def parsed(order_id: str, name: str) -> NewOrder:
     return new
 
 
+async def pending(shop: Shop) -> list[str]:
+    return (await shop.call(orders.list_pending, PendingPageRequest(limit=100))).order_ids
+
+
 async def test_i12_lines_without_a_sku_are_linked_by_title_and_options(shop: Shop, tmp_path: Path) -> None:
     await order(shop, tmp_path, "1", "Mug - Red / L", "Pin", "Mug", "Mug - Green / L")
     await stock(shop, tmp_path, f"{RED},", f"{BLUE},BLUE", f"{PIN},PIN")
@@ -72,10 +77,12 @@ async def test_i12_a_title_of_several_variants_waits_for_a_person(shop: Shop, tm
     assert await shop.sql(LINKED) == [("1", "Pin", None)]
     [waiting] = await shop.call(listings.list_unlinked)
     assert waiting.model_dump() == {"text": "Pin", "has_sku": False, "lines": 1, "orders": 1}
-    await shop.sql("UPDATE orders SET hold_reason = 'failed: UnknownVariant'")
+    assert await pending(shop) == []
+    assert await shop.call(backlog.count_waiting_for_product) == 1
     assert await shop.call(listings.link, "Pin", "NEW") == 1
     assert await shop.sql(LINKED) == [("1", "Pin", "NEW")]
-    assert await shop.order_columns("1", "hold_reason") == (None,)
+    assert await pending(shop) == ["1"]
+    assert await shop.call(backlog.count_waiting_for_product) == 0
     assert await shop.call(listings.list_unlinked) == []
     await order(shop, tmp_path, "2", "Pin")  # a link is for later orders, too
     await shop.call(order_intake.store_order, parsed("3", "Pin"))
@@ -93,6 +100,27 @@ async def test_i12_a_mangled_sku_is_linked_by_a_person(shop: Shop, tmp_path: Pat
         await shop.call(listings.link, "5.01235E+12", "5012")
     await shop.call(listings.link, "5.01235E+12", "5012345678900")
     assert await shop.sql(LINKED) == [("1", "Pin", "5012345678900")]
+
+
+async def test_an_order_that_came_before_its_products_is_pending_once_an_import_brings_the_last_one(
+    shop: Shop, tmp_path: Path
+) -> None:  # (V14)
+    await order(shop, tmp_path, "1", "Pin", "Pen")
+    await shop.call(order_intake.store_order, parsed("2", "Pin"))
+    await shop.order("3", PIN=1, columns={"hold_reason": "by hand"})
+    await shop.order("4", GONE=1, columns={"cancelled_at": NOON})
+    assert (await pending(shop), await shop.call(backlog.count_waiting_for_product)) == ([], 2)
+    await stock(shop, tmp_path, f"{PIN},PIN")
+    assert (await pending(shop), await shop.call(backlog.count_waiting_for_product)) == (["2"], 1)
+    await stock(shop, tmp_path, "pen,Pen,Title,Default Title,,,")
+    assert (await pending(shop), await shop.call(backlog.count_waiting_for_product)) == (["1", "2"], 0)
+
+
+async def test_a_removed_line_needs_no_product(shop: Shop) -> None:
+    await shop.stock("MUG", main=1)
+    await shop.order("1", MUG=1, GONE=1)
+    await shop.sql("UPDATE order_lines SET quantity = 0 WHERE sku = 'GONE'")
+    assert await pending(shop) == ["1"]
 
 
 async def test_an_import_ends_the_hold_of_orders_that_waited_for_its_products(shop: Shop, tmp_path: Path) -> None:

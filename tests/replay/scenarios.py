@@ -210,6 +210,32 @@ async def not_paid(shop: RunningShop, order_id: str) -> str:
     return order_process_id(order_id)
 
 
+async def without_product(shop: RunningShop, order_id: str) -> str:
+    """A line of the order has no product. The recorded run put the order on hold; now it would wait."""
+    return await waiting_for_product(shop, order_id)
+
+
+async def waiting_for_product(shop: RunningShop, order_id: str) -> str:
+    """A line of the order has no product."""
+    await shop.data.order(order_id, GONE=1)
+    handle = await shop.start(order_id)
+    await wait_for_end(handle)
+    return handle.id
+
+
+async def no_lines(shop: RunningShop, order_id: str) -> str:
+    """The order has no lines. The type of the failure is a search attribute."""
+    await shop.data.order(order_id)
+    await shop.expect_failure(order_id)
+    return order_process_id(order_id)
+
+
+async def pending_without_product(shop: RunningShop, name: str) -> str:
+    """An order waits for a product, and the job alerts the admins."""
+    await shop.data.order(f"{name}-1", GONE=1)
+    return await run_job(shop, "process-pending-orders", name, PendingOrders())
+
+
 async def change_while_buying(shop: RunningShop, order_id: str, columns: str) -> Handle:
     await shop.data.order(order_id, MUG=1)
     await shop.inject_carrier_fault(operation="buy", fault="slow", seconds=2, times=1, order_id=order_id)
@@ -398,6 +424,9 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "changed": changed,
     "cancelled-by-shop": cancelled_by_shop,
     "not-paid": not_paid,
+    "without-product": without_product,
+    "waiting-for-product": waiting_for_product,
+    "no-lines": no_lines,
     "registered": registered,
     "registration-undone": registration_undone,
     "not-welcomed": not_welcomed,
@@ -408,6 +437,7 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "job-took-turns": job_took_turns,
     "stock-synced": stock_synced,
     "pending-worked-off": pending_worked_off,
+    "pending-without-product": pending_without_product,
     "day-counted": day_counted,
     "day-recounted": day_recounted,
     "future-day": future_day,

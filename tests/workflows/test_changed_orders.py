@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
+from commerce import backlog, orders
 from commerce.errors import PermanentError
 from commerce.messages.orders import OrderChange
+from commerce.messages.pending_orders import PendingPageRequest
 from tests.faults import AnswerGate, Faults, Gate
 from tests.polling import until
 from tests.running_shop import Handle, RunningShop, running_shop
@@ -173,3 +175,29 @@ async def test_an_order_that_changes_again_and_again_is_put_on_hold(shop: Runnin
 
 async def refused(faults: Faults) -> bool | None:
     return faults.refused > 0 or None
+
+
+async def test_an_order_that_waits_for_a_product_is_processed_as_it_is_then(shop: RunningShop) -> None:  # (V14)
+    await shop.data.order("2", MUG=1, GONE=1)
+    async with shop.worker():
+        waiting = await shop.start("2")
+        assert (await waiting.result()).status == "waiting_for_product"
+        described = await waiting.describe()
+        assert described.search_attributes["Outcome"] == ["waiting_for_product"]
+        assert await shop.data.sql("SELECT kind FROM notifications") == []
+        assert await hold_reason(shop, "2") is None
+        await shop.data.sql("UPDATE order_lines SET quantity = 0 WHERE sku = 'GONE'")  # the shop removes the line
+        assert (await shop.process("2")).status == "fulfilled"
+    assert await shop.findings() == []
+
+
+async def test_an_order_that_is_cancelled_while_it_waits_for_a_product_waits_no_longer(shop: RunningShop) -> None:
+    await shop.data.order("2", GONE=1)
+    async with shop.worker():
+        assert (await shop.process("2")).status == "waiting_for_product"
+        await shop.data.sql("UPDATE orders SET cancelled_at = now() WHERE id = '2'")
+        assert await shop.data.call(backlog.count_waiting_for_product) == 0
+        await shop.data.stock("GONE", main=1)
+        await shop.data.sql("UPDATE order_lines SET variant_id = 'GONE' WHERE sku = 'GONE'")
+        page = await shop.data.call(orders.list_pending, PendingPageRequest(limit=10))
+        assert page.order_ids == ["1"]

@@ -16,6 +16,7 @@ from temporalio.exceptions import ApplicationError
 from activities.boundary.failures import shop_error
 from commerce import sales
 from commerce.errors import BadInput
+from commerce.imports import import_inventory
 from commerce.messages.analytics import Analytics, AnalyticsResult
 from commerce.messages.base import Message
 from commerce.messages.carts import CartCursor, CartsExpired, CleanUpCarts, CleanUpState
@@ -96,19 +97,21 @@ async def test_pending_orders_are_processed_in_order_of_arrival(shop: RunningSho
     await shop.data.stock("MUG", main=3)
     for number in range(1, 5):
         await shop.data.order(str(number), MUG=1)
+    await shop.data.variant("CUP", items={})
     await shop.data.order("no-stock-at-all", CUP=1)
     result = PendingOrdersResult.model_validate(
         await run_job(shop, "process-pending-orders", PendingOrders(page=2, at_once=1))
     )
     assert (result.seen, result.changed, result.insufficient_inventory) == (5, 3, 1)
     assert result.failed == 1 and result.failures[0].id == "no-stock-at-all"
-    assert result.failures[0].reason == "UnknownVariant"
+    assert result.failures[0].reason == "VariantWithoutItems"
     assert await shop.findings() == []
 
 
 async def test_orders_that_need_an_operator_or_stock_are_not_started_again(shop: RunningShop) -> None:  # (V10)
     await shop.data.stock("MUG", main=1)
     await shop.data.order("refused", MUG=5)
+    await shop.data.variant("CUP", items={})
     await shop.data.order("failed", CUP=1)
     await shop.data.order("held", MUG=1, columns={"hold_reason": "cancelled"})
     await shop.data.order("partly-paid", MUG=1, columns={"payment_status": "partially_captured"})
@@ -119,6 +122,26 @@ async def test_orders_that_need_an_operator_or_stock_are_not_started_again(shop:
     await shop.data.add_stock("MUG", main=4)
     again = await run_job(shop, "process-pending-orders")
     assert (again["seen"], again["changed"]) == (1, 1)
+
+
+async def test_orders_wait_for_products_with_one_alert_a_day_in_all(shop: RunningShop, tmp_path: Path) -> None:  # (V14)
+    await shop.data.stock("MUG", main=9)
+    for number in range(3):
+        await shop.data.order(f"early-{number}", MUG=1, CUP=1)
+    assert (await shop.process("early-0")).status == "waiting_for_product"
+    for _ in range(2):
+        result = await run_job(shop, "process-pending-orders")
+        assert (result["seen"], result["waiting_for_product"], result["failed"]) == (0, 3, 0)
+    assert await shop.data.sql("SELECT kind FROM notifications") == ["waiting-for-product"]
+    [alert] = shop.mails("waiting-for-product")
+    assert alert["Subject"].endswith("3 orders wait for products: commerce products unlinked lists these")
+    assert await shop.data.sql("SELECT DISTINCT hold_reason FROM orders") == [None]
+    stock = tmp_path / "stock.csv"
+    stock.write_text("Handle,Title,SKU,Location,On hand\ncup,Cup,CUP,main,9\n")
+    assert (await import_inventory(shop.data.database, [stock])).taken == 1
+    result = await run_job(shop, "process-pending-orders")
+    assert (result["seen"], result["changed"], result["waiting_for_product"]) == (3, 3, 0)
+    assert await shop.findings() == []
 
 
 async def test_a_caller_cannot_set_where_a_job_resumes(idle_shop: RunningShop) -> None:

@@ -1,4 +1,4 @@
-"""Fail a run whose input does not fit, and count how every run ends."""
+"""Fail a run whose input does not fit, and record how every run ends."""
 
 from collections.abc import Callable
 from typing import Any, get_type_hints
@@ -18,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.base import FieldError, field_errors
     from workflows.engine.cancellation import CANCEL_OR_FAILURE
     from workflows.engine.metrics import count_failure, count_result
+    from workflows.engine.search_attributes import publish_failure_type
 
 
 class InputInterceptor(Interceptor):
@@ -38,6 +39,7 @@ class _InputInbound(WorkflowInboundInterceptor):
             result = await self._execute(input)
         except CANCEL_OR_FAILURE as failure:
             count_failure(failure)
+            publish_failure_type(failure)
             raise
         count_result(result)
         return result

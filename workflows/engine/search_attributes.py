@@ -5,8 +5,10 @@ Temporal stores them in clear text, so they never hold personal data.
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
+    from activities.boundary.failures import run_failure_type
     from commerce.messages.progress import ProcessState, Progress
 
 ORDER_ID = SearchAttributeKey.for_keyword("OrderId")
@@ -14,8 +16,11 @@ CUSTOMER_ID = SearchAttributeKey.for_keyword("CustomerId")
 SAGA_STATE = SearchAttributeKey.for_keyword("SagaState")
 FAILED_STEP = SearchAttributeKey.for_keyword("FailedStep")
 OUTCOME = SearchAttributeKey.for_keyword("Outcome")
+FAILURE_TYPE = SearchAttributeKey.for_keyword("FailureType")
 
-SEARCH_ATTRIBUTES = {key.name: "Keyword" for key in (ORDER_ID, CUSTOMER_ID, SAGA_STATE, FAILED_STEP, OUTCOME)}
+SEARCH_ATTRIBUTES = {
+    key.name: "Keyword" for key in (ORDER_ID, CUSTOMER_ID, SAGA_STATE, FAILED_STEP, OUTCOME, FAILURE_TYPE)
+}
 
 
 def publish_state(progress: Progress, state: ProcessState) -> None:
@@ -29,7 +34,7 @@ def publish_state(progress: Progress, state: ProcessState) -> None:
 def clear_copied_attributes() -> None:
     """Unset what "Start Workflow Like This One" in Temporal's UI has copied from the end of another run."""
     attributes = workflow.info().typed_search_attributes
-    copied = [key.value_unset() for key in (FAILED_STEP, OUTCOME) if attributes.get(key) is not None]
+    copied = [key.value_unset() for key in (FAILED_STEP, OUTCOME, FAILURE_TYPE) if attributes.get(key) is not None]
     if copied and workflow.patched("clear-copied-attributes"):
         workflow.upsert_search_attributes(copied)
 
@@ -38,3 +43,10 @@ def publish_failed_step(progress: Progress) -> None:
     """Set the search attribute that names the last failed step, if there is one."""
     if failed := [step.name for step in progress.steps if step.state == "failed"]:
         workflow.upsert_search_attributes([FAILED_STEP.value_set(failed[-1])])
+
+
+def publish_failure_type(failure: BaseException) -> None:
+    """Set the search attribute that names the type of the failure that ends the run, unless the run is cancelled."""
+    cancelled = workflow.cancellation_reason() is not None and is_cancelled_exception(failure)
+    if isinstance(failure, FailureError) and not cancelled and workflow.patched("failure-type"):
+        workflow.upsert_search_attributes([FAILURE_TYPE.value_set(run_failure_type(failure))])

@@ -268,6 +268,66 @@ async def test_failed_processes_are_listed_until_a_retry_succeeds(shop: RunningS
     assert "Ann says" not in str(await handle.fetch_history())
 
 
+async def test_many_failed_processes_are_retried(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    await shop.data.order("http-9", MUG=1)
+    unfit, since = f"order-processing-{uuid4()}", datetime.now(UTC).isoformat()
+    carrier = {"failed_with": "CarrierRefused", "type": "order-processing", "since": since}
+    async with shop.worker():
+        await shop.inject_carrier_fault(operation="buy", fault="422")
+        assert (await process(http, "http-9"))[0] == 500
+        await shop.clear_carrier_faults()
+        # The input cannot be read, so no code of the process names the type of its failure.
+        handle = await shop.client.start_workflow("order-processing", [1], id=unfit, task_queue=TASK_QUEUE)
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+
+        async def found(**selection: object) -> dict[str, Any] | None:
+            response = await http.post("/workflows/retry", json=selection)
+            assert response.status_code == 200
+            answer: dict[str, Any] = response.json()
+            return answer if answer["workflows"] else None
+
+        first = await until(lambda: found(**carrier))
+        [selected] = first["workflows"]
+        assert (selected["transaction_id"], selected["failure_type"]) == ("order-processing-http-9", "CarrierRefused")
+        assert (first["dry_run"], first["more"], first["retried"], first["refused"]) == (True, False, [], [])
+        done = await found(**carrier, dry_run=False, reason="It works again") or {}
+        [retried] = done["retried"]
+        again = shop.client.get_workflow_handle("order-processing-http-9", run_id=retried["run_id"])
+        assert (await again.result())["status"] == "fulfilled"
+        assert await found(**carrier) is None
+
+        await until(lambda: found(failed_with="BadInput", since=since))
+        done = await found(failed_with="BadInput", since=since, dry_run=False) or {}
+        assert [(each["transaction_id"], each["code"]) for each in done["refused"]] == [(unfit, "BadInput")]
+    recorded = await shop.data.sql("SELECT action, reason, actor FROM operator_actions")
+    assert recorded == [("retry", "It works again", "http")]
+
+
+@pytest.mark.parametrize(
+    ("selection", "field"),
+    [
+        ({}, "body"),
+        ({"dry_run": False}, "body"),
+        ({"failed_wiht": "X"}, "body.failed_wiht"),
+        ({"failed_with": "X' OR 'a' = 'a"}, "body.failed_with"),
+        ({"failed_with": "X", "status": "cancelled"}, "body.failed_with"),
+        ({"failed_step": "x y"}, "body.failed_step"),
+        ({"type": "odd"}, "body.type"),
+        ({"status": "running"}, "body.status"),
+        ({"since": "2026-03-01T00:00:00"}, "body.since"),
+        ({"since": "2026-03-02T00:00:00Z", "until": "2026-03-01T00:00:00Z"}, "body.until"),
+        ({"failed_with": "X", "limit": 1_001}, "body.limit"),
+    ],
+)
+async def test_a_selection_that_does_not_fit_retries_nothing(
+    http: httpx.AsyncClient, selection: dict[str, object], field: str
+) -> None:
+    response = await http.post("/workflows/retry", json=selection)
+    assert (response.status_code, response.json()["code"]) == (422, "BadInput")
+    assert [found["field"] for found in response.json()["fields"]] == [field]
+
+
 async def test_a_cancelled_order_is_undone(shop: RunningShop, http: httpx.AsyncClient) -> None:
     await shop.data.order("http-5", MUG=1)
     gate = Gate("create-fulfillment")

@@ -2,15 +2,18 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from commerce.errors import RetryRefused
 from commerce.messages.orders import order_process_id
 from commerce.outbox import EVENT_NAMES
 from starter.cli.app import run
+from starter.operate import bulk_retry
 from starter.processes import PROCESS_TYPES
 from tests.faults import Gate
 from tests.polling import until
@@ -52,6 +55,7 @@ async def test_a_failed_order_is_listed_shown_and_retried(shop: RunningShop, ord
             "compensated",
             "create-shipping-label",
         )
+        assert failed["failure_type"] == "CarrierRefused"
         listed = await runs("failed", "--limit", "1")
         assert listed.code == 0 and "failed," in listed.out and "--cursor" in listed.out
 
@@ -74,6 +78,65 @@ async def test_a_failed_order_is_listed_shown_and_retried(shop: RunningShop, ord
         assert (refused.code, refused.err) == (1, f"Cannot retry {process}: it is completed.\n")
         assert '"status": "fulfilled"' in (await runs("show", process)).out
         assert (await until_listed(runs, process, "list", "--status", "completed"))["state"] == "completed"
+
+
+async def test_all_orders_that_failed_with_one_error_are_retried(
+    shop: RunningShop, runs: Commerce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.data.stock("MUG", main=9)
+    orders = [uuid4().hex for _ in range(3)]
+    for order_id in orders:
+        await shop.data.order(order_id, MUG=1)
+    started = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S+0000}"
+    select = ("retry", "--failed-with", "CarrierRefused", "--type", "order-processing", "--since", started)
+    async with shop.worker():
+        await shop.inject_carrier_fault(operation="buy", fault="422")
+        for order_id in orders:
+            await shop.expect_failure(order_id)
+            await until_listed(runs, order_process_id(order_id), "failed")
+        await shop.clear_carrier_faults()
+
+        asked = await runs(*select)
+        assert (asked.code, asked.out) == (2, "") and "--yes: is required" in asked.err
+        shown = await runs(*select, "--dry-run")
+        assert shown.code == 0 and shown.out.endswith("3 processes selected\n")
+        assert f"{order_process_id(orders[0])}  CarrierRefused  create-shipping-label" in shown.out
+        one = (await runs(*select, "--dry-run", "--limit", "1", "--json")).json
+        assert (len(one["workflows"]), one["more"], one["dry_run"]) == (1, True, True)
+        other = await runs("retry", "--failed-with", "OrderNotFound", "--since", started, "--yes")
+        assert (other.code, other.out) == (0, "0 processes selected\n")
+        assert await shop.data.sql("SELECT 1 FROM operator_actions") == []
+
+        done = (await runs(*select, "--yes", "--json")).json
+        assert {each["transaction_id"] for each in done["retried"]} == set(map(order_process_id, orders))
+        for order_id in orders:
+            assert (await shop.handle(order_id).result()).status == "fulfilled"
+        reasons = set(await shop.data.sql("SELECT reason FROM operator_actions"))
+        assert len(reasons) == 1 and reasons.pop().startswith("--failed-with CarrierRefused --type order-processing")
+        assert (await runs(*select, "--yes")).out == "0 processes selected\n"
+
+
+async def test_a_retry_that_is_refused_does_not_stop_the_others_and_is_exit_code_1(
+    shop: RunningShop, runs: Commerce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.data.stock("MUG", main=9)
+    orders = [uuid4().hex for _ in range(2)]
+    async with shop.worker():
+        started = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S+0000}"
+        for order_id in orders:
+            await shop.data.order(order_id)  # without lines
+            await shop.expect_failure(order_id)
+            await until_listed(runs, order_process_id(order_id), "failed")
+    refuse = order_process_id(orders[0])
+
+    async def retry_or_refuse(_client: object, _database: object, process_id: str, **_: str) -> str:
+        if process_id == refuse:
+            raise RetryRefused(process_id, "it is running")
+        return "new"
+
+    monkeypatch.setattr(bulk_retry, "retry", retry_or_refuse)
+    ended = await runs("retry", "--failed-with", "OrderHasNoLines", "--since", started, "--yes", "--reason", "try")
+    assert ended == (1, "1 process running again\n1 process not retried\n", f"Cannot retry {refuse}: it is running.\n")
 
 
 async def test_a_cancel_waits_until_the_order_is_undone(shop: RunningShop, order: str, runs: Commerce) -> None:
@@ -108,7 +171,18 @@ async def test_a_cancel_that_comes_too_late_is_exit_code_1(shop: RunningShop, or
 
 
 async def test_wrong_usage_is_one_line_and_exit_code_2(runs: Commerce) -> None:
-    for arguments in (["list", "--status", "happy"], ["failed", "--type", "x"], ["stuck", "--limit", "0"], ["retry"]):
+    for arguments in (
+        ["list", "--status", "happy"],
+        ["failed", "--type", "x"],
+        ["stuck", "--limit", "0"],
+        ["retry"],
+        ["retry", "x", "--type", "x"],
+        ["retry", "--failed-with", "' OR 1", "--yes"],
+        ["retry", "--status", "cancelled", "--failed-with", "X", "--yes"],
+        ["retry", "--since", "soon", "--yes"],
+        ["retry", "--failed-with", "X", "--limit", "0", "--yes"],
+        ["retry", "--failed-with", "X", "--wait"],
+    ):
         wait_for_end = await runs(*arguments)
         assert wait_for_end.code == 2 and len(wait_for_end.err.splitlines()) == 1, wait_for_end
     assert (await runs("retry", "unknown")).err == "Missing option '--reason'.\n"
@@ -140,6 +214,7 @@ def test_the_contract_has_the_schemas_of_every_process_and_event(capsys: pytest.
     assert schemas["order-processing"]["result"]["properties"]["status"]["enum"] == [
         "fulfilled",
         "insufficient_inventory",
+        "waiting_for_product",
         "cancelled",
         "fulfilled_elsewhere",
     ]

@@ -19,7 +19,9 @@ from worker import activities_of
 
 async def test_an_old_pending_order(run_check: RunCheck, database: Database) -> None:
     assert (await run_check("Backlog", "pending orders")).found == "0 waiting"
-    await Shop(database).order("1", MUG=1)  # placed long ago
+    shop = Shop(database)
+    await shop.variant("MUG")
+    await shop.order("1", MUG=1)  # placed long ago
     finding = await run_check("Backlog", "pending orders")
     assert (finding.state, finding.advice) == ("warning", "Run: commerce start process-pending-orders")
     assert finding.found.startswith("1 waiting, the oldest for ")
@@ -29,7 +31,9 @@ async def test_an_order_that_is_being_processed_does_not_wait(
     run_check: RunCheck, database: Database, shop_client: Client
 ) -> None:
     """Its run may take long: the carrier is down, or no worker runs."""
-    await Shop(database).order("1", MUG=1)
+    shop = Shop(database)
+    await shop.variant("MUG")
+    await shop.order("1", MUG=1)
     running = await start(shop_client, "order-processing", OrderProcessing(order_id="1"))
 
     async def listed() -> bool | None:
@@ -44,6 +48,15 @@ async def test_an_order_that_is_being_processed_does_not_wait(
 
     await until(waits_again)
     assert (await run_check("Backlog", "pending orders")).found.startswith("1 waiting, the oldest for ")
+
+
+async def test_an_order_that_waits_for_a_product(run_check: RunCheck, database: Database) -> None:
+    assert (await run_check("Backlog", "orders without products")).found == "none"
+    await Shop(database).order("1", GONE=1)
+    finding = await run_check("Backlog", "orders without products")
+    assert (finding.state, finding.found) == ("warning", "1 waiting for products")
+    assert "commerce products unlinked" in finding.advice
+    assert (await run_check("Backlog", "pending orders")).found == "0 waiting"
 
 
 async def test_an_order_on_hold(run_check: RunCheck, database: Database) -> None:

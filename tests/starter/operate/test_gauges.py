@@ -32,6 +32,7 @@ SHOP_GAUGES = (
     "commerce_pending_orders",
     "commerce_oldest_pending_order_age_seconds",
     "commerce_held_orders",
+    "commerce_orders_waiting_for_product",
     "commerce_outbox_events",
     "commerce_outbox_lag_seconds",
     "commerce_unsent_notifications",
@@ -90,11 +91,13 @@ async def test_pending_orders_are_those_the_job_would_process(measure: Measure, 
     await shop.order("unpaid", MUG=1, columns={"payment_status": "authorized"})
     await shop.order("short", MUG=2, columns={"waits_for_backorders": False})
     await shop.order("done", MUG=1, columns={"fulfillment_status": "fulfilled"})
+    await shop.order("incomplete", MUG=1, GONE=1)
     assert (await shop.call(list_pending, PendingPageRequest(limit=10))).order_ids == ["free"]
     metrics = await measure()
     assert metrics.value("commerce_pending_orders") == 1
     assert metrics.value("commerce_oldest_pending_order_age_seconds") == pytest.approx(3600, abs=60)
     assert metrics.value("commerce_held_orders") == 1
+    assert metrics.value("commerce_orders_waiting_for_product") == 1
 
 
 async def test_unpublished_events_and_unsent_mails_are_counted(measure: Measure, shop: Shop) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.running_shop import RunningShop, carrier_client
-from tests.system.chaos.plan import LOOSE_SKU, NEW_SKU, VARIANTS, Action, Plan, PlannedOrder
+from tests.system.chaos.plan import LOOSE_SKU, VARIANTS, Action, Plan, PlannedOrder
 
 ORDERS = """
     SELECT id, fulfillment_status, hold_reason, waits_for_backorders IS NOT NULL, cancelled_at IS NOT NULL,
@@ -34,8 +34,7 @@ TRIED = """
 """
 CARTS = "SELECT (SELECT count(*) FROM carts), (SELECT count(*) FROM outbox_events WHERE type = 'cart.expired')"
 # The hold reasons that a plan can cause, and the actions that do.
-CANCELLED, UNKNOWN_VARIANT, REFUSED = "cancelled", "failed: UnknownVariant", "failed: CarrierRefused"
-RESET_TOO_LATE = "failed: StepWithdrawn"
+CANCELLED, REFUSED, RESET_TOO_LATE = "cancelled", "failed: CarrierRefused", "failed: StepWithdrawn"
 
 
 @dataclass(frozen=True)
@@ -139,8 +138,6 @@ def _wrong_outcome(planned: PlannedOrder, order: Order, done: Set[str]) -> Itera
 def _possible_holds(planned: PlannedOrder, done: Set[str]) -> Iterator[str]:
     if done & {"cancel", "interrupt_twice"}:
         yield CANCELLED
-    if NEW_SKU in planned.lines:
-        yield UNKNOWN_VARIANT
     if planned.is_refused_by_carrier:
         yield REFUSED
     if "reset_late" in done:
