@@ -9,11 +9,11 @@ from temporalio import activity
 from activities.boundary.generations import begin, key_of_run
 from commerce import ledger, orders
 from commerce.database import Database
-from commerce.errors import OrderNotFound, StaleGeneration
+from commerce.errors import OrderNotFound, PermanentError, StaleGeneration
 from commerce.messages.base import Nothing
 from commerce.messages.orders import CompletedOrder, Hold, OrderRef, OrderStart, Refusal, Refused, ValidOrder
 from commerce.messages.pending_orders import PendingIds, PendingPageRequest
-from commerce.messages.steps import Begin, Call, Leftover
+from commerce.messages.steps import Begin, Call
 
 
 class OrderActivities:
@@ -28,22 +28,26 @@ class OrderActivities:
         """Make this run the current one of the order, and check that the order can be processed (V1)."""
         order_id, key = call.input.order_id, key_of_run(call.key)
 
-        # As in every step, the generation is locked before the order. It stays current if the order is refused.
-        async def find_leftovers(tx: AsyncSession) -> list[Leftover]:
+        # As in every step, the generation is locked before the order. It stays current if the order is refused, so the
+        # refusal is raised only after the commit. Until then nothing but the generation has been written.
+        async def validate(tx: AsyncSession) -> ValidOrder | PermanentError:
             if not await orders.lock(tx, order_id):
                 raise OrderNotFound(order_id)
-            return await ledger.find_leftovers(tx, key)
-
-        async def validate(tx: AsyncSession) -> ValidOrder:
-            if call.input.unless_held:
-                await orders.raise_if_held(tx, order_id)
+            if leftovers := await ledger.find_leftovers(tx, key):
+                return ValidOrder(order_id=order_id, leftovers=leftovers)
+            try:
+                if call.input.unless_held:
+                    await orders.raise_if_held(tx, order_id)
+                valid = await orders.validate(tx, order_id)
+            except PermanentError as refusal:
+                return refusal
             await orders.clear_hold(tx, order_id)
-            return await orders.validate(tx, order_id)
+            return valid
 
-        if leftovers := await begin(self._database, key, find_leftovers):
-            return ValidOrder(order_id=order_id, leftovers=leftovers, generation=key.generation)
-        valid = await begin(self._database, key, validate)
-        return valid.model_copy(update={"generation": key.generation})
+        answer = await begin(self._database, key, validate)
+        if isinstance(answer, PermanentError):
+            raise answer
+        return answer.model_copy(update={"generation": key.generation})
 
     @activity.defn(name="list-pending-orders")
     async def list_pending(self, call: Call[PendingPageRequest]) -> PendingIds:

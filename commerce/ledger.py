@@ -39,16 +39,22 @@ LEFTOVERS = text("""
                       AND last.generation = step.generation AND last.final AND last.state = 'done')
     ORDER BY created_at DESC, step
 """)
+UNDOABLE = text("""
+    SELECT undo, call FROM step_ledger
+    WHERE business_key = :business_key AND generation = :generation AND undo IS NOT NULL AND state <> 'undone'
+    ORDER BY created_at DESC, step
+""")
 # FOR SHARE waits for the transaction in which a newer generation begins. READ COMMITTED then checks the row again and
 # does not find it.
 CLAIM = text("""
     WITH current AS (SELECT FROM process_generations
                      WHERE business_key = :business_key AND generation = :generation FOR SHARE)
-    INSERT INTO step_ledger (business_key, generation, step, state, undo, call, final, created_at, updated_at)
+    INSERT INTO step_ledger (business_key, generation, step, state, undo, call, final, lease_until, created_at,
+                             updated_at)
     SELECT :business_key, :generation, :step, 'started', :undo, CAST(:call AS jsonb), :final,
-           clock_timestamp(), clock_timestamp() FROM current
+           clock_timestamp() + CAST(:lease AS interval), clock_timestamp(), clock_timestamp() FROM current
     ON CONFLICT DO NOTHING
-    RETURNING state
+    RETURNING lease_until
 """)
 READ = text("""
     SELECT state, note, result, coalesce(lease_until > clock_timestamp(), false) AS leased,
@@ -134,6 +140,12 @@ async def find_leftovers(tx: AsyncSession, key: StepKey) -> list[Leftover]:
     return [Leftover(undo=undo, call=recorded) for undo, recorded in rows]
 
 
+async def find_undoable(tx: AsyncSession, key: StepKey) -> list[Leftover]:
+    """Return the steps of the key's generation that are not undone, newest first."""
+    rows = await tx.execute(UNDOABLE, {"business_key": key.business_key, "generation": key.generation})
+    return [Leftover(undo=undo, call=recorded) for undo, recorded in rows]
+
+
 async def once(
     tx: AsyncSession,
     call: Call[Any],
@@ -170,8 +182,8 @@ async def acquire(tx: AsyncSession, call: Call[Any], lease: timedelta) -> StepRe
 
     Raises StepInProgress while another attempt has the lease, StepWithdrawn and StaleGeneration as `once` does.
     """
-    step = await _claim(tx, call)
-    if step.result is not None:
+    step = await _claim(tx, call, lease=lease)
+    if step.result is not None or step.lease_until is not None:
         return step
     if step.leased:
         raise StepInProgress(call.key.step)
@@ -245,10 +257,12 @@ async def record_undone(tx: AsyncSession, key: StepKey) -> None:
     await tx.execute(RECORD_UNDONE, key.model_dump())
 
 
-async def _claim(tx: AsyncSession, call: Call[Any], *, final: bool = False) -> StepRecord:
-    values = call.key.model_dump() | {"undo": call.undo, "call": _dump(call.for_undo()), "final": final}
-    if (await tx.execute(CLAIM, values)).one_or_none() is not None:
-        return StepRecord("started", None, None, leased=False)
+async def _claim(
+    tx: AsyncSession, call: Call[Any], *, final: bool = False, lease: timedelta | None = None
+) -> StepRecord:
+    values = call.key.model_dump() | {"undo": call.undo, "call": _dump(call.for_undo()), "final": final, "lease": lease}
+    if (claimed := (await tx.execute(CLAIM, values)).one_or_none()) is not None:
+        return StepRecord("started", None, None, leased=False, lease_until=claimed.lease_until)
     row = (await tx.execute(READ, call.key.model_dump())).one_or_none()
     if row is not None and row.state in ("undoing", "undone"):
         raise StepWithdrawn(call.key.step)

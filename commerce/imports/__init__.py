@@ -71,7 +71,7 @@ async def _import_files(
     report = ImportReport()
     for file in files:
         tally = Tally(str(file), skip_bad=skip_bad, rows_before=report.read, progress=progress)
-        async with database.transaction() as session:
+        async with database.session() as session:
             await import_file(session, file, tally)
         tally.report_progress()
         report += tally.report()
