@@ -74,9 +74,9 @@ class Engine:
     runs: Client | None = None  # to read the number of history events
     figures: dict[int, list[Figures]] = field(default_factory=lambda: defaultdict(list))
 
-    async def run(self, number: int, at_once: int) -> None:
+    async def run(self, number: int, at_once: int, orders: int) -> None:
         """Process orders, `at_once` in flight, and keep the figures."""
-        ids = [f"{self.prefix}-{number}-{at_once}-{n}" for n in range(AT_ONCE[at_once])]
+        ids = [f"{self.prefix}-{number}-{at_once}-{n}" for n in range(orders)]
         connection = await asyncpg.connect(self.database)
         if self.prefix != "floor":
             await connection.execute(SEED_ORDERS, ids)
@@ -280,7 +280,7 @@ async def main(options: argparse.Namespace) -> None:
         for number in range(options.rounds + 1):  # the first one warms up
             for at_once in options.at_once:
                 for engine in chosen:
-                    await engine.run(number, at_once)
+                    await engine.run(number, at_once, max(at_once, int(AT_ONCE[at_once] * options.scale)))
                     if number == 0:
                         engine.figures.clear()
                     else:
@@ -295,6 +295,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--at-once", type=int, nargs="+", choices=AT_ONCE, default=list(AT_ONCE))
+    parser.add_argument("--scale", type=float, default=1, help="multiplies the number of orders per round")
     parser.add_argument("--before", type=Path, help="the checkout of an earlier version, compared in the same run")
     parser.add_argument("--only", nargs="+", help="only engines whose name contains one of these texts")
     parser.add_argument("--output", type=Path, help="the Markdown file to write")

@@ -43,6 +43,7 @@ class Pool:
         self._idle: list[asyncpg.Connection] = []  # the last one was used last
         self._free = asyncio.Semaphore(size)
         self._rollbacks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def begin(self) -> asyncpg.Connection:
         """Begin a transaction on a free connection, and return the connection; `end` or `roll_back` frees it.
@@ -70,7 +71,10 @@ class Pool:
 
     def end(self, connection: asyncpg.Connection) -> None:
         """Free a connection whose transaction has ended."""
-        self._idle.append(connection)
+        if self._closed:
+            connection.terminate()
+        else:
+            self._idle.append(connection)
         self._free.release()
 
     async def roll_back(self, connection: asyncpg.Connection) -> None:
@@ -81,7 +85,8 @@ class Pool:
         await asyncio.shield(task)
 
     async def close(self) -> None:
-        """Close all free connections."""
+        """Close all free connections at once, and the others as soon as their transactions end."""
+        self._closed = True
         while self._idle:
             connection = self._idle.pop()
             try:
