@@ -3,9 +3,8 @@
 ARG PYTHON=3.11-slim-trixie
 
 FROM python:${PYTHON} AS build
-# The same version as in the Makefile.
-ARG UV_VERSION=0.13.9
-RUN python -m venv /uv && /uv/bin/pip install --quiet --no-cache-dir uv==${UV_VERSION}
+COPY uv.txt /
+RUN python -m venv /uv && /uv/bin/pip install --quiet --no-cache-dir --require-hashes --only-binary :all: -r /uv.txt
 ENV UV_PROJECT_ENVIRONMENT=/app \
     UV_COMPILE_BYTECODE=1 \
     UV_LINK_MODE=copy \

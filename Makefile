@@ -1,12 +1,11 @@
 # Requires Python 3.11 or newer, make and a shell. Everything else is installed into .venv.
 
 PYTHONS ?= python3.14 python3.13 python3.12 python3.11 python3 python
-UV_VERSION := 0.13.9
 PY := .venv/bin/python
 UV := .venv/uv/bin/uv
 
-# .venv is created again when the folder or the interpreter changes, its packages when these files change.
-PLACE := { pwd -P; $(PY) -c 'import sys; print(sys.base_prefix, sys.version)'; } 2>/dev/null
+# .venv is created again when the folder, the interpreter or uv changes, its packages when these files change.
+PLACE := { pwd -P; cksum < uv.txt; $(PY) -c 'import sys; print(sys.base_prefix, sys.version)'; } 2>/dev/null
 PACKAGES := cat pyproject.toml uv.lock | cksum
 
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
@@ -16,12 +15,13 @@ export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
 export PIP_USER := 0
 
-.PHONY: help install demo up test quick units lint bench clean environment packages peers
+.PHONY: help install demo up test quick units chaos lint bench clean environment packages peers
 
 help:
 	@echo 'make demo     process a sample shop with everything embedded'
 	@echo 'make test     check style, types and imports, then run the tests'
 	@echo 'make quick    check the same, then run the tests that need no server'
+	@echo 'make chaos    kill workers, cut connections and more, at random for 200 s; SEED=7 repeats a run'
 	@echo 'make up       run everything embedded until Ctrl-C'
 	@echo 'make install  only set up .venv; the other targets do it when needed'
 	@echo 'make lint     only check style, types and imports'
@@ -48,6 +48,12 @@ quick: install
 
 units: install
 	@$(PY) -m pytest -q -m 'not (postgres or temporal or programs)'
+
+# COMMERCE_CHAOS_SECONDS sets the length of the run.
+chaos: install
+	@seed="$${SEED:-$$($(PY) -c 'import random; print(random.randrange(10**6))')}"; echo "make chaos SEED=$$seed"; \
+	COMMERCE_CHAOS_SEED="$$seed" COMMERCE_CHAOS_SECONDS="$${COMMERCE_CHAOS_SECONDS:-200}" \
+		$(PY) -m pytest -q -s tests/system/test_chaos.py
 
 lint: install
 	@$(PY) -m ruff check .
@@ -82,7 +88,7 @@ environment:
 	if $(PY) -m ensurepip >/dev/null 2>&1; then pip=$(PY); else pip=$$python; fi; \
 	"$$pip" -m pip --version >/dev/null 2>&1 || { \
 		echo "$$python has neither ensurepip nor pip: install it (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }; \
-	"$$pip" -m pip install -qq --disable-pip-version-check --target .venv/uv uv==$(UV_VERSION) || exit 1; \
+	"$$pip" -m pip install -qq --disable-pip-version-check --target .venv/uv --require-hashes --only-binary :all: -r uv.txt || exit 1; \
 	{ $(PLACE); } > .venv/.place
 
 packages:

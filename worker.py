@@ -68,6 +68,7 @@ from workflows.upkeep import UpkeepWorkflow
 
 SERVICE = "commerce-worker"  # in traces
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)  # for running activities to end
+CANCEL_INTERVAL = 1  # seconds between two cancels of what the worker does in the background
 HARD_EXIT_SECONDS = 28  # after the signal: the process exits even if something hangs
 WORKFLOWS: Sequence[type] = (
     OrderProcessingWorkflow,
@@ -173,7 +174,7 @@ async def run(
     encryption = Encryption.from_settings(settings)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, _stop_soon, stop)
     async with open_activities(settings) as activities:
         runtime = _runtime(settings)
         client = await connect(environment, runtime)
@@ -182,11 +183,14 @@ async def run(
         if settings.schedules == "on":
             applied = await apply_schedules(client, settings)
             log.info("schedules applied", **applied.model_dump())
+            if applied.edited:
+                log.warning(
+                    "schedules were edited in Temporal and are left alone; see commerce schedules apply --force"
+                )
         background = _background_tasks(settings, client, runtime.metric_meter, subscribers)
         async with make_worker(client, activities, settings, interceptors):
             log.info("worker started", task_queue=TASK_QUEUE, pid=os.getpid())
             await _run_until(stop, *background)
-            threading.Timer(HARD_EXIT_SECONDS, os._exit, [0]).start()
             log.info("worker stopping", graceful_seconds=GRACEFUL_SHUTDOWN.total_seconds())
         log.info("worker stopped")
 
@@ -226,13 +230,22 @@ def _background_tasks(
     return [relay.run(), publish_gauges(url, connected, meter)]
 
 
+def _stop_soon(stop: asyncio.Event) -> None:
+    """Set `stop` at the first signal. Whatever hangs from then on, the process ends after HARD_EXIT_SECONDS."""
+    if not stop.is_set():
+        threading.Timer(HARD_EXIT_SECONDS, os._exit, [0]).start()
+        stop.set()
+
+
 async def _run_until(stop: asyncio.Event, *background: Coroutine[Any, Any, Any]) -> None:
     """Run background coroutines until `stop` is set. If one ends before, which is a bug, its exception is raised."""
     tasks, stopping = [asyncio.create_task(work) for work in background], asyncio.create_task(stop.wait())
     ended, running = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    for task in running:
-        task.cancel()
-    await asyncio.wait({*tasks, stopping})
+    while running:
+        # Again, if it has no effect: a cancel is lost if a connection breaks, or a wait ends, at the same moment.
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_INTERVAL)
     for task in ended.intersection(tasks):
         task.result()
 

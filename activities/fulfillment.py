@@ -83,8 +83,8 @@ class _ShippingLabel(ExternalEffect[OrderRef, Shipment, _ShipmentNote, Label]):
         self._carrier = carrier
 
     async def read(self, tx: AsyncSession, order: OrderRef) -> Shipment:
-        """Return the shipment of the order."""
-        return await fulfillment.shipment(tx, order.order_id)
+        """Return the shipment of the order, unless it has changed: no label is bought for an older address."""
+        return await fulfillment.shipment(tx, order.order_id, order.revision)
 
     async def prepare(self, shipment: Shipment, reference: str) -> _ShipmentNote:
         """Register the shipment at the carrier for new labels."""

@@ -9,7 +9,14 @@ from temporalio import activity
 from activities.boundary.generations import begin, key_of_run
 from commerce import ledger, orders
 from commerce.database import Database
-from commerce.errors import OrderNotFound, PermanentError, StaleGeneration
+from commerce.errors import (
+    OrderNotFound,
+    OrderOnHold,
+    OrderRefused,
+    PermanentError,
+    StaleGeneration,
+    VariantWithoutItems,
+)
 from commerce.messages.base import Nothing
 from commerce.messages.orders import CompletedOrder, Hold, OrderRef, OrderStart, Refusal, Refused, ValidOrder
 from commerce.messages.pending_orders import PendingIds, PendingPageRequest
@@ -35,12 +42,17 @@ class OrderActivities:
                 raise OrderNotFound(order_id)
             if leftovers := await ledger.find_leftovers(tx, key):
                 return ValidOrder(order_id=order_id, leftovers=leftovers)
+            if call.input.unless_held and await orders.is_held(tx, order_id):
+                return OrderOnHold(order_id)
             try:
-                if call.input.unless_held:
-                    await orders.raise_if_held(tx, order_id)
                 valid = await orders.validate(tx, order_id)
-            except PermanentError as refusal:
+            except (OrderRefused, VariantWithoutItems) as refusal:
+                # Held in the transaction that has read the order, so that a later change of the order ends the hold.
+                await orders.clear_hold(tx, order_id)
+                await orders.hold(tx, Hold(order_id=order_id, reason=f"failed: {type(refusal).__name__}"))
                 return refusal
+            except PermanentError as error:
+                return error
             await orders.clear_hold(tx, order_id)
             return valid
 
@@ -58,9 +70,10 @@ class OrderActivities:
     @activity.defn(name="complete-order")
     async def complete(self, call: Call[OrderRef]) -> CompletedOrder:
         """Final step: mark the order as fulfilled, write its event, queue the customer's mail (V8)."""
+        order = call.input
         async with self._database.transaction() as tx:
             return await ledger.once(
-                tx, call, CompletedOrder, lambda: orders.complete(tx, call.input.order_id), final=True
+                tx, call, CompletedOrder, lambda: orders.complete(tx, order.order_id, order.revision), final=True
             )
 
     @activity.defn(name="record-refusal")

@@ -161,7 +161,7 @@ async def race(urls: dict[str, str], limit: int) -> float:
 
 
 async def measure(folder: Path, port: int, number: int, limits: list[int]) -> bool:
-    urls = {name: postgres.url(folder, port, name) for name in ("postgres", SEEDED, EXPIRE, PLAIN)}
+    urls = {name: postgres.superuser_url(folder, port, name) for name in ("postgres", SEEDED, EXPIRE, PLAIN)}
     await run_sql(urls["postgres"], f"CREATE DATABASE {SEEDED}")
     await seed(urls[SEEDED], number)
     ratios = []

@@ -37,7 +37,7 @@ def running_postgres() -> Iterator[str]:
         with (folder / "log").open("w") as log:
             server = subprocess.Popen(postgres.command(folder, port), stdout=log, stderr=log)
         try:
-            yield postgres.url(folder, port, "postgres")
+            yield postgres.superuser_url(folder, port, "postgres")
         finally:
             server.send_signal(2)
             server.wait(timeout=60)

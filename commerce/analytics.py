@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import notifications
 from commerce.errors import BadInput
-from commerce.messages.analytics import CountedDay, DayFigures
+from commerce.messages.analytics import IN_THE_FUTURE, CountedDay, DayFigures
 from commerce.messages.base import FieldError
 
 TOP_PRODUCTS = 10  # best-selling products kept per day and currency
@@ -50,7 +50,7 @@ COUNT = text("""
     ), sold AS (
         SELECT currency, variant_id, sum(quantity) AS units, sum(CAST(quantity AS numeric) * unit_price) AS revenue
         FROM today JOIN order_lines ON order_id = today.id
-        WHERE variant_id IS NOT NULL GROUP BY currency, variant_id
+        WHERE variant_id IS NOT NULL AND quantity > 0 GROUP BY currency, variant_id
     ), ranked AS (
         SELECT currency, product_id, sum(units) AS units, sum(revenue) AS revenue, row_number() OVER (
             PARTITION BY currency ORDER BY sum(units) DESC, sum(revenue) DESC, product_id COLLATE "C") AS rank
@@ -113,7 +113,7 @@ async def count_day(tx: AsyncSession, day: date, zone: ZoneInfo, currency: str, 
     await tx.execute(PLAN)
     status = (await tx.execute(DAY_STATUS, {"day": day, "start": start, "end": end})).one()
     if status.future:
-        raise BadInput([FieldError(field="date", message="must not be in the future")])
+        raise BadInput([FieldError(field="date", message=IN_THE_FUTURE)])
     values = {"start": start, "end": end, "currency": currency, "top": top}
     rows: list[dict[str, Any]] = [dict(row) for row in (await tx.execute(COUNT, values)).mappings()]
     changed = (await tx.execute(STORE, {"day": day, "rows": json.dumps(rows)})).scalar_one()

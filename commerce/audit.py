@@ -4,197 +4,25 @@ Shops of any size are audited in pages of items, orders or customers, so that no
 rule relates rows of one item, one order or one customer only, so a page sees all that it needs.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce.audit_rules import FINDINGS, PAGED_TABLES, RULES, STRAYS, UNLESS_RUNNING
 from commerce.customers import DEFAULT_GROUP
 from commerce.messages.base import Message
 from commerce.messages.customers import HASH_DIGITS, REGISTRATION_ID_PREFIX
 from commerce.messages.orders import order_process_id
 
-STRAYS = "strays"  # the one page of all steps of no known order or account, which one statement must look for
 MAX_FINDINGS = 100  # reported per rule; all are counted
 
-# Each query returns subject, detail and business key, no personal data. These rules hold at any time.
-ALWAYS = {
-    "stocked-is-sum-of-movements": """
-        SELECT inventory_item_id || ' at ' || location_id AS subject, NULL AS business_key,
-               'stocked is ' || stocked_quantity || ', but its movements sum to ' || coalesce(units, 0) AS detail
-        FROM inventory_levels LEFT JOIN (
-            SELECT inventory_item_id, location_id, sum(quantity) AS units
-            FROM stock_movements GROUP BY inventory_item_id, location_id
-        ) AS moved USING (inventory_item_id, location_id)
-        WHERE stocked_quantity <> coalesce(units, 0)
-    """,
-    "reserved-is-sum-of-reservations": """
-        SELECT inventory_item_id || ' at ' || location_id AS subject, NULL AS business_key,
-               'reserved is ' || reserved_quantity || ', but its reservations sum to ' || coalesce(units, 0) AS detail
-        FROM inventory_levels LEFT JOIN (
-            SELECT inventory_item_id, location_id, sum(quantity) AS units
-            FROM reservations GROUP BY inventory_item_id, location_id
-        ) AS held USING (inventory_item_id, location_id)
-        WHERE reserved_quantity <> coalesce(units, 0)
-    """,
-    "reserved-is-in-stock": """
-        SELECT inventory_item_id || ' at ' || location_id AS subject, NULL AS business_key,
-               'stocked is ' || stocked_quantity || ', reserved is ' || reserved_quantity
-               || ' (backordered: ' || coalesce(units, 0) || ')' AS detail
-        FROM inventory_levels LEFT JOIN (
-            SELECT inventory_item_id, location_id, sum(held.quantity) AS units
-            FROM reservations AS held JOIN order_lines AS line ON line.id = order_line_id
-            JOIN variants AS variant ON variant.id = variant_id AND allow_backorder
-            GROUP BY inventory_item_id, location_id
-        ) AS backordered USING (inventory_item_id, location_id)
-        WHERE NOT oversold AND reserved_quantity - coalesce(units, 0) > stocked_quantity
-    """,
-    "movements-are-fulfilled-units": """
-        WITH moved AS (
-            SELECT reference, inventory_item_id, location_id, -sum(quantity) AS units
-            FROM stock_movements WHERE reason IN ('fulfillment', 'cancel')
-            GROUP BY reference, inventory_item_id, location_id
-        ), taken AS (
-            SELECT CAST(fulfillment_id AS text) AS reference, inventory_item_id, location_id, sum(quantity) AS units
-            FROM fulfillment_items AS item JOIN fulfillments ON fulfillments.id = fulfillment_id
-            WHERE cancelled_at IS NULL
-            GROUP BY fulfillment_id, inventory_item_id, location_id
-        )
-        SELECT 'fulfillment ' || reference || ': ' || inventory_item_id || ' at ' || location_id AS subject,
-               NULL AS business_key, 'took ' || coalesce(taken.units, 0) || ', but its movements sum to '
-               || coalesce(moved.units, 0) AS detail
-        FROM moved FULL JOIN taken USING (reference, inventory_item_id, location_id)
-        WHERE coalesce(moved.units, 0) <> coalesce(taken.units, 0)
-    """,
-    "fulfilled-order-has-one-fulfillment": """
-        SELECT 'order ' || orders.id AS subject, NULL AS business_key,
-               'is fulfilled; live fulfillments: ' || coalesce(live, 0) || ', reservations: ' || coalesce(held, 0)
-               AS detail
-        FROM orders
-        LEFT JOIN (SELECT order_id, count(*) AS live FROM fulfillments WHERE cancelled_at IS NULL GROUP BY order_id)
-            AS fulfillment ON fulfillment.order_id = orders.id
-        LEFT JOIN (SELECT order_id, count(*) AS held FROM reservations GROUP BY order_id)
-            AS reservation ON reservation.order_id = orders.id
-        WHERE fulfillment_status = 'fulfilled' AND (live IS DISTINCT FROM 1 OR held > 0)
-    """,
-}
-# These rules may be violated while the process of the business key runs.
-UNLESS_RUNNING = {
-    "open-order-holds-nothing": """
-        SELECT 'order ' || orders.id AS subject, :order_key || orders.id AS business_key,
-               'is ' || fulfillment_status || '; live fulfillments: ' || coalesce(live, 0)
-               || ', reservations: ' || coalesce(held, 0) AS detail
-        FROM (SELECT order_id, count(*) AS live FROM fulfillments WHERE cancelled_at IS NULL GROUP BY order_id)
-            AS fulfillment
-        FULL JOIN (SELECT order_id, count(*) AS held FROM reservations GROUP BY order_id)
-            AS reservation USING (order_id)
-        JOIN orders ON orders.id = order_id
-        WHERE fulfillment_status NOT IN ('fulfilled', 'fulfilled_elsewhere')
-    """,
-    "account-has-one-auth-user": """
-        SELECT 'customer ' || account.id AS subject, account.business_key,
-               CASE WHEN has_account THEN 'is an account without an auth user' ELSE 'is a guest with an auth user' END
-               AS detail
-        FROM account LEFT JOIN auth_users ON customer_id = account.id
-        WHERE has_account <> (auth_users.id IS NOT NULL)
-    """,
-    "account-is-in-default-group": """
-        SELECT 'customer ' || account.id AS subject, account.business_key,
-               'is an account outside the group ' || :default_group AS detail
-        FROM account
-        WHERE has_account AND NOT EXISTS (
-            SELECT FROM customer_group_members AS member JOIN customer_groups ON customer_groups.id = group_id
-            WHERE member.customer_id = account.id AND name = :default_group)
-    """,
-    # A generation stands while it has steps that the next one would have to undo (LEFTOVERS in ledger.py). If no known
-    # generation started before the process ended, upkeep has deleted its steps.
-    "one-generation-stands": """
-        SELECT business_key AS subject, business_key,
-               'generations with undoable steps: ' || coalesce(generations, 0) || ', expected: '
-               || coalesce(expected, 0) || CASE WHEN NOT done THEN ', not all steps are done' ELSE '' END AS detail
-        FROM (
-            SELECT business_key, count(DISTINCT generation) AS generations, bool_and(state = 'done') AS done
-            FROM step_ledger WHERE undo IS NOT NULL AND state <> 'undone' GROUP BY business_key
-        ) AS standing FULL JOIN (
-            SELECT :order_key || id AS business_key,
-                   CASE fulfillment_status WHEN 'fulfilled' THEN 1 WHEN 'fulfilled_elsewhere' THEN NULL ELSE 0 END
-                   AS expected,
-                   (SELECT created_at FROM fulfillments WHERE order_id = orders.id AND cancelled_at IS NULL) AS ended_at
-            FROM orders
-            UNION ALL
-            SELECT business_key, 1, registered_at FROM account WHERE has_account
-        ) AS process USING (business_key)
-        WHERE coalesce(generations, 0) <> CASE WHEN process.business_key IS NULL THEN 0 ELSE expected END
-              AND (expected = 0 OR generations IS NOT NULL OR EXISTS (
-                  SELECT FROM process_generations AS known
-                  WHERE known.business_key = process.business_key AND (ended_at IS NULL OR started_at <= ended_at)))
-           OR expected = 1 AND NOT done
-    """,
-}
-ACCOUNTS = """
-    SELECT id, has_account, registered_at,
-           :registration_key || left(encode(sha256(convert_to(email, 'UTF8')), 'hex'), :digits) AS business_key
-    FROM customers
-"""
-# For each kind of page, expressions that take the place of the tables in the rules' queries: only the rows of the page.
-OF_ITEMS = "SELECT * FROM {0} WHERE inventory_item_id = ANY(CAST(:page AS text[]))"
-OF_ORDERS = "SELECT * FROM {0} WHERE order_id = ANY(CAST(:page AS text[]))"
-NONE = "SELECT * FROM {0} WHERE false"
-PAGED_TABLES: Mapping[str, Mapping[str, str]] = {
-    "items": {
-        "inventory_levels": OF_ITEMS,
-        "stock_movements": OF_ITEMS,
-        "reservations": OF_ITEMS,
-        "fulfillment_items": OF_ITEMS,
-    },
-    "orders": {
-        "orders": "SELECT * FROM {0} WHERE id = ANY(CAST(:page AS text[]))",
-        "order_lines": OF_ORDERS,
-        "fulfillments": OF_ORDERS,
-        "reservations": OF_ORDERS,
-        "step_ledger": """
-            SELECT * FROM {0} WHERE business_key = ANY(
-                SELECT :order_key || id FROM unnest(CAST(:page AS text[])) AS paged (id))""",
-        "customers": NONE,
-        "account": ACCOUNTS,
-    },
-    "customers": {
-        "customers": "SELECT * FROM {0} WHERE id = ANY(CAST(CAST(:page AS text[]) AS uuid[]))",
-        "auth_users": "SELECT * FROM {0} WHERE customer_id = ANY(CAST(CAST(:page AS text[]) AS uuid[]))",
-        "orders": NONE,
-        "account": ACCOUNTS,
-        "step_ledger": "SELECT * FROM {0} WHERE business_key = ANY(SELECT business_key FROM account WHERE has_account)",
-    },
-    STRAYS: {
-        "everybody": ACCOUNTS,
-        "step_ledger": """
-            SELECT * FROM {0} AS step WHERE undo IS NOT NULL AND state <> 'undone'
-            AND NOT EXISTS (SELECT FROM (SELECT :order_key || id AS business_key FROM orders) AS process
-                            WHERE process.business_key = step.business_key)
-            AND NOT EXISTS (SELECT FROM everybody WHERE has_account AND everybody.business_key = step.business_key)""",
-        "orders": NONE,
-        "customers": NONE,
-        "account": ACCOUNTS,
-    },
-}
 CONSTANTS = {
     "order_key": order_process_id(""),
     "registration_key": REGISTRATION_ID_PREFIX,
     "digits": HASH_DIGITS,
     "default_group": DEFAULT_GROUP,
-}
-FINDINGS = ALWAYS | UNLESS_RUNNING  # the queries of all rules
-RULES: Mapping[str, Sequence[str]] = {  # by kind of page
-    "items": (
-        "stocked-is-sum-of-movements",
-        "reserved-is-sum-of-reservations",
-        "reserved-is-in-stock",
-        "movements-are-fulfilled-units",
-    ),
-    "orders": ("fulfilled-order-has-one-fulfillment", "open-order-holds-nothing", "one-generation-stands"),
-    "customers": ("account-has-one-auth-user", "account-is-in-default-group", "one-generation-stands"),
-    STRAYS: ("one-generation-stands",),
 }
 KEYS = {
     "items": "SELECT DISTINCT inventory_item_id FROM inventory_levels WHERE inventory_item_id > :after ORDER BY 1",
@@ -245,12 +73,16 @@ class Page:
 
 
 class Finding(Message):
-    """One violation of a rule; if it has a `business_key`, it only counts while that process does not run."""
+    """One violation of a rule; if it has a `business_key`, it only counts while that process does not run.
+
+    `cure` is the command that repairs it, if there is one: an interrupted run has left it.
+    """
 
     rule: str
     subject: str
     detail: str
     business_key: str | None = None
+    cure: str | None = None
     count: int = 1  # of all findings of the rule, of which at most MAX_FINDINGS are reported
 
 

@@ -1,5 +1,6 @@
 """The shop's backlog: orders, events and notifications that wait. Its query stays cheap with millions of orders."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import text
@@ -20,6 +21,22 @@ MEASURE = text(f"""
 """)  # noqa: S608 - our own constants
 
 
+# Once a run has begun to process an order, the order stays pending in the database until the run decides about it.
+WAITING = text(f"""
+    SELECT count(*) FILTER (WHERE waits), count(*) FILTER (WHERE NOT waits),
+           coalesce(extract(epoch FROM now() - min(created_at) FILTER (WHERE waits)), 0)
+    FROM (SELECT created_at, id <> ALL (CAST(:running AS text[])) AS waits FROM orders WHERE {IS_PENDING}) AS pending
+""")  # noqa: S608 - our own constant
+
+
+class Pending(NamedTuple):
+    """Pending orders that wait for a run, and those that have one; the age of the oldest that waits, in seconds."""
+
+    waiting: int
+    running: int
+    oldest_age: float
+
+
 class Backlog(NamedTuple):
     """Counts, and ages in seconds; commerce/telemetry/metrics.py describes them."""
 
@@ -35,3 +52,8 @@ class Backlog(NamedTuple):
 async def measure(tx: AsyncSession) -> Backlog:
     """Return the current backlog."""
     return Backlog(*map(float, (await tx.execute(MEASURE)).one()))
+
+
+async def measure_pending(tx: AsyncSession, running: Sequence[str]) -> Pending:
+    """Return how many pending orders wait; `running` are the ids of orders whose process is running."""
+    return Pending(*(await tx.execute(WAITING, {"running": running})).one())

@@ -1,13 +1,17 @@
-"""Parse cron expressions of five fields, and names for common ones."""
+"""Parse cron expressions of five fields, write them in one form, and names for common ones."""
 
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
+from typing import NamedTuple
 
 MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 DAY_NAMES = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 DAYS_IN_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 PART = re.compile(r"(?:\*|(?P<first>[a-z0-9]+)(?:-(?P<last>[a-z0-9]+))?)(?:/(?P<step>[0-9]{1,2}))?")
+MAX_LISTED = 2  # numbers in a row; more are written as a range
 NUMBER = re.compile(r"[0-9]{1,2}")
 
 
@@ -27,6 +31,14 @@ class Preset(StrEnum):
     BUSINESS_HOURS = "*/30 9-17 * * 1-5"
 
 
+class Range(NamedTuple):
+    """The numbers from `first` to `last`, in steps."""
+
+    first: int
+    last: int
+    step: int = 1
+
+
 @dataclass(frozen=True)
 class _Field:
     name: str
@@ -37,6 +49,41 @@ class _Field:
     def numbers(self, text: str) -> set[int]:
         """Return the numbers that this field of an expression matches; raises ValueError."""
         return {number for part in text.lower().split(",") for number in self._part(part)}
+
+    def ranges(self, numbers: Collection[int]) -> list["Range"]:
+        """Return the fewest ranges that match these numbers only."""
+        ordered = sorted(numbers)
+        steps = {later - earlier for earlier, later in pairwise(ordered)}
+        if len(steps) == 1 and steps != {1}:
+            [step] = steps
+            if ordered == list(range(self.low, self.last + 1, step)):
+                return [Range(self.low, self.last, step)]
+            if len(ordered) > MAX_LISTED:
+                return [Range(ordered[0], ordered[-1], step)]
+        rows: list[Range] = []
+        for number in ordered:
+            if rows and number == rows[-1].last + 1:
+                rows[-1] = rows[-1]._replace(last=number)
+            else:
+                rows.append(Range(number, number))
+        return rows
+
+    def text(self, numbers: Collection[int]) -> str:
+        """Return the text that matches these numbers only: the same for texts of equal meaning."""
+        return ",".join(self._range_text(span) for span in self.ranges(numbers))
+
+    def _range_text(self, span: "Range") -> str:
+        first, last, step = span
+        if (first, last) == (self.low, self.last):
+            return "*" if step == 1 else f"*/{step}"
+        if step > 1:
+            return f"{first}-{last}/{step}"
+        return f"{first}-{last}" if last - first >= MAX_LISTED else ",".join(map(str, range(first, last + 1)))
+
+    @property
+    def last(self) -> int:
+        """The highest number, without the second one for Sunday."""
+        return self.high - 1 if self.names == DAY_NAMES else self.high
 
     def _part(self, text: str) -> range:
         if not (found := PART.fullmatch(text)):
@@ -89,6 +136,24 @@ def parse_cron(text: str) -> str:
     if min(days) > max(DAYS_IN_MONTH[month - 1] for month in months):
         raise ValueError("none of its months has such a day, so it would never run")
     return " ".join(parts)
+
+
+def cron_numbers(expression: str) -> list[set[int]]:
+    """Return the numbers that each field of a cron expression matches; Sunday is 0. Raises ValueError."""
+    minutes, hours, days, months, weekdays = (
+        field.numbers(part) for field, part in zip(FIELDS, expression.split(), strict=True)
+    )
+    return [minutes, hours, days, months, {day % len(DAY_NAMES) for day in weekdays}]
+
+
+def cron_ranges(expression: str) -> list[list[Range]]:
+    """Return the ranges of numbers that each field of a cron expression matches; Sunday is 0. Raises ValueError."""
+    return [field.ranges(numbers) for field, numbers in zip(FIELDS, cron_numbers(expression), strict=True)]
+
+
+def cron_text(numbers: Sequence[Collection[int]]) -> str:
+    """Return the cron expression that matches these numbers of each field: expressions of equal meaning are equal."""
+    return " ".join(field.text(wanted) for field, wanted in zip(FIELDS, numbers, strict=True))
 
 
 def _normalise_name(name: str) -> str:

@@ -95,23 +95,34 @@ class Database:
         url = make_url(self._url)
         return f"{url.host}:{url.port or POSTGRES_PORT}"
 
-    async def migrate(self) -> None:
+    async def migrate(self, migration_url: str | None = None) -> None:
         """Upgrade the schema to the newest revision, also while the shop works; concurrent upgrades take turns.
 
+        The role of `migration_url` owns the tables and grants ours the use of them; without it, ours owns them.
         Raises DatabaseUnavailable.
         """
         from commerce import migrations  # loads Alembic, which a program that does not migrate can do without
 
-        await self.ping()
+        role = await self._role()
+        if migration_url is not None:
+            migrator = Database(migration_url, pool_size=1)
+            try:
+                await migrator.ping()
+            finally:
+                await migrator.close()
         try:
-            await migrations.upgrade(self._url)
+            await migrations.upgrade(migration_url or self._url, role=role)
         except DBAPIError as error:
             raise DatabaseUnavailable(_reason(error.orig.__cause__ if error.orig is not None else error)) from None
 
     async def ping(self) -> None:
         """Raise DatabaseUnavailable unless the database answers."""
+        await self._role()
+
+    async def _role(self) -> str:
         async with self.transaction() as tx:
-            await tx.execute(text("SELECT 1"))
+            role: str = (await tx.execute(text("SELECT current_user"))).scalar_one()
+        return role
 
     async def close(self) -> None:
         """Close all connections."""
@@ -169,10 +180,6 @@ class Transaction(AsyncSession):
     def begin_nested(self) -> Any:
         """Open a savepoint; roll back to it when the block raises."""
         return self._savepoint()
-
-    async def rollback(self) -> None:
-        """Undo what the transaction has done so far, and release its locks."""
-        await _driver_call(self._connection.execute("ROLLBACK AND CHAIN"))
 
     async def _fetch(self, sql: str, values: Sequence[Any]) -> list[asyncpg.Record]:
         return await self._observed(sql, self._connection.fetch(sql, *values))

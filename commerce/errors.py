@@ -8,8 +8,8 @@ CommerceError
 │   ├── ScheduleNotFound, JobInProgress
 │   ├── UnreadableFile, OrderDiffers
 │   ├── OrderRefused
-│   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
-│   │   └── FulfilledElsewhere, PartlyFulfilled, OrderOnHold
+│   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, OrderChanged, PaymentNotCaptured,
+│   │   └── FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased, OrderOnHold
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, FulfillmentMissing
 │   ├── CustomerAlreadyExists, RegistrationInProgress
@@ -197,7 +197,7 @@ class OrderHasNoLines(OrderRefused):
 
 @dataclass(eq=False)
 class UnknownVariant(OrderRefused):
-    """Order {order_id} has {count:line|lines} with an unknown SKU, first {sku!r}; import the missing variants."""
+    """Order {order_id} has {count:line|lines} with an unknown SKU, first {sku!r}; import or link the variants."""
 
     sku: str
     count: int
@@ -214,12 +214,24 @@ class PaymentNotCaptured(OrderRefused):
     payment_status: str
 
 
+class OrderChanged(OrderRefused):
+    """Order {order_id} has changed since its process read it."""
+
+
 class FulfilledElsewhere(OrderRefused):
     """Order {order_id} was fulfilled outside this shop."""
 
 
 class PartlyFulfilled(OrderRefused):
     """Order {order_id} is partly fulfilled already; this process fulfills whole orders only."""
+
+
+class OrderRestocked(OrderRefused):
+    """The shop that order {order_id} comes from has put its goods back in stock; it is not shipped."""
+
+
+class OrderNotReleased(OrderRefused):
+    """Order {order_id} is scheduled or on hold in the shop that it comes from; it waits for that shop."""
 
 
 class OrderOnHold(OrderRefused):

@@ -6,6 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import inventory, orders
+from commerce.countries import country_code
 from commerce.errors import AddressIncomplete, FulfillmentMissing, OrderNotFound, ReservationMissing
 from commerce.messages.orders import MAX_INSUFFICIENT_ITEMS, CreatedFulfillment, Label
 
@@ -74,7 +75,13 @@ TAKE = text("""
         DELETE FROM reservations WHERE order_id = :order_id
         RETURNING order_line_id, inventory_item_id, location_id, quantity
     ), created AS (
-        INSERT INTO fulfillments (order_id) VALUES (:order_id) RETURNING id
+        INSERT INTO fulfillments (order_id, required_units)
+        SELECT :order_id, coalesce(sum(CAST(line.quantity AS bigint) * required_quantity), 0)
+        FROM order_lines AS line
+        JOIN variants AS variant ON variant.id = line.variant_id AND variant.manage_inventory
+        JOIN variant_inventory_items AS part ON part.variant_id = variant.id
+        WHERE line.order_id = :order_id
+        RETURNING id
     ), items AS (
         INSERT INTO fulfillment_items (fulfillment_id, order_line_id, inventory_item_id, location_id, quantity)
         SELECT created.id, order_line_id, inventory_item_id, location_id, quantity FROM taken, created
@@ -117,22 +124,25 @@ CANCEL = text("""
         INSERT INTO stock_movements (inventory_item_id, location_id, quantity, reason, reference, created_at)
         SELECT inventory_item_id, location_id, quantity, 'cancel', :id, clock_timestamp() FROM total
     )
-    INSERT INTO reservations AS reserved (order_id, order_line_id, inventory_item_id, location_id, quantity)
-    SELECT :order_id, order_line_id, inventory_item_id, location_id, quantity FROM item
+    INSERT INTO reservations AS reserved (order_id, order_line_id, inventory_item_id, location_id, quantity, backorder)
+    SELECT :order_id, order_line_id, inventory_item_id, location_id, quantity, false FROM item
     ON CONFLICT (order_line_id, inventory_item_id, location_id)
     DO UPDATE SET quantity = reserved.quantity + excluded.quantity
 """)
 SHIPMENT = text("""
-    SELECT CAST(fulfillment.id AS text) AS fulfillment_id, currency,
-           coalesce(shipping_name, '') AS name, coalesce(shipping_address1, '') AS street1,
+    SELECT CAST(fulfillment.id AS text) AS fulfillment_id, decisive_revision, number, currency,
+           coalesce(shipping_name, '') AS name, coalesce(shipping_company, '') AS company,
+           coalesce(shipping_address1, '') AS street1, coalesce(shipping_address2, '') AS street2,
            coalesce(shipping_city, '') AS city, coalesce(shipping_zip, '') AS zip,
-           coalesce(shipping_province, '') AS state, coalesce(btrim(shipping_country), '') AS country,
-           coalesce(shipping_phone, '') AS phone
+           coalesce(nullif(shipping_province, ''), shipping_province_name, '') AS state,
+           coalesce(btrim(shipping_country), '') AS country,
+           coalesce(nullif(shipping_phone, ''), phone, '') AS phone
     FROM fulfillments AS fulfillment JOIN orders ON orders.id = order_id
     WHERE order_id = :order_id AND fulfillment.cancelled_at IS NULL
 """)
 RECORD_LABEL = text("""
-    UPDATE fulfillments SET shipment_id = :shipment_id, tracking_number = :tracking_number, label_url = :label_url
+    UPDATE fulfillments
+    SET shipment_id = :shipment_id, tracking_number = :tracking_number, carrier = :carrier, label_url = :label_url
     WHERE order_id = :order_id AND cancelled_at IS NULL RETURNING id
 """)
 
@@ -146,8 +156,10 @@ class Address:
     city: str
     zip: str
     state: str
-    country: str
+    country: str  # ISO 3166, two letters
     phone: str
+    street2: str = ""
+    company: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,8 +168,9 @@ class Shipment:
 
     fulfillment_id: str
     order_id: str
+    number: str  # what the customer calls the order
     currency: str  # ISO 4217
-    recipient: Address  # its country is as the order has it, and never empty
+    recipient: Address
 
 
 async def create(tx: AsyncSession, order_id: str) -> CreatedFulfillment:
@@ -192,27 +205,31 @@ async def cancel(tx: AsyncSession, fulfillment: CreatedFulfillment, order_id: st
     await tx.execute(CANCEL, values)
 
 
-async def shipment(tx: AsyncSession, order_id: str) -> Shipment:
+async def shipment(tx: AsyncSession, order_id: str, revision: int | None = None) -> Shipment:
     """Return the shipment of the order's live fulfillment.
 
-    Raises FulfillmentMissing, and AddressIncomplete without a country. Only the country is required, because old
-    orders have nothing else.
+    `revision`: the one that the process has read. Raises FulfillmentMissing, OrderChanged if a later change matters to
+    processing, and AddressIncomplete without a known country. Only the country is required, because old orders have
+    nothing else.
     """
     row = (await tx.execute(SHIPMENT, {"order_id": order_id})).one_or_none()
     if row is None:
         raise FulfillmentMissing(order_id)
-    if not row.country:
-        raise AddressIncomplete(order_id, missing="country")
+    orders.check_revision(order_id, revision, row.decisive_revision)
+    if (country := country_code(row.country)) is None:
+        raise AddressIncomplete(order_id, missing="known country" if row.country else "country")
     recipient = Address(
         name=row.name,
         street1=row.street1,
         city=row.city,
         zip=row.zip,
         state=row.state,
-        country=row.country,
+        country=country,
         phone=row.phone,
+        street2=row.street2,
+        company=row.company,
     )
-    return Shipment(row.fulfillment_id, order_id, row.currency, recipient)
+    return Shipment(row.fulfillment_id, order_id, row.number, row.currency, recipient)
 
 
 async def record_label(tx: AsyncSession, order_id: str, label: Label) -> None:

@@ -38,7 +38,7 @@ NEED_AND_SUPPLY = """
         FROM order_lines AS line
         JOIN variants AS variant ON variant.id = line.variant_id AND variant.manage_inventory
         LEFT JOIN variant_inventory_items AS part ON part.variant_id = variant.id
-        WHERE line.order_id = :order_id
+        WHERE line.order_id = :order_id AND line.quantity > 0
     ), supply AS MATERIALIZED (
         SELECT inventory_item_id, location_id, priority, available
         FROM (SELECT DISTINCT inventory_item_id FROM need) AS item, LATERAL (
@@ -110,8 +110,8 @@ RESERVE = text(f"""{NEED_AND_SUPPLY}, line AS (
           AND NOT EXISTS (SELECT FROM fulfillments WHERE order_id = :order_id AND cancelled_at IS NULL)
         GROUP BY order_line_id, inventory_item_id, location_id, allow_backorder
     ), reserved AS (
-        INSERT INTO reservations (order_id, order_line_id, inventory_item_id, location_id, quantity)
-        SELECT :order_id, order_line_id, inventory_item_id, location_id, quantity FROM take
+        INSERT INTO reservations (order_id, order_line_id, inventory_item_id, location_id, quantity, backorder)
+        SELECT :order_id, order_line_id, inventory_item_id, location_id, quantity, allow_backorder FROM take
     ), total AS (
         SELECT inventory_item_id, location_id, sum(quantity) AS quantity,
                coalesce(sum(quantity) FILTER (WHERE NOT allow_backorder), 0) AS firm

@@ -10,21 +10,24 @@ from commerce.errors import (
     FulfilledElsewhere,
     FulfillmentMissing,
     OrderCancelled,
+    OrderChanged,
     OrderHasNoLines,
     OrderNotFound,
-    OrderOnHold,
+    OrderNotReleased,
+    OrderRestocked,
     PartlyFulfilled,
     PaymentNotCaptured,
     UnknownVariant,
     VariantWithoutItems,
 )
 from commerce.messages.events import OrderFulfilled, OrderShort
-from commerce.messages.orders import CompletedOrder, Hold, Refusal, ValidOrder, shipped_key
+from commerce.messages.orders import CompletedOrder, Hold, OrderRef, Refusal, ValidOrder, shipped_key
 from commerce.messages.pending_orders import OrderCursor, PendingIds, PendingPageRequest
 from commerce.outbox import NewEvent
 
 READ = text("""
-    SELECT payment_status, fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
+    SELECT revision, payment_status, fulfillment_status,
+           cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
            coalesce(email, '') <> '' AS has_email,
            ships AND coalesce(btrim(shipping_method), '') <> '' AS needs_label,
            lines, units, unknown, unknown_sku, empty_variant_id
@@ -38,12 +41,13 @@ READ = text("""
                        SELECT FROM variant_inventory_items AS part WHERE part.variant_id = variant.id)
                ))[1] AS empty_variant_id
         FROM order_lines AS line LEFT JOIN variants AS variant ON variant.id = line.variant_id
-        WHERE line.order_id = orders.id
+        WHERE line.order_id = orders.id AND line.quantity > 0
     ) AS line
     WHERE orders.id = :order_id
 """)
 # NO KEY: inserts that only refer to the order, such as a notification or a reservation, need not wait.
 LOCK = text("SELECT id FROM orders WHERE id = :order_id FOR NO KEY UPDATE")
+LOCK_REVISION = text("SELECT decisive_revision FROM orders WHERE id = :order_id FOR NO KEY UPDATE")
 # A fulfilled order's mail was queued with its fulfillment, and upkeep deletes it only after it was sent.
 FULFILLED = text("""
     SELECT CAST(fulfillment.id AS text) AS fulfillment_id, tracking_number,
@@ -53,19 +57,28 @@ FULFILLED = text("""
     WHERE order_id = :order_id AND fulfillment.cancelled_at IS NULL
 """)
 LOCK_TO_COMPLETE = text("""
-    SELECT fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
+    SELECT decisive_revision, fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
            email, total, currency,
            (SELECT CAST(sum(quantity) AS bigint) FROM order_lines WHERE order_id = orders.id) AS units
     FROM orders WHERE id = :order_id FOR NO KEY UPDATE
 """)
 MARK_FULFILLED = text("""
+    WITH completed AS (
+        UPDATE fulfillments SET completed_at = clock_timestamp() WHERE order_id = :order_id AND cancelled_at IS NULL
+    )
     UPDATE orders
     SET fulfillment_status = 'fulfilled', hold_reason = NULL, refused_at = NULL, waits_for_backorders = NULL
     WHERE id = :order_id
 """)
-IS_OPEN = "payment_status = 'captured' AND fulfillment_status = 'not_fulfilled' AND cancelled_at IS NULL"
-# Only orders that `process-pending-orders` would start need a hold.
-HOLD = text(f"UPDATE orders SET hold_reason = :reason WHERE id = :order_id AND {IS_OPEN}")  # noqa: S608 - our constant
+IS_OPEN = """orders.payment_status = 'captured' AND orders.fulfillment_status = 'not_fulfilled'
+             AND orders.cancelled_at IS NULL"""
+# Only orders that `process-pending-orders` would start need a hold. An order whose lines were linked to variants after
+# its run had looked for these needs none.
+HOLD = text(f"""
+    UPDATE orders SET hold_reason = :reason WHERE id = :order_id AND {IS_OPEN}
+    AND (:reason <> 'failed: UnknownVariant'
+         OR EXISTS (SELECT FROM order_lines WHERE order_id = orders.id AND variant_id IS NULL AND quantity > 0))
+""")  # noqa: S608 - our constant
 IS_HELD = text("SELECT hold_reason IS NOT NULL FROM orders WHERE id = :order_id")
 CLEAR_HOLD = text("""
     UPDATE orders SET hold_reason = NULL, waits_for_backorders = NULL
@@ -81,7 +94,8 @@ def _is_short(*, lines: str = "true", items: str = "true") -> str:
     index, one line after the other. Without statistics it would rather read the items of the whole shop, per order.
     """
     return f"""EXISTS (
-        SELECT FROM (SELECT variant_id, quantity FROM order_lines WHERE order_id = orders.id OFFSET 0) AS line,
+        SELECT FROM (SELECT variant_id, quantity FROM order_lines
+              WHERE order_id = orders.id AND quantity > 0 OFFSET 0) AS line,
         LATERAL (SELECT inventory_item_id, required_quantity, allow_backorder
                  FROM variants JOIN variant_inventory_items AS part ON part.variant_id = variants.id
                  WHERE variants.id = line.variant_id AND manage_inventory OFFSET 0) AS part
@@ -117,8 +131,9 @@ async def lock(tx: AsyncSession, order_id: str) -> bool:
 async def validate(tx: AsyncSession, order_id: str) -> ValidOrder:
     """Return what processing the order needs, or the result of an earlier run if it is fulfilled (V5). Writes nothing.
 
-    Raises OrderNotFound, OrderCancelled, FulfilledElsewhere, PartlyFulfilled, PaymentNotCaptured, OrderHasNoLines,
-    UnknownVariant, VariantWithoutItems (V1), and FulfillmentMissing for a fulfilled order without a fulfillment.
+    Raises OrderNotFound, OrderCancelled, FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased,
+    PaymentNotCaptured, OrderHasNoLines, UnknownVariant, VariantWithoutItems (V1), and FulfillmentMissing for a
+    fulfilled order without a fulfillment.
     """
     order = (await tx.execute(READ, {"order_id": order_id})).one_or_none()
     if order is None:
@@ -129,6 +144,7 @@ async def validate(tx: AsyncSession, order_id: str) -> ValidOrder:
         _check_lines(order_id, order)
     return ValidOrder(
         order_id=order_id,
+        revision=order.revision,
         lines=order.lines,
         units=order.units,
         needs_label=order.needs_label,
@@ -137,10 +153,23 @@ async def validate(tx: AsyncSession, order_id: str) -> ValidOrder:
     )
 
 
-async def complete(tx: AsyncSession, order_id: str) -> CompletedOrder:
+async def raise_if_changed(tx: AsyncSession, order: OrderRef) -> None:
+    """Lock the order, and raise OrderChanged if a change since the process has read it matters to processing."""
+    decisive = (await tx.execute(LOCK_REVISION, {"order_id": order.order_id})).scalar_one_or_none()
+    check_revision(order.order_id, order.revision, decisive)
+
+
+def check_revision(order_id: str, revision: int | None, decisive: int | None) -> None:
+    """Raise OrderChanged if the order's `decisive` revision is later than the one that the process has read."""
+    if revision is not None and decisive is not None and revision < decisive:
+        raise OrderChanged(order_id)
+
+
+async def complete(tx: AsyncSession, order_id: str, revision: int | None = None) -> CompletedOrder:
     """Mark the order as fulfilled, write `order.fulfilled` and queue the customer's mail, all once (V8).
 
-    Raises OrderNotFound, FulfillmentMissing, OrderCancelled.
+    `revision`: the one that the process has read. Raises OrderNotFound, FulfillmentMissing, OrderCancelled, and
+    OrderChanged if a later change matters to processing.
     """
     order = (await tx.execute(LOCK_TO_COMPLETE, {"order_id": order_id})).one_or_none()
     if order is None:
@@ -148,6 +177,7 @@ async def complete(tx: AsyncSession, order_id: str) -> CompletedOrder:
     fulfilled = await _fulfilled(tx, order_id)
     if order.fulfillment_status == "fulfilled":
         return fulfilled
+    check_revision(order_id, revision, order.decisive_revision)
     if order.cancelled:
         raise OrderCancelled(order_id)
     await tx.execute(MARK_FULFILLED, {"order_id": order_id})
@@ -164,7 +194,8 @@ async def list_pending(tx: AsyncSession, page: PendingPageRequest) -> PendingIds
 
 
 async def hold(tx: AsyncSession, hold: Hold) -> None:
-    """Put an order on hold, unless it is unknown or not open."""
+    """Put an order on hold, unless it is unknown or not open. Raises OrderChanged."""
+    await raise_if_changed(tx, hold)
     await tx.execute(HOLD, hold.model_dump())
 
 
@@ -173,17 +204,17 @@ async def clear_hold(tx: AsyncSession, order_id: str) -> None:
     await tx.execute(CLEAR_HOLD, {"order_id": order_id})
 
 
-async def raise_if_held(tx: AsyncSession, order_id: str) -> None:
-    """Raise OrderOnHold if the order is on hold."""
-    if (await tx.execute(IS_HELD, {"order_id": order_id})).scalar_one_or_none():
-        raise OrderOnHold(order_id)
+async def is_held(tx: AsyncSession, order_id: str) -> bool:
+    """Return whether the order is on hold."""
+    return bool((await tx.execute(IS_HELD, {"order_id": order_id})).scalar_one_or_none())
 
 
 async def refuse(tx: AsyncSession, refusal: Refusal, day: date) -> None:
     """Record that stock was too short, and write `order.insufficient_inventory` once per order and day (V2, N3).
 
-    `day` is the shop's calendar day. Does nothing for a fulfilled or unknown order.
+    `day` is the shop's calendar day. Does nothing for a fulfilled or unknown order. Raises OrderChanged.
     """
+    await raise_if_changed(tx, refusal)
     values = {"order_id": refusal.order_id, "at": refusal.at}
     if (await tx.execute(MARK_REFUSED, values)).one_or_none() is None:
         return
@@ -199,6 +230,10 @@ def _check_status(order_id: str, order: Row[tuple[object, ...]]) -> None:
         raise FulfilledElsewhere(order_id)
     if order.fulfillment_status == "partially_fulfilled":
         raise PartlyFulfilled(order_id)
+    if order.fulfillment_status == "restocked":
+        raise OrderRestocked(order_id)
+    if order.fulfillment_status in ("scheduled", "on_hold"):
+        raise OrderNotReleased(order_id)
     if order.payment_status != "captured":
         raise PaymentNotCaptured(order_id, order.payment_status)
 

@@ -14,10 +14,11 @@ NAMESPACE = UUID("5e0c3ad5-0b9c-4c39-9a37-6d2b5b1f0f6e")  # must never change: t
 CHANNEL = "commerce_outbox"  # PostgreSQL notifies the relay here when new events are committed
 EVENT_NAMES = tuple(event.type for event in EVENTS)
 
+# clock_timestamp(), not the start of the transaction, which may have waited for another one.
 INSERT = text("""
     WITH written AS (
-        INSERT INTO outbox_events (id, type, aggregate, data, traceparent)
-        SELECT event.*, CAST(:traceparent AS text) FROM jsonb_to_recordset(CAST(:events AS jsonb))
+        INSERT INTO outbox_events (id, type, aggregate, data, traceparent, created_at)
+        SELECT event.*, CAST(:traceparent AS text), clock_timestamp() FROM jsonb_to_recordset(CAST(:events AS jsonb))
             AS event (id uuid, type text, aggregate text, data jsonb)
         ON CONFLICT (id) DO NOTHING
         RETURNING id

@@ -57,9 +57,12 @@ class Pool:
         try:
             while self._idle:
                 connection = self._idle.pop()
-                if not connection.is_closed() and await _has_begun(connection):
+                if connection.is_closed():
+                    continue
+                if await _has_begun(connection):
                     return connection
                 connection.terminate()
+                self._terminate_idle()  # they have been idle for longer, and each might take BEGIN_TIMEOUT
             connection = await self._connect()
             await connection.execute("BEGIN", timeout=BEGIN_TIMEOUT)
         except BaseException:
@@ -93,6 +96,10 @@ class Pool:
                 await connection.close(timeout=ROLLBACK_TIMEOUT)
             except (*DRIVER_ERRORS, OSError, TimeoutError):
                 connection.terminate()
+
+    def _terminate_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().terminate()
 
     async def _connect(self) -> asyncpg.Connection:
         connection = await connect(

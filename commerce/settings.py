@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from commerce.cron import parse_cron
 from commerce.errors import SettingsError
+from commerce.order_identity import DEFAULT_SOURCE, SOURCE
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -28,7 +29,14 @@ EVENT_PREFIX = re.compile(r"([A-Za-z0-9-]+\.)+")
 MIN_TOKEN_LENGTH = 16  # characters
 MAX_PORT = 65_535
 # Settings that can be read from a file, which COMMERCE_<NAME>_FILE names.
-FILE_SETTINGS = ("database_url", "smtp_url", "carrier_api_key", "alert_webhook_url", "api_tokens")
+FILE_SETTINGS = (
+    "database_url",
+    "migration_database_url",
+    "smtp_url",
+    "carrier_api_key",
+    "alert_webhook_url",
+    "api_tokens",
+)
 ADDRESS = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")  # a rough check: only sending shows whether an address works
 
 
@@ -40,6 +48,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(DEFAULT_DATA_DIR, description="Folder of the embedded stack: its data, mails and stack.json")
     database_url: SecretStr = Field(
         SecretStr("postgresql://commerce@127.0.0.1:5432/commerce"), description="The shop's PostgreSQL database"
+    )
+    migration_database_url: SecretStr | None = Field(
+        None, description="The same database with the role that owns its tables, for `commerce migrate`"
     )
     smtp_url: SecretStr = Field(
         SecretStr("smtp://127.0.0.1:1025"),
@@ -60,7 +71,7 @@ class Settings(BaseSettings):
     ship_from_city: str = Field("London", description="Sender on shipping labels: city")
     ship_from_zip: str = Field("N1 9GU", description="Sender on shipping labels: postal code")
     ship_from_state: str = Field("", description="Sender on shipping labels: state or province")
-    ship_from_country: str = Field("GB", description="Sender on shipping labels: ISO country code")
+    ship_from_country: str = Field("GB", description="Sender on shipping labels: ISO 3166 code of the country")
     ship_from_phone: str = Field("", description="Sender on shipping labels: phone number")
     parcel_length: float = Field(10, gt=0, description="Parcel of an order: length in inches")
     parcel_width: float = Field(8, gt=0, description="Parcel of an order: width in inches")
@@ -76,6 +87,11 @@ class Settings(BaseSettings):
     )
     timezone: str = Field("UTC", description="The shop's time zone, an IANA name")
     currency: str = Field("GBP", description="Currency of orders that name none")
+    order_source: str = Field(
+        DEFAULT_SOURCE,
+        pattern=rf"^{SOURCE.pattern}$",
+        description="The shop that orders come from, if an import or a request names no other; part of their ids",
+    )
     locale: str = Field(
         "en_GB", description="How mails write amounts and dates: an English locale, like en_US; texts stay English"
     )
@@ -148,9 +164,11 @@ class Settings(BaseSettings):
             raise ValueError("contains only separators: set a value, or leave it empty")
         return parts
 
-    @field_validator("database_url")
+    @field_validator("database_url", "migration_database_url")
     @classmethod
-    def _is_postgresql(cls, value: SecretStr) -> SecretStr:
+    def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return value
         if not value.get_secret_value().startswith(("postgresql://", "postgresql+asyncpg://")):
             raise ValueError("must start with postgresql://")
         from sqlalchemy import make_url  # imported here because loading it takes longer than showing `--help`
@@ -235,6 +253,15 @@ class Settings(BaseSettings):
     def _is_currency(cls, value: str) -> str:
         if not CURRENCY.fullmatch(value):
             raise ValueError("must be three capital letters, like GBP")
+        return value
+
+    @field_validator("ship_from_country")
+    @classmethod
+    def _is_country(cls, value: str) -> str:
+        from commerce.countries import country_code  # takes long to load, and only a value that was set is checked
+
+        if len(value) != 2 or country_code(value) != value:
+            raise ValueError("must be an ISO 3166 code of two letters, like GB")
         return value
 
     @field_validator("locale")

@@ -24,10 +24,11 @@ LIST_SKUS = text("""
     ORDER BY sku LIMIT :limit
 """)
 # What the stock of each counted level should be. Only movements of goods since the count are added. An import or
-# another sync moves no goods, but if it came after the count, the count is outdated.
+# another sync moves no goods, but if it came after the count, or the imported count did, the count is outdated.
 TARGETS = """
     SELECT sku, item.id AS inventory_item_id, location, coalesce(stocked_quantity, 0) AS stocked,
            locations.id IS NULL AS unknown_location,
+           coalesce(counted_at > as_of, false) OR
            EXISTS (SELECT FROM stock_movements AS moved
                    WHERE moved.inventory_item_id = item.id AND location_id = location
                      AND reason IN ('import', 'sync') AND moved.created_at > as_of) AS outdated,

@@ -10,12 +10,14 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Computed,
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
     Index,
     MetaData,
+    Sequence,
     UniqueConstraint,
     func,
     text,
@@ -78,6 +80,26 @@ class Variant(Base):
     allow_backorder: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
+class Listing(Base):
+    """A product and options under which a variant is sold; a variant can have several (I11)."""
+
+    __tablename__ = "listings"
+    product_id: Mapped[str] = mapped_column(ForeignKey("products.id"), primary_key=True)
+    variant_id: Mapped[str] = mapped_column(ForeignKey("variants.id"), primary_key=True, index=True)
+    options: Mapped[str] = mapped_column(primary_key=True)  # like `Red / Large`; empty if the product has none
+    name: Mapped[str]  # as order lines have it: `Title - Red / Large`
+    __table_args__ = (Index(None, "name", postgresql_using="hash"),)
+
+
+class VariantLink(Base):
+    """The variant that a person has chosen for order lines without a known SKU (I12)."""
+
+    __tablename__ = "variant_links"
+    line_text: Mapped[str] = mapped_column(primary_key=True)  # the SKU of the lines, or their title if they have none
+    variant_id: Mapped[str] = mapped_column(ForeignKey("variants.id"), index=True)
+    created_at: Mapped[Now]
+
+
 class InventoryItem(Base):
     """A physical item in stock; a variant consists of one item or, as a kit, of several (I6)."""
 
@@ -104,9 +126,8 @@ class InventoryLevel(Base):
     location_id: Mapped[str] = mapped_column(ForeignKey("locations.id"), primary_key=True)
     stocked_quantity: Mapped[int] = mapped_column(server_default="0")
     reserved_quantity: Mapped[int] = mapped_column(server_default="0")
-    imported_on_hand: Mapped[
-        int | None
-    ]  # the on-hand of the last import; importing the same value again changes nothing
+    imported_on_hand: Mapped[int | None]  # the last imported count, as the file has it
+    counted_at: Mapped[datetime | None]  # the time of that count; the same count again changes nothing (I13)
     oversold: Mapped[bool] = mapped_column(
         server_default=text("false")
     )  # an import or a sync set stocked below reserved (I9)
@@ -148,6 +169,7 @@ class Reservation(Base):
     inventory_item_id: Mapped[str]
     location_id: Mapped[str]
     quantity: Mapped[int]
+    backorder: Mapped[bool | None]  # its variant could be backordered at that time; null in rows of older versions
     __table_args__ = (
         ForeignKeyConstraint(
             ["inventory_item_id", "location_id"],
@@ -199,26 +221,63 @@ class CustomerGroupMember(Base):
 
 
 class Order(Base):
-    """An order; while it has a `hold_reason`, `process-pending-orders` does not process it (V10)."""
+    """An order; while it has a `hold_reason`, `process-pending-orders` does not process it (V10).
+
+    `id` is ours: the default source's own id, and for any other source `SOURCE~ID` (`commerce/order_identity.py`).
+    """
 
     __tablename__ = "orders"
     id: Mapped[str] = mapped_column(primary_key=True)
+    source: Mapped[str] = mapped_column(server_default="shop")  # the system that the order comes from
+    external_id: Mapped[str | None]  # the source's own id, if it differs from the name
+    name: Mapped[str | None]  # as customers know the order, like #1001; null if the source has not stated it
+    name_key: Mapped[str | None]  # the name or assumed name, without #; null if an older order has the same one
+    number: Mapped[str] = mapped_column(
+        Computed("coalesce(name, name_key, id)", persisted=False), nullable=True
+    )  # what mails and screens call the order
     customer_id: Mapped[UUID | None] = mapped_column(ForeignKey("customers.id"))
     email: Mapped[str | None]
     payment_status: Mapped[str]
     fulfillment_status: Mapped[str] = mapped_column(server_default="not_fulfilled")
     currency: Mapped[str]
     shipping_total: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    discount_total: Mapped[int] = mapped_column(BigInteger, server_default="0")  # includes the discounts of the lines
+    discount_code: Mapped[str | None]
+    tax_total: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    taxes_included: Mapped[bool | None]  # whether the prices contain the taxes; null: not known, or there are none
+    duties_total: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    tip_total: Mapped[int] = mapped_column(BigInteger, server_default="0")
     total: Mapped[int] = mapped_column(BigInteger)
+    refunded_total: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    outstanding_total: Mapped[int | None] = mapped_column(BigInteger)  # still to be paid, as the source states it
+    payment_method: Mapped[str | None]
+    payment_reference: Mapped[str | None]
+    risk_level: Mapped[str | None]  # in lower case
+    note: Mapped[str | None]
+    note_attributes: Mapped[str | None]  # as exported: `name: value` per line
+    tags: Mapped[str | None]  # as exported, separated by commas
     shipping_method: Mapped[str | None]
     shipping_name: Mapped[str | None]
+    shipping_company: Mapped[str | None]
     shipping_address1: Mapped[str | None]
+    shipping_address2: Mapped[str | None]
     shipping_city: Mapped[str | None]
     shipping_zip: Mapped[str | None]
     shipping_province: Mapped[str | None]
+    shipping_province_name: Mapped[str | None]
     shipping_country: Mapped[str | None]
     shipping_phone: Mapped[str | None]
+    phone: Mapped[str | None]  # the customer's, for carriers if the shipping address has none
+    billing_name: Mapped[str | None]
+    billing_company: Mapped[str | None]
+    billing_address1: Mapped[str | None]
+    billing_address2: Mapped[str | None]
+    billing_city: Mapped[str | None]
+    billing_zip: Mapped[str | None]
+    billing_province: Mapped[str | None]
+    billing_country: Mapped[str | None]
     created_at: Mapped[datetime]
+    updated_at: Mapped[datetime | None]  # when the source last changed the order, if it says so
     paid_at: Mapped[datetime | None]
     cancelled_at: Mapped[datetime | None]
     hold_reason: Mapped[str | None]
@@ -226,18 +285,28 @@ class Order(Base):
     waits_for_backorders: Mapped[
         bool | None
     ]  # null: it does not wait for stock; true: the stock it waits for includes units that can be backordered
-    content_hash: Mapped[
-        str
-    ]  # of the received order; the same content again changes nothing, different content is refused
+    revision: Mapped[int] = mapped_column(server_default="1")  # raised by each change that the source makes
+    decisive_revision: Mapped[int] = mapped_column(
+        server_default="1"
+    )  # that of the last change that a run under way must know of
+    corrections: Mapped[Json | None]  # the source's values of the columns that an operator has corrected
+    content_hash: Mapped[str]  # of the order as it was last received; the same content again changes nothing
     __table_args__ = (
         one_of(
             "payment_status",
             *("awaiting", "authorized", "captured", "partially_captured"),
-            *("refunded", "partially_refunded", "cancelled"),
+            *("refunded", "partially_refunded", "cancelled", "expired"),
         ),
-        one_of("fulfillment_status", "not_fulfilled", "partially_fulfilled", "fulfilled", "fulfilled_elsewhere"),
+        one_of(
+            "fulfillment_status",
+            *("not_fulfilled", "partially_fulfilled", "fulfilled", "fulfilled_elsewhere"),
+            *("restocked", "scheduled", "on_hold"),
+        ),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
         CheckConstraint("total >= 0 AND shipping_total >= 0", name="money"),
+        Index("uq_orders_source_external_id", "source", "external_id", unique=True),
+        Index("uq_orders_source_name_key", "source", "name_key", unique=True),
+        Index("ix_orders_namesakes", "source", "name", postgresql_where=text("name_key IS NULL AND name IS NOT NULL")),
         Index(None, "created_at"),
         Index(None, "customer_id", "created_at"),
         Index(
@@ -270,15 +339,23 @@ class OrderLine(Base):
     variant_id: Mapped[str | None] = mapped_column(ForeignKey("variants.id"), index=True)
     sku: Mapped[str]
     title: Mapped[str]
-    quantity: Mapped[int]
+    quantity: Mapped[int]  # 0: the source has removed the line
     unit_price: Mapped[int] = mapped_column(BigInteger)
     requires_shipping: Mapped[bool] = mapped_column(server_default=text("true"))
+    discount: Mapped[int] = mapped_column(BigInteger, server_default="0")  # of the whole line
+    fulfillment_status: Mapped[str] = mapped_column(server_default="not_fulfilled")  # at the source
+    vendor: Mapped[str | None]
     __table_args__ = (
         UniqueConstraint("order_id", "position"),
-        CheckConstraint("quantity >= 1", name="quantity"),
+        CheckConstraint("quantity >= 0", name="quantity"),
         CheckConstraint("unit_price >= 0", name="unit_price"),
+        one_of("fulfillment_status", "not_fulfilled", "partially_fulfilled", "fulfilled_elsewhere", "restocked"),
         Index("ix_order_lines_unknown_sku", "sku", postgresql_where=text("variant_id IS NULL")),
     )
+
+
+# Taken by exports one after another, never by the transactions that fulfill orders: see `fulfillment_export.py`.
+EXPORT_NUMBERS = Sequence("fulfillment_export_numbers", data_type=BigInteger, metadata=Base.metadata)
 
 
 class Fulfillment(Base):
@@ -290,10 +367,21 @@ class Fulfillment(Base):
     tracking_number: Mapped[str | None]
     shipment_id: Mapped[str | None]
     label_url: Mapped[str | None]
+    carrier: Mapped[str | None]  # that delivers the parcel, as shops name it, such as USPS
+    # Units of items that the order's lines needed when it was created; null in rows of older versions.
+    required_units: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[Now]
+    completed_at: Mapped[datetime | None]  # when the order was fulfilled with it
     cancelled_at: Mapped[datetime | None]
+    export_number: Mapped[int | None] = mapped_column(BigInteger)  # set by the first export that has it
     __table_args__ = (
         Index(None, "order_id"),
+        Index("uq_fulfillments_export_number", "export_number", unique=True),
+        Index(
+            "ix_fulfillments_unexported",
+            "order_id",
+            postgresql_where=text("export_number IS NULL AND cancelled_at IS NULL"),
+        ),
         Index("uq_fulfillments_live", "order_id", unique=True, postgresql_where=text("cancelled_at IS NULL")),
     )
 

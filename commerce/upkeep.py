@@ -6,11 +6,13 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce import job_turns
 from commerce.messages.orders import order_process_id
 
 OLD_KEYS = text("""
     SELECT business_key FROM process_generations
-    WHERE started_at < :before AND business_key > :after ORDER BY business_key LIMIT :limit
+    WHERE started_at < :before AND business_key > :after AND NOT starts_with(business_key, :turns)
+    ORDER BY business_key LIMIT :limit
 """)
 # A key stays while its steps may have to be undone, or while its order is on hold. The generation's row is deleted
 # first: a run that starts at the same moment has either updated that row, or finds no older generation at all.
@@ -49,7 +51,8 @@ PRUNE_NOTIFICATIONS = text("""
 
 async def list_old_keys(tx: AsyncSession, before: datetime, after: str, limit: int) -> list[str]:
     """Return business keys whose latest run started before this time, in order, starting after the key `after`."""
-    return list(await tx.scalars(OLD_KEYS, {"before": before, "after": after, "limit": limit}))
+    values = {"before": before, "after": after, "limit": limit, "turns": job_turns.KEY_PREFIX}
+    return list(await tx.scalars(OLD_KEYS, values))
 
 
 async def prune_keys(tx: AsyncSession, keys: Collection[str], before: datetime) -> int:

@@ -120,8 +120,13 @@ async def start_run(
     conflict_policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.UNSPECIFIED,
     reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
     rpc_timeout: timedelta | None = None,
+    signal: tuple[str, Message] | None = None,
+    memo: Mapping[str, Any] | None = None,
 ) -> WorkflowHandle[Any, Any]:
-    """Start a run from prepared input. Raises Unreachable, or WorkflowAlreadyStartedError if the policies forbid it."""
+    """Start a run from prepared input. Raises Unreachable, or WorkflowAlreadyStartedError if the policies forbid it.
+
+    With a `signal` (its name and input), an open run gets the signal, or else the new run does.
+    """
     process_type = PROCESS_TYPES[kind]
     attributes = [*process_type.search_attributes(prepared), SearchAttributePair(SAGA_STATE, "running")]
     with unreachable_if_refused(f"start {kind}"):
@@ -136,6 +141,9 @@ async def start_run(
             search_attributes=TypedSearchAttributes(attributes),
             priority=process_type.priority,
             rpc_timeout=rpc_timeout,
+            memo=memo,
+            start_signal=signal and signal[0],
+            start_signal_args=signal[1:] if signal else [],
         )
 
 

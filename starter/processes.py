@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +18,7 @@ from commerce.errors import (
     RegistrationInProgress,
     WrongProcessId,
 )
-from commerce.messages.analytics import Analytics, AnalyticsResult
+from commerce.messages.analytics import IN_THE_FUTURE, Analytics, AnalyticsResult
 from commerce.messages.base import FieldError, Message, ProcessInput, field_errors
 from commerce.messages.carts import CartsExpired, CleanUpCarts
 from commerce.messages.customers import CustomerRegistration, RegistrationResult, registration_process_id
@@ -33,9 +34,11 @@ from starter.registration import Registration
 from workflows.engine.search_attributes import ORDER_ID
 
 TASK_QUEUE = "commerce"
-VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
+VALID_ID = re.compile(r"[A-Za-z0-9._:~-]{1,200}")
+LAST_ZONE = timezone(timedelta(hours=14))  # where a day starts first
 INVALID_ID = (
-    "must have 1 to 200 characters out of A-Z a-z 0-9 . _ : - and must not start with the name of another process type"
+    "must have 1 to 200 characters out of A-Z a-z 0-9 . _ : ~ - "
+    "and must not start with the name of another process type"
 )
 
 
@@ -48,6 +51,17 @@ async def without_resume(request: Any) -> Any:
     """Return a job's input unchanged; raises BadInput if the caller set `resume`, which only the job itself may set."""
     if getattr(request, "resume", None) is not None:
         raise BadInput([FieldError(field="resume", message="is set by the job itself when it resumes")])
+    return request
+
+
+async def without_future_date(request: Any) -> Any:
+    """Return the input unchanged; raises BadInput if the caller set `resume`, or a date that no time zone has reached.
+
+    Whether the date is in the future in the shop's own time zone, only the process knows.
+    """
+    request = await without_resume(request)
+    if request.date is not None and request.date > datetime.now(LAST_ZONE).date():
+        raise BadInput([FieldError(field="date", message=IN_THE_FUTURE)])
     return request
 
 
@@ -104,14 +118,20 @@ class ProcessType:
         return any(chosen == kind or chosen.startswith(f"{kind}-") for kind in others)
 
 
-def job_type(kind: str, entry: type[JobInput], result: type[Counts], title: str) -> ProcessType:
+def job_type(
+    kind: str,
+    entry: type[JobInput],
+    result: type[Counts],
+    title: str,
+    prepare: Callable[[Any], Awaitable[ProcessInput]] = without_resume,
+) -> ProcessType:
     """Return the process type of a job: started by hand, its id is its name; it is refused while it runs."""
     return ProcessType(
         entry,
         result,
         id=lambda _: kind,
         title=lambda _: title,
-        prepare=without_resume,
+        prepare=prepare,
         in_progress_error=lambda process_id: JobInProgress(kind, process_id),
         is_job=True,
     )
@@ -151,7 +171,9 @@ PROCESS_TYPES: Mapping[str, ProcessType] = {
     "process-pending-orders": job_type(
         "process-pending-orders", PendingOrders, PendingOrdersResult, "Process pending orders"
     ),
-    "collect-analytics-data": job_type("collect-analytics-data", Analytics, AnalyticsResult, "Compute a day's metrics"),
+    "collect-analytics-data": job_type(
+        "collect-analytics-data", Analytics, AnalyticsResult, "Compute a day's metrics", prepare=without_future_date
+    ),
     "upkeep": job_type("upkeep", Upkeep, UpkeepResult, "Delete old records"),
     "deliver-webhook": ProcessType(
         WebhookDelivery,

@@ -8,10 +8,11 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
 
-from commerce.errors import OrderNotFound, OrderNotRead
-from commerce.messages.base import ProcessInput
-from commerce.messages.orders import OrderProcessing, order_process_id
+from commerce.errors import OrderNotFound, OrderNotRead, Unreachable
+from commerce.messages.base import Message, ProcessInput
+from commerce.messages.orders import UNLESS_HELD, OrderChange, OrderProcessing, order_process_id
 from commerce.pending_events import PendingEvent
 from commerce.relay import Relay, Subscribers
 from commerce.telemetry.trace_context import continue_trace
@@ -34,6 +35,21 @@ async def process_order(client: Client, event: PendingEvent) -> None:
         await start_once(client, "order-processing", order, reuse_policy=ALLOW_AFTER_FAILURE)
 
 
+async def process_changed_order(client: Client, event: PendingEvent) -> None:
+    """Signal the run of an order that the order has changed. Start one if the order needs one and has none open."""
+    order_id, process = event.data["order_id"], event.data["process"]
+    signal = ("order-changed", OrderChange(revision=event.data["revision"]))
+    process_id = order_process_id(order_id)
+    if process == "needed":
+        order = OrderProcessing(order_id=order_id)
+        memo = {UNLESS_HELD: True}  # an operator may have put it on hold since
+        await start_run(
+            client, "order-processing", order, process_id, rpc_timeout=START_TIMEOUT, signal=signal, memo=memo
+        )
+    elif process == "outdated":
+        await _signal_if_open(client, process_id, *signal)
+
+
 async def deliver_to_webhooks(client: Client, event: PendingEvent) -> None:
     """Start a `deliver-webhook` process for each endpoint that subscribes to this event."""
     await asyncio.gather(*(start_once(client, "deliver-webhook", delivery) for delivery in event.deliveries))
@@ -41,6 +57,7 @@ async def deliver_to_webhooks(client: Client, event: PendingEvent) -> None:
 
 SUBSCRIBERS: Mapping[str, Sequence[Subscriber]] = {
     "order.placed": (process_order,),
+    "order.updated": (process_changed_order,),
 }
 
 
@@ -95,6 +112,14 @@ async def start_once(
     except WorkflowAlreadyStartedError:
         return False
     return True
+
+
+async def _signal_if_open(client: Client, process_id: str, name: str, value: Message) -> None:
+    try:
+        await client.get_workflow_handle(process_id).signal(name, value, rpc_timeout=START_TIMEOUT)
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:  # there is no open run
+            raise Unreachable(f"Temporal could not signal {process_id}: {error.message}") from error
 
 
 async def _missed_the_order(client: Client, order: OrderProcessing, event: PendingEvent) -> bool:

@@ -23,11 +23,12 @@ from temporalio.service import RPCError
 from commerce.database import Database
 from commerce.errors import Unreachable
 from starter.client import connect
-from starter.devstack import temporal
+from starter.devstack import roles, temporal
 from starter.devstack.ports import can_listen
+from starter.devstack.postgres import MIGRATOR
 from starter.telemetry.exit import exit_process
 from tests.keys import ENCRYPTION_ENV
-from tests.servers import PostgresServer, once_per_run, shared_postgres, stop_servers
+from tests.servers import PostgresServer, once_per_run, shared_postgres, stop_servers, url_of
 from tests.week import Week, sample_week
 
 TEMPLATE = "template_commerce"
@@ -116,9 +117,13 @@ def postgres_server(run_folder: Path) -> PostgresServer:
 
 
 @pytest.fixture(scope="session")
-async def admin(postgres_server: PostgresServer) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that creates and drops databases."""
-    connection = await asyncpg.connect(postgres_server.url())
+async def admin(run_folder: Path, postgres_server: PostgresServer) -> AsyncIterator[asyncpg.Connection]:
+    """The superuser's connection, which creates and drops databases."""
+    with once_per_run(run_folder, "roles") as done:
+        if not done.exists():
+            await roles.set_up(postgres_server.folder, postgres_server.port)
+            done.touch()
+    connection = await asyncpg.connect(postgres_server.superuser_url())
     yield connection
     await connection.close()
 
@@ -128,9 +133,9 @@ async def template(run_folder: Path, postgres_server: PostgresServer, admin: asy
     """The name of a migrated database that the others are copied from."""
     with once_per_run(run_folder, TEMPLATE) as done:
         if not done.exists():
-            await admin.execute(f"CREATE DATABASE {TEMPLATE}")
+            await admin.execute(f"CREATE DATABASE {TEMPLATE} OWNER {MIGRATOR}")
             database = Database(postgres_server.url(TEMPLATE))
-            await database.migrate()
+            await database.migrate(url_of(MIGRATOR, postgres_server.url(TEMPLATE)))
             await database.close()
             done.touch()
     return TEMPLATE
@@ -138,18 +143,18 @@ async def template(run_folder: Path, postgres_server: PostgresServer, admin: asy
 
 @pytest.fixture
 async def database_url(postgres_server: PostgresServer, admin: asyncpg.Connection, template: str) -> AsyncIterator[str]:
-    """The URL of an empty, migrated database."""
-    async with database_copy(postgres_server, admin, template) as url:
-        yield url
+    """The URL of an empty, migrated database, for the application's role, as in production."""
+    async with database_copy(admin, template) as name:
+        yield postgres_server.url(name)
 
 
 @asynccontextmanager
-async def database_copy(server: PostgresServer, admin: asyncpg.Connection, template: str) -> AsyncIterator[str]:
-    """Create a copy of a database, yield its URL and drop it."""
+async def database_copy(admin: asyncpg.Connection, template: str) -> AsyncIterator[str]:
+    """Create a copy of a database, yield its name and drop it."""
     name = f"test_{os.getpid()}_{next(database_numbers)}"
     # By copying files: three times cheaper than through the log.
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
-    yield server.url(name)
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {MIGRATOR} STRATEGY file_copy")
+    yield name
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -168,18 +173,32 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(scope="session")
-async def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+def temporal_ports() -> tuple[int, int]:
+    """The ports of the Temporal server and of its UI."""
+    return free_port(), free_port()
+
+
+@pytest.fixture(scope="session")
+async def temporal_server(
+    tmp_path_factory: pytest.TempPathFactory, temporal_ports: tuple[int, int]
+) -> AsyncIterator[str]:
     """The address of a Temporal server."""
-    folder, port = tmp_path_factory.mktemp("temporal"), free_port()
+    folder, (port, ui_port) = tmp_path_factory.mktemp("temporal"), temporal_ports
     with (folder / "temporal.log").open("w") as log:
         server = subprocess.Popen(  # noqa: ASYNC220 - starts at once
-            [*temporal.command(folder, port, free_port()), *STUCK_SOON], stdout=log, stderr=log
+            [*temporal.command(folder, port, ui_port), *STUCK_SOON], stdout=log, stderr=log
         )
     environment = {"TEMPORAL_ADDRESS": f"127.0.0.1:{port}", **ENCRYPTION_ENV}
     await temporal.prepare(await until_connected(environment))
     yield environment["TEMPORAL_ADDRESS"]
     server.terminate()
     server.wait(timeout=DEADLINE)
+
+
+@pytest.fixture(scope="session")
+def temporal_ui(temporal_server: str, temporal_ports: tuple[int, int]) -> str:
+    """The address of the UI of the Temporal server."""
+    return f"http://127.0.0.1:{temporal_ports[1]}"
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import make_url
 
-from starter.devstack.postgres import UNPRIVILEGED
+from starter.devstack.postgres import SUPERUSER, UNPRIVILEGED
 from tests.conftest import run_sql
+from tests.servers import url_of
 
 SIZE = "64k"
 
@@ -32,13 +33,14 @@ async def full_disk(database_url: str, folder: Path) -> AsyncIterator[None]:
         if os.geteuid() == 0:
             owner = pwd.getpwnam(UNPRIVILEGED)
             os.chown(disk / "space", owner.pw_uid, owner.pw_gid)
-        database = make_url(database_url).database
-        await run_sql(database_url, f"CREATE TABLESPACE {name} LOCATION '{disk / 'space'}'")
+        database, server = make_url(database_url).database, url_of(SUPERUSER, database_url)
+        await run_sql(server, f"CREATE TABLESPACE {name} LOCATION '{disk / 'space'}'")
+        await run_sql(server, f"GRANT CREATE ON TABLESPACE {name} TO PUBLIC")
         try:
-            await run_sql(database_url, f"ALTER DATABASE {database} SET temp_tablespaces = {name}")
+            await run_sql(server, f"ALTER DATABASE {database} SET temp_tablespaces = {name}")
             yield
         finally:
-            await run_sql(database_url, f"ALTER DATABASE {database} RESET temp_tablespaces")
-            await run_sql(database_url, f"DROP TABLESPACE {name}")
+            await run_sql(server, f"ALTER DATABASE {database} RESET temp_tablespaces")
+            await run_sql(server, f"DROP TABLESPACE {name}")
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)  # noqa: ASYNC221

@@ -4,7 +4,7 @@ import asyncio
 import email
 import email.policy
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
@@ -24,6 +24,7 @@ from starter.devstack import mail
 from starter.devstack.carrier import server as carrier
 from starter.devstack.warehouse import server as warehouse
 from starter.operate.audit import audit
+from starter.subscribers import create_relay
 from tests.commerce.shop import Shop
 from worker import make_worker, open_activities
 from workflows.order_processing import OrderProcessingWorkflow
@@ -133,6 +134,18 @@ async def running_shop(folder: Path, database_url: str, client: Client, **more: 
         )
         yield RunningShop(settings, client, database, Shop(database), folder / "mail", carrier_url)
     await database.close()
+
+
+@asynccontextmanager
+async def relaying(shop: RunningShop) -> AsyncIterator[None]:
+    """Run a relay, which starts the processes of events, while the block runs."""
+    relay = asyncio.create_task(create_relay(shop.client, shop.settings.database_url.get_secret_value()).run())
+    try:
+        yield
+    finally:
+        relay.cancel()
+        with suppress(asyncio.CancelledError):
+            await relay
 
 
 async def wait_for_end(handle: Handle) -> None:

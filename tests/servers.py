@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from sqlalchemy import make_url
 
 from starter.devstack import postgres
 
 RAM_DISK, RAM_DISK_BYTES = Path("/dev/shm"), 2 * 1024**3
 PREFIX = "commerce tests "
+PASSWORD = "password-of-all-roles"
 DEADLINE = 120  # seconds
+MIN_AGE = 600  # seconds, of a cluster that may be deleted
 SETTINGS = (
     "fsync=off",
     "synchronous_commit=off",
@@ -48,8 +51,17 @@ class PostgresServer:
     folder: Path
     port: int
 
-    def url(self, database: str = "postgres") -> str:
+    def url(self, database: str) -> str:
+        """Return the URL of a database for the application's role."""
         return postgres.url(self.folder, self.port, database)
+
+    def superuser_url(self, database: str = postgres.SERVER_DATABASE) -> str:
+        return postgres.superuser_url(self.folder, self.port, database)
+
+
+def url_of(role: str, url: str) -> str:
+    """Return the URL of the same database for another role."""
+    return make_url(url).set(username=role).render_as_string(hide_password=False)
 
 
 def shared_postgres(run_folder: Path, port: int) -> PostgresServer:
@@ -65,7 +77,9 @@ def shared_postgres(run_folder: Path, port: int) -> PostgresServer:
 
 
 def start_postgres(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    """Start a server on a new cluster; return when it accepts connections."""
+    """Start a server on a new cluster, whose roles share a password; return when it accepts connections."""
+    for role in (postgres.SUPERUSER, postgres.MIGRATOR, postgres.APPLICATION):
+        (folder / f"{role}.password").write_text(PASSWORD)
     postgres.prepare(folder)
     log_file = folder / "postgres.log"
     with log_file.open("w") as log:
@@ -99,7 +113,10 @@ def remove_abandoned_clusters() -> None:
     """Delete clusters in memory whose test run was killed."""
     for folder in RAM_DISK.glob(f"{PREFIX}*"):
         try:
-            pid = int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
+            if time.time() - folder.stat().st_mtime < MIN_AGE:
+                continue  # it may be being made: the server of a moment ago is not the last one
+            # negative while the cluster is being made
+            pid = abs(int((folder / "postgres" / "postmaster.pid").read_text().split()[0]))
         except (OSError, IndexError, ValueError):
             continue  # it is being made or deleted
         if not psutil.pid_exists(pid):

@@ -25,7 +25,7 @@ def test_it_tells_its_commands() -> None:
 def test_without_a_python_that_fits_it_says_so_and_touches_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "a folder"
     folder.mkdir()
-    for name in ("Makefile", "pyproject.toml", "uv.lock"):
+    for name in ("Makefile", "pyproject.toml", "uv.lock", "uv.txt"):
         shutil.copy(ROOT / name, folder)
     done = make(folder, "install", "PYTHONS=no-such-python false")
     assert done.returncode == 2

@@ -25,7 +25,7 @@ class CollectAnalyticsDataWorkflow:
     """The day is the one before the run's nominal time, whenever the run actually happens (J5)."""
 
     def __init__(self) -> None:
-        self._job = Job(AnalyticsActivities.collect)
+        self._job = Job(AnalyticsActivities.collect, waits=True)
 
     @workflow.query(name="progress")
     def progress(self) -> Progress:

@@ -1,22 +1,35 @@
 """Process an order: check and reserve stock, fulfill, buy a label, complete, notify the customer; or undo it all."""
 
 import asyncio
+from typing import Literal, NoReturn
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.boundary.failures import cause, describe, failure_type, to_failure
+    from activities.boundary.failures import cause, describe, failure_type, shop_error, to_failure
     from activities.fulfillment import FulfillmentActivities
     from activities.inventory import InventoryActivities
     from activities.notifications import NotificationActivities
     from activities.orders import OrderActivities
-    from commerce.errors import InsufficientInventory, OrderNotFound, OrderOnHold, WrongProcessId
+    from commerce.errors import (
+        FulfilledElsewhere,
+        InsufficientInventory,
+        OrderCancelled,
+        OrderChanged,
+        OrderNotFound,
+        OrderOnHold,
+        OrderRefused,
+        VariantWithoutItems,
+        WrongProcessId,
+    )
     from commerce.messages.notifications import Alert, NotificationRef
     from commerce.messages.orders import (
+        RESTARTS,
         UNLESS_HELD,
         CompletedOrder,
         Hold,
+        OrderChange,
         OrderProcessing,
         OrderRef,
         OrderResult,
@@ -45,6 +58,7 @@ PLAN = (
     OrderActivities.complete,
     NotificationActivities.send,
 )
+MAX_RESTARTS = 10  # in a row, of an order that changes again and again
 
 
 @workflow.defn(name="order-processing")
@@ -54,37 +68,57 @@ class OrderProcessingWorkflow:
     def __init__(self) -> None:
         self._saga = Saga(PLAN)
         self._checked_at = workflow.now()
+        self._order = OrderRef(order_id="")
+        self._newest_revision = 0  # of those that were signalled to this run
+        self._known_revision = 0  # what this run has read; a later one is news
+        self._restarts = workflow.memo_value(RESTARTS, default=0)
 
     @workflow.query(name="progress")
     def progress(self) -> Progress:
         """Return the progress of the order, step by step."""
         return self._saga.progress
 
+    @workflow.signal(name="order-changed")
+    def order_changed(self, change: OrderChange) -> None:
+        """Undo what was done for an older revision of the order, and begin anew."""
+        self._newest_revision = max(self._newest_revision, change.revision)
+        if self._is_outdated():
+            self._saga.interrupt(OrderChanged(self._order.order_id))
+
     @workflow.run
     async def run(self, request: OrderProcessing) -> OrderResult:
-        """Fulfill the order. Insufficient stock is a result (V2); anything else that stops it is a failure."""
+        """Fulfill the order. Insufficient stock (V2), and what the shop has changed (V12), end it with a result.
+
+        Anything else that stops it is a failure.
+        """
         wanted = order_process_id(request.order_id)
         if workflow.info().workflow_id != wanted:
             raise to_failure(WrongProcessId(wanted))
-        order = OrderRef(order_id=request.order_id)
-        if workflow.info().typed_search_attributes.get(ORDER_ID) != order.order_id:  # the client did not set it
-            workflow.upsert_search_attributes([ORDER_ID.value_set(order.order_id)])
+        self._order = OrderRef(order_id=request.order_id)
+        if workflow.info().typed_search_attributes.get(ORDER_ID) != request.order_id:  # the client did not set it
+            workflow.upsert_search_attributes([ORDER_ID.value_set(request.order_id)])
         try:
-            result = await self._fulfill(order, request.unless_held or workflow.memo_value(UNLESS_HELD, default=False))
+            result = await self._fulfill(request.unless_held or workflow.memo_value(UNLESS_HELD, default=False))
         except CANCEL_OR_FAILURE as failure:
-            result = await uninterrupted(self._handle_failure(order, failure))
+            result = await uninterrupted(self._handle_failure(failure))
         workflow.upsert_search_attributes([OUTCOME.value_set(result.status)])
         return result
 
-    async def _fulfill(self, order: OrderRef, unless_held: bool) -> OrderResult:
+    async def _fulfill(self, unless_held: bool) -> OrderResult:
         async with self._saga as saga:
             # An operator resets a run: like a start by hand, this clears the hold.
-            start = OrderStart(order_id=order.order_id, unless_held=unless_held and not is_reset())
+            start = OrderStart(order_id=self._order.order_id, unless_held=unless_held and not is_reset())
+            self._known_revision = self._newest_revision
             valid = await saga.begin(OrderActivities.validate, start)
-            fulfilled = valid.fulfilled or await self._process(order, valid)
-            notified = fulfilled.notification_sent or await self._notify(order, valid)
+            if not valid.fulfilled:  # the shop's changes to a fulfilled order change nothing here
+                self._order = OrderRef(order_id=valid.order_id, revision=valid.revision)
+                self._known_revision = valid.revision or 0
+            if self._is_outdated():
+                raise to_failure(OrderChanged(valid.order_id))
+            fulfilled = valid.fulfilled or await self._process(valid)
+            notified = fulfilled.notification_sent or await self._notify(valid)
         return OrderResult(
-            order_id=order.order_id,
+            order_id=self._order.order_id,
             status="fulfilled",
             fulfillment_id=fulfilled.fulfillment_id,
             tracking_number=fulfilled.tracking_number,
@@ -92,8 +126,12 @@ class OrderProcessingWorkflow:
             notification_sent=notified,
         )
 
-    async def _process(self, order: OrderRef, valid: ValidOrder) -> CompletedOrder:
-        saga = self._saga
+    def _is_outdated(self) -> bool:
+        """Return whether the order is known to have changed since this run read it."""
+        return self._order.revision is not None and self._order.revision < self._newest_revision
+
+    async def _process(self, valid: ValidOrder) -> CompletedOrder:
+        saga, order = self._saga, self._order
         self._checked_at = workflow.now()  # stock that arrives after this moment may make a refusal obsolete
         await saga.step(InventoryActivities.check, order)
         await saga.step(InventoryActivities.reserve, order, undo=InventoryActivities.release)
@@ -105,41 +143,71 @@ class OrderProcessingWorkflow:
             saga.skip(FulfillmentActivities.create_label, "nothing to ship")
         return await saga.step(OrderActivities.complete, order, policy=FINAL_STEP, final=True)
 
-    async def _notify(self, order: OrderRef, valid: ValidOrder) -> bool:
+    async def _notify(self, valid: ValidOrder) -> bool:
         if not valid.has_email:
             self._saga.skip(NotificationActivities.send, "no e-mail address")
             return False
-        alert = _alert(order, "notification-failed", "The customer was not notified that the order has shipped")
-        mail = shipped_key(order.order_id)
+        alert = self._alert("notification-failed", "The customer was not notified that the order has shipped")
+        mail = shipped_key(self._order.order_id)
         sending = self._saga.step(NotificationActivities.send, NotificationRef(key=mail), policy=MAIL)
         return await send_or_alert(sending, mail, alert)
 
-    async def _handle_failure(self, order: OrderRef, failure: BaseException) -> OrderResult:
+    async def _handle_failure(self, failure: BaseException) -> OrderResult:
+        try:
+            if not (cause(failure, OrderChanged) and self._may_restart(failure)):
+                return await self._settle(failure)
+        except FailureError as final:
+            # The order may have changed before it was to be held, or since then, or while it was validated.
+            changed = cause(final, OrderChanged) or self._newest_revision > self._known_revision
+            if not (changed and self._may_restart(failure)):
+                raise
+        return self._restart()
+
+    def _may_restart(self, failure: BaseException) -> bool:
+        cancelled = isinstance(failure, asyncio.CancelledError)
+        return not cancelled and self._saga.progress.state != "compensation_failed" and self._restarts < MAX_RESTARTS
+
+    def _restart(self) -> NoReturn:
+        """Begin anew, as a run that reads the order as it is now."""
+        memo = {RESTARTS: self._restarts + 1, UNLESS_HELD: True}
+        workflow.continue_as_new(OrderProcessing(order_id=self._order.order_id), memo=memo)
+
+    async def _settle(self, failure: BaseException) -> OrderResult:
+        """Record why the order is not fulfilled; return the result if it has one, or raise the final failure."""
         if cause(failure, OrderOnHold) or (cause(failure, OrderNotFound) and workflow.patched("no-hold-if-not-found")):
             # It stays on hold. An order that was not found may have been stored since: another run processes it.
             raise self._saga.final_failure(failure)
         shortage = cause(failure, InsufficientInventory)
         state = self._saga.progress.state
         cancelled = isinstance(failure, asyncio.CancelledError)
-        if shortage and state != "compensation_failed" and not cancelled:
-            return await self._refuse(order, shortage)
-        reason = "cancelled" if cancelled else f"failed: {failure_type(failure)}"
-        hold = Hold(order_id=order.order_id, reason=reason)
-        await execute(OrderActivities.hold, self._saga.call("hold-order", hold), FINAL_STEP)
+        if state != "compensation_failed" and not cancelled:
+            if shortage:
+                return await self._refuse(shortage)
+            if self._restarts and (withdrawn := _withdrawn_by_shop(failure)):
+                return OrderResult(order_id=self._order.order_id, status=withdrawn)
+        if not (self._is_held_by_validation(failure) and workflow.patched("validate-holds")):
+            reason = "cancelled" if cancelled else f"failed: {failure_type(failure)}"
+            revision = self._order.revision if self._may_restart(failure) else None
+            hold = Hold(order_id=self._order.order_id, reason=reason, revision=revision)
+            await execute(OrderActivities.hold, self._saga.call("hold-order", hold), FINAL_STEP)
         final = self._saga.final_failure(failure)
         if state == "compensation_failed":
-            alert = _alert(order, "compensation-failed", "Steps of the order could not be undone", str(failure))
+            alert = self._alert("compensation-failed", "Steps of the order could not be undone", str(failure))
             await alert_admins(alert)
         elif not cancelled and not cause(failure, OrderNotFound):  # its caller gets that error
-            await alert_admins(_alert(order, "order-failed", "The order failed and is on hold", _error_line(final)))
+            await alert_admins(self._alert("order-failed", "The order failed and is on hold", _error_line(final)))
         raise final
 
-    async def _refuse(self, order: OrderRef, shortage: InsufficientInventory) -> OrderResult:
-        refusal = Refusal(order_id=order.order_id, items=shortage.items, count=shortage.count, at=self._checked_at)
+    def _is_held_by_validation(self, failure: BaseException) -> bool:
+        return self._order.revision is None and isinstance(shop_error(failure), (OrderRefused, VariantWithoutItems))
+
+    async def _refuse(self, shortage: InsufficientInventory) -> OrderResult:
+        order = self._order
+        refusal = Refusal(**dict(order), items=shortage.items, count=shortage.count, at=self._checked_at)
         refused = await execute(OrderActivities.refuse, self._saga.call("record-refusal", refusal), FINAL_STEP)
         count(STOCK_OUTS, shortage.count)
         self._saga.enter("compensated")  # also when there was nothing to undo yet
-        await alert_admins(_alert(order, "insufficient-inventory", str(shortage), about=str(refused.day)))
+        await alert_admins(self._alert("insufficient-inventory", str(shortage), about=str(refused.day)))
         return OrderResult(
             order_id=order.order_id,
             status="insufficient_inventory",
@@ -147,13 +215,20 @@ class OrderProcessingWorkflow:
             insufficient_count=shortage.count,
         )
 
+    def _alert(self, kind: str, message: str, error: str | None = None, about: str | None = None) -> Alert:
+        """Return an alert that is sent once per run, or once per `about` if given."""
+        order_id = self._order.order_id
+        key = f"{kind}/{order_id}/{about or run_key()}"
+        return Alert(kind=kind, key=key, message=message, order_id=order_id, error=error)
+
 
 def _error_line(failure: BaseException) -> str:
     """Return the error that the run fails with, as operators see it in Temporal's UI."""
     return f"{failure.type}: {failure.message}" if isinstance(failure, ApplicationError) else describe(failure)
 
 
-def _alert(order: OrderRef, kind: str, message: str, error: str | None = None, about: str | None = None) -> Alert:
-    """Return an alert that is sent once per run, or once per `about` if given."""
-    key = f"{kind}/{order.order_id}/{about or run_key()}"
-    return Alert(kind=kind, key=key, message=message, order_id=order.order_id, error=error)
+def _withdrawn_by_shop(failure: BaseException) -> Literal["cancelled", "fulfilled_elsewhere"] | None:
+    """Return the outcome of a run that began anew and found that the shop had cancelled or shipped the order."""
+    if cause(failure, OrderCancelled):
+        return "cancelled"
+    return "fulfilled_elsewhere" if cause(failure, FulfilledElsewhere) else None

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
+from temporalio.client import WorkflowExecutionDescription
 from temporalio.service import RPCError, RPCStatusCode
 
 from commerce import ledger
@@ -45,13 +46,19 @@ async def begin(database: Database, key: StepKey, effect: Callable[[AsyncSession
         replaced = current
 
 
+async def latest_run(process_id: str) -> WorkflowExecutionDescription | None:
+    """Describe the latest run of a process, or return None if Temporal knows none any more. Raises Unreachable."""
+    handle = activity.client().get_workflow_handle(process_id)
+    try:
+        return await handle.describe(rpc_timeout=RPC_TIMEOUT)
+    except RPCError as error:
+        if error.status == RPCStatusCode.NOT_FOUND:  # it has ended, and its history was deleted
+            return None
+        raise Unreachable(f"Temporal could not describe {process_id}: {error.message}") from error
+
+
 async def _is_newest_run() -> bool:
     info = activity.info()
     assert info.workflow_id is not None
-    handle = activity.client().get_workflow_handle(info.workflow_id)
-    try:
-        return (await handle.describe(rpc_timeout=RPC_TIMEOUT)).run_id == info.workflow_run_id
-    except RPCError as error:
-        if error.status == RPCStatusCode.NOT_FOUND:  # this run has ended, and its history was deleted
-            return False
-        raise Unreachable(f"Temporal could not describe {info.workflow_id}: {error.message}") from error
+    latest = await latest_run(info.workflow_id)
+    return latest is not None and latest.run_id == info.workflow_run_id

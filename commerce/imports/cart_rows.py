@@ -13,11 +13,11 @@ from commerce.imports.row_groups import ReportBadRow, RowGroup, group_rows
 
 MAX_LINES = 10_000  # of one cart
 
+# Two layouts. Ours has an `Id` on each row and the times of the last change and of the purchase. A shop admin's export
+# of abandoned checkouts is laid out like an order export: `Name` is on each row, and no column has the last change.
 COLUMNS = Columns(
-    required=(
-        *("Id", "Email", "Created at", "Updated at", "Completed at", "Currency"),
-        *("Lineitem quantity", "Lineitem sku", "Lineitem price"),
-    )
+    required=("Id", "Email", "Created at", "Currency", "Lineitem quantity", "Lineitem sku", "Lineitem price"),
+    optional=("Name", "Updated at", "Completed at", "Paid at"),
 )
 
 short_text, quantity = text(SHORT_TEXT), whole_number(minimum=1)
@@ -45,20 +45,30 @@ class NewCart:
 
 
 class CartRows(RowGroup[NewCartLine]):
-    """The rows of one cart; `cart` is None unless all of them are good."""
+    """The rows of one cart; `cart` is None unless all of them are good.
 
-    noun, name_column, max_lines = "cart", "Id", MAX_LINES
+    `is_dated` is whether the file says when the cart changed last; if not, `updated_at` is the latest time it has.
+    """
+
+    noun, max_lines = "cart", MAX_LINES
     head_columns = ("Email", "Created at", "Updated at", "Completed at", "Currency")
 
     def __init__(self, first: Row, currency: str, report_bad_row: ReportBadRow) -> None:
         """Start a cart at its first row; `currency` is for a cart that has none."""
-        super().__init__(first, first.text("Id"), report_bad_row)
+        self.name = first.text("Name")
+        self.name_column = "Name" if self.name else "Id"
+        super().__init__(first, first.text("Id") or self.name.removeprefix("#"), report_bad_row)
         self.cart: NewCart | None = None
-        self._currency = currency
+        self._currency, self._has_currency = currency, bool(first.text("Currency"))
+        self.is_dated = True
 
     def continues_with(self, row: Row) -> bool:
         """Return whether a row is another line of this cart."""
-        return not row.text("Created at") and row.text("Id") in ("", self.id)
+        if row.text("Id") not in ("", self.id) or row.text("Name") not in ("", self.name):
+            return False
+        if not row.text("Created at") or (self._has_currency and not row.text("Currency")):
+            return True
+        return bool(self.name) and not row.text("Id")
 
     def finish(self) -> None:
         """Build the cart if all rows were good, and release the lines."""
@@ -68,15 +78,23 @@ class CartRows(RowGroup[NewCartLine]):
 
     def _parse_head(self, row: Row) -> None:
         self._currency = row.parse("Currency", optional(currency)) or self._currency
+        created = row.parse("Created at", timestamp)
+        updated = row.parse("Updated at", timestamp) if "Updated at" in row.positions else None
+        paid = row.parse("Paid at", optional(timestamp)) if "Completed at" not in row.positions else None
+        completed = row.parse("Completed at", optional(timestamp)) or paid
+        self.is_dated = updated is not None
         self._head = partial(
             NewCart,
-            id=row.parse("Id", order_id),
+            id=row.parse("Id", order_id) if row.text("Id") else self._parse_name(row),
             email=row.parse("Email", optional(email)),
             currency=self._currency,
-            created_at=row.parse("Created at", timestamp),
-            updated_at=row.parse("Updated at", timestamp),
-            completed_at=row.parse("Completed at", optional(timestamp)),
+            created_at=created,
+            updated_at=updated or completed or created,
+            completed_at=completed,
         )
+
+    def _parse_name(self, row: Row) -> str:
+        return row.parse("Name" if self.name else "Id", lambda name: order_id(name.removeprefix("#")))
 
     def _parse_line(self, row: Row) -> NewCartLine:
         return NewCartLine(

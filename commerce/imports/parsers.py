@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 from commerce.email_addresses import NFC_MAX_SHRINK, normalise_address
 from commerce.messages.base import FieldError
+from commerce.order_identity import OWN_ID
 
 T = TypeVar("T")
 
@@ -17,8 +18,11 @@ SHORT_TEXT = 255  # characters: ids, SKUs, names of locations and shipping metho
 LONG_TEXT = 1_000  # characters: titles and address lines
 
 DIGITS = re.compile(r"[0-9]{1,30}")
+# 1.0 and 1.0000, but not 1.000, which may mean a thousand.
+WHOLE_WITH_DECIMALS = re.compile(r"([0-9]{1,30})[.,](?:0{1,2}|0{4,10})")
 CURRENCY = re.compile(r"[A-Z]{3}")
-ORDER_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+ORDER_ID = OWN_ID
+ROUNDED_NUMBER = re.compile(r"[0-9](?:[.,][0-9]+)?[Ee]\+[0-9]{1,3}")  # 4.54E+12, as spreadsheets write long numbers
 TIMESTAMP = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ Tt]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)"
     r" ?([Zz]|[+-][0-9]{2}:?(?:[0-9]{2})?)?"
@@ -95,7 +99,10 @@ def whole_number(minimum: int) -> Callable[[str | int], int]:
 
     def parse(value: str | int) -> int:
         if isinstance(value, str):
-            value = int(value) if DIGITS.fullmatch(value) else -1
+            if not DIGITS.fullmatch(value):
+                match = WHOLE_WITH_DECIMALS.fullmatch(value)
+                value = match[1] if match else "-1"
+            value = int(value)
         if value < minimum:
             raise BadValue(f"must be a whole number of at least {minimum}")
         if value > MAX_INTEGER:
@@ -127,10 +134,17 @@ def currency(value: str) -> str:
 
 
 def order_id(value: str) -> str:
-    """Parse an order id, which is also part of its process id."""
+    """Parse the source's own id of an order, which becomes part of its process id."""
+    if is_rounded_number(value):
+        raise BadValue("is a number that a spreadsheet has rounded, like 4.54E+12: export the file again")
     if not ORDER_ID.fullmatch(value):
         raise BadValue("must be 1 to 100 of the characters A-Z a-z 0-9 . _ : -")
     return value
+
+
+def is_rounded_number(value: str) -> bool:
+    """Return whether a spreadsheet has rounded a long number, like 4.54E+12, so that it can no longer be known."""
+    return "+" in value and ROUNDED_NUMBER.fullmatch(value) is not None
 
 
 def email(value: str) -> str:
@@ -144,6 +158,11 @@ def email(value: str) -> str:
     if len(address) > MAX_EMAIL:
         raise BadValue(f"must not be longer than {MAX_EMAIL} characters")
     return normalise_address(value)
+
+
+def text_up_to(max_length: int) -> Callable[[str], str]:
+    """Return a parser for text that is only kept for people: it removes NUL characters and cuts what is too long."""
+    return lambda value: value.replace("\0", "")[:max_length]
 
 
 def without_apostrophe(value: str) -> str:

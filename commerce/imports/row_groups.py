@@ -19,7 +19,7 @@ class RowGroup(ABC, Generic[LineT]):
     """The rows of one order or cart, added one by one. One bad row makes the whole group bad."""
 
     noun: ClassVar[str]  # "order"
-    name_column: ClassVar[str]  # filled on every row
+    name_column: str  # filled on every row
     head_columns: ClassVar[tuple[str, ...]]  # at least one of them is filled on a first row
     max_lines: ClassVar[int]
 

@@ -1,6 +1,6 @@
 """COPY parsed rows into temporary tables, so that the rest of an import is a few set-based statements."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -27,14 +27,15 @@ class Statements(NamedTuple):
     """The statements that check and write everything staged in one table of orders or carts.
 
     The table has a row per order or cart, with `line` (its first one), `state` and `reason` (why it is bad, until that
-    is reported). States: new; bad: not imported; known: imported before; written.
+    is reported). States: new; bad: not imported; known: imported before; changed: known with other content; written.
     """
 
     table: str
     find_repeated: TextClause  # new -> bad where the file has an id twice
-    find_known: TextClause  # new -> known, or bad if the known content differs
+    find_known: TextClause  # new -> known, and changed (or bad) if the known content differs
     write: Sequence[TextClause]  # new -> written, except what another transaction has inserted meanwhile
     written: Sequence[str]  # the tables written to
+    change: Callable[[AsyncSession, Tally], Awaitable[None]] | None = None  # changed -> known if nothing was to change
 
 
 class StagingTables:
@@ -75,23 +76,33 @@ async def create_tables(session: AsyncSession, *statements: str) -> None:
 
 async def analyze(session: AsyncSession, tally: Tally, *tables: str) -> None:
     """Update the planner's statistics after a large import; autovacuum would do so minutes later."""
-    if tally.taken and tally.read >= ANALYZE_ROWS:
+    if (tally.taken or tally.changed) and tally.read >= ANALYZE_ROWS:
         await session.execute(text(f"ANALYZE {', '.join(tables)}"))
 
 
 async def collect_bad_rows(session: AsyncSession, table: str, tally: Tally) -> None:
     """Move the reasons that checks have left in a staged table into the tally."""
     take_reasons = text(f"""
-        WITH bad AS (
-            UPDATE {table} SET reason = NULL WHERE reason IS NOT NULL RETURNING old.line, old.reason
-        )
-        SELECT line, reason, count(*) OVER () AS bad_count FROM bad ORDER BY line LIMIT {MAX_BAD_ROWS}
+        UPDATE {table} SET reason = NULL
+        WHERE line IN (SELECT line FROM {table} WHERE reason IS NOT NULL ORDER BY line LIMIT {BATCH_ROWS})
+        RETURNING old.line, old.reason
     """)  # noqa: S608 - our own table
-    rows = (await session.execute(take_reasons)).all()
+    while rows := (await session.execute(take_reasons)).all():
+        for row in sorted(rows):
+            tally.add_bad_row(row.line, row.reason)
+
+
+async def collect_warnings(session: AsyncSession, table: str, tally: Tally) -> None:
+    """Copy the warnings about imported rows from a staged table into the tally."""
+    find = text(f"""
+        SELECT line, warning, count(*) OVER () AS warning_count FROM {table}
+        WHERE warning IS NOT NULL AND NOT bad ORDER BY line LIMIT {MAX_BAD_ROWS}
+    """)  # noqa: S608 - our own table
+    rows = (await session.execute(find)).all()
     for row in rows:
-        tally.add_bad_row(row.line, row.reason)
+        tally.add_warning(row.line, row.warning)
     if rows:
-        tally.bad_count += rows[0].bad_count - len(rows)
+        tally.warning_count += rows[0].warning_count - len(rows)
 
 
 async def check_and_write(session: AsyncSession, statements: Statements, tally: Tally) -> None:
@@ -106,7 +117,9 @@ async def check_and_write(session: AsyncSession, statements: Statements, tally: 
     if tally.rejected:
         await session.rollback()
         return
-    tally.taken, tally.unchanged = (await session.execute(_count(statements.table))).one()
+    if statements.change is not None:
+        await statements.change(session, tally)
+    tally.taken, tally.changed, tally.unchanged = (await session.execute(_count(statements.table))).one()
     await analyze(session, tally, *statements.written)
 
 
@@ -117,6 +130,8 @@ async def _find_known(session: AsyncSession, statements: Statements, tally: Tall
 
 def _count(table: str) -> TextClause:
     return text(f"""
-        SELECT count(*) FILTER (WHERE state = 'written') AS taken, count(*) FILTER (WHERE state = 'known') AS unchanged
+        SELECT count(*) FILTER (WHERE state IN ('written', 'changed')) AS taken,
+               count(*) FILTER (WHERE state = 'changed') AS changed,
+               count(*) FILTER (WHERE state = 'known') AS unchanged
         FROM {table}
     """)  # noqa: S608 - our own table

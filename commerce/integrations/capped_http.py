@@ -1,4 +1,4 @@
-"""HTTP requests to other systems, with responses of a limited size. All of the shop's requests are sent here.
+"""HTTP requests to other systems, with our name and responses of a limited size. All requests are sent here.
 
 A body is read in chunks and refused once it exceeds its limit. Compressed bodies are neither requested nor accepted: a
 few kilobytes of gzip can be a gigabyte of text.
@@ -11,6 +11,9 @@ from typing import Any
 
 import httpx
 
+from commerce.version import NAME, VERSION
+
+USER_AGENT = f"{NAME}/{VERSION}"
 MAX_BYTES = 1024 * 1024
 
 
@@ -46,7 +49,8 @@ async def send(
 @asynccontextmanager
 async def unread(client: httpx.AsyncClient, method: str, url: str, **request: Any) -> AsyncIterator[httpx.Response]:
     """Send a request and yield its response, whose body is not read; for callers that need only status and headers."""
-    headers = {**(request.pop("headers", None) or {}), "Accept-Encoding": "identity"}
+    own = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+    headers = {**(request.pop("headers", None) or {}), **own}
     async with client.stream(method, url, headers=headers, **request) as response:
         yield response
 

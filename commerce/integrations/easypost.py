@@ -42,6 +42,10 @@ class _Rate(_Response):
     rate: Decimal
 
 
+class _SelectedRate(_Response):
+    carrier: Annotated[str, Field(max_length=100)] | None = None
+
+
 class _PostageLabel(_Response):
     label_url: str
 
@@ -51,6 +55,7 @@ class _Shipment(_Response):
     rates: list[_Rate] = []
     tracking_code: str | None = None
     postage_label: _PostageLabel | None = None
+    selected_rate: _SelectedRate | None = None
     refund_status: str | None = None
 
 
@@ -96,7 +101,7 @@ class EasyPost:
             "to_address": _without_blanks(asdict(shipment.recipient)),
             "from_address": _without_blanks(asdict(self._sender)),
             "parcel": asdict(self._parcel),
-            "options": _without_blanks({"invoice_number": shipment.order_id, "currency": shipment.currency}),
+            "options": _without_blanks({"invoice_number": shipment.number, "currency": shipment.currency}),
         }
         async with _limit(self._timeout):
             return (await self._request("POST", "/shipments", {"shipment": body})).id
@@ -200,5 +205,6 @@ def _label(shipment: _Shipment) -> Label:
     return Label(
         shipment_id=shipment.id,
         tracking_number=shipment.tracking_code,
+        carrier=shipment.selected_rate and shipment.selected_rate.carrier,
         label_url=shipment.postage_label.label_url,
     )

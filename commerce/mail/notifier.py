@@ -117,7 +117,7 @@ class Notifier:
             await self._try_to_send([key for key in keys if service != MailServerDown.service or key != alert.key])
 
     async def report_recovery(self, service: str) -> None:
-        """Tell the admins that a service works again, if they were alerted that it was down; raises as above."""
+        """Notify the admins that a service works again, if they were alerted that it was down; raises as above."""
         prefix = _outage_prefix(OUTAGE, service)
         async with asyncio.timeout(OUTAGE_TIMEOUT):
             async with self._database.transaction() as tx:
@@ -159,7 +159,7 @@ class Notifier:
         """Send a claimed notification, and record how that ended."""
         try:
             if claimed.recipient == WEBHOOK:
-                await self._post(claimed)
+                await self._post(claimed, data)
             else:
                 await self._mail(claimed, data)
         except PermanentError as error:
@@ -182,10 +182,11 @@ class Notifier:
         headers = {"message_id": claimed.message_id, "kind": claimed.kind, "key": claimed.key}
         return build_message(mail, sender, claimed.recipient, **headers)
 
-    async def _post(self, claimed: Notification) -> None:
+    async def _post(self, claimed: Notification, data: dict[str, Any]) -> None:
         if self._webhook is None:
             raise AlertUnavailable("the webhook is no longer configured")
-        await self._webhook.post(claimed.data)
+        number = {"order_number": data["number"]} if "number" in data else {}
+        await self._webhook.post(claimed.data | number)
 
 
 def _outage_prefix(kind: str, service: str) -> str:

@@ -7,19 +7,24 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.mail.charts import DAYS, bars
+from commerce.mail.order_totals import included_tax, total_rows
 
 MAX_LINES = 30  # order lines in a mail; the others are only counted
 
+NUMBER = text("SELECT number FROM orders WHERE id = :order_id")
 ORDER = text("""
-    SELECT id AS order_id, shipping_name AS name, currency, total, shipping_total,
+    SELECT id AS order_id, shipping_name AS name, currency, total, shipping_total, discount_total, discount_code,
+           tax_total, taxes_included, duties_total, tip_total,
            (SELECT tracking_number FROM fulfillments WHERE order_id = orders.id AND cancelled_at IS NULL),
-           (SELECT count(*) FROM order_lines WHERE order_id = orders.id) AS line_count,
-           (SELECT coalesce(sum(quantity), 0) FROM order_lines WHERE order_id = orders.id) AS units
+           (SELECT count(*) FROM order_lines WHERE order_id = orders.id AND quantity > 0) AS line_count,
+           (SELECT coalesce(sum(quantity), 0) FROM order_lines WHERE order_id = orders.id) AS units,
+           (SELECT coalesce(sum(CAST(quantity AS numeric) * unit_price), 0) FROM order_lines
+            WHERE order_id = orders.id) AS goods
     FROM orders WHERE id = :order_id
 """)
 ORDER_LINES = text("""
     SELECT sku, title, quantity, unit_price, CAST(quantity AS numeric) * unit_price AS amount
-    FROM order_lines WHERE order_id = :order_id ORDER BY position LIMIT :limit
+    FROM order_lines WHERE order_id = :order_id AND quantity > 0 ORDER BY position LIMIT :limit
 """)
 MISSING_ITEMS = text("""
     SELECT data FROM outbox_events
@@ -40,16 +45,26 @@ ZEROS = dict.fromkeys(("orders", "revenue", "average_order_value", "new_customer
 async def load_template_data(
     tx: AsyncSession, kind: str, order_id: str | None, queued: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the variables of a kind's templates: the data queued with the mail, and what its loader adds."""
+    """Return the variables of a kind's templates: the data queued with the mail, and what its loader adds.
+
+    A notification about an order has its `number`, as customers know it.
+    """
+    number = await tx.scalar(NUMBER, {"order_id": order_id}) if order_id else None
     load = LOADERS.get(kind)
-    return queued | (await load(tx, {"order_id": order_id} | queued) if load else {})
+    loaded = await load(tx, {"order_id": order_id} | queued) if load else {}
+    return queued | ({"number": number} if number else {}) | loaded
 
 
 async def _order_shipped(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
     order_id = queued["order_id"]
-    order = (await tx.execute(ORDER, {"order_id": order_id})).mappings().one()
+    order = dict((await tx.execute(ORDER, {"order_id": order_id})).mappings().one())
     lines = (await tx.execute(ORDER_LINES, {"order_id": order_id, "limit": MAX_LINES})).mappings().all()
-    return dict(order) | {"lines": lines, "more_lines": order["line_count"] - len(lines)}
+    return order | {
+        "lines": lines,
+        "more_lines": order["line_count"] - len(lines),
+        "totals": total_rows(order, int(order["goods"])),
+        "included_tax": included_tax(order),
+    }
 
 
 async def _insufficient_inventory(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pydantic import Field
 from commerce.messages.base import Message
 from commerce.messages.jobs import Counts, JobInput
 
+IN_THE_FUTURE = "must not be in the future"
 CalendarDay = date  # a field of the same name would hide the type
 
 

@@ -1,7 +1,7 @@
 """The data of each type of event, for subscribers and webhooks: ids, amounts and times, but no personal data."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,27 @@ class OrderPlaced(EventData):
     total: int = Field(description="In minor units of the currency")
     currency: str
     created_at: datetime
+
+
+class OrderUpdated(EventData):
+    """The source of an order has changed it."""
+
+    type: ClassVar[str] = "order.updated"
+    order_id: str
+    revision: int = Field(description="Raised by every change")
+    fields: list[str] = Field(description="Names of the changed fields")
+    process: Literal["unaffected", "outdated", "needed"] = Field(
+        description="outdated: a run under way must begin anew; needed: the same, and without a run one must start"
+    )
+
+
+class OrderCancelled(EventData):
+    """The source of an order has cancelled it."""
+
+    type: ClassVar[str] = "order.cancelled"
+    order_id: str
+    revision: int = Field(description="That of the order.updated event of the same change")
+    fulfilled: bool = Field(description="Whether it had been fulfilled already")
 
 
 class OrderFulfilled(EventData):
@@ -74,6 +95,8 @@ class InventoryUpdated(EventData):
 
 EVENTS: tuple[type[EventData], ...] = (
     OrderPlaced,
+    OrderUpdated,
+    OrderCancelled,
     OrderFulfilled,
     OrderShort,
     CustomerCreated,

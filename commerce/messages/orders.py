@@ -7,12 +7,15 @@ from pydantic import Field
 
 from commerce.messages.base import Message, ProcessInput
 from commerce.messages.steps import BeginResult
+from commerce.order_identity import ORDER_ID_PATTERN
 
-OrderId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
+OrderId = Annotated[str, Field(pattern=ORDER_ID_PATTERN)]
 MAX_INSUFFICIENT_ITEMS = 100
 # The memo of a run that must fail with OrderOnHold if the order is on hold. A memo is not copied to a run that somebody
 # starts like this one in Temporal's UI, so that run clears the hold.
 UNLESS_HELD = "unless_held"
+# The memo of a run that began anew because the order had changed: how often in a row.
+RESTARTS = "restarts"
 
 
 def order_process_id(order_id: str) -> str:
@@ -31,9 +34,14 @@ class OrderProcessing(ProcessInput):
 
 
 class OrderRef(Message):
-    """The input of most steps: an order."""
+    """The input of most steps: an order.
+
+    `revision`: the one that the process has read. Steps that decide fail with OrderChanged if the order has a newer
+    one. None: any revision will do.
+    """
 
     order_id: str
+    revision: int | None = None
 
 
 class OrderStart(OrderRef):
@@ -55,6 +63,7 @@ class ValidOrder(BeginResult):
     """The result of `validate-order`: what the process needs to know about the order."""
 
     order_id: str = ""
+    revision: int | None = None  # None in older histories
     lines: int = 0
     units: int = 0
     needs_label: bool = False
@@ -103,6 +112,7 @@ class Label(Message):
 
     shipment_id: str
     tracking_number: str
+    carrier: str | None = None  # that delivers the parcel, as shops name it, such as USPS
     label_url: str = Field("", exclude=True)  # shows the customer's address, so it must not get into histories
 
     def summary(self) -> str:
@@ -115,10 +125,9 @@ def shipped_key(order_id: str) -> str:
     return f"order-shipped/{order_id}"
 
 
-class Refusal(Message):
+class Refusal(OrderRef):
     """The input of `record-refusal`: an order that is refused for stock."""
 
-    order_id: str
     items: list[InsufficientItem]
     count: int
     at: datetime
@@ -130,18 +139,26 @@ class Refused(Message):
     day: date
 
 
-class Hold(Message):
+class Hold(OrderRef):
     """The input of `hold-order`; `reason` is a short code, not free text."""
 
-    order_id: str
     reason: str
 
 
+class OrderChange(Message):
+    """The signal `order-changed`: an order has this revision now."""
+
+    revision: int
+
+
 class OrderResult(Message):
-    """The result of `order-processing`."""
+    """The result of `order-processing`.
+
+    `cancelled` and `fulfilled_elsewhere`: the shop has cancelled or shipped the order while it was processed.
+    """
 
     order_id: str
-    status: Literal["fulfilled", "insufficient_inventory"]
+    status: Literal["fulfilled", "insufficient_inventory", "cancelled", "fulfilled_elsewhere"]
     fulfillment_id: str | None = None
     tracking_number: str | None = None
     inventory_reserved: bool = False

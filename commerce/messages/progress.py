@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 StepState = Literal["pending", "running", "done", "skipped", "failed", "undone", "undo_failed"]
 MARKS = {"pending": "·", "running": "▶", "done": "✓", "skipped": "–", "failed": "✗", "undone": "↩", "undo_failed": "‼"}
@@ -12,6 +12,8 @@ ProcessState = Literal["running", "compensating", "completed", "compensated", "c
 
 class StepProgress(BaseModel):
     """The progress of one step."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     name: str
     state: StepState = "pending"

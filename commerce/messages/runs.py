@@ -38,7 +38,7 @@ class Run(Message):
     failed_step: str | None = None
 
 
-class Status(Run):
+class ProcessStatus(Run):
     """The latest run of a process, in full.
 
     `progress` is None if no worker answers; `progress_missing` is the reason. `error` says why the run failed or is

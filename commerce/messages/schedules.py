@@ -18,10 +18,11 @@ class ScheduledRun(Message):
     status: str
 
 
-class JobSchedule(BaseModel, frozen=True):
+class JobSchedule(BaseModel, frozen=True, json_schema_serialization_defaults_required=True):
     """A job's schedule: its runs in chronological order, all times with their offset from UTC.
 
-    `cron` is empty if an operator has set other times in Temporal. A paused schedule has no next runs.
+    `edited` is what someone has changed in Temporal since we applied the schedule, one sentence per part. `cron` is
+    empty if these are the times. A paused schedule has no next runs.
     """
 
     id: str
@@ -32,14 +33,20 @@ class JobSchedule(BaseModel, frozen=True):
     next_runs: list[datetime]
     last_runs: list[ScheduledRun]
     running: list[str]
+    edited: list[str] = []
 
 
 class ApplyResult(Message):
-    """The ids of the schedules, by the effect of applying the settings; orphans are schedules of ours without a job."""
+    """The ids of the schedules, by the effect of applying the settings.
+
+    Those in `edited` were changed in Temporal, by these sentences, and left alone. Orphans are schedules of ours
+    without a job.
+    """
 
     created: list[str]
     updated: list[str]
     unchanged: list[str]
+    edited: dict[str, list[str]]
     orphans: list[str]
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from commerce.errors import DatabaseUnavailable
+from commerce.migrations.privileges import grant_use
 from commerce.postgres import DIALECT, connect
 
 # A statement that waits for a lock makes others queue behind it, so it gives up soon and is tried again. The timeout is
@@ -23,7 +24,11 @@ TABLE_LOCKED = (
     "for ten minutes or more, another transaction has locked a table that the migration must change; "
     "find the transaction in pg_stat_activity by xact_start, end it, and migrate again"
 )
-LOCK_NOT_AVAILABLE, DEADLOCK = "55P03", "40P01"
+LOCK_NOT_AVAILABLE, DEADLOCK, INSUFFICIENT_PRIVILEGE = "55P03", "40P01", "42501"
+NOT_THE_OWNER = (
+    "the database's role does not own the tables, so it cannot change them: "
+    "set COMMERCE_MIGRATION_DATABASE_URL to the URL of the role that owns them"
+)
 SESSION = {
     "application_name": "commerce migrate",
     "statement_timeout": "0",
@@ -43,19 +48,23 @@ def alembic_config(connection: Connection | None = None) -> Config:
     return config
 
 
-async def upgrade(url: str, revision: str = "head") -> None:
-    """Upgrade the schema to a revision; concurrent upgrades take turns.
+async def upgrade(url: str, revision: str = "head", *, role: str | None = None) -> None:
+    """Upgrade the schema to a revision, and let `role` use the tables; concurrent upgrades take turns.
 
-    Raises the driver's errors, and DatabaseUnavailable when a table that must be changed stays locked.
+    Raises the driver's errors, and DatabaseUnavailable when a table that must be changed stays locked, or belongs to
+    another role.
     """
     creator = partial(connect, url, server_settings=SESSION)
     engine = create_async_engine(DIALECT, async_creator=creator, poolclass=NullPool, hide_parameters=True)
     for _ in range(MAX_ATTEMPTS):
         try:
             async with engine.connect() as connection:
-                return await _upgrade(connection, revision)
+                return await _upgrade(connection, revision, role)
         except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) not in (LOCK_NOT_AVAILABLE, DEADLOCK):
+            state = getattr(error.orig, "sqlstate", None)
+            if state == INSUFFICIENT_PRIVILEGE:
+                raise DatabaseUnavailable(NOT_THE_OWNER) from None
+            if state not in (LOCK_NOT_AVAILABLE, DEADLOCK):
                 raise
         await asyncio.sleep(PAUSE)
     raise DatabaseUnavailable(TABLE_LOCKED)
@@ -66,10 +75,12 @@ def revisions() -> list[str]:
     return [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()]
 
 
-async def _upgrade(connection: AsyncConnection, revision: str) -> None:
+async def _upgrade(connection: AsyncConnection, revision: str, role: str | None) -> None:
     """Upgrade from the current revision once no other migration runs; the lock is released with the connection."""
     while not await connection.scalar(TRY_LOCK):
         await connection.rollback()
         await asyncio.sleep(PAUSE)
     await connection.commit()
     await connection.run_sync(lambda sync: command.upgrade(alembic_config(sync), revision))
+    if role is not None:
+        await grant_use(connection, role)

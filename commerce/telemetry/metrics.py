@@ -22,7 +22,8 @@ class Metric:
 RUNS = Metric(
     "counter",
     "commerce_runs",
-    "Ended processes by outcome; for orders, fulfilled or insufficient_inventory instead of completed",
+    "Ended processes by outcome; for orders, the result's status instead of completed; refused: a run of a job while "
+    "another one works",
     ("workflow_type", "outcome"),
 )
 STEPS_UNDONE = Metric("counter", "commerce_steps_undone", "Undone steps", ("workflow_type", "step"))

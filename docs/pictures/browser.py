@@ -97,6 +97,28 @@ class Browser:
                 raise BrowserError(f"after {TIMEOUT:.0f} s this is not true in the page: {script}")
             time.sleep(POLL_INTERVAL)
 
+    def click(self, text: str, selector: str = "button") -> None:
+        """Click the first visible element that matches a selector and has this text, once there is one.
+
+        An empty text matches any element, visible or not.
+        """
+        element = (
+            f"[...document.querySelectorAll({json.dumps(selector)})].find(one => {json.dumps(text)} === '' ||"
+            f" one.innerText.trim() === {json.dumps(text)} && one.offsetParent)"
+        )
+        self.wait(f"!!({element}) && !({element}).disabled")
+        self.evaluate(f"({element}).click()")
+
+    def fill(self, selector: str, text: str) -> None:
+        """Replace the text of an input field, once it is there."""
+        field = f"document.querySelector({json.dumps(selector)})"
+        self.wait(f"!!{field}")
+        self.evaluate(
+            f"(field => {{ Object.getOwnPropertyDescriptor(Object.getPrototypeOf(field), 'value').set.call(field,"
+            f" {json.dumps(text)}); for (const kind of ['input', 'change'])"
+            f" field.dispatchEvent(new Event(kind, {{bubbles: true}})); }})({field})"
+        )
+
     def screenshot(self, *, width: int, height: int) -> bytes:
         """Return a PNG of the upper left part of the page, of this size in pixels."""
         clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}

@@ -1,7 +1,7 @@
 """Make the pictures of the README and the docs from a real run: `python -m docs.pictures.make`.
 
-It runs the demo on an embedded stack in a temporary folder, places two more orders, and takes screenshots in headless
-Chromium. Nothing is drawn by hand; this module names all that the pictures leave out.
+It runs the demo on an embedded stack in a temporary folder, places two more orders at an API with a token, and takes
+screenshots in headless Chromium. Nothing is drawn by hand; this module names all that the pictures leave out.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import email
 import email.policy
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +23,7 @@ from rich.terminal_theme import TerminalTheme
 
 from commerce.messages.analytics import report_key
 from docs.pictures.browser import Browser, BrowserError, find_browser, open_browser
+from docs.pictures.temporal_ui import TemporalUi
 from starter.demo.jobs import DAYS
 from starter.demo.story import demo
 from starter.devstack.carrier.server import REFUSED_COUNTRY
@@ -30,12 +31,14 @@ from starter.devstack.stack import Stack
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHT = 1280, 1200  # pixels of the window for a process: the UI renders only what fits
+CODEC_ERROR_HEIGHT = 600  # pixels
 COLUMNS = 104  # of the terminal
 COLORS = 256  # of a picture: enough for pages and charts, at a third of the size
 MAX_SIZE = 150_000  # bytes
 SHOWN_FOLDER = "~/shop"  # in place of the temporary folder
 AFTER_THE_PICTURE = "Stopping everything"  # the demo's output from here on is left out
 WAIT_SECONDS = 60
+TOKEN = "a-token-for-the-pictures"  # noqa: S105 - of a stack that ends with the pictures
 ORDER = {
     "email": "ann@customer.example",
     "financial_status": "paid",
@@ -80,6 +83,9 @@ NO_RESULT = """(() => {
     panel.remove();
 })()"""
 CHART_LABELS = "[...document.querySelectorAll('td[colspan=\"7\"]')].at(-1)"  # the days below the report's chart
+# Left, top, right and bottom of an open dialog.
+DIALOG_BOX = """(box => [Math.ceil(box.left), Math.ceil(box.top), Math.floor(box.right), Math.floor(box.bottom)])(
+    document.querySelector('dialog[open]').getBoundingClientRect())"""
 SETTLED = "new Promise(done => setTimeout(done, 2000, true))"  # wait for the animation of the timeline
 
 
@@ -111,6 +117,7 @@ async def _make(folder: Path, program: str, port: int) -> Mapping[str, bytes]:
     console = Console(record=True, width=COLUMNS, force_terminal=True, force_interactive=False, file=sys.stderr)
     if await demo(console, folder / ".commerce", port=port) != 0:
         raise BrowserError("the demo failed")
+    os.environ["COMMERCE_API_TOKENS"] = TOKEN
     async with Stack(folder / ".commerce", port=port, schedules=False, echo=_print) as stack:
         description = stack.description
         await _process_order(description["api_url"], "1001", ORDER | {"shipping_country": "GB"})
@@ -124,7 +131,8 @@ def _print(line: str) -> None:
 
 async def _process_order(api: str, order_id: str, order: Mapping[str, Any]) -> None:
     """Place an order and wait until its process has ended."""
-    async with httpx.AsyncClient(base_url=api, timeout=10) as http, asyncio.timeout(WAIT_SECONDS):
+    token = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(base_url=api, timeout=10, headers=token) as http, asyncio.timeout(WAIT_SECONDS):
         (await http.put(f"/orders/{order_id}", json=order)).raise_for_status()
         status = "unknown"
         while status in ("unknown", "running"):
@@ -144,7 +152,9 @@ def _take_screenshots(program: str, folder: Path, description: Mapping[str, str]
     processes = f"{description['temporal_ui']}/namespaces/default/workflows/order-processing-"
     mail = _report_page(Path(description["mail_dir"]))
     with open_browser(program) as page:
+        codec = _set_up_codec(page, TemporalUi(page, description["temporal_ui"]), description["api_url"])
         return {
+            **codec,
             "demo.png": _document(page, folder / "demo.html", terminal, width=900),
             "order.png": _process_page(page, f"{processes}1001", shown="Buy one shipping label", height=905),
             "undone-order.png": _process_page(
@@ -152,6 +162,22 @@ def _take_screenshots(program: str, folder: Path, description: Mapping[str, str]
             ),
             "report-mail.png": _document(page, folder / "mail.html", mail, width=640, until=CHART_LABELS),
         }
+
+
+def _set_up_codec(page: Browser, ui: TemporalUi, api: str) -> Mapping[str, bytes]:
+    """Let the UI decrypt payloads, step by step as docs/configuration.md tells it."""
+    ui.open_run("order-processing-1001", shows="Codec Server could not connect")
+    page.evaluate(NO_SIDE_BAR)
+    page.evaluate(SETTLED)
+    error = page.screenshot(width=WIDTH, height=CODEC_ERROR_HEIGHT)
+    endpoint = f"{api}/codec/default"
+    ui.sign_in_to_codec(endpoint, TOKEN)
+    ui.fill_codec_dialog(endpoint)
+    page.evaluate(SETTLED)
+    box = page.evaluate(DIALOG_BOX)
+    dialog = page.screenshot(width=box[2], height=box[3])
+    ui.apply_codec_dialog()
+    return {"codec-error.png": _compress(error), "codec-dialog.png": _compress(dialog, box)}
 
 
 def _process_page(page: Browser, url: str, *, shown: str, height: int, script: str = "") -> bytes:
@@ -188,10 +214,11 @@ def _report_page(mails: Path) -> str:
     return html
 
 
-def _compress(png: bytes) -> bytes:
-    """Return the same picture with fewer colors and bytes."""
+def _compress(png: bytes, box: Sequence[int] | None = None) -> bytes:
+    """Return the same picture, or what it shows in a box (left, top, right, bottom), with fewer colors and bytes."""
     with Image.open(BytesIO(png)) as picture:
-        fewer = picture.convert("RGB").quantize(COLORS, kmeans=3, dither=Image.Dither.NONE)
+        shown = picture.convert("RGB").crop((box[0], box[1], box[2], box[3]) if box else None)
+        fewer = shown.quantize(COLORS, kmeans=3, dither=Image.Dither.NONE)
     out = BytesIO()
     fewer.save(out, "PNG", optimize=True)
     return out.getvalue()

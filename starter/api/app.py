@@ -10,15 +10,18 @@ from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 
 from commerce.settings import Settings
-from starter.api import codec, errors, health, metrics, orders, progress, schedules, tutorial, workflows
+from commerce.version import NAME, VERSION
+from starter.api import codec, errors, exports, health, metrics, orders, progress, schedules, tutorial, workflows
 from starter.api.admission import Admission
 from starter.api.backends import Backends
 from starter.api.browser_guard import BrowserGuard
+from starter.api.document import restore_nulls
 from starter.api.limits import BodyLimit
 from starter.api.requests import RequestLog
 from starter.api.tokens import DOCS_FILES, TokenAuth
 from starter.operate.gauges import publish_gauges
 
+CANCEL_INTERVAL = 1  # seconds between two cancels of what runs in the background
 DESCRIPTION = """
 Starts the shop's processes and shows their progress.
 
@@ -53,11 +56,13 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
 
     # The page /docs loads nothing from other hosts: they may be unreachable, and should not learn of its use.
     app = FastAPIOffline(
-        title="durable-commerce",
+        title=NAME,
+        version=VERSION,
         description=DESCRIPTION,
         redoc_url=None,
         static_url=DOCS_FILES,
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,  # of its function: it names the function of a client
         redirect_slashes=False,  # the redirect would lead to the host that the request names, whichever that is
     )
     app.state.backends = backends
@@ -65,11 +70,12 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     app.state.health = health.Health(backends)
     app.state.codec = payloads
     app.state.admission = Admission(settings)
-    for protected in (workflows, progress, schedules, orders, codec, tutorial):
+    for protected in (workflows, progress, schedules, orders, exports, codec, tutorial):
         app.include_router(protected.routes, dependencies=[BEARER_TOKEN])
     for public in (health, metrics):
         app.include_router(public.routes)
     errors.install_handlers(app)
+    restore_nulls(app)
     # The last one added runs first. CORS must run before authentication: preflight requests carry no token.
     app.add_middleware(BodyLimit)
     app.add_middleware(TokenAuth, tokens=settings.api_tokens)
@@ -92,8 +98,9 @@ async def run_in_background(work: Coroutine[Any, Any, Any]) -> AsyncIterator[Non
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        while not task.done():
+            task.cancel()  # again, if it has no effect: a cancel is lost if a connection breaks at the same moment
+            await asyncio.wait([task], timeout=CANCEL_INTERVAL)
 
 
 def release_waiting_requests(app: FastAPI) -> None:

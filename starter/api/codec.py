@@ -1,5 +1,6 @@
 """The codec server: decrypts payloads for Temporal's UI and command line, by Temporal's codec protocol."""
 
+from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -25,6 +26,7 @@ LOOPBACK = ("localhost", "127.0.0.1")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 Json = dict[str, Any]
 _OBJECT = TypeAdapter(Json)
+STANDARD_ALPHABET = str.maketrans("-_", "+/")  # from the URL-safe one, which protobuf's JSON form also allows
 NO_NAMESPACE = "This server has no such namespace"
 NOT_PAYLOADS = "The body must be Temporal's Payloads as JSON"
 PAYLOADS_EXAMPLE = {
@@ -76,9 +78,21 @@ async def _encryption(
 async def _payloads(request: Request) -> Payloads:
     """Parse the body, protobuf's JSON form of `Payloads`."""
     try:
-        return ParseDict(_OBJECT.validate_json(await request.body()), Payloads())
-    except (ParseError, ValueError) as error:
-        raise ApiError(HTTPStatus.BAD_REQUEST, ErrorCode.InvalidPayloads, NOT_PAYLOADS) from error
+        body = _OBJECT.validate_json(await request.body())
+        payloads = ParseDict(body, Payloads())
+        _check_base64(body)
+    except (ParseError, ValueError):
+        raise ApiError(HTTPStatus.BAD_REQUEST, ErrorCode.InvalidPayloads, NOT_PAYLOADS) from None
+    return payloads
+
+
+def _check_base64(body: Json) -> None:
+    """Raise ValueError if a value of these payloads is not base64: ParseDict skips characters that it does not know."""
+    for payload in body.get("payloads") or ():
+        for text in (payload.get("data"), *(payload.get("metadata") or {}).values()):
+            if text:
+                padding = "=" * (-len(text) % 4)  # may be left out
+                b64decode(text.translate(STANDARD_ALPHABET) + padding, validate=True)
 
 
 EncryptionDep = Annotated[Encryption, Depends(_encryption)]
@@ -87,13 +101,13 @@ routes = APIRouter(prefix=f"{PREFIX}{{namespace}}", tags=["codec"], responses=RE
 
 
 @routes.post("/encode", summary="Encrypt payloads", openapi_extra=REQUEST_BODY)
-async def encode(encryption: EncryptionDep, body: PayloadsDep) -> Json:
+async def encode_payloads(encryption: EncryptionDep, body: PayloadsDep) -> Json:
     """Encrypt payloads with the newest key."""
     return _as_json(await encryption.encode(body.payloads))
 
 
 @routes.post("/decode", summary="Decrypt payloads", openapi_extra=REQUEST_BODY)
-async def decode(encryption: EncryptionDep, body: PayloadsDep) -> Json:
+async def decode_payloads(encryption: EncryptionDep, body: PayloadsDep) -> Json:
     """Decrypt payloads. Unencrypted ones are returned unchanged; 422 names the key if it is missing."""
     try:
         return _as_json(await encryption.decode(body.payloads))

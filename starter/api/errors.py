@@ -18,7 +18,8 @@ from starlette.exceptions import HTTPException
 from activities.boundary.failures import describe, failure_type
 from commerce import errors
 from commerce.errors import CommerceError
-from commerce.messages.base import FieldError
+from commerce.messages.base import FieldError, problem_message
+from starter.api.document import keep_nulls
 from starter.api.error_codes import ErrorCode
 
 Responses = dict[int | str, dict[str, Any]]  # OpenAPI's description of a route's responses, by status
@@ -32,6 +33,7 @@ UNREADABLE_BODIES: Mapping[type, str] = {
     UnicodeDecodeError: "The body is not UTF-8 text",
     ValueError: "The body contains a number with too many digits",
 }
+NOWHERE: Mapping[str, str] = {}
 NOT_JSON = "The body must be JSON with Content-Type: application/json"
 # The nearest ancestor of an error decides. Any other error of the shop is a bug here: 500.
 STATUSES: Mapping[type[CommerceError], HTTPStatus] = {
@@ -86,7 +88,7 @@ def error_response(status: int, problem: Problem, headers: Mapping[str, str] | N
 
 def json_example(value: object, description: str) -> dict[str, Any]:
     """Return OpenAPI's description of a response with this JSON as its example."""
-    return {"description": description, "content": {"application/json": {"example": value}}}
+    return {"description": description, "content": {"application/json": {"example": keep_nulls(value)}}}
 
 
 def problem_of(error: CommerceError) -> Problem:
@@ -168,14 +170,25 @@ COMMON_ERRORS: Responses = {
 
 
 @contextmanager
-def prefix_field_errors(prefix: str) -> Iterator[None]:
-    """Prefix the fields of a BadInput raised in the block with their place in the request, such as `body.input`."""
+def prefix_field_errors(prefix: str, **elsewhere: str) -> Iterator[None]:
+    """Prefix the fields of a BadInput raised in the block with their place in the request, such as `body.input`.
+
+    `elsewhere`: the places of fields that are not there.
+    """
     try:
         yield
     except errors.BadInput as error:
-        raise errors.BadInput(
-            [FieldError(field=f"{prefix}.{found.field}", message=found.message) for found in error.fields]
-        ) from None
+        raise prefixed(prefix, error, elsewhere) from None
+
+
+def prefixed(prefix: str, error: errors.BadInput, elsewhere: Mapping[str, str] = NOWHERE) -> errors.BadInput:
+    """Return the error with its fields as `prefix_field_errors` names them."""
+    return errors.BadInput(
+        [
+            FieldError(field=elsewhere.get(found.field, f"{prefix}.{found.field}"), message=found.message)
+            for found in error.fields
+        ]
+    )
 
 
 def install_handlers(app: FastAPI) -> None:
@@ -200,7 +213,7 @@ async def _http_error(_request: Request, error: HTTPException) -> JSONResponse:
 async def _validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
     """Name the invalid fields without their values."""
     fields = [
-        FieldError(field=".".join(map(str, e["loc"])), message=e["msg"].removeprefix("Value error, "))
+        FieldError(field=".".join(map(str, e["loc"])), message=problem_message(e["type"], e["msg"]))
         for e in error.errors()
     ]
     is_not_json = fields[0].field == "body" and not JSON_CONTENT_TYPE.match(request.headers.get("content-type", ""))

@@ -79,13 +79,13 @@ class Health:
 @routes.get(
     "/live", summary="Liveness", responses={200: json_example({"status": "live"}, "The API process is running")}
 )
-async def live() -> dict[str, str]:
+async def get_liveness() -> dict[str, str]:
     """Respond while this process is running."""
     return {"status": "live"}
 
 
 @routes.get("/ready", summary="Readiness", response_model=dict[str, str], responses=READY)
-async def ready(request: Request) -> JSONResponse:
+async def get_readiness(request: Request) -> JSONResponse:
     """Check whether orders can be processed now: database and its disk, Temporal, and a polling worker.
 
     503 names the problems.

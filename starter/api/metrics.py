@@ -68,7 +68,7 @@ def exporter() -> Exporter:
 
 
 @routes.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse, responses=RESPONSES)
-async def metrics(source: Annotated[Exporter, Depends(exporter)]) -> Response:
+async def get_metrics(source: Annotated[Exporter, Depends(exporter)]) -> Response:
     """Return the metrics of the API process in Prometheus text format. No token is needed."""
     try:
         response = await capped_http.send(

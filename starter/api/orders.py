@@ -4,39 +4,60 @@ from http import HTTPStatus
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Response
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
-from pydantic.config import JsonDict
+from pydantic import Field
 
 from commerce import order_intake
 from commerce.errors import BadInput, OrderDiffers
-from commerce.imports.order_parser import (
-    FULFILLMENT_STATUSES,
-    MAX_LINES,
-    PAYMENT_STATUSES,
-    OrderHead,
-    OrderLine,
-    parse_order,
-)
+from commerce.imports.order_parser import parse_order
 from commerce.messages.base import FieldError
 from commerce.messages.orders import order_process_id
+from commerce.order_identity import ORDER_ID_PATTERN, split_order_id
 from starter.api.backends import BackendsDep
 from starter.api.errors import COMMON_ERRORS, Responses, error_examples, json_example, prefix_field_errors
-from starter.api.parameters import Text
+from starter.api.order_schema import PlacedOrder
+from starter.api.parameters import ResponseBody
 
-MAX_LENGTH = 1_000  # characters; `parse_order` has lower limits for most fields
-OrderId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,100}$", description="The order's id", examples=["1001"])]
-Money = Annotated[Text, Field(max_length=100, examples=["12.50"])]
-Timestamp = Annotated[Text, Field(max_length=100, examples=["2026-03-02T12:00:00Z", "2026-03-02 12:00:00 +0000"])]
-LimitedText = Annotated[Text, Field(max_length=MAX_LENGTH)]
+OrderId = Annotated[
+    str,
+    Path(
+        pattern=ORDER_ID_PATTERN,
+        description="The order's id in the shop that it comes from, or its name without #. "
+        "`SOURCE~ID` for another source than COMMERCE_ORDER_SOURCE",
+        examples=["1001", "etsy~1001"],
+    ),
+]
 
-NEW_ORDER = {"order_id": "1001", "status": "taken", "transaction_id": "order-processing-1001"}
+
+class StoredOrder(ResponseBody):
+    """Whether the order is new, its process, and what is odd about it although it was stored."""
+
+    order_id: str = Field(description="Our id of the order; another one than in the path if it was known by another")
+    number: str = Field(description="What customers call the order")
+    status: Literal["taken", "known", "changed"]
+    changed: list[str] = Field(default=[], description="Fields in which a known order has changed")
+    kept: list[str] = Field(default=[], description="Fields in which what is known of the order is later than this")
+    transaction_id: str | None = Field(description="The order's process; null if there is nothing to process")
+    warnings: list[FieldError] = Field(default=[], description="What is odd about the order but leaves it right")
+
+
+NEW_ORDER = {
+    "order_id": "1001",
+    "number": "#1001",
+    "status": "taken",
+    "changed": [],
+    "kept": [],
+    "transaction_id": "order-processing-1001",
+    "warnings": [],
+}
 RESPONSES: Responses = {
-    200: json_example(NEW_ORDER | {"status": "known"}, "The order was stored before; nothing has changed"),
-    201: json_example(NEW_ORDER, "The order is stored"),
+    200: json_example(
+        NEW_ORDER | {"status": "changed", "changed": ["shipping_city"]}, "The order was stored before; see `changed`"
+    ),
+    201: {"model": StoredOrder} | json_example(NEW_ORDER, "The order is stored"),
     **error_examples(
         HTTPStatus.CONFLICT,
-        "The order already exists with different content, in the named fields",
-        OrderDiffers("1001", ["lines.0.quantity"]),
+        "The name can mean more than one stored order",
+        OrderDiffers("1001", ["name"]),
     ),
     **error_examples(
         HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -44,94 +65,37 @@ RESPONSES: Responses = {
         BadInput([FieldError(field="body.lines.0.price", message="must be an amount of at least 0, like 12.50")]),
     ),
 }
-EXAMPLE: JsonDict = {
-    "email": "ann@customer.example",
-    "financial_status": "paid",
-    "paid_at": "2026-03-02T12:00:05Z",
-    "currency": "GBP",
-    "shipping": "3.95",
-    "shipping_method": "Standard",
-    "created_at": "2026-03-02T12:00:00Z",
-    "shipping_name": "Ann Lee",
-    "shipping_address1": "1 High Street",
-    "shipping_city": "London",
-    "shipping_zip": "N1 9GU",
-    "shipping_country": "GB",
-    "lines": [{"quantity": 2, "name": "White mug", "price": "12.50", "sku": "MUG-WHITE", "requires_shipping": True}],
-}
-
 routes = APIRouter(prefix="/orders", tags=["orders"], responses=COMMON_ERRORS)
-
-
-def _export_alias(name: str) -> AliasChoices:
-    """Accept a line's field under the name of the export's column as well, like `lineitem_price`."""
-    return AliasChoices(name, f"lineitem_{name}")
-
-
-class PlacedLine(BaseModel):
-    """One line of an order."""
-
-    quantity: int = Field(ge=1, le=2**31 - 1, validation_alias=_export_alias("quantity"))
-    name: LimitedText = Field("", validation_alias=_export_alias("name"))
-    price: Money = Field(validation_alias=_export_alias("price"), description="The price of one unit")
-    sku: LimitedText = Field(
-        "", validation_alias=_export_alias("sku"), description="If no variant has it, the order waits for an operator"
-    )
-    requires_shipping: bool = Field(True, validation_alias=_export_alias("requires_shipping"))
-
-
-class PlacedOrder(BaseModel):
-    """An order, with the columns of the order export in snake_case: amounts like `"12.50"`, times with an offset."""
-
-    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE})
-
-    financial_status: LimitedText = Field(description=f"One of {', '.join(PAYMENT_STATUSES)}", examples=["paid"])
-    created_at: Timestamp
-    lines: list[PlacedLine] = Field(min_length=1, max_length=MAX_LINES)
-    email: LimitedText | None = Field(None, description="Finds or creates a guest customer")
-    paid_at: Timestamp | None = None
-    fulfillment_status: LimitedText | None = Field(
-        None, description=f"One of {', '.join(filter(None, FULFILLMENT_STATUSES))}; default: not fulfilled"
-    )
-    cancelled_at: Timestamp | None = None
-    currency: LimitedText | None = Field(
-        None, description="Three letters; default: the currency of the shop", examples=["GBP"]
-    )
-    shipping: Money | None = Field(None, description="The price of shipping")
-    total: Money | None = Field(None, description="Default: lines plus shipping")
-    shipping_method: LimitedText | None = Field(None, description="Left out if nothing is shipped")
-    shipping_name: LimitedText | None = None
-    shipping_address1: LimitedText | None = None
-    shipping_city: LimitedText | None = None
-    shipping_zip: LimitedText | None = None
-    shipping_province: LimitedText | None = None
-    shipping_country: LimitedText | None = None
-    shipping_phone: LimitedText | None = None
-
-
-class StoredOrder(BaseModel):
-    """Whether the order is new, and its process."""
-
-    order_id: str
-    status: Literal["taken", "known"]
-    transaction_id: str | None = Field(description="The order's process; null if there is nothing to process")
 
 
 @routes.put("/{order_id}", summary="Store an order", response_model=StoredOrder, responses=RESPONSES)
 async def put_order(order_id: OrderId, order: PlacedOrder, backends: BackendsDep, response: Response) -> StoredOrder:
-    """Store an order and publish `order.placed`, which starts its process. Sending it again changes nothing.
+    """Store an order and publish `order.placed`, which starts its process, or change a known order.
 
-    The rules are those of `commerce import orders`: a line with an unknown SKU is stored without a variant, and other
-    fields are ignored. An order that is not paid in full, is cancelled, or was fulfilled elsewhere starts no process.
+    Sending an order again changes nothing. Other content changes a known order as far as it is later: `updated_at` says
+    so, and without it states only go forward. A run under way begins anew if the change matters to it. An order that
+    has been fulfilled keeps its address and its lines.
+
+    The rules are those of `commerce import orders`: a line with an unknown SKU is stored without a variant, and fields
+    that are no columns of an order export are refused. An order that is not paid in full, is cancelled, or was
+    fulfilled elsewhere starts no process.
     """
-    head = OrderHead(id=order_id, **{name: value for name, value in order if name != "lines"})
-    lines = (OrderLine(**dict(line)) for line in order.lines)
+    source, own_id = split_order_id(order_id, default_source=backends.settings.order_source)
     with prefix_field_errors("body"):
-        new_order = parse_order(head, lines, currency=backends.settings.currency)
+        new_order = parse_order(
+            order.head(own_id), order.parser_lines(), currency=backends.settings.currency, source=source
+        )
         if isinstance(new_order, list):
             raise BadInput(new_order)
     async with backends.database.transaction() as tx:
-        is_new = await order_intake.store_order(tx, new_order)
+        number, is_new, difference = await order_intake.store_order(tx, new_order)
     response.status_code = HTTPStatus.CREATED if is_new else HTTPStatus.OK
-    process_id = order_process_id(order_id) if order_intake.needs_processing(new_order) else None
-    return StoredOrder(order_id=order_id, status="taken" if is_new else "known", transaction_id=process_id)
+    return StoredOrder(
+        order_id=difference.order_id,
+        number=number,
+        status="taken" if is_new else "changed" if difference.changed else "known",
+        changed=difference.changed,
+        kept=difference.kept,
+        transaction_id=order_process_id(difference.order_id) if order_intake.needs_processing(new_order) else None,
+        warnings=list(new_order.warnings),
+    )

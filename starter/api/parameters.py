@@ -3,7 +3,9 @@
 from typing import Annotated
 
 from fastapi import Body, Path
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 ACTOR = "http"  # recorded as who took an operator's action: tokens do not identify people
 DEFAULT_REASON = "requested over HTTP"
@@ -24,7 +26,24 @@ TransactionId = Annotated[
 ]
 
 
-class Reason(BaseModel):
+class RequestBody(BaseModel):
+    """The base of request bodies. Their schemas have no `default`: generators make such fields required."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core_schema)
+        for field in handler.resolve_ref_schema(schema)["properties"].values():
+            field.pop("default", None)
+        return schema
+
+
+class ResponseBody(BaseModel):
+    """The base of response bodies: all fields are sent, also those with a default."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+
+class Reason(RequestBody):
     """The reason for an operator's action."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"reason": "The carrier works again"}})
@@ -32,7 +51,8 @@ class Reason(BaseModel):
     reason: Text = Field(
         DEFAULT_REASON,
         max_length=1_000,
-        description="Why. Stored only in the shop's own database, so it may contain personal data",
+        description="Why. Stored only in the shop's own database, so it may contain personal data. Default: "
+        f"{DEFAULT_REASON}",
     )
 
 

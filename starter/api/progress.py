@@ -4,17 +4,18 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from hashlib import sha256
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.types import Message, Send
 from temporalio.client import Client, WorkflowExecutionDescription
 
 from commerce.errors import Unreachable
-from commerce.messages.runs import Status
+from commerce.messages.runs import ProcessStatus
 from starter.api import workflow_examples as examples
 from starter.api.backends import BackendsDep, ClientDep
 from starter.api.errors import COMMON_ERRORS
@@ -24,13 +25,17 @@ from starter.operate import process_status, run_history
 POLL_SECONDS = 0.3  # between two polls of a process
 HEARTBEAT = 15  # seconds without an event before a comment is sent, which shows both ends that the other is alive
 SEND_SECONDS = 30  # for the client to accept a message; after that it counts as gone
+ID_DIGITS = 16  # hex digits of the status's hash in an event's id
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # nginx must not buffer
 STREAM = """event: progress
 data: {"transaction_id": "order-processing-1001", "status": "running", "state": "running", …}
+id: 0199a1b2-6f4e-7c3d-9a10-5b7e2f0c4d11.3d1f0c6a9be24877
 
 event: end
 data: {"transaction_id": "order-processing-1001", "status": "completed", "state": "completed", …}
+id: 0199a1b2-6f4e-7c3d-9a10-5b7e2f0c4d11.end
 """
+PROGRESS, END = "progress", "end"  # names of events
 
 log = logging.getLogger(__name__)
 routes = APIRouter(prefix="/workflows", tags=["workflows"], responses=COMMON_ERRORS)
@@ -39,7 +44,7 @@ routes = APIRouter(prefix="/workflows", tags=["workflows"], responses=COMMON_ERR
 class Watch:
     """Polls one process for all its followers until it ends."""
 
-    def __init__(self, client: Client, ui: str, first: Status) -> None:
+    def __init__(self, client: Client, ui: str, first: ProcessStatus) -> None:
         self.status, self.followers = first, 0
         self._client, self._ui = client, ui
         self._changed = asyncio.Event()
@@ -52,7 +57,7 @@ class Watch:
         """Whether polling has stopped."""
         return self._polling.done()
 
-    async def updates(self) -> AsyncIterator[Status | None]:
+    async def updates(self) -> AsyncIterator[ProcessStatus | None]:
         """Yield the current status, then the new one after each change, until polling stops.
 
         Yields None after HEARTBEAT seconds without a change. Raises what made polling fail.
@@ -111,7 +116,7 @@ class Watches:
         self._open: dict[str, Watch] = {}
 
     @asynccontextmanager
-    async def follow(self, client: Client, ui: str, first: Status) -> AsyncIterator[Watch]:
+    async def follow(self, client: Client, ui: str, first: ProcessStatus) -> AsyncIterator[Watch]:
         """Share the process's watch, or start one from its status `first`; the last follower stops it."""
         watch = self._open.get(first.transaction_id)
         if watch is None or watch.done:
@@ -166,39 +171,55 @@ def _watches(request: Request) -> Watches:
     response_class=ProgressStream,
     responses={
         200: {"description": "The stream", "content": {"text/event-stream": {"example": STREAM}}},
+        204: {"description": "The client has received the `end` of this run: there is nothing to reconnect to"},
         **examples.NOT_FOUND,
     },
 )
-async def follow(
+async def follow_workflow(
     transaction_id: TransactionId,
     temporal: ClientDep,
     backends: BackendsDep,
     watches: Annotated[Watches, Depends(_watches)],
-) -> ProgressStream:
+    last_event_id: Annotated[
+        str, Header(description="The `id` of the last event that the client received; EventSource sends it by itself")
+    ] = "",
+) -> Response:
     """Follow a process.
 
     The stream starts with a `progress` event with the same data as `GET /workflows/{transaction_id}` and sends another
     after each change. When the process has ended it sends the data once more as an `end` event, and closes.
 
-    A stream that closes without `end` was interrupted: connect again. A browser's EventSource reconnects by itself, so
-    close it at `end`. Comments are heartbeats.
+    A stream that closes without `end` was interrupted: connect again, with the `id` of the last event as
+    `Last-Event-ID`, and the stream continues with the first event that differs. After `end`, the answer to that is 204,
+    unless the process has another run. A browser's EventSource does all of this by itself. Comments are heartbeats.
     """
     ui = backends.settings.temporal_ui_url
     # Before the stream starts, so that an unknown process is a 404.
     first = await process_status.get_status(temporal, transaction_id, ui=ui)
+    if first.status != "running" and last_event_id == _event_id(END, first):
+        return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def events() -> AsyncGenerator[bytes]:
         async with watches.follow(temporal, ui, first) as watch:
             async for status in watch.updates():
-                yield _event("progress", status) if status else KEEPALIVE_COMMENT
+                if status is None:
+                    yield KEEPALIVE_COMMENT
+                elif _event_id(PROGRESS, status) != last_event_id:
+                    yield _event(PROGRESS, status)
             if watch.status.status != "running":
-                yield _event("end", watch.status)
+                yield _event(END, watch.status)
 
     return ProgressStream(events())
 
 
-def _event(name: str, status: Status) -> bytes:
-    return format_sse_event(event=name, data_str=status.model_dump_json())
+def _event(name: str, status: ProcessStatus) -> bytes:
+    return format_sse_event(event=name, data_str=status.model_dump_json(), id=_event_id(name, status))
+
+
+def _event_id(name: str, status: ProcessStatus) -> str:
+    """Return an id that depends on nothing but the event, so that the client may reconnect to another server."""
+    version = END if name == END else sha256(status.model_dump_json().encode()).hexdigest()[:ID_DIGITS]
+    return f"{status.run_id}.{version}"
 
 
 def _fingerprint(run: WorkflowExecutionDescription) -> tuple[Any, ...]:

@@ -32,6 +32,7 @@ LIST_RESPONSES: Responses = {
                         }
                     ],
                     "running": [],
+                    "edited": [],
                 }
             ]
         },

@@ -5,13 +5,13 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from commerce.messages.schedules import JobSchedule, Period
 from starter.api import schedule_examples as examples
 from starter.api.backends import ClientDep, DatabaseDep
 from starter.api.errors import COMMON_ERRORS, prefix_field_errors
-from starter.api.parameters import ACTOR, MAX_ID_LENGTH, ReasonBody
+from starter.api.parameters import ACTOR, MAX_ID_LENGTH, ReasonBody, ResponseBody
 from starter.schedules import actions, queries
 
 FIRST_YEAR, LAST_YEAR = 1970, 2999  # the range that Temporal can handle
@@ -28,20 +28,20 @@ ScheduleId = Annotated[
 ]
 
 
-class Schedules(BaseModel):
+class ScheduleList(ResponseBody):
     """All schedules."""
 
     schedules: list[JobSchedule]
 
 
-class Triggered(BaseModel):
+class Triggered(ResponseBody):
     """A job that was started now."""
 
     id: str
     transaction_id: str | None = Field(description="The process id; null if Temporal has not returned it yet")
 
 
-class PauseState(BaseModel):
+class PauseState(ResponseBody):
     """A schedule that was paused or resumed."""
 
     id: str
@@ -62,7 +62,7 @@ class Backfill(Period):
         return value
 
 
-class Backfilled(BaseModel):
+class Backfilled(ResponseBody):
     """A job that was started for past times."""
 
     id: str
@@ -70,9 +70,9 @@ class Backfilled(BaseModel):
 
 
 @routes.get("", summary="List schedules", responses=examples.LIST_RESPONSES)
-async def list_schedules(temporal: ClientDep, database: DatabaseDep) -> Schedules:
+async def list_schedules(temporal: ClientDep, database: DatabaseDep) -> ScheduleList:
     """List the schedules: when they run, their next and last runs, and why one is paused."""
-    return Schedules(schedules=await queries.list_schedules_with_reasons(temporal, database))
+    return ScheduleList(schedules=await queries.list_schedules_with_reasons(temporal, database))
 
 
 @routes.post(
@@ -81,20 +81,24 @@ async def list_schedules(temporal: ClientDep, database: DatabaseDep) -> Schedule
     status_code=HTTPStatus.ACCEPTED,
     responses=examples.TRIGGER_RESPONSES,
 )
-async def trigger(schedule_id: ScheduleId, temporal: ClientDep) -> Triggered:
+async def trigger_schedule(schedule_id: ScheduleId, temporal: ClientDep) -> Triggered:
     """Run a job now, even if its schedule is paused. 409 if it is already running."""
     return Triggered(id=schedule_id, transaction_id=await actions.trigger(temporal, schedule_id))
 
 
 @routes.post("/{schedule_id}/pause", summary="Pause a schedule", responses=examples.PAUSE_RESPONSES)
-async def pause(schedule_id: ScheduleId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody) -> PauseState:
+async def pause_schedule(
+    schedule_id: ScheduleId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody
+) -> PauseState:
     """Pause a schedule: its job no longer starts by itself. If it is already paused, only the reason changes."""
     await actions.pause(temporal, database, schedule_id, reason=body.reason, actor=ACTOR)
     return PauseState(id=schedule_id, paused=True, reason=body.reason)
 
 
 @routes.post("/{schedule_id}/resume", summary="Resume a schedule", responses=examples.RESUME_RESPONSES)
-async def resume(schedule_id: ScheduleId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody) -> PauseState:
+async def resume_schedule(
+    schedule_id: ScheduleId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody
+) -> PauseState:
     """Resume a paused schedule."""
     await actions.resume(temporal, database, schedule_id, reason=body.reason, actor=ACTOR)
     return PauseState(id=schedule_id, paused=False, reason=body.reason)
@@ -106,7 +110,7 @@ async def resume(schedule_id: ScheduleId, temporal: ClientDep, database: Databas
     status_code=HTTPStatus.ACCEPTED,
     responses=examples.BACKFILL_RESPONSES,
 )
-async def backfill(schedule_id: ScheduleId, temporal: ClientDep, span: Backfill) -> Backfilled:
+async def backfill_schedule(schedule_id: ScheduleId, temporal: ClientDep, span: Backfill) -> Backfilled:
     """Run a job for past nominal times, one after the other, even if its schedule is paused.
 
     Future times are ignored.

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
 from activities.boundary.failures import shop_error
-from commerce.errors import CustomerAlreadyExists
-from commerce.messages.runs import Page, Status, StatusFilter
+from commerce.errors import BadInput, CustomerAlreadyExists
+from commerce.messages.runs import Page, ProcessStatus, StatusFilter
 from starter.api import workflow_examples as examples
 from starter.api.admission import CLIENT_CLOSED_REQUEST, AdmissionDep, CallerLeft
 from starter.api.admission import RESPONSES as RATE_RESPONSES
@@ -27,9 +27,10 @@ from starter.api.errors import (
     error_response,
     failure_problem,
     prefix_field_errors,
+    prefixed,
     problem_of,
 )
-from starter.api.parameters import ACTOR, MAX_ID_LENGTH, ReasonBody, Text, TransactionId
+from starter.api.parameters import ACTOR, MAX_ID_LENGTH, ReasonBody, RequestBody, ResponseBody, Text, TransactionId
 from starter.client import start
 from starter.operate import actions, process_list, process_status
 from starter.processes import PROCESS_TYPES
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 routes = APIRouter(prefix="/workflows", tags=["workflows"], responses=COMMON_ERRORS)
 
 
-class Execute(BaseModel):
+class Execute(RequestBody):
     """A process to start."""
 
     model_config = ConfigDict(json_schema_extra={"examples": examples.EXECUTE_BODIES})
@@ -51,7 +52,9 @@ class Execute(BaseModel):
         max_length=MAX_ID_LENGTH, description=f"The process type, one of {', '.join(PROCESS_TYPES)}"
     )
     input: dict[str, Any] = Field(
-        {}, description="The input of this process type; for `customer-registration` with the `password` in clear"
+        {},
+        description="The input of this process type; for `customer-registration` with the `password` in clear; "
+        "default: no options",
     )
     transaction_id: Text | None = Field(
         None,
@@ -59,10 +62,12 @@ class Execute(BaseModel):
         description="The process id. It is derived from the input and can be left out; only `hello-world` and "
         "`product-count` accept any id.",
     )
-    wait_seconds: float = Field(30, ge=0, le=MAX_WAIT, description="The time to wait for the result, in seconds")
+    wait_seconds: float = Field(
+        30, ge=0, le=MAX_WAIT, description="The time to wait for the result, in seconds; default: 30"
+    )
 
 
-class ExecutionResult(BaseModel):
+class ExecutionResult(ResponseBody):
     """A process that completed."""
 
     success: Literal[True] = True
@@ -70,7 +75,7 @@ class ExecutionResult(BaseModel):
     transaction_id: str
 
 
-class ExecutionPending(BaseModel):
+class ExecutionPending(ResponseBody):
     """A process that still runs after `wait_seconds`."""
 
     success: Literal[True] = True
@@ -78,7 +83,7 @@ class ExecutionPending(BaseModel):
     transaction_id: str
 
 
-class ActionAccepted(BaseModel):
+class ActionAccepted(ResponseBody):
     """A retry or a cancellation that was started."""
 
     transaction_id: str
@@ -96,7 +101,7 @@ class ActionAccepted(BaseModel):
         HTTPStatus.ACCEPTED: {"model": ExecutionPending} | examples.PENDING,
     },
 )
-async def execute(
+async def execute_workflow(
     body: Execute, backends: BackendsDep, admission: AdmissionDep, request: Request
 ) -> ExecutionResult | Response:
     """Start a process and wait for its result; `order-processing` joins the order's open run if there is one.
@@ -113,7 +118,7 @@ async def execute(
         entry = process_type.parse(json.dumps(body.input))
     try:
         async with admission.starting(body.workflow_id, entry, request):
-            with prefix_field_errors("body"):
+            with prefix_field_errors("body.input", transaction_id="body.transaction_id"):
                 handle = await start(await backends.client(), body.workflow_id, entry, process_id=body.transaction_id)
     except CallerLeft:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
@@ -159,7 +164,7 @@ async def list_workflows(
 
 
 @routes.get("/{transaction_id}", summary="Get a process", responses=examples.STATUS_RESPONSES)
-async def get_workflow(transaction_id: TransactionId, temporal: ClientDep, backends: BackendsDep) -> Status:
+async def get_workflow(transaction_id: TransactionId, temporal: ClientDep, backends: BackendsDep) -> ProcessStatus:
     """Return the state of a process's latest run, with the progress of every step."""
     return await process_status.get_status(temporal, transaction_id, ui=backends.settings.temporal_ui_url)
 
@@ -170,7 +175,7 @@ async def get_workflow(transaction_id: TransactionId, temporal: ClientDep, backe
     status_code=HTTPStatus.ACCEPTED,
     responses=examples.RETRY_RESPONSES,
 )
-async def retry(
+async def retry_workflow(
     transaction_id: TransactionId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody
 ) -> ActionAccepted:
     """Run a failed, cancelled or interrupted process again with the same input.
@@ -187,7 +192,7 @@ async def retry(
     status_code=HTTPStatus.ACCEPTED,
     responses=examples.CANCEL_RESPONSES,
 )
-async def cancel(
+async def cancel_workflow(
     transaction_id: TransactionId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody
 ) -> ActionAccepted:
     """Cancel a running process: it undoes its completed steps. After its final step it completes instead."""
@@ -210,9 +215,13 @@ async def _wait_for_result(handle: WorkflowHandle[Any, Any], request: Request, s
 
 
 async def _failure_response(handle: WorkflowHandle[Any, Any], failure: WorkflowFailureError) -> JSONResponse:
-    if isinstance(error := shop_error(failure), CustomerAlreadyExists):
+    error = shop_error(failure)
+    if isinstance(error, CustomerAlreadyExists):
         problem = problem_of(error).model_copy(update={"transaction_id": handle.id})
         return error_response(HTTPStatus.CONFLICT, problem)
+    if isinstance(error, BadInput):  # that only a step could find
+        problem = problem_of(prefixed("body.input", error)).model_copy(update={"transaction_id": handle.id})
+        return error_response(HTTPStatus.UNPROCESSABLE_ENTITY, problem)
     problem = failure_problem(failure, handle.id, await _failed_step(handle))
     return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, problem)
 

@@ -7,14 +7,16 @@ import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.table import Table
 
 from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, SettingsError, Unreachable
-from commerce.settings import load_environment
+from commerce.settings import Settings, load_environment
+from starter.cli.exports import export_app
 from starter.cli.imports import import_app
+from starter.cli.products import products_app
 from starter.cli.runs import runs_app
 from starter.cli.schedules import schedules_app
 from starter.cli.shared import (
@@ -37,6 +39,9 @@ from starter.cli.webhooks import webhooks_app
 from starter.devstack.errors import StackError
 from starter.telemetry.exit import exit_process
 
+if TYPE_CHECKING:
+    from commerce.database import Database
+
 UNREACHABLE_HINT = (
     "Start everything with `commerce up`, or name a running shop: with --data-dir, the folder of its stack, "
     "or with COMMERCE_DATABASE_URL and TEMPORAL_ADDRESS."
@@ -54,6 +59,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(import_app, name="import")
+app.add_typer(export_app, name="export")
+app.add_typer(products_app, name="products")
 app.add_typer(runs_app, name="runs")
 app.add_typer(schedules_app, name="schedules")
 app.add_typer(webhooks_app, name="webhooks")
@@ -110,7 +117,7 @@ def api(data_dir: DataDir = None) -> None:
 @app.command()
 def migrate(data_dir: DataDir = None) -> None:
     """Migrate the database to the latest version."""
-    run_with_database(data_dir, lambda database, _settings: database.migrate())
+    run_with_database(data_dir, _migrate)
     print_line("The database is up to date")
 
 
@@ -160,6 +167,10 @@ def audit(as_json: AsJson = False, data_dir: DataDir = None) -> int:
         out.print(table)
         total = sum({finding.rule: finding.count for finding in findings}.values())
         print_line(f"{count_of(total, 'finding')}; the table shows the first ones of each rule")
+        if cures := dict.fromkeys(finding.cure for finding in findings if finding.cure):
+            print_line("Interrupted runs have left some of them; these commands repair them:")
+            for cure in cures:
+                print_line(f"  {cure}")
     else:
         print_line("The audit is clean: no rule is broken")
     return FAILED if findings else 0
@@ -223,6 +234,11 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _fail("Interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+async def _migrate(database: "Database", settings: Settings) -> None:
+    url = settings.migration_database_url
+    await database.migrate(url.get_secret_value() if url else None)
 
 
 def _check_embedded_servers(command: str) -> None:

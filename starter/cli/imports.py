@@ -1,102 +1,192 @@
 """The commands `commerce import …`: import CSV exports of other systems."""
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from commerce.order_identity import SOURCE
 from commerce.settings import Settings
-from starter.cli.shared import (
-    FAILED,
-    AsJson,
-    DataDir,
-    count_of,
-    err,
-    out,
-    print_error,
-    print_line,
-    run_with_database,
+from starter.cli.import_files import (
+    Currency,
+    Dates,
+    Decimal,
+    DryRun,
+    Encoding,
+    FileOptions,
+    Files,
+    Kind,
+    ReportFile,
+    ShowColumns,
+    SkipBad,
+    Timezone,
+    run_import,
+    show_columns,
 )
+from starter.cli.shared import AsJson, DataDir, print_line
 
 if TYPE_CHECKING:
     from commerce.database import Database
-    from commerce.imports import ImportReport
+    from commerce.imports import ImportReport, Options
 
-SHOWN_BAD_ROWS = 20
 BAD_ROWS = (
     "By default, nothing is imported from a file with a bad row. "
-    "Exit code 1: a file has bad rows, and --skip-bad is not set."
+    "Exit code 1: a file has bad rows, whether they were skipped or not."
 )
 
 import_app = typer.Typer(help="Import CSV exports of other systems, plain or gzip.", no_args_is_help=True)
 
-ImportFiles = Callable[["Database", Settings, Callable[[int], None]], Awaitable["ImportReport"]]
-Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="One or more .csv or .csv.gz files")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Import the rest of a file that has bad rows")]
+
+def _check_source(name: str | None) -> str | None:
+    if name is not None and not SOURCE.fullmatch(name):
+        raise typer.BadParameter("must be 1 to 40 of the characters A-Z a-z 0-9 . _ -")
+    return name
+
+
+Map = Annotated[
+    str | None,
+    typer.Option(
+        "--map",
+        metavar="NAME|FILE.toml",
+        help="Files of another shop: bigcommerce, etsy, magento or woocommerce, or a map of your own",
+    ),
+]
+
+Source = Annotated[
+    str | None,
+    typer.Option(
+        callback=_check_source,
+        metavar="NAME",
+        help="The shop that the orders come from, if you have several; default: COMMERCE_ORDER_SOURCE",
+    ),
+]
+
+
+CountedAt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="When the stock was counted or exported, like 2026-03-02 12:00:00 +0000; default: file time",
+    ),
+]
 
 
 @import_app.command("orders", epilog=BAD_ROWS)
-def orders(files: Files, skip_bad: SkipBad = False, as_json: AsJson = False, data_dir: DataDir = None) -> int:
-    """Import order exports. Importing an order again changes nothing."""
+def orders(
+    files: Files,
+    source: Source = None,
+    column_map: Map = None,
+    skip_bad: SkipBad = False,
+    dry_run: DryRun = False,
+    report: ReportFile = None,
+    encoding: Encoding = None,
+    timezone: Timezone = None,
+    dates: Dates = None,
+    decimal: Decimal = None,
+    currency: Currency = None,
+    columns: ShowColumns = False,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> int:
+    """Import order exports. A known order changes as far as the file is later; importing it again changes nothing."""
     from commerce.imports import import_orders
+    from commerce.imports.order_rows import COLUMNS
+
+    shared = (skip_bad, dry_run, report, encoding, timezone, dates, decimal, as_json, data_dir)
+    given = FileOptions(*shared, currency, column_map)
 
     def import_files(
-        database: "Database", settings: Settings, progress: Callable[[int], None]
+        database: "Database", settings: Settings, progress: Callable[[int], None], options: "Options"
     ) -> "Awaitable[ImportReport]":
-        return import_orders(database, files, skip_bad=skip_bad, currency=settings.currency, progress=progress)
+        return import_orders(
+            database,
+            files,
+            skip_bad=skip_bad,
+            currency=currency or settings.currency,
+            source=source or settings.order_source,
+            progress=progress,
+            options=options,
+        )
 
-    return _import(data_dir, import_files, "orders", skip_bad=skip_bad, as_json=as_json)
+    kind, extra = Kind("orders", "orders", COLUMNS), ["--source", source] if source else []
+    return show_columns(kind, files, given) if columns else run_import(kind, files, given, import_files, extra)
 
 
 @import_app.command("inventory", epilog=BAD_ROWS)
-def inventory(files: Files, skip_bad: SkipBad = False, as_json: AsJson = False, data_dir: DataDir = None) -> int:
+def inventory(
+    files: Files,
+    counted_at: CountedAt = None,
+    skip_bad: SkipBad = False,
+    dry_run: DryRun = False,
+    report: ReportFile = None,
+    encoding: Encoding = None,
+    decimal: Decimal = None,
+    columns: ShowColumns = False,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> int:
     """Import inventory exports: products, variants and stock levels.
 
-    A level is set only if its on-hand quantity differs from the last imported one.
+    A count has a time. A later count sets the stock even if its numbers are the same; the same count again changes
+    nothing. What was shipped since, or is not yet known to the shop, is not put back.
     """
-    from commerce.imports import import_inventory
+    from commerce.imports import file_time, import_inventory, past_time
+    from commerce.imports.inventory_rows import COLUMNS
 
-    def import_files(database: "Database", _: Settings, progress: Callable[[int], None]) -> "Awaitable[ImportReport]":
-        return import_inventory(database, files, skip_bad=skip_bad, progress=progress)
+    given = FileOptions(skip_bad, dry_run, report, encoding, None, None, decimal, as_json, data_dir)
 
-    return _import(data_dir, import_files, "levels", skip_bad=skip_bad, as_json=as_json)
+    def import_files(
+        database: "Database", _: Settings, progress: Callable[[int], None], options: "Options"
+    ) -> "Awaitable[ImportReport]":
+        return import_inventory(
+            database, files, skip_bad=skip_bad, counted_at=counted, progress=progress, options=options
+        )
+
+    known = "This count is known already; a later count with the same numbers needs its own --counted-at"
+    kind = Kind("inventory", "levels", COLUMNS, known)
+    if columns:
+        return show_columns(kind, files, given)
+    counted = None if counted_at is None else past_time(counted_at, "--counted-at")
+    if not as_json:
+        for file in files:
+            print_line(f"{file}: counted at {counted or file_time(file):%Y-%m-%d %H:%M:%S %z}")
+    extra = ["--counted-at", counted_at] if counted_at else []
+    return run_import(kind, files, given, import_files, extra)
 
 
 @import_app.command("carts", epilog=BAD_ROWS)
-def carts(files: Files, skip_bad: SkipBad = False, as_json: AsJson = False, data_dir: DataDir = None) -> int:
-    """Import exports of abandoned checkouts. Importing a cart again changes nothing."""
+def carts(
+    files: Files,
+    skip_bad: SkipBad = False,
+    dry_run: DryRun = False,
+    report: ReportFile = None,
+    encoding: Encoding = None,
+    timezone: Timezone = None,
+    dates: Dates = None,
+    decimal: Decimal = None,
+    currency: Currency = None,
+    columns: ShowColumns = False,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> int:
+    """Import exports of abandoned checkouts. A newer cart replaces a known one; importing it again changes nothing."""
     from commerce.imports import import_carts
+    from commerce.imports.cart_rows import COLUMNS
+
+    shared = (skip_bad, dry_run, report, encoding, timezone, dates, decimal, as_json, data_dir)
+    given = FileOptions(*shared, currency)
 
     def import_files(
-        database: "Database", settings: Settings, progress: Callable[[int], None]
+        database: "Database", settings: Settings, progress: Callable[[int], None], options: "Options"
     ) -> "Awaitable[ImportReport]":
-        return import_carts(database, files, skip_bad=skip_bad, currency=settings.currency, progress=progress)
+        return import_carts(
+            database,
+            files,
+            skip_bad=skip_bad,
+            currency=currency or settings.currency,
+            progress=progress,
+            options=options,
+        )
 
-    return _import(data_dir, import_files, "carts", skip_bad=skip_bad, as_json=as_json)
-
-
-def _import(data_dir: Path | None, import_files: ImportFiles, noun: str, *, skip_bad: bool, as_json: bool) -> int:
-    with err.status("Reading …") as status:
-
-        def show_progress(rows: int) -> None:
-            status.update(f"{rows:,} rows read")
-
-        report = run_with_database(data_dir, lambda database, settings: import_files(database, settings, show_progress))
-    if as_json:
-        out.print_json(report.model_dump_json())
-    else:
-        _print_report(report, noun)
-    if report.bad_count:
-        consequence = "skipped" if skip_bad else "their files were not imported; --skip-bad imports the other rows"
-        print_error(f"{count_of(report.bad_count, 'bad row')}: {consequence}")
-    return FAILED if report.bad_count and not skip_bad else 0
-
-
-def _print_report(report: "ImportReport", noun: str) -> None:
-    read = count_of(report.read, "row")
-    print_line(f"{read} read: {report.taken:,} {noun} imported, {report.unchanged:,} known already")
-    for bad in report.bad[:SHOWN_BAD_ROWS]:
-        print_error(f"{bad.file}:{bad.line}: {bad.reason}")
-    if report.bad_count > SHOWN_BAD_ROWS:
-        print_error(f"… only the first {SHOWN_BAD_ROWS} bad rows are shown; --json shows more")
+    kind = Kind("carts", "carts", COLUMNS)
+    return show_columns(kind, files, given) if columns else run_import(kind, files, given, import_files)

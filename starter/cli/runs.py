@@ -10,7 +10,7 @@ import typer
 from rich.table import Column, Table
 
 from commerce.errors import PermanentError
-from commerce.messages.runs import Page, Run, Status, StatusFilter
+from commerce.messages.runs import Page, ProcessStatus, Run, StatusFilter
 from starter.cli.shared import (
     FAILED,
     AsJson,
@@ -90,7 +90,7 @@ def retry(
     from starter.client import wait_for_result
     from starter.operate.actions import retry
 
-    async def start_retry(connections: Connections) -> tuple[str, Status | None]:
+    async def start_retry(connections: Connections) -> tuple[str, ProcessStatus | None]:
         run_id = await retry(connections.client, connections.database, process_id, reason=reason)
         if not wait:
             return run_id, None
@@ -120,7 +120,7 @@ def cancel(
     """
     from starter.operate.actions import cancel
 
-    async def request_cancel(connections: Connections) -> tuple[str, Status | None]:
+    async def request_cancel(connections: Connections) -> tuple[str, ProcessStatus | None]:
         client, database, _ = connections
         run_id = await cancel(client, database, process_id, reason=reason, wait=MAX_WAIT if wait else None)
         return run_id, await _get_status(connections, process_id) if wait else None
@@ -162,13 +162,13 @@ def _list(
         print_line(f"There may be more: --cursor {page.next_cursor}")
 
 
-async def _get_status(connections: Connections, process_id: str) -> Status:
+async def _get_status(connections: Connections, process_id: str) -> ProcessStatus:
     from starter.operate.process_status import get_status
 
     return await get_status(connections.client, process_id, ui=connections.settings.temporal_ui_url)
 
 
-def _print_status(status: Status, *, as_json: bool) -> None:
+def _print_status(status: ProcessStatus, *, as_json: bool) -> None:
     if as_json:
         out.print_json(status.model_dump_json())
         return

@@ -10,32 +10,39 @@ from rich.table import Column, Table
 
 from commerce.errors import BadInput
 from commerce.messages.base import field_errors
-from commerce.messages.schedules import JobSchedule, Period
-from starter.cli.shared import AsJson, DataDir, count_of, out, print_line, print_result, run_connected
+from commerce.messages.schedules import ApplyResult, JobSchedule, Period
+from starter.cli.shared import AsJson, Connections, DataDir, count_of, out, print_line, print_result, run_connected
 
 schedules_app = typer.Typer(help="Show and control the schedules of jobs.", no_args_is_help=True)
 
 ScheduleId = Annotated[str, typer.Argument(metavar="ID", help="Schedule id, the name of its job: sync-inventory …")]
 Reason = Annotated[str, typer.Option(help="Why; the list shows it")]
+RESTORE = "Edited in Temporal. To restore what the settings say: commerce schedules apply --force"
 DAY_OR_TIME = "a day in the schedule's time zone (2026-03-01) or a time with offset (2026-03-01T06:00+01:00)"
 
 
 @schedules_app.command("apply")
 def apply_schedules(
     paused: Annotated[bool, typer.Option("--paused", help="Create new schedules paused")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Restore schedules that were edited in Temporal")] = False,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
     """Create and update Temporal's schedules according to the settings.
 
-    Paused schedules stay paused. Schedules without a job are listed as orphans and not deleted.
+    Paused schedules stay paused. Schedules that someone has edited in Temporal, in its UI for example, are left as they
+    are, unless --force; the changes are listed. Schedules without a job are listed as orphans and not deleted.
     """
     from starter.schedules.apply import apply_schedules
 
-    applied = run_connected(
-        data_dir, lambda connections: apply_schedules(connections.client, connections.settings, paused=paused)
-    )
+    async def apply(connections: Connections) -> ApplyResult:
+        return await apply_schedules(connections.client, connections.settings, paused=paused, force=force)
+
+    applied = run_connected(data_dir, apply)
     lines = [f"{outcome:>9}  {schedule_id}" for outcome, ids in applied for schedule_id in ids]
+    lines += [f"{schedule_id}: {change}" for schedule_id, changes in applied.edited.items() for change in changes]
+    if applied.edited:
+        lines.append(RESTORE)
     print_result(applied.model_dump(), "\n".join(lines), as_json=as_json)
 
 
@@ -54,6 +61,9 @@ def list_schedules(as_json: AsJson = False, data_dir: DataDir = None) -> None:
         for schedule in schedules:
             table.add_row(*_row(schedule))
         out.print(table)
+        changes = [f"{schedule.id}: {change}" for schedule in schedules for change in schedule.edited]
+        for line in [*changes, RESTORE] if changes else []:
+            print_line(line)
     else:
         print_line("There are no schedules yet: start a worker or run `commerce schedules apply`")
 
@@ -142,7 +152,7 @@ def _row(schedule: JobSchedule) -> tuple[str, ...]:
     last = schedule.last_runs[-1] if schedule.last_runs else None
     return (
         schedule.id,
-        f"{schedule.cron or 'set by hand'}, {schedule.zone}",
+        f"{schedule.cron or 'edited'}, {schedule.zone}",
         f"paused: {schedule.note}" if schedule.paused else "running" if schedule.running else "waiting",
         local(schedule.next_runs[0]) if schedule.next_runs else "–",
         f"{local(last.nominal_time)} {last.status}" if last else "–",

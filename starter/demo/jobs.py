@@ -8,8 +8,9 @@ from typing import Any
 
 import httpx
 from sqlalchemy import text
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError
 
+from activities.boundary.failures import cause
 from commerce import imports
 from commerce.database import Database
 from commerce.errors import JobInProgress, Unreachable
@@ -35,7 +36,7 @@ PLENTY = text("""
     SELECT sku, location_id AS location, stocked_quantity + :found AS on_hand
     FROM inventory_levels JOIN inventory_items ON inventory_items.id = inventory_item_id
     WHERE sku NOT IN (SELECT sku FROM order_lines JOIN orders ON orders.id = order_id
-                      WHERE fulfillment_status = 'not_fulfilled')
+                      WHERE orders.fulfillment_status = 'not_fulfilled')
     ORDER BY sku, location_id LIMIT :count
 """)
 
@@ -78,6 +79,10 @@ async def _run(client: Client, job: str, options: Message) -> JobOutcome:
         result = await (await start(client, job, options)).result()
     except JobInProgress as running:
         return JobOutcome(job, str(running))
+    except WorkflowFailureError as failure:  # perhaps its schedule has started it at the same moment
+        if running_too := cause(failure, JobInProgress):
+            return JobOutcome(job, str(running_too))
+        raise
     return JobOutcome(job, SUMMARIES[job](result))
 
 

@@ -18,6 +18,7 @@ from commerce.settings import load_settings
 from starter.client import connect
 from starter.demo import customers, jobs, orders, outcomes
 from starter.demo.orders import Summary
+from starter.demo.sample_orders import OPENING
 from starter.demo.sample_shop import CURRENCY, SampleShop, write_sample_shop
 from starter.demo.screen import Screen
 from starter.devstack.errors import FAILED, StackError
@@ -88,7 +89,7 @@ async def _import(database: Database, data_dir: Path, screen: Screen) -> SampleS
     orders = await imports.import_orders(database, [shop.orders], currency=CURRENCY)
     if orders.bad:  # another version's sample shop is there
         raise StackError(f"The data folder holds another sample shop; use another --data-dir ({orders.bad[0].reason})")
-    stock = await imports.import_inventory(database, [shop.inventory])
+    stock = await imports.import_inventory(database, [shop.inventory], counted_at=OPENING)
     known = "" if stock.taken + orders.taken else ", already imported"
     screen.head("Importing the sample shop")
     screen.say(f"{stock.read:,} levels of stock, {len(shop.order_ids):,} orders with {orders.read:,} lines{known}")

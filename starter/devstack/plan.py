@@ -32,9 +32,10 @@ LABELS = {
     "api": "The API",
 }
 SMTP_URL, CARRIER_URL, WAREHOUSE_URL = f"{PREFIX}SMTP_URL", f"{PREFIX}CARRIER_URL", f"{PREFIX}WAREHOUSE_URL"
-DATABASE_URL, METRICS_ADDRESS = f"{PREFIX}DATABASE_URL", f"{PREFIX}METRICS_ADDRESS"
+DATABASE_URL, MIGRATION_DATABASE_URL = f"{PREFIX}DATABASE_URL", f"{PREFIX}MIGRATION_DATABASE_URL"
+METRICS_ADDRESS = f"{PREFIX}METRICS_ADDRESS"
 REPLACEABLE = {SMTP_URL: "mail", CARRIER_URL: "carrier", WAREHOUSE_URL: "warehouse", METRICS_ADDRESS: "metrics"}
-IGNORED = (DATABASE_URL, "TEMPORAL_ADDRESS")
+IGNORED = (DATABASE_URL, MIGRATION_DATABASE_URL, "TEMPORAL_ADDRESS")
 ADMIN = "admin@shop.example"
 
 
@@ -84,12 +85,12 @@ class Plan:
         """Host and port where the worker of this stack serves its metrics; only that worker may use it."""
         return self.given.get(METRICS_ADDRESS) or f"{LOOPBACK}:{self.ports['metrics']}"
 
-    def database_url(self, database: str = postgres.DATABASE) -> str:
-        """The URL of a database, including the password; the cluster must exist."""
-        return postgres.url(self.data_dir, self.ports["postgres"], database)
+    def database_url(self, role: str = postgres.APPLICATION) -> str:
+        """The URL of the database for a role, including its password; the cluster must exist."""
+        return postgres.url(self.data_dir, self.ports["postgres"], role=role)
 
     def environment(self) -> dict[str, str]:
-        """Every variable a program needs to use this stack."""
+        """Every variable that a program of the shop needs to use this stack."""
         return {
             f"{PREFIX}DATA_DIR": str(self.data_dir),
             DATABASE_URL: self.database_url(),
@@ -112,6 +113,7 @@ class Plan:
         environment = self.environment()
         return {
             "database_url": environment[DATABASE_URL],
+            "superuser_url": postgres.superuser_url(self.data_dir, self.ports["postgres"]),  # for backups
             "temporal_address": self.temporal_address,
             "temporal_ui": self.temporal_ui,
             "api_url": self.api_url,
@@ -123,7 +125,7 @@ class Plan:
             "worker_pid": pids.get("worker"),
             "postgres_pid": pids.get("postgres"),
             "temporal_pid": pids.get("temporal"),
-            "environment": environment,
+            "environment": environment | {MIGRATION_DATABASE_URL: self.database_url(postgres.MIGRATOR)},
         }
 
     def _carrier_root(self) -> str:

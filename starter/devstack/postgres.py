@@ -1,4 +1,8 @@
-"""PostgreSQL 18 from its wheel: create a cluster in the data folder and return the command that runs it."""
+"""PostgreSQL 18 from its wheel: create a cluster in the data folder and return the command that runs it.
+
+The cluster has three roles, each with a generated password in a file: the superuser, the migrator, who owns the tables,
+and the application, with which everything of the shop connects. `starter/devstack/roles.py` creates them.
+"""
 
 import os
 import pwd
@@ -10,25 +14,35 @@ from pathlib import Path
 
 from starter.devstack.errors import PostgresError
 
-USER = "commerce"
+SUPERUSER, MIGRATOR, APPLICATION = "postgres", "commerce_migrator", "commerce"
 DATABASE = "commerce"
+SERVER_DATABASE = "postgres"  # exists in every cluster
 UNPRIVILEGED = "nobody"
 
 
 def prepare(data_dir: Path) -> None:
-    """Create the cluster if it is missing: loopback only, one user with a generated password."""
-    cluster, password_file = data_dir / "postgres", data_dir / "postgres.password"
-    if (cluster / "PG_VERSION").exists():
-        return
+    """Create what is missing: passwords of all roles, and the cluster with its superuser, loopback only."""
     data_dir.mkdir(parents=True, exist_ok=True)
+    cluster = data_dir / "postgres"
+    for role in (SUPERUSER, MIGRATOR, APPLICATION):
+        _create_password(_password_file(data_dir, role))
+    if not (cluster / "PG_VERSION").exists():
+        _create_cluster(cluster, _password_file(data_dir, SUPERUSER))
+
+
+def _create_password(file: Path) -> None:
+    if not file.exists() or not file.read_text():  # an interrupted set-up
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_urlsafe(24))
+
+
+def _create_cluster(cluster: Path, password_file: Path) -> None:
     shutil.rmtree(cluster, ignore_errors=True)  # an interrupted set-up
     cluster.mkdir(mode=0o700)
-    password_file.touch(mode=0o600)
-    password_file.write_text(secrets.token_urlsafe(24))
     if os.geteuid() == 0:
         owner = pwd.getpwnam(UNPRIVILEGED)
         os.chown(cluster, owner.pw_uid, owner.pw_gid)
-    options = ["--username", USER, "--auth", "scram-sha-256", "--pwfile", str(password_file)]
+    options = ["--username", SUPERUSER, "--auth", "scram-sha-256", "--pwfile", str(password_file)]
     locale = ["--encoding", "UTF8", "--locale-provider", "builtin", "--locale", "C.UTF-8"]
     done = subprocess.run(  # noqa: S603 - our own binary and our own arguments
         [*_as_unprivileged(), _binary("initdb"), "--pgdata", str(cluster), "--no-sync", *options, *locale],
@@ -54,10 +68,23 @@ def command(data_dir: Path, port: int, *settings: str) -> list[str]:
     return [*_as_unprivileged(), _binary("postgres"), "-D", str(data_dir / "postgres"), "-p", str(port), *flags]
 
 
-def url(data_dir: Path, port: int, database: str = DATABASE) -> str:
-    """Return the URL of a database of the cluster."""
-    password = (data_dir / "postgres.password").read_text()
-    return f"postgresql://{USER}:{password}@127.0.0.1:{port}/{database}"
+def url(data_dir: Path, port: int, database: str = DATABASE, *, role: str = APPLICATION) -> str:
+    """Return the URL of a database of the cluster for one of its roles."""
+    return f"postgresql://{role}:{password(data_dir, role)}@127.0.0.1:{port}/{database}"
+
+
+def superuser_url(data_dir: Path, port: int, database: str = SERVER_DATABASE) -> str:
+    """Return the URL of a database of the cluster for its superuser."""
+    return url(data_dir, port, database, role=SUPERUSER)
+
+
+def password(data_dir: Path, role: str) -> str:
+    """Return the password of a role."""
+    return _password_file(data_dir, role).read_text()
+
+
+def _password_file(data_dir: Path, role: str) -> Path:
+    return data_dir / f"{role}.password"
 
 
 def _binary(name: str) -> str:

@@ -7,7 +7,7 @@ import asyncpg
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from starter.devstack import postgres, temporal
+from starter.devstack import roles, temporal
 from starter.devstack.errors import StackError
 from starter.devstack.plan import Plan
 from starter.devstack.ports import LOOPBACK
@@ -18,14 +18,9 @@ NOT_YET = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.Postgre
 
 
 async def postgres_is_ready(plan: Plan) -> str | None:
-    """Check that PostgreSQL answers; create our database if it is missing."""
+    """Check that PostgreSQL answers; create our roles and database if they are missing."""
     try:
-        server = await asyncpg.connect(plan.database_url("postgres"), timeout=ANSWER_SECONDS)
-        try:
-            if not await server.fetchval("SELECT true FROM pg_database WHERE datname = $1", postgres.DATABASE):
-                await server.execute(f'CREATE DATABASE "{postgres.DATABASE}"')
-        finally:
-            await server.close()
+        await roles.set_up(plan.data_dir, plan.ports["postgres"])
     except NOT_YET as error:
         return _reason(error)
     except asyncpg.PostgresError as error:

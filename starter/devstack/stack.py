@@ -152,7 +152,7 @@ class Stack:
         )
         database = Database(plan.database_url())
         try:
-            await database.migrate()
+            await database.migrate(plan.database_url(postgres.MIGRATOR))
         finally:
             await database.close()
 

@@ -6,20 +6,23 @@ from commerce import backlog
 from commerce.backlog import Backlog
 from starter.doctor.findings import CheckResult, ok, warning
 from starter.doctor.runner import CheckContext
-from starter.operate.process_list import count_stuck_runs
+from starter.operate.process_list import count_stuck_runs, list_running_orders
 
 MAX_ORDER_AGE, MAX_EVENT_AGE = 3_600, 60  # seconds
 
 
 async def check_pending_orders(context: CheckContext) -> CheckResult:
-    """Check that no paid order waits for long."""
-    found = await context.query_once(_backlog)
-    if found.oldest_pending_order_age > MAX_ORDER_AGE:
-        age = _duration(found.oldest_pending_order_age)
+    """Check that no paid order waits for long until its process starts."""
+    running = await list_running_orders(context.client)
+    async with context.database.transaction() as tx:
+        found = await backlog.measure_pending(tx, running)
+    processed = f", {found.running} being processed" if found.running else ""
+    if found.oldest_age > MAX_ORDER_AGE:
         return warning(
-            f"{found.pending_orders:g} waiting, the oldest for {age}", "Run: commerce start process-pending-orders"
+            f"{found.waiting} waiting, the oldest for {_duration(found.oldest_age)}{processed}",
+            "Run: commerce start process-pending-orders",
         )
-    return ok(f"{found.pending_orders:g} waiting")
+    return ok(f"{found.waiting} waiting{processed}")
 
 
 async def check_held_orders(context: CheckContext) -> CheckResult:

@@ -52,6 +52,22 @@ async def check_tables(context: CheckContext) -> CheckResult:
     return ok(f"revision {revision}")
 
 
+async def check_role(context: CheckContext) -> CheckResult:
+    """Check that our role can use the tables, and can do nothing else."""
+    async with context.database.transaction() as tx:
+        role = await database_status.our_role(tx)
+    if role.unusable:
+        return failed(f"{role.name} cannot use {', '.join(role.unusable)}", "Run: commerce migrate")
+    variable = context.variable("DATABASE_URL")
+    if role.is_superuser or role.is_owner:
+        more = "is a superuser" if role.is_superuser else "owns the tables"
+        return warning(
+            f"{role.name} {more}, so an injected statement could do more than the shop",
+            f"Use a role of its own in {variable}: docs/deployment.md, Your own PostgreSQL",
+        )
+    return ok(f"{role.name} uses the tables and owns none")
+
+
 async def check_clock(context: CheckContext) -> CheckResult:
     """Check that the server's clock agrees with this machine's."""
     async with context.database.transaction() as tx:

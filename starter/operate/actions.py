@@ -170,11 +170,14 @@ async def _input(client: Client, kind: str, original: Sequence[Payload]) -> list
 
 
 async def _decode_input(client: Client, process_type: ProcessType, original: Sequence[Payload]) -> Any:
-    if len(original) != 1:
+    if len(original) > 1:
         problem = FieldError(field="input", message=f"must be one object, got {len(original)} arguments")
         raise BadInput([problem])
+    converter, kind = client.data_converter, process_type.input or process_type.entry
     try:
-        [value] = await client.data_converter.decode(original, [process_type.input or process_type.entry])
+        value = (await converter.decode(original, [kind]))[0] if original else None
+        if value is None:  # it was left out
+            [value] = await converter.decode(await converter.encode([{}]), [kind])
     except ApplicationError as failure:
         if bad_input := cause(failure, BadInput):
             raise bad_input from None

@@ -4,19 +4,39 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from shlex import quote
+from typing import NamedTuple
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 
 from commerce import audit as rules
 from commerce.audit import Finding, Page
+from commerce.audit_rules import FINDINGS, RULES, STRAYS
 from commerce.database import Database
+from commerce.messages.orders import OrderProcessing, order_process_id
 from starter.connection.rpc import find_latest_run, unreachable_if_refused
 
 MAX_CONCURRENT_CALLS = 20
 FIRST_PAGE, LARGEST_PAGE = 500, 1_000  # items, orders or customers; the time per order grows with larger pages
 PAGE_SECONDS = 5.0  # a page that takes longer than twice this is followed by a smaller one
 
-EndedRuns = dict[str, str | None]  # business key -> id of its latest run, which has ended; None: it never had a run
+ORDER_KEY = order_process_id("")
+INTERRUPTED = (  # what `commerce runs retry` starts again
+    WorkflowExecutionStatus.TERMINATED,
+    WorkflowExecutionStatus.FAILED,
+    WorkflowExecutionStatus.CANCELED,
+    WorkflowExecutionStatus.TIMED_OUT,
+)
+
+
+class EndedRun(NamedTuple):
+    """The latest run of a process, which has ended."""
+
+    run_id: str
+    status: WorkflowExecutionStatus | None
+
+
+EndedRuns = dict[str, EndedRun | None]  # by business key; None: Temporal knows no run
 
 
 async def audit(
@@ -30,10 +50,10 @@ async def audit(
     """
     findings: list[Finding] = []
     checked: Counter[str] = Counter()
-    for kind in rules.RULES:
+    for kind in RULES:
         async for page in _pages(database, kind):
             findings = _joined([findings, await _audit_page(database, client, page)])
-            if kind != rules.STRAYS:
+            if kind != STRAYS:
                 checked[kind] += len(page.keys)
                 on_progress(checked)
     return findings
@@ -76,7 +96,7 @@ def _joined(pages: Iterable[Sequence[Finding]]) -> list[Finding]:
             found.setdefault(finding.rule, []).append(finding)
     return [
         finding.model_copy(update={"count": counts[rule]})
-        for rule in rules.FINDINGS
+        for rule in FINDINGS
         for finding in found.get(rule, [])[: rules.MAX_FINDINGS]
     ]
 
@@ -90,17 +110,29 @@ def _confirmed(findings: Collection[Finding], before: EndedRuns, after: EndedRun
 
     dropped = Counter(finding.rule for finding in findings if not is_confirmed(finding))
     return [
-        finding.model_copy(update={"count": finding.count - dropped[finding.rule]})
+        finding.model_copy(update={"count": finding.count - dropped[finding.rule], "cure": _cure(finding, after)})
         for finding in findings
         if is_confirmed(finding)
     ]
+
+
+def _cure(finding: Finding, ended: EndedRuns) -> str | None:
+    """Return the command that lets the process of a finding undo what an interrupted run left."""
+    if (key := finding.business_key) is None:
+        return None
+    if run := ended[key]:
+        return f"commerce runs retry {quote(key)} --reason …" if run.status in INTERRUPTED else None
+    if not key.startswith(ORDER_KEY):
+        return None
+    order = OrderProcessing(order_id=key.removeprefix(ORDER_KEY))
+    return f"commerce start order-processing --input {quote(order.model_dump_json(include={'order_id'}))}"
 
 
 async def _ended_runs(client: Client, keys: Collection[str]) -> EndedRuns:
     """Return the latest runs of these processes, without those that are running. Keys are process ids."""
     free = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
 
-    async def fetch(key: str) -> Mapping[str, str | None]:
+    async def fetch(key: str) -> EndedRuns:
         async with free:
             return await _latest_if_ended(client, key)
 
@@ -108,9 +140,9 @@ async def _ended_runs(client: Client, keys: Collection[str]) -> EndedRuns:
     return {key: run for answer in answers for key, run in answer.items()}
 
 
-async def _latest_if_ended(client: Client, key: str) -> Mapping[str, str | None]:
+async def _latest_if_ended(client: Client, key: str) -> EndedRuns:
     with unreachable_if_refused(f"describe {key}"):
         run = await find_latest_run(client, key)
     if run is None:
         return {key: None}
-    return {key: run.run_id} if run.close_time else {}
+    return {key: EndedRun(run.run_id, run.status)} if run.close_time else {}

@@ -10,6 +10,7 @@ from temporalio.client import Client, WorkflowExecution
 
 from commerce.errors import BadInput, ProcessNotFound
 from commerce.messages.base import FieldError
+from commerce.messages.orders import order_process_id
 from commerce.messages.runs import Page, Run, RunStatus, StatusFilter
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
 from starter.operate.process_status import to_run
@@ -17,6 +18,8 @@ from starter.operate.run_history import STATUSES, get_latest_run, status_of
 from starter.processes import PROCESS_TYPES, TASK_QUEUE
 
 MAX_LISTED = 500
+MAX_PAGE = 1_000  # runs that Temporal lists at once
+MAX_RUNNING_ORDERS = 10_000
 MAX_CONCURRENT_CALLS = 20
 MAX_FETCHES = 10  # requests to Temporal for one page; if most runs have newer ones, the page is short
 CURSOR_DIGEST_BYTES = 8
@@ -67,6 +70,14 @@ async def count_runs(client: Client) -> Mapping[str, Mapping[RunStatus, int]]:
 
     with unreachable_if_refused("count runs"):
         return dict(zip(PROCESS_TYPES, await asyncio.gather(*map(count, PROCESS_TYPES)), strict=True))
+
+
+async def list_running_orders(client: Client, limit: int = MAX_RUNNING_ORDERS) -> list[str]:
+    """Return the ids of orders whose process is running, at most `limit`. Raises Unreachable."""
+    query = _query("running", "order-processing", MAX_LISTED)
+    runs = client.list_workflows(query, page_size=MAX_PAGE, limit=limit, rpc_timeout=RPC_TIMEOUT)
+    with unreachable_if_refused("list runs"):
+        return [run.id.removeprefix(order_process_id("")) async for run in runs]
 
 
 async def count_stuck_runs(client: Client) -> int:

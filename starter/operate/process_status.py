@@ -22,7 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.boundary.failures import describe, failure_type
 from commerce.errors import BadInput, ResetTooLate
 from commerce.messages.progress import ProcessState, Progress
-from commerce.messages.runs import Run, RunProgress, Status, StepStatus
+from commerce.messages.runs import ProcessStatus, Run, RunProgress, StepStatus
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
 from starter.operate.run_history import count_attempts, get_latest_run, recent_events, status_of, stuck_reason
 from workflows.engine.search_attributes import FAILED_STEP, SAGA_STATE
@@ -32,7 +32,7 @@ QUERY_TIMEOUT = timedelta(seconds=2)
 STATES: Mapping[str, ProcessState] = {state: state for state in get_args(ProcessState)}
 
 
-async def get_status(client: Client, process_id: str, *, ui: str | None = None) -> Status:
+async def get_status(client: Client, process_id: str, *, ui: str | None = None) -> ProcessStatus:
     """Return the status of a process's latest run; `ui` is the address of Temporal's UI, for the link to the run.
 
     Raises ProcessNotFound, Unreachable.
@@ -44,7 +44,7 @@ async def get_status(client: Client, process_id: str, *, ui: str | None = None) 
             _query_progress(client, handle), _result_or_error(handle, run), recent_events(client, run)
         )
     attempts = count_attempts(events, _pending_activities(run))
-    return Status(
+    return ProcessStatus(
         **to_run(run, progress and progress.state).model_dump(),
         progress=await _run_progress(client, run, progress, attempts) if progress else None,
         # The workflow could not read its input, so its queries fail with an error of the SDK.

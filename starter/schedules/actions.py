@@ -105,7 +105,7 @@ def _has_waiting_runs(found: ScheduleDescription) -> bool:
 async def _drop_waiting_runs(client: Client, paused: ScheduleDescription) -> None:
     """Replace a paused schedule by an equal one without waiting runs, which Temporal cannot remove. Raises Unreachable.
 
-    A run that has started goes on. The copy is raw, so encrypted inputs stay as they are.
+    A run that has started continues. The copy is raw, so encrypted inputs stay as they are.
     """
     raw = paused.raw_description
     request = CreateScheduleRequest(

@@ -9,10 +9,11 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from commerce import operator_actions
 from commerce.database import Database
-from commerce.errors import ScheduleNotFound
+from commerce.errors import MissingKey, ScheduleNotFound
 from commerce.messages.schedules import JobSchedule, ScheduledRun
 from starter.connection.rpc import RPC_TIMEOUT, find_latest_run, unreachable_if_refused
-from starter.schedules.table import FINGERPRINT, action_memo
+from starter.processes import PROCESS_TYPES
+from starter.schedules.definition import FORMER_MEMO, MEMO, action_memo, decode, edits, has_other_times
 
 
 async def list_schedules(client: Client) -> list[JobSchedule]:
@@ -73,7 +74,10 @@ async def find_schedule(client: Client, schedule_id: str) -> ScheduleDescription
 
 
 def _is_ours(found: ScheduleDescription) -> bool:
-    return FINGERPRINT in action_memo(found.schedule)
+    """Return whether a schedule is that of a job, or was applied for one; its action may have been replaced."""
+    process_type = PROCESS_TYPES.get(found.id)
+    memo = action_memo(found.schedule)
+    return MEMO in memo or FORMER_MEMO in memo or (process_type is not None and process_type.is_job)
 
 
 def _running(found: ScheduleDescription) -> list[str]:
@@ -82,16 +86,27 @@ def _running(found: ScheduleDescription) -> list[str]:
 
 async def _to_message(client: Client, found: ScheduleDescription) -> JobSchedule:
     spec, state, running = found.schedule.spec, found.schedule.state, _running(found)
+    edited = await _edits(client, found)
     return JobSchedule(
         id=found.id,
-        cron=next((calendar.comment or "" for calendar in spec.calendars), ""),
+        # The comment stays when someone adds other times.
+        cron="" if has_other_times(edited) else next((calendar.comment or "" for calendar in spec.calendars), ""),
         zone=spec.time_zone_name or "UTC",
         paused=state.paused,
         note=state.note or "",
         next_runs=[] if state.paused else list(found.info.next_action_times),
         last_runs=[await _run(client, run, running) for run in found.raw_description.info.recent_actions],
         running=running,
+        edited=edited,
     )
+
+
+async def _edits(client: Client, found: ScheduleDescription) -> list[str]:
+    """Return what someone has changed in a schedule; nothing if its key is missing here, which the doctor reports."""
+    try:
+        return edits(await decode(client.data_converter, found.schedule))
+    except MissingKey:
+        return []
 
 
 async def _run(client: Client, run: ScheduleActionResult, running: Collection[str]) -> ScheduledRun:

@@ -1,26 +1,26 @@
 """The table of jobs that run on a schedule, and the Temporal Schedule built from each row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from hashlib import sha256
-from typing import Any
 
 from temporalio.client import (
     Schedule,
     ScheduleActionStartWorkflow,
+    ScheduleCalendarSpec,
     ScheduleOverlapPolicy,
     SchedulePolicy,
+    ScheduleRange,
     ScheduleSpec,
     ScheduleState,
 )
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
+from commerce.cron import cron_ranges
 from commerce.settings import Settings
 from starter.processes import TASK_QUEUE
+from starter.schedules.definition import MEMO, define
 from workflows.engine.search_attributes import SAGA_STATE
-
-FINGERPRINT = "commerce-fingerprint"  # in the memo of each schedule's action: a hash of the schedule's definition
 
 
 @dataclass(frozen=True)
@@ -82,18 +82,8 @@ def scheduled_jobs(settings: Settings) -> Sequence[ScheduledJob]:
     )
 
 
-def action_memo(schedule: Schedule) -> Mapping[str, Any]:
-    """Return the memo for the runs of a schedule: our values, or payloads if Temporal returned the schedule."""
-    action = schedule.action
-    return (action.memo or {}) if isinstance(action, ScheduleActionStartWorkflow) else {}
-
-
-def build_schedule(job: ScheduledJob, *, key_id: str, paused: bool = False) -> Schedule:
-    """Build the Temporal Schedule of a job, with a fingerprint in the memo of its action.
-
-    The fingerprint covers the whole schedule and `key_id`, the encryption key of Temporal's copy, but not whether the
-    schedule is paused.
-    """
+def build_schedule(job: ScheduledJob, *, paused: bool = False) -> Schedule:
+    """Build the Temporal Schedule of a job, with its definition in the memo of its action."""
     action = ScheduleActionStartWorkflow(
         job.id,
         {},
@@ -104,11 +94,17 @@ def build_schedule(job: ScheduledJob, *, key_id: str, paused: bool = False) -> S
     )
     schedule = Schedule(
         action=action,
-        # The server stores the parsed calendar and the comment, but not the cron line; so the comment repeats it.
-        spec=ScheduleSpec(cron_expressions=[f"{job.cron} # {job.cron}"], time_zone_name=job.zone),
+        spec=ScheduleSpec(calendars=[_calendar(job.cron)], time_zone_name=job.zone),
         policy=SchedulePolicy(overlap=job.overlap, catchup_window=job.catch_up),
-        state=ScheduleState(note=job.note),
+        state=ScheduleState(note=job.note, paused=paused),
     )
-    action.memo = {FINGERPRINT: sha256(f"{key_id} {schedule}".encode()).hexdigest()[:16]}
-    schedule.state.paused = paused
+    action.memo = {MEMO: define(schedule)}
     return schedule
+
+
+def _calendar(cron: str) -> ScheduleCalendarSpec:
+    """Return the calendar of a cron line. Temporal would read some lines in its own way, such as 1/1 for a weekday."""
+    minute, hour, day, month, weekday = ([ScheduleRange(*span) for span in spans] for spans in cron_ranges(cron))
+    return ScheduleCalendarSpec(
+        minute=minute, hour=hour, day_of_month=day, month=month, day_of_week=weekday, comment=cron
+    )

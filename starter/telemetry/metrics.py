@@ -26,7 +26,7 @@ BUCKETS: Mapping[str, tuple[float, ...]] = {
     HTTP_DURATION.name: LATENCY_BUCKETS,
 }
 OUTCOMES = ("completed", "failed", "cancelled")
-ORDER_OUTCOMES = ("fulfilled", "insufficient_inventory", "failed", "cancelled")
+ORDER_OUTCOMES = ("fulfilled", "insufficient_inventory", "fulfilled_elsewhere", "failed", "cancelled")
 
 
 def create_runtime(address: str = "") -> Runtime:
@@ -72,8 +72,9 @@ def create_histogram(meter: MetricMeter, metric: Metric) -> MetricHistogramFloat
 def zero_counters(meter: MetricMeter, namespace: str) -> None:
     """Set the counters of processes to zero: Prometheus misses the first increase of a counter it has not seen."""
     where = {"namespace": namespace, "task_queue": TASK_QUEUE}
-    for kind in PROCESS_TYPES:
-        for outcome in ORDER_OUTCOMES if kind == "order-processing" else OUTCOMES:
+    for kind, process_type in PROCESS_TYPES.items():
+        refused = ("refused",) if process_type.is_job else ()
+        for outcome in ORDER_OUTCOMES if kind == "order-processing" else (*OUTCOMES, *refused):
             create_counter(meter, RUNS).add(0, where | {"workflow_type": kind, "outcome": outcome})
     create_counter(meter, STOCK_OUTS).add(0, where | {"workflow_type": "order-processing"})
 

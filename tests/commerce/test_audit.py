@@ -158,7 +158,8 @@ async def test_movements_are_the_units_of_live_fulfillments(backend: Backend) ->
     shop = backend.shop
     [fulfillment_id] = await shop.sql("SELECT id FROM fulfillments")
     await shop.sql("UPDATE fulfillment_items SET quantity = 2 WHERE inventory_item_id = 'MUG'")
-    [finding] = await find(shop)
+    finding, incomplete = await find(shop)
+    assert incomplete.rule == "fulfillment-is-complete"
     assert finding.rule == "movements-are-fulfilled-units"
     assert finding.subject == f"fulfillment {fulfillment_id}: MUG at main"
     assert finding.detail == "took 2, but its movements sum to 3"
@@ -177,6 +178,77 @@ async def test_units_of_a_cancelled_fulfillment_must_be_back_in_stock(backend: B
     assert await find(shop, ended=set()) == []
     await shop.sql("UPDATE fulfillments SET cancelled_at = now() WHERE order_id = '3'")
     assert {finding.rule for finding in await find(shop, ended=set())} == {"movements-are-fulfilled-units"}
+
+
+async def take_only_one(shop: Shop, sku: str) -> None:
+    """Change the fulfillment of order 1 as if it had taken one unit."""
+    await shop.sql("UPDATE fulfillment_items SET quantity = 1 WHERE inventory_item_id = :sku", sku=sku)
+    await shop.sql(
+        "UPDATE stock_movements SET quantity = -1 WHERE inventory_item_id = :sku AND reason = 'fulfillment'", sku=sku
+    )
+    await shop.sql(
+        """UPDATE inventory_levels SET stocked_quantity = (
+               SELECT sum(quantity) FROM stock_movements AS moved
+               WHERE moved.inventory_item_id = :sku AND moved.location_id = inventory_levels.location_id)
+           WHERE inventory_item_id = :sku""",
+        sku=sku,
+    )
+
+
+async def test_an_order_fulfilled_short_is_reported(backend: Backend) -> None:
+    await take_only_one(backend.shop, "MUG")
+    [finding] = await find(backend.shop)
+    assert (finding.rule, finding.subject) == ("fulfillment-is-complete", "order 1")
+    assert finding.detail == "3 units of line 1 took 1 of MUG"
+
+
+async def test_an_order_fulfilled_short_by_an_older_version_is_reported(backend: Backend) -> None:
+    await take_only_one(backend.shop, "MUG")
+    await backend.shop.sql("UPDATE fulfillments SET required_units = NULL")
+    assert await violations(backend.shop) == {"fulfillment-is-complete": "order 1"}
+
+
+async def test_a_line_that_took_nothing_is_reported(backend: Backend) -> None:
+    shop = backend.shop
+    await shop.sql("DELETE FROM fulfillment_items WHERE inventory_item_id = 'TEA'")
+    await shop.sql("DELETE FROM stock_movements WHERE inventory_item_id = 'TEA' AND reason = 'fulfillment'")
+    await shop.sql("UPDATE inventory_levels SET stocked_quantity = 2 WHERE inventory_item_id = 'TEA'")
+    [finding] = await find(shop)
+    assert (finding.rule, finding.detail) == ("fulfillment-is-complete", "needed 4 units, but took 3")
+
+
+async def test_a_later_change_of_variants_does_not_make_a_fulfillment_incomplete(backend: Backend) -> None:
+    shop = backend.shop
+    await shop.variant("GIFT", managed=False)
+    await shop.order("5", MUG=1, GIFT=2)
+    await backend.complete("5")
+    await shop.sql("UPDATE variants SET manage_inventory = id = 'GIFT'")
+    await shop.sql("UPDATE variant_inventory_items SET required_quantity = 7")
+    assert await find(shop) == []
+
+
+async def test_a_kit_that_needs_less_since_its_reservation_is_not_incomplete(backend: Backend) -> None:
+    shop = backend.shop
+    await shop.stock("BOX", main=9)
+    await shop.variant("GIFT", items={"BOX": 2})
+    await shop.order("5", GIFT=3)
+    reserved = await backend.reserve("5")
+    await shop.sql("UPDATE variant_inventory_items SET required_quantity = 1 WHERE inventory_item_id = 'BOX'")
+    await shop.call(fulfillment.create, "5")
+    assert {finding.rule for finding in await find(shop, ended={reserved.key.business_key})} == {
+        "open-order-holds-nothing",
+        "one-generation-stands",
+    }
+
+
+async def test_a_variant_that_becomes_deny_leaves_its_backorders_in_order(backend: Backend) -> None:
+    shop = backend.shop
+    await shop.order("5", TEA=4)
+    await backend.reserve("5")
+    await shop.sql("UPDATE variants SET allow_backorder = false")
+    assert await find(shop, ended=set()) == []
+    await shop.sql("UPDATE reservations SET backorder = NULL")  # of an older version: today's policy is all there is
+    assert [finding.rule for finding in await find(shop, ended=set())] == ["reserved-is-in-stock"]
 
 
 async def test_a_fulfilled_order_has_a_live_fulfillment(backend: Backend) -> None:

@@ -1,12 +1,15 @@
 """Connections that are cut: before the first answer they are replaced silently, later the transaction fails."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 from sqlalchemy import text
 
+from commerce import postgres
 from commerce.database import Database
 from commerce.errors import ConstraintViolated, DatabaseUnavailable
 from tests.commerce.shop import Shop
@@ -72,6 +75,30 @@ async def test_a_connection_whose_loss_shows_at_begin_is_replaced(
     assert await pid_of(one) != lost
 
 
+async def test_connections_of_a_server_that_is_silent_are_replaced_together(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[asyncpg.Connection] = []
+    has_begun = postgres._has_begun
+
+    async def count(connection: asyncpg.Connection) -> bool:
+        asked.append(connection)
+        return await has_begun(connection)
+
+    async with database.transaction() as first, database.transaction() as second:
+        silent = {(await tx.execute(PID)).scalar_one() for tx in (first, second)}
+    monkeypatch.setattr(postgres, "_has_begun", count)
+    for pid in silent:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        assert await pid_of(database) not in silent
+        assert len(asked) == 1
+        assert await pid_of(database) not in silent
+    finally:
+        for pid in silent:
+            os.kill(pid, signal.SIGCONT)
+
+
 async def test_a_connection_lost_within_a_transaction_fails_it(one: Database, shop: Shop) -> None:
     with pytest.raises(DatabaseUnavailable):
         async with one.transaction() as tx:
@@ -83,8 +110,8 @@ async def test_a_connection_lost_within_a_transaction_fails_it(one: Database, sh
 
 
 async def test_a_connection_lost_during_the_commit_fails_it_and_nothing_is_repeated(one: Database, shop: Shop) -> None:
-    await shop.sql(WAIT)
-    await shop.sql(DELAY_COMMIT)
+    await shop.owner_sql(WAIT)
+    await shop.owner_sql(DELAY_COMMIT)
     entered = 0
 
     async def add() -> None:

@@ -1,8 +1,10 @@
 """Settings accept cron expressions and their names, and reject invalid ones before Temporal sees them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from commerce.cron import Preset, parse_cron
+from commerce.cron import Preset, cron_numbers, cron_text, parse_cron
 from commerce.errors import SettingsError
 from commerce.settings import load_settings
 
@@ -29,6 +31,32 @@ def test_names_of_presets_are_accepted_in_several_styles(name: str) -> None:
 
 def test_every_preset_is_a_valid_expression() -> None:
     assert [parse_cron(preset.value) for preset in Preset] == [parse_cron(preset.name) for preset in Preset]
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        *((preset.value, preset.value) for preset in Preset),
+        ("0-59 0-23 1-31 jan-dec 1-7", "* * * * *"),
+        ("0,15,30,45 0,12 */1 * sun", "*/15 */12 * * 0"),
+        ("5/15 0 * * 7", "5-50/15 0 * * 0"),
+        ("1,2 9-17/2 1-3,7,8,9 jan-mar,DEC mon-fri", "1,2 9-17/2 1-3,7-9 1-3,12 1-5"),
+    ],
+)
+def test_expressions_of_equal_meaning_have_one_text(expression: str, text: str) -> None:
+    assert cron_text(cron_numbers(expression)) == text
+    assert cron_numbers(text) == cron_numbers(expression)
+
+
+@given(
+    numbers=st.tuples(
+        *(st.sets(st.integers(low, high), min_size=1) for low, high in ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6)))
+    )
+)
+def test_the_text_of_any_numbers_has_their_meaning(numbers: tuple[set[int], ...]) -> None:
+    text = cron_text(numbers)
+    assert cron_numbers(text) == list(numbers)
+    assert len(text.split()) == 5
 
 
 @pytest.mark.parametrize(

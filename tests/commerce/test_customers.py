@@ -8,18 +8,12 @@ import pytest
 from argon2 import PasswordHasher
 
 from commerce import auth, customers, passwords
-from commerce.database import Database
 from commerce.errors import CustomerAlreadyExists
 from commerce.messages.customers import CreatedCustomer, CustomerData, NewAuthUser
 from tests.commerce.shop import Shop
 
 ANN = CustomerData(email="ann@shop.example", first_name="Ann", last_name="Miller")
 ROWS = "SELECT has_account, first_name, registered_at IS NOT NULL FROM customers"
-
-
-@pytest.fixture
-def shop(database: Database) -> Shop:
-    return Shop(database)
 
 
 async def create_account(shop: Shop, password_hash: str) -> str:

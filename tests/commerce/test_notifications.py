@@ -329,6 +329,14 @@ class TestAlert:
             },
         ]
 
+    async def test_the_webhook_gets_the_number_of_the_order(self, database: Database, mail_server: MailServer) -> None:
+        await order(database)
+        async with database.transaction() as tx:
+            await tx.execute(text("UPDATE orders SET name = '#EN-7'"))
+        webhook = Webhook()
+        await Notifier(database, mail_server, webhook=webhook).alert(ALERT)
+        assert [(got["order_id"], got["order_number"]) for got in webhook.got] == [("1001", "#EN-7")]
+
     async def test_the_mail_is_sent_even_if_the_webhook_fails(
         self, database: Database, mail_server: MailServer, tmp_path: Path
     ) -> None:

@@ -16,7 +16,9 @@ from commerce.errors import (
     OrderCancelled,
     OrderHasNoLines,
     OrderNotFound,
+    OrderNotReleased,
     OrderRefused,
+    OrderRestocked,
     PartlyFulfilled,
     PaymentNotCaptured,
     UnknownVariant,
@@ -45,7 +47,7 @@ async def fulfill(shop: Shop, order_id: str) -> CompletedOrder:
 async def test_a_paid_order_is_valid(shop: Shop) -> None:
     await shop.order("1", ("MUG", 2), ("MUG", 3))
     assert await shop.call(orders.validate, "1") == ValidOrder(
-        order_id="1", lines=2, units=5, needs_label=True, has_email=True
+        order_id="1", revision=1, lines=2, units=5, needs_label=True, has_email=True
     )
 
 
@@ -66,6 +68,10 @@ async def test_v1_an_unknown_order_is_not_found(shop: Shop) -> None:
         ({"payment_status": "partially_refunded"}, PaymentNotCaptured),
         ({"fulfillment_status": "fulfilled_elsewhere"}, FulfilledElsewhere),
         ({"fulfillment_status": "partially_fulfilled"}, PartlyFulfilled),
+        ({"fulfillment_status": "restocked"}, OrderRestocked),
+        ({"fulfillment_status": "scheduled"}, OrderNotReleased),
+        ({"fulfillment_status": "on_hold"}, OrderNotReleased),
+        ({"payment_status": "expired"}, PaymentNotCaptured),
     ],
 )
 async def test_v1_an_order_that_may_not_be_processed_is_refused_with_its_own_error(

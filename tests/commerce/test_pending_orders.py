@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import fulfillment, inventory, orders
 from commerce.backlog import measure
-from commerce.database import Database
 from commerce.errors import InsufficientInventory
 from commerce.imports import import_inventory, staging
 from commerce.messages.orders import Refusal
@@ -18,11 +17,6 @@ from commerce.messages.pending_orders import PendingPageRequest
 from tests.commerce.shop import NOON, Shop
 
 INVENTORY = "Handle,Title,SKU,Location,Available,On hand,Tracked,Policy\n"
-
-
-@pytest.fixture
-def shop(database: Database) -> Shop:
-    return Shop(database)
 
 
 async def refuse(

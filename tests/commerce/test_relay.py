@@ -53,11 +53,6 @@ class FakePublisher:
 
 
 @pytest.fixture
-def shop(database: Database) -> Shop:
-    return Shop(database)
-
-
-@pytest.fixture
 def publisher() -> FakePublisher:
     return FakePublisher()
 

@@ -47,6 +47,20 @@ UI_VARIABLES = {
 SQL_TOOL_VARIABLES = {"SQL_PLUGIN", "SQL_HOST", "SQL_PORT", "SQL_USER"}
 
 
+SECRETS_OF = {
+    "postgres": {"postgres_password"},
+    "databases": {"postgres_password", "commerce_password", "migrator_password", "temporal_password"},
+    "temporal-schema": {"temporal_password"},
+    "temporal": {"temporal_password"},
+    "migrate": {"database_url", "migration_database_url"},
+    "worker": {"database_url", "smtp_url", "carrier_api_key", "encryption_keys"},
+    "api": {"database_url", "api_tokens", "encryption_keys"},
+    "cli": {"database_url", "smtp_url", "carrier_api_key", "api_tokens", "encryption_keys"},
+    "warehouse": {"database_url"},
+    "grafana": {"grafana_password"},
+}
+
+
 def yml(path: str) -> Any:
     return yaml.safe_load((ROOT / "deploy" / path).read_text())
 
@@ -85,11 +99,25 @@ def test_our_variables_are_valid_settings(secrets: Path) -> None:
         assert {key.removeprefix(PREFIX).lower() for key in own} <= set(Settings.model_fields) | files, name
         mounted = {key: value.replace(SECRETS, f"{secrets}/") for key, value in own.items()}
         settings = load_settings(EXAMPLE | mounted)
-        if is_ours(service):
+        if name == "cli":
             assert Encryption.from_settings(settings).encrypts
             assert settings.api_tokens
             assert settings.database_url.get_secret_value().startswith("postgresql://commerce:")
             assert settings.smtp_url.get_secret_value() == "smtp://mailpit:1025"
+        migrates = settings.migration_database_url
+        assert bool(migrates) == (name == "migrate")
+        assert not migrates or migrates.get_secret_value().startswith("postgresql://commerce_migrator:")
+
+
+@each
+def test_a_service_gets_only_the_secrets_that_it_uses(name: str) -> None:
+    service = SERVICES[name]
+    assert set(service.get("secrets", [])) == SECRETS_OF.get(name, set())
+    files = {value.removeprefix(SECRETS) for value in environment(service).values() if value.startswith(SECRETS)}
+    if name in {"databases", "temporal", "temporal-schema"}:  # their scripts know the files
+        assert not files
+    else:
+        assert files == SECRETS_OF.get(name, set())
 
 
 def test_an_env_file_cannot_change_fixed_addresses() -> None:
@@ -102,7 +130,11 @@ def test_an_env_file_cannot_change_fixed_addresses() -> None:
 def test_the_doctor_finds_the_api() -> None:
     override = {"COMMERCE_API_HOST": "api"}
     assert set(override.values()) <= set(SERVICES)
-    assert environment(SERVICES["cli"]) == environment(SERVICES["api"]) | override
+    assert (
+        environment(SERVICES["api"]).items()
+        <= (environment(SERVICES["cli"]) | {"COMMERCE_API_HOST": "0.0.0.0"}).items()
+    )
+    assert override.items() <= environment(SERVICES["cli"]).items()
 
 
 def test_temporals_variables_are_known() -> None:
@@ -145,9 +177,10 @@ def test_volumes_secrets_networks_and_scripts_exist(name: str) -> None:
         assert known, source
     assert set(service.get("secrets", [])) <= set(whole["secrets"])
     assert set(service["networks"]) <= set(whole["networks"])
-    for word in service.get("command", []):
+    [mounted] = [volume.split(":")[0] for volume in service.get("volumes", []) if ":/deploy:" in volume] or ["."]
+    for word in (*service.get("entrypoint", []), *service.get("command", [])):
         if word.startswith("/deploy/"):
-            assert (ROOT / "deploy" / "temporal" / Path(word).name).exists()
+            assert (ROOT / mounted / Path(word).name).exists()
 
 
 def test_each_secret_is_created_and_used(secrets: Path) -> None:
@@ -228,6 +261,21 @@ def test_services_wait_for_jobs_to_complete_and_servers_to_be_healthy() -> None:
             assert SERVICES[other].get("profiles", []) in ([], service.get("profiles", []))
 
 
+def test_the_ui_has_no_login_and_grafana_has_a_password() -> None:
+    grafana = environment(SERVICES["grafana"])
+    assert grafana["GF_SECURITY_ADMIN_PASSWORD__FILE"] == f"{SECRETS}grafana_password"
+    assert (grafana["GF_AUTH_ANONYMOUS_ENABLED"], grafana["GF_USERS_ALLOW_SIGN_UP"]) == ("false", "false")
+    assert not [name for name in environment(SERVICES["ui"]) if name.startswith("TEMPORAL_AUTH")]
+
+
+def test_no_service_asks_the_internet_for_versions_or_plugins() -> None:
+    grafana = environment(SERVICES["grafana"])
+    names = ("REPORTING_ENABLED", "CHECK_FOR_UPDATES", "CHECK_FOR_PLUGIN_UPDATES")
+    assert {grafana[f"GF_ANALYTICS_{name}"] for name in names} == {"false"}
+    assert grafana["GF_PLUGINS_PREINSTALL_AUTO_UPDATE"] == "false"
+    assert environment(SERVICES["ui"])["TEMPORAL_NOTIFY_ON_NEW_VERSION"] == "false"
+
+
 def test_each_job_is_waited_for() -> None:
     """Otherwise `docker compose up --wait` takes its exit for a failure."""
     awaited = {other for service in SERVICES.values() for other in service.get("depends_on", {})}
@@ -235,7 +283,9 @@ def test_each_job_is_waited_for() -> None:
 
 
 def test_the_start_order_is_the_documented_one() -> None:
-    assert list(_before("worker")) == ["postgres", "temporal-schema", "temporal", "temporal-namespace", "migrate"]
+    assert list(_before("worker")) == [
+        *("postgres", "databases", "temporal-schema", "temporal", "temporal-namespace", "migrate")
+    ]
     assert set(_before("api")) == set(_before("worker"))
 
 

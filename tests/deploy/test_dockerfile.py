@@ -18,11 +18,6 @@ def test_hadolint_finds_nothing() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_uv_has_the_version_of_the_makefile() -> None:
-    (made,) = re.findall(r"^UV_VERSION := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert f"ARG UV_VERSION={made}\n" in (ROOT / "Dockerfile").read_text()
-
-
 def test_the_image_has_the_version_of_the_package_and_of_compose() -> None:
     (version,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert f"ARG VERSION={version}\n" in (ROOT / "Dockerfile").read_text()
@@ -39,6 +34,7 @@ def test_the_image_has_the_version_of_the_package_and_of_compose() -> None:
         ("starter/__pycache__/cli.cpython-311.pyc", True),
         ("deploy/make-secrets", True),
         ("deploy/image/answers", False),
+        ("uv.txt", False),
         ("commerce/templates/report.html", False),
         ("worker.py", False),
     ],

@@ -14,20 +14,33 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
+from commerce import migrations
+from commerce.database import Database
 from commerce.settings import load_settings
 from starter.connection.encryption_keys import read_keys
 from starter.devstack import postgres
+from tests.commerce.migrations.old_shop import FILL, REVISIONS, check_schema, until_found
 from tests.conftest import free_port, run_sql
 from tests.deploy.binary import TEMPORAL
 from tests.paths import ROOT
-from tests.system.workers import wait_until
+from tests.servers import PASSWORD, start_postgres
 from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 
 pytestmark = pytest.mark.programs
 
 DEPLOY = ROOT / "deploy"
 SCRIPTS = [DEPLOY / "make-secrets", *DEPLOY.rglob("*.sh")]
-OWNS = {"commerce": ["commerce"], "temporal": ["temporal", "temporal_visibility"]}
+PASSWORDS = ("commerce", "migrator", "temporal")
+PASSWORDS_OF = {
+    "commerce": "commerce_password",
+    "commerce_migrator": "migrator_password",
+    "temporal": "temporal_password",
+}
+REACHES = {
+    "commerce": ("commerce",),
+    "commerce_migrator": ("commerce",),
+    "temporal": ("temporal", "temporal_visibility"),
+}
 DAY = 24 * 60 * 60  # seconds
 # Replaces temporal-sql-tool, which is not available as a package: records its calls.
 SQL_TOOL = '#!/bin/sh\necho "$SQL_PASSWORD $*" >> "$CALLS"\n'
@@ -60,6 +73,9 @@ def test_secrets_are_private_and_consistent(secrets: Path) -> None:
     password = (secrets / "commerce_password").read_text().strip()
     url = f"postgresql://commerce:{password}@postgres:5432/commerce"
     assert (secrets / "database_url").read_text().strip() == url
+    password = (secrets / "migrator_password").read_text().strip()
+    url = f"postgresql://commerce_migrator:{password}@postgres:5432/commerce"
+    assert (secrets / "migration_database_url").read_text().strip() == url
     settings = load_settings({"COMMERCE_ENCRYPTION_KEYS_FILE": str(secrets / "encryption_keys")})
     assert [len(key) for key in read_keys(settings)] == [32]
 
@@ -78,50 +94,99 @@ def test_existing_secrets_are_not_changed(secrets: Path) -> None:
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[dict[str, object]]:
-    """Run a separate PostgreSQL, because roles belong to the whole server; yields psql's variables."""
+    """Run a separate PostgreSQL, because roles belong to the whole server; yields the script's variables."""
     folder, port = tmp_path / "cluster", free_port()
-    postgres.prepare(folder)
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(  # noqa: ASYNC220 - starts at once
-            postgres.command(folder, port, "fsync=off"), stdout=log, stderr=log
-        )
+    folder.mkdir()
+    process = await asyncio.to_thread(start_postgres, folder, port)
     try:
-        await wait_until(
-            lambda: "ready to accept connections" in (folder / "log").read_text(), 30, lambda: "PostgreSQL"
-        )
-        await run_sql(postgres.url(folder, port, "postgres"), "CREATE ROLE postgres SUPERUSER LOGIN PASSWORD 'all'")
-        url = f"postgresql://postgres:all@127.0.0.1:{port}/postgres"
-        await run_sql(url, f"ALTER ROLE {postgres.USER} RENAME TO embedded")
-        yield {"PGHOST": "127.0.0.1", "PGPORT": port, "PGPASSWORD": "all", "POSTGRES_USER": "postgres"}
+        path = f"{Path(postgres._binary('psql')).parent}:{os.environ['PATH']}"
+        where = {"PGHOST": "127.0.0.1", "PGPORT": port, "PGUSER": "postgres", "PATH": path}
+        yield where | {"POSTGRES_PASSWORD_FILE": folder / "postgres.password"}
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=30)
 
 
-async def test_each_owner_reaches_its_own_databases_only(server: dict[str, object], secrets: Path) -> None:
-    files = {f"{owner.upper()}_PASSWORD_FILE": secrets / f"{owner}_password" for owner in OWNS}
-    path = f"{Path(postgres._binary('psql')).parent}:{os.environ['PATH']}"
-    done = await asyncio.to_thread(run, "postgres/databases.sh", PATH=path, **server, **files)
-    assert (done.returncode, done.stderr) == (0, "")
+def create_databases(server: dict[str, object], secrets: Path) -> subprocess.CompletedProcess[str]:
+    files = {f"{name.upper()}_PASSWORD_FILE": secrets / f"{name}_password" for name in PASSWORDS}
+    return run("postgres/databases.sh", **server, **files)
 
-    databases = [database for owned in OWNS.values() for database in owned]
-    for owner, owned in OWNS.items():
-        password = (secrets / f"{owner}_password").read_text().strip()
-        where = f"postgresql://{owner}:{password}@127.0.0.1:{server['PGPORT']}"
-        for database in databases:
-            if database in owned:
-                await run_sql(f"{where}/{database}", "CREATE TABLE mine (id int)")
+
+def url_of(server: dict[str, object], secrets: Path, role: str, database: str) -> str:
+    """Return the URL of a database for a role with the password of its secret."""
+    password = (secrets / PASSWORDS_OF[role]).read_text().strip()
+    return f"postgresql://{role}:{password}@127.0.0.1:{server['PGPORT']}/{database}"
+
+
+async def migrate(server: dict[str, object], secrets: Path) -> None:
+    """Do what the service `migrate` does."""
+    database = Database(url_of(server, secrets, "commerce", "commerce"))
+    await database.migrate(url_of(server, secrets, "commerce_migrator", "commerce"))
+    await database.close()
+
+
+async def test_each_role_reaches_its_own_databases_only(server: dict[str, object], secrets: Path) -> None:
+    for _ in range(2):
+        done = await asyncio.to_thread(create_databases, server, secrets)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    for role, reached in REACHES.items():
+        for database in ("commerce", "temporal", "temporal_visibility"):
+            url = url_of(server, secrets, role, database)
+            if database in reached:
+                await run_sql(url, "SELECT 1")
             else:
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                    await run_sql(f"{where}/{database}", "SELECT 1")
+                    await run_sql(url, "SELECT 1")
+
+
+async def test_only_the_migrator_changes_tables(server: dict[str, object], secrets: Path) -> None:
+    await asyncio.to_thread(create_databases, server, secrets)
+    await migrate(server, secrets)
+    application = url_of(server, secrets, "commerce", "commerce")
+    await run_sql(application, "INSERT INTO locations (id, name) VALUES ('main', 'Main')")
+    for forbidden in ("CREATE TABLE mine (id int)", "DROP TABLE carts", "COPY carts (id) FROM PROGRAM 'echo 1'"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await run_sql(application, forbidden)
+
+
+async def test_the_volume_of_an_older_version_gets_the_roles_while_the_shop_works(
+    server: dict[str, object], secrets: Path
+) -> None:
+    superuser = f"postgresql://postgres:{PASSWORD}@127.0.0.1:{server['PGPORT']}"
+    password = (secrets / "commerce_password").read_text().strip()
+    await run_sql(f"{superuser}/postgres", f"CREATE ROLE commerce LOGIN PASSWORD '{password}'")
+    await run_sql(f"{superuser}/postgres", "CREATE DATABASE commerce OWNER commerce")
+    application = url_of(server, secrets, "commerce", "commerce")
+    await migrations.upgrade(application, REVISIONS[0])
+    await run_sql(application, FILL)
+
+    shop = await asyncpg.connect(application)
+    async with shop.transaction():
+        await shop.execute("UPDATE orders SET hold_reason = 'busy'")  # for longer than the script waits for a lock
+        script = asyncio.create_task(asyncio.to_thread(create_databases, server, secrets))
+        await until_found(superuser + "/commerce", "SELECT 1 FROM pg_locks WHERE NOT granted")
+        await until_found(superuser + "/commerce", "SELECT 1 WHERE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+    done = await script
+    assert done.returncode == 0, done.stderr
+    await shop.execute("UPDATE orders SET hold_reason = 'between script and migration'")
+    await migrate(server, secrets)
+    await shop.execute("UPDATE orders SET hold_reason = 'after the migration'")
+    assert await shop.fetchval("SELECT count(*) FROM orders") == 300
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await shop.execute("DROP TABLE orders")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await shop.execute("DELETE FROM alembic_version")
+    await shop.close()
+    await check_schema(url_of(server, secrets, "commerce_migrator", "commerce"))
 
 
 def test_databases_are_not_made_without_passwords(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.write_text("\n")
-    done = run("postgres/databases.sh", COMMERCE_PASSWORD_FILE=empty, TEMPORAL_PASSWORD_FILE=empty)
+    done = run("postgres/databases.sh", **{f"{name.upper()}_PASSWORD_FILE": empty for name in PASSWORDS})
     assert done.returncode != 0
-    assert "COMMERCE_PASSWORD: is empty" in done.stderr
+    assert done.stderr == f"{empty} is empty\n"
 
 
 def test_the_schemas_of_both_databases_are_brought_up(tmp_path: Path, secrets: Path) -> None:

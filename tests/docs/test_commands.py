@@ -145,8 +145,8 @@ class Terminal:
             assert stack.poll() is None and time.monotonic() < deadline, (self.folder / "up.log").read_text()
             time.sleep(0.1)
         self.api_url = facts["api_url"]
-        for name in ("TEMPORAL_ADDRESS", "COMMERCE_DATABASE_URL"):
-            self.environment[name] = facts["environment"][name]
+        self.environment["TEMPORAL_ADDRESS"] = facts["temporal_address"]
+        self.environment["SUPERUSER_URL"] = facts["superuser_url"]
         return stack
 
     def type(self, command: str) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ from commerce.messages.customers import REGISTRATION_ID_PREFIX
 from commerce.messages.jobs import Counts, ItemFailure
 from commerce.messages.orders import InsufficientItem, order_process_id
 from commerce.messages.progress import ProcessState, Progress, StepProgress, StepState
-from commerce.messages.runs import Status
+from commerce.messages.runs import ProcessStatus
 from commerce.settings import load_settings
 from starter.api.app import create_app
 from starter.api.errors import Problem
@@ -130,7 +130,7 @@ def test_the_fields_of_a_start_and_of_a_status_are_listed() -> None:
     rows = table("route")
     body = DOCUMENT["components"]["schemas"]["Execute"]["properties"]
     assert set(body) <= fields(rows["`POST /workflows/execute`"][0])
-    assert set(Status.model_fields) == fields(rows["`GET /workflows/{transaction_id}`"][0])
+    assert set(ProcessStatus.model_fields) == fields(rows["`GET /workflows/{transaction_id}`"][0])
 
 
 def test_every_error_status_is_listed() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from commerce.audit import FINDINGS
+from commerce.audit_rules import FINDINGS
 from tests.documents import tables
 from tests.paths import ROOT
 

@@ -7,10 +7,8 @@ import asyncio
 import json
 import os
 import shlex
-import shutil
 import subprocess
 from collections.abc import AsyncIterator
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -19,14 +17,13 @@ from temporalio.client import Client
 
 from tests.documents import blocks, broken_links, commands
 from tests.keys import ENCRYPTION_ENV, KEY, OTHER_KEY, codec
+from tests.locked_packages import node_modules
 from tests.paths import ROOT
 from tests.running_shop import RunningShop, running_shop
-from tests.servers import once_per_run
 from tests.starter.connection.test_encrypted_runs import payloads
 
 PAGE = ROOT / "docs" / "typescript.md"
 LOCK = ROOT / "tests" / "docs" / "node"
-NPM = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries", "1"]
 INSTALL, COMPILE, START = "npm install ", "npx tsc ", "node "
 DECODE = """
     const [{ data, ...metadata }, keys] = process.argv.slice(1).map((argument) => JSON.parse(argument));
@@ -48,29 +45,13 @@ def command(kind: str) -> list[str]:
 def program(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the page's program, compiled with the page's command."""
     folder = tmp_path_factory.mktemp("typescript")
-    (folder / "node_modules").symlink_to(_node_modules(run_folder))
+    (folder / "node_modules").symlink_to(node_modules(run_folder, LOCK))
     for block in blocks(PAGE):
         if block.file:
             (folder / block.file).write_text(block.text)
     done = subprocess.run(command(COMPILE), cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
-
-
-def _node_modules(run_folder: Path) -> Path:
-    """Return a folder with the locked packages. Skip the tests if they cannot be installed."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("node and npm (Debian: apt install npm)")
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = caches / "durable-commerce" / f"node-{sha256((LOCK / 'package-lock.json').read_bytes()).hexdigest()[:12]}"
-    with once_per_run(run_folder, "node"):
-        if not (folder / "complete").exists():
-            shutil.copytree(LOCK, folder, dirs_exist_ok=True)
-            done = subprocess.run(NPM, cwd=folder, capture_output=True, text=True, check=False)
-            if done.returncode:
-                pytest.skip("a connection to an npm registry")
-            (folder / "complete").touch()
-    return folder / "node_modules"
 
 
 def test_the_lock_has_the_packages_of_the_page() -> None:

@@ -42,8 +42,8 @@ async def record(names: list[str]) -> None:
             async with running_shop(Path(folder), database_url, client) as shop, shop.worker([FAULTS]):
                 await shop.data.stock("MUG", main=100)
                 for name in names:
-                    process_id = await SCENARIOS[name](shop, name)
-                    history = await client.get_workflow_handle(process_id).fetch_history()
+                    process_id, _, run_id = (await SCENARIOS[name](shop, name)).partition("/")
+                    history = await client.get_workflow_handle(process_id, run_id=run_id or None).fetch_history()
                     write_history(history, HISTORIES / f"{name}.json")
                     print_line(f"Recorded {name}")
 

@@ -1,8 +1,10 @@
-"""Scenarios of the recorded runs. Each one runs a process to its end and returns the process id."""
+"""Scenarios of the recorded runs.
+
+Each one runs a process to its end and returns the process id, or `PROCESS/RUN` if it is not the latest run."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import date
 from typing import Any
 from uuid import uuid4
@@ -18,7 +20,7 @@ from commerce.messages.analytics import Analytics
 from commerce.messages.base import Message
 from commerce.messages.carts import CleanUpCarts
 from commerce.messages.customers import registration_process_id
-from commerce.messages.orders import OrderProcessing, order_process_id
+from commerce.messages.orders import OrderChange, OrderProcessing, order_process_id
 from commerce.messages.pending_orders import PendingOrders
 from commerce.messages.stock_sync import SyncInventory
 from commerce.messages.tutorial import CountProducts, HelloWorld
@@ -28,9 +30,10 @@ from commerce.outbox import NewEvent, event_id
 from starter.client import register_customer, start
 from starter.processes import TASK_QUEUE
 from tests.faults import Faults
-from tests.running_shop import RunningShop, wait_for_end
+from tests.running_shop import Handle, RunningShop, wait_for_end
 from tests.webhook_receiver import webhook_receiver
 from workflows.engine.search_attributes import FAILED_STEP, SAGA_STATE
+from workflows.order_processing import OrderProcessingWorkflow
 
 FAULTS = Faults({}, permanent=True)
 FIRST_TASK_COMPLETED = 4  # the id of the event
@@ -186,6 +189,42 @@ async def reset_to(shop: RunningShop, process_id: str, event_id: int) -> None:
         await shop.client.get_workflow_handle(process_id, run_id=answer.run_id).result()
 
 
+async def changed(shop: RunningShop, order_id: str) -> str:
+    """The order changes while its label is being bought. The run undoes its steps, and another one begins anew."""
+    run = await change_while_buying(shop, order_id, "shipping_city = 'Leeds'")
+    await run.result()
+    return f"{run.id}/{run.first_execution_run_id}"
+
+
+async def cancelled_by_shop(shop: RunningShop, order_id: str) -> str:
+    """The shop cancels the order while its label is being bought. The run that begins anew finds it cancelled."""
+    run = await change_while_buying(shop, order_id, "cancelled_at = now()")
+    await run.result()
+    return run.id
+
+
+async def not_paid(shop: RunningShop, order_id: str) -> str:
+    """The order is not paid."""
+    await shop.data.order(order_id, MUG=1, columns={"payment_status": "awaiting"})
+    await shop.expect_failure(order_id)
+    return order_process_id(order_id)
+
+
+async def change_while_buying(shop: RunningShop, order_id: str, columns: str) -> Handle:
+    await shop.data.order(order_id, MUG=1)
+    await shop.inject_carrier_fault(operation="buy", fault="slow", seconds=2, times=1, order_id=order_id)
+    handle = await shop.start(order_id)
+    while await shop.data.sql(LABEL_STARTED, key=handle.id) == []:  # noqa: ASYNC110 - polls a server
+        await asyncio.sleep(0.02)
+    [revision] = await shop.data.sql(
+        f"""UPDATE orders SET revision = revision + 1, decisive_revision = revision + 1, {columns}
+            WHERE id = :id RETURNING revision""",
+        id=order_id,
+    )
+    await handle.signal(OrderProcessingWorkflow.order_changed, OrderChange(revision=revision))
+    return handle
+
+
 async def registered(shop: RunningShop, name: str) -> str:
     """A customer registers."""
     return await register(shop, f"{name}@shop.example")
@@ -220,12 +259,42 @@ async def job_failed(shop: RunningShop, name: str) -> str:
 
 async def job_waited(shop: RunningShop, name: str) -> str:
     """The database is unavailable at the first attempt of a job's step."""
-    FAULTS.steps["delete-expired-carts"] = "before"
+    with database_outage("delete-expired-carts"):
+        return await run_job(shop, "cleanup-expired-carts", name, CleanUpCarts())
+
+
+async def job_refused(shop: RunningShop, name: str) -> str:
+    """Another run of the job is at work."""
+    async with another_run(shop, "cleanup-expired-carts", "delete-expired-carts", CleanUpCarts(), f"{name}-other"):
+        return await run_job(shop, "cleanup-expired-carts", name, CleanUpCarts())
+
+
+async def job_took_turns(shop: RunningShop, name: str) -> str:
+    """Another run counts another day, and the recorded run waits until it has ended."""
+    other = Analytics(date=date(2026, 3, 2))
+    async with another_run(shop, "collect-analytics-data", "collect-day", other, f"{name}-other"):
+        return await run_job(shop, "collect-analytics-data", name, Analytics(date=date(2026, 3, 3)))
+
+
+@asynccontextmanager
+async def another_run(shop: RunningShop, job: str, step: str, options: Message, job_id: str) -> AsyncIterator[None]:
+    """Start a run of a job that waits for the database in this step, for some seconds."""
+    with database_outage(step):
+        run: Any = await shop.client.start_workflow(job, options, id=job_id, task_queue=TASK_QUEUE)
+        while not FAULTS.refused:  # noqa: ASYNC110 - waits for a worker
+            await asyncio.sleep(0.01)
+        yield
+        await run.result()
+
+
+@contextmanager
+def database_outage(step: str) -> Iterator[None]:
+    """Make the database unavailable at the first attempt of a step."""
+    FAULTS.steps[step] = "before"
     FAULTS.permanent, FAULTS.error, FAULTS.times, FAULTS.refused = False, "DatabaseUnavailable", 1, 0
-    process_id = await run_job(shop, "cleanup-expired-carts", name, CleanUpCarts())
+    yield
     FAULTS.permanent, FAULTS.error, FAULTS.times = True, "Refused", 1_000_000
     FAULTS.steps.clear()
-    return process_id
 
 
 async def stock_synced(shop: RunningShop, name: str) -> str:
@@ -245,6 +314,11 @@ async def day_counted(shop: RunningShop, name: str) -> str:
     return await run_job(shop, "collect-analytics-data", name, Analytics(date=date(2026, 3, 2)))
 
 
+async def future_day(shop: RunningShop, name: str) -> str:
+    """A day is to be counted that is in the future."""
+    return await run_job(shop, "collect-analytics-data", name, Analytics(date=date(9998, 12, 31)))
+
+
 async def upkept(shop: RunningShop, name: str) -> str:
     """No record is old enough to be deleted."""
     return await run_job(shop, "upkeep", name, Upkeep())
@@ -258,6 +332,11 @@ async def hello_world(shop: RunningShop, name: str) -> str:
 async def product_count(shop: RunningShop, name: str) -> str:
     """The products are counted."""
     return await run_job(shop, "product-count", name, CountProducts())
+
+
+async def without_input(shop: RunningShop, name: str) -> str:
+    """The products are counted, by a client that sends no input."""
+    return await run_job(shop, "product-count", name)
 
 
 async def webhook_delivered(shop: RunningShop, _name: str) -> str:
@@ -287,8 +366,8 @@ async def register(shop: RunningShop, email: str) -> str:
     return registration_process_id(email)
 
 
-async def run_job(shop: RunningShop, job: str, job_id: str, options: Message) -> str:
-    handle: Any = await shop.client.start_workflow(job, options, id=job_id, task_queue=TASK_QUEUE)
+async def run_job(shop: RunningShop, job: str, job_id: str, *options: Message) -> str:
+    handle: Any = await shop.client.start_workflow(job, args=options, id=job_id, task_queue=TASK_QUEUE)
     with suppress(WorkflowFailureError):
         await handle.result()
     return job_id
@@ -308,17 +387,24 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "started-as-a-copy": started_as_a_copy,
     "reset-to-first": reset_to_first,
     "reset-too-late": reset_too_late,
+    "changed": changed,
+    "cancelled-by-shop": cancelled_by_shop,
+    "not-paid": not_paid,
     "registered": registered,
     "registration-undone": registration_undone,
     "not-welcomed": not_welcomed,
     "carts-cleaned": carts_cleaned,
     "job-failed": job_failed,
     "job-waited": job_waited,
+    "job-refused": job_refused,
+    "job-took-turns": job_took_turns,
     "stock-synced": stock_synced,
     "pending-worked-off": pending_worked_off,
     "day-counted": day_counted,
+    "future-day": future_day,
     "upkept": upkept,
     "hello-world": hello_world,
     "product-count": product_count,
+    "without-input": without_input,
     "webhook-delivered": webhook_delivered,
 }

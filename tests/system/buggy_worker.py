@@ -4,7 +4,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     import worker
-    from commerce.messages.orders import OrderProcessing, OrderRef, OrderResult
+    from commerce.messages.orders import OrderChange, OrderProcessing, OrderResult
     from commerce.messages.progress import Progress
     from workflows.order_processing import OrderProcessingWorkflow
 
@@ -21,7 +21,11 @@ class BuggyWorkflow(OrderProcessingWorkflow):
     async def run(self, request: OrderProcessing) -> OrderResult:
         return await super().run(request)
 
-    async def _fulfill(self, order: OrderRef, unless_held: bool) -> OrderResult:
+    @workflow.signal(name="order-changed")
+    def order_changed(self, change: OrderChange) -> None:
+        super().order_changed(change)
+
+    async def _fulfill(self, unless_held: bool) -> OrderResult:
         raise ValueError("a plain bug")
 
 

@@ -5,7 +5,14 @@ from temporalio import activity, workflow
 with workflow.unsafe.imports_passed_through():
     import worker
     from commerce.messages.base import Nothing
-    from commerce.messages.orders import CompletedOrder, OrderProcessing, OrderRef, OrderResult, ValidOrder
+    from commerce.messages.orders import (
+        CompletedOrder,
+        OrderChange,
+        OrderProcessing,
+        OrderRef,
+        OrderResult,
+        ValidOrder,
+    )
     from commerce.messages.progress import Progress
     from commerce.messages.steps import Call
     from workflows.order_processing import OrderProcessingWorkflow
@@ -32,10 +39,14 @@ class NewerOrderProcessingWorkflow(OrderProcessingWorkflow):
     async def run(self, request: OrderProcessing) -> OrderResult:
         return await super().run(request)
 
-    async def _process(self, order: OrderRef, valid: ValidOrder) -> CompletedOrder:
+    @workflow.signal(name="order-changed")
+    def order_changed(self, change: OrderChange) -> None:
+        super().order_changed(change)
+
+    async def _process(self, valid: ValidOrder) -> CompletedOrder:
         if workflow.patched("wrap-gifts"):
-            await self._saga.step(GiftActivities.wrap, order)
-        return await super()._process(order, valid)
+            await self._saga.step(GiftActivities.wrap, self._order)
+        return await super()._process(valid)
 
 
 def main() -> None:

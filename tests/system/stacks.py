@@ -77,7 +77,6 @@ class Stack:
     data_dir: Path
     data: Shop
     client: Client
-    database_url: str
     environment: Mapping[str, str]  # for commands
 
     async def run_command(self, *arguments: str) -> None:
@@ -109,10 +108,9 @@ async def running_stack(external: ExternalServices, data_dir: Path) -> AsyncIter
         await wait_until(lambda: stack_json.exists() or process.returncode is not None, TIMEOUT, log.read_text)
         assert process.returncode is None, log.read_text()
         environment = load_environment(data_dir)
-        database_url = load_settings(environment).database_url.get_secret_value()
-        database = Database(database_url)
+        database = Database(load_settings(environment).database_url.get_secret_value())
         client = await connect(environment)
-        yield Stack(data_dir, Shop(database), client, database_url, external.environment)
+        yield Stack(data_dir, Shop(database), client, external.environment)
         await kill_stack(process)
         await database.close()
     finally:

@@ -3,7 +3,6 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -19,10 +18,9 @@ from commerce.outbox import NewEvent
 from commerce.pending_events import BATCH
 from starter.client import start
 from starter.processes import TASK_QUEUE
-from starter.subscribers import create_relay
 from tests.commerce.shop import Shop
 from tests.conftest import free_port
-from tests.running_shop import RunningShop, running_shop
+from tests.running_shop import RunningShop, relaying, running_shop
 from tests.system.workers import wait_until, worker_processes
 from tests.webhook_receiver import WebhookReceiver, webhook_receiver
 from workflows.deliver_webhook import DeliverWebhookWorkflow
@@ -44,20 +42,8 @@ async def idle_shop(tmp_path: Path, database_url: str, client: Client) -> AsyncI
 @pytest.fixture
 async def shop(idle_shop: RunningShop) -> AsyncIterator[RunningShop]:
     """A shop with a worker and a relay."""
-    async with idle_shop.worker(), running_relay(idle_shop):
+    async with idle_shop.worker(), relaying(idle_shop):
         yield idle_shop
-
-
-@asynccontextmanager
-async def running_relay(idle_shop: RunningShop) -> AsyncIterator[None]:
-    url = idle_shop.settings.database_url.get_secret_value()
-    relay = asyncio.create_task(create_relay(idle_shop.client, url).run())
-    try:
-        yield
-    finally:
-        relay.cancel()
-        with suppress(asyncio.CancelledError):
-            await relay
 
 
 @pytest.fixture
@@ -186,7 +172,7 @@ async def test_a_new_order_does_not_wait_behind_the_events_of_a_stock_sync(
     await idle_shop.data.order(order_id, MUG=1)
     await write_events(idle_shop.data, *(event(f"inventory/{n}", n, "inventory.updated") for n in range(STOCK_EVENTS)))
     await write_events(idle_shop.data, NewEvent("placed", "order.placed", f"order/{order_id}", {"order_id": order_id}))
-    async with idle_shop.worker(), running_relay(idle_shop):
+    async with idle_shop.worker(), relaying(idle_shop):
         async with asyncio.timeout(SECONDS):
             while not await idle_shop.data.sql("SELECT 1 FROM process_generations"):  # noqa: ASYNC110 - polls a server
                 await asyncio.sleep(0.02)
@@ -198,7 +184,7 @@ async def test_the_tasks_of_an_order_come_before_those_of_deliveries(
     idle_shop: RunningShop, receiver: WebhookReceiver
 ) -> None:  # (N7)
     await write_events(idle_shop.data, event("inventory/1", 1, "inventory.updated"))
-    async with running_relay(idle_shop):
+    async with relaying(idle_shop):
         await wait_until_published(idle_shop.data)
     order = await idle_shop.start(idle_shop.settings.database_url.get_secret_value().rsplit("/", 1)[1])
     [delivery] = await deliveries(idle_shop)

@@ -14,12 +14,14 @@ import psutil
 import pytest
 from temporalio.client import Client
 
+from starter.devstack.postgres import MIGRATOR
 from tests.conftest import free_port
 from tests.deploy.compose import environment, services
 from tests.deploy.dockerfile import Builder, Image, PackageIndexUnreachable, bubblewrap
 from tests.keys import KEY
 from tests.paths import ROOT
 from tests.running_shop import RunningShop, running_shop
+from tests.servers import url_of
 from tests.system.workers import wait_until
 
 BWRAP = bubblewrap()
@@ -83,6 +85,7 @@ def _create_secrets(shop: RunningShop, folder: Path) -> Path:
     """Create the shop's secret files, readable by all users like those of deploy/make-secrets; return their folder."""
     secrets = {
         "database_url": shop.settings.database_url.get_secret_value(),
+        "migration_database_url": url_of(MIGRATOR, shop.settings.database_url.get_secret_value()),
         "smtp_url": shop.settings.smtp_url.get_secret_value(),
         "carrier_api_key": "test",
         "api_tokens": TOKEN,

@@ -86,8 +86,8 @@ OUTCOMES = {
 @pytest.fixture
 async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
     async with running_shop(tmp_path, database_url, client) as running:
-        await running.data.sql(CANCEL_ORDER_FUNCTION)
-        await running.data.sql(CANCEL_ORDER_TRIGGER)
+        await running.data.owner_sql(CANCEL_ORDER_FUNCTION)
+        await running.data.owner_sql(CANCEL_ORDER_TRIGGER)
         yield running
 
 

@@ -89,7 +89,7 @@ async def run_and_record(folder: Path, *log_formats: str) -> Recorded:
         hashes = {"password hash": [*words.PROCESS_INPUT["password hash"], *await shop.data.sql(PASSWORD_HASHES)]}
     data_dir = stack.data_dir
     secrets = {
-        "database password": read_words(data_dir / "postgres.password"),
+        "database passwords": [word for file in data_dir.glob("*.password") for word in read_words(file)],
         "encryption key": read_words(data_dir / key_file.FILE),
     }
     return Recorded(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from commerce.messages.orders import order_process_id
+from commerce.settings import read_stack
 from starter.client import process_order, start_order
 from starter.devstack import postgres
 from tests.system.stacks import TIMEOUT, ExternalServices, Stack, external_services, running_stack
@@ -65,7 +66,7 @@ async def back_up_shop(stack: Stack, target: Path) -> None:
     server = next(part for part in postgres.command(stack.data_dir, 0) if part.endswith("/bin/postgres"))
     program = Path(server).with_name("pg_basebackup")
     process = await asyncio.create_subprocess_exec(
-        *(program, "--dbname", stack.database_url, "--pgdata", target / "postgres"),
+        *(program, "--dbname", read_stack(stack.data_dir)["superuser_url"], "--pgdata", target / "postgres"),
         *("--checkpoint", "fast", "--wal-method", "stream", "--no-sync"),
     )
     assert await process.wait() == 0

@@ -3,14 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
-from temporalio.client import Client, ScheduleIntervalSpec, ScheduleSpec, WorkflowExecutionDescription
+from temporalio.client import (
+    Client,
+    ScheduleBackfill,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    ScheduleSpec,
+    WorkflowExecutionDescription,
+)
 
 from commerce.errors import JobInProgress
 from commerce.messages.carts import CleanUpCarts
@@ -21,6 +28,7 @@ from starter.operate.actions import cancel
 from starter.schedules.actions import backfill, trigger
 from starter.schedules.queries import get_schedule
 from starter.schedules.table import build_schedule, scheduled_jobs
+from tests.faults import Gate
 from tests.polling import until
 from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.starter.sample_jobs import delete_schedules
@@ -63,7 +71,7 @@ async def shop(tmp_path: Path, database_url: str, idle_client: Client) -> AsyncI
 async def create_schedule(shop: RunningShop, job_id: str, every: timedelta | None = None) -> None:
     """Create the schedule of a job as the worker does: with this interval, or paused with its usual times."""
     [job] = [job for job in scheduled_jobs(shop.settings) if job.id == job_id]
-    wanted = build_schedule(job, key_id="", paused=every is None)
+    wanted = build_schedule(job, paused=every is None)
     if every:
         wanted = replace(wanted, spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]))
     await shop.client.create_schedule(job_id, wanted)
@@ -100,6 +108,27 @@ async def test_runs_of_one_job_never_overlap_on_two_workers_or_when_started_by_h
     for earlier, later in pairwise(runs):
         assert earlier.close_time is not None
         assert earlier.close_time <= later.start_time
+
+
+async def test_runs_that_a_schedule_lets_overlap_work_one_at_a_time(shop: RunningShop) -> None:  # (J3, E16)
+    """Someone has set the overlap policy "Allow All" in Temporal's UI."""
+    await create_schedule(shop, CLEAN_UP)
+    first = datetime(2026, 3, 1, tzinfo=UTC)
+    period = ScheduleBackfill(first, first + ROUNDS * DAY, overlap=ScheduleOverlapPolicy.ALLOW_ALL)
+    async with shop.worker([gate := Gate("delete-expired-carts")]):
+        await shop.client.get_schedule_handle(CLEAN_UP).backfill(period)
+        await gate.reached.wait()
+
+        async def one_is_left() -> list[WorkflowExecutionDescription] | None:
+            runs = await scheduled_runs(shop, CLEAN_UP)
+            return runs if len(runs) == ROUNDS and [run.close_time for run in runs].count(None) == 1 else None
+
+        runs = await until(one_is_left)
+        [working] = [run.id for run in runs if run.close_time is None]
+        gate.opened.set()
+        await shop.client.get_workflow_handle(working).result()
+    assert len({run.id for run in runs}) == ROUNDS
+    assert shop.mails("job-failure") == []
 
 
 async def check_no_second_run(shop: RunningShop) -> None:

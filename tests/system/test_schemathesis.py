@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 from temporalio.client import Client
 
 from starter.api.errors import WORKFLOW_FAILED
-from starter.api.orders import EXAMPLE
+from starter.api.order_schema import EXAMPLE
 from starter.api.workflow_examples import EXECUTE_BODIES
 from starter.devstack.serving import serving
 from starter.schedules.apply import apply_jobs

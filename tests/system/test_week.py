@@ -26,7 +26,8 @@ UNITS_FULFILLED = """
     WHERE cancelled_at IS NULL
 """
 UNITS_ORDERED = """
-    SELECT sum(quantity) FROM order_lines JOIN orders ON orders.id = order_id WHERE fulfillment_status = 'fulfilled'
+    SELECT sum(quantity) FROM order_lines JOIN orders ON orders.id = order_id
+    WHERE orders.fulfillment_status = 'fulfilled'
 """
 WITH_EMAIL = "SELECT id FROM orders WHERE fulfillment_status = 'fulfilled' AND email <> ''"
 WITH_SHIPPING = "SELECT id FROM orders WHERE fulfillment_status = 'fulfilled' AND shipping_method <> ''"

@@ -55,24 +55,8 @@ class WorkerProcesses:
     def __init__(self, shop: RunningShop, folder: Path, **more: str) -> None:
         self._folder = folder
         self._workers: list[WorkerProcess] = []
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(("COMMERCE_", "TEMPORAL_"))
-        }
-        self._environment = inherited | {
-            "PYTHONPATH": str(ROOT),
-            "TEMPORAL_ADDRESS": shop.client.service_client.config.target_host,
-            "TEMPORAL_CONFIG_FILE": os.devnull,
-            "COMMERCE_DATABASE_URL": shop.settings.database_url.get_secret_value(),
-            "COMMERCE_SMTP_URL": shop.settings.smtp_url.get_secret_value(),
-            "COMMERCE_CARRIER_URL": shop.settings.carrier_url,
-            "COMMERCE_ADMIN_EMAILS": ",".join(shop.settings.admin_emails),
-            "COMMERCE_WORKER_ACTIVITIES": "60",
-            "COMMERCE_WAREHOUSE_URL": shop.settings.warehouse_url,
-            "COMMERCE_SCHEDULES": "off",  # the tests share a server: a schedule would start jobs in another test's shop
-            "COMMERCE_LOG_FORMAT": "json",
-            **ENCRYPTION_ENV,
-            **more,
-        }
+        self._markers = folder
+        self._environment = worker_environment(shop) | more
 
     async def start(self, module: str = "worker", ready_text: str = WORKER_READY, **more: str) -> WorkerProcess:
         """Start a worker, or another module as a program; return when its log contains `ready_text`."""
@@ -85,14 +69,16 @@ class WorkerProcesses:
 
     async def start_pausing(self, points: Mapping[str, str]) -> WorkerProcess:
         """Start a worker that hangs at these points, which are given by order id or process id."""
-        return await self.start("tests.system.pausing_worker", PAUSES=json.dumps(points), MARKERS=str(self._folder))
+        self._markers = self._folder / f"hanging in worker {len(self._workers) + 1}"
+        self._markers.mkdir(parents=True)
+        return await self.start("tests.system.pausing_worker", PAUSES=json.dumps(points), MARKERS=str(self._markers))
 
     async def wait_until_hanging(self, *order_ids: str) -> None:
-        """Wait until a pausing worker hangs in all of these orders or processes."""
+        """Wait until the last pausing worker hangs in all of these orders or processes."""
         missing = set(order_ids)
 
         def all_hang() -> bool:
-            missing.difference_update(path.name for path in self._folder.iterdir())
+            missing.difference_update(path.name for path in self._markers.iterdir())
             return not missing
 
         await wait_until(all_hang, DEADLINE, lambda: f"{sorted(missing)}\n{self._workers[-1].log_tail()}")
@@ -101,6 +87,25 @@ class WorkerProcesses:
         for worker in self._workers:
             if worker.process.poll() is None:
                 await worker.kill()
+
+
+def worker_environment(shop: RunningShop) -> dict[str, str]:
+    """Return the environment of a worker for a shop."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("COMMERCE_", "TEMPORAL_"))}
+    return inherited | {
+        "PYTHONPATH": str(ROOT),
+        "TEMPORAL_ADDRESS": shop.client.service_client.config.target_host,
+        "TEMPORAL_CONFIG_FILE": os.devnull,
+        "COMMERCE_DATABASE_URL": shop.settings.database_url.get_secret_value(),
+        "COMMERCE_SMTP_URL": shop.settings.smtp_url.get_secret_value(),
+        "COMMERCE_CARRIER_URL": shop.settings.carrier_url,
+        "COMMERCE_ADMIN_EMAILS": ",".join(shop.settings.admin_emails),
+        "COMMERCE_WORKER_ACTIVITIES": "60",
+        "COMMERCE_WAREHOUSE_URL": shop.settings.warehouse_url,
+        "COMMERCE_SCHEDULES": "off",  # the tests share a server: a schedule would start jobs in another test's shop
+        "COMMERCE_LOG_FORMAT": "json",
+        **ENCRYPTION_ENV,
+    }
 
 
 @asynccontextmanager

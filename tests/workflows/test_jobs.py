@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
+from activities.boundary.failures import shop_error
 from commerce.errors import BadInput
 from commerce.messages.analytics import Analytics, AnalyticsResult
 from commerce.messages.base import Message
@@ -20,8 +22,8 @@ from commerce.messages.pending_orders import PendingOrders, PendingOrdersResult
 from commerce.messages.stock_sync import StockSynced
 from commerce.messages.upkeep import Upkeep, UpkeepResult
 from starter.client import start
-from starter.operate.actions import cancel
-from starter.processes import TASK_QUEUE
+from starter.operate.actions import cancel, retry
+from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from tests.faults import Faults, Gate, ShortBackoff
 from tests.running_shop import RunningShop, running_shop
 
@@ -258,6 +260,35 @@ async def test_an_unfinished_day_is_reported_under_its_own_key_and_a_future_day_
     with pytest.raises(WorkflowFailureError) as caught:
         await run_job(shop, "collect-analytics-data", Analytics(date=today + timedelta(days=2)))
     assert isinstance(caught.value.cause, ApplicationError) and caught.value.cause.type == "BadInput"
+    assert shop.mails("job-failure") == []  # whoever has started it gets the error
+
+
+@pytest.mark.parametrize("payloads", [[], [None]], ids=["no payload", "null"])
+async def test_jobs_and_product_count_start_without_input(shop: RunningShop, payloads: list[None]) -> None:
+    """Temporal's UI and its command line send no payload if the input is left empty; other clients send null."""
+    for kind in [*(name for name, kind in PROCESS_TYPES.items() if kind.is_job), "product-count"]:
+        given, left_out = [
+            await shop.client.execute_workflow(kind, args=args, id=f"{kind}-{uuid4()}", task_queue=TASK_QUEUE)
+            for args in ([{}], payloads)
+        ]
+        assert left_out.keys() == given.keys()
+
+
+async def test_a_job_that_was_started_without_input_is_retried(idle_shop: RunningShop) -> None:
+    process_id = f"cleanup-expired-carts-{uuid4()}"
+    async with idle_shop.worker([faults := Faults({"delete-expired-carts": "before"})]):
+        job = await idle_shop.client.start_workflow("cleanup-expired-carts", id=process_id, task_queue=TASK_QUEUE)
+        with pytest.raises(WorkflowFailureError):
+            await job.result()
+        faults.steps.clear()
+        await retry(idle_shop.client, idle_shop.database, process_id, reason="it works again")
+        assert (await idle_shop.client.get_workflow_handle(process_id).result())["failed"] == 0
+
+
+async def test_what_needs_input_says_so_when_started_without(shop: RunningShop) -> None:
+    with pytest.raises(WorkflowFailureError) as caught:
+        await shop.client.execute_workflow("hello-world", id=f"hello-{uuid4()}", task_queue=TASK_QUEUE)
+    assert shop_error(caught.value) and str(shop_error(caught.value)) == "Invalid input: name: Field required."
 
 
 async def test_an_order_put_on_hold_during_the_job_is_skipped(idle_shop: RunningShop) -> None:

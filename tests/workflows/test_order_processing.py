@@ -146,6 +146,16 @@ async def test_a_carrier_that_fails_several_times_sells_exactly_one_label(
         assert await shop.findings() == []
 
 
+async def test_an_order_to_an_unknown_country_is_undone_and_held(shop: RunningShop) -> None:  # (V6)
+    await shop.data.stock("MUG", main=3)
+    await shop.data.order("1", MUG=1, columns={"shipping_country": "Atlantis"})
+    assert str(await shop.expect_failure("1")) == "Order 1 cannot be shipped: its address has no known country."
+    assert await shop.data.sql("SELECT hold_reason FROM orders") == ["failed: AddressIncomplete"]
+    assert await shop.data.levels("MUG") == {"main": (3, 0)}
+    await shop.data.sql("UPDATE orders SET shipping_country = 'Norway'")
+    assert (await shop.process("1")).status == "fulfilled"
+
+
 async def test_a_permanent_refusal_by_the_carrier_undoes_all_steps(shop: RunningShop) -> None:  # (V7)
     await shop.data.stock("MUG", main=3)
     await shop.data.order("1", MUG=1)

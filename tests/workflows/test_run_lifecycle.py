@@ -3,7 +3,6 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,10 +22,9 @@ from commerce.messages.customers import registration_process_id
 from commerce.messages.orders import order_process_id
 from commerce.messages.pending_orders import PendingOrders, PendingPageRequest
 from starter.client import register_customer, start, wait_for_result
-from starter.subscribers import create_relay
 from tests.faults import AnswerGate, Faults, Gate
 from tests.polling import until
-from tests.running_shop import RunningShop, running_shop, wait_for_end
+from tests.running_shop import RunningShop, relaying, running_shop, wait_for_end
 from workflows.engine.search_attributes import FAILED_STEP, ORDER_ID, OUTCOME, SAGA_STATE
 
 COMPLETED, FAILED, CANCELLED = (
@@ -54,17 +52,6 @@ async def order_id(shop: RunningShop) -> str:
     order_id = uuid4().hex
     await shop.data.order(order_id, MUG=1)
     return order_id
-
-
-@asynccontextmanager
-async def relaying(shop: RunningShop) -> AsyncIterator[None]:
-    relay = asyncio.create_task(create_relay(shop.client, shop.settings.database_url.get_secret_value()).run())
-    try:
-        yield
-    finally:
-        relay.cancel()
-        with suppress(asyncio.CancelledError):
-            await relay
 
 
 async def reached(gate: Gate | AnswerGate) -> None:
@@ -189,7 +176,7 @@ async def test_an_order_that_is_stored_while_a_run_does_not_find_it_is_fulfilled
     async with shop.worker([gate := AnswerGate("validate-order")]), relaying(shop):
         early = await shop.start(order_id)
         await reached(gate)  # the step has not found the order, but the run does not know that yet
-        assert await shop.data.call(order_intake.store_order, new_order(order_id))
+        assert (await shop.data.call(order_intake.store_order, new_order(order_id))).is_new
         assert await until(lambda: postponed(caplog), DEADLINE)  # the relay does not drop the event
         gate.opened.set()
         await wait_for_end(early)
@@ -206,7 +193,7 @@ async def test_an_event_is_published_when_a_run_has_read_its_order_although_it_s
     async with shop.worker([first := Gate("validate-order"), second := Gate("create-shipping-label")]), relaying(shop):
         early = await shop.start(order_id)
         await reached(first)
-        assert await shop.data.call(order_intake.store_order, new_order(order_id))
+        assert (await shop.data.call(order_intake.store_order, new_order(order_id))).is_new
         first.opened.set()
         await reached(second)
         await until(lambda: all_published(shop), DEADLINE)

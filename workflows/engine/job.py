@@ -12,9 +12,9 @@ from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType, 
 from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 with workflow.unsafe.imports_passed_through():
-    from activities.boundary.failures import describe, surface
+    from activities.boundary.failures import cause, describe, surface
     from activities.jobs import JobActivities
-    from commerce.errors import DatabaseUnavailable
+    from commerce.errors import BadInput, DatabaseUnavailable, JobInProgress
     from commerce.messages.base import Message, Nothing
     from commerce.messages.jobs import JobInput, JobRun, JobState
     from commerce.messages.notifications import Alert
@@ -33,6 +33,7 @@ StateT = TypeVar("StateT", bound=JobState)
 MAX_ERRORS = 3  # of a whole job (J2); a batch whose worker or database was lost is no error
 PAUSE = timedelta(seconds=5)  # between two tries
 MAX_PAUSE = timedelta(minutes=5)  # between two tries while the database is unavailable
+TURN_PAUSE = timedelta(seconds=30)  # between two looks at whether another run of the job has ended
 MAX_LOST_WORKERS = 20  # in a row at one batch; then the cause must be something else
 WORKER_SHUTDOWN = "WorkerShutdown"  # the failure type of an activity that a stopping worker abandons
 MAX_HISTORY_EVENTS = 2_000  # then the job continues as a new run
@@ -42,10 +43,13 @@ NOMINAL_TIME = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 class Job:
     """One run of a job: use it as `async with Job(step) as job`, call `begin`, then `batch` or `run_batches`."""
 
-    def __init__(self, *steps: Method, alert: str = "job-failure") -> None:
-        """Create a job whose progress shows `steps`; `alert` is the kind of alert that the admins get if it fails."""
+    def __init__(self, *steps: Method, alert: str = "job-failure", waits: bool = False) -> None:
+        """Create a job whose progress shows `steps`; `alert` is the kind of alert that the admins get if it fails.
+
+        While another run of the job is at work, a run that `waits` does so until that has ended. Others fail.
+        """
         self.progress = Progress(steps=[StepProgress(name=name_of(step)) for step in steps])
-        self._alert = alert
+        self._alert, self._waits = alert, waits
 
     async def __aenter__(self) -> "Job":
         clear_copied_attributes()
@@ -58,12 +62,18 @@ class Job:
         elif isinstance(error, CANCEL_OR_FAILURE):
             publish_state(self.progress, "failed")
             if not is_cancelled_exception(error):
-                await self._alert_admins(error)
+                if not cause(error, JobInProgress):  # the other run does the work
+                    publish_failed_step(self.progress)
+                    if not _is_callers_mistake(error):
+                        await self._alert_admins(error)
                 if (top := surface(error)) is not error:
                     raise top
 
     async def begin(self, resume: JobState | None) -> JobRun:
-        """Start the job, or take it over from the run that continued as this one; returns what all its runs share."""
+        """Start the job, or take it over from the run that continued as this one; returns what all its runs share.
+
+        Raises ActivityError, caused by JobInProgress if another run of the job is at work.
+        """
         if resume:
             self._run = resume.run
             return self._run
@@ -71,9 +81,24 @@ class Job:
         nominal = info.typed_search_attributes.get(NOMINAL_TIME) or info.workflow_start_time
         self._run = JobRun(generation=info.original_execution_run_id, nominal=nominal)
         call: Begin[Nothing] = Begin(key=self._key("begin-job"), input=Nothing(), started_at=info.workflow_start_time)
-        await self._retry(lambda: execute(JobActivities.begin, call, BATCH))
+        while other := await self._try_to_begin(call):
+            self.progress.steps[0].note = f"waits until {other.process} ends"
+            publish_state(self.progress, "running")
+            await workflow.sleep(TURN_PAUSE)
+        self.progress.steps[0].note = ""
         _raise_if_cancelled()
         return self._run
+
+    async def _try_to_begin(self, call: Begin[Nothing]) -> JobInProgress | None:
+        """Begin, or return the other run that this one must wait for. Raises ActivityError if it does not wait."""
+        try:
+            await self._retry(lambda: execute(JobActivities.begin, call, BATCH))
+        except ActivityError as failure:
+            other = cause(failure, JobInProgress)
+            if other is None or not self._waits:
+                raise
+            return other
+        return None
 
     @property
     def generation(self) -> str:
@@ -129,7 +154,7 @@ class Job:
                 return await attempt()
             except ActivityError as failure:
                 lost = lost + 1 if _worker_was_lost(failure) else 0
-                if is_cancelled_exception(failure) or lost == MAX_LOST_WORKERS:
+                if is_cancelled_exception(failure) or cause(failure, JobInProgress) or lost == MAX_LOST_WORKERS:
                     raise
                 if shown:
                     shown.error = describe(failure)
@@ -147,7 +172,6 @@ class Job:
         return not permanent and self._run.errors < MAX_ERRORS
 
     async def _alert_admins(self, error: BaseException) -> None:
-        publish_failed_step(self.progress)
         info = workflow.info()
         await alert_admins(
             Alert(
@@ -158,6 +182,12 @@ class Job:
                 error=describe(error),
             )
         )
+
+
+def _is_callers_mistake(error: BaseException) -> bool:
+    """Return whether the job failed because its input is invalid, and has a caller who gets that error."""
+    has_caller = workflow.info().typed_search_attributes.get(NOMINAL_TIME) is None  # otherwise a schedule started it
+    return cause(error, BadInput) is not None and has_caller and workflow.patched("no-alert-for-bad-input")
 
 
 def _worker_was_lost(failure: ActivityError) -> bool:

@@ -4,6 +4,8 @@ from temporalio import workflow
 from temporalio.exceptions import is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
+    from activities.boundary.failures import cause
+    from commerce.errors import JobInProgress
     from commerce.messages.jobs import Counts
     from commerce.messages.orders import OrderResult
     from commerce.telemetry.metrics import JOB_ITEMS, RUNS, Metric
@@ -24,6 +26,7 @@ def count_result(result: object) -> None:
 
 
 def count_failure(failure: BaseException) -> None:
-    """Count a run that failed or was cancelled."""
+    """Count a run that failed, was cancelled, or was refused because another run of its job was at work."""
     cancelled = workflow.cancellation_reason() is not None and is_cancelled_exception(failure)
-    count(RUNS, outcome="cancelled" if cancelled else "failed")
+    refused = cause(failure, JobInProgress)
+    count(RUNS, outcome="cancelled" if cancelled else "refused" if refused else "failed")

@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.boundary.failures import describe, surface, to_failure
-    from commerce.errors import ResetTooLate
+    from commerce.errors import PermanentError, ResetTooLate
     from commerce.messages.base import Message
     from commerce.messages.progress import ProcessState, Progress, StepProgress
     from commerce.messages.steps import Begin, BeginResult, Call, Leftover, StepKey
@@ -43,6 +43,8 @@ class Saga:
         self._undos: list[Leftover] = []
         self._generation = ""  # from the answer of the first step
         self._final = False
+        self._interruption: ApplicationError | None = None
+        self._interruptible: set[asyncio.Task[Any]] = set()  # the steps that run now
 
     async def __aenter__(self) -> "Saga":
         clear_copied_attributes()
@@ -81,7 +83,7 @@ class Saga:
                 if not workflow.patched("begin-despite-cancel"):
                     beginning.cancel()
         answer = beginning.result()
-        self._raise_if_cancelled()
+        self._raise_if_ended()
         return answer
 
     async def _begin(self, name: str, first_step: Callable[[], Coroutine[Any, Any, BegunT]]) -> BegunT:
@@ -132,6 +134,13 @@ class Saga:
         """Show a step of the plan as skipped."""
         self.progress.step(name_of(step)).skip(reason)
 
+    def interrupt(self, error: PermanentError) -> None:
+        """Let the saga fail with this error now, as a cancel would, unless its final step is scheduled."""
+        if not self._final and self._interruption is None:
+            self._interruption = to_failure(error)
+            for step in self._interruptible:
+                step.cancel()
+
     def enter(self, state: ProcessState) -> None:
         """Change the state of the process, as operators see it."""
         publish_state(self.progress, state)
@@ -156,21 +165,40 @@ class Saga:
         return key_of(step, self._generation or workflow.info().run_id)
 
     async def _run(self, call: Call[Any], run: Callable[[], Coroutine[Any, Any, T]], *, final: bool = False) -> T:
-        self._raise_if_cancelled()
+        self._raise_if_ended()
         if call.undo:
             self._undos.append(Leftover(undo=call.undo, call=call.for_undo()))
         before, self._final = self._final, self._final or final
         try:
-            answer = await self._track(call.key.step, uninterrupted(run()) if self._final else run())
-        except FailureError:
-            self._final = before
+            answer = await self._interruptibly(
+                self._track(call.key.step, uninterrupted(run()) if self._final else run())
+            )
+        except CANCEL_OR_FAILURE as failure:
+            if isinstance(failure, FailureError):
+                self._final = before
+            self._raise_if_ended()
             raise
-        self._raise_if_cancelled()  # a step that succeeds despite the cancel swallows it
+        self._raise_if_ended()  # a step that succeeds despite the cancel swallows it
         return answer
 
-    def _raise_if_cancelled(self) -> None:
-        if not self._final and workflow.cancellation_reason() is not None:
+    async def _interruptibly(self, step: Coroutine[Any, Any, T]) -> T:
+        if self._final:
+            return await step
+        task = asyncio.create_task(step)
+        self._interruptible.add(task)
+        try:
+            return await task
+        finally:
+            self._interruptible.discard(task)
+
+    def _raise_if_ended(self) -> None:
+        """Raise what ends the saga early: a cancel of the run or an interruption. The final step prevents both."""
+        if self._final:
+            return
+        if workflow.cancellation_reason() is not None:
             raise asyncio.CancelledError
+        if self._interruption is not None:
+            raise self._interruption
 
     async def _track(self, name: str, run: Coroutine[Any, Any, T]) -> T:
         """Await a step and record in its progress how it starts and ends."""

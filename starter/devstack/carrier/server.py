@@ -3,7 +3,8 @@
     python -m starter.devstack.carrier --data-dir D --port P
 
 Like the real API it has no idempotency keys: each POST of a shipment creates another one. It accepts any API key as the
-user name of HTTP Basic. It permanently refuses to ship to the country `ZZ` and to the postal code `REFUSED`.
+user name of HTTP Basic. It permanently refuses to ship to the country `AQ`, Antarctica, and to the postal code
+`REFUSED`.
 
 Routes that control it, described in `/docs`:
 POST /trial/faults     {"operation": "create" | "buy" | "refund" | "get",
@@ -43,7 +44,7 @@ from starter.devstack.serving import (
     wait_for_stop_signal,
 )
 
-REFUSED_COUNTRY = "ZZ"
+REFUSED_COUNTRY = "AQ"
 REFUSED_ZIP = "REFUSED"
 REFUSALS = {
     "create": ("ADDRESS.VERIFY.FAILURE", "Unable to verify address."),
@@ -227,7 +228,13 @@ def _store(request: Request, shipment: Json) -> Json:
 
 
 def _one_line(address: Json) -> str:
-    return escape(", ".join(address[part] for part in ("name", "street1", "city", "zip", "country") if address[part]))
+    return escape(
+        ", ".join(
+            address[part]
+            for part in ("name", "company", "street1", "street2", "city", "zip", "country")
+            if address[part]
+        )
+    )
 
 
 async def _refused(_request: Request, refusal: Exception) -> JSONResponse:

@@ -22,7 +22,7 @@ from starter.devstack.warehouse.schemas import FixedLevel, Json, SetLevel
 
 READ_ONLY = text("SET TRANSACTION READ ONLY")
 # This runs before the statement that reads levels. A transaction that ends in between has committed, and that statement
-# sees it. Seeing the transactions of other database users takes a privilege, but the embedded stack has only one user.
+# sees it. Seeing the transactions of other roles takes a privilege, but only the application's role moves goods.
 HORIZON = text("""
     SELECT least(now(), min(xact_start)) - interval '1 microsecond' FROM pg_stat_activity
     WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from commerce.database import Database
+from commerce import carts
 from commerce.errors import UnreadableFile
 from commerce.imports import BadRow, ImportReport, import_carts
 from commerce.imports.cart_rows import COLUMNS, MAX_LINES, NewCart, read_carts
 from commerce.imports.csv_rows import open_rows
+from commerce.messages.carts import ExpiryRequest
 from tests.commerce.shop import Shop
 from tests.week import Week
 
@@ -29,6 +30,7 @@ FIRST = {
     "Lineitem sku": "22149",
     "Lineitem price": "1.66",
 }
+OWN_LAYOUT = [*FIRST, "Completed at"]
 LINE = {column: FIRST[column] for column in FIRST if column.startswith("Lineitem")}
 UPDATED = datetime(2010, 11, 15, 9, tzinfo=UTC)
 QUANTITY = "Lineitem quantity: must be a whole number of at least 1"
@@ -53,17 +55,12 @@ def columns(changes: dict[str, str]) -> dict[str, str]:
 def write(tmp_path: Path) -> Callable[..., Path]:
     def write(*rows: dict[str, str], name: str = "carts.csv") -> Path:
         with (tmp_path / name).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS.required, restval="")
+            writer = csv.DictWriter(file, OWN_LAYOUT, restval="")
             writer.writeheader()
             writer.writerows(rows)
         return tmp_path / name
 
     return write
-
-
-@pytest.fixture
-def shop(database: Database) -> Shop:
-    return Shop(database)
 
 
 def read(file: Path) -> tuple[list[NewCart], list[tuple[int, str]]]:
@@ -172,19 +169,111 @@ async def test_a_cart_that_the_shop_has_changed_is_still_recognised(shop: Shop, 
     assert await everything(shop) == before
 
 
-@pytest.mark.parametrize(
-    "changes", [{"Updated at": "2010-11-16 09:00:00 +0000"}, {"Email": ""}, {"Lineitem quantity": "3"}]
-)
-async def test_an_existing_cart_with_different_content_is_bad(
+@pytest.mark.parametrize("changes", [{"Email": ""}, {"Lineitem quantity": "3"}])
+async def test_a_cart_with_two_contents_of_the_same_time_is_bad(
     shop: Shop, write: Callable[..., Path], changes: dict[str, str]
 ) -> None:
     await run_import(shop, write(first()))
     before = await everything(shop)
     other = write(first("C9"), first() | changes)
-    assert await bad(shop, other) == [(3, "cart C1 already exists with different content")]
+    assert await bad(shop, other) == [(3, "cart C1 already exists with different content and the same Updated at")]
     assert await everything(shop) == before
     report = await run_import(shop, other, skip_bad=True)
     assert (report.taken, report.unchanged, report.bad_count) == (1, 0, 1)
+
+
+CART = "SELECT email, updated_at, completed_at FROM carts WHERE id = 'C1'"
+CART_LINES = "SELECT sku, quantity, updated_at FROM cart_lines WHERE cart_id = 'C1' ORDER BY id"
+LATER = datetime(2010, 11, 16, 9, tzinfo=UTC)
+
+
+async def test_a_newer_cart_replaces_a_known_one_and_an_older_one_changes_nothing(
+    shop: Shop, write: Callable[..., Path]
+) -> None:  # (C4)
+    day1 = write(first(), further(Lineitem_sku="OLD"), first("C2"), name="day1.csv")
+    day2 = write(
+        first(Updated_at="2010-11-16 09:00:00 +0000", Lineitem_quantity="5", Email="jo@shop.example"),
+        first("C2"),
+        name="day2.csv",
+    )
+    await run_import(shop, day1)
+    assert await run_import(shop, day2) == ImportReport(read=2, taken=1, changed=1, unchanged=1)
+    assert await shop.sql(CART) == [("jo@shop.example", LATER, None)]
+    assert await shop.sql(CART_LINES) == [("22149", 5, LATER)]
+    before = await everything(shop)
+    assert await run_import(shop, day1, day2, day1) == ImportReport(read=8, unchanged=6)
+    assert await everything(shop) == before
+
+
+async def test_a_cart_that_was_bought_stays_bought(shop: Shop, write: Callable[..., Path]) -> None:  # (C4)
+    bought, newer = "2010-11-15 10:00:00 +0000", "2010-11-16 09:00:00 +0000"
+    await run_import(shop, write(first()))
+    # Bought, but the file is older than the last change that the shop knows: only the purchase counts.
+    await shop.sql("UPDATE carts SET updated_at = '2010-11-15 12:00:00+00'")
+    report = await run_import(shop, write(first(Completed_at=bought, Lineitem_quantity="9")))
+    assert (report.taken, report.changed) == (1, 1)
+    done, touched = datetime(2010, 11, 15, 10, tzinfo=UTC), datetime(2010, 11, 15, 12, tzinfo=UTC)
+    assert await shop.sql(CART) == [("ann@shop.example", touched, done)]
+    assert await shop.sql(CART_LINES) == [("22149", 2, UPDATED)]
+    # A newer file that does not know of it changes the content only.
+    assert (await run_import(shop, write(first(Updated_at=newer, Lineitem_quantity="7")))).changed == 1
+    assert await shop.sql(CART) == [("ann@shop.example", LATER, done)]
+    assert await shop.sql(CART_LINES) == [("22149", 7, LATER)]
+
+
+async def test_a_purchase_at_the_time_of_the_last_change_is_imported(shop: Shop, write: Callable[..., Path]) -> None:
+    await run_import(shop, write(first()))
+    file = write(first(Completed_at="2010-11-15 09:00:00 +0000"))
+    assert (await run_import(shop, file)).changed == 1
+    assert (await run_import(shop, file)).unchanged == 1
+    assert await shop.sql("SELECT completed_at FROM carts") == [UPDATED]
+
+
+async def test_a_cart_that_was_used_or_bought_meanwhile_does_not_expire(shop: Shop, write: Callable[..., Path]) -> None:
+    await run_import(shop, write(first("used"), first("bought"), first("left"), name="day1.csv"))
+    newer = "2010-11-22 08:00:00 +0000"
+    day2 = write(first("used", Updated_at=newer), first("bought", Completed_at="2010-11-15 09:00:00 +0000"))
+    await run_import(shop, day2)
+    async with shop.database.transaction() as tx:
+        expired = await carts.expire(tx, ExpiryRequest(before=datetime(2010, 11, 22, tzinfo=UTC)))
+    assert expired.changed == 1
+    assert await shop.sql("SELECT id FROM carts ORDER BY id") == ["bought", "used"]
+
+
+ADMIN_HEADER = (
+    "Name,Email,Financial Status,Paid at,Fulfillment Status,Currency,Subtotal,Total,Created at,"
+    "Lineitem quantity,Lineitem name,Lineitem price,Lineitem sku,Shipping Name,Id\n"
+)
+ADMIN_CARTS = (
+    "#371,ann@customer.example,,,unfulfilled,USD,20.00,20.00,2026-11-05 22:23:29 -0800,1,Mug,20.00,MUG,,371\n"
+    "#371,ann@customer.example,,,,,,,2026-11-05 22:23:29 -0800,2,Jug,5.00,JUG,,\n"
+    "#372,,,,unfulfilled,USD,5.00,5.00,2026-11-05 22:24:00 -0800,1,Jug,5.00,,,\n"
+)
+
+
+async def test_a_shop_admins_export_of_abandoned_checkouts_is_imported(shop: Shop, tmp_path: Path) -> None:
+    (file := tmp_path / "checkouts.csv").write_text(ADMIN_HEADER + ADMIN_CARTS)
+    assert await run_import(shop, file) == ImportReport(read=3, taken=2)
+    created = datetime(2026, 11, 6, 6, 23, 29, tzinfo=UTC)
+    assert (await shop.sql("SELECT id, created_at, updated_at, completed_at FROM carts ORDER BY id"))[0] == (
+        "371", created, created, None,
+    )  # fmt: skip
+    lines = "SELECT cart_id, sku, quantity, unit_price FROM cart_lines ORDER BY id"
+    assert await shop.sql(lines) == [("371", "MUG", 1, 2000), ("371", "JUG", 2, 500), ("372", "", 1, 500)]
+    assert await run_import(shop, file) == ImportReport(read=3, unchanged=2)
+    # It has no time of the last change, so the later import counts.
+    file.write_text(ADMIN_HEADER + ADMIN_CARTS.replace(",2,Jug", ",3,Jug").replace(",,,unfulfilled", ",,,x", 0))
+    assert await run_import(shop, file) == ImportReport(read=3, taken=1, changed=1, unchanged=1)
+    assert (await shop.sql(lines))[0:3] == [("372", "", 1, 500), ("371", "MUG", 1, 2000), ("371", "JUG", 3, 500)]
+
+
+async def test_a_recovered_checkout_is_bought(shop: Shop, tmp_path: Path) -> None:
+    (file := tmp_path / "checkouts.csv").write_text(ADMIN_HEADER + ADMIN_CARTS)
+    await run_import(shop, file)
+    file.write_text(ADMIN_HEADER + ADMIN_CARTS.replace(",,,unfulfilled", ",paid,2026-11-06 10:00:00 -0800,unfulfilled"))
+    assert (await run_import(shop, file)).changed == 2
+    (bought,) = await shop.sql("SELECT DISTINCT completed_at FROM carts")
+    assert bought == datetime(2026, 11, 6, 18, tzinfo=UTC)
 
 
 async def test_a_cart_created_by_the_shop_differs_from_an_imported_one(shop: Shop, write: Callable[..., Path]) -> None:

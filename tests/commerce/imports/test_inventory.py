@@ -1,8 +1,11 @@
-"""An inventory export creates the catalogue, and sets stock by movements, once per changed value."""
+"""An inventory export creates the catalogue, and sets stock by movements, once per count (I13)."""
 
 import asyncio
 import csv
+import os
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from commerce.database import Database
 from commerce.errors import UnreadableFile
 from commerce.imports import BadRow, ImportReport, import_inventory, import_orders
 from commerce.imports.csv_rows import open_rows
-from commerce.imports.inventory_rows import COLUMNS, parse_level
+from commerce.imports.inventory_rows import COLUMNS, LevelReader
 from tests.week import Week
 
 HEADER = ["Handle", "Title", "SKU", "Location", "Available", "On hand", "Tracked", "Policy"]
@@ -44,12 +47,16 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-async def run_import(database: Database, *files: Path, skip_bad: bool = False) -> ImportReport:
-    return await import_inventory(database, files, skip_bad=skip_bad)
+async def run_import(
+    database: Database, *files: Path, skip_bad: bool = False, counted_at: datetime | None = None
+) -> ImportReport:
+    return await import_inventory(database, files, skip_bad=skip_bad, counted_at=counted_at)
 
 
-async def counts(database: Database, *files: Path, skip_bad: bool = False) -> tuple[int, int, list[tuple[int, str]]]:
-    report = await run_import(database, *files, skip_bad=skip_bad)
+async def counts(
+    database: Database, *files: Path, skip_bad: bool = False, counted_at: datetime | None = None
+) -> tuple[int, int, list[tuple[int, str]]]:
+    report = await run_import(database, *files, skip_bad=skip_bad, counted_at=counted_at)
     return report.taken, report.unchanged, [(bad.line, bad.reason) for bad in report.bad]
 
 
@@ -101,7 +108,7 @@ async def test_titles_tracking_and_policy_are_updated_unless_the_file_leaves_the
     await run_import(database, write(row(Tracked="false", Policy="continue"), row(Location="Other")))
     assert await rows(database, flags) == [("T A", False, True)]
     without_flags = write(row(Title="New"), row(Title="New", Location="Other"), header=HEADER[:-2])
-    assert await counts(database, without_flags) == (1, 1, [])
+    assert await counts(database, without_flags) == (2, 0, [])
     assert await rows(database, flags) == [("New", False, True)]
     assert await counts(database, write(row(Title="New", Tracked="TRUE", Policy="deny"))) == (1, 0, [])
     assert await rows(database, flags) == [("New", True, False)]
@@ -142,22 +149,63 @@ async def test_importing_twice_changes_nothing(database: Database, write: Write)
     assert await everything(database) == before
 
 
-async def test_the_same_count_again_does_not_reset_stock(database: Database, write: Write) -> None:
-    await run_import(database, write(row(on_hand="5")))
+async def test_i13_the_same_number_at_another_time_is_a_new_count(database: Database, write: Write) -> None:
+    monday, tuesday = datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 3, 3, tzinfo=UTC)
+    file = write(row(on_hand="5"))
+    assert await counts(database, file, counted_at=monday) == (1, 0, [])
     await change(database, "UPDATE inventory_levels SET stocked_quantity = 2")
-    assert await counts(database, write(row(on_hand="5"))) == (0, 1, [])
+    assert await counts(database, file, counted_at=monday) == (0, 1, [])
     assert await rows(database, STOCK) == [("A", "Main", 2)]
-    assert await counts(database, write(row(on_hand="9"), name="second.csv")) == (1, 0, [])
-    assert await rows(database, STOCK) == [("A", "Main", 9)]
-    assert await rows(database, MOVEMENTS) == [("A", 5, "import", "stock.csv"), ("A", 7, "import", "second.csv")]
+    assert await counts(database, file, counted_at=tuesday) == (1, 0, [])
+    assert await rows(database, STOCK) == [("A", "Main", 5)]
+    assert await counts(database, write(row(on_hand="9"), name="second.csv"), counted_at=tuesday) == (1, 0, [])
+    moved = [("A", 5, "import", "stock.csv"), ("A", 3, "import", "stock.csv"), ("A", 4, "import", "second.csv")]
+    assert await rows(database, MOVEMENTS) == moved
+
+
+async def test_i13_an_earlier_count_changes_nothing(database: Database, write: Write) -> None:
+    monday, tuesday = datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 3, 3, tzinfo=UTC)
+    await run_import(database, write(row(on_hand="5")), counted_at=tuesday)
+    report = await run_import(database, write(row(on_hand="9"), row("B", "1")), counted_at=monday)
+    assert (report.taken, report.unchanged, report.warning_count) == (1, 1, 1)
+    assert report.warnings[0].reason == "a later count of this SKU and location is known, which stays"
+    assert await rows(database, STOCK) == [("A", "Main", 5), ("B", "Main", 1)]
+
+
+async def test_i13_a_later_count_of_the_warehouse_stays(database: Database, write: Write) -> None:
+    await run_import(database, write(row(on_hand="5")))
+    await change(
+        database,
+        """INSERT INTO stock_movements (inventory_item_id, location_id, quantity, reason, reference, created_at)
+           VALUES ('A', 'Main', 2, 'sync', 'test', '2026-03-03')""",
+    )
+    await change(database, "UPDATE inventory_levels SET stocked_quantity = 7, counted_at = '2026-03-01'")
+    report = await run_import(database, write(row(on_hand="5")), counted_at=datetime(2026, 3, 2, tzinfo=UTC))
+    assert (report.unchanged, report.warning_count) == (1, 1)
+    assert await rows(database, STOCK) == [("A", "Main", 7)]
+
+
+async def test_i13_a_file_was_counted_when_it_was_modified_but_never_in_the_future(
+    database: Database, write: Write
+) -> None:
+    counted = "SELECT counted_at FROM inventory_levels"
+    file = write(row())
+    os.utime(file, (0, 1_000_000))
+    await run_import(database, file)
+    assert await rows(database, counted) == [(datetime.fromtimestamp(1_000_000, UTC),)]
+    os.utime(file, (0, time.time() + 3600))
+    await run_import(database, file)
+    [(counted_at,)] = await rows(database, counted)
+    assert counted_at < datetime.now(UTC) + timedelta(minutes=1)
 
 
 async def test_a_new_count_equal_to_the_stock_is_no_movement(database: Database, write: Write) -> None:
     await run_import(database, write(row(on_hand="5")))
     await change(database, "UPDATE inventory_levels SET stocked_quantity = 2")
-    assert await counts(database, write(row(on_hand="2"))) == (1, 0, [])
+    file = write(row(on_hand="2"))
+    assert await counts(database, file) == (1, 0, [])
     assert len(await rows(database, MOVEMENTS)) == 1
-    assert await counts(database, write(row(on_hand="2"))) == (0, 1, [])
+    assert await counts(database, file) == (0, 1, [])
 
 
 async def test_stock_below_the_reserved_quantity_is_flagged_as_oversold(database: Database, write: Write) -> None:
@@ -174,7 +222,7 @@ async def test_stock_below_the_reserved_quantity_is_flagged_as_oversold(database
 async def test_no_level_is_created_where_a_sku_is_not_stocked(database: Database, write: Write, on_hand: str) -> None:
     assert await counts(database, write(row(on_hand=on_hand), row("B", "5"))) == (2, 0, [])
     assert await rows(database, STOCK) == [("B", "Main", 5)]
-    assert await counts(database, write(row("B", on_hand))) == (0, 1, [])
+    assert await counts(database, write(row("B", on_hand), header=HEADER[:-2])) == (0, 1, [])
     assert await rows(database, STOCK) == [("B", "Main", 5)]  # an existing level stays
 
 
@@ -195,28 +243,24 @@ async def test_an_import_waits_for_a_running_step_and_moves_stock_from_its_resul
 
 async def test_concurrent_imports_wait_for_each_other(database: Database, write: Write) -> None:
     files = [write(*(row(f"S{n}", str(1 + n + i)) for n in range(100)), name=f"{i}.csv") for i in range(4)]
-    reports = await asyncio.gather(*(run_import(database, file) for file in files))
+    noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    reports = await asyncio.gather(*(run_import(database, file, counted_at=noon) for file in files))
     assert [report.taken for report in reports] == [100] * 4
     moved = "SELECT inventory_item_id, sum(quantity) FROM stock_movements GROUP BY 1"
     stocked = "SELECT inventory_item_id, stocked_quantity FROM inventory_levels"
     assert sorted(await rows(database, moved)) == sorted(await rows(database, stocked))
 
 
-COUNT = "must be a whole number of at least 0"
+COUNT = "must be a whole number, empty or not stocked"
 
 
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("Handle", "", "must not be empty"),
         ("Handle", "x" * 256, "must not be longer than 255 characters"),
-        ("Title", "", "must not be empty"),
         ("Title", "x" * 1001, "must not be longer than 1,000 characters"),
-        ("SKU", " ", "must not be empty"),
         ("SKU", "a\0", "must not contain NUL characters"),
-        ("Location", "", "must not be empty"),
-        ("On hand", "-1", COUNT),
-        ("On hand", "1.0", COUNT),
+        ("On hand", "1.5", COUNT),
         ("On hand", "many", COUNT),
         ("On hand", "2147483648", "must be at most 2,147,483,647"),
         ("Tracked", "perhaps", "must be one of true, false"),
@@ -226,12 +270,12 @@ COUNT = "must be a whole number of at least 0"
 def test_a_bad_cell_is_reported_by_column(write: Write, name: str, value: str, reason: str) -> None:
     with open_rows(write(row("B") | {name: value}), COLUMNS) as found:
         (only,) = found
-        parse_level(only)
+        list(LevelReader().read(only))
     assert only.reason() == f"{name}: {reason}"
 
 
 async def test_a_bad_row_rejects_the_file_unless_bad_rows_are_skipped(database: Database, write: Write) -> None:
-    file = write(row("A"), row("B", "-1"), row("C"))
+    file = write(row("A"), row("B", "1.5"), row("C"))
     before = await everything(database)
     report = await run_import(database, file)
     assert report == ImportReport(read=3, bad=[BadRow(file=str(file), line=3, reason=f"On hand: {COUNT}")], bad_count=1)
@@ -242,28 +286,15 @@ async def test_a_bad_row_rejects_the_file_unless_bad_rows_are_skipped(database: 
     assert (await counts(database, file))[2][1:] == [(5, "must have 8 cells like the header, not 2")]
 
 
-async def test_a_sku_appears_once_per_location_and_belongs_to_one_product(database: Database, write: Write) -> None:
-    moved = "Handle: the SKU belongs to another product"
-    file = write(
-        row("A"), row("B"), row("A", "6"), row("B", Handle="other", Location="Other"), row("A", Location="Other")
-    )
-    bad = [(4, "SKU: already on line 2 for the same location"), (5, moved)]
-    assert await counts(database, file) == (0, 0, bad)
-    assert await counts(database, file, skip_bad=True) == (3, 0, bad)
-    assert await rows(database, STOCK) == [("A", "Main", 5), ("A", "Other", 5), ("B", "Main", 5)]
-    assert await counts(database, write(row("A", Handle="other"), row("A", Handle="other", Location="X"))) == (
-        *(0, 0),
-        [(2, moved), (3, moved)],
-    )
-    assert await rows(database, "SELECT id FROM products ORDER BY 1") == [("h-A",), ("h-B",)]
-
-
-async def test_the_column_on_hand_has_two_names(database: Database, write: Write) -> None:
-    file = write(row(), header=[*HEADER[:5], "On hand"])
-    file.write_text(file.read_text().replace("On hand", "On hand (current)"))
-    assert await counts(database, file) == (1, 0, [])
-    with pytest.raises(UnreadableFile, match=r"^Cannot import .*stock.csv: it lacks the columns SKU, On hand\.$"):
-        await run_import(database, write(row(), header=["Handle", "Title", "Location", "Available"]))
+async def test_the_header_must_name_products_and_counts(database: Database, write: Write) -> None:
+    for header, reason in (
+        (["Title", "Location", "On hand"], "it lacks the columns SKU and Handle, of which one must name the product"),
+        (["Handle", "Title", "SKU", "Location", "HS Code"], "it lacks a column with counts: On hand"),
+        (["Handle", "Title", "SKU", "Vendor"], "it lacks a column with counts: On hand"),
+        ([*HEADER, "On hand (current)"], "it has more than one column named On hand"),
+    ):
+        with pytest.raises(UnreadableFile, match=rf"^Cannot import .*stock.csv: {reason}"):
+            await run_import(database, write(row(), header=header))
 
 
 async def test_a_week_is_imported_completely(database: Database, week: Week) -> None:

@@ -51,7 +51,7 @@ def test_empty_text_and_none_mean_the_same() -> None:
 
 def test_all_errors_are_returned_by_field() -> None:
     head = replace(HEAD, currency="pounds", total="free", created_at="yesterday")
-    assert [field for field, _ in errors(head, LINE, LINE._replace(quantity=0, price="-1"))] == [
+    assert [field for field, _ in errors(head, LINE, LINE._replace(quantity=-1, price="x"))] == [
         *("currency", "total", "created_at", "lines.1.quantity", "lines.1.price"),
     ]
 

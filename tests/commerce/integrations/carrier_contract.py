@@ -10,9 +10,9 @@ from commerce.fulfillment import Address, Shipment
 from commerce.integrations.carrier import Carrier, Parcel
 
 SENDER = Address("Shop", "1 Warehouse Way", "London", "N1 9GU", "", "GB", "")
-RECIPIENT = Address("Zoë Smith", "1 High Street", "Leeds", "LS1 1AA", "", "GB", "")
+RECIPIENT = Address("Zoë Smith", "1 High Street", "Leeds", "LS1 1AA", "", "GB", "", "Flat 7", "Acme Ltd")
 PARCEL = Parcel(10, 8, 4, 16)
-SHIPMENT = Shipment(fulfillment_id="ff-1", order_id="1001", currency="GBP", recipient=RECIPIENT)
+SHIPMENT = Shipment(fulfillment_id="ff-1", order_id="5551", number="#1001", currency="GBP", recipient=RECIPIENT)
 
 
 class Service(Protocol):
@@ -107,7 +107,7 @@ class CarrierContract:
         await buy_and_refund()
 
     async def test_an_address_that_does_not_exist_is_refused(self, service: Service) -> None:
-        nowhere = replace(SHIPMENT, recipient=replace(RECIPIENT, country="ZZ"))
+        nowhere = replace(SHIPMENT, recipient=replace(RECIPIENT, country="AQ"))
         with pytest.raises(CarrierRefused) as refused:
             await service.carrier.create(nowhere, "ref")
         assert "Zoë" not in str(refused.value) and "Leeds" not in str(refused.value)

@@ -28,7 +28,8 @@ class ParcelPost:
 
     async def buy(self, shipment_id: str) -> Label:
         label = await self._request("PUT", f"/consignments/{shipment_id}/label")
-        return Label(shipment_id=shipment_id, tracking_number=label["number"], label_url=label["url"])
+        number, url = label["number"], label["url"]
+        return Label(shipment_id=shipment_id, tracking_number=number, carrier="Parcel Post", label_url=url)
 
     async def refund(self, shipment_id: str) -> bool:
         try:

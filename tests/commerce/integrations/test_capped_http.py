@@ -2,13 +2,20 @@
 
 import gzip
 import re
+import tomllib
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
-from commerce.errors import AlertUnavailable, CarrierUnavailable, WarehouseAnswerInvalid, WarehouseUnavailable
+from commerce.errors import (
+    AlertUnavailable,
+    CarrierUnavailable,
+    TransientError,
+    WarehouseAnswerInvalid,
+    WarehouseUnavailable,
+)
 from commerce.integrations import capped_http
 from commerce.integrations.alerts import AlertWebhook
 from commerce.integrations.easypost import EasyPost
@@ -106,3 +113,21 @@ def test_no_other_module_reads_http_responses() -> None:
     ]
     found = [path.name for path in sources if call.search(path.read_text())]
     assert found == ["capped_http.py"]
+
+
+async def test_every_request_announces_our_name_and_version() -> None:
+    received: list[str] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        received.append(request.headers["User-Agent"])
+        return httpx.Response(503)
+
+    for call in (
+        carrier(httpx.MockTransport(answer)).buy("shp_1"),
+        Warehouse(URL, transport=httpx.MockTransport(answer), sleep=no_delay).levels(["A"]),
+        AlertWebhook(URL, transport=httpx.MockTransport(answer)).post({}),
+    ):
+        with pytest.raises(TransientError):
+            await call
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert set(received) == {f"durable-commerce/{version}"}

@@ -73,7 +73,7 @@ class Service:
 
     async def labels(self) -> tuple[int, int]:
         """Return how many labels were bought, and how many of them were refunded."""
-        counts = (await self._trial.get("/trial/labels", params={"order_id": "1001"})).json()
+        counts = (await self._trial.get("/trial/labels", params={"order_id": "#1001"})).json()
         return counts["bought"], counts["refunded"]
 
     async def close(self) -> None:
@@ -98,6 +98,7 @@ class TestBuying:
         label = await service.carrier.buy(await service.carrier.create(SHIPMENT, "ref"))
         assert label.shipment_id.startswith("shp_")
         assert len(label.tracking_number) == 22
+        assert label.carrier == "USPS"
         async with httpx.AsyncClient() as browser:
             page = await browser.get(label.label_url)
         assert label.tracking_number in page.text
@@ -146,9 +147,11 @@ class TestBuying:
                 "city": "Leeds",
                 "zip": "LS1 1AA",
                 "country": "GB",
+                "street2": "Flat 7",
+                "company": "Acme Ltd",
             }
             assert sent["parcel"] == {"length": 10, "width": 8, "height": 4, "weight": 16}
-            assert sent["options"] == {"invoice_number": "1001", "currency": "GBP"}
+            assert sent["options"] == {"invoice_number": "#1001", "currency": "GBP"}
             return httpx.Response(201, json=UNBOUGHT)
 
         assert await responding(created).create(SHIPMENT, "ref") == "shp_1"
@@ -245,7 +248,7 @@ class TestErrors:
         with pytest.raises(CarrierRefused, match="UNKNOWN"):
             await responding((400, body)).create(SHIPMENT, "ref")
 
-    @pytest.mark.parametrize("wrong", [{"country": "ZZ"}, {"zip": "REFUSED"}])
+    @pytest.mark.parametrize("wrong", [{"country": "AQ"}, {"zip": "REFUSED"}])
     async def test_the_embedded_carrier_refuses_some_addresses(self, service: Service, wrong: dict[str, str]) -> None:
         with pytest.raises(CarrierRefused, match=r"ADDRESS\.VERIFY\.FAILURE"):
             await service.carrier.create(replace(SHIPMENT, recipient=replace(RECIPIENT, **wrong)), "ref")

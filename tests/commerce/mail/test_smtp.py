@@ -27,11 +27,13 @@ OFFLINE = MailServer(SecretStr("smtp://127.0.0.1:1"), SENDER)
 ORDER: dict[str, Any] = {
     "shop": "The Shop",
     "key": "order-shipped/1001",
-    "order_id": "1001",
+    "order_id": "5551",
+    "number": "#1001",
     "name": "Zoë <script>alert(1)</script>",
     "currency": "GBP",
     "total": 123450,
-    "shipping_total": 495,
+    "totals": [("Subtotal", 1275), ("Shipping", 495)],
+    "included_tax": 0,
     "tracking_number": "94001",
     "units": 5,
     "lines": [{"sku": "85123A", "title": "<b>Heart</b>", "quantity": 5, "unit_price": 255, "amount": 1275}],
@@ -276,10 +278,18 @@ class TestRendering:
 
     def test_the_order_shipped_mail_lists_the_order(self) -> None:
         mail = TEMPLATES.render("order-shipped", ORDER)
-        assert mail.subject == "Your order 1001 is on its way"
+        assert mail.subject == "Your order #1001 is on its way"
         for part in ("The Shop", "85123A", "£12.75", "and 2 more lines", "£4.95", "£1,234.50", "94001"):
             assert part in mail.html
             assert part in mail.text
+
+    def test_an_alert_names_the_order_as_customers_do_and_the_command_by_its_id(self) -> None:
+        facts = {"shop": "Shop", "key": "k", "order_id": "5551", "number": "#1001", "message": "It broke"}
+        mail = TEMPLATES.render("order-failed", facts)
+        assert mail.subject == "Order #1001 could not be processed"
+        assert "Order: #1001\nOur id: 5551\n" in mail.text
+        assert "runs retry order-processing-5551" in mail.text and "runs retry order-processing-5551" in mail.html
+        assert "Our id" not in TEMPLATES.render("order-failed", facts | {"order_id": "1001"}).text
 
     def test_name_and_tracking_number_are_optional(self) -> None:
         mail = TEMPLATES.render("order-shipped", ORDER | {"name": None, "tracking_number": None, "more_lines": 0})

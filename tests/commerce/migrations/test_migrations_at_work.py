@@ -44,7 +44,8 @@ async def test_an_upgrade_interrupted_after_any_command_can_be_repeated(
 ) -> None:
     schemas = []
     for number in itertools.count(1):
-        async with database_copy(postgres_server, admin, filled_template) as url:
+        async with database_copy(admin, filled_template) as name:
+            url = postgres_server.superuser_url(name)
             await run_sql(url, INTERRUPT.format(number=number))
             was_interrupted = await upgrade_is_interrupted(url)
             await migrations.upgrade(url)

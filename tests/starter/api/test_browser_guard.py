@@ -131,6 +131,7 @@ class TestForeignPages:
             "/workflows/{transaction_id}",
             "/workflows/{transaction_id}/events",
             "/schedules",
+            "/exports/fulfillments",
             "/health/live",
             "/health/ready",
             "/metrics",
@@ -232,7 +233,7 @@ class TestInABrowser:
     @pytest.fixture
     async def browsing(self, shop: RunningShop, *, guarded: bool) -> AsyncIterator[Browsing]:
         if not (program := find_browser()):
-            pytest.skip("no Chromium is installed")
+            pytest.skip("Chromium (Debian: apt install chromium)")
         async with AsyncExitStack() as stack:
             page = await stack.enter_async_context(serving(blank_page(), 0))
             ui = await stack.enter_async_context(serving(blank_page(), 0))

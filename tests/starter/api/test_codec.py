@@ -72,6 +72,11 @@ async def test_a_missing_key_is_named(http: httpx.AsyncClient) -> None:
         b'{"payloads": [{"data": 1}]}',
         b'{"payloads": [{"data": "x"}]}',
         b'{"payloads": [{"metadata": {"encoding": 1}}]}',
+        b'{"payloads": [{"data": "!!!!"}]}',  # protobuf's parser skips what is not base64
+        b'{"payloads": [{"data": "aGk$"}]}',
+        b'{"payloads": [{"data": "aGk=x"}]}',
+        b'{"payloads": [{"data": "aGk\\n"}]}',
+        b'{"payloads": [{"metadata": {"x": "\xc3\xa9"}}]}',
         b'{"secret": "x"}',
         b"[" * 100_000,
     ],
@@ -82,6 +87,14 @@ async def test_a_body_that_is_not_payloads_is_refused(http: httpx.AsyncClient, b
         400,
         {"error": "The body must be Temporal's Payloads as JSON", "code": "InvalidPayloads"},
     )
+
+
+@pytest.mark.parametrize(("sent", "returned"), [("a+/b", "a+/b"), ("a-_b", "a+/b"), ("aGk", "aGk="), ("aGk=", "aGk=")])
+async def test_both_alphabets_of_base64_are_accepted_with_and_without_padding(
+    http: httpx.AsyncClient, sent: str, returned: str
+) -> None:
+    response = await http.post(DECODE, json={"payloads": [{"data": sent}]})
+    assert (response.status_code, response.json()) == (200, {"payloads": [{"data": returned}]})
 
 
 async def test_it_serves_its_own_namespace_only(http: httpx.AsyncClient) -> None:

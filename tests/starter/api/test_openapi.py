@@ -1,5 +1,6 @@
 """The OpenAPI document is complete: everything is described, and the examples match their schemas."""
 
+import json
 from collections.abc import Iterator
 from inspect import getmembers, isclass
 from typing import Any
@@ -15,6 +16,11 @@ from starter.api.tokens import HEALTH_PREFIX, OPEN_PATHS
 from tests.keys import ENCRYPTION_ENV
 
 DOCUMENT: dict[str, Any] = create_app(load_settings(ENCRYPTION_ENV), ENCRYPTION_ENV).openapi()
+LIMITS = {
+    "string": {"maxLength", "enum", "const", "pattern", "format"},  # the only formats are those of dates
+    "array": {"maxItems"},
+    "integer": {"maximum", "exclusiveMaximum"},
+}
 OPERATIONS = {
     f"{method.upper()} {path}": operation
     for path, methods in DOCUMENT["paths"].items()
@@ -22,12 +28,23 @@ OPERATIONS = {
 }
 
 
+SCHEMAS = DOCUMENT["components"]["schemas"]
+
+
+def referred(part: Any) -> set[str]:
+    """Return the names of the schemas that a part of the document refers to, also through other schemas."""
+    text = json.dumps(part)
+    names = {name for name in SCHEMAS if f'"#/components/schemas/{name}"' in text}
+    return names.union(*(referred(SCHEMAS[name]) for name in names))
+
+
 def contents(operation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the content of the request body and of every response, by `body` or status."""
     if body := operation.get("requestBody"):
         yield "body", body["content"]["application/json"]
     for status, response in operation["responses"].items():
-        yield status, next(iter(response["content"].values()))
+        if status != "204":
+            yield status, next(iter(response["content"].values()))
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:
@@ -53,6 +70,65 @@ def test_every_route_is_described_with_valid_examples(operation: dict[str, Any])
             jsonschema_rs.validate(resolved(content["schema"]), example)
     for parameter in operation.get("parameters", []):
         assert parameter.get("description"), parameter["name"]
+
+
+def test_operation_ids_are_names_of_functions() -> None:
+    """Generators name a client's functions after them, so they do not change."""
+    assert {route: operation["operationId"] for route, operation in OPERATIONS.items()} == {
+        "POST /workflows/execute": "execute_workflow",
+        "GET /workflows": "list_workflows",
+        "GET /workflows/{transaction_id}": "get_workflow",
+        "GET /workflows/{transaction_id}/events": "follow_workflow",
+        "POST /workflows/{transaction_id}/retry": "retry_workflow",
+        "POST /workflows/{transaction_id}/cancel": "cancel_workflow",
+        "GET /schedules": "list_schedules",
+        "POST /schedules/{schedule_id}/trigger": "trigger_schedule",
+        "POST /schedules/{schedule_id}/pause": "pause_schedule",
+        "POST /schedules/{schedule_id}/resume": "resume_schedule",
+        "POST /schedules/{schedule_id}/backfill": "backfill_schedule",
+        "PUT /orders/{order_id}": "put_order",
+        "GET /exports/fulfillments": "export_fulfillments",
+        "GET /workflow": "greet",
+        "POST /codec/{namespace}/encode": "encode_payloads",
+        "POST /codec/{namespace}/decode": "decode_payloads",
+        "GET /health/live": "get_liveness",
+        "GET /health/ready": "get_readiness",
+        "GET /metrics": "get_metrics",
+    }
+
+
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+def test_every_success_with_a_json_body_has_a_schema(operation: dict[str, Any]) -> None:
+    for status, response in operation["responses"].items():
+        for content_type, content in response.get("content", {}).items():
+            assert "schema" in content or content_type == "text/event-stream", status
+
+
+def test_fields_of_a_request_with_a_default_are_optional_for_every_generator() -> None:
+    """Some generators make a field with a `default` required, because they take requests for responses."""
+    for operation in OPERATIONS.values():
+        for name in referred(operation.get("requestBody", {})):
+            model = SCHEMAS[name]
+            assert not any("default" in field for field in model["properties"].values()), name
+    required = {name: model.get("required", []) for name, model in SCHEMAS.items()}
+    assert required["Execute"] == ["workflow_id"] and required["Reason"] == []
+    assert required["PlacedLine"] == ["quantity", "price"]
+    assert not OPERATIONS["POST /workflows/{transaction_id}/cancel"].get("requestBody", {}).get("required", False)
+
+
+def test_fields_of_a_response_are_required_except_those_of_an_error() -> None:
+    for operation in OPERATIONS.values():
+        for name in referred(operation["responses"]) - {"Problem"}:
+            model = SCHEMAS[name]
+            assert set(model.get("properties", {})) == set(model.get("required", [])), name
+    assert SCHEMAS["Problem"]["required"] == ["error", "code"]
+
+
+def test_lengths_are_those_that_the_shop_enforces() -> None:
+    fields = SCHEMAS["PlacedOrder"]["properties"]
+    lengths = {name: field["anyOf"][0].get("maxLength") for name, field in fields.items() if "anyOf" in field}
+    assert lengths["shipping_phone"] == lengths["shipping_zip"] == lengths["shipping_method"] == 255
+    assert lengths["shipping_name"] == lengths["shipping_address1"] == 1_000
 
 
 @pytest.mark.parametrize("route", OPERATIONS)
@@ -95,3 +171,30 @@ def test_every_error_that_a_caller_may_get_has_a_code() -> None:
         "TooManyRequests",
         *("Unauthorized", "UnknownWorkflow"),
     }
+
+
+def unlimited(schema: dict[str, Any], path: str, seen: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the paths of strings, arrays and integers of a schema that may be as large as the caller likes."""
+    if name := schema.get("$ref", "").rpartition("/")[2]:
+        if name not in seen:
+            yield from unlimited(DOCUMENT["components"]["schemas"][name], path, (*seen, name))
+        return
+    for alternative in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        yield from unlimited(alternative, path, seen)
+    limits = LIMITS.get(schema.get("type", ""))
+    if limits and limits.isdisjoint(schema):
+        yield path
+    for name, inner in schema.get("properties", {}).items():
+        yield from unlimited(inner, f"{path}.{name}", seen)
+    if "items" in schema:
+        yield from unlimited(schema["items"], f"{path}[]", seen)
+
+
+@pytest.mark.parametrize("route", OPERATIONS)
+def test_every_field_of_a_body_has_a_limit(route: str) -> None:
+    bodies = [content["schema"] for name, content in contents(OPERATIONS[route]) if name == "body"]
+    assert [path for schema in bodies for path in unlimited(schema, "")] == []
+
+
+def test_webhooks_cannot_be_added_over_http() -> None:
+    assert not [route for route in OPERATIONS if "hook" in route.lower()]

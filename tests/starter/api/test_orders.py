@@ -14,7 +14,9 @@ from temporalio.client import Client
 from commerce.database import Database
 from commerce.imports import import_inventory, import_orders
 from commerce.imports.order_rows import COLUMNS, HEAD_COLUMNS, LINE_COLUMNS
-from tests.running_shop import RunningShop, running_shop
+from tests.faults import Faults
+from tests.polling import until
+from tests.running_shop import RunningShop, relaying, running_shop
 from tests.starter.api.api_client import create_api, in_process_client
 
 MUGS: dict[str, Any] = {"quantity": 2, "name": "Mug", "price": "12.50", "sku": "MUG", "requires_shipping": True}
@@ -40,6 +42,14 @@ WHOLE_ORDER = """
            (SELECT jsonb_agg(to_jsonb(line) - 'id' ORDER BY position) FROM order_lines AS line)
     FROM orders LEFT JOIN customers ON customers.id = customer_id
 """
+STORED = {
+    "order_id": "1001",
+    "number": "#1001",
+    "transaction_id": "order-processing-1001",
+    "changed": [],
+    "kept": [],
+    "warnings": [],
+}
 DELETE_ALL = "TRUNCATE orders, customers, outbox_events CASCADE"
 
 
@@ -69,7 +79,7 @@ def field_names(body: dict[str, Any]) -> list[str]:
 async def test_an_order_is_stored_and_published(shop: RunningShop, http: httpx.AsyncClient) -> None:
     assert await put(http) == (
         201,
-        {"order_id": "1001", "status": "taken", "transaction_id": "order-processing-1001"},
+        STORED | {"status": "taken"},
     )
     assert await shop.data.sql(STORED_ORDER) == [
         ("ann@customer.example", 2895, "GBP", "captured", "not_fulfilled", "2026-03-02 12:00:00+00")
@@ -93,42 +103,63 @@ async def test_repeating_a_request_changes_nothing_even_concurrently(
     assert sorted(status for status, _ in answers) == [200] * 9 + [201]
     assert await put(http, shipping=" 3.95", paid_at="2026-03-02 12:00:05 +0000") == (
         200,
-        {"order_id": "1001", "status": "known", "transaction_id": "order-processing-1001"},
+        STORED | {"status": "known"},
     )
     assert len(await shop.data.events()) == 1
     assert await shop.data.sql("SELECT count(*) FROM order_lines") == [1]
 
 
-@pytest.mark.parametrize(
-    ("facts", "fields"),
-    [
-        ({"email": "bob@customer.example"}, ["body.email"]),
-        ({"financial_status": "voided", "shipping": "0"}, ["body.financial_status", "body.shipping", "body.total"]),
-        (
-            {"lines": [MUGS | {"price": "12.49", "name": "Cup"}]},
-            ["body.total", "body.lines.0.name", "body.lines.0.price"],
-        ),
-        ({"lines": [MUGS, MUGS], "total": "28.95"}, ["body.lines"]),
-    ],
-)  # fmt: skip
-async def test_different_content_is_refused_naming_fields_but_no_values(
-    shop: RunningShop, http: httpx.AsyncClient, facts: dict[str, Any], fields: list[str]
+async def test_other_content_changes_the_order_and_names_the_fields_but_no_values(
+    shop: RunningShop, http: httpx.AsyncClient
 ) -> None:
     await put(http)
-    status, body = await put(http, **facts)
-    assert (status, body["error"]) == (409, "Order 1001 already exists with different content.")
-    assert field_names(body) == fields
-    assert "customer.example" not in str(body)
-    assert await shop.data.sql("SELECT email FROM customers") == ["ann@customer.example"]
+    status, body = await put(http, email="bob@customer.example", lines=[MUGS | {"price": "12.00"}])
+    assert (status, body["status"], sorted(body["changed"])) == (200, "changed", ["email", "lines", "total"])
+    assert "bob@" not in str(body)
+    assert await shop.data.sql("SELECT email, total FROM orders") == [("bob@customer.example", 2795)]
 
 
-async def test_processing_an_order_does_not_make_it_different(shop: RunningShop, http: httpx.AsyncClient) -> None:
+async def is_fulfilled(shop: RunningShop) -> bool | None:
+    return await shop.data.sql("SELECT fulfillment_status FROM orders") == ["fulfilled"] or None
+
+
+async def has_refused(faults: Faults) -> bool | None:
+    return faults.refused > 0 or None
+
+
+async def test_a_pending_order_that_is_sent_again_as_paid_is_fulfilled(
+    shop: RunningShop, http: httpx.AsyncClient
+) -> None:
+    _, body = await put(http, "pending-1", name=None, financial_status="pending")
+    assert body["transaction_id"] is None
+    async with shop.worker(), relaying(shop):
+        _, body = await put(http, "pending-1", name=None)
+        assert body["changed"] == ["financial_status"]
+        await until(lambda: is_fulfilled(shop))
+    assert (await shop.labels("pending-1"))["live"] == 1
+    assert await shop.findings() == []
+
+
+async def test_an_order_cancelled_by_the_shop_while_it_is_processed_is_undone(
+    shop: RunningShop, http: httpx.AsyncClient
+) -> None:
+    """The carrier is down, so that the run can only end by the event of the cancellation."""
+    async with shop.worker([faults := Faults({"create-shipping-label": "before"}, permanent=False)]), relaying(shop):
+        await put(http, "cancelled-1", name=None)
+        await until(lambda: has_refused(faults))
+        await put(http, "cancelled-1", name=None, cancelled_at="2026-03-03T12:00:00Z")
+        assert (await shop.handle("cancelled-1").result()).status == "cancelled"
+    assert await shop.data.levels("MUG") == {"main": (5, 0)}
+    assert await shop.findings() == []
+
+
+async def test_a_fulfilled_order_keeps_its_address(shop: RunningShop, http: httpx.AsyncClient) -> None:
     await put(http)
     async with shop.worker():
         assert (await shop.process("1001")).status == "fulfilled"
     assert (await put(http))[0] == 200
-    status, body = await put(http, shipping_city="Leeds")
-    assert (status, field_names(body)) == (409, ["body.shipping_city"])
+    status, body = await put(http, shipping_city="Leeds", fulfillment_status="fulfilled")
+    assert (status, body["status"], body["changed"], body["kept"]) == (200, "known", [], ["shipping_city"])
 
 
 async def test_a_line_with_an_unknown_or_empty_sku_has_no_variant(shop: RunningShop, http: httpx.AsyncClient) -> None:
@@ -195,7 +226,7 @@ async def test_an_order_is_the_same_by_import_and_over_http(
     file = tmp_path / "orders.csv"
     write_export(file, "1001", ORDER, lines)
     assert (await import_orders(database, [file], currency="GBP")).unchanged == 1
-    await shop.data.sql(DELETE_ALL)
+    await shop.data.owner_sql(DELETE_ALL)
     assert (await import_orders(database, [file], currency="GBP")).taken == 1
     assert await shop.data.sql(WHOLE_ORDER) == [by_http]
     assert (await put(http, lines=lines))[0] == 200
@@ -237,7 +268,7 @@ async def test_an_order_may_have_ten_thousand_lines(shop: RunningShop, http: htt
     [
         ({"financial_status": "odd"}, ["body.financial_status"]),
         ({"financial_status": None}, ["body.financial_status"]),
-        ({"fulfillment_status": "restocked"}, ["body.fulfillment_status"]),
+        ({"fulfillment_status": "lost"}, ["body.fulfillment_status"]),
         ({"created_at": "yesterday"}, ["body.created_at"]),
         ({"created_at": "2026-03-02T12:00:00"}, ["body.created_at"]),
         ({"created_at": 1772452800}, ["body.created_at"]),
@@ -252,9 +283,12 @@ async def test_an_order_may_have_ten_thousand_lines(shop: RunningShop, http: htt
         ({"shipping_name": "x" * 1001}, ["body.shipping_name"]),
         ({"shipping_city": "x" * 256}, ["body.shipping_city"]),
         ({"shipping_zip": "N1\0"}, ["body.shipping_zip"]),
+        ({"shipping_country": "Atlantis"}, ["body.shipping_country"]),
+        ({"shipping_country": "ZZ"}, ["body.shipping_country"]),
+        ({"shipping_country": "G\0"}, ["body.shipping_country"]),
         ({"shipping_zip": "\ud800"}, ["body.shipping_zip"]),
         ({"lines": []}, ["body.lines"]),
-        ({"lines": [MUGS, MUGS | {"quantity": 0}]}, ["body.lines.1.quantity"]),
+        ({"lines": [MUGS, MUGS | {"quantity": -1}]}, ["body.lines.1.quantity"]),
         ({"lines": [MUGS, MUGS | {"price": "x"}]}, ["body.lines.1.price"]),
         ({"lines": [MUGS | {"quantity": 2**31 - 1, "price": "9999999999999.99"}]}, ["body.total"]),
         ({"lines": [MUGS | {"quantity": 10_000, "price": "9999999999999.99"}], "total": "1.00"}, ["body.total"]),
@@ -269,7 +303,54 @@ async def test_invalid_fields_are_named(
     assert await shop.data.sql("SELECT count(*) FROM orders") == [0]
 
 
-@pytest.mark.parametrize("order_id", ["%20", "a%20b", "a%00", "%F0%9F%91%BB", "x" * 101])
+async def test_a_country_may_be_written_in_several_ways_and_the_carrier_gets_its_code(
+    shop: RunningShop, http: httpx.AsyncClient
+) -> None:
+    await shop.data.add_stock("MUG", main=9)
+    for order_id, country in (("1", "United Kingdom"), ("2", "gbr"), ("3", " Deutschland ")):
+        assert (await put(http, order_id, shipping_country=country))[0] == 201
+    async with shop.worker():
+        assert [(await shop.process(order_id)).status for order_id in "123"] == ["fulfilled"] * 3
+    stored = await shop.data.sql("SELECT shipping_country FROM orders ORDER BY id")
+    assert stored == ["United Kingdom", "gbr", "Deutschland"]  # as the other system has it, which may send it again
+
+
+async def test_what_an_order_says_is_no_reason_to_refuse_it(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    hostile = "You won, claim at https://evil.example\x1b[0m\u202e\r\nBcc: ann"
+    status, _ = await put(http, shipping_name=hostile, lines=[MUGS | {"name": hostile, "sku": hostile}])
+    assert status == 201
+    assert await shop.data.sql("SELECT shipping_name FROM orders") == [hostile]
+
+
+async def test_unknown_fields_are_refused_by_name(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    status, body = await put(http, totl="3.00", discount="2.00", lines=[MUGS | {"quantiy": 1}])
+    assert (status, sorted(field_names(body))) == (422, ["body.discount", "body.lines.0.quantiy", "body.totl"])
+    assert {error["message"] for error in body["fields"]} == {"there is no such field"}
+    assert await shop.data.sql("SELECT count(*) FROM orders") == [0]
+
+
+async def test_columns_of_the_export_that_nothing_needs_are_accepted(http: httpx.AsyncClient) -> None:
+    ignored = {"accepts_marketing": "no", "source": "web", "tax_1_name": "VAT", "payment_terms_name": None}
+    lines = [MUGS | {"lineitem_taxable": True, "compare_at_price": "1.00"}]
+    assert (await put(http, **ignored, lines=lines))[0] == 201
+    assert (await put(http))[0] == 200
+
+
+async def test_what_is_odd_about_an_order_is_in_the_answer(http: httpx.AsyncClient) -> None:
+    status, body = await put(http, total="15.00", lines=[MUGS | {"sku": "1.23E+12"}])
+    assert (status, [warning["field"] for warning in body["warnings"]]) == (201, ["total", "lines.0.sku"])
+
+
+async def test_an_order_of_another_source_has_it_in_its_id(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    await put(http)
+    status, body = await put(http, "etsy~1001", name="1001")
+    assert (status, body["order_id"], body["number"]) == (201, "etsy~1001", "1001")
+    assert body["transaction_id"] == "order-processing-etsy~1001"
+    assert (await put(http, "shop~1001"))[0] == 200
+    assert await shop.data.sql("SELECT id, source FROM orders ORDER BY id") == [("1001", "shop"), ("etsy~1001", "etsy")]
+
+
+@pytest.mark.parametrize("order_id", ["%20", "a%20b", "a%00", "%F0%9F%91%BB", "x" * 101, "a~b~c", "~a", "a~"])
 async def test_an_invalid_order_id_is_refused(http: httpx.AsyncClient, order_id: str) -> None:
     status, body = await put(http, order_id)
     assert (status, field_names(body)) == (422, ["path.order_id"])

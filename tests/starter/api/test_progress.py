@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from starlette.types import Message
 from temporalio.client import Client
 
@@ -113,6 +114,55 @@ async def test_polling_stops_when_the_last_client_disconnects(shop: RunningShop)
         assert (await shop.process("sse-4")).status == "fulfilled"
 
 
+async def messages(http: httpx.AsyncClient, order_id: str, last_event_id: str = "") -> list[tuple[str, str]]:
+    """Return the name and the id of each event until the stream ends; none if there is no stream (204)."""
+    headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+    found, name = [], ""
+    async with http.stream("GET", f"/workflows/order-processing-{order_id}/events", headers=headers) as answer:
+        if answer.status_code == httpx.codes.NO_CONTENT:
+            return []
+        async for line in answer.aiter_lines():
+            field, _, value = line.partition(": ")
+            if field == "event":
+                name = value
+            elif field == "id":
+                found.append((name, value))
+    return found
+
+
+async def test_a_client_that_reconnects_gets_only_what_it_has_not_received(shop: RunningShop) -> None:
+    await shop.data.order("sse-8", MUG=1)
+    other_app, gate = create_api(shop), Gate("create-fulfillment")
+    async with shop.worker([gate]), network_client(create_api(shop)) as http, network_client(other_app) as other_api:
+        await shop.start("sse-8")
+        await gate.reached.wait()
+        async with http.stream("GET", "/workflows/order-processing-sse-8/events") as answer:
+            before = await anext(line async for line in answer.aiter_lines() if line.startswith("id: "))
+        reconnected = asyncio.create_task(messages(other_api, "sse-8", before.removeprefix("id: ")))
+        fresh = asyncio.create_task(messages(other_api, "sse-8"))
+        await until(lambda: _has_followers(other_app, 2))
+        gate.opened.set()
+        everything, rest = await fresh, await reconnected
+        assert f"id: {everything[0][1]}" == before and rest == everything[1:]
+        assert [name for name, _ in rest] == ["progress"] * (len(rest) - 1) + ["end"]
+        assert len({event_id for _, event_id in everything}) == len(everything)
+        (_, last_change), (_, end) = everything[-2:]
+        assert await messages(http, "sse-8", last_change) == [("end", end)]
+        assert await messages(http, "sse-8", "of another run") == everything[-2:]
+
+
+async def test_a_client_that_has_received_the_end_is_told_not_to_reconnect_until_another_run(shop: RunningShop) -> None:
+    await shop.data.order("sse-9", MUG=1)
+    faults = Faults({"create-fulfillment": "before"})
+    async with shop.worker([faults]), network_client(create_api(shop)) as http:
+        await shop.expect_failure("sse-9")
+        *_, (name, end) = await messages(http, "sse-9")
+        assert name == "end" and await messages(http, "sse-9", end) == []
+        faults.steps.clear()
+        await shop.process("sse-9")
+        assert [name for name, _ in await messages(http, "sse-9", end)] == ["progress", "end"]
+
+
 async def test_an_idle_stream_sends_heartbeat_comments(shop: RunningShop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "HEARTBEAT", 0.05)
     await shop.data.order("sse-5", MUG=1)
@@ -175,6 +225,10 @@ async def test_a_stopping_server_ends_its_streams_and_waiting_requests(shop: Run
         assert await asyncio.to_thread(server.wait, 30) == 0
         gate.opened.set()
         await shop.process("sse-6")
+
+
+async def _has_followers(app: FastAPI, number: int) -> bool | None:
+    return sum(watch.followers for watch in app.state.watches._open.values()) == number or None
 
 
 async def _comment(lines: AsyncIterator[str]) -> str:

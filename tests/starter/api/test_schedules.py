@@ -34,7 +34,7 @@ async def find_schedule(http: httpx.AsyncClient, job: str) -> dict[str, Any]:
 
 async def test_schedules_are_listed_with_their_next_and_last_runs(http: httpx.AsyncClient) -> None:
     found = await find_schedule(http, NIGHTLY.id)
-    assert found.keys() == {"id", "cron", "zone", "paused", "note", "next_runs", "last_runs", "running"}
+    assert found.keys() == {"id", "cron", "zone", "paused", "note", "next_runs", "last_runs", "running", "edited"}
     assert (found["cron"], found["zone"], found["paused"]) == ("0 1 * * *", "UTC", False)
     assert found["next_runs"] and found["last_runs"] == []
 

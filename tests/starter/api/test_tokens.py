@@ -1,6 +1,7 @@
 """Tokens: which routes require one, how it may be sent, and that without any token all routes are open."""
 
 import base64
+import hmac
 import re
 from collections.abc import AsyncIterator
 
@@ -103,3 +104,18 @@ def test_a_short_token_is_refused_and_not_shown() -> None:
     with pytest.raises(SettingsError) as error:
         load_settings({"COMMERCE_API_TOKENS": f"{TOKENS[0]},hunter2"})
     assert str(error.value) == "COMMERCE_API_TOKENS: each must have at least 16 characters"
+
+
+async def test_a_token_is_compared_with_each_in_constant_time(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[bytes] = []
+    real = hmac.compare_digest
+
+    def compare(presented: bytes, token: bytes) -> bool:
+        compared.append(token)
+        return real(presented, token)
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    assert (await http.get("/nowhere", headers=bearer(TOKENS[0]))).status_code == 404
+    assert compared == [token.encode() for token in TOKENS]  # also after one that matches

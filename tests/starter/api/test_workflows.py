@@ -2,25 +2,29 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 from structlog.testing import capture_logs
-from temporalio.client import WorkflowFailureError
+from temporalio.client import Client, WorkflowFailureError
 
 from commerce.messages.customers import registration_process_id
 from starter.api.errors import NOT_JSON
-from starter.processes import TASK_QUEUE
+from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from tests.faults import Faults, Gate
 from tests.polling import until
-from tests.running_shop import RunningShop
+from tests.running_shop import RunningShop, running_shop
 from tests.starter.api.api_client import create_api, in_process_client, network_client
 
 UNKNOWN = "order-processing-missing"
 ANN = {"email": "ann@customer.example", "password": "correct horse", "first_name": "Ann", "last_name": "Lee"}
 JSON = {"Content-Type": "application/json"}
+RESUME = {"run": {"generation": "x", "nominal": "2026-03-02T12:00:00Z"}}
 TOKEN = "a-token-that-is-long-enough"
 
 
@@ -96,6 +100,7 @@ async def test_an_unknown_type_is_refused(http: httpx.AsyncClient) -> None:
             "body.transaction_id",
         ),
         ({"workflow_id": "sync-inventory", "transaction_id": "mine"}, "body.transaction_id"),
+        ({"workflow_id": "sync-inventory", "input": {"resume": RESUME}}, "body.input.resume"),
         ({"workflow_id": "hello-world", "input": {"name": "J"}, "transaction_id": "a/b"}, "body.transaction_id"),
         ({"workflow_id": "customer-registration", "input": ANN | {"password": "hunter2"}}, "body.input.password"),
         ({"workflow_id": "customer-registration", "input": ANN | {"email": "ann"}}, "body.input.email"),
@@ -177,6 +182,50 @@ async def test_a_job_runs_once_at_a_time(shop: RunningShop, http: httpx.AsyncCli
         await shop.client.get_workflow_handle("cleanup-expired-carts").result()
         status, body = await execute(http, "cleanup-expired-carts", {}, transaction_id="cleanup-expired-carts")
     assert status == 200 and body["result"]["seen"] == 0
+
+
+@pytest.mark.parametrize("wait_seconds", [0, 60])
+async def test_a_day_that_has_begun_nowhere_is_refused_without_a_run(
+    http: httpx.AsyncClient, wait_seconds: float
+) -> None:
+    day = (datetime.now(UTC) + timedelta(days=2)).date().isoformat()
+    status, body = await execute(http, "collect-analytics-data", {"date": day}, wait_seconds=wait_seconds)
+    assert (status, body["code"]) == (422, "BadInput")
+    assert body["fields"] == [{"field": "body.input.date", "message": "must not be in the future"}]
+    assert (await http.get("/workflows/collect-analytics-data")).status_code == 404
+
+
+async def test_a_day_that_has_not_begun_in_the_shops_zone_is_refused_without_an_alert(
+    tmp_path: Path, database_url: str, client: Client
+) -> None:
+    tomorrow = (datetime.now(ZoneInfo("Etc/GMT+12")) + timedelta(days=1)).date().isoformat()  # somewhere it is today
+    async with (
+        running_shop(tmp_path, database_url, client, COMMERCE_TIMEZONE="Etc/GMT+12") as shop,
+        shop.worker(),
+        in_process_client(create_api(shop)) as http,
+    ):
+        status, body = await execute(http, "collect-analytics-data", {"date": tomorrow})
+        assert (status, body) == (
+            422,
+            {
+                "error": "Invalid input",
+                "code": "BadInput",
+                "fields": [{"field": "body.input.date", "message": "must not be in the future"}],
+                "transaction_id": "collect-analytics-data",
+            },
+        )
+        assert await shop.data.sql("SELECT kind FROM notifications") == []
+        shown = (await http.get("/workflows/collect-analytics-data")).json()
+    assert (shown["status"], shown["failed_step"]) == ("failed", "collect-day")
+
+
+@pytest.mark.parametrize("kind", [name for name, kind in PROCESS_TYPES.items() if kind.is_job] + ["product-count"])
+async def test_what_has_no_required_option_starts_without_input(
+    shop: RunningShop, http: httpx.AsyncClient, kind: str
+) -> None:
+    async with shop.worker():
+        response = await http.post("/workflows/execute", json={"workflow_id": kind})
+    assert response.status_code == 200, response.text
 
 
 async def test_the_tutorials_processes_accept_any_id(shop: RunningShop, http: httpx.AsyncClient) -> None:

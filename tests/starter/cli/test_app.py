@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from commerce.countries import INVALID_COUNTRY
+from commerce.imports.order_rows import COLUMNS
+from starter.devstack.postgres import MIGRATOR
+from tests.conftest import run_sql
+from tests.faults import Gate
 from tests.running_shop import RunningShop
+from tests.servers import url_of
 from tests.starter.cli.conftest import Commerce
 
 
@@ -43,6 +49,29 @@ async def test_start_reports_in_one_line_why_an_order_fails(
             "order-processing-nope is running",
             "OrderNotFound: Order nope does not exist.",
         ]
+
+
+async def test_an_import_prints_its_warnings_and_succeeds(commerce: Commerce, tmp_path: Path) -> None:
+    header = [*COLUMNS.required]
+    row = dict.fromkeys(header, "") | {
+        "Name": "#1",
+        "Financial Status": "paid",
+        "Created at": "2010-11-15 08:34:00 +0000",
+        "Lineitem quantity": "1",
+        "Lineitem price": "1.00",
+        "Shipping Country": "Atlantis",
+    }
+    (file := tmp_path / "orders.csv").write_text(f"{','.join(header)}\n{','.join(row.values())}\n")
+    ended = await commerce("import", "orders", str(file))
+    assert ended.code == 0 and "1 orders imported" in ended.out
+    assert ended.err.splitlines() == [
+        f"{file}:2: warning: Shipping Country: {INVALID_COUNTRY}",
+    ]
+
+
+async def test_start_refuses_a_future_day_in_one_line(shop: RunningShop, commerce: Commerce) -> None:
+    ended = await commerce("start", "collect-analytics-data", "--input", '{"date": "2999-01-01"}')
+    assert (ended.code, is_one_line(ended.err)) == (2, True) and "date: must not be in the future" in ended.err
 
 
 async def test_with_json_a_followed_run_prints_only_json(shop: RunningShop, commerce: Commerce) -> None:
@@ -115,12 +144,12 @@ async def test_imports_report_bad_rows_and_import_nothing(
     shop: RunningShop, commerce: Commerce, tmp_path: Path
 ) -> None:
     file = tmp_path / "inventory.csv"
-    file.write_text("Handle,Title,SKU,Location,Available,On hand\nmug,Mug,MUG,Main,3,3\nmug,Mug,JUG,Main,3,-1\n")
+    file.write_text("Handle,Title,SKU,Location,Available,On hand\nmug,Mug,MUG,Main,3,3\nmug,Mug,JUG,Main,3,many\n")
     bad = await commerce("import", "inventory", str(file))
     assert bad.code == 1 and f"{file}:3: " in bad.err and "1 bad row:" in bad.err
     assert await shop.data.sql("SELECT count(*) FROM variants") == [0]
     rest = await commerce("import", "inventory", "--skip-bad", "--json", str(file))
-    assert rest.code == 0 and json.loads(rest.out)["taken"] == 1
+    assert rest.code == 1 and json.loads(rest.out)["taken"] == 1  # it left something out
     missing = await commerce("import", "inventory", "missing.csv")
     assert missing.code == 1 and "missing.csv" in missing.err and is_one_line(missing.err)
     columns = tmp_path / "columns.csv"
@@ -134,7 +163,38 @@ async def test_audit_lists_broken_rules(shop: RunningShop, commerce: Commerce) -
     await shop.data.stock("MUG", main=3)
     await shop.data.sql("UPDATE inventory_levels SET stocked_quantity = 4")
     broken = await commerce("audit")
-    assert broken.code == 1 and "MUG" in broken.out
+    assert broken.code == 1 and "MUG" in broken.out and "repair" not in broken.out
+
+
+async def test_the_audit_prints_the_commands_that_repair_what_a_terminated_run_left(
+    shop: RunningShop, commerce: Commerce
+) -> None:
+    await shop.data.stock("MUG", main=3)
+    await shop.data.order("1", MUG=1)
+    async with shop.worker([gate := Gate("create-shipping-label")]):
+        run = await shop.start("1")
+        await gate.reached.wait()
+        await run.terminate()
+        broken = await commerce("audit")
+        assert broken.code == 1
+        assert broken.out.splitlines()[-1] == "  commerce runs retry order-processing-1 --reason …"
+        gate.opened.set()
+        assert (await commerce("runs", "retry", "order-processing-1", "--reason", "terminated by mistake")).code == 0
+        assert (await shop.handle("1").result()).status == "fulfilled"
+    assert (await commerce("audit")).code == 0
+
+
+async def test_migrate_connects_as_the_owner_of_the_tables(
+    commerce: Commerce, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrator = url_of(MIGRATOR, database_url)
+    await run_sql(migrator, "REVOKE ALL ON orders FROM commerce")
+    monkeypatch.setenv("COMMERCE_MIGRATION_DATABASE_URL", migrator)
+    assert await commerce("migrate") == (0, "The database is up to date\n", "")
+    await run_sql(database_url, "SELECT FROM orders")
+    monkeypatch.setenv("COMMERCE_MIGRATION_DATABASE_URL", migrator.replace("password-of", "wrong"))
+    failed = await commerce("migrate")
+    assert failed.code == 3 and "InvalidPasswordError" in failed.err and "wrong" not in failed.err
 
 
 async def test_every_command_has_help(commerce: Commerce) -> None:

@@ -140,6 +140,8 @@ def test_the_contract_has_the_schemas_of_every_process_and_event(capsys: pytest.
     assert schemas["order-processing"]["result"]["properties"]["status"]["enum"] == [
         "fulfilled",
         "insufficient_inventory",
+        "cancelled",
+        "fulfilled_elsewhere",
     ]
     registration = schemas["customer-registration"]
     assert "password" in registration["entry"]["properties"] and "password_hash" in registration["input"]["properties"]

@@ -6,7 +6,14 @@ from functools import partial
 from typing import Any
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import (
+    Client,
+    ScheduleCalendarSpec,
+    ScheduleOverlapPolicy,
+    ScheduleRange,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+)
 
 from commerce.settings import Settings
 from starter.schedules.table import scheduled_jobs
@@ -36,12 +43,34 @@ async def test_applied_schedules_are_printed_and_listed(schedules: Commerce, mon
     applied = await schedules("apply", "--paused")
     assert applied.code == 0 and applied.out.splitlines() == [f"  created  {job}" for job in JOBS]
     again = (await schedules("apply", "--json")).json
-    assert again == {"created": [], "updated": [], "unchanged": JOBS, "orphans": []}
+    assert again == {"created": [], "updated": [], "unchanged": JOBS, "edited": {}, "orphans": []}
     assert [found["paused"] for found in await until_listed(schedules)] == [True] * len(JOBS)
     monkeypatch.setenv("COMMERCE_CRON_UPKEEP", "weekly_sunday")
     assert "  updated  upkeep" in (await schedules("apply")).out
     listed = (await schedules("list")).out
     assert "0 3 * * 0, UTC" in listed and "paused" in listed
+
+
+async def test_edits_in_temporal_are_printed_and_restored_with_force(schedules: Commerce, client: Client) -> None:
+    def edit(found: ScheduleUpdateInput) -> ScheduleUpdate:
+        schedule = found.description.schedule
+        schedule.policy.overlap = ScheduleOverlapPolicy.ALLOW_ALL
+        schedule.spec.calendars = [ScheduleCalendarSpec(hour=[ScheduleRange(4)])]
+        return ScheduleUpdate(schedule)
+
+    await schedules("apply", "--paused")
+    await until_listed(schedules)
+    await client.get_schedule_handle("upkeep").update(edit)
+    edits = ["upkeep: times: 0 4 * * * instead of 30 3 * * *", "upkeep: overlap policy: allow all instead of skip"]
+    hint = "Edited in Temporal. To restore what the settings say: commerce schedules apply --force"
+    listed = await schedules("list")
+    assert listed.out.splitlines()[-3:] == [*edits, hint]
+    assert "edited, UTC" in listed.out
+    applied = await schedules("apply")
+    assert applied.out.splitlines()[-4:] == ["   edited  upkeep", *edits, hint]
+    assert (await schedules("apply", "--json")).json["edited"] == {"upkeep": [edit[8:] for edit in edits]}
+    assert "  updated  upkeep" in (await schedules("apply", "--force")).out
+    assert hint not in (await schedules("list")).out
 
 
 async def test_a_job_is_paused_and_resumed(schedules: Commerce) -> None:

@@ -47,8 +47,8 @@ async def test_every_command_prints_json(webhooks: Commerce, database: Database)
     ("arguments", "code", "message"),
     [
         (["add", "http://receiver.example"], 2, "url: must be a URL like https://receiver.example/events"),
-        (["add", URL, "--types", "order.lost"], 2, "types: must be some of order.placed, order.fulfilled"),
-        (["add", URL, "--types", ""], 2, "types: must be some of order.placed, order.fulfilled"),
+        (["add", URL, "--types", "order.lost"], 2, "types: must be some of order.placed, order.updated"),
+        (["add", URL, "--types", ""], 2, "types: must be some of order.placed, order.updated"),
         (["remove", UNKNOWN], 1, f"There is no webhook {UNKNOWN}."),
         (["remove", "hook"], 1, "There is no webhook hook."),
     ],

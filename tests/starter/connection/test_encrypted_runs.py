@@ -23,6 +23,7 @@ from starter.client import connect
 from starter.connection.plugin import create_plugin
 from starter.processes import TASK_QUEUE
 from tests.keys import KEY, OTHER_KEY, codec, encryption_env
+from tests.polling import until
 from tests.running_shop import RunningShop, running_shop
 from tests.starter.connection.published_codec import PublishedCodec
 from worker import WORKFLOWS
@@ -109,6 +110,25 @@ async def test_a_run_waits_for_a_worker_that_has_its_key(shop: RunningShop) -> N
         assert (await handle.result()).status == "fulfilled"
     with pytest.raises(MissingKey, match=missing):
         await elsewhere.handle("1").result()
+
+
+async def test_an_interrupted_order_whose_key_is_lost_is_started_again_with_a_new_key(shop: RunningShop) -> None:
+    await shop.data.order("1", MUG=1)
+    await shop.inject_carrier_fault(operation="buy", fault="500", order_id="1", times=1000)
+    async with shop.worker():
+        handle = await shop.start("1")
+        await until(lambda: is_packed(shop))
+    await shop.clear_carrier_faults()
+    await handle.terminate()
+    elsewhere = await with_keys(shop, OTHER_KEY)
+    async with elsewhere.worker():
+        assert (await elsewhere.process("1")).status == "fulfilled"
+        assert await elsewhere.findings() == []
+
+
+async def is_packed(shop: RunningShop) -> bool | None:
+    """Return whether the order has a fulfillment, and then needs a label."""
+    return bool(await shop.data.sql("SELECT id FROM fulfillments")) or None
 
 
 async def test_an_input_that_cannot_be_decrypted_fails_the_run(shop: RunningShop, temporal_server: str) -> None:

@@ -110,7 +110,7 @@ class TestRefusals:
             ({"shipment": SHIPMENT | {"parcel": None}}, (422, "SHIPMENT.INVALID_PARAMS")),
             ({"shipment": SHIPMENT | {"parcel": {}}}, (422, "SHIPMENT.INVALID_PARAMS")),
             ({"shipment": SHIPMENT | {"parcel": {"weight": "much"}}}, (422, "SHIPMENT.INVALID_PARAMS")),
-            ({"shipment": SHIPMENT | {"to_address": ADDRESS | {"country": "ZZ"}}}, (422, "ADDRESS.VERIFY.FAILURE")),
+            ({"shipment": SHIPMENT | {"to_address": ADDRESS | {"country": "AQ"}}}, (422, "ADDRESS.VERIFY.FAILURE")),
             ({"shipment": SHIPMENT | {"to_address": ADDRESS | {"zip": "REFUSED"}}}, (422, "ADDRESS.VERIFY.FAILURE")),
         ],
         ids=str,

@@ -18,7 +18,7 @@ from temporalio.client import Client
 from commerce.errors import SettingsError
 from commerce.settings import load_settings
 from starter.connection.encryption import Encryption
-from starter.devstack import data_folder, orphans, servers, supervisor, temporal
+from starter.devstack import data_folder, orphans, postgres, servers, supervisor, temporal
 from starter.devstack.errors import UNREACHABLE, USAGE, StackError
 from starter.devstack.plan import Plan
 from starter.devstack.ports import SPARE, Ports
@@ -55,6 +55,11 @@ def bind_without_privileges(unbound: socket.socket, address: tuple[str, int]) ->
 
 def make_child(tmp_path: Path, code: str) -> ServerProcess:
     return ServerProcess("sample", "The sample", [sys.executable, "-c", code], {}, tmp_path / "sample.log")
+
+
+def write_passwords(data_dir: Path) -> None:
+    for role in (postgres.SUPERUSER, postgres.MIGRATOR, postgres.APPLICATION):
+        (data_dir / f"{role}.password").write_text("secret")
 
 
 def quiet(_line: str) -> None:
@@ -252,7 +257,7 @@ class TestOrphans:
 class TestPlan:
     def make(self, tmp_path: Path, own: dict[str, str]) -> tuple[Plan, list[str]]:
         said: list[str] = []
-        (tmp_path / "postgres.password").write_text("secret")
+        write_passwords(tmp_path)
         return Plan.make(tmp_path, own, 0, said.append), said
 
     def test_programs_get_the_addresses_of_the_embedded_servers(self, tmp_path: Path) -> None:
@@ -303,11 +308,20 @@ class TestPlan:
         plan, _ = self.make(tmp_path, {})
         assert "TEMPORAL_API_KEY" not in servers.make_worker(plan).environment
 
+    def test_programs_connect_as_the_application_and_only_commands_can_migrate(self, tmp_path: Path) -> None:
+        plan, _ = self.make(tmp_path, {})
+        (tmp_path / "logs").mkdir()
+        for child in (servers.make_worker(plan), servers.make_api(plan), *servers.make_stand_ins(plan)):
+            assert child.environment["COMMERCE_DATABASE_URL"].startswith("postgresql://commerce:")
+            assert "COMMERCE_MIGRATION_DATABASE_URL" not in child.environment
+        for_commands = plan.describe({})["environment"]
+        assert for_commands["COMMERCE_MIGRATION_DATABASE_URL"].startswith("postgresql://commerce_migrator:")
+
 
 class TestKeys:
     def environment(self, data_dir: Path, **own: str) -> dict[str, str]:
         """Return the environment of programs in a stack started with these encryption variables."""
-        (data_dir / "postgres.password").write_text("secret")
+        write_passwords(data_dir)
         variables = {f"COMMERCE_ENCRYPTION{name}": value for name, value in own.items()}
         return Plan.make(data_dir, variables, 0, quiet).environment()
 
@@ -350,7 +364,7 @@ class TestKeys:
         assert not (tmp_path / "encryption.keys").exists()
 
     def test_temporals_ui_gets_the_codec_endpoint(self, tmp_path: Path) -> None:
-        (tmp_path / "postgres.password").write_text("secret")
+        write_passwords(tmp_path)
         (tmp_path / "logs").mkdir()
         plan = Plan.make(tmp_path, {}, 0, quiet)
         assert f"{plan.api_url}/codec/default" in servers.make_temporal(plan).command

@@ -10,9 +10,11 @@ import pytest
 from sqlalchemy import make_url
 
 from commerce import migrations
+from starter.devstack.postgres import MIGRATOR, SUPERUSER
 from starter.doctor.database import GIB
 from tests.conftest import run_sql
 from tests.full_disk import full_disk
+from tests.servers import url_of
 from tests.starter.doctor.conftest import RunCheck
 
 NEWEST = migrations.revisions()[0]
@@ -98,9 +100,23 @@ async def test_tables_of_another_revision(
     run_check: RunCheck, database_url: str, revision: str, message: str, advice: str
 ) -> None:
     assert (await run_check("Database", "tables")).state == "ok"
-    await run_sql(database_url, f"UPDATE alembic_version SET version_num = '{revision}'")
+    await run_sql(url_of(MIGRATOR, database_url), f"UPDATE alembic_version SET version_num = '{revision}'")
     finding = await run_check("Database", "tables")
     assert (finding.state, finding.found, finding.advice, finding.code) == ("failed", message, advice, 1)
+
+
+async def test_a_role_that_can_do_too_much_or_too_little(run_check: RunCheck, database_url: str) -> None:
+    finding = await run_check("Database", "role")
+    assert (finding.state, finding.found) == ("ok", "commerce uses the tables and owns none")
+    for role, more in ((MIGRATOR, "commerce_migrator owns the tables"), (SUPERUSER, "postgres is a superuser")):
+        finding = await run_check("Database", "role", COMMERCE_DATABASE_URL=url_of(role, database_url))
+        assert (finding.state, finding.code) == ("warning", 0)
+        assert finding.found == f"{more}, so an injected statement could do more than the shop"
+        assert finding.advice.startswith("Use a role of its own in COMMERCE_DATABASE_URL: docs/deployment.md")
+    await run_sql(url_of(MIGRATOR, database_url), "REVOKE DELETE ON carts, orders FROM commerce")
+    finding = await run_check("Database", "role")
+    assert (finding.state, finding.code) == ("failed", 1)
+    assert (finding.found, finding.advice) == ("commerce cannot use carts, orders", "Run: commerce migrate")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, ScheduleOverlapPolicy, ScheduleUpdate, ScheduleUpdateInput
 
 from commerce.settings import load_settings
 from starter.client import connect, start_order
@@ -90,8 +90,23 @@ async def test_schedules_that_differ_from_the_settings(run_check: RunCheck, appl
     assert finding.found == "differ from the settings: upkeep"
 
 
+async def test_a_schedule_edited_in_temporal(run_check: RunCheck, applied: Client) -> None:
+    def allow_all(found: ScheduleUpdateInput) -> ScheduleUpdate:
+        found.description.schedule.policy.overlap = ScheduleOverlapPolicy.ALLOW_ALL
+        return ScheduleUpdate(found.description.schedule)
+
+    await applied.get_schedule_handle("upkeep").update(allow_all)
+    finding = await run_check("Schedules", "settings")
+    assert (finding.state, finding.found) == (
+        "warning",
+        "edited in Temporal: upkeep (overlap policy: allow all instead of skip)",
+    )
+    assert finding.advice == ("To restore them, run: commerce schedules apply --force, or change the settings to match")
+    assert (await run_check("Schedules", "keys", **ROTATED_KEYS)).advice == "Run: commerce schedules apply --force"
+
+
 async def test_an_orphaned_schedule(run_check: RunCheck, applied: Client) -> None:
-    await applied.create_schedule(NIGHTLY.id, build_schedule(NIGHTLY, key_id=KEY_ID, paused=True))
+    await applied.create_schedule(NIGHTLY.id, build_schedule(NIGHTLY, paused=True))
 
     async def advice() -> str | None:
         finding = await run_check("Schedules", "settings")

@@ -6,7 +6,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from commerce.database import Database
@@ -62,7 +62,7 @@ def running(run_id: str = "a") -> Any:
 
 
 def ended(run_id: str = "a") -> Any:
-    return SimpleNamespace(run_id=run_id, close_time="12:00")
+    return SimpleNamespace(run_id=run_id, close_time="12:00", status=WorkflowExecutionStatus.COMPLETED)
 
 
 def rpc_error(status: RPCStatusCode) -> RPCError:
@@ -120,6 +120,19 @@ async def test_with_a_real_process(shop: Shop, client: Client) -> None:
     await handle.terminate()
     [finding] = await audit(shop.database, client)
     assert (finding.subject, finding.business_key, finding.count) == (f"order {order_id}", handle.id, 1)
+    assert finding.cure == f"commerce runs retry {handle.id} --reason …"
+
+
+@pytest.mark.parametrize(
+    ("answer", "cure"),
+    [
+        (ended(), None),
+        (rpc_error(RPCStatusCode.NOT_FOUND), """commerce start order-processing --input '{"order_id":"1"}'"""),
+    ],
+)
+async def test_a_finding_names_its_cure_if_there_is_one(shop: Shop, answer: Any, cure: str | None) -> None:
+    [finding] = await audit(shop.database, cast(Client, ScriptedClient(answer, answer)))
+    assert finding.cure == cure
 
 
 async def test_a_shop_of_many_pages(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

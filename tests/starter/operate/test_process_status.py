@@ -11,13 +11,14 @@ from temporalio.worker import Worker
 
 from commerce.errors import CancelRefused, ProcessNotFound, RetryRefused
 from commerce.messages.orders import OrderProcessing, order_process_id
-from commerce.messages.runs import Run, Status
+from commerce.messages.runs import ProcessStatus, Run
 from starter.operate.actions import cancel, retry
 from starter.operate.process_list import list_processes
 from starter.operate.process_status import get_status
 from starter.processes import TASK_QUEUE
 from tests.faults import Faults, Gate
 from tests.polling import until
+from tests.replay.changed import WithoutInventoryCheck
 from tests.running_shop import RunningShop, is_cancel_requested, wait_for_end
 from tests.starter.operate.conftest import place_order
 from tests.system.buggy_worker import BuggyWorkflow
@@ -33,11 +34,11 @@ async def start(shop: RunningShop, order_id: str, **timeouts: Any) -> None:
     )
 
 
-async def status_of_order(shop: RunningShop, order_id: str) -> Status:
+async def status_of_order(shop: RunningShop, order_id: str) -> ProcessStatus:
     return await get_status(shop.client, order_process_id(order_id))
 
 
-def step_states(status: Status) -> dict[str, str]:
+def step_states(status: ProcessStatus) -> dict[str, str]:
     assert status.progress is not None, status.progress_missing
     return {step.name: step.state for step in status.progress.steps}
 
@@ -69,7 +70,7 @@ async def test_a_step_being_retried_shows_its_attempts_and_last_error(shop: Runn
     async with shop.worker([Faults({"create-fulfillment": "before"}, permanent=False, times=4)]):
         handle = await shop.start(order_id)
 
-        async def retried() -> Status | None:
+        async def retried() -> ProcessStatus | None:
             status = await status_of_order(shop, order_id)
             attempts = [step.attempts for step in status.progress.steps if step.error] if status.progress else []
             return status if attempts and attempts[0] > 1 else None
@@ -89,7 +90,7 @@ async def test_an_undo_being_retried_is_shown_too(shop: RunningShop, order_id: s
         faults.steps, faults.permanent = {"cancel-fulfillment": "before"}, False
         handle = await shop.start(order_id)
 
-        async def undoing() -> Status | None:
+        async def undoing() -> ProcessStatus | None:
             status = await status_of_order(shop, order_id)
             return status if "cancel-fulfillment" in step_states(status) else None
 
@@ -226,3 +227,28 @@ async def test_a_run_with_a_bug_is_stuck_and_a_fixed_deploy_finishes_it(  # (E18
         status = await status_of_order(shop, order_id)
     assert (status.status, status.error) == ("completed", None)
     assert await stuck() is None
+
+
+async def test_a_run_that_the_present_code_cannot_replay_is_stuck_and_the_reason_is_readable(
+    shop: RunningShop, order_id: str
+) -> None:  # (E18)
+    process_id = order_process_id(order_id)
+    async with shop.worker([gate := Gate("create-shipping-label")]):
+        await start(shop, order_id, task_timeout=timedelta(seconds=1))
+        await gate.reached.wait()
+
+    async def stuck() -> ProcessStatus | None:
+        status = await status_of_order(shop, order_id)
+        return status if status.error else None
+
+    async with (
+        open_activities(shop.settings) as steps,
+        Worker(shop.client, task_queue=TASK_QUEUE, workflows=[WithoutInventoryCheck], activities=steps),
+    ):
+        status = await until(stuck)
+        assert status.error is not None and status.error.startswith("[TMPRL1100] Nondeterminism error: ")
+        assert status.progress_missing is not None and "Encoded failure" not in status.progress_missing
+        with pytest.raises(CancelRefused, match=r"its code fails: \[TMPRL1100\] Nondeterminism error: "):
+            await cancel(shop.client, shop.database, process_id, reason="impatience")
+    async with shop.worker():
+        assert (await shop.handle(order_id).result()).status == "fulfilled"

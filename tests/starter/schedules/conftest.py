@@ -10,6 +10,7 @@ from commerce.settings import Settings
 from starter.schedules.apply import apply_jobs
 from starter.schedules.queries import list_schedules
 from starter.schedules.table import ScheduledJob, scheduled_jobs
+from tests.keys import codec
 from tests.polling import until
 from tests.starter.sample_jobs import NIGHTLY, WAITING, delete_schedules
 
@@ -24,8 +25,8 @@ async def client(client: Client) -> AsyncIterator[Client]:
     await delete_schedules(client, NIGHTLY.id, WAITING.id, FOREIGN, *OUR_JOBS)
 
 
-async def apply(client: Client, *wanted: ScheduledJob, key_id: str = "a", paused: bool = False) -> ApplyResult:
-    return await apply_jobs(client, wanted, key_id=key_id, paused=paused)
+async def apply(client: Client, *wanted: ScheduledJob, paused: bool = False, force: bool = False) -> ApplyResult:
+    return await apply_jobs(client, wanted, key_id=codec().key_ids[0], paused=paused, force=force)
 
 
 async def description(client: Client, job: ScheduledJob) -> ScheduleDescription:

@@ -3,9 +3,10 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from temporalio.client import Client, Schedule, ScheduleActionStartWorkflow, ScheduleSpec
+from temporalio.client import Client, Schedule, ScheduleActionStartWorkflow, ScheduleOverlapPolicy, ScheduleSpec
 
 from commerce.cron import Preset
 from commerce.database import Database
@@ -15,8 +16,9 @@ from commerce.settings import load_settings
 from starter.client import connect
 from starter.schedules.actions import pause, resume
 from starter.schedules.apply import apply_schedules
+from starter.schedules.definition import applied_definition
 from starter.schedules.queries import list_schedules_with_reasons
-from starter.schedules.table import ScheduledJob, action_memo, build_schedule, scheduled_jobs
+from starter.schedules.table import ScheduledJob, build_schedule, scheduled_jobs
 from tests.keys import ENCRYPTION_ENV, KEY
 from tests.polling import until
 from tests.starter.sample_jobs import NIGHTLY, QUEUE, WAITING
@@ -27,7 +29,8 @@ NEWER_KEY = "YSBrZXkgdGhhdCB0YWtlcyBvdmVyIHNvbWUgZGF5IS4="  # 32 bytes, not a se
 
 
 def outcome(**outcomes: list[str]) -> ApplyResult:
-    return ApplyResult.model_validate({outcome: [] for outcome in ApplyResult.model_fields} | outcomes)
+    nothing: dict[str, Any] = {outcome: [] for outcome in ApplyResult.model_fields} | {"edited": {}}
+    return ApplyResult.model_validate(nothing | outcomes)
 
 
 def test_the_table_has_the_jobs_of_the_contract() -> None:
@@ -56,19 +59,16 @@ def test_a_cron_setting_changes_only_its_own_job(job: str) -> None:
         replace(NIGHTLY, catch_up=timedelta(hours=2)),
         replace(NIGHTLY, note="Counts other sheep"),
         replace(NIGHTLY, queue="another"),
+        replace(NIGHTLY, overlap=ScheduleOverlapPolicy.BUFFER_ALL),
+        replace(NIGHTLY, id="another"),
     ],
 )
-def test_every_part_of_the_definition_changes_the_fingerprint(other: ScheduledJob) -> None:
-    assert action_memo(build_schedule(other, key_id="a")) != action_memo(build_schedule(NIGHTLY, key_id="a"))
+def test_every_part_of_a_job_is_in_its_definition(other: ScheduledJob) -> None:
+    assert applied_definition(build_schedule(other)) != applied_definition(build_schedule(NIGHTLY))
 
 
-def test_the_fingerprint_depends_on_the_key_but_not_on_a_pause() -> None:
-    plain = action_memo(build_schedule(NIGHTLY, key_id="a"))
-    assert (
-        action_memo(build_schedule(NIGHTLY, key_id="b"))
-        != plain
-        == action_memo(build_schedule(NIGHTLY, key_id="a", paused=True))
-    )
+def test_a_pause_is_no_part_of_the_definition() -> None:
+    assert applied_definition(build_schedule(NIGHTLY, paused=True)) == applied_definition(build_schedule(NIGHTLY))
 
 
 async def test_missing_schedules_are_created_once(client: Client) -> None:
@@ -79,14 +79,13 @@ async def test_missing_schedules_are_created_once(client: Client) -> None:
     assert (found.schedule.state.note, found.schedule.state.paused) == (NIGHTLY.note, False)
 
 
-@pytest.mark.parametrize(("job", "key_id"), [(CHANGED, "a"), (NIGHTLY, "b")])
-async def test_a_changed_cron_line_or_key_updates_the_schedule(client: Client, job: ScheduledJob, key_id: str) -> None:
+async def test_a_changed_cron_line_updates_the_schedule(client: Client) -> None:
     await apply(client, NIGHTLY)
-    assert await apply(client, job, key_id=key_id) == outcome(updated=[NIGHTLY.id])
-    assert await apply(client, job, key_id=key_id) == outcome(unchanged=[NIGHTLY.id])
-    found = await get_listed(client, job)
-    assert found.cron == job.cron
-    assert {(run.hour, run.minute) for run in found.next_runs} == {(1, 0) if job is NIGHTLY else (4, 30)}
+    assert await apply(client, CHANGED) == outcome(updated=[NIGHTLY.id])
+    assert await apply(client, CHANGED) == outcome(unchanged=[NIGHTLY.id])
+    found = await get_listed(client, CHANGED)
+    assert (found.cron, found.edited) == (CHANGED.cron, [])
+    assert {(run.hour, run.minute) for run in found.next_runs} == {(4, 30)}
 
 
 async def test_an_update_keeps_an_operators_pause_and_its_reason(client: Client, database: Database) -> None:
@@ -159,6 +158,7 @@ async def test_the_first_apply_after_a_key_rotation_needs_the_old_key(client: Cl
 
 
 @pytest.mark.parametrize("preset", Preset)
-async def test_temporal_accepts_every_preset(client: Client, preset: Preset) -> None:
+async def test_temporal_accepts_every_preset_and_describes_it_as_applied(client: Client, preset: Preset) -> None:
     await apply(client, replace(NIGHTLY, cron=preset.value))
-    assert (await get_listed(client, NIGHTLY)).cron == preset.value
+    found = await get_listed(client, NIGHTLY)
+    assert (found.cron, found.edited) == (preset.value, [])

@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from temporalio.client import WorkflowFailureError, WorkflowHandle
 
 from commerce.messages.carts import CleanUpCarts
 from starter.client import connect
@@ -133,6 +135,24 @@ async def test_a_job_counts_its_items_by_result(shop: RunningShop, metrics_addre
     items = metrics.by("result", "commerce_job_items_total", workflow_type="cleanup-expired-carts")
     assert items == {"seen": 3, "changed": 3}
     assert metrics.value("commerce_job_items_total", result="failed") == 0
+
+
+async def test_a_run_of_a_job_beside_another_one_is_counted_as_refused(
+    shop: RunningShop, metrics_address: str, order_id: str
+) -> None:
+    async def start(number: int) -> WorkflowHandle[Any, Any]:
+        return await shop.client.start_workflow(
+            "cleanup-expired-carts", CleanUpCarts(), id=f"{order_id}-{number}", task_queue=TASK_QUEUE
+        )
+
+    async with shop.worker([gate := Gate("delete-expired-carts")]):
+        working = await start(1)
+        await gate.reached.wait()
+        with pytest.raises(WorkflowFailureError):
+            await (await start(2)).result()
+        assert outcomes(await scrape_metrics(metrics_address), "cleanup-expired-carts") == {"refused": 1}
+        gate.opened.set()
+        await working.result()
 
 
 async def test_a_mail_that_fails_permanently_is_counted_as_failed(

@@ -288,10 +288,10 @@ async def test_a_second_start_with_the_same_id_is_refused_while_a_run_is_open(ru
 
 async def test_a_start_with_invalid_input_fails_and_names_the_field(runner: ScriptRunner) -> None:
     starts: list[tuple[list[object], str]] = [
-        ([], "must be one object, got 0 arguments"),
+        ([], "steps: Field required"),
         ([{"steps": [{"name": "a", "kind": "secret"}]}], "steps.0.kind"),
         (["secret"], "input"),
-        ([None], "input"),
+        ([None], "steps: Field required"),
         ([{}], "steps: Field required"),
         ([{"steps": []}, {"steps": []}], "got 2 arguments"),
         ([b"secret"], "input"),

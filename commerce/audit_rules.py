@@ -1,0 +1,207 @@
+"""The rules of the audit: queries that return violations, and the rows that they see of each kind of page."""
+
+from collections.abc import Mapping, Sequence
+
+STRAYS = "strays"  # the one page of all steps of no known order or account, which one statement must look for
+
+# Each query returns subject, detail and business key, no personal data. These rules hold at any time.
+ALWAYS = {
+    "stocked-is-sum-of-movements": """
+        SELECT inventory_item_id || ' at ' || location_id AS subject, NULL AS business_key,
+               'stocked is ' || stocked_quantity || ', but its movements sum to ' || coalesce(units, 0) AS detail
+        FROM inventory_levels LEFT JOIN (
+            SELECT inventory_item_id, location_id, sum(quantity) AS units
+            FROM stock_movements GROUP BY inventory_item_id, location_id
+        ) AS moved USING (inventory_item_id, location_id)
+        WHERE stocked_quantity <> coalesce(units, 0)
+    """,
+    "reserved-is-sum-of-reservations": """
+        SELECT inventory_item_id || ' at ' || location_id AS subject, NULL AS business_key,
+               'reserved is ' || reserved_quantity || ', but its reservations sum to ' || coalesce(units, 0) AS detail
+        FROM inventory_levels LEFT JOIN (
+            SELECT inventory_item_id, location_id, sum(quantity) AS units
+            FROM reservations GROUP BY inventory_item_id, location_id
+        ) AS held USING (inventory_item_id, location_id)
+        WHERE reserved_quantity <> coalesce(units, 0)
+    """,
+    "reserved-is-in-stock": """
+        SELECT inventory_item_id || ' at ' || location_id AS subject, NULL AS business_key,
+               'stocked is ' || stocked_quantity || ', reserved is ' || reserved_quantity
+               || ' (backordered: ' || coalesce(units, 0) || ')' AS detail
+        FROM inventory_levels LEFT JOIN (
+            SELECT inventory_item_id, location_id, sum(held.quantity) AS units
+            FROM reservations AS held JOIN order_lines AS line ON line.id = order_line_id
+            JOIN variants AS variant ON variant.id = variant_id
+            WHERE coalesce(backorder, allow_backorder)
+            GROUP BY inventory_item_id, location_id
+        ) AS backordered USING (inventory_item_id, location_id)
+        WHERE NOT oversold AND reserved_quantity - coalesce(units, 0) > stocked_quantity
+    """,
+    "movements-are-fulfilled-units": """
+        WITH moved AS (
+            SELECT reference, inventory_item_id, location_id, -sum(quantity) AS units
+            FROM stock_movements WHERE reason IN ('fulfillment', 'cancel')
+            GROUP BY reference, inventory_item_id, location_id
+        ), taken AS (
+            SELECT CAST(fulfillment_id AS text) AS reference, inventory_item_id, location_id, sum(quantity) AS units
+            FROM fulfillment_items AS item JOIN fulfillments ON fulfillments.id = fulfillment_id
+            WHERE cancelled_at IS NULL
+            GROUP BY fulfillment_id, inventory_item_id, location_id
+        )
+        SELECT 'fulfillment ' || reference || ': ' || inventory_item_id || ' at ' || location_id AS subject,
+               NULL AS business_key, 'took ' || coalesce(taken.units, 0) || ', but its movements sum to '
+               || coalesce(moved.units, 0) AS detail
+        FROM moved FULL JOIN taken USING (reference, inventory_item_id, location_id)
+        WHERE coalesce(moved.units, 0) <> coalesce(taken.units, 0)
+    """,
+    # Only facts of that time count: a variant may be tracked or have other items since. Each unit of a line needs the
+    # same number of units of an item.
+    "fulfillment-is-complete": """
+        SELECT 'order ' || order_id AS subject, NULL AS business_key,
+               CASE WHEN uneven IS NOT NULL THEN uneven
+                    ELSE 'needed ' || required_units || ' units, but took ' || taken END AS detail
+        FROM (
+            SELECT taken.order_id, required_units, coalesce(sum(units), 0) AS taken,
+                   min(line.quantity || ' units of line ' || position || ' took ' || units || ' of '
+                       || inventory_item_id) FILTER (WHERE units % line.quantity <> 0) AS uneven
+            FROM (
+                SELECT fulfillment.id, fulfillment.order_id, required_units, order_line_id, inventory_item_id,
+                       sum(item.quantity) AS units
+                FROM fulfillments AS fulfillment
+                LEFT JOIN fulfillment_items AS item ON item.fulfillment_id = fulfillment.id
+                WHERE cancelled_at IS NULL
+                GROUP BY fulfillment.id, fulfillment.order_id, required_units, order_line_id, inventory_item_id
+            ) AS taken LEFT JOIN order_lines AS line ON line.id = order_line_id
+            GROUP BY taken.id, taken.order_id, required_units
+        ) AS fulfilled JOIN orders ON orders.id = order_id
+        WHERE fulfillment_status <> 'fulfilled_elsewhere' AND (uneven IS NOT NULL OR required_units > taken)
+    """,
+    "fulfilled-order-has-one-fulfillment": """
+        SELECT 'order ' || orders.id AS subject, NULL AS business_key,
+               'is fulfilled; live fulfillments: ' || coalesce(live, 0) || ', reservations: ' || coalesce(held, 0)
+               AS detail
+        FROM orders
+        LEFT JOIN (SELECT order_id, count(*) AS live FROM fulfillments WHERE cancelled_at IS NULL GROUP BY order_id)
+            AS fulfillment ON fulfillment.order_id = orders.id
+        LEFT JOIN (SELECT order_id, count(*) AS held FROM reservations GROUP BY order_id)
+            AS reservation ON reservation.order_id = orders.id
+        WHERE fulfillment_status = 'fulfilled' AND (live IS DISTINCT FROM 1 OR held > 0)
+    """,
+}
+# These rules may be violated while the process of the business key runs.
+UNLESS_RUNNING = {
+    "open-order-holds-nothing": """
+        SELECT 'order ' || orders.id AS subject, :order_key || orders.id AS business_key,
+               'is ' || fulfillment_status || '; live fulfillments: ' || coalesce(live, 0)
+               || ', reservations: ' || coalesce(held, 0) AS detail
+        FROM (SELECT order_id, count(*) AS live FROM fulfillments WHERE cancelled_at IS NULL GROUP BY order_id)
+            AS fulfillment
+        FULL JOIN (SELECT order_id, count(*) AS held FROM reservations GROUP BY order_id)
+            AS reservation USING (order_id)
+        JOIN orders ON orders.id = order_id
+        WHERE fulfillment_status NOT IN ('fulfilled', 'fulfilled_elsewhere')
+    """,
+    "account-has-one-auth-user": """
+        SELECT 'customer ' || account.id AS subject, account.business_key,
+               CASE WHEN has_account THEN 'is an account without an auth user' ELSE 'is a guest with an auth user' END
+               AS detail
+        FROM account LEFT JOIN auth_users ON customer_id = account.id
+        WHERE has_account <> (auth_users.id IS NOT NULL)
+    """,
+    "account-is-in-default-group": """
+        SELECT 'customer ' || account.id AS subject, account.business_key,
+               'is an account outside the group ' || :default_group AS detail
+        FROM account
+        WHERE has_account AND NOT EXISTS (
+            SELECT FROM customer_group_members AS member JOIN customer_groups ON customer_groups.id = group_id
+            WHERE member.customer_id = account.id AND name = :default_group)
+    """,
+    # A generation stands while it has steps that the next one would have to undo (LEFTOVERS in ledger.py). If no known
+    # generation started before the process ended, upkeep has deleted its steps.
+    "one-generation-stands": """
+        SELECT business_key AS subject, business_key,
+               'generations with undoable steps: ' || coalesce(generations, 0) || ', expected: '
+               || coalesce(expected, 0) || CASE WHEN NOT done THEN ', not all steps are done' ELSE '' END AS detail
+        FROM (
+            SELECT business_key, count(DISTINCT generation) AS generations, bool_and(state = 'done') AS done
+            FROM step_ledger WHERE undo IS NOT NULL AND state <> 'undone' GROUP BY business_key
+        ) AS standing FULL JOIN (
+            SELECT :order_key || id AS business_key,
+                   CASE fulfillment_status WHEN 'fulfilled' THEN 1 WHEN 'fulfilled_elsewhere' THEN NULL ELSE 0 END
+                   AS expected,
+                   (SELECT created_at FROM fulfillments WHERE order_id = orders.id AND cancelled_at IS NULL) AS ended_at
+            FROM orders
+            UNION ALL
+            SELECT business_key, 1, registered_at FROM account WHERE has_account
+        ) AS process USING (business_key)
+        WHERE coalesce(generations, 0) <> CASE WHEN process.business_key IS NULL THEN 0 ELSE expected END
+              AND (expected = 0 OR generations IS NOT NULL OR EXISTS (
+                  SELECT FROM process_generations AS known
+                  WHERE known.business_key = process.business_key AND (ended_at IS NULL OR started_at <= ended_at)))
+           OR expected = 1 AND NOT done
+    """,
+}
+ACCOUNTS = """
+    SELECT id, has_account, registered_at,
+           :registration_key || left(encode(sha256(convert_to(email, 'UTF8')), 'hex'), :digits) AS business_key
+    FROM customers
+"""
+# For each kind of page, expressions that take the place of the tables in the rules' queries: only the rows of the page.
+OF_ITEMS = "SELECT * FROM {0} WHERE inventory_item_id = ANY(CAST(:page AS text[]))"
+OF_ORDERS = "SELECT * FROM {0} WHERE order_id = ANY(CAST(:page AS text[]))"
+NONE = "SELECT * FROM {0} WHERE false"
+PAGED_TABLES: Mapping[str, Mapping[str, str]] = {
+    "items": {
+        "inventory_levels": OF_ITEMS,
+        "stock_movements": OF_ITEMS,
+        "reservations": OF_ITEMS,
+        "fulfillment_items": OF_ITEMS,
+    },
+    "orders": {
+        "orders": "SELECT * FROM {0} WHERE id = ANY(CAST(:page AS text[]))",
+        "order_lines": OF_ORDERS,
+        "fulfillments": OF_ORDERS,
+        "reservations": OF_ORDERS,
+        "fulfillment_items": "SELECT * FROM {0} WHERE fulfillment_id = ANY(SELECT id FROM fulfillments)",
+        "step_ledger": """
+            SELECT * FROM {0} WHERE business_key = ANY(
+                SELECT :order_key || id FROM unnest(CAST(:page AS text[])) AS paged (id))""",
+        "customers": NONE,
+        "account": ACCOUNTS,
+    },
+    "customers": {
+        "customers": "SELECT * FROM {0} WHERE id = ANY(CAST(CAST(:page AS text[]) AS uuid[]))",
+        "auth_users": "SELECT * FROM {0} WHERE customer_id = ANY(CAST(CAST(:page AS text[]) AS uuid[]))",
+        "orders": NONE,
+        "account": ACCOUNTS,
+        "step_ledger": "SELECT * FROM {0} WHERE business_key = ANY(SELECT business_key FROM account WHERE has_account)",
+    },
+    STRAYS: {
+        "everybody": ACCOUNTS,
+        "step_ledger": """
+            SELECT * FROM {0} AS step WHERE undo IS NOT NULL AND state <> 'undone'
+            AND NOT EXISTS (SELECT FROM (SELECT :order_key || id AS business_key FROM orders) AS process
+                            WHERE process.business_key = step.business_key)
+            AND NOT EXISTS (SELECT FROM everybody WHERE has_account AND everybody.business_key = step.business_key)""",
+        "orders": NONE,
+        "customers": NONE,
+        "account": ACCOUNTS,
+    },
+}
+FINDINGS = ALWAYS | UNLESS_RUNNING  # the queries of all rules
+RULES: Mapping[str, Sequence[str]] = {  # by kind of page
+    "items": (
+        "stocked-is-sum-of-movements",
+        "reserved-is-sum-of-reservations",
+        "reserved-is-in-stock",
+        "movements-are-fulfilled-units",
+    ),
+    "orders": (
+        "fulfillment-is-complete",
+        "fulfilled-order-has-one-fulfillment",
+        "open-order-holds-nothing",
+        "one-generation-stands",
+    ),
+    "customers": ("account-has-one-auth-user", "account-is-in-default-group", "one-generation-stands"),
+    STRAYS: ("one-generation-stands",),
+}

@@ -1,0 +1,222 @@
+"""Change known orders to what their sources say now, and publish `order.updated` and `order.cancelled`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from commerce import outbox
+from commerce.imports import order_merge
+from commerce.imports.new_order import ORDER_FIELDS, NewOrderLine
+from commerce.imports.order_merge import DECISIVE, MergedLines, StoredLine
+from commerce.messages.events import OrderCancelled, OrderUpdated
+from commerce.orders import IS_OPEN
+from commerce.outbox import NewEvent
+
+# The source's names of our fields, where they differ.
+SOURCE_NAMES = {
+    "payment_status": "financial_status",
+    "shipping_total": "shipping",
+    "discount_total": "discount_amount",
+    "tax_total": "taxes",
+    "duties_total": "duties",
+    "tip_total": "tip",
+    "refunded_total": "refunded_amount",
+    "outstanding_total": "outstanding_balance",
+    "note": "notes",
+}
+LINE_FIELDS = NewOrderLine._fields
+
+# The order's lock makes changes, and the decisions of its run, take turns.
+LOCK_ORDERS = text(f"""
+    SELECT id, revision, corrections, {", ".join(ORDER_FIELDS)}
+    FROM orders WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE
+""")  # noqa: S608 - our own columns
+READ_LINES = text(f"""
+    SELECT order_id, id, {", ".join(LINE_FIELDS)} FROM order_lines
+    WHERE order_id = ANY(:ids) ORDER BY order_id, position
+""")  # noqa: S608 - our own columns
+WRITE_GUESTS = text("""
+    INSERT INTO customers (email, has_account, created_at)
+    SELECT email, false, min(created_at) FROM jsonb_to_recordset(CAST(:guests AS jsonb))
+        AS guest (email text, created_at timestamptz)
+    GROUP BY email ORDER BY email
+    ON CONFLICT (email) DO NOTHING
+""")
+# A change ends the hold of an order that failed, and its wait for stock: it may succeed now. It does not end the hold
+# of an operator.
+WRITE_ORDERS = text(f"""
+    WITH written AS (
+        UPDATE orders
+        SET {", ".join(f"{name} = changed.{name}" for name in ORDER_FIELDS)},
+            corrections = changed.corrections, content_hash = changed.content_hash,
+            customer_id = (SELECT customers.id FROM customers WHERE customers.email = changed.email),
+            revision = orders.revision + 1,
+            decisive_revision = CASE WHEN decisive THEN orders.revision + 1 ELSE orders.decisive_revision END,
+            hold_reason = CASE WHEN NOT decisive OR orders.hold_reason NOT LIKE 'failed:%' THEN orders.hold_reason END,
+            waits_for_backorders = CASE WHEN NOT decisive THEN orders.waits_for_backorders END
+        FROM jsonb_populate_recordset(CAST(NULL AS orders), CAST(:orders AS jsonb)) AS changed
+        JOIN jsonb_to_recordset(CAST(:orders AS jsonb)) AS mark (id text, decisive boolean) USING (id)
+        WHERE orders.id = changed.id
+        RETURNING orders.*
+    )
+    SELECT id, revision, fulfillment_status = 'fulfilled' AS fulfilled, {IS_OPEN} AND hold_reason IS NULL AS open
+    FROM written AS orders
+""")  # noqa: S608 - our own columns
+REMEMBER = text("""
+    UPDATE orders SET content_hash = received.content_hash,
+                      updated_at = coalesce(received.updated_at, orders.updated_at)
+    FROM jsonb_to_recordset(CAST(:orders AS jsonb)) AS received (id text, content_hash text, updated_at timestamptz)
+    WHERE orders.id = received.id
+""")
+WRITE_LINES = text(f"""
+    UPDATE order_lines AS line SET {", ".join(f"{name} = changed.{name}" for name in LINE_FIELDS)}
+    FROM jsonb_populate_recordset(CAST(NULL AS order_lines), CAST(:lines AS jsonb)) AS changed
+    WHERE line.id = changed.id
+""")  # noqa: S608 - our own columns
+ADD_LINES = text(f"""
+    INSERT INTO order_lines (order_id, position, variant_id, {", ".join(LINE_FIELDS)})
+    SELECT order_id, (SELECT coalesce(max(position), 0) FROM order_lines AS known WHERE known.order_id = added.order_id)
+                     + row_number() OVER (PARTITION BY order_id ORDER BY position),
+           variants.id, {", ".join(f"added.{name}" for name in LINE_FIELDS)}
+    FROM jsonb_populate_recordset(CAST(NULL AS order_lines), CAST(:lines AS jsonb)) AS added
+    LEFT JOIN variants ON variants.sku = added.sku
+    ORDER BY order_id, position
+""")  # noqa: S608 - our own columns
+
+
+class ReceivedOrder(NamedTuple):
+    """A known order as its source has sent it again: our id, the columns of `ORDER_FIELDS`, and its lines."""
+
+    id: str
+    columns: Mapping[str, Any]
+    lines: Sequence[NewOrderLine]
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a received order differs from the stored one: fields that were changed, and those that were not.
+
+    Fields have the source's names. `kept` are those in which the stored order is known to be later.
+    """
+
+    order_id: str
+    changed: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Change:
+    received: ReceivedOrder
+    stored: Row[Any]
+    columns: dict[str, Any]
+    lines: MergedLines | None
+    difference: Difference
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the source itself says that it has changed the order since."""
+        return order_merge.is_outdated(self.stored._asdict(), self.received.columns)
+
+    @property
+    def decisive(self) -> bool:
+        return bool(self.lines and self.lines.decisive) or not DECISIVE.isdisjoint(self.columns)
+
+    @property
+    def cancels(self) -> bool:
+        """Whether the change cancels the order."""
+        before = {name: getattr(self.stored, name) for name in ("cancelled_at", "payment_status")}
+        return _is_cancelled(before | self.columns) and not _is_cancelled(before)
+
+
+async def apply(tx: AsyncSession, received: Sequence[ReceivedOrder]) -> list[Difference]:
+    """Change orders to what their sources say now, as far as that is later; return one difference per order.
+
+    Lines are changed or removed, but never deleted, because reservations and fulfillments refer to them.
+    """
+    ids = {"ids": [order.id for order in received]}
+    stored = {row.id: row for row in await tx.execute(LOCK_ORDERS, ids)}
+    lines: dict[str, list[StoredLine]] = {order_id: [] for order_id in stored}
+    for order_id, line_id, *values in await tx.execute(READ_LINES, ids):
+        lines[order_id].append(StoredLine(line_id, NewOrderLine._make(values)))
+    changes = [_change(order, stored[order.id], lines[order.id]) for order in received]
+    if changed := [change for change in changes if change.difference.changed]:
+        await _write(tx, changed)
+    if same := [change.received for change in changes if not change.difference.changed and not change.outdated]:
+        seen = [
+            {"id": each.id, "content_hash": each.content_hash, "updated_at": each.columns["updated_at"]}
+            for each in same
+        ]
+        await tx.execute(REMEMBER, {"orders": _json(seen)})
+    return [change.difference for change in changes]
+
+
+def _change(received: ReceivedOrder, stored: Row[Any], stored_lines: Sequence[StoredLine]) -> _Change:
+    old, new = stored._asdict(), received.columns
+    merged = order_merge.merge(old, new)
+    lines = order_merge.merge_lines(stored_lines, received.lines)
+    lines_differ = bool(lines.changed or lines.added)
+    keeps_lines = order_merge.keeps_lines(old, new)
+    changed = [SOURCE_NAMES.get(name, name) for name in merged.changes if name in ORDER_FIELDS and name != "updated_at"]
+    kept = [SOURCE_NAMES.get(name, name) for name in merged.kept]
+    if lines_differ:
+        (kept if keeps_lines else changed).append("lines")
+    difference = Difference(received.id, changed, kept)
+    return _Change(received, stored, merged.changes, lines if lines_differ and not keeps_lines else None, difference)
+
+
+async def _write(tx: AsyncSession, changes: Sequence[_Change]) -> None:
+    guests = [
+        {"email": email, "created_at": change.received.columns["created_at"]}
+        for change in changes
+        if (email := change.columns.get("email"))
+    ]
+    if guests:
+        await tx.execute(WRITE_GUESTS, {"guests": _json(guests)})
+    written = await tx.execute(WRITE_ORDERS, {"orders": _json([_row(change) for change in changes])})
+    if changed := [
+        {"id": line_id, **line._asdict()}
+        for change in changes
+        for line_id, line in (change.lines.changed if change.lines else ())
+    ]:
+        await tx.execute(WRITE_LINES, {"lines": _json(changed)})
+    if added := [
+        {"order_id": change.received.id, "position": position, **line._asdict()}
+        for change in changes
+        for position, line in enumerate(change.lines.added if change.lines else ())
+    ]:
+        await tx.execute(ADD_LINES, {"lines": _json(added)})
+    by_id = {change.received.id: change for change in changes}
+    events = [event for row in written for event in _events(by_id[row.id], row)]
+    await outbox.add(tx, *events)
+
+
+def _row(change: _Change) -> dict[str, Any]:
+    stored = {name: getattr(change.stored, name) for name in ("id", "corrections", *ORDER_FIELDS)}
+    return stored | change.columns | {"content_hash": change.received.content_hash, "decisive": change.decisive}
+
+
+def _events(change: _Change, written: Row[Any]) -> list[NewEvent]:
+    order_id = change.received.id
+    process = "unaffected" if not change.decisive or written.fulfilled else "needed" if written.open else "outdated"
+    updated = OrderUpdated(
+        order_id=order_id, revision=written.revision, fields=change.difference.changed, process=process
+    )
+    place = {"aggregate": f"order/{order_id}", "key": f"{order_id}/{written.revision}"}
+    events = [NewEvent.from_data(updated, **place)]
+    if change.cancels:
+        cancelled = OrderCancelled(order_id=order_id, revision=written.revision, fulfilled=written.fulfilled)
+        events.append(NewEvent.from_data(cancelled, **place))
+    return events
+
+
+def _is_cancelled(columns: Mapping[str, Any]) -> bool:
+    return columns["cancelled_at"] is not None or columns["payment_status"] == "cancelled"
+
+
+def _json(rows: Sequence[Mapping[str, Any]]) -> str:
+    return to_json(rows).decode()

@@ -1,0 +1,56 @@
+"""CSV files for other systems."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from commerce.fulfillment_export import COLUMNS, MAX_PAGE, Format, csv_text, load_page
+from starter.api.backends import DatabaseDep
+from starter.api.errors import COMMON_ERRORS, Responses
+
+NEXT = "Commerce-Next-Since"
+EXAMPLE = csv_text(
+    [
+        [
+            *("1001", "1001", "Fulfillment Line", "White mug", "MUG-WHITE", "2", "297", "success"),
+            *("2026-03-02 12:00:00 +0000", "Main", "USPS", "9400110898825022579493", "297"),
+        ]
+    ],
+    "shopify",
+)
+RESPONSES: Responses = {
+    200: {
+        "description": f"CSV in UTF-8, with one row per order line, under {', '.join(COLUMNS['shopify'])}",
+        "content": {"text/csv": {"schema": {"type": "string"}, "example": EXAMPLE}},
+        "headers": {
+            NEXT: {"description": "The `since` of the next page, or of the next day", "schema": {"type": "integer"}}
+        },
+    }
+}
+
+routes = APIRouter(prefix="/exports", tags=["exports"], responses=COMMON_ERRORS)
+
+
+@routes.get(
+    "/fulfillments", summary="Export what was shipped", response_class=Response, responses=RESPONSES, status_code=200
+)
+async def export_fulfillments(
+    database: DatabaseDep,
+    since: Annotated[
+        int, Query(ge=0, le=2**63 - 1, description=f"Only what was exported after this number, see `{NEXT}`")
+    ] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="The maximum number of fulfillments")] = MAX_PAGE,
+    layout: Annotated[
+        Format, Query(alias="format", description="The columns: as importers for this shop system read them")
+    ] = "shopify",
+) -> Response:
+    """Return the orders that were shipped, oldest first, for the shop that they are from.
+
+    Ask again with the `since` that the response names, until only the header comes: no order is missed or returned
+    twice. The same `since` returns the same orders again. Cells that a spreadsheet might take for a formula start with
+    an apostrophe.
+    """
+    async with database.transaction() as tx:
+        page = await load_page(tx, since, limit, layout)
+    headers = {NEXT: str(page.last), "Content-Disposition": 'attachment; filename="fulfillments.csv"'}
+    return Response(csv_text(page.rows, layout), media_type="text/csv; charset=utf-8", headers=headers)
