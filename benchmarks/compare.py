@@ -7,32 +7,28 @@ order has two lines. `make bench` prepares the environment of the other engines;
 
 import argparse
 import asyncio
-import json
 import os
 import sys
 import tempfile
-from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import asyncpg
 import psutil
+from sqlalchemy import make_url
 from temporalio.client import Client
 
-from benchmarks.report import Figures, render
+from benchmarks.measuring import COUNTED_ORDERS, Engine, request
+from benchmarks.report import render
 from commerce.database import Database
+from starter.devstack import postgres
 from starter.devstack.ports import Ports
 from starter.devstack.servers import CODE
 from starter.telemetry.exit import exit_process
 
 AT_ONCE = {1: 25, 20: 100, 100: 200}  # orders in flight: orders per round
-PATIENCE = 300  # seconds for one answer of an engine
 STOP = 10  # seconds to end by itself; a worker needs a signal
-SETTLE = 0.5  # seconds in which the servers finish what an order has left them to do
 PEERS = Path(".bench")  # see the Makefile
 SEED = """
     INSERT INTO locations (id, name, priority) VALUES ('main', 'main', 0);
@@ -45,92 +41,6 @@ SEED = """
     INSERT INTO variants (id, product_id, sku) SELECT id, id, id FROM inventory_items;
     INSERT INTO variant_inventory_items (variant_id, inventory_item_id) SELECT id, id FROM inventory_items;
 """
-SEED_ORDERS = """
-    INSERT INTO orders (id, email, payment_status, currency, total, shipping_method, shipping_country, created_at,
-                        content_hash)
-    SELECT id, 'ann@customer.example', 'captured', 'GBP', 500, 'Standard', 'GB', '2026-03-02', ''
-    FROM unnest($1::text[]) AS id
-"""
-SEED_LINES = """
-    INSERT INTO order_lines (order_id, position, variant_id, sku, title, quantity, unit_price)
-    SELECT id, line, 'SKU-' || (number * 7 + line) % 200, 'SKU-' || (number * 7 + line) % 200, 'A mug', 1, 250
-    FROM unnest($1::text[]) WITH ORDINALITY AS orders (id, number), generate_series(1, 2) AS line
-"""
-COUNTERS = """
-    SELECT sum(xact_commit + xact_rollback)::bigint AS transactions,
-           (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint AS wal_bytes FROM pg_stat_database
-"""
-
-
-@dataclass
-class Engine:
-    """A program that processes orders, the processes it consists of, and the database of its orders."""
-
-    name: str
-    prefix: str  # of the ids of its orders
-    program: asyncio.subprocess.Process
-    processes: Mapping[str, int]
-    database: str
-    runs: Client | None = None  # to read the number of history events
-    figures: dict[int, list[Figures]] = field(default_factory=lambda: defaultdict(list))
-
-    async def run(self, number: int, at_once: int, orders: int) -> None:
-        """Process orders, `at_once` in flight, and keep the figures."""
-        ids = [f"{self.prefix}-{number}-{at_once}-{n}" for n in range(orders)]
-        connection = await asyncpg.connect(self.database)
-        if self.prefix != "floor":
-            await connection.execute(SEED_ORDERS, ids)
-            await connection.execute(SEED_LINES, ids)
-        counters, cpu = await connection.fetchrow(COUNTERS), self._cpu()
-        answer = await request(self.program, {"orders": ids, "at_once": at_once})
-        await asyncio.sleep(SETTLE)
-        after = self._cpu()
-        then = await connection.fetchrow(COUNTERS)
-        await connection.close()
-        events = 0
-        if self.runs:
-            handle = self.runs.get_workflow_handle(f"order-processing-{ids[-1]}")
-            events = (await handle.describe()).history_length
-        self.figures[at_once].append(
-            Figures(
-                cpu={name: (after[name] - cpu[name]) * 1000 / len(ids) for name in cpu},
-                rate=len(ids) / answer["duration"],
-                milliseconds=median(answer["seconds"]) * 1000,
-                transactions=(then["transactions"] - counters["transactions"]) / len(ids),
-                wal_kilobytes=(then["wal_bytes"] - counters["wal_bytes"]) / len(ids) / 1000,
-                events=events,
-            )
-        )
-
-    def _cpu(self) -> dict[str, float]:
-        return {name: _cpu_seconds(pid) for name, pid in ({"client": self.program.pid} | dict(self.processes)).items()}
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Return the CPU seconds of a process; of PostgreSQL, with all of its processes, also those that have ended."""
-    process = psutil.Process(pid)
-    used = process.cpu_times()
-    total = used.user + used.system
-    if process.name() != "postgres":
-        return total
-    total += used.children_user + used.children_system
-    for child in process.children():
-        with suppress(psutil.NoSuchProcess):
-            total += sum(child.cpu_times()[:2])
-    return total
-
-
-async def request(program: asyncio.subprocess.Process, question: Any = None) -> Any:
-    """Send a JSON line to a program, if there is one, and return the line that it answers."""
-    assert program.stdin is not None
-    assert program.stdout is not None
-    if question is not None:
-        program.stdin.write(json.dumps(question).encode() + b"\n")
-        await program.stdin.drain()
-    line = await asyncio.wait_for(program.stdout.readline(), PATIENCE)
-    if not line:
-        raise RuntimeError(f"an engine has ended with code {await program.wait()}; see its log")
-    return json.loads(line)
 
 
 class Programs:
@@ -192,8 +102,8 @@ async def start_shop(programs: Programs, folder: Path, code: Path, suffix: str, 
     }
     runs = await Client.connect(description["temporal_address"])
     return [
-        Engine(f"shop, label and mail real{suffix}", prefix, client, processes | stand_ins, url, runs),
-        Engine(f"shop{suffix}", f"noop{prefix}", client, processes, url, runs),
+        Engine(f"shop, label and mail real{suffix}", prefix, client, processes | stand_ins, url, folder, runs),
+        Engine(f"shop{suffix}", f"noop{prefix}", client, processes, url, folder, runs),
     ]
 
 
@@ -206,7 +116,10 @@ async def start_floor(programs: Programs, shop: Engine) -> list[Engine]:
     processes = (await request(client))["processes"] | {"temporal": shop.processes["temporal"]}
     shapes = {"no steps": "floor", "7 regular no-op steps": "floor-remote7", "7 local no-op steps": "floor-local7"}
     shapes["5 local and 2 regular no-op steps"] = "floor-local5-remote2"
-    return [Engine(f"Temporal, {name}", prefix, client, processes, shop.database) for name, prefix in shapes.items()]
+    return [
+        Engine(f"Temporal, {name}", prefix, client, processes, shop.database, shop.stack)
+        for name, prefix in shapes.items()
+    ]
 
 
 async def start_peers(
@@ -214,9 +127,11 @@ async def start_peers(
 ) -> list[Engine]:
     """Start the engines that call the functions of a checkout on their own database in the shop's PostgreSQL."""
     names = [f"functions{prefix}", f"dbos{prefix}"]
-    functions_url, dbos_url = [await create_database(shop.database, name) for name in names]
+    urls = [await create_database(shop, name) for name in names]
+    functions_url, dbos_url = urls[0][postgres.APPLICATION], urls[1][postgres.MIGRATOR]  # DBOS creates its own tables
+    await Database(functions_url).migrate(urls[0][postgres.MIGRATOR])
     await seed(functions_url)
-    postgres = {"postgres": shop.processes["postgres"]}
+    servers_used = {"postgres": shop.processes["postgres"]}
     started = {"functions alone": await programs.start("functions", functions_url, code=code)}
     python = PEERS.resolve() / "venv/bin/python"
     servers = sorted(PEERS.resolve().glob("node/node_modules/@restatedev/restate-server-*/bin/restate-server"))
@@ -229,28 +144,33 @@ async def start_peers(
         arguments = (functions_url, str(servers[0]), str(state), *ports)
         started["Restate"] = await programs.start("restate_engine", *arguments, python=str(python), code=code)
     return [
-        Engine(f"{name}{suffix}", name[:4].lower() + prefix, program, (await request(program))["processes"] | postgres,
-               functions_url)
+        Engine(
+            f"{name}{suffix}",
+            name[:4].lower() + prefix,
+            program,
+            (await request(program))["processes"] | servers_used,
+            functions_url,
+            shop.stack,
+        )
         for name, program in started.items()
-    ]  # fmt: skip
+    ]
 
 
 def free_port(folder: Path, name: str = "metrics") -> int:
     return Ports(folder / "bench-ports.json", lambda _: None).choose(name, name, 0)
 
 
-async def create_database(neighbour: str, name: str) -> str:
-    """Create a database on the same server and return its URL."""
-    connection = await asyncpg.connect(neighbour)
-    await connection.execute(f'CREATE DATABASE "{name}"')
+async def create_database(shop: Engine, name: str) -> Mapping[str, str]:
+    """Create a database on the shop's server; return its URLs for the owner and for the application."""
+    port = make_url(shop.database).port or 0
+    connection = await asyncpg.connect(postgres.superuser_url(shop.stack, port))
+    await connection.execute(f'CREATE DATABASE "{name}" OWNER {postgres.MIGRATOR}')
     await connection.close()
-    return neighbour.rpartition("/")[0] + f"/{name}"
+    roles = (postgres.APPLICATION, postgres.MIGRATOR)
+    return {role: postgres.url(shop.stack, port, name, role=role) for role in roles}
 
 
 async def seed(url: str) -> None:
-    database = Database(url)
-    await database.migrate()
-    await database.close()
     connection = await asyncpg.connect(url)
     await connection.execute(SEED)
     await connection.close()
@@ -285,7 +205,12 @@ async def main(options: argparse.Namespace) -> None:
                         engine.figures.clear()
                     else:
                         print(number, at_once, engine.name, engine.figures[at_once][-1].short(), flush=True)
-        report = render({engine.name: engine.figures for engine in chosen})
+        for engine in chosen:
+            await engine.count_statements()
+        report = render(
+            {engine.name: engine.figures for engine in chosen},
+            {engine.name: engine.statements.total() / COUNTED_ORDERS for engine in chosen},
+        )
         print(report)
         if options.output:
             options.output.write_text(report)

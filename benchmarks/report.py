@@ -32,18 +32,19 @@ class Figures:
 Rounds = Mapping[int, Sequence[Figures]]  # by orders in flight
 
 
-def render(engines: Mapping[str, Rounds]) -> str:
-    """Return the report: CPU, rates and times, then CPU per process, then use of the database."""
+def render(engines: Mapping[str, Rounds], statements: Mapping[str, float]) -> str:
+    """Return the report: CPU, rates, times and use of the database, then CPU per process. `statements`: per order."""
     counts = list(next(iter(engines.values())))
-    return "\n".join([*_cost(engines, counts), "", *_processes(engines, counts), "", *_chart(engines, counts)]) + "\n"
+    tables = [*_cost(engines, statements, counts), "", *_processes(engines, counts), ""]
+    return "\n".join([*tables, *_chart(engines, counts)]) + "\n"
 
 
-def _cost(engines: Mapping[str, Rounds], counts: Sequence[int]) -> list[str]:
+def _cost(engines: Mapping[str, Rounds], statements: Mapping[str, float], counts: Sequence[int]) -> list[str]:
     flight = " / ".join(str(count) for count in counts)
     rows = [
         f"| | CPU ms per order at {flight} in flight | orders/s at {flight} | one order, ms |"
-        " transactions | WAL kB | history events |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        " transactions | statements | WAL kB | history events |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, rounds in engines.items():
         cpu = " / ".join(f"{_median(rounds[count], lambda f: f.total_cpu):.0f}" for count in counts)
@@ -51,8 +52,8 @@ def _cost(engines: Mapping[str, Rounds], counts: Sequence[int]) -> list[str]:
         alone, busy = rounds[counts[0]], rounds[counts[-1]]
         rows.append(
             f"| {name} | {cpu} | {rate} | {_median(alone, lambda f: f.milliseconds):.0f} |"
-            f" {_median(busy, lambda f: f.transactions):.1f} | {_median(busy, lambda f: f.wal_kilobytes):.1f} |"
-            f" {max(figures.events for figures in busy) or '–'} |"
+            f" {_median(busy, lambda f: f.transactions):.1f} | {statements[name]:.1f} |"
+            f" {_median(busy, lambda f: f.wal_kilobytes):.1f} | {max(f.events for f in busy) or '–'} |"
         )
     return rows
 
