@@ -47,6 +47,7 @@ from commerce.settings import Settings, load_environment, load_settings
 from commerce.telemetry import logs
 from starter.client import connect
 from starter.connection.encryption import Encryption
+from starter.intake_inbox import watch_intake
 from starter.operate.gauges import publish_gauges
 from starter.operate.ledger_retention import min_ledger_days
 from starter.processes import TASK_QUEUE
@@ -93,12 +94,8 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
     carriers = open_carriers(settings)
     warehouse = Warehouse(settings.warehouse_url)
     poster = poster_for(settings)
-    webhook = AlertWebhook(settings.alert_webhook_url) if settings.alert_webhook_url else None
-    try:
-        mail_server = MailServer(settings.smtp_url, settings.mail_from)
-    except ValueError as error:
-        raise SettingsError(f"COMMERCE_SMTP_URL or COMMERCE_MAIL_FROM: {error}") from None
-    notifier = Notifier(database, mail_server, admins=settings.admin_emails, webhook=webhook, locale=settings.locale)
+    webhook = alert_webhook_of(settings)
+    notifier = notifier_of(settings, database, webhook)
     outages = OutageAlerts(notifier)
     try:
         await database.ping()
@@ -128,12 +125,39 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
         await database.close()
 
 
+def alert_webhook_of(settings: Settings) -> AlertWebhook | None:
+    """Return the webhook for alerts, if there is one."""
+    return AlertWebhook(settings.alert_webhook_url) if settings.alert_webhook_url else None
+
+
+def notifier_of(settings: Settings, database: Database, webhook: AlertWebhook | None) -> Notifier:
+    """Return what sends mails and alerts; raises SettingsError."""
+    try:
+        mail_server = MailServer(settings.smtp_url, settings.mail_from)
+    except ValueError as error:
+        raise SettingsError(f"COMMERCE_SMTP_URL or COMMERCE_MAIL_FROM: {error}") from None
+    return Notifier(database, mail_server, admins=settings.admin_emails, webhook=webhook, locale=settings.locale)
+
+
+async def watch_webhooks_of_shops(settings: Settings) -> None:
+    """Take webhooks of shops that wait, and alert the admins of unusable ones, until cancelled."""
+    database = Database(settings.database_url.get_secret_value(), pool_size=1)
+    webhook = alert_webhook_of(settings)
+    try:
+        await watch_intake(database, notifier_of(settings, database, webhook))
+    finally:
+        if webhook:
+            await webhook.close()
+        await database.close()
+
+
 def retention_of(settings: Settings) -> Retention:
     """Return how long each kind of record is kept."""
     return Retention(
         ledger=timedelta(days=settings.keep_ledger_days),
         events=timedelta(days=settings.keep_events_days),
         notifications=timedelta(days=settings.keep_notifications_days),
+        intake=timedelta(days=settings.keep_intake_days),
     )
 
 
@@ -217,17 +241,21 @@ def main(
 def _background_tasks(
     settings: Settings, client: Client, meter: MetricMeter, subscribers: Mapping[str, Sequence[Subscriber]]
 ) -> list[Coroutine[Any, Any, Any]]:
-    """Return what the worker does besides its tasks: relaying events and, if metrics are on, publishing gauges."""
+    """Return what the worker does besides its tasks.
+
+    It relays events, looks after webhooks of shops and, if metrics are on, publishes gauges.
+    """
     url = settings.database_url.get_secret_value()
     relay = create_relay(client, url, subscribers, on_published=event_counter(meter))
+    always = [relay.run(), watch_webhooks_of_shops(settings)]
     if not settings.metrics_address:
-        return [relay.run()]
+        return always
     zero_counters(meter, client.namespace)
 
     async def connected() -> Client:
         return client
 
-    return [relay.run(), publish_gauges(url, connected, meter)]
+    return [*always, publish_gauges(url, connected, meter)]
 
 
 def _stop_soon(stop: asyncio.Event) -> None:

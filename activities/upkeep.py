@@ -22,6 +22,7 @@ class Retention:
     ledger: timedelta
     events: timedelta  # counted from their publication
     notifications: timedelta
+    intake: timedelta = timedelta(days=14)  # webhooks of shops
 
 
 class UpkeepActivities:
@@ -49,19 +50,28 @@ class UpkeepActivities:
     @activity.defn(name="prune-events")
     async def prune_events(self, call: Call[Prune]) -> Pruned:
         """Delete events that were published before the retention period."""
-        return await self._prune(call, upkeep.prune_events, self._retention.events)
+        return await self._prune(call, (upkeep.prune_events, self._retention.events))
 
     @activity.defn(name="prune-notifications")
     async def prune_notifications(self, call: Call[Prune]) -> Pruned:
-        """Delete notifications from before the retention period that were sent, and alerts that were marked failed."""
-        return await self._prune(call, upkeep.prune_notifications, self._retention.notifications)
+        """Delete notifications from before the retention period that were sent, and alerts that were marked failed.
 
-    async def _prune(self, call: Call[Prune], prune: Prunes, retention: timedelta) -> Pruned:
+        Webhooks of shops are messages as well: those from before their own retention period are deleted, too.
+        """
+        return await self._prune(
+            call,
+            (upkeep.prune_notifications, self._retention.notifications),
+            (upkeep.prune_intake, self._retention.intake),
+        )
+
+    async def _prune(self, call: Call[Prune], *kinds: tuple[Prunes, timedelta]) -> Pruned:
+        now, limit = call.input.now, call.input.limit
         async with self._database.transaction() as tx:
 
             async def once() -> Pruned:
-                pruned = await prune(tx, call.input.now - retention, call.input.limit)
-                return Pruned(seen=pruned, changed=pruned, next="" if pruned == call.input.limit else None)
+                counts = [await prune(tx, now - retention, limit) for prune, retention in kinds]
+                pruned = sum(counts)
+                return Pruned(seen=pruned, changed=pruned, next="" if limit in counts else None)
 
             return await ledger.once(tx, call, Pruned, once)
 

@@ -13,7 +13,8 @@ POSTGRES_PORT = 5432
 CONNECT_TIMEOUT = 5  # seconds
 WAIT_TIMEOUT = 30  # seconds for which a transaction waits for a free connection
 BEGIN_TIMEOUT = 5  # seconds; a connection whose server is gone without a trace does not answer
-ROLLBACK_TIMEOUT = 5  # seconds; then the connection is closed, which rolls back too
+ROLLBACK_TIMEOUT = 1  # second; then the connection is closed, which rolls back too
+CLOSE_TIMEOUT = 5  # seconds
 CACHED_STATEMENTS = 500  # per connection; more than we have
 # What a connection raises, besides OSError: errors of the server, and of the driver itself.
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
@@ -93,7 +94,7 @@ class Pool:
         while self._idle:
             connection = self._idle.pop()
             try:
-                await connection.close(timeout=ROLLBACK_TIMEOUT)
+                await connection.close(timeout=CLOSE_TIMEOUT)
             except (*DRIVER_ERRORS, OSError, TimeoutError):
                 connection.terminate()
 

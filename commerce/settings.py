@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from commerce.cron import parse_cron
@@ -26,7 +26,8 @@ STACK_FILE = "stack.json"
 DEFAULT_DATA_DIR = Path(".commerce")
 CURRENCY = re.compile(r"[A-Z]{3}")
 EVENT_PREFIX = re.compile(r"([A-Za-z0-9-]+\.)+")
-MIN_TOKEN_LENGTH = 16  # characters
+MIN_TOKEN_LENGTH = 16  # characters, also of the secrets of webhooks
+SOURCE_OR_DEFAULT = rf"^({SOURCE.pattern})?$"
 MAX_PORT = 65_535
 # Settings that can be read from a file, which COMMERCE_<NAME>_FILE names.
 FILE_SETTINGS = (
@@ -36,6 +37,8 @@ FILE_SETTINGS = (
     "carrier_api_key",
     "alert_webhook_url",
     "api_tokens",
+    "shopify_secrets",
+    "woocommerce_secrets",
 )
 ADDRESS = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")  # a rough check: only sending shows whether an address works
 
@@ -115,6 +118,9 @@ class Settings(BaseSettings):
         30, ge=4, le=3_650, description="Days that published events are kept; a delivery may need them for 3 days"
     )
     keep_notifications_days: int = Field(400, ge=1, le=3_650, description="Days that mails and alerts are kept")
+    keep_intake_days: int = Field(
+        14, ge=2, le=3_650, description="Days that webhooks of a shop are known, and kept if they could not be used"
+    )
     log_format: Literal["console", "json"] = Field("console", description="Format of logs")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged")
     worker_activities: int = Field(20, ge=1, le=500, description="Steps that one worker runs concurrently")
@@ -143,6 +149,20 @@ class Settings(BaseSettings):
     limit_registrations_per_address: str = Field(
         "20/hour", description="How many registrations over HTTP are accepted for one e-mail address"
     )
+    limit_intake: str = Field("100/second", description="How many webhooks of one platform are accepted")
+    shopify_secrets: tuple[SecretStr, ...] = Field(
+        (), description="Secrets that sign Shopify's webhooks, separated by commas; empty: POST /intake/shopify is off"
+    )
+    shopify_source: str = Field(
+        "", pattern=SOURCE_OR_DEFAULT, description="Source of Shopify's orders; empty: COMMERCE_ORDER_SOURCE"
+    )
+    woocommerce_secrets: tuple[SecretStr, ...] = Field(
+        (),
+        description="Secrets that sign WooCommerce's webhooks, one per line; empty: POST /intake/woocommerce is off",
+    )
+    woocommerce_source: str = Field(
+        "", pattern=SOURCE_OR_DEFAULT, description="Source of WooCommerce's orders; empty: COMMERCE_ORDER_SOURCE"
+    )
     encryption: Literal["on", "off"] = Field("on", description="Whether the data that Temporal stores is encrypted")
     encryption_keys: SecretStr = Field(
         SecretStr(""), description="Encryption keys, newest first, separated by commas or spaces"
@@ -154,12 +174,14 @@ class Settings(BaseSettings):
         "http://localhost:8233", description="URL of Temporal's UI, whose pages may ask the API to decrypt payloads"
     )
 
-    @field_validator("admin_emails", "api_tokens", mode="before")
+    @field_validator("admin_emails", "api_tokens", "shopify_secrets", "woocommerce_secrets", mode="before")
     @classmethod
-    def _split(cls, value: object) -> object:
+    def _split(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):
             return value
-        parts = tuple(part.strip() for part in re.split(r"[,\n]", value) if part.strip())
+        # WooCommerce makes secrets that contain commas.
+        separators = r"\n" if info.field_name == "woocommerce_secrets" else r"[,\n]"
+        parts = tuple(part.strip() for part in re.split(separators, value) if part.strip())
         if not parts:  # an empty list of tokens would open the API
             raise ValueError("contains only separators: set a value, or leave it empty")
         return parts
@@ -195,7 +217,7 @@ class Settings(BaseSettings):
             raise ValueError("must be addresses separated by commas, like ann@shop.example, bob@shop.example")
         return value
 
-    @field_validator("api_tokens")
+    @field_validator("api_tokens", "shopify_secrets", "woocommerce_secrets")
     @classmethod
     def _are_long(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if any(len(token) < MIN_TOKEN_LENGTH for token in value):
@@ -225,7 +247,7 @@ class Settings(BaseSettings):
             raise ValueError("is not a URL like https://host:8080/path")
         return value.rstrip("/") if value else value
 
-    @field_validator("limit_starts", "limit_registrations", "limit_registrations_per_address")
+    @field_validator("limit_starts", "limit_registrations", "limit_registrations_per_address", "limit_intake")
     @classmethod
     def _are_rates(cls, value: str) -> str:
         try:

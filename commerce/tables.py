@@ -494,6 +494,36 @@ class WebhookEndpoint(Base):
     disabled_at: Mapped[datetime | None]
 
 
+class IntakeDelivery(Base):
+    """A signed webhook of a shop's platform: taken once per delivery id, topic and body.
+
+    WooCommerce gives all deliveries of one second the same id. A body is kept while it waits, or if it could not be
+    used, until upkeep deletes it.
+    """
+
+    __tablename__ = "intake_deliveries"
+    platform: Mapped[str] = mapped_column(primary_key=True)
+    delivery_id: Mapped[str] = mapped_column(primary_key=True)
+    content_hash: Mapped[str] = mapped_column(primary_key=True)
+    topic: Mapped[str]
+    source: Mapped[str]  # of its order
+    received_at: Mapped[Now] = mapped_column(index=True)
+    status: Mapped[str]
+    order_id: Mapped[str | None]  # no foreign key: an order that could not be stored has none
+    problem: Mapped[str | None]  # the kind of problem, for alerts
+    reason: Mapped[str | None]
+    body: Mapped[bytes | None]
+    alerted_at: Mapped[datetime | None]
+    __table_args__ = (
+        one_of("status", "stored", "ignored", "unusable", "waiting"),
+        Index(
+            "ix_intake_deliveries_open",
+            "received_at",
+            postgresql_where=text("status = 'waiting' OR status = 'unusable' AND alerted_at IS NULL"),
+        ),
+    )
+
+
 class DailyMetric(Base):
     """The figures of one day in one currency (J5)."""
 

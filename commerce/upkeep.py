@@ -1,4 +1,4 @@
-"""Deletes old records, so that no table grows without bound (E17): the step ledger, events and notifications."""
+"""Deletes old records, so that no table grows without bound (E17): the ledger, events, notifications, webhooks."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -47,6 +47,12 @@ PRUNE_NOTIFICATIONS = text("""
         ORDER BY created_at LIMIT :limit)
     RETURNING 1
 """)
+PRUNE_INTAKE = text("""
+    DELETE FROM intake_deliveries WHERE (platform, delivery_id, content_hash) IN (
+        SELECT platform, delivery_id, content_hash FROM intake_deliveries
+        WHERE received_at < :before AND status <> 'waiting' ORDER BY received_at LIMIT :limit)
+    RETURNING 1
+""")
 
 
 async def list_old_keys(tx: AsyncSession, before: datetime, after: str, limit: int) -> list[str]:
@@ -70,3 +76,8 @@ async def prune_events(tx: AsyncSession, before: datetime, limit: int) -> int:
 async def prune_notifications(tx: AsyncSession, before: datetime, limit: int) -> int:
     """Delete at most `limit` older notifications that need not be sent any more; return how many were deleted."""
     return len((await tx.execute(PRUNE_NOTIFICATIONS, {"before": before, "limit": limit})).all())
+
+
+async def prune_intake(tx: AsyncSession, before: datetime, limit: int) -> int:
+    """Delete at most `limit` webhooks of shops that were received before this time; return how many were deleted."""
+    return len((await tx.execute(PRUNE_INTAKE, {"before": before, "limit": limit})).all())

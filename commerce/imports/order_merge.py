@@ -133,7 +133,7 @@ def _takes_over(field: str, stored: Mapping[str, Any], received: Mapping[str, An
         return new is not None
     if _is_fulfilled(stored) and field not in NOTED_AFTER_FULFILLMENT:
         return False
-    if received["updated_at"] is not None:
+    if received["updated_at"] is not None and received["updated_at"] != stored["updated_at"]:
         return True
     if ranks := RANKS.get(field):
         return ranks[new] >= ranks[old]

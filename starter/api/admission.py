@@ -28,6 +28,7 @@ CLIENT_CLOSED_REQUEST = 499  # only for the log: the caller has left
 
 TOO_MANY_STARTS = "Too many processes of this type were started"
 TOO_MANY_REGISTRATIONS = "Too many registrations"
+TOO_MANY_DELIVERIES = "Too many deliveries"
 RESPONSES: Responses = {
     **error_examples(
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -42,7 +43,9 @@ class CallerLeft(Exception):
 
 
 class Admission:
-    """Counts starts per process type, and registrations per caller and per e-mail address; in memory of this process.
+    """Counts starts per process type, registrations per caller and per e-mail address, and deliveries per platform.
+
+    It counts in memory of this process.
 
     Registrations also wait in a short queue, because hashing a password takes a processor a fraction of a second.
     """
@@ -52,6 +55,7 @@ class Admission:
         self._starts = parse_rates(settings.limit_starts)
         self._per_caller = parse_rates(settings.limit_registrations)
         self._per_address = parse_rates(settings.limit_registrations_per_address)
+        self._deliveries = parse_rates(settings.limit_intake)
         self._waiting = 0
         self._hashing = asyncio.Semaphore(passwords.THREADS)
 
@@ -74,6 +78,10 @@ class Admission:
             yield
         finally:
             self._hashing.release()
+
+    async def delivery(self, platform: str) -> None:
+        """Count a signed delivery of a platform; raises ApiError if there were too many."""
+        await self._hit(self._deliveries, TOO_MANY_DELIVERIES, "delivery", platform)
 
     async def _wait(self, request: Request) -> None:
         """Wait until a password may be hashed."""

@@ -11,7 +11,19 @@ from fastapi_offline import FastAPIOffline
 
 from commerce.settings import Settings
 from commerce.version import NAME, VERSION
-from starter.api import codec, errors, exports, health, metrics, orders, progress, schedules, tutorial, workflows
+from starter.api import (
+    codec,
+    errors,
+    exports,
+    health,
+    intake,
+    metrics,
+    orders,
+    progress,
+    schedules,
+    tutorial,
+    workflows,
+)
 from starter.api.admission import Admission
 from starter.api.backends import Backends
 from starter.api.browser_guard import BrowserGuard
@@ -29,12 +41,12 @@ A **process** is one piece of business, such as the processing of one order; its
 of a process is a new **run**.
 
 - **Authentication**: if the server has tokens, every route requires `Authorization: Bearer <token>`, except for health,
-  metrics and this document.
+  metrics, this document, and the webhooks of shops (`/intake/…`), which are signed.
 - **Errors** have one shape: `error` (for people) and `code` (for programs), and where they apply `details`, `fields`,
   `transaction_id` and `failed_step`.
 - **Request ids**: every response has the header `X-Request-ID`. A request may set it; otherwise the server makes one.
   The log contains it too.
-- **Bodies** are JSON of at most 1 MiB.
+- **Bodies** are JSON of at most 1 MiB, those of `/intake/…` of at most 5 MiB.
 """
 BEARER_TOKEN = Depends(HTTPBearer(auto_error=False, description="One of COMMERCE_API_TOKENS"))  # for OpenAPI
 
@@ -72,7 +84,7 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     app.state.admission = Admission(settings)
     for protected in (workflows, progress, schedules, orders, exports, codec, tutorial):
         app.include_router(protected.routes, dependencies=[BEARER_TOKEN])
-    for public in (health, metrics):
+    for public in (health, metrics, intake):
         app.include_router(public.routes)
     errors.install_handlers(app)
     restore_nulls(app)

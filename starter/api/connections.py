@@ -19,14 +19,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from commerce.errors import SettingsError
 from starter.api.error_codes import ErrorCode
-from starter.api.errors import BODY_TOO_LARGE, Problem, error_response
-from starter.api.limits import MAX_BODY_BYTES
+from starter.api.errors import Problem, body_too_large, error_response
+from starter.api.limits import MAX_BODY_BYTES, MEBIBYTE, max_mebibytes
 
 HEAD_SECONDS = 10.0  # for the request line and headers, from the connection or from a request's first byte
 BODY_SECONDS = 60.0  # for the body: the largest one at 18 kB per second
 STALL_SECONDS = 30.0  # for the client to accept what was sent
 MAX_HEAD_BYTES = 64 * 1024
-MAX_WIRE_BYTES = 2 * MAX_BODY_BYTES  # of a body with its chunk sizes
+WIRE_FACTOR = 2  # a body with its chunk sizes may be so much larger than a body
+MAX_WIRE_BYTES = WIRE_FACTOR * MAX_BODY_BYTES  # on most routes
 MAX_PIPELINED = 16  # requests that were sent before the response to an earlier one
 LINGER_SECONDS = 5.0  # after a refusal, for the client to read the response
 RETRY_SECONDS = 5  # what a client is asked to wait when there are too many connections
@@ -116,6 +117,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stalled_since: float | None = None  # when the client stopped reading
         self._in_body = False  # the headers have arrived, but not the whole body
         self._received = 0  # bytes of the current head, or of the current body with its chunk sizes
+        self._max_mebibytes = 0  # of the current body
         self._refused_at: float | None = None
         self._check = self.loop.call_later(CHECK_INTERVAL, self._check_deadlines)
         if len(self.connections) > self.limits.connections:
@@ -132,8 +134,8 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self._received += len(data)
         super().data_received(data)
-        if self._in_body and self._received > MAX_WIRE_BYTES:
-            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, BODY_TOO_LARGE)
+        if self._in_body and self._received > WIRE_FACTOR * self._max_mebibytes * MEBIBYTE:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, body_too_large(self._max_mebibytes))
         elif not self._in_body and self._received > MAX_HEAD_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, HEAD_TOO_LARGE)
 
@@ -151,6 +153,7 @@ class LimitedProtocol(HttpToolsProtocol):
             raise ValueError("the headers are too large")
         super().on_headers_complete()
         self._since, self._in_body, self._received = self.loop.time(), True, 0
+        self._max_mebibytes = max_mebibytes(self.scope["path"])
 
     def on_message_complete(self) -> None:
         """Wait for the response from now on."""

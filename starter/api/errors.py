@@ -136,7 +136,14 @@ def _as_json(problem: Problem) -> dict[str, Any]:
 
 UNAUTHORIZED = Problem(error="A valid token is required", code=ErrorCode.Unauthorized)
 FOREIGN_PAGE = Problem(error="A page of another site may not do this", code=ErrorCode.ForeignPage)
-BODY_TOO_LARGE = Problem(error="The body is larger than 1 MiB", code=ErrorCode.BodyTooLarge)
+
+
+def body_too_large(mebibytes: int) -> Problem:
+    """Return the body for a request whose body is larger than this."""
+    return Problem(error=f"The body is larger than {mebibytes} MiB", code=ErrorCode.BodyTooLarge)
+
+
+BODY_TOO_LARGE = body_too_large(1)
 
 
 COMMON_ERRORS: Responses = {

@@ -16,6 +16,7 @@ from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, Settin
 from commerce.settings import Settings, load_environment
 from starter.cli.exports import export_app
 from starter.cli.imports import import_app
+from starter.cli.intake import intake_app
 from starter.cli.products import products_app
 from starter.cli.runs import runs_app
 from starter.cli.schedules import schedules_app
@@ -64,6 +65,7 @@ app.add_typer(products_app, name="products")
 app.add_typer(runs_app, name="runs")
 app.add_typer(schedules_app, name="schedules")
 app.add_typer(webhooks_app, name="webhooks")
+app.add_typer(intake_app, name="intake")
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 picks free ports for all servers")]
 Input = Annotated[

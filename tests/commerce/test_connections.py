@@ -146,6 +146,26 @@ async def test_a_cancelled_transaction_is_rolled_back_and_frees_its_connection(o
     assert await shop.sql("SELECT email FROM customers") == []
 
 
+async def test_a_cancelled_transaction_of_a_silent_server_frees_its_place(one: Database, shop: Shop) -> None:
+    pids: list[int] = []
+
+    async def wait() -> None:
+        async with one.transaction() as tx:
+            pids.append((await tx.execute(PID)).scalar_one())
+            await tx.execute(text("SELECT pg_sleep(60)"))
+
+    waiting = asyncio.create_task(wait())
+    await until(lambda: is_sleeping(shop))
+    os.kill(pids[0], signal.SIGSTOP)
+    try:
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await pid_of(one) != pids[0]
+    finally:
+        os.kill(pids[0], signal.SIGCONT)
+
+
 async def test_a_suppressed_error_does_not_pass_as_a_commit(one: Database) -> None:
     with pytest.raises(DatabaseUnavailable, match="could not be committed"):
         async with one.transaction() as tx:

@@ -20,7 +20,7 @@ from starter.api.connections import (
     MAX_WIRE_BYTES,
     STALL_SECONDS,
 )
-from starter.api.limits import MAX_BODY_BYTES
+from starter.api.limits import MAX_BODY_BYTES, MAX_SIGNED_MEBIBYTES
 from tests.documents import PAGES
 from tests.paths import ROOT
 
@@ -40,6 +40,7 @@ CLAIMS = [
     f"bodies that take {MAX_WIRE_BYTES // MIB} MiB with their chunk sizes",
     f"more than {MAX_PIPELINED} pipelined requests",
     f"Bodies above {MAX_BODY_BYTES // MIB} MiB are refused",
+    f"those of a shop's webhooks above {MAX_SIGNED_MEBIBYTES} MiB",
     f"more than {MAX_ROW:,} characters or more than {COUNTS[MAX_EMPTY_ROWS]} empty rows",
     f"Responses of the carrier are read up to {MAX_BYTES // MIB} MiB",
     f"those of the warehouse up to {MAX_PAGE_BYTES // MIB} MiB",

@@ -66,6 +66,14 @@ def test_an_earlier_time_of_the_source_changes_nothing() -> None:
     assert keeps_lines(columns(updated_at=LATER), columns(updated_at=NOON))
 
 
+def test_at_the_same_time_of_the_source_states_only_go_forward() -> None:
+    """Webhooks state times in seconds, and those of one second may come in any order."""
+    paid = columns(updated_at=NOON, payment_status="captured")
+    pending = columns(updated_at=NOON, payment_status="awaiting", shipping_city="Leeds")
+    assert merge(paid, pending) == ({"shipping_city": "Leeds"}, ["payment_status"])
+    assert merge(pending, paid).changes["payment_status"] == "captured"
+
+
 def test_a_file_changes_only_states_of_an_order_whose_source_has_stated_a_time() -> None:
     changes, kept = merge(columns(updated_at=NOON), columns(cancelled_at=NOON, shipping_city="Leeds"))
     assert (changes, kept) == ({"cancelled_at": NOON}, ["shipping_city"])

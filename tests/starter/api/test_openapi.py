@@ -12,7 +12,7 @@ from commerce import errors
 from commerce.settings import load_settings
 from starter.api.app import create_app
 from starter.api.error_codes import ErrorCode
-from starter.api.tokens import HEALTH_PREFIX, OPEN_PATHS
+from starter.api.tokens import HEALTH_PREFIX, OPEN_PATHS, SIGNED_PATHS
 from tests.keys import ENCRYPTION_ENV
 
 DOCUMENT: dict[str, Any] = create_app(load_settings(ENCRYPTION_ENV), ENCRYPTION_ENV).openapi()
@@ -87,6 +87,8 @@ def test_operation_ids_are_names_of_functions() -> None:
         "POST /schedules/{schedule_id}/resume": "resume_schedule",
         "POST /schedules/{schedule_id}/backfill": "backfill_schedule",
         "PUT /orders/{order_id}": "put_order",
+        "POST /intake/shopify": "receive_shopify_order",
+        "POST /intake/woocommerce": "receive_woocommerce_order",
         "GET /exports/fulfillments": "export_fulfillments",
         "GET /workflow": "greet",
         "POST /codec/{namespace}/encode": "encode_payloads",
@@ -132,9 +134,10 @@ def test_lengths_are_those_that_the_shop_enforces() -> None:
 
 
 @pytest.mark.parametrize("route", OPERATIONS)
-def test_every_route_but_health_and_metrics_documents_its_token(route: str) -> None:
+def test_every_route_but_health_and_metrics_documents_its_token_or_signature(route: str) -> None:
     is_public = HEALTH_PREFIX in route or route.removeprefix("GET ") in OPEN_PATHS
-    assert ("security" not in OPERATIONS[route]) == is_public
+    is_signed = route.removeprefix("POST ") in SIGNED_PATHS
+    assert ("security" not in OPERATIONS[route]) == (is_public or is_signed)
     assert ("401" not in OPERATIONS[route]["responses"]) == is_public
 
 
