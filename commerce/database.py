@@ -181,6 +181,10 @@ class Transaction(AsyncSession):
         """Open a savepoint; roll back to it when the block raises."""
         return self._savepoint()
 
+    async def rollback(self) -> None:
+        """Undo what the transaction has done so far, and release its locks."""
+        await _driver_call(self._connection.execute("ROLLBACK AND CHAIN"))
+
     async def _fetch(self, sql: str, values: Sequence[Any]) -> list[asyncpg.Record]:
         return await self._observed(sql, self._connection.fetch(sql, *values))
 
