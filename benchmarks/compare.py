@@ -19,7 +19,7 @@ import psutil
 from sqlalchemy import make_url
 from temporalio.client import Client
 
-from benchmarks.measuring import COUNTED_ORDERS, Engine, request
+from benchmarks.measuring import Engine, request
 from benchmarks.report import render
 from commerce.database import Database
 from starter.devstack import postgres
@@ -205,12 +205,8 @@ async def main(options: argparse.Namespace) -> None:
                         engine.figures.clear()
                     else:
                         print(number, at_once, engine.name, engine.figures[at_once][-1].short(), flush=True)
-        for engine in chosen:
-            await engine.count_statements()
-        report = render(
-            {engine.name: engine.figures for engine in chosen},
-            {engine.name: engine.statements.total() / COUNTED_ORDERS for engine in chosen},
-        )
+        statements = {engine.name: await engine.count_statements() for engine in chosen}
+        report = render({engine.name: engine.figures for engine in chosen}, statements)
         print(report)
         if options.output:
             options.output.write_text(report)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ import psutil
 from sqlalchemy import make_url
 from temporalio.client import Client
 
-from benchmarks.report import Figures
+from benchmarks.report import Figures, Statements
 from starter.devstack import postgres
 
 PATIENCE = 300  # seconds for one answer of an engine
@@ -34,10 +34,7 @@ SEED_LINES = """
     SELECT id, line, 'SKU-' || (number * 7 + line) % 200, 'SKU-' || (number * 7 + line) % 200, 'A mug', 1, 250
     FROM unnest($1::text[]) WITH ORDINALITY AS orders (id, number), generate_series(1, 2) AS line
 """
-COUNTERS = """
-    SELECT sum(xact_commit + xact_rollback)::bigint AS transactions,
-           (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint AS wal_bytes FROM pg_stat_database
-"""
+WAL_BYTES = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
 
 
 @dataclass
@@ -52,18 +49,17 @@ class Engine:
     stack: Path  # the data folder of its PostgreSQL server
     runs: Client | None = None  # to read the number of history events
     figures: dict[int, list[Figures]] = field(default_factory=lambda: defaultdict(list))
-    statements: Counter[str] = field(default_factory=Counter)  # of COUNTED_ORDERS, by their first words
 
     async def run(self, number: int, at_once: int, orders: int) -> None:
         """Process orders, `at_once` in flight, and keep the figures."""
         ids = [f"{self.prefix}-{number}-{at_once}-{n}" for n in range(orders)]
         connection = await asyncpg.connect(self.database)
         await self._add_orders(connection, ids)
-        counters, cpu = await connection.fetchrow(COUNTERS), self._cpu()
+        wal, cpu = await connection.fetchval(WAL_BYTES), self._cpu()
         answer = await request(self.program, {"orders": ids, "at_once": at_once})
         await asyncio.sleep(SETTLE)
         after = self._cpu()
-        then = await connection.fetchrow(COUNTERS)
+        wal = await connection.fetchval(WAL_BYTES) - wal
         await connection.close()
         events = 0
         if self.runs:
@@ -74,14 +70,13 @@ class Engine:
                 cpu={name: (after[name] - cpu[name]) * 1000 / len(ids) for name in cpu},
                 rate=len(ids) / answer["duration"],
                 milliseconds=median(answer["seconds"]) * 1000,
-                transactions=(then["transactions"] - counters["transactions"]) / len(ids),
-                wal_kilobytes=(then["wal_bytes"] - counters["wal_bytes"]) / len(ids) / 1000,
+                wal_kilobytes=wal / len(ids) / 1000,
                 events=events,
             )
         )
 
-    async def count_statements(self) -> None:
-        """Count the statements of a few orders, with those that connections are tested with, in the server's log."""
+    async def count_statements(self) -> Statements:
+        """Count the statements of a few orders in the server's log, which leaves out empty ones."""
         ids = [f"{self.prefix}-counted-{n}" for n in range(COUNTED_ORDERS)]
         connection = await asyncpg.connect(self.database)
         await self._add_orders(connection, ids)
@@ -94,7 +89,11 @@ class Engine:
             with log.open(errors="replace") as lines:
                 lines.seek(start)
                 found = [match[1] for match in map(STATEMENT.search, lines) if match]
-        self.statements = Counter((statement.split() or ["other"])[0].rstrip(";") or "ping" for statement in found)
+        begins, ends = (
+            sum(statement.startswith(words) for statement in found)
+            for words in (("BEGIN", "START"), ("COMMIT", "ROLLBACK"))
+        )
+        return Statements(begins / len(ids), (len(found) - begins - ends) / len(ids))
 
     async def _add_orders(self, connection: asyncpg.Connection, ids: Sequence[str]) -> None:
         if not self.prefix.startswith("floor"):
