@@ -15,7 +15,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
 export PIP_USER := 0
 
-.PHONY: help install demo up test quick units chaos lint clean environment packages
+.PHONY: help install demo up test quick units chaos lint bench clean environment packages peers
 
 help:
 	@echo 'make demo     process a sample shop with everything embedded'
@@ -25,7 +25,8 @@ help:
 	@echo 'make up       run everything embedded until Ctrl-C'
 	@echo 'make install  only set up .venv; the other targets do it when needed'
 	@echo 'make lint     only check style, types and imports'
-	@echo 'make clean    remove .venv and caches, but not the data in .commerce'
+	@echo 'make bench    compare the cost of an order with other engines (takes about half an hour)'
+	@echo 'make clean    remove .venv, .bench and caches, but not the data in .commerce'
 
 install:
 	@test "$$($(PLACE))" = "$$(cat .venv/.place 2>/dev/null)" || $(MAKE) --no-print-directory environment
@@ -60,8 +61,21 @@ lint: install
 	@$(PY) -m mypy
 	@$(PY) -c 'from importlinter.cli import lint_imports_command as check; check()'
 
+# BENCH: options of benchmarks/compare.py, such as '--rounds 1' or '--before ../a-worktree-of-an-earlier-version'.
+bench: install
+	@$(MAKE) --no-print-directory peers || echo 'The environment of DBOS and Restate is incomplete: what is missing is left out'
+	@PYTHONPATH=. $(PY) benchmarks/compare.py $(BENCH)
+
+# The other engines have an environment of their own: nothing in the project depends on them.
+peers:
+	@test -e .bench/venv/.complete || { \
+		UV_PROJECT_ENVIRONMENT=.bench/venv $(UV) sync --quiet --locked --no-dev --python $(PY) && \
+		$(UV) pip install --quiet --python .bench/venv/bin/python -r benchmarks/engines/requirements.txt && \
+		touch .bench/venv/.complete; }
+	@test -e .bench/node/node_modules || npm install --silent --ignore-scripts --prefix .bench/node @restatedev/restate-server@1.7.12
+
 clean:
-	@rm -rf .venv .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	@rm -rf .venv .bench .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
 
 environment:
 	@python=; for candidate in $(PYTHONS); do \

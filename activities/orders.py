@@ -12,6 +12,7 @@ from commerce import backlog, ledger, open_orders, orders
 from commerce.database import Database
 from commerce.errors import (
     OrderNotFound,
+    OrderOnHold,
     OrderRefused,
     PermanentError,
     StaleGeneration,
@@ -21,7 +22,7 @@ from commerce.errors import (
 from commerce.messages.base import Nothing
 from commerce.messages.orders import CompletedOrder, Hold, OrderRef, OrderStart, Refusal, Refused, ValidOrder
 from commerce.messages.pending_orders import PendingIds, PendingPageRequest
-from commerce.messages.steps import Begin, Call, Leftover
+from commerce.messages.steps import Begin, Call
 from commerce.shipping_rules import DEFAULT_RULES, ShippingRules
 
 
@@ -38,37 +39,36 @@ class OrderActivities:
         """Make this run the current one of the order, and check that the order can be processed (V1)."""
         order_id, key = call.input.order_id, key_of_run(call.key)
 
-        # As in every step, the generation is locked before the order. It stays current if the order is refused.
-        async def find_leftovers(tx: AsyncSession) -> list[Leftover]:
+        # As in every step, the generation is locked before the order. It stays current if the order is refused, so the
+        # refusal is raised only after the commit.
+        async def validate(tx: AsyncSession) -> ValidOrder | PermanentError:
             if not await orders.lock(tx, order_id):
                 raise OrderNotFound(order_id)
-            return await ledger.find_leftovers(tx, key)
-
-        async def validate(tx: AsyncSession) -> ValidOrder | PermanentError:
-            if call.input.unless_held:
-                await orders.raise_if_held(tx, order_id, key.generation)
-                await orders.end_wait(tx, order_id)
-            else:
+            if leftovers := await ledger.find_leftovers(tx, key):
+                return ValidOrder(order_id=order_id, leftovers=leftovers)
+            if not call.input.unless_held:
                 await orders.approve(tx, order_id, key.generation)
-                await orders.clear_hold(tx, order_id)
+            elif await orders.is_held(tx, order_id, key.generation):
+                return OrderOnHold(order_id)
+            hold = None
             try:
-                return await orders.validate(tx, order_id, self._rules)
+                answer: ValidOrder | PermanentError = await orders.validate(tx, order_id, self._rules)
             except UnknownVariant as missing:  # it waits, without a hold, until its lines have products
-                return missing
-            except (
-                OrderRefused,
-                VariantWithoutItems,
-            ) as refusal:  # held in this transaction: a later change of the order ends the hold
-                hold = Hold(order_id=order_id, reason=f"failed: {type(refusal).__name__}")
+                answer = missing
+            except (OrderRefused, VariantWithoutItems) as refusal:
+                # Held in the transaction that has read the order, so that a later change of the order ends the hold.
+                answer, hold = refusal, Hold(order_id=order_id, reason=f"failed: {type(refusal).__name__}")
+            except PermanentError as error:
+                return error
+            await (orders.end_wait if call.input.unless_held else orders.clear_hold)(tx, order_id)
+            if hold:
                 await orders.hold(tx, hold, key.generation)
-                return refusal
+            return answer
 
-        if leftovers := await begin(self._database, key, find_leftovers):
-            return ValidOrder(order_id=order_id, leftovers=leftovers, generation=key.generation)
-        valid = await begin(self._database, key, validate)
-        if isinstance(valid, PermanentError):
-            raise valid
-        return valid.model_copy(update={"generation": key.generation})
+        answer = await begin(self._database, key, validate)
+        if isinstance(answer, PermanentError):
+            raise answer
+        return answer.model_copy(update={"generation": key.generation})
 
     @activity.defn(name="list-pending-orders")
     async def list_pending(self, call: Call[PendingPageRequest]) -> PendingIds:

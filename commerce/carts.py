@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from asyncpg import PostgresError
 from sqlalchemy import Row, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import outbox
@@ -87,7 +87,7 @@ async def _delete(tx: AsyncSession, ids: Sequence[str], before: datetime) -> tup
         try:
             async with tx.begin_nested():
                 deleted += (await tx.execute(DELETE, {"ids": batch, "before": before})).all()
-        except DBAPIError as error:
+        except PostgresError as error:
             state, reason = _cart_error(error)
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -97,13 +97,12 @@ async def _delete(tx: AsyncSession, ids: Sequence[str], before: datetime) -> tup
     return deleted, failures
 
 
-def _cart_error(error: DBAPIError) -> tuple[str, str]:
+def _cart_error(error: PostgresError) -> tuple[str, str]:
     """Return the SQLSTATE, and the constraint that prevents the deletion. Raises an error that is not about a cart."""
-    cause = error.orig.__cause__ if error.orig is not None else None
-    state = getattr(cause, "sqlstate", None)
+    state: str | None = getattr(error, "sqlstate", None)
     if state is None or state.startswith(SERVER_ERROR_CLASSES):
         raise error
-    return state, getattr(cause, "constraint_name", None) or f"SQLSTATE {state}"
+    return state, getattr(error, "constraint_name", None) or f"SQLSTATE {state}"
 
 
 def _expired(cart_id: str, created_at: datetime) -> NewEvent:

@@ -1,18 +1,23 @@
-"""A pool of PostgreSQL connections, with transactions as context managers."""
+"""The shop's database: transactions as context managers, in which the rules execute their statements."""
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import lru_cache, partial
+from typing import Any, TypeVar, cast
 
-from asyncpg import InterfaceError, PostgresError
+import asyncpg
 from asyncpg.exceptions import _base as client_errors
-from sqlalchemy import make_url, text
+from sqlalchemy import ClauseElement, Executable, NullPool, Result, TextClause, make_url, text
+from sqlalchemy.dialects.postgresql import asyncpg as dialect
+from sqlalchemy.engine import IteratorResult
+from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from commerce.errors import ConstraintViolated, DatabaseUnavailable, InvalidData
-from commerce.postgres import DIALECT, POSTGRES_PORT, connect
+from commerce.postgres import DIALECT, DRIVER_ERRORS, POSTGRES_PORT, Pool, connect
 
 IDLE_TIMEOUT = 30  # seconds that a client may be silent in a transaction; a frozen client must not keep its locks
 POOL = 10  # connections
@@ -26,6 +31,10 @@ SESSION = {
     "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT}s",
     "tcp_keepalives_idle": f"{IDLE_TIMEOUT}",
 }
+DIALECT_OF_DRIVER = dialect.dialect()  # type: ignore[no-untyped-call]
+T = TypeVar("T")
+Observer = Callable[[str, int, BaseException | None], None]
+_observers: list[Observer] = []
 
 
 class Database:
@@ -34,37 +43,57 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = POOL) -> None:
         """Take a `postgresql://` URL; the first transaction connects."""
         self._url = url
-        self._engine = create_async_engine(
-            DIALECT,
-            async_creator=partial(connect, url, server_settings=SESSION),
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_pre_ping=True,
-            hide_parameters=True,
-        )
-        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+        self._pool = Pool(url, pool_size, SESSION)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """Open a READ COMMITTED transaction; commit at the end of the block, or roll back when it raises.
 
-        Raises InvalidData, ConstraintViolated or DatabaseUnavailable in place of the driver's errors, whose messages
-        hold statements and values.
+        Its statements go straight to the driver, see Transaction. Raises InvalidData, ConstraintViolated or
+        DatabaseUnavailable in place of the driver's errors, whose messages hold statements and values. After
+        DatabaseUnavailable nobody knows whether the transaction was committed, so only what is idempotent may be
+        tried again.
         """
         try:
-            async with self._sessions.begin() as session:
-                await self._connect(session)
+            connection = await self._pool.begin()
+        except (*DRIVER_ERRORS, OSError, TimeoutError) as error:
+            raise DatabaseUnavailable(f"no connection to {self._address} ({type(error).__name__})") from None
+        try:
+            yield Transaction(connection)
+            if await _driver_call(connection.execute("COMMIT")) != "COMMIT":  # an error in the block was suppressed
+                raise DatabaseUnavailable("the transaction could not be committed, because a statement of it failed")
+        except BaseException as error:
+            await self._pool.roll_back(connection)
+            if isinstance(error, DRIVER_ERRORS):
+                raise error_of(error) from None
+            raise
+        self._pool.end(connection)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """Open a transaction with all that SQLAlchemy can do, on a connection of its own, for imports.
+
+        Raises the same errors as `transaction`.
+        """
+        creator = partial(connect, self._url, server_settings=SESSION)
+        engine = create_async_engine(DIALECT, async_creator=creator, poolclass=NullPool, hide_parameters=True)
+        try:
+            async with async_sessionmaker(engine, expire_on_commit=False).begin() as session:
+                try:
+                    await session.connection()
+                except (*DRIVER_ERRORS, OSError) as error:
+                    reason = f"no connection to {self._address} ({type(error).__name__})"
+                    raise DatabaseUnavailable(reason) from None
                 yield session
         except DBAPIError as error:
             raise error_of(error.orig.__cause__ if error.orig is not None else error) from None
+        finally:
+            await engine.dispose()
 
-    async def _connect(self, session: AsyncSession) -> None:
-        try:
-            await session.connection()
-        except (OSError, PostgresError, InterfaceError, PoolTimeout) as error:
-            url = make_url(self._url)
-            where = f"{url.host}:{url.port or POSTGRES_PORT}"
-            raise DatabaseUnavailable(f"no connection to {where} ({type(error).__name__})") from None
+    @property
+    def _address(self) -> str:
+        url = make_url(self._url)
+        return f"{url.host}:{url.port or POSTGRES_PORT}"
 
     async def migrate(self, migration_url: str | None = None) -> None:
         """Upgrade the schema to the newest revision, also while the shop works; concurrent upgrades take turns.
@@ -97,7 +126,121 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._engine.dispose()
+        await self._pool.close()
+
+
+class Transaction(AsyncSession):
+    """One open transaction. It has that part of SQLAlchemy's session which the rules use, without its machinery.
+
+    Statements are compiled once and sent straight to the driver, which prepares each once per connection. Values are
+    passed as they are, and results are as SQLAlchemy returns them for textual SQL: each row is a tuple with names.
+    """
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        """Use a connection on which a transaction has begun; the session's own set-up is left out."""
+        self._connection, self._savepoints = connection, 0
+
+    async def execute(  # type: ignore[override]
+        self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> Result[Any]:
+        """Execute a statement, or one that returns nothing for several sets of values. Raises the driver's errors."""
+        if isinstance(statement, TextClause):
+            sql, names = _compile(statement)
+            records = await self._fetch(sql, [values[name] for name in names] if names else ())  # type: ignore[index,call-overload]
+        elif isinstance(values, Sequence):
+            sql, rows = _construct(statement, values)
+            await self._observed(sql, self._connection.executemany(sql, rows))
+            records = []
+        else:
+            sql, rows = _construct(statement, [values or {}])
+            records = await self._fetch(sql, rows[0])
+        keys = tuple(records[0].keys()) if records else ()
+        return IteratorResult(_metadata(keys), map(tuple, records))
+
+    async def scalar(self, statement: Executable, values: Any = None) -> Any:  # type: ignore[override]
+        """Return the first value of the first row, or None."""
+        return (await self.execute(statement, values)).scalar()
+
+    async def scalars(self, statement: Executable, values: Any = None) -> Any:  # type: ignore[override]
+        """Return the first value of each row."""
+        return (await self.execute(statement, values)).scalars()
+
+    @asynccontextmanager
+    async def _savepoint(self) -> AsyncIterator[None]:
+        self._savepoints += 1
+        name = f"savepoint_{self._savepoints}"
+        await _driver_call(self._connection.execute(f"SAVEPOINT {name}"))
+        try:
+            yield
+        except BaseException:
+            await _driver_call(self._connection.execute(f"ROLLBACK TO SAVEPOINT {name}"))
+            raise
+        await _driver_call(self._connection.execute(f"RELEASE SAVEPOINT {name}"))
+
+    def begin_nested(self) -> Any:
+        """Open a savepoint; roll back to it when the block raises."""
+        return self._savepoint()
+
+    async def rollback(self) -> None:
+        """Undo what the transaction has done so far, and release its locks."""
+        await _driver_call(self._connection.execute("ROLLBACK AND CHAIN"))
+
+    async def _fetch(self, sql: str, values: Sequence[Any]) -> list[asyncpg.Record]:
+        return await self._observed(sql, self._connection.fetch(sql, *values))
+
+    async def _observed(self, sql: str, call: Awaitable[T]) -> T:
+        if not _observers:
+            return await _driver_call(call)
+        started, failure = time.time_ns(), None
+        try:
+            return await _driver_call(call)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            for observe in _observers:
+                observe(sql, started, failure)
+
+
+def observe_statements(observe: Observer) -> Callable[[], None]:
+    """Call `observe` after each statement, with its start in nanoseconds since 1970; return a function that ends this.
+
+    BEGIN, COMMIT and ROLLBACK are not observed, nor are statements of `Database.session`.
+    """
+    _observers.append(observe)
+    return lambda: _observers.remove(observe)
+
+
+async def _driver_call(call: Awaitable[T]) -> T:
+    """Await a call of the driver. What it raises when the network fails is not one of its own errors."""
+    try:
+        return await call
+    except OSError as error:
+        raise DatabaseUnavailable(type(error).__name__) from None
+
+
+@lru_cache(maxsize=2_000)
+def _compile(statement: TextClause) -> tuple[str, Sequence[str]]:
+    """Return the statement as PostgreSQL reads it, with the names of $1, $2 and so on."""
+    compiled = statement.compile(dialect=DIALECT_OF_DRIVER)
+    return compiled.string, compiled.positiontup or ()
+
+
+def _construct(statement: Executable, rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[list[Any]]]:
+    """Return a statement that is built from tables, and its values for each row."""
+    assert isinstance(statement, ClauseElement)
+    compiled = cast(SQLCompiler, statement.compile(dialect=DIALECT_OF_DRIVER, column_keys=list(rows[0]) or None))
+    processors: Mapping[str, Any] = compiled._bind_processors
+    sets = [compiled.construct_params(row) for row in rows]
+    names = compiled.positiontup or ()
+    return compiled.string, [
+        [processors[name](values[name]) if name in processors else values[name] for name in names] for values in sets
+    ]
+
+
+@lru_cache(maxsize=2_000)
+def _metadata(keys: tuple[str, ...]) -> SimpleResultMetaData:
+    return SimpleResultMetaData(keys or ("nothing",))
 
 
 def error_of(error: BaseException | None) -> InvalidData | ConstraintViolated | DatabaseUnavailable:

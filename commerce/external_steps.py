@@ -187,13 +187,13 @@ class ExternalEffect(_ExternalStep[InputT, PlanT, ResultT], Generic[InputT, Plan
                 max_delay = self._max_delay
                 result = await self.perform(note)
                 max_delay = None
-                return await self._record_or_take_back(attempt.call, note, result)
-        except PermanentError:
-            max_delay = None
-            raise
-        finally:
+                return await self._record_or_take_back(attempt.call, note, result)  # recording ends the lease, too
+        except BaseException as error:
+            if isinstance(error, PermanentError):
+                max_delay = None
             async with self._database.transaction() as tx:
                 await ledger.release(tx, key, attempt.step.lease_until, max_delay)
+            raise
 
     async def _saved_note(self, attempt: Attempt[InputT, PlanT]) -> NoteT:
         saved, key = attempt.step.note, attempt.call.key

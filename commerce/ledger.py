@@ -44,11 +44,12 @@ LEFTOVERS = text("""
 CLAIM = text("""
     WITH current AS (SELECT FROM process_generations
                      WHERE business_key = :business_key AND generation = :generation FOR SHARE)
-    INSERT INTO step_ledger (business_key, generation, step, state, undo, call, final, created_at, updated_at)
+    INSERT INTO step_ledger (business_key, generation, step, state, undo, call, final, lease_until, created_at,
+                             updated_at)
     SELECT :business_key, :generation, :step, 'started', :undo, CAST(:call AS jsonb), :final,
-           clock_timestamp(), clock_timestamp() FROM current
+           clock_timestamp() + CAST(:lease AS interval), clock_timestamp(), clock_timestamp() FROM current
     ON CONFLICT DO NOTHING
-    RETURNING state
+    RETURNING lease_until
 """)
 READ = text("""
     SELECT state, note, result, coalesce(lease_until > clock_timestamp(), false) AS leased,
@@ -170,8 +171,8 @@ async def acquire(tx: AsyncSession, call: Call[Any], lease: timedelta) -> StepRe
 
     Raises StepInProgress while another attempt has the lease, StepWithdrawn and StaleGeneration as `once` does.
     """
-    step = await _claim(tx, call)
-    if step.result is not None:
+    step = await _claim(tx, call, lease=lease)
+    if step.result is not None or step.lease_until is not None:
         return step
     if step.leased:
         raise StepInProgress(call.key.step)
@@ -245,10 +246,12 @@ async def record_undone(tx: AsyncSession, key: StepKey) -> None:
     await tx.execute(RECORD_UNDONE, key.model_dump())
 
 
-async def _claim(tx: AsyncSession, call: Call[Any], *, final: bool = False) -> StepRecord:
-    values = call.key.model_dump() | {"undo": call.undo, "call": _dump(call.for_undo()), "final": final}
-    if (await tx.execute(CLAIM, values)).one_or_none() is not None:
-        return StepRecord("started", None, None, leased=False)
+async def _claim(
+    tx: AsyncSession, call: Call[Any], *, final: bool = False, lease: timedelta | None = None
+) -> StepRecord:
+    values = call.key.model_dump() | {"undo": call.undo, "call": _dump(call.for_undo()), "final": final, "lease": lease}
+    if (claimed := (await tx.execute(CLAIM, values)).one_or_none()) is not None:
+        return StepRecord("started", None, None, leased=False, lease_until=claimed.lease_until)
     row = (await tx.execute(READ, call.key.model_dump())).one_or_none()
     if row is not None and row.state in ("undoing", "undone"):
         raise StepWithdrawn(call.key.step)

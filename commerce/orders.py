@@ -17,7 +17,6 @@ from commerce.errors import (
     OrderHasNoLines,
     OrderNotFound,
     OrderNotReleased,
-    OrderOnHold,
     OrderRefused,
     OrderRestocked,
     PartlyFulfilled,
@@ -214,10 +213,9 @@ async def end_wait(tx: AsyncSession, order_id: str) -> None:
     await tx.execute(END_WAIT, {"order_id": order_id})
 
 
-async def raise_if_held(tx: AsyncSession, order_id: str, run: str) -> None:
-    """Raise OrderOnHold if the order is on hold, unless the run of this generation has put it there."""
-    if (await tx.execute(READ_HOLD, {"order_id": order_id, "run": run})).scalar_one_or_none():
-        raise OrderOnHold(order_id)
+async def is_held(tx: AsyncSession, order_id: str, run: str) -> bool:
+    """Return whether the order is on hold, unless the run of this generation has put it there."""
+    return bool((await tx.execute(READ_HOLD, {"order_id": order_id, "run": run})).scalar_one_or_none())
 
 
 async def refuse(tx: AsyncSession, refusal: Refusal, day: date) -> None:

@@ -1,6 +1,8 @@
-"""Connects to PostgreSQL, for the pool, the relay and migrations. Accepts the same URLs as psql."""
+"""Connects to PostgreSQL, for transactions, the relay and migrations. Accepts the same URLs as psql."""
 
 import asyncio
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
@@ -9,6 +11,13 @@ from sqlalchemy import make_url
 DIALECT = "postgresql+asyncpg://"  # for engines whose `async_creator` is `connect`, which has the rest of the address
 POSTGRES_PORT = 5432
 CONNECT_TIMEOUT = 5  # seconds
+WAIT_TIMEOUT = 30  # seconds for which a transaction waits for a free connection
+BEGIN_TIMEOUT = 5  # seconds; a connection whose server is gone without a trace does not answer
+ROLLBACK_TIMEOUT = 1  # second; then the connection is closed, which rolls back too
+CLOSE_TIMEOUT = 5  # seconds
+CACHED_STATEMENTS = 500  # per connection; more than we have
+# What a connection raises, besides OSError: errors of the server, and of the driver itself.
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 async def connect(url: str, **options: Any) -> asyncpg.Connection:
@@ -24,6 +33,110 @@ async def connect(url: str, **options: Any) -> asyncpg.Connection:
         # Cancelled itself, asyncpg may leave a future with an error behind, which Python logs when it is collected.
         connecting.add_done_callback(_discard)
         raise
+
+
+class Pool:
+    """Connections for transactions. Use it in one event loop."""
+
+    def __init__(self, url: str, size: int, settings: Mapping[str, str]) -> None:
+        """`settings`: PostgreSQL's, for each connection. The first transaction connects."""
+        self._url, self._settings = url, dict(settings)
+        self._idle: list[asyncpg.Connection] = []  # the last one was used last
+        self._free = asyncio.Semaphore(size)
+        self._rollbacks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def begin(self) -> asyncpg.Connection:
+        """Begin a transaction on a free connection, and return the connection; `end` or `roll_back` frees it.
+
+        BEGIN is also the test of the connection: one that was lost since its last transaction is replaced, which is
+        safe, because nothing has been done yet. Raises the errors of `connect`, and TimeoutError if none is free.
+        """
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            await self._free.acquire()
+        connection: asyncpg.Connection | None = None
+        try:
+            while self._idle:
+                connection = self._idle.pop()
+                if connection.is_closed():
+                    continue
+                if await _has_begun(connection):
+                    return connection
+                connection.terminate()
+                self._terminate_idle()  # they have been idle for longer, and each might take BEGIN_TIMEOUT
+            connection = await self._connect()
+            await connection.execute("BEGIN", timeout=BEGIN_TIMEOUT)
+        except BaseException:
+            if connection is not None:
+                connection.terminate()
+            self._free.release()
+            raise
+        return connection
+
+    def end(self, connection: asyncpg.Connection) -> None:
+        """Free a connection whose transaction has ended."""
+        if self._closed:
+            connection.terminate()
+        else:
+            self._idle.append(connection)
+        self._free.release()
+
+    async def roll_back(self, connection: asyncpg.Connection) -> None:
+        """Roll back, and free the connection or, if that fails, close it. Completes even if the caller is cancelled."""
+        task = asyncio.create_task(self._roll_back(connection))
+        self._rollbacks.add(task)
+        task.add_done_callback(self._rollbacks.discard)
+        await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Close all free connections at once, and the others as soon as their transactions end."""
+        self._closed = True
+        while self._idle:
+            connection = self._idle.pop()
+            try:
+                await connection.close(timeout=CLOSE_TIMEOUT)
+            except (*DRIVER_ERRORS, OSError, TimeoutError):
+                connection.terminate()
+
+    def _terminate_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().terminate()
+
+    async def _connect(self) -> asyncpg.Connection:
+        connection = await connect(
+            self._url,
+            server_settings=self._settings,
+            statement_cache_size=CACHED_STATEMENTS,
+            max_cached_statement_lifetime=0,
+        )
+        try:
+            for kind in ("json", "jsonb"):  # written as text, read as what it means
+                await connection.set_type_codec(kind, encoder=_as_is, decoder=json.loads, schema="pg_catalog")
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def _roll_back(self, connection: asyncpg.Connection) -> None:
+        try:
+            await connection.execute("ROLLBACK", timeout=ROLLBACK_TIMEOUT)
+        except (*DRIVER_ERRORS, OSError, TimeoutError):
+            connection.terminate()
+            self._free.release()
+        else:
+            self.end(connection)
+
+
+def _as_is(text: str) -> str:
+    return text
+
+
+async def _has_begun(connection: asyncpg.Connection) -> bool:
+    try:
+        await connection.execute("BEGIN", timeout=BEGIN_TIMEOUT)
+    except (*DRIVER_ERRORS, OSError, TimeoutError):
+        return False
+    return True
 
 
 def _discard(connecting: asyncio.Future[asyncpg.Connection]) -> None:

@@ -2,9 +2,8 @@
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import CursorResult, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import job_turns
@@ -39,6 +38,7 @@ PRUNE_KEYS = text(f"""
 PRUNE_EVENTS = text("""
     DELETE FROM outbox_events WHERE id IN (
         SELECT id FROM outbox_events WHERE published_at < :before ORDER BY published_at LIMIT :limit)
+    RETURNING 1
 """)
 # A customer's failed mail stays: a retry of a fulfilled order sends it, and takes a deleted one for sent.
 PRUNE_NOTIFICATIONS = text("""
@@ -46,11 +46,13 @@ PRUNE_NOTIFICATIONS = text("""
         SELECT key FROM notifications
         WHERE created_at < :before AND (status = 'sent' OR status = 'failed' AND kind <> 'order-shipped')
         ORDER BY created_at LIMIT :limit)
+    RETURNING 1
 """)
 PRUNE_INTAKE = text("""
     DELETE FROM intake_deliveries WHERE (platform, delivery_id, content_hash) IN (
         SELECT platform, delivery_id, content_hash FROM intake_deliveries
         WHERE received_at < :before AND status <> 'waiting' ORDER BY received_at LIMIT :limit)
+    RETURNING 1
 """)
 
 
@@ -69,19 +71,14 @@ async def prune_keys(tx: AsyncSession, keys: Collection[str], before: datetime) 
 
 async def prune_events(tx: AsyncSession, before: datetime, limit: int) -> int:
     """Delete at most `limit` events that were published before this time; return how many were deleted."""
-    return _row_count(await tx.execute(PRUNE_EVENTS, {"before": before, "limit": limit}))
+    return len((await tx.execute(PRUNE_EVENTS, {"before": before, "limit": limit})).all())
 
 
 async def prune_notifications(tx: AsyncSession, before: datetime, limit: int) -> int:
     """Delete at most `limit` older notifications that need not be sent any more; return how many were deleted."""
-    return _row_count(await tx.execute(PRUNE_NOTIFICATIONS, {"before": before, "limit": limit}))
+    return len((await tx.execute(PRUNE_NOTIFICATIONS, {"before": before, "limit": limit})).all())
 
 
 async def prune_intake(tx: AsyncSession, before: datetime, limit: int) -> int:
     """Delete at most `limit` webhooks of shops that were received before this time; return how many were deleted."""
-    return _row_count(await tx.execute(PRUNE_INTAKE, {"before": before, "limit": limit}))
-
-
-def _row_count(result: Any) -> int:
-    assert isinstance(result, CursorResult)
-    return result.rowcount
+    return len((await tx.execute(PRUNE_INTAKE, {"before": before, "limit": limit})).all())

@@ -17,7 +17,9 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_it_tells_its_commands() -> None:
     done = make(ROOT)
     assert done.returncode == 0
-    assert all(f"make {name}" in done.stdout for name in ("install", "demo", "test", "quick", "up", "lint", "clean"))
+    assert all(
+        f"make {name}" in done.stdout for name in ("install", "demo", "test", "quick", "up", "lint", "bench", "clean")
+    )
 
 
 def test_without_a_python_that_fits_it_says_so_and_touches_nothing(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ async def _import_files(
             on_bad_row=options.on_bad_row,
         )
         try:
-            async with database.transaction() as session:
+            async with database.session() as session:
                 if options.dry_run:
                     await _try_file(session, file, tally, import_file)
                 else:

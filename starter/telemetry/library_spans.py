@@ -2,33 +2,27 @@
 
 import os
 import re
-import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
 
 from fastapi import FastAPI
 from opentelemetry import propagate, trace
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.trace import SpanContext, Status, StatusCode, TracerProvider
-from sqlalchemy import Connection, Engine, event
-from sqlalchemy.engine import ExceptionContext
 
+from commerce.database import observe_statements
 from commerce.telemetry.trace_context import W3C
 
 EXCLUDED_PATHS = "/health/,/metrics$"  # requested every few seconds
 EXCLUDED_URLS_VARIABLE = "OTEL_PYTHON_HTTPX_EXCLUDED_URLS"
 OWN_METRICS = r"127\.0\.0\.1:\d+/metrics$"  # the API requests them from itself
 ATTRIBUTE_NAMES_VARIABLE = "OTEL_SEMCONV_STABILITY_OPT_IN"
-STARTED = "commerce.started"  # in the info of a connection: the parent span and the start of its statement
 FAILED = Status(StatusCode.ERROR)
 MAX_CACHED = 1_000  # statements
 MAX_STATEMENT = 200  # characters, enough to recognize a statement
 VERB = re.compile(r"\s*(\w+)")
 TABLE = re.compile(r"\b(?:(?:INTO|UPDATE)\s+(\w+)|FROM\s+(?:ONLY\s+)?([a-z_]\w*)\b(?!\s*\())", re.IGNORECASE)
-
-Listeners = Mapping[str, Callable[..., Any]]
 
 
 def instrument_api(app: FastAPI, provider: TracerProvider) -> None:
@@ -51,42 +45,19 @@ def _configure() -> None:
     propagate.set_global_textmap(W3C)  # without baggage, which may contain anything
 
 
-def instrument_sql(
-    record: Callable[[str, SpanContext, int, Mapping[str, str], Status], None],
-) -> Listeners:
-    """Record every SQL statement within a span, except SQLAlchemy's own ones such as BEGIN or a ping.
+def instrument_sql(record: Callable[[str, SpanContext, int, Mapping[str, str], Status], None]) -> Callable[[], None]:
+    """Record every SQL statement of a transaction within a span; return a function that ends this."""
 
-    Returns the listeners by the names of SQLAlchemy's events. OpenTelemetry's own instrumentation also records each
-    checkout from the pool, and takes several times as long.
-    """
-
-    def before(connection: Connection, *_: Any) -> None:
+    def observe(statement: str, started_at: int, error: BaseException | None) -> None:
         if (span := trace.get_current_span()).is_recording():
-            connection.info[STARTED] = span.get_span_context(), time.time_ns()
-
-    def after(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
-        if started := connection.info.pop(STARTED, None):
             name, attributes = _describe(statement)
-            parent, started_at = started
-            record(name, parent, started_at, attributes, Status())
+            if error is None:
+                record(name, span.get_span_context(), started_at, attributes, Status())
+            else:
+                failed = {**attributes, "error.type": _error_type(error)}
+                record(name, span.get_span_context(), started_at, failed, FAILED)
 
-    def failed(failure: ExceptionContext) -> None:
-        started = failure.connection.info.pop(STARTED, None) if failure.connection else None
-        if started and failure.statement:
-            name, attributes = _describe(failure.statement)
-            parent, started_at = started
-            record(
-                name, parent, started_at, {**attributes, "error.type": _error_type(failure.original_exception)}, FAILED
-            )
-
-    listeners: dict[str, Callable[..., Any]] = {
-        "before_cursor_execute": before,
-        "after_cursor_execute": after,
-        "handle_error": failed,
-    }
-    for name, listener in listeners.items():
-        event.listen(Engine, name, listener)
-    return listeners
+    return observe_statements(observe)
 
 
 def _error_type(error: BaseException) -> str:

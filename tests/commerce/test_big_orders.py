@@ -125,13 +125,10 @@ async def work_of(tx: AsyncSession, statement: TextClause, order_id: str) -> int
     query = statement.text
     for place, name in enumerate(values, 1):
         query = query.replace(name, f"${place}")
-    connection = await tx.connection()
-    await connection.exec_driver_sql(f"PREPARE step (text, text) AS {query}")
+    await tx.execute(text(f"PREPARE step (text, text) AS {query}"))
     arguments = ", ".join("NULL" if value is None else f"'{value}'" for value in values.values())
-    explained = await connection.exec_driver_sql(
-        f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE step ({arguments})"
-    )
-    await connection.exec_driver_sql("DEALLOCATE step")
+    explained = await tx.execute(text(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE step ({arguments})"))
+    await tx.execute(text("DEALLOCATE step"))
     answer = explained.scalar_one()
     [plan] = json.loads(answer) if isinstance(answer, str) else answer
     top = plan["Plan"]

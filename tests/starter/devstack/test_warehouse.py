@@ -197,7 +197,6 @@ class TestReadings:
         await embedded.shop.order("1", MUG=1)
         await embedded.shop.call(inventory.reserve, "1")
         async with embedded.shop.database.transaction() as tx:
-            await tx.connection()
             await embedded.ship("2", MUG=3)
             await embedded.set_level("MUG", "north", 40)  # what is left after that shipment
             assert (await embedded.synced("MUG"))["MUG", "north"] == 40
@@ -217,8 +216,7 @@ class TestReadings:
             assert await embedded.after(answer) == {("CUP", "south"): 25, ("MUG", "north"): 7, ("MUG", "south"): 4}
 
     async def test_an_import_after_the_reading_is_not_added(self, embedded: EmbeddedWarehouse) -> None:
-        async with embedded.shop.database.transaction() as tx:
-            await tx.connection()
+        async with embedded.shop.database.transaction():
             await embedded.shop.add_stock("MUG", north=5)
             assert (await embedded.synced("MUG"))["MUG", "north"] == 15
 

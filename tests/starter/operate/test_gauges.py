@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import structlog
+from sqlalchemy import text
 from temporalio.client import Client
 from temporalio.runtime import Runtime
 
@@ -161,6 +162,6 @@ async def test_a_database_with_an_old_schema_is_up_but_has_no_backlog(measure: M
 async def test_measuring_the_backlog_reads_partial_indexes_only(shop: Shop, index: str) -> None:
     """With sequential scans disabled, each count uses the index of the open rows."""
     async with shop.database.transaction() as tx:
-        await (await tx.connection()).exec_driver_sql("SET LOCAL enable_seqscan = off")
-        plan = await (await tx.connection()).exec_driver_sql(f"EXPLAIN {backlog.MEASURE.text}")
+        await tx.execute(text("SET LOCAL enable_seqscan = off"))
+        plan = await tx.execute(text(f"EXPLAIN {backlog.MEASURE.text}"))
         assert index in "\n".join(row[0] for row in plan)

@@ -7,7 +7,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
-from sqlalchemy import Engine, event, text
+from sqlalchemy import text
 
 from commerce.database import Database
 from commerce.errors import DatabaseUnavailable, InvalidData
@@ -39,10 +39,9 @@ def recorder(exporter: InMemorySpanExporter) -> Iterator[SpanRecorder]:
 @pytest.fixture
 def instrumented(recorder: SpanRecorder) -> Iterator[SpanRecorder]:
     """A recorder that records SQL statements until the end of the test."""
-    listeners = library_spans.instrument_sql(recorder.record_call)
+    stop = library_spans.instrument_sql(recorder.record_call)
     yield recorder
-    for name, listener in listeners.items():
-        event.remove(Engine, name, listener)
+    stop()
 
 
 async def test_of_a_request_only_route_method_and_status_are_recorded(

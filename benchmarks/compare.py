@@ -1,0 +1,228 @@
+"""Compare an order's cost with other engines and with an earlier version: `python benchmarks/compare.py [--help]`.
+
+All engines run on this machine at the same time and take turns, one round after the other; the report has medians over
+the rounds. CPU time is the sum of the engine's processes, so that it depends less on what else the machine does. Each
+order has two lines. `make bench` prepares the environment of the other engines; without it, they are left out.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import asyncpg
+import psutil
+from sqlalchemy import make_url
+from temporalio.client import Client
+
+from benchmarks.measuring import Engine, request
+from benchmarks.report import render
+from commerce.database import Database
+from starter.devstack import postgres
+from starter.devstack.ports import Ports
+from starter.devstack.servers import CODE
+from starter.telemetry.exit import exit_process
+
+AT_ONCE = {1: 25, 20: 100, 100: 200}  # orders in flight: orders per round
+STOP = 10  # seconds to end by itself; a worker needs a signal
+PEERS = Path(".bench")  # see the Makefile
+SEED = """
+    INSERT INTO locations (id, name, priority) VALUES ('main', 'main', 0);
+    INSERT INTO inventory_items (id, sku) SELECT 'SKU-' || n, 'SKU-' || n FROM generate_series(0, 199) AS n;
+    INSERT INTO inventory_levels (inventory_item_id, location_id, stocked_quantity)
+    SELECT id, 'main', 1000000 FROM inventory_items;
+    INSERT INTO stock_movements (inventory_item_id, location_id, quantity, reason, reference)
+    SELECT id, 'main', 1000000, 'import', 'seed' FROM inventory_items;
+    INSERT INTO products (id, title) SELECT id, id FROM inventory_items;
+    INSERT INTO variants (id, product_id, sku) SELECT id, id, id FROM inventory_items;
+    INSERT INTO variant_inventory_items (variant_id, inventory_item_id) SELECT id, id FROM inventory_items;
+"""
+
+
+class Programs:
+    """Starts Python programs of a checkout, and ends them with the block."""
+
+    def __init__(self, exits: AsyncExitStack, folder: Path) -> None:
+        self._exits, self._folder, self._started = exits, folder, 0
+
+    async def start(
+        self, module: str, *arguments: str, python: str = sys.executable, code: Path = CODE, **variables: str
+    ) -> asyncio.subprocess.Process:
+        self._started += 1
+        log = self._exits.enter_context((self._folder / f"{self._started}-{module}.log").open("w"))
+        path = os.pathsep.join((str(code), str(CODE)))  # `benchmarks` is this one in any case
+        program = await asyncio.create_subprocess_exec(
+            *(python, "-P", "-m", f"benchmarks.engines.{module}", *arguments),
+            env=os.environ | variables | {"PYTHONPATH": path},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=log if arguments[0] == "worker" else asyncio.subprocess.PIPE,
+            stderr=log,
+            limit=2**24,
+            cwd=self._folder,
+        )
+        self._exits.push_async_callback(_end, program)
+        return program
+
+
+async def _end(program: asyncio.subprocess.Process) -> None:
+    """End a program by closing its standard input, and what it leaves running."""
+    assert program.stdin is not None
+    children = psutil.Process(program.pid).children(recursive=True) if program.returncode is None else []
+    program.stdin.close()
+    try:
+        await asyncio.wait_for(program.wait(), STOP)
+    except TimeoutError:
+        program.terminate()
+        await program.wait()
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.terminate()
+
+
+async def start_shop(programs: Programs, folder: Path, code: Path, suffix: str, prefix: str) -> list[Engine]:
+    """Start all servers and the worker of a checkout; return the shop as it is, and with no-op label and mail."""
+    stack = await programs.start("shop", "stack", str(folder), code=code)
+    description = await request(stack)
+    environment = description["environment"] | {"COMMERCE_METRICS_ADDRESS": f"127.0.0.1:{free_port(folder)}"}
+    url = description["database_url"]
+    await seed(url)
+    worker = await programs.start("shop", "worker", code=code, **environment)
+    client = await programs.start("shop", "client", str(worker.pid), code=code, **environment)
+    servers = {"temporal": description["temporal_pid"], "postgres": description["postgres_pid"]}
+    processes = (await request(client))["processes"] | servers
+    stand_ins = {
+        name: child.pid
+        for child in psutil.Process(stack.pid).children()
+        for name in ("carrier", "mail")
+        if f"starter.devstack.{name}" in " ".join(child.cmdline())
+    }
+    runs = await Client.connect(description["temporal_address"])
+    return [
+        Engine(f"shop, label and mail real{suffix}", prefix, client, processes | stand_ins, url, folder, runs),
+        Engine(f"shop{suffix}", f"noop{prefix}", client, processes, url, folder, runs),
+    ]
+
+
+async def start_floor(programs: Programs, shop: Engine) -> list[Engine]:
+    """Start a worker for workflows with no-op steps at the shop's Temporal server."""
+    assert shop.runs is not None
+    address = shop.runs.service_client.config.target_host
+    worker = await programs.start("floor", "worker", address)
+    client = await programs.start("floor", "client", address, str(worker.pid))
+    processes = (await request(client))["processes"] | {"temporal": shop.processes["temporal"]}
+    shapes = {"no steps": "floor", "7 regular no-op steps": "floor-remote7", "7 local no-op steps": "floor-local7"}
+    shapes["5 local and 2 regular no-op steps"] = "floor-local5-remote2"
+    return [
+        Engine(f"Temporal, {name}", prefix, client, processes, shop.database, shop.stack)
+        for name, prefix in shapes.items()
+    ]
+
+
+async def start_peers(
+    programs: Programs, folder: Path, shop: Engine, code: Path, suffix: str, prefix: str
+) -> list[Engine]:
+    """Start the engines that call the functions of a checkout on their own database in the shop's PostgreSQL."""
+    names = [f"functions{prefix}", f"dbos{prefix}"]
+    urls = [await create_database(shop, name) for name in names]
+    functions_url, dbos_url = urls[0][postgres.APPLICATION], urls[1][postgres.MIGRATOR]  # DBOS creates its own tables
+    await Database(functions_url).migrate(urls[0][postgres.MIGRATOR])
+    await seed(functions_url)
+    servers_used = {"postgres": shop.processes["postgres"]}
+    started = {"functions alone": await programs.start("functions", functions_url, code=code)}
+    python = PEERS.resolve() / "venv/bin/python"
+    servers = sorted(PEERS.resolve().glob("node/node_modules/@restatedev/restate-server-*/bin/restate-server"))
+    if python.exists():
+        started["DBOS"] = await programs.start("dbos_engine", functions_url, dbos_url, python=str(python), code=code)
+    if python.exists() and servers:
+        ports = [str(free_port(folder, f"restate-{n}")) for n in range(4)]
+        state = folder / "restate"
+        state.mkdir()
+        arguments = (functions_url, str(servers[0]), str(state), *ports)
+        started["Restate"] = await programs.start("restate_engine", *arguments, python=str(python), code=code)
+    return [
+        Engine(
+            f"{name}{suffix}",
+            name[:4].lower() + prefix,
+            program,
+            (await request(program))["processes"] | servers_used,
+            functions_url,
+            shop.stack,
+        )
+        for name, program in started.items()
+    ]
+
+
+def free_port(folder: Path, name: str = "metrics") -> int:
+    return Ports(folder / "bench-ports.json", lambda _: None).choose(name, name, 0)
+
+
+async def create_database(shop: Engine, name: str) -> Mapping[str, str]:
+    """Create a database on the shop's server; return its URLs for the owner and for the application."""
+    port = make_url(shop.database).port or 0
+    connection = await asyncpg.connect(postgres.superuser_url(shop.stack, port))
+    await connection.execute(f'CREATE DATABASE "{name}" OWNER {postgres.MIGRATOR}')
+    await connection.close()
+    roles = (postgres.APPLICATION, postgres.MIGRATOR)
+    return {role: postgres.url(shop.stack, port, name, role=role) for role in roles}
+
+
+async def seed(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(SEED)
+    await connection.close()
+
+
+@asynccontextmanager
+async def running_engines(options: argparse.Namespace) -> AsyncIterator[Sequence[Engine]]:
+    async with AsyncExitStack() as exits:
+        folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="bench ", ignore_cleanup_errors=True)))
+        folder.chmod(0o755)
+        programs, engines = Programs(exits, folder), []
+        checkouts = [("", CODE, "")] + ([(", before", options.before.resolve(), "old")] if options.before else [])
+        for suffix, code, prefix in checkouts:
+            place = folder / f"stack{prefix}"
+            shop = await start_shop(programs, place, code, suffix, f"a{prefix}")
+            engines += shop + await start_peers(programs, place, shop[0], code, suffix, f"b{prefix}")
+            if not suffix:
+                engines += await start_floor(programs, shop[0])
+        yield engines
+
+
+async def main(options: argparse.Namespace) -> None:
+    if not (PEERS / "venv").exists():
+        print("DBOS and Restate are left out: their environment is missing (`make bench` creates it)")
+    async with running_engines(options) as engines:
+        chosen = [engine for engine in engines if not options.only or any(name in engine.name for name in options.only)]
+        for number in range(options.rounds + 1):  # the first one warms up
+            for at_once in options.at_once:
+                for engine in chosen:
+                    await engine.run(number, at_once, max(at_once, int(AT_ONCE[at_once] * options.scale)))
+                    if number == 0:
+                        engine.figures.clear()
+                    else:
+                        print(number, at_once, engine.name, engine.figures[at_once][-1].short(), flush=True)
+        statements = {engine.name: await engine.count_statements() for engine in chosen}
+        report = render({engine.name: engine.figures for engine in chosen}, statements)
+        print(report)
+        if options.output:
+            options.output.write_text(report)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--at-once", type=int, nargs="+", choices=AT_ONCE, default=list(AT_ONCE))
+    parser.add_argument("--scale", type=float, default=1, help="multiplies the number of orders per round")
+    parser.add_argument("--before", type=Path, help="the checkout of an earlier version, compared in the same run")
+    parser.add_argument("--only", nargs="+", help="only engines whose name contains one of these texts")
+    parser.add_argument("--output", type=Path, help="the Markdown file to write")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(parse()))
+    exit_process(0)
