@@ -41,6 +41,8 @@ FILE_SETTINGS = (
     "shopify_secrets",
     "woocommerce_secrets",
 )
+# An empty file of these turns a route off; an empty file of tokens would open the API.
+MAY_BE_EMPTY = ("shopify_secrets", "woocommerce_secrets")
 ADDRESS = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")  # a rough check: only sending shows whether an address works
 
 
@@ -203,6 +205,8 @@ class Settings(BaseSettings):
     def _split(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):
             return value
+        if not value:  # an empty file, see MAY_BE_EMPTY
+            return ()
         # WooCommerce makes secrets that contain commas.
         separators = r"\n" if info.field_name == "woocommerce_secrets" else r"[,\n]"
         parts = tuple(part.strip() for part in re.split(separators, value) if part.strip())
@@ -469,6 +473,6 @@ def _read_secret_file(name: str, file: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise SettingsError(f"{variable}: {file} cannot be read: {reason}") from None
-    if not text:
+    if not text and name not in MAY_BE_EMPTY:
         raise SettingsError(f"{variable}: {file} is empty")
     return text

@@ -116,6 +116,22 @@ def test_the_error_of_a_wrong_file_does_not_show_its_content(tmp_path: Path, con
     assert str(error.value) == f"COMMERCE_DATABASE_URL_FILE: {problem.format(file=file)}"
 
 
+@pytest.mark.parametrize("platform", ["shopify", "woocommerce"])
+def test_an_empty_file_of_secrets_turns_the_route_of_a_platform_off(tmp_path: Path, platform: str) -> None:
+    file = tmp_path / "secrets"
+    file.write_text("\n")
+    variable = f"COMMERCE_{platform.upper()}_SECRETS"
+    settings = load_settings({variable: "a-secret-of-the-environment", f"{variable}_FILE": str(file)})
+    assert getattr(settings, f"{platform}_secrets") == ()
+
+
+def test_an_empty_file_of_tokens_does_not_open_the_api(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("\n")
+    with pytest.raises(SettingsError, match="is empty"):
+        load_settings({"COMMERCE_API_TOKENS_FILE": str(file)})
+
+
 def test_settings_do_not_read_the_environment_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMMERCE_TIMEZONE", "Europe/London")
     assert Settings().timezone == "UTC"

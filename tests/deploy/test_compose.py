@@ -46,7 +46,7 @@ UI_VARIABLES = {
 # https://github.com/temporalio/temporal/blob/main/tools/sql/main.go
 SQL_TOOL_VARIABLES = {"SQL_PLUGIN", "SQL_HOST", "SQL_PORT", "SQL_USER"}
 
-
+SECRETS_OF_SHOPS = {"shopify_secrets", "woocommerce_secrets"}
 SECRETS_OF = {
     "postgres": {"postgres_password"},
     "databases": {"postgres_password", "commerce_password", "migrator_password", "temporal_password"},
@@ -54,8 +54,8 @@ SECRETS_OF = {
     "temporal": {"temporal_password"},
     "migrate": {"database_url", "migration_database_url"},
     "worker": {"database_url", "smtp_url", "carrier_api_key", "encryption_keys"},
-    "api": {"database_url", "api_tokens", "encryption_keys"},
-    "cli": {"database_url", "smtp_url", "carrier_api_key", "api_tokens", "encryption_keys"},
+    "api": {"database_url", "api_tokens", "encryption_keys", *SECRETS_OF_SHOPS},
+    "cli": {"database_url", "smtp_url", "carrier_api_key", "api_tokens", "encryption_keys", *SECRETS_OF_SHOPS},
     "warehouse": {"database_url"},
     "grafana": {"grafana_password"},
 }
