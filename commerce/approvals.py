@@ -29,11 +29,14 @@ async def approve(tx: AsyncSession, order_id: str, run: str) -> None:
     await tx.execute(APPROVE, {"order_id": order_id, "approvable": [_reason(kind) for kind in APPROVABLE], "run": run})
 
 
-def needed(order_id: str, order: Row[Any], rules: ShippingRules) -> Iterator[OrderRefused]:
-    """Yield what a person must still decide about an order, as `orders.READ` has it."""
+def raise_unless_approved(order_id: str, order: Row[Any], rules: ShippingRules) -> None:
+    """Raise HighRisk, PartlyRefunded or NoShippingMethod if a person must still decide about an order.
+
+    `order` is a row of `orders.READ`.
+    """
     for refusal in _to_decide(order_id, order, rules):
         if _reason(type(refusal)) not in (order.approved or ()):
-            yield refusal
+            raise refusal
 
 
 def _to_decide(order_id: str, order: Row[Any], rules: ShippingRules) -> Iterator[OrderRefused]:

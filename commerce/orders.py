@@ -122,8 +122,7 @@ async def validate(tx: AsyncSession, order_id: str, rules: ShippingRules = DEFAU
     if fulfilled is None:
         _check_status(order_id, order)
         _check_lines(order_id, order)
-        for refusal in approvals.needed(order_id, order, rules):
-            raise refusal
+        approvals.raise_unless_approved(order_id, order, rules)
     return ValidOrder(
         order_id=order_id,
         revision=order.revision,
