@@ -165,7 +165,7 @@ async def test_an_order_that_changes_again_and_again_is_put_on_hold(shop: Runnin
     )
     async with shop.worker():
         failure: PermanentError = await shop.expect_failure("1")
-    assert type(failure).__name__ == "OrderChanged"
+    assert type(failure).__name__ == "OrderChanged", failure
     assert await hold_reason(shop, "1") == "failed: OrderChanged"
     assert await shop.data.sql("SELECT count(*) FROM fulfillments") == [MAX_RESTARTS + 1]
     assert len(shop.mails("order-failed")) == 1
