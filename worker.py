@@ -34,6 +34,7 @@ from activities.products import ProductActivities
 from activities.stock_sync import StockSyncActivities
 from activities.upkeep import Retention, UpkeepActivities
 from activities.webhooks import WebhookActivities
+from commerce import open_orders
 from commerce.database import Database
 from commerce.errors import DatabaseUnavailable, SettingsError, Unreachable
 from commerce.integrations.alerts import AlertWebhook
@@ -99,8 +100,10 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
     outages = OutageAlerts(notifier)
     try:
         await database.ping()
+        async with database.transaction() as tx:
+            await open_orders.set_unpaid_methods(tx, settings.ship_unpaid_methods)
         yield activities_of(
-            OrderActivities(database, settings.zone),
+            OrderActivities(database, settings.zone, settings.shipping_rules),
             InventoryActivities(database),
             FulfillmentActivities(database, carriers, settings.carrier, outages),
             CustomerActivities(database),

@@ -7,21 +7,23 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
 from activities.boundary.generations import begin, key_of_run
-from commerce import ledger, orders
+from commerce import ledger, open_orders, orders
 from commerce.database import Database
 from commerce.errors import OrderNotFound, OrderRefused, PermanentError, StaleGeneration, VariantWithoutItems
 from commerce.messages.base import Nothing
 from commerce.messages.orders import CompletedOrder, Hold, OrderRef, OrderStart, Refusal, Refused, ValidOrder
 from commerce.messages.pending_orders import PendingIds, PendingPageRequest
 from commerce.messages.steps import Begin, Call, Leftover
+from commerce.shipping_rules import DEFAULT_RULES, ShippingRules
 
 
 class OrderActivities:
     """Validate and complete orders, and record what stopped them."""
 
-    def __init__(self, database: Database, zone: ZoneInfo) -> None:
+    def __init__(self, database: Database, zone: ZoneInfo, rules: ShippingRules = DEFAULT_RULES) -> None:
         self._database = database
         self._zone = zone
+        self._rules = rules
 
     @activity.defn(name="validate-order")
     async def validate(self, call: Begin[OrderStart]) -> ValidOrder:
@@ -36,15 +38,19 @@ class OrderActivities:
 
         async def validate(tx: AsyncSession) -> ValidOrder | PermanentError:
             if call.input.unless_held:
-                await orders.raise_if_held(tx, order_id)
-            await orders.clear_hold(tx, order_id)
+                await orders.raise_if_held(tx, order_id, key.generation)
+                await orders.end_wait(tx, order_id)
+            else:
+                await orders.approve(tx, order_id, key.generation)
+                await orders.clear_hold(tx, order_id)
             try:
-                return await orders.validate(tx, order_id)
+                return await orders.validate(tx, order_id, self._rules)
             except (
                 OrderRefused,
                 VariantWithoutItems,
             ) as refusal:  # held in this transaction: a later change of the order ends the hold
-                await orders.hold(tx, Hold(order_id=order_id, reason=f"failed: {type(refusal).__name__}"))
+                hold = Hold(order_id=order_id, reason=f"failed: {type(refusal).__name__}")
+                await orders.hold(tx, hold, key.generation)
                 return refusal
 
         if leftovers := await begin(self._database, key, find_leftovers):
@@ -56,9 +62,9 @@ class OrderActivities:
 
     @activity.defn(name="list-pending-orders")
     async def list_pending(self, call: Call[PendingPageRequest]) -> PendingIds:
-        """Return the next page of orders that are paid, open, not on hold, and not waiting for stock (V10)."""
+        """Return the next page of orders that are open, not on hold, and not waiting for stock (V10)."""
         async with self._database.transaction() as tx:
-            return await orders.list_pending(tx, call.input)
+            return await open_orders.list_pending(tx, call.input)
 
     @activity.defn(name="complete-order")
     async def complete(self, call: Call[OrderRef]) -> CompletedOrder:
@@ -66,7 +72,11 @@ class OrderActivities:
         order = call.input
         async with self._database.transaction() as tx:
             return await ledger.once(
-                tx, call, CompletedOrder, lambda: orders.complete(tx, order.order_id, order.revision), final=True
+                tx,
+                call,
+                CompletedOrder,
+                lambda: orders.complete(tx, order.order_id, order.revision, self._rules),
+                final=True,
             )
 
     @activity.defn(name="record-refusal")

@@ -6,14 +6,14 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.orders import IS_OPEN, IS_PENDING
+from commerce.open_orders import IS_HELD, IS_PENDING
 
 AGE_OF_OLDEST = "coalesce(extract(epoch FROM now() - min(created_at)), 0)"
 # Each count reads a partial index of open rows only (see commerce/tables.py), so done rows cost nothing.
 MEASURE = text(f"""
     SELECT pending.count, pending.age, held.count, waiting.count, waiting.age, unsent.queued, unsent.failed
     FROM (SELECT count(*), {AGE_OF_OLDEST} AS age FROM orders WHERE {IS_PENDING}) AS pending,
-         (SELECT count(*) FROM orders WHERE {IS_OPEN} AND hold_reason IS NOT NULL) AS held,
+         (SELECT count(*) FROM orders WHERE {IS_HELD}) AS held,
          (SELECT count(*), {AGE_OF_OLDEST} AS age FROM outbox_events WHERE published_at IS NULL) AS waiting,
          (SELECT count(*) FILTER (WHERE status <> 'failed' AND created_at < now() - interval '10 minutes') AS queued,
                  count(*) FILTER (WHERE status = 'failed' AND created_at > now() - interval '1 day') AS failed

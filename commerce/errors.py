@@ -8,8 +8,9 @@ CommerceError
 │   ├── ScheduleNotFound, JobInProgress
 │   ├── UnreadableFile, OrderDiffers
 │   ├── OrderRefused
-│   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, OrderChanged, PaymentNotCaptured,
-│   │   └── FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased, OrderOnHold
+│   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
+│   │   ├── FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased, OrderOnHold,
+│   │   └── OrderChanged, HighRisk, PartlyRefunded, NoShippingMethod
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, FulfillmentMissing
 │   ├── CustomerAlreadyExists, RegistrationInProgress
@@ -212,6 +213,39 @@ class PaymentNotCaptured(OrderRefused):
     """Order {order_id} is not paid in full: its payment status is {payment_status}."""
 
     payment_status: str
+
+
+class HighRisk(OrderRefused):
+    """Order {order_id} may be a fraud, says the shop that it comes from; start it to ship it all the same."""
+
+
+@dataclass(eq=False)
+class PartlyRefunded(OrderRefused):
+    """Order {order_id} is partly refunded: {advice}.
+
+    `units` are left to ship, after `refunded` ones; `known`: whether its shop has said so of each of its lines.
+    """
+
+    units: int
+    refunded: int
+    known: bool
+
+    def __str__(self) -> str:
+        """Return what to check before the order is started."""
+        units, refunded = f"{self.units:,}", f"{self.refunded:,}"
+        if self.known:
+            advice = f"units refunded: {refunded}, left to ship: {units}; start it to ship those"
+        else:
+            at_least = f"at least {refunded}" if self.refunded else "it does not say which"
+            advice = (
+                f"see in its shop which units were refunded ({at_least}); started, it ships {units} units: "
+                "to ship fewer, send refunded_quantity with its lines (PUT /orders), or ship it in the shop"
+            )
+        return f"Order {self.order_id} is partly refunded: {advice}."
+
+
+class NoShippingMethod(OrderRefused):
+    """Order {order_id} has goods to ship but no shipping method; start it to fulfill it without a label."""
 
 
 class OrderChanged(OrderRefused):

@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.errors import BadInput
 from commerce.messages.base import FieldError, Message
-from commerce.orders import IS_OPEN
+from commerce.open_orders import IS_OPEN, NEEDS_VARIANT
 
 MAX_UNLINKED = 1_000  # listed
 
@@ -37,7 +37,7 @@ LINK_LINES_OF_ORDER = _link_lines("line.order_id = :order_id")
 END_HOLDS = text(f"""
     UPDATE orders SET hold_reason = NULL
     WHERE hold_reason = 'failed: UnknownVariant' AND {IS_OPEN}
-      AND NOT EXISTS (SELECT FROM order_lines WHERE order_id = orders.id AND variant_id IS NULL AND quantity > 0)
+      AND NOT EXISTS (SELECT FROM order_lines AS line WHERE order_id = orders.id AND {NEEDS_VARIANT})
 """)  # noqa: S608 - our own constant
 LOCK_IMPORTS = text("SELECT pg_advisory_xact_lock(hashtext('commerce.imports'))")
 LINK = text("""
@@ -52,7 +52,7 @@ UNLINKED = text(f"""
     SELECT sku <> '' AS has_sku, coalesce(nullif(sku, ''), line.title) AS line_text, count(*) AS lines,
            count(DISTINCT order_id) AS orders
     FROM order_lines AS line JOIN orders ON orders.id = order_id
-    WHERE variant_id IS NULL AND quantity > 0 AND {IS_OPEN}
+    WHERE {NEEDS_VARIANT} AND {IS_OPEN}
     GROUP BY 1, 2 ORDER BY orders DESC, line_text LIMIT {MAX_UNLINKED}
 """)  # noqa: S608 - our own constants
 

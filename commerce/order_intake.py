@@ -6,7 +6,7 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import listings, outbox
+from commerce import listings, open_orders, outbox
 from commerce.errors import OrderDiffers
 from commerce.imports import order_changes
 from commerce.imports.content_hash import first_order_hash, order_hash
@@ -98,17 +98,12 @@ async def store_order(tx: AsyncSession, order: NewOrder) -> Stored:
     # If another transaction has just inserted the order, find it. Else an older order has the same name.
     for name_key in (order.name_key, None) if order.external_id else (order.name_key,):
         if await _insert(tx, order, name_key):
-            if needs_processing(order):
+            if await open_orders.is_open(tx, order.id):
                 await _publish_placed(tx, order)
             return Stored(order.name or order.name_key, is_new=True, difference=Difference(order.id))
         if known := await _change_known(tx, order):
             return known
     raise OrderDiffers(order.id, ["name"])
-
-
-def needs_processing(order: NewOrder) -> bool:
-    """Return whether the order is paid in full, not fulfilled anywhere and not cancelled."""
-    return order.payment_status == "captured" and order.fulfillment_status == "not_fulfilled" and not order.cancelled_at
 
 
 async def _wait_for_imports(tx: AsyncSession, order: NewOrder) -> None:

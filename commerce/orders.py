@@ -1,5 +1,6 @@
 """Orders: which may be processed, and how they become fulfilled, refused or held."""
 
+from collections.abc import Iterator
 from datetime import date
 
 from sqlalchemy import Row, text
@@ -9,43 +10,53 @@ from commerce import notifications, outbox
 from commerce.errors import (
     FulfilledElsewhere,
     FulfillmentMissing,
+    HighRisk,
+    NoShippingMethod,
     OrderCancelled,
     OrderChanged,
     OrderHasNoLines,
     OrderNotFound,
     OrderNotReleased,
     OrderOnHold,
+    OrderRefused,
     OrderRestocked,
     PartlyFulfilled,
+    PartlyRefunded,
     PaymentNotCaptured,
     UnknownVariant,
     VariantWithoutItems,
 )
 from commerce.messages.events import OrderFulfilled, OrderShort
 from commerce.messages.orders import CompletedOrder, Hold, OrderRef, Refusal, ValidOrder, shipped_key
-from commerce.messages.pending_orders import OrderCursor, PendingIds, PendingPageRequest
+from commerce.open_orders import IS_HELD, IS_OPEN, IS_PAID, NEEDS_VARIANT, is_short
 from commerce.outbox import NewEvent
+from commerce.shipping_rules import DEFAULT_RULES, ShippingRules
 
-READ = text("""
-    SELECT revision, payment_status, fulfillment_status,
+# What a person decides: starting an order that is on hold for one of these approves that of the order as it is.
+APPROVABLE = tuple(f"failed: {error.__name__}" for error in (HighRisk, PartlyRefunded, NoShippingMethod))
+READ = text(f"""
+    SELECT revision, payment_status, fulfillment_status, risk_level, coalesce(btrim(shipping_method), '') AS method,
+           {IS_PAID} AS paid,
+           CASE WHEN approved_revision >= decisive_revision THEN approved_reasons END AS approved,
            cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
            coalesce(email, '') <> '' AS has_email,
-           ships AND coalesce(btrim(shipping_method), '') <> '' AS needs_label,
-           lines, units, unknown, unknown_sku, empty_variant_id
+           ships, lines, units, refunded_units, knows_refunds, unknown, unknown_sku, empty_variant_id
     FROM orders, LATERAL (
-        SELECT count(*) AS lines, coalesce(sum(line.quantity), 0) AS units,
-               coalesce(bool_or(line.requires_shipping), false) AS ships,
-               count(*) FILTER (WHERE line.variant_id IS NULL) AS unknown,
-               (array_agg(line.sku ORDER BY position) FILTER (WHERE line.variant_id IS NULL))[1] AS unknown_sku,
+        SELECT count(*) FILTER (WHERE line.quantity > 0) AS lines, coalesce(sum(line.quantity), 0) AS units,
+               coalesce(sum(line.refunded_quantity), 0) AS refunded_units,
+               coalesce(bool_and(line.refunded_quantity IS NOT NULL), false) AS knows_refunds,
+               coalesce(bool_or(line.requires_shipping) FILTER (WHERE line.quantity > 0), false) AS ships,
+               count(*) FILTER (WHERE {NEEDS_VARIANT}) AS unknown,
+               (array_agg(line.sku ORDER BY position) FILTER (WHERE {NEEDS_VARIANT}))[1] AS unknown_sku,
                (array_agg(variant.id ORDER BY position) FILTER (
-                   WHERE variant.manage_inventory AND NOT EXISTS (
+                   WHERE line.quantity > 0 AND variant.manage_inventory AND NOT EXISTS (
                        SELECT FROM variant_inventory_items AS part WHERE part.variant_id = variant.id)
                ))[1] AS empty_variant_id
         FROM order_lines AS line LEFT JOIN variants AS variant ON variant.id = line.variant_id
-        WHERE line.order_id = orders.id AND line.quantity > 0
+        WHERE line.order_id = orders.id AND (line.quantity > 0 OR line.refunded_quantity > 0)
     ) AS line
     WHERE orders.id = :order_id
-""")
+""")  # noqa: S608 - our own constants
 # NO KEY: inserts that only refer to the order, such as a notification or a reservation, need not wait.
 LOCK = text("SELECT id FROM orders WHERE id = :order_id FOR NO KEY UPDATE")
 LOCK_REVISION = text("SELECT decisive_revision FROM orders WHERE id = :order_id FOR NO KEY UPDATE")
@@ -59,7 +70,9 @@ FULFILLED = text("""
 """)
 LOCK_TO_COMPLETE = text("""
     SELECT decisive_revision, fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
-           email, total, currency,
+           email, total, currency, coalesce(btrim(shipping_method), '') AS method,
+           (SELECT coalesce(bool_or(requires_shipping), false) FROM order_lines
+            WHERE order_id = orders.id AND quantity > 0) AS ships,
            (SELECT CAST(sum(quantity) AS bigint) FROM order_lines WHERE order_id = orders.id) AS units
     FROM orders WHERE id = :order_id FOR NO KEY UPDATE
 """)
@@ -68,60 +81,39 @@ MARK_FULFILLED = text("""
         UPDATE fulfillments SET completed_at = clock_timestamp() WHERE order_id = :order_id AND cancelled_at IS NULL
     )
     UPDATE orders
-    SET fulfillment_status = 'fulfilled', hold_reason = NULL, refused_at = NULL, waits_for_backorders = NULL
+    SET fulfillment_status = 'fulfilled', hold_reason = NULL, held_by = NULL, refused_at = NULL,
+        waits_for_backorders = NULL
     WHERE id = :order_id
 """)
-IS_OPEN = """orders.payment_status = 'captured' AND orders.fulfillment_status = 'not_fulfilled'
-             AND orders.cancelled_at IS NULL"""
 # Only orders that `process-pending-orders` would start need a hold. An order whose lines were linked to variants after
 # its run had looked for these needs none.
 HOLD = text(f"""
-    UPDATE orders SET hold_reason = :reason WHERE id = :order_id AND {IS_OPEN}
+    UPDATE orders SET hold_reason = :reason, held_by = :held_by WHERE id = :order_id AND {IS_OPEN}
     AND (:reason <> 'failed: UnknownVariant'
-         OR EXISTS (SELECT FROM order_lines WHERE order_id = orders.id AND variant_id IS NULL AND quantity > 0))
-""")  # noqa: S608 - our constant
-IS_HELD = text("SELECT hold_reason IS NOT NULL FROM orders WHERE id = :order_id")
+         OR EXISTS (SELECT FROM order_lines AS line WHERE order_id = orders.id AND {NEEDS_VARIANT}))
+""")  # noqa: S608 - our own constants
+# The run that was refused may try again if its answer was lost: that is no approval, and its own hold is none for it.
+READ_HOLD = text(f"SELECT {IS_HELD} AND held_by IS DISTINCT FROM :run FROM orders WHERE id = :order_id")  # noqa: S608
+APPROVE = text("""
+    UPDATE orders SET approved_revision = decisive_revision,
+           approved_reasons = CASE WHEN approved_revision >= decisive_revision
+                                   THEN coalesce(approved_reasons, '[]') ELSE '[]' END || to_jsonb(hold_reason)
+    WHERE id = :order_id AND hold_reason = ANY(:approvable) AND held_by IS DISTINCT FROM :run
+""")
 CLEAR_HOLD = text("""
-    UPDATE orders SET hold_reason = NULL, waits_for_backorders = NULL
+    UPDATE orders SET hold_reason = NULL, held_by = NULL, waits_for_backorders = NULL
     WHERE id = :order_id AND (hold_reason IS NOT NULL OR waits_for_backorders IS NOT NULL)
 """)
-
-
-def _is_short(*, lines: str = "true", items: str = "true") -> str:
-    """Return the SQL condition that an order needs more of an item than is available now.
-
-    `lines` and `items` are conditions on the lines that count and on the items, grouped over these lines. An item
-    without any level is not short: the order's next run reports it. OFFSET 0 makes PostgreSQL look up each table by
-    index, one line after the other. Without statistics it would rather read the items of the whole shop, per order.
-    """
-    return f"""EXISTS (
-        SELECT FROM (SELECT variant_id, quantity FROM order_lines
-              WHERE order_id = orders.id AND quantity > 0 OFFSET 0) AS line,
-        LATERAL (SELECT inventory_item_id, required_quantity, allow_backorder
-                 FROM variants JOIN variant_inventory_items AS part ON part.variant_id = variants.id
-                 WHERE variants.id = line.variant_id AND manage_inventory OFFSET 0) AS part
-        WHERE {lines}
-        GROUP BY inventory_item_id
-        HAVING {items} AND sum(CAST(quantity AS bigint) * required_quantity) > (
-            SELECT sum(greatest(stocked_quantity - reserved_quantity, 0)) FROM inventory_levels AS level
-            WHERE level.inventory_item_id = part.inventory_item_id))"""  # noqa: S608 - our own constants
+END_WAIT = text("""
+    UPDATE orders SET waits_for_backorders = NULL WHERE id = :order_id AND waits_for_backorders IS NOT NULL
+""")
 
 
 # An order waits for units on backorder if some are missing now: without them it would only be refused again (I5).
 MARK_REFUSED = text(f"""
-    UPDATE orders SET refused_at = :at, waits_for_backorders = {_is_short(items="bool_or(allow_backorder)")}
+    UPDATE orders SET refused_at = :at, waits_for_backorders = {is_short(items="bool_or(allow_backorder)")}
     WHERE id = :order_id AND fulfillment_status <> 'fulfilled' RETURNING id
 """)  # noqa: S608 - our own constants
-# An order that was refused for stock is pending again once it is no longer short (V10). This asks for the stock as it
-# is, not for what has changed, so it misses no cause, and it does not depend on the order of commits.
-IS_PENDING = f"""{IS_OPEN} AND hold_reason IS NULL
-      AND (waits_for_backorders IS NULL OR NOT {_is_short(lines="waits_for_backorders OR NOT allow_backorder")})"""
-PENDING = text(f"""
-    SELECT id, created_at FROM orders
-    WHERE {IS_PENDING}
-      AND (created_at, id) > (coalesce(CAST(:after AS timestamptz), '-infinity'), coalesce(CAST(:after_id AS text), ''))
-    ORDER BY created_at, id LIMIT :limit
-""")  # noqa: S608 - our own constant
 
 
 async def lock(tx: AsyncSession, order_id: str) -> bool:
@@ -129,12 +121,13 @@ async def lock(tx: AsyncSession, order_id: str) -> bool:
     return (await tx.execute(LOCK, {"order_id": order_id})).one_or_none() is not None
 
 
-async def validate(tx: AsyncSession, order_id: str) -> ValidOrder:
+async def validate(tx: AsyncSession, order_id: str, rules: ShippingRules = DEFAULT_RULES) -> ValidOrder:
     """Return what processing the order needs, or the result of an earlier run if it is fulfilled (V5). Writes nothing.
 
     Raises OrderNotFound, OrderCancelled, FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased,
     PaymentNotCaptured, OrderHasNoLines, UnknownVariant, VariantWithoutItems (V1), and FulfillmentMissing for a
-    fulfilled order without a fulfillment.
+    fulfilled order without a fulfillment. Unless a person has approved the order as it is: HighRisk, PartlyRefunded,
+    and, if `rules` hold such orders, NoShippingMethod.
     """
     order = (await tx.execute(READ, {"order_id": order_id})).one_or_none()
     if order is None:
@@ -143,12 +136,15 @@ async def validate(tx: AsyncSession, order_id: str) -> ValidOrder:
     if fulfilled is None:
         _check_status(order_id, order)
         _check_lines(order_id, order)
+        for refusal in _to_approve(order_id, order, rules):
+            if f"failed: {type(refusal).__name__}" not in (order.approved or ()):
+                raise refusal
     return ValidOrder(
         order_id=order_id,
         revision=order.revision,
         lines=order.lines,
         units=order.units,
-        needs_label=order.needs_label,
+        needs_label=order.ships and rules.buys_label(order.method),
         has_email=order.has_email,
         fulfilled=fulfilled,
     )
@@ -166,7 +162,9 @@ def check_revision(order_id: str, revision: int | None, decisive: int | None) ->
         raise OrderChanged(order_id)
 
 
-async def complete(tx: AsyncSession, order_id: str, revision: int | None = None) -> CompletedOrder:
+async def complete(
+    tx: AsyncSession, order_id: str, revision: int | None = None, rules: ShippingRules = DEFAULT_RULES
+) -> CompletedOrder:
     """Mark the order as fulfilled, write `order.fulfilled` and queue the customer's mail, all once (V8).
 
     `revision`: the one that the process has read. Raises OrderNotFound, FulfillmentMissing, OrderCancelled, and
@@ -182,22 +180,28 @@ async def complete(tx: AsyncSession, order_id: str, revision: int | None = None)
     if order.cancelled:
         raise OrderCancelled(order_id)
     await tx.execute(MARK_FULFILLED, {"order_id": order_id})
-    await _write_event_and_mail(tx, order_id, order, fulfilled)
+    pickup = order.ships and rules.is_pickup(order.method)
+    await _write_event_and_mail(tx, order_id, order, fulfilled, pickup=pickup)
     return fulfilled
 
 
-async def list_pending(tx: AsyncSession, page: PendingPageRequest) -> PendingIds:
-    """Return the next page of orders that `process-pending-orders` may start, oldest first (V10)."""
-    values = {"after": page.after and page.after.created_at, "after_id": page.after and page.after.id}
-    rows = (await tx.execute(PENDING, values | {"limit": page.limit})).all()
-    more = OrderCursor(created_at=rows[-1].created_at, id=rows[-1].id) if len(rows) == page.limit else None
-    return PendingIds(order_ids=[row.id for row in rows], next=more)
+async def hold(tx: AsyncSession, hold: Hold, run: str | None = None) -> None:
+    """Put an order on hold, unless it is unknown or not open. Raises OrderChanged.
 
-
-async def hold(tx: AsyncSession, hold: Hold) -> None:
-    """Put an order on hold, unless it is unknown or not open. Raises OrderChanged."""
+    `run`: the generation of the run that was refused.
+    """
     await raise_if_changed(tx, hold)
-    await tx.execute(HOLD, hold.model_dump())
+    await tx.execute(HOLD, hold.model_dump() | {"held_by": run})
+
+
+async def approve(tx: AsyncSession, order_id: str, run: str) -> None:
+    """Record that a person has started an order that was on hold for them.
+
+    This approves what the order was on hold for, until the source's next change that matters to processing.
+
+    `run`: the generation of the run that this started.
+    """
+    await tx.execute(APPROVE, {"order_id": order_id, "approvable": list(APPROVABLE), "run": run})
 
 
 async def clear_hold(tx: AsyncSession, order_id: str) -> None:
@@ -205,9 +209,14 @@ async def clear_hold(tx: AsyncSession, order_id: str) -> None:
     await tx.execute(CLEAR_HOLD, {"order_id": order_id})
 
 
-async def raise_if_held(tx: AsyncSession, order_id: str) -> None:
-    """Raise OrderOnHold if the order is on hold."""
-    if (await tx.execute(IS_HELD, {"order_id": order_id})).scalar_one_or_none():
+async def end_wait(tx: AsyncSession, order_id: str) -> None:
+    """End the wait of an order for stock, because it is processed now; it stays on hold if it is."""
+    await tx.execute(END_WAIT, {"order_id": order_id})
+
+
+async def raise_if_held(tx: AsyncSession, order_id: str, run: str) -> None:
+    """Raise OrderOnHold if the order is on hold, unless the run of this generation has put it there."""
+    if (await tx.execute(READ_HOLD, {"order_id": order_id, "run": run})).scalar_one_or_none():
         raise OrderOnHold(order_id)
 
 
@@ -236,7 +245,7 @@ def _check_status(order_id: str, order: Row[tuple[object, ...]]) -> None:
         raise OrderRestocked(order_id)
     if order.fulfillment_status in ("scheduled", "on_hold"):
         raise OrderNotReleased(order_id)
-    if order.payment_status != "captured":
+    if not order.paid:
         raise PaymentNotCaptured(order_id, order.payment_status)
 
 
@@ -249,6 +258,16 @@ def _check_lines(order_id: str, order: Row[tuple[object, ...]]) -> None:
         raise VariantWithoutItems(order.empty_variant_id)
 
 
+def _to_approve(order_id: str, order: Row[tuple[object, ...]], rules: ShippingRules) -> Iterator[OrderRefused]:
+    """Yield what a person must decide about the order."""
+    if order.risk_level == "high":
+        yield HighRisk(order_id)
+    if order.payment_status == "partially_refunded":
+        yield PartlyRefunded(order_id, order.units, order.refunded_units, known=order.knows_refunds)
+    if order.ships and not order.method and rules.holds_without_method:
+        yield NoShippingMethod(order_id)
+
+
 async def _fulfilled(tx: AsyncSession, order_id: str) -> CompletedOrder:
     values = {"order_id": order_id, "notification_key": shipped_key(order_id)}
     row = (await tx.execute(FULFILLED, values)).mappings().one_or_none()
@@ -258,7 +277,7 @@ async def _fulfilled(tx: AsyncSession, order_id: str) -> CompletedOrder:
 
 
 async def _write_event_and_mail(
-    tx: AsyncSession, order_id: str, order: Row[tuple[object, ...]], fulfilled: CompletedOrder
+    tx: AsyncSession, order_id: str, order: Row[tuple[object, ...]], fulfilled: CompletedOrder, *, pickup: bool
 ) -> None:
     data = OrderFulfilled(
         order_id=order_id,
@@ -273,6 +292,7 @@ async def _write_event_and_mail(
             tx,
             key=shipped_key(order_id),
             kind="order-shipped",
+            data={"pickup": True} if pickup else {},
             recipient=order.email,
             order_id=order_id,
         )

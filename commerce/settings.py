@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from commerce.cron import parse_cron
 from commerce.errors import SettingsError
 from commerce.order_identity import DEFAULT_SOURCE, SOURCE
+from commerce.shipping_rules import PICKUP_METHODS, NoMethod, ShippingRules
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -100,6 +101,20 @@ class Settings(BaseSettings):
     locale: str = Field(
         "en_GB", description="How mails write amounts and dates: an English locale, like en_US; texts stay English"
     )
+    pickup_methods: tuple[str, ...] = Field(
+        (),
+        description="Words of shipping methods that mean pick-up in the shop, which needs no label; "
+        "separated by commas. An entry that starts with = must be the whole method. Empty: the usual words in several languages",
+    )
+    no_method: NoMethod = Field(
+        "ship_without_label",
+        description="What becomes of goods that need shipping but have no shipping method",
+    )
+    ship_unpaid_methods: tuple[str, ...] = Field(
+        (),
+        description="Payment methods whose orders are shipped before they are paid, like Cash on Delivery (COD); "
+        "separated by commas",
+    )
     schedules: Literal["on", "off"] = Field(
         "on", description="Whether a worker updates Temporal's schedules when it starts"
     )
@@ -176,7 +191,15 @@ class Settings(BaseSettings):
         "http://localhost:8233", description="URL of Temporal's UI, whose pages may ask the API to decrypt payloads"
     )
 
-    @field_validator("admin_emails", "api_tokens", "shopify_secrets", "woocommerce_secrets", mode="before")
+    @field_validator(
+        "admin_emails",
+        "api_tokens",
+        "pickup_methods",
+        "ship_unpaid_methods",
+        "shopify_secrets",
+        "woocommerce_secrets",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):
@@ -320,6 +343,11 @@ class Settings(BaseSettings):
     @classmethod
     def _is_cron(cls, value: str) -> str:
         return parse_cron(value)
+
+    @property
+    def shipping_rules(self) -> ShippingRules:
+        """How orders are shipped."""
+        return ShippingRules(self.pickup_methods or PICKUP_METHODS, self.no_method)
 
     @property
     def zone(self) -> ZoneInfo:

@@ -25,6 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from commerce.open_orders import MAY_BE_OPEN
+
 Json = dict[str, Any]
 Serial = Annotated[int, mapped_column(BigInteger, Identity(), primary_key=True)]
 Uuid = Annotated[UUID, mapped_column(primary_key=True, server_default=func.uuidv7())]
@@ -281,6 +283,9 @@ class Order(Base):
     paid_at: Mapped[datetime | None]
     cancelled_at: Mapped[datetime | None]
     hold_reason: Mapped[str | None]
+    held_by: Mapped[str | None]  # the generation of the run that was refused
+    approved_revision: Mapped[int | None]  # the decisive revision that a person has approved as it is
+    approved_reasons: Mapped[list[str] | None]  # the reasons of the holds that this person has ended
     refused_at: Mapped[datetime | None]  # when it was last refused for lack of stock
     waits_for_backorders: Mapped[
         bool | None
@@ -310,23 +315,27 @@ class Order(Base):
         Index(None, "created_at"),
         Index(None, "customer_id", "created_at"),
         Index(
-            "ix_orders_pending",
+            "ix_orders_open",
             "created_at",
             "id",
-            postgresql_where=text(
-                "payment_status = 'captured' AND fulfillment_status = 'not_fulfilled'"
-                " AND cancelled_at IS NULL AND hold_reason IS NULL"
-            ),
+            postgresql_where=text(f"{MAY_BE_OPEN} AND hold_reason IS NULL"),
         ),
         Index(
-            "ix_orders_held",
+            "ix_orders_on_hold",
             "created_at",
-            postgresql_where=text(
-                "payment_status = 'captured' AND fulfillment_status = 'not_fulfilled'"
-                " AND cancelled_at IS NULL AND hold_reason IS NOT NULL"
-            ),
+            postgresql_where=text(f"{MAY_BE_OPEN} AND hold_reason IS NOT NULL"),
         ),
     )
+
+
+class ShipUnpaidMethod(Base):
+    """A payment method, in lower case, whose orders are processed while they await payment.
+
+    Workers write their setting when they start, so that it is the same for all who ask which orders are open.
+    """
+
+    __tablename__ = "ship_unpaid_methods"
+    method: Mapped[str] = mapped_column(primary_key=True)
 
 
 class OrderLine(Base):
@@ -339,7 +348,8 @@ class OrderLine(Base):
     variant_id: Mapped[str | None] = mapped_column(ForeignKey("variants.id"), index=True)
     sku: Mapped[str]
     title: Mapped[str]
-    quantity: Mapped[int]  # 0: the source has removed the line
+    quantity: Mapped[int]  # to ship; 0: the source has removed the line, or all of it was refunded
+    refunded_quantity: Mapped[int | None]  # ordered, but not to ship because it was refunded; null: not known
     unit_price: Mapped[int] = mapped_column(BigInteger)
     requires_shipping: Mapped[bool] = mapped_column(server_default=text("true"))
     discount: Mapped[int] = mapped_column(BigInteger, server_default="0")  # of the whole line
@@ -348,6 +358,7 @@ class OrderLine(Base):
     __table_args__ = (
         UniqueConstraint("order_id", "position"),
         CheckConstraint("quantity >= 0", name="quantity"),
+        CheckConstraint("refunded_quantity >= 0", name="refunded_quantity"),
         CheckConstraint("unit_price >= 0", name="unit_price"),
         one_of("fulfillment_status", "not_fulfilled", "partially_fulfilled", "fulfilled_elsewhere", "restocked"),
         Index("ix_order_lines_unknown_sku", "sku", postgresql_where=text("variant_id IS NULL")),

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import job_turns
 from commerce.messages.orders import order_process_id
+from commerce.open_orders import IS_HELD
 
 OLD_KEYS = text("""
     SELECT business_key FROM process_generations
@@ -17,7 +18,7 @@ OLD_KEYS = text("""
 """)
 # A key stays while its steps may have to be undone, or while its order is on hold. The generation's row is deleted
 # first: a run that starts at the same moment has either updated that row, or finds no older generation at all.
-PRUNE_KEYS = text("""
+PRUNE_KEYS = text(f"""
     WITH gone AS (
         DELETE FROM process_generations AS key
         WHERE business_key = ANY(CAST(:keys AS text[])) AND started_at < :before
@@ -27,14 +28,14 @@ PRUNE_KEYS = text("""
               WHERE business_key = key.business_key AND undo IS NOT NULL AND state <> 'undone'
                 AND NOT EXISTS (SELECT FROM step_ledger AS last WHERE last.business_key = step.business_key
                                 AND last.generation = step.generation AND last.final AND last.state = 'done'))
-          AND NOT EXISTS (SELECT FROM orders WHERE hold_reason IS NOT NULL AND starts_with(key.business_key, :order_key)
+          AND NOT EXISTS (SELECT FROM orders WHERE {IS_HELD} AND starts_with(key.business_key, :order_key)
                           AND orders.id = substr(key.business_key, length(:order_key) + 1))
         RETURNING business_key
     ), steps AS (
         DELETE FROM step_ledger USING gone WHERE step_ledger.business_key = gone.business_key
     )
     SELECT count(*) FROM gone
-""")
+""")  # noqa: S608 - our own constant
 PRUNE_EVENTS = text("""
     DELETE FROM outbox_events WHERE id IN (
         SELECT id FROM outbox_events WHERE published_at < :before ORDER BY published_at LIMIT :limit)

@@ -22,6 +22,7 @@ from starter.operate.run_history import get_latest_run, recent_events, status_of
 from starter.processes import PROCESS_TYPES
 
 START_TIMEOUT = timedelta(seconds=3)
+BY_EVENT = {UNLESS_HELD: True}  # the order may have been put on hold since
 ALLOW_AFTER_FAILURE = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
 
 # Handles one event. It must be idempotent: the relay may publish an event twice.
@@ -29,10 +30,14 @@ Subscriber = Callable[[Client, PendingEvent], Awaitable[Any]]
 
 
 async def process_order(client: Client, event: PendingEvent) -> None:
-    """Start the processing of an order that was placed."""
+    """Start the processing of an order that was placed, unless it has been put on hold since.
+
+    Only a person ends a hold, so that it is one who approves what the order is on hold for.
+    """
     order = OrderProcessing(order_id=event.data["order_id"])
-    if not await start_once(client, "order-processing", order) and await _missed_the_order(client, order, event):
-        await start_once(client, "order-processing", order, reuse_policy=ALLOW_AFTER_FAILURE)
+    is_started = await start_once(client, "order-processing", order, memo=BY_EVENT)
+    if not is_started and await _missed_the_order(client, order, event):
+        await start_once(client, "order-processing", order, reuse_policy=ALLOW_AFTER_FAILURE, memo=BY_EVENT)
 
 
 async def process_changed_order(client: Client, event: PendingEvent) -> None:
@@ -42,9 +47,8 @@ async def process_changed_order(client: Client, event: PendingEvent) -> None:
     process_id = order_process_id(order_id)
     if process == "needed":
         order = OrderProcessing(order_id=order_id)
-        memo = {UNLESS_HELD: True}  # an operator may have put it on hold since
         await start_run(
-            client, "order-processing", order, process_id, rpc_timeout=START_TIMEOUT, signal=signal, memo=memo
+            client, "order-processing", order, process_id, rpc_timeout=START_TIMEOUT, signal=signal, memo=BY_EVENT
         )
     elif process == "outdated":
         await _signal_if_open(client, process_id, *signal)
@@ -101,6 +105,7 @@ async def start_once(
     *,
     process_id: str | None = None,
     reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.REJECT_DUPLICATE,
+    memo: Mapping[str, Any] | None = None,
 ) -> bool:
     """Start a process; return False if its id has a run already. Raises Unreachable.
 
@@ -108,7 +113,9 @@ async def start_once(
     """
     process_id = PROCESS_TYPES[kind].id_for(request, process_id)
     try:
-        await start_run(client, kind, request, process_id, reuse_policy=reuse_policy, rpc_timeout=START_TIMEOUT)
+        await start_run(
+            client, kind, request, process_id, reuse_policy=reuse_policy, rpc_timeout=START_TIMEOUT, memo=memo
+        )
     except WorkflowAlreadyStartedError:
         return False
     return True

@@ -16,8 +16,8 @@ from commerce.imports import carts, inventory, orders, parsers
 from commerce.imports.input_file import InputFile, Reading
 from commerce.imports.report import BadRow, ImportReport, Progress, Tally, describe_interruption
 from commerce.messages.base import FieldError
+from commerce.open_orders import IS_PENDING
 from commerce.order_identity import DEFAULT_SOURCE
-from commerce.orders import IS_PENDING
 
 __all__ = [
     "BadRow",
@@ -169,7 +169,9 @@ async def _import_files(
             if options.on_interrupt is not None:
                 options.on_interrupt(describe_interruption(path, files[:number], storing=storing))
             raise
-        report += tally.report().model_copy(update={"notes": [f"{path}: {note}" for note in file.notes]})
+        counted = tally.report()
+        notes = [f"{path}: {note}" for note in file.notes]
+        report += counted.model_copy(update={"notes": notes + counted.notes})
     return report
 
 

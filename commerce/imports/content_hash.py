@@ -32,21 +32,27 @@ def content_hash(thing: "DataclassInstance") -> str:
 def order_hash(order: NewOrder) -> str:
     """Return the hash of what an order says, without what identifies it. Fields that are None are left out."""
     content = {name: getattr(order, name) for name in HASHED_FIELDS}
-    lines = [line[:FIRST_LINE_FIELDS] if line[FIRST_LINE_FIELDS:] == LINE_DEFAULTS else line for line in order.lines]
-    return VERSION + _sha256(content | {"lines": lines})
+    return VERSION + _sha256(content | {"lines": [_hashed(line) for line in order.lines]})
 
 
 def first_order_hash(order: NewOrder) -> str:
     """Return the hash that version 1 had of the same order; equal if nothing but later columns was added."""
     content = {name: getattr(order, name) for name in FIRST_FIELDS}
-    goods = order.shipping_total + sum(line.quantity * line.unit_price for line in order.lines)
+    goods = order.shipping_total + sum(line.ordered * line.unit_price for line in order.lines)
     content |= {
         "id": order.external_id or order.name_key,
         "fulfillment_status": order.stated.fulfillment_status,
         "total": goods if order.stated.total is None else order.stated.total,
-        "lines": [line[:FIRST_LINE_FIELDS] for line in order.lines],
+        "lines": [line._replace(quantity=line.ordered)[:FIRST_LINE_FIELDS] for line in order.lines],
     }
     return _sha256(content)
+
+
+def _hashed(line: NewOrderLine) -> tuple[object, ...]:
+    """Return the fields of a line without those at its end that say nothing."""
+    if line[FIRST_LINE_FIELDS:] == LINE_DEFAULTS:
+        return line[:FIRST_LINE_FIELDS]
+    return line[:-1] if line.refunded_quantity is None else line
 
 
 def _sha256(content: Mapping[str, Any]) -> str:

@@ -8,7 +8,11 @@ from commerce.messages.base import FieldError
 
 
 class NewOrderLine(NamedTuple):
-    """One line of an order; amounts are in minor units of the order's currency."""
+    """One line of an order; amounts are in minor units of the order's currency.
+
+    `quantity` is what is to be shipped. `refunded_quantity` is what was ordered and will not be, because it was
+    refunded; None if the other system does not say.
+    """
 
     sku: str
     title: str
@@ -18,6 +22,12 @@ class NewOrderLine(NamedTuple):
     discount: int = 0  # of the whole line
     fulfillment_status: str = "not_fulfilled"  # at the source
     vendor: str | None = None
+    refunded_quantity: int | None = None
+
+    @property
+    def ordered(self) -> int:
+        """The units that were ordered: prices and the order's total are about these."""
+        return self.quantity + (self.refunded_quantity or 0)
 
 
 class Stated(NamedTuple):

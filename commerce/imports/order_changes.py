@@ -13,7 +13,7 @@ from commerce.imports import order_merge
 from commerce.imports.new_order import ORDER_FIELDS, NewOrderLine
 from commerce.imports.order_merge import DECISIVE, MergedLines, StoredLine
 from commerce.messages.events import OrderCancelled, OrderUpdated
-from commerce.orders import IS_OPEN
+from commerce.open_orders import IS_OPEN
 from commerce.outbox import NewEvent
 
 # The source's names of our fields, where they differ.
@@ -158,7 +158,7 @@ async def apply(tx: AsyncSession, received: Sequence[ReceivedOrder]) -> list[Dif
 def _change(received: ReceivedOrder, stored: Row[Any], stored_lines: Sequence[StoredLine]) -> _Change:
     old, new = stored._asdict(), received.columns
     merged = order_merge.merge(old, new)
-    lines = order_merge.merge_lines(stored_lines, received.lines)
+    lines = order_merge.merge_lines(stored_lines, received.lines, later=order_merge.states_later_time(old, new))
     lines_differ = bool(lines.changed or lines.added)
     keeps_lines = order_merge.keeps_lines(old, new)
     changed = [SOURCE_NAMES.get(name, name) for name in merged.changes if name in ORDER_FIELDS and name != "updated_at"]

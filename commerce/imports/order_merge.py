@@ -41,6 +41,7 @@ NOTED_AFTER_FULFILLMENT = (
 DECISIVE = frozenset(
     (
         *("email", "payment_status", "fulfillment_status", "cancelled_at", "currency", "risk_level", "phone"),
+        "payment_method",
         *("shipping_method", "shipping_name", "shipping_company", "shipping_address1", "shipping_address2"),
         *("shipping_city", "shipping_zip", "shipping_province", "shipping_province_name", "shipping_country"),
         *("shipping_phone", "lines"),
@@ -107,8 +108,12 @@ def keeps_lines(stored: Mapping[str, Any], received: Mapping[str, Any]) -> bool:
     return _is_fulfilled(stored) or is_outdated(stored, received) or _is_unsure(stored, received)
 
 
-def merge_lines(stored: Sequence[StoredLine], received: Sequence[NewOrderLine]) -> MergedLines:
-    """Match lines by SKU and title, in order. Lines without a match are removed: their quantity becomes 0."""
+def merge_lines(stored: Sequence[StoredLine], received: Sequence[NewOrderLine], *, later: bool = False) -> MergedLines:
+    """Match lines by SKU and title, in order. Lines without a match are removed: their quantity becomes 0.
+
+    Units that are known to be refunded are not shipped, whatever quantity a source states that does not speak of
+    refunds. `later`: whether the source says that it speaks later; else refunds only grow.
+    """
     free = list(stored)
     changed: list[StoredLine] = []
     added: list[NewOrderLine] = []
@@ -120,11 +125,29 @@ def merge_lines(stored: Sequence[StoredLine], received: Sequence[NewOrderLine]) 
             decisive = True
             continue
         free.remove(match)
+        line = _with_known_refunds(match.line, line, later=later)
         if match.line != line:
             changed.append(StoredLine(match.id, line))
             decisive |= any(getattr(match.line, name) != getattr(line, name) for name in DECISIVE_OF_LINES)
-    removed = [StoredLine(each.id, each.line._replace(quantity=0)) for each in free if each.line.quantity]
+    removed = [
+        StoredLine(each.id, each.line._replace(quantity=0, refunded_quantity=None))
+        for each in free
+        if each.line.ordered
+    ]
     return MergedLines(changed + removed, added, decisive or bool(removed))
+
+
+def states_later_time(stored: Mapping[str, Any], received: Mapping[str, Any]) -> bool:
+    """Return whether the source says that it has changed the order since the stored one."""
+    return received["updated_at"] is not None and received["updated_at"] != stored["updated_at"]
+
+
+def _with_known_refunds(stored: NewOrderLine, line: NewOrderLine, *, later: bool) -> NewOrderLine:
+    known, stated = stored.refunded_quantity or 0, line.refunded_quantity
+    if not known or (stated is not None and (later or stated >= known)):
+        return line
+    refunded = min(known, line.ordered)
+    return line._replace(quantity=line.ordered - refunded, refunded_quantity=refunded)
 
 
 def _takes_over(field: str, stored: Mapping[str, Any], received: Mapping[str, Any]) -> bool:
@@ -133,7 +156,7 @@ def _takes_over(field: str, stored: Mapping[str, Any], received: Mapping[str, An
         return new is not None
     if _is_fulfilled(stored) and field not in NOTED_AFTER_FULFILLMENT:
         return False
-    if received["updated_at"] is not None and received["updated_at"] != stored["updated_at"]:
+    if states_later_time(stored, received):
         return True
     if ranks := RANKS.get(field):
         return ranks[new] >= ranks[old]

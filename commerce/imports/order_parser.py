@@ -47,8 +47,16 @@ short_text, long_text = text(SHORT_TEXT), text(LONG_TEXT)
 quantity = whole_number(minimum=0)
 
 
+def optional_quantity(value: int | str | None) -> int | None:
+    """Parse a number of units, or nothing."""
+    return None if value is None or value == "" else quantity(value)
+
+
 class OrderLine(NamedTuple):
-    """A line of an order as another system writes it; `price` is that of one unit, `discount` of the whole line."""
+    """A line of an order as another system writes it; `price` is that of one unit, `discount` of the whole line.
+
+    `quantity` is what was ordered; `refunded_quantity` is what of it was refunded and will not be shipped.
+    """
 
     sku: str
     name: str
@@ -58,6 +66,7 @@ class OrderLine(NamedTuple):
     discount: str | None = None
     fulfillment_status: str | None = None
     vendor: str | None = None
+    refunded_quantity: int | str | None = None
 
 
 def parse_order(
@@ -117,12 +126,20 @@ def parse_line(line: OrderLine, currency: str, warnings: list[FieldError]) -> Ne
         return errors
     if "+" in values[0] and is_rounded_number(values[0]):
         warnings.append(FieldError(field="sku", message=ROUNDED_SKU))
-    if any(line[len(values) :]):
+    if any(line[len(values) :]) or line.refunded_quantity == 0:
         fields = TolerantFields(line)
         values.append(magnitude(fields.tolerate("discount", optional(signed_amount(currency)))) or 0)
         values.append(fields.tolerate("fulfillment_status", parse_line_status) or "not_fulfilled")
         values.append(fields.parse("vendor", optional_label))
+        refunded = fields.parse("refunded_quantity", optional_quantity)
         warnings += fields.warnings
+        if refunded is not None and refunded > values[2]:
+            fields.errors.append(FieldError(field="refunded_quantity", message="must not be more than the quantity"))
+        if fields.errors:
+            return fields.errors
+        if refunded is not None:
+            values[2] -= refunded
+            values.append(refunded)
     return NewOrderLine(*values)
 
 
@@ -147,9 +164,13 @@ def complete_order(head: ParsedHead, lines: Sequence[NewOrderLine]) -> NewOrder 
     warnings = list(head.warnings)
     goods: list[NewOrderLine] = []
     units = amount_of_goods = discounts = negative = 0
-    statuses: set[str] = set()
+    statuses: set[tuple[str, bool]] = set()
+    payment, refunded_total = head.order["payment_status"], head.order["refunded_total"]
+    if payment == "partially_refunded" or (payment == "captured" and refunded_total):
+        lines = _without_restocked(lines)
     for line in lines:  # one loop, for long files
-        _, _, line_units, price, _, discount, line_status, _ = line
+        _, _, left, price, requires_shipping, discount, line_status, _, refunded = line
+        line_units = left + refunded if refunded else left
         if price < 0:
             negative -= line_units * price
         elif line_units:
@@ -157,12 +178,13 @@ def complete_order(head: ParsedHead, lines: Sequence[NewOrderLine]) -> NewOrder 
             units += line_units
             amount_of_goods += line_units * price
             discounts += discount
-            statuses.add(line_status)
+            if left:
+                statuses.add((line_status, requires_shipping))
     if negative:
         warnings.append(FieldError(field="lines", message="a line with a negative price is taken as a discount"))
-    if any(not line.quantity for line in lines):
+    if any(not line.ordered for line in lines):
         warnings.append(FieldError(field="lines", message="a line with quantity 0 is left out"))
-    if not goods:
+    if not statuses:
         warnings.append(FieldError(field="lines", message="no line is left, so there is nothing to fulfill"))
     if units > MAX_INTEGER:
         return [FieldError(field="lines", message=f"must have at most {MAX_INTEGER:,} units together")]
@@ -175,6 +197,8 @@ def complete_order(head: ParsedHead, lines: Sequence[NewOrderLine]) -> NewOrder 
     reckoning = reckon(amounts, head.currency)
     if reckoning.problem:
         warnings.append(FieldError(field="total", message=reckoning.problem))
+    if payment == "captured" and refunded_total:  # as in the files of systems with one status for all
+        payment = "partially_refunded" if refunded_total < reckoning.total else "refunded"
     stated = Stated(amounts.total, head.order["fulfillment_status"])
     status, problem = whole_order_status(stated.fulfillment_status, statuses)
     if problem:
@@ -182,6 +206,7 @@ def complete_order(head: ParsedHead, lines: Sequence[NewOrderLine]) -> NewOrder 
     return NewOrder(
         **head.order
         | {
+            "payment_status": payment,
             "fulfillment_status": status,
             "total": reckoning.total,
             "discount_total": reckoning.discount_total,
@@ -191,3 +216,16 @@ def complete_order(head: ParsedHead, lines: Sequence[NewOrderLine]) -> NewOrder 
             "warnings": tuple(warnings),
         }
     )
+
+
+def _without_restocked(lines: Sequence[NewOrderLine]) -> Sequence[NewOrderLine]:
+    """Return the lines of a partly refunded order: the units of those that were put back in stock are refunded.
+
+    If all were put back, the order is restocked instead.
+    """
+    if all(line.fulfillment_status == "restocked" for line in lines):
+        return lines
+    return [
+        line._replace(quantity=0, refunded_quantity=line.ordered) if line.fulfillment_status == "restocked" else line
+        for line in lines
+    ]

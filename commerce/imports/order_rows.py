@@ -65,6 +65,7 @@ LINE_COLUMNS = {  # in the order of OrderLine
     "discount": "Lineitem discount",
     "fulfillment_status": "Lineitem fulfillment status",
     "vendor": "Vendor",
+    "refunded_quantity": "Lineitem refunded quantity",  # not in a shop admin's export; other files have it
 }
 # Columns of a shop admin's export that nothing here needs.
 IGNORED_COLUMNS = (

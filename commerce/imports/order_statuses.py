@@ -48,12 +48,19 @@ parse_payment_status, parse_fulfillment_status = _status(PAYMENT_STATUSES), _sta
 parse_line_status = _status(LINE_STATUSES)
 
 
-def whole_order_status(status: str, lines: Set[str]) -> tuple[str, str]:
-    """Return an order's fulfillment status and what is odd about it, empty if nothing is; `lines` are theirs.
+def whole_order_status(status: str, lines: Set[tuple[str, bool]]) -> tuple[str, str]:
+    """Return an order's fulfillment status and what is odd about it, empty if nothing is.
 
-    An order that is open as a whole although some of its lines are not would ship them again, so the lines count.
+    `lines`: the status of each line with units, and whether it requires shipping. Shops fulfill gift cards and the like
+    by themselves: that alone does not fulfill an order in part. An order that is open as a whole although some of its
+    lines are not would ship them again, so the lines count.
     """
-    if status not in OPEN or lines <= {"not_fulfilled"}:
+    to_ship = {each for each, requires_shipping in lines if requires_shipping}
+    if to_ship == {"not_fulfilled"} and {each for each, _ in lines} <= {"not_fulfilled", "fulfilled_elsewhere"}:
+        is_explained = ("fulfilled_elsewhere", False) in lines
+        return "not_fulfilled" if status == "partially_fulfilled" and is_explained else status, ""
+    statuses = {each for each, _ in lines}
+    if status not in OPEN or statuses <= {"not_fulfilled"}:
         return status, ""
-    one = next(iter(lines)) if len(lines) == 1 else ""
+    one = next(iter(statuses)) if len(statuses) == 1 else ""
     return one if one in ("fulfilled_elsewhere", "restocked") else "partially_fulfilled", LINES_DIFFER

@@ -20,6 +20,7 @@ from commerce.imports.order_rows import COLUMNS, OrderRows, read_orders
 from commerce.imports.parsers import ORDER_ID
 from commerce.imports.report import Tally
 from commerce.imports.staging import StagingTables, Statements
+from commerce.open_orders import IS_OPEN, LACKS_METHOD
 from commerce.order_identity import name_key_of
 
 RECORD_FIELDS = (*IDENTITY_FIELDS, *ORDER_FIELDS)
@@ -30,6 +31,15 @@ FILLED_FIELDS = (
     "content_hash",
 )
 LATER_LINE_FIELDS = tuple(NewOrderLine._field_defaults)  # those that older versions did not store
+COUNT_WITHOUT_METHOD = text(f"""
+    SELECT count(DISTINCT orders.id)
+    FROM orders JOIN staged_orders AS staged ON orders.id = coalesce(staged.known_id, staged.id)
+    WHERE staged.state <> 'bad' AND {IS_OPEN} AND {LACKS_METHOD}
+""")  # noqa: S608 - our own constants
+WITHOUT_METHOD = (
+    "{} with goods to ship but without a Shipping Method: no label is bought and the mail says fulfilled, "
+    "unless COMMERCE_NO_METHOD=hold"
+)
 
 # `line` is that of the order's first row, `known_id` the id of the stored order that it is. `first_hash` is the hash of
 # version 1. States, besides those of `Statements`: earlier (known, but stored by a version with fewer columns).
@@ -169,6 +179,8 @@ async def import_file(session: AsyncSession, file: Path, tally: Tally, *, curren
     await staging.check_and_write(session, STATEMENTS, tally)
     if not tally.rejected:
         await listings.link_lines(session)
+        if count := (await session.execute(COUNT_WITHOUT_METHOD)).scalar_one():
+            tally.add_note(WITHOUT_METHOD.format("1 order" if count == 1 else f"{count:,} orders"))
 
 
 async def _stage(session: AsyncSession, tally: Tally, groups: Iterable[OrderRows]) -> None:

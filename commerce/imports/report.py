@@ -86,6 +86,7 @@ class Tally:
         self._bad: list[BadRow] = []
         self._warnings: list[BadRow] = []
         self._on_bad_row = on_bad_row
+        self._notes: list[str] = []
 
     def count(self, rows: Iterable[Row]) -> Iterator[Row]:
         """Yield the rows, counting them."""
@@ -121,6 +122,10 @@ class Tally:
         if len(self._warnings) < MAX_BAD_ROWS:
             self._warnings.append(BadRow(file=self._file, line=line, reason=reason))
 
+    def add_note(self, note: str) -> None:
+        """Note what the report says once about the whole file."""
+        self._notes.append(note)
+
     def report(self) -> ImportReport:
         """Return the counts, and the bad rows and warnings by line."""
         return ImportReport(
@@ -129,6 +134,7 @@ class Tally:
             changed=self.changed,
             unchanged=self.unchanged,
             to_process=self.to_process,
+            notes=[] if self.rejected else [f"{self._file}: {note}" for note in self._notes],
             bad=sorted(self._bad, key=lambda row: row.line),
             bad_count=self.bad_count,
             warnings=[] if self.rejected else sorted(self._warnings, key=lambda row: row.line),

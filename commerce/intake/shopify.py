@@ -5,29 +5,24 @@ of orders, not those that the customer saw (`presentment_money`). So a file and 
 
 `quantity` is what was ordered, `current_quantity` what is left after edits and refunds: only that is shipped. Totals
 follow an edit (`current_…`) as long as nothing was refunded; a refund is not taken off the total, because we keep it as
-the refunded amount.
+the refunded amount. So once something was refunded, what is not left counts as refunded units.
 """
 
 from decimal import ROUND_DOWN, Decimal
-
-from pydantic import Field
 
 from commerce.currencies import decimals_of
 from commerce.imports.order_head import OrderHead
 from commerce.imports.order_parser import OrderLine
 from commerce.intake.shapes import (
     ZERO,
-    Entries,
-    Flag,
     Ignored,
     MappedOrder,
-    Shape,
-    Text,
     decimal_of,
     joined,
     total_of,
     written,
 )
+from commerce.intake.shopify_order import Address, Line, Order
 
 # Their bodies are the order. `orders/edited` and `orders/delete` have other ones.
 TOPICS = frozenset(
@@ -37,148 +32,6 @@ TOPICS = frozenset(
     }
 )
 LINE_STATUSES = {"not_eligible": ""}  # other values are the same in an export
-
-
-class _Money(Shape):
-    amount: Text = ""
-
-
-class _MoneySet(Shape):
-    shop_money: _Money | None = None
-
-
-class _Allocation(Shape):
-    amount: Text = ""
-
-
-class _Line(Shape):
-    sku: Text = ""
-    name: Text = ""
-    title: Text = ""
-    vendor: Text = ""
-    quantity: int
-    current_quantity: int | None = None
-    price: str
-    requires_shipping: Flag = False
-    fulfillment_status: Text = ""
-    discount_allocations: Entries[_Allocation] = ()
-    tip: object = None
-    tip_payment_gateway: Text = ""
-
-    @property
-    def is_tip(self) -> bool:
-        """Whether this is no product but the customer's tip, which the order has as an amount, too."""
-        return self.tip is not None or bool(self.tip_payment_gateway)
-
-
-class _ShippingLine(Shape):
-    title: Text = ""
-    price: Text = ""
-    discounted_price: str | None = None
-    discount_allocations: Entries[_Allocation] = ()
-    is_removed: Flag = False
-
-    @property
-    def discounts(self) -> Decimal:
-        return total_of(part.amount for part in self.discount_allocations)
-
-    @property
-    def final_price(self) -> Decimal:
-        """The price after discounts."""
-        if self.discounted_price is not None:
-            return decimal_of(self.discounted_price)
-        return decimal_of(self.price) - self.discounts
-
-
-class _Transaction(Shape):
-    kind: Text = ""
-    status: Text = ""
-    amount: Text = ""
-
-
-class _Refund(Shape):
-    transactions: Entries[_Transaction] = ()
-
-
-class _Code(Shape):
-    code: Text = ""
-
-
-class _Attribute(Shape):
-    name: Text = ""
-    value: Text = ""
-
-
-class _Address(Shape):
-    name: Text = ""
-    first_name: Text = ""
-    last_name: Text = ""
-    company: Text = ""
-    address1: Text = ""
-    address2: Text = ""
-    city: Text = ""
-    zip: Text = ""
-    province: Text = ""
-    province_code: Text = ""
-    country: Text = ""
-    country_code: Text = ""
-    phone: Text = ""
-
-    @property
-    def full_name(self) -> str:
-        return self.name or joined(self.first_name, self.last_name)
-
-
-class Order(Shape):
-    """The fields of an order that the shop needs."""
-
-    id: str = Field(pattern=r"^[0-9]+$")
-    name: Text = ""
-    test: Flag = False
-    email: Text = ""
-    contact_email: Text = ""
-    phone: Text = ""
-    financial_status: Text = ""
-    fulfillment_status: Text = ""
-    created_at: str
-    updated_at: str
-    cancelled_at: Text = ""
-    currency: str = Field(pattern=r"^[A-Za-z]{3}$")
-    total_price: str
-    current_total_price: str | None = None
-    total_tax: Text = ""
-    current_total_tax: str | None = None
-    taxes_included: Flag = False
-    total_discounts: Text = ""
-    total_tip_received: Text = ""
-    original_total_duties_set: _MoneySet | None = None
-    current_total_duties_set: _MoneySet | None = None
-    total_outstanding: Text = ""
-    discount_codes: Entries[_Code] = ()
-    note: Text = ""
-    note_attributes: Entries[_Attribute] = ()
-    tags: Text = ""
-    payment_gateway_names: Entries[str] = ()
-    shipping_lines: Entries[_ShippingLine] = ()
-    line_items: list[_Line]
-    refunds: Entries[_Refund] = ()
-    shipping_address: _Address | None = None
-    billing_address: _Address | None = None
-
-    @property
-    def refunded(self) -> Decimal:
-        """What customers got back."""
-        return total_of(
-            part.amount
-            for refund in self.refunds
-            for part in refund.transactions
-            if part.kind == "refund" and part.status == "success"
-        )
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing of it will be shipped any more; Shopify then sets all current quantities to 0."""
-        return bool(self.cancelled_at) or self.financial_status in ("refunded", "voided")
 
 
 def map_order(body: bytes) -> MappedOrder | Ignored:
@@ -195,7 +48,7 @@ def _head(order: Order, lines: list[OrderLine]) -> OrderHead:
     total = (order.current_total_price if is_edited else None) or order.total_price
     tax = (order.current_total_tax if is_edited else None) or order.total_tax
     shipping = [line for line in order.shipping_lines if not line.is_removed]
-    to, bill = order.shipping_address or _Address(), order.billing_address or _Address()
+    to, bill = order.shipping_address or Address(), order.billing_address or Address()
     return OrderHead(
         id=order.id,
         name=order.name,
@@ -243,10 +96,10 @@ def _head(order: Order, lines: list[OrderLine]) -> OrderHead:
     )
 
 
-def _line(order: Order, line: _Line) -> OrderLine | None:
-    """Return a line with the units to ship; None if none are left."""
-    is_reduced = line.current_quantity is not None and not order.is_over
-    units = line.current_quantity if is_reduced and line.current_quantity is not None else line.quantity
+def _line(order: Order, line: Line) -> OrderLine | None:
+    """Return a line with the units that the total is about; None if there are none."""
+    left = order.left_of(line)
+    units = line.quantity if order.refunded else left
     if units <= 0:
         return None
     discount = total_of(part.amount for part in line.discount_allocations)
@@ -262,6 +115,7 @@ def _line(order: Order, line: _Line) -> OrderLine | None:
         discount=written(discount) if discount else None,
         fulfillment_status=LINE_STATUSES.get(line.fulfillment_status, line.fulfillment_status) or None,
         vendor=line.vendor or None,
+        refunded_quantity=None if order.is_over else units - left,
     )
 
 

@@ -1,7 +1,8 @@
 """Orders as WooCommerce's webhooks send them: the Order resource of its REST API, version 3.
 
 WooCommerce states all amounts without tax (`prices_include_tax` only says how prices were entered) and per line, so the
-price of a unit is made from the line's total. It does not say which lines need shipping: all are taken to.
+price of a unit is made from the line's total. It does not say which lines need shipping: all are taken to. Nor does it
+say which units were refunded, only how much money.
 """
 
 from decimal import Decimal
@@ -25,6 +26,7 @@ from commerce.intake.shapes import (
     total_of,
     written,
 )
+from commerce.shipping_rules import DEFAULT_RULES
 
 TOPICS = frozenset({"order.created", "order.updated", "order.restored"})
 # A failed payment can be tried again, so such an order is unpaid and not cancelled.
@@ -38,6 +40,8 @@ PAYMENTS = {
     "trash": "voided",
     "refunded": "refunded",
 }
+# The methods of WooCommerce and its plug-in Local Pickup Plus by which customers come to the shop.
+PICKUP_METHODS = ("local_pickup", "pickup_location", "local_pickup_plus", "legacy_local_pickup")
 DRAFTS = ("checkout-draft", "auto-draft")  # carts that a customer is still filling
 CANCELLED = ("cancelled", "trash")
 MAX_ATTRIBUTES = 50
@@ -57,8 +61,15 @@ class _Fee(Shape):
 
 
 class _ShippingLine(Shape):
+    method_id: Text = ""
     method_title: Text = ""
     total: Text = ""
+
+    @property
+    def method(self) -> str:
+        """The method as its shop calls it; a pick-up, which can have any title, says what it is."""
+        is_pickup = self.method_id in PICKUP_METHODS and not DEFAULT_RULES.is_pickup(self.method_title)
+        return joined("Local pickup", self.method_title, by=": ") if is_pickup else self.method_title
 
 
 class _Refund(Shape):
@@ -122,6 +133,12 @@ class Order(Shape):
     refunds: Entries[_Refund] = ()
     meta_data: Entries[_Meta] = ()
 
+    @property
+    def is_unpaid(self) -> bool:
+        """Whether a processing order is still to be paid: it then has no time of payment, like cash on delivery."""
+        states_time = "date_paid_gmt" in self.model_fields_set
+        return not self.date_paid_gmt and (states_time or self.payment_method == "cod")
+
 
 def map_order(body: bytes) -> MappedOrder | Ignored:
     """Return the order of a webhook's body. Raises ValueError (pydantic's too) if it is none."""
@@ -146,7 +163,7 @@ def _head(order: Order, status: str) -> OrderHead:
         name=order.number,
         email=bill.email,
         phone=bill.phone,
-        financial_status=_payment(order, status, refunded),
+        financial_status=_payment(order, status),
         fulfillment_status="fulfilled" if status == "completed" else "",
         created_at=_utc(order.date_created_gmt),
         updated_at=_utc(order.date_modified_gmt),
@@ -164,7 +181,7 @@ def _head(order: Order, status: str) -> OrderHead:
         payment_reference=order.transaction_id,
         notes=order.customer_note,
         note_attributes=_attributes(order),
-        shipping_method=joined(*(line.method_title for line in order.shipping_lines), by=", "),
+        shipping_method=joined(*(line.method for line in order.shipping_lines), by=", "),
         shipping_name=to.full_name,
         shipping_company=to.company,
         shipping_address1=to.address_1,
@@ -185,13 +202,13 @@ def _head(order: Order, status: str) -> OrderHead:
     )
 
 
-def _payment(order: Order, status: str, refunded: Decimal) -> str:
-    """Return the payment status. WooCommerce has one status for all, and refunds of a part do not change it."""
+def _payment(order: Order, status: str) -> str:
+    """Return the payment status. WooCommerce has one status for all; refunds of a part show in their amount."""
     payment = PAYMENTS[status]
     if payment == "voided" and order.date_paid_gmt:
         payment = "paid"
-    if payment == "paid" and refunded:
-        payment = "partially_refunded" if refunded < decimal_of(order.total) else "refunded"
+    elif status == "processing" and order.is_unpaid:
+        payment = "pending"
     return payment
 
 

@@ -14,16 +14,17 @@ MAX_LINES = 30  # order lines in a mail; the others are only counted
 NUMBER = text("SELECT number FROM orders WHERE id = :order_id")
 ORDER = text("""
     SELECT id AS order_id, shipping_name AS name, currency, total, shipping_total, discount_total, discount_code,
-           tax_total, taxes_included, duties_total, tip_total,
+           tax_total, taxes_included, duties_total, tip_total, refunded_total, shipping_method,
            (SELECT tracking_number FROM fulfillments WHERE order_id = orders.id AND cancelled_at IS NULL),
            (SELECT count(*) FROM order_lines WHERE order_id = orders.id AND quantity > 0) AS line_count,
            (SELECT coalesce(sum(quantity), 0) FROM order_lines WHERE order_id = orders.id) AS units,
-           (SELECT coalesce(sum(CAST(quantity AS numeric) * unit_price), 0) FROM order_lines
-            WHERE order_id = orders.id) AS goods
+           (SELECT coalesce(sum((CAST(quantity AS numeric) + coalesce(refunded_quantity, 0)) * unit_price), 0)
+            FROM order_lines WHERE order_id = orders.id) AS goods
     FROM orders WHERE id = :order_id
 """)
 ORDER_LINES = text("""
-    SELECT sku, title, quantity, unit_price, CAST(quantity AS numeric) * unit_price AS amount
+    SELECT sku, title, quantity, unit_price, requires_shipping, coalesce(refunded_quantity, 0) AS refunded,
+           (CAST(quantity AS numeric) + coalesce(refunded_quantity, 0)) * unit_price AS amount
     FROM order_lines WHERE order_id = :order_id AND quantity > 0 ORDER BY position LIMIT :limit
 """)
 MISSING_ITEMS = text("""
@@ -59,7 +60,9 @@ async def _order_shipped(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, 
     order_id = queued["order_id"]
     order = dict((await tx.execute(ORDER, {"order_id": order_id})).mappings().one())
     lines = (await tx.execute(ORDER_LINES, {"order_id": order_id, "limit": MAX_LINES})).mappings().all()
+    state = "ready" if queued.get("pickup") else "shipped" if order["tracking_number"] else "fulfilled"
     return order | {
+        "state": state,
         "lines": lines,
         "more_lines": order["line_count"] - len(lines),
         "totals": total_rows(order, int(order["goods"])),

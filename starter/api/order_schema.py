@@ -78,6 +78,12 @@ class PlacedLine(RequestBody):
         description=f"{_one_of(LINE_STATUSES)}; default: not fulfilled",
     )
     vendor: LongText | None = None
+    refunded_quantity: int | None = Field(
+        None,
+        ge=0,
+        le=2**31 - 1,
+        description="Units of the quantity that were refunded and will not be shipped, if known",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
-from commerce import order_intake
+from commerce import open_orders, order_intake
 from commerce.errors import BadInput, OrderDiffers
 from commerce.imports.order_parser import parse_order
 from commerce.messages.base import FieldError
@@ -68,6 +68,12 @@ RESPONSES: Responses = {
 routes = APIRouter(prefix="/orders", tags=["orders"], responses=COMMON_ERRORS)
 
 
+WITHOUT_METHOD = FieldError(
+    field="shipping_method",
+    message="missing, although goods are to be shipped: they get no label, unless COMMERCE_NO_METHOD=hold",
+)
+
+
 @routes.put("/{order_id}", summary="Store an order", response_model=StoredOrder, responses=RESPONSES)
 async def put_order(order_id: OrderId, order: PlacedOrder, backends: BackendsDep, response: Response) -> StoredOrder:
     """Store an order and publish `order.placed`, which starts its process, or change a known order.
@@ -89,6 +95,7 @@ async def put_order(order_id: OrderId, order: PlacedOrder, backends: BackendsDep
             raise BadInput(new_order)
     async with backends.database.transaction() as tx:
         number, is_new, difference = await order_intake.store_order(tx, new_order)
+        now = await open_orders.openness(tx, difference.order_id)
     response.status_code = HTTPStatus.CREATED if is_new else HTTPStatus.OK
     return StoredOrder(
         order_id=difference.order_id,
@@ -96,6 +103,6 @@ async def put_order(order_id: OrderId, order: PlacedOrder, backends: BackendsDep
         status="taken" if is_new else "changed" if difference.changed else "known",
         changed=difference.changed,
         kept=difference.kept,
-        transaction_id=order_process_id(difference.order_id) if order_intake.needs_processing(new_order) else None,
-        warnings=list(new_order.warnings),
+        transaction_id=order_process_id(difference.order_id) if now.is_open else None,
+        warnings=[*new_order.warnings, *([WITHOUT_METHOD] if now.lacks_method else [])],
     )

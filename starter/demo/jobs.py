@@ -22,6 +22,7 @@ from commerce.messages.carts import CleanUpCarts
 from commerce.messages.pending_orders import PendingOrders
 from commerce.messages.stock_sync import SyncInventory
 from commerce.messages.upkeep import Upkeep
+from commerce.open_orders import IS_OPEN
 from starter.client import start
 from starter.demo.sample_carts import write_sample_carts
 from starter.demo.sample_orders import OPENING
@@ -32,13 +33,13 @@ FORMATS = Formats("en_GB")  # the sample shop is British
 DAYS = [OPENING.date() + timedelta(days=number) for number in range(3)]  # the days to report
 
 # Only SKUs that no pending order waits for, so that the outcome of the orders stays the same.
-PLENTY = text("""
+PLENTY = text(f"""
     SELECT sku, location_id AS location, stocked_quantity + :found AS on_hand
     FROM inventory_levels JOIN inventory_items ON inventory_items.id = inventory_item_id
     WHERE sku NOT IN (SELECT sku FROM order_lines JOIN orders ON orders.id = order_id
-                      WHERE orders.fulfillment_status = 'not_fulfilled')
+                      WHERE {IS_OPEN})
     ORDER BY sku, location_id LIMIT :count
-""")
+""")  # noqa: S608 - our own constant
 
 
 @dataclass(frozen=True)

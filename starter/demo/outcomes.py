@@ -6,22 +6,20 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.messages.base import Message
+from commerce.open_orders import IS_HELD, IS_OPEN
 
-PENDING = text("""
-    SELECT id FROM orders
-    WHERE id = ANY(CAST(:order_ids AS text[])) AND payment_status = 'captured'
-      AND fulfillment_status = 'not_fulfilled' AND cancelled_at IS NULL
-    ORDER BY created_at, id
-""")
-ORDERS = text("""
+PENDING = text(f"""
+    SELECT id FROM orders WHERE id = ANY(CAST(:order_ids AS text[])) AND {IS_OPEN} ORDER BY created_at, id
+""")  # noqa: S608 - our own constant
+ORDERS = text(f"""
     WITH chosen AS (
-        SELECT id, fulfillment_status, payment_status, cancelled_at, hold_reason, refused_at,
+        SELECT id, fulfillment_status, cancelled_at, refused_at, {IS_OPEN} AS is_open, {IS_HELD} AS is_held,
                (SELECT sum(quantity) FROM order_lines WHERE order_id = orders.id) AS units
         FROM orders WHERE id = ANY(CAST(:order_ids AS text[]))
     ), open AS (
         SELECT id, CASE WHEN cancelled_at IS NOT NULL THEN 'cancelled'
-                        WHEN payment_status <> 'captured' THEN 'unpaid'
-                        WHEN hold_reason IS NOT NULL THEN 'undone'
+                        WHEN NOT is_open THEN 'unpaid'
+                        WHEN is_held THEN 'undone'
                         WHEN refused_at IS NOT NULL THEN 'refused' END AS state
         FROM chosen WHERE fulfillment_status = 'not_fulfilled'
     )
@@ -34,7 +32,7 @@ ORDERS = text("""
            (SELECT CAST(coalesce(sum(units), 0) AS bigint) FROM chosen WHERE fulfillment_status = 'fulfilled') AS units,
            (SELECT count(*) FROM fulfillments JOIN chosen ON chosen.id = order_id
             WHERE fulfillments.cancelled_at IS NULL AND label_url IS NOT NULL) AS labels
-""")
+""")  # noqa: S608 - our own constants
 MAILS = text("""
     SELECT kind, status = 'sent' AS sent, count(*) AS mails FROM notifications
     WHERE order_id = ANY(CAST(:order_ids AS text[])) AND recipient LIKE '%@%'
@@ -58,7 +56,7 @@ class OrderOutcomes(Message):
 
 
 async def pending(tx: AsyncSession, order_ids: Collection[str]) -> list[str]:
-    """Return which of these orders are paid and not yet fulfilled, in order of arrival."""
+    """Return which of these orders are open, in order of arrival."""
     return list(await tx.scalars(PENDING, {"order_ids": list(order_ids)}))
 
 

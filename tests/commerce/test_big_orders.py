@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import fulfillment, inventory, orders
+from commerce import fulfillment, inventory, open_orders
 from commerce.database import Database
 from tests.commerce.shop import Shop
 
@@ -41,7 +41,7 @@ ORDERS = """
         SELECT '{id}-' || n, position, 'variant-' || position, '', '', 3, 0
         FROM generate_series(1, {number}) AS n, generate_series(1, {lines}) AS position
 """
-PENDING = text(f"SELECT count(*) FROM orders WHERE {orders.IS_PENDING}")
+PENDING = text(f"SELECT count(*) FROM orders WHERE {open_orders.IS_PENDING}")
 STEPS = {
     "lock needed": inventory.LOCK_NEEDED,
     "check": inventory.SHORTAGES,

@@ -8,23 +8,29 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from commerce import fulfillment, inventory, orders, outbox, upkeep
+from commerce import backlog, fulfillment, inventory, open_orders, orders, outbox, upkeep
 from commerce.database import Database
 from commerce.errors import (
     FulfilledElsewhere,
     FulfillmentMissing,
+    HighRisk,
+    NoShippingMethod,
     OrderCancelled,
     OrderHasNoLines,
     OrderNotFound,
     OrderNotReleased,
+    OrderOnHold,
     OrderRefused,
     OrderRestocked,
     PartlyFulfilled,
+    PartlyRefunded,
     PaymentNotCaptured,
     UnknownVariant,
     VariantWithoutItems,
 )
 from commerce.messages.orders import CompletedOrder, Hold, InsufficientItem, Label, Refusal, ValidOrder
+from commerce.messages.pending_orders import PendingPageRequest
+from commerce.shipping_rules import ShippingRules
 from tests.commerce.shop import NOON, Shop
 
 TODAY = NOON.date()
@@ -65,7 +71,8 @@ async def test_v1_an_unknown_order_is_not_found(shop: Shop) -> None:
         ({"payment_status": "authorized"}, PaymentNotCaptured),
         ({"payment_status": "partially_captured"}, PaymentNotCaptured),
         ({"payment_status": "refunded"}, PaymentNotCaptured),
-        ({"payment_status": "partially_refunded"}, PaymentNotCaptured),
+        ({"payment_status": "partially_refunded"}, PartlyRefunded),
+        ({"risk_level": "high"}, HighRisk),
         ({"fulfillment_status": "fulfilled_elsewhere"}, FulfilledElsewhere),
         ({"fulfillment_status": "partially_fulfilled"}, PartlyFulfilled),
         ({"fulfillment_status": "restocked"}, OrderRestocked),
@@ -116,6 +123,127 @@ async def test_v6_a_label_needs_a_shipping_method_and_a_line_to_ship(
     await shop.order("1", MUG=1, columns={"shipping_method": method})
     await shop.sql("UPDATE order_lines SET requires_shipping = :value", value=requires_shipping)
     assert (await shop.call(orders.validate, "1")).needs_label is needs_label
+
+
+@pytest.mark.parametrize(
+    ("method", "pickup"),
+    [
+        ("Pickup", True), ("Local PICK-UP (main street)", True), ("Abholung im Laden", True),
+        ("UPS Access Point pickup", False), ("Standard", False),
+    ],
+)  # fmt: skip
+async def test_v6_no_label_is_bought_for_goods_that_are_picked_up(shop: Shop, method: str, pickup: bool) -> None:
+    await shop.order("1", MUG=1, columns={"shipping_method": method})
+    valid = await shop.call(orders.validate, "1")
+    assert valid.needs_label is not pickup
+    assert (await shop.call(orders.validate, "1", ShippingRules(pickup_methods=["other"]))).needs_label
+    await fulfill(shop, "1")
+    assert await shop.sql("SELECT kind, data FROM notifications") == [
+        ("order-shipped", {"pickup": True} if pickup else {})
+    ]
+
+
+async def test_v6_goods_without_a_shipping_method_wait_for_a_person_if_the_shop_wants_that(shop: Shop) -> None:
+    await shop.order("1", MUG=1, columns={"shipping_method": " "})
+    await shop.order("2", MUG=1, columns={"shipping_method": None})
+    await shop.sql("UPDATE order_lines SET requires_shipping = false WHERE order_id = '2'")
+    rules = ShippingRules(no_method="hold")
+    assert not (await shop.call(orders.validate, "1")).needs_label
+    with pytest.raises(NoShippingMethod):
+        await shop.call(orders.validate, "1", rules)
+    await shop.call(orders.validate, "2", rules)  # needs no shipping
+
+
+async def test_v1_a_line_without_sku_that_needs_no_shipping_needs_no_variant(shop: Shop) -> None:
+    await shop.order("1", ("MUG", 1), ("", 1))
+    await shop.order("2", ("", 1))
+    await shop.order("3", ("???", 1))
+    with pytest.raises(UnknownVariant):
+        await shop.call(orders.validate, "1")
+    await shop.sql("UPDATE order_lines SET requires_shipping = false WHERE variant_id IS NULL")
+    for order_id in ("1", "2"):
+        await shop.call(orders.validate, order_id)
+        await shop.call(inventory.check, order_id)
+        await fulfill(shop, order_id)
+        await shop.sql("UPDATE notifications SET status = 'sent'")
+    with pytest.raises(UnknownVariant):
+        await shop.call(orders.validate, "3")
+    assert await shop.levels("MUG") == {"main": (9, 0)}
+
+
+async def test_v10_orders_of_some_payment_methods_are_open_before_they_are_paid(shop: Shop) -> None:
+    await shop.order("cod", MUG=1, columns={"payment_status": "awaiting", "payment_method": " Cash on Delivery (COD)"})
+    await shop.order("bank", MUG=1, columns={"payment_status": "awaiting", "payment_method": "Bank Deposit"})
+    await shop.order("none", MUG=1, columns={"payment_status": "awaiting"})
+    await shop.order("part", MUG=1, columns={"payment_status": "partially_captured", "payment_method": "Bank Deposit"})
+    assert await pending(shop) == []
+    await shop.call(open_orders.set_unpaid_methods, ["cash on delivery (COD)", "Cheque"])
+    assert await pending(shop) == ["cod"]
+    assert await shop.call(open_orders.is_open, "cod") and not await shop.call(open_orders.is_open, "bank")
+    await shop.call(orders.validate, "cod")
+    with pytest.raises(PaymentNotCaptured):
+        await shop.call(orders.validate, "none")
+    await shop.call(orders.hold, Hold(order_id="cod", reason="failed: CarrierRefused"))
+    assert await pending(shop) == []
+    await shop.call(open_orders.set_unpaid_methods, ["Bank Deposit", "bank deposit "])  # the setting has changed
+    assert await pending(shop) == ["bank"]
+    await shop.call(open_orders.set_unpaid_methods, [])
+    assert await pending(shop) == []
+
+
+async def test_v10_only_an_open_order_is_on_hold(shop: Shop) -> None:
+    held = {"hold_reason": "failed: CarrierRefused"}
+    await shop.order("open", MUG=1, columns=held)
+    await shop.order("refunded", MUG=1, columns=held | {"payment_status": "refunded"})
+    await shop.order("cancelled", MUG=1, columns=held | {"cancelled_at": NOON})
+    await shop.order("cod", MUG=1, columns=held | {"payment_status": "awaiting", "payment_method": "COD"})
+    assert (await shop.call(backlog.measure)).held_orders == 1
+    with pytest.raises(OrderOnHold):
+        await shop.call(orders.raise_if_held, "open", "run")
+    for order_id in ("refunded", "cancelled", "cod"):
+        await shop.call(orders.raise_if_held, order_id, "run")
+    await shop.call(open_orders.set_unpaid_methods, ["COD"])
+    assert (await shop.call(backlog.measure)).held_orders == 2
+    with pytest.raises(OrderOnHold):
+        await shop.call(orders.raise_if_held, "cod", "run")
+
+
+async def test_a_line_that_its_shop_has_fulfilled_by_itself_needs_no_variant(shop: Shop) -> None:
+    await shop.order("1", ("MUG", 1), ("GIFT-50", 1))
+    await shop.sql("UPDATE order_lines SET requires_shipping = false WHERE sku = 'GIFT-50'")
+    with pytest.raises(UnknownVariant):
+        await shop.call(orders.validate, "1")
+    await shop.sql("UPDATE order_lines SET fulfillment_status = 'fulfilled_elsewhere' WHERE sku = 'GIFT-50'")
+    await shop.call(orders.validate, "1")
+    await fulfill(shop, "1")
+
+
+async def pending(shop: Shop) -> list[str]:
+    return (await shop.call(open_orders.list_pending, PendingPageRequest(limit=100))).order_ids
+
+
+@pytest.mark.parametrize(
+    ("facts", "error"),
+    [({"payment_status": "partially_refunded"}, "PartlyRefunded"), ({"risk_level": "high"}, "HighRisk")],
+)
+async def test_v10_what_a_person_must_decide_is_held_until_they_start_it(
+    shop: Shop, facts: dict[str, Any], error: str
+) -> None:
+    await shop.order("1", MUG=1, columns=facts)
+    assert await pending(shop) == ["1"]  # its run holds it and alerts the admins
+    await shop.call(orders.hold, Hold(order_id="1", reason=f"failed: {error}"), "run 1")
+    assert await pending(shop) == []
+    await shop.call(orders.approve, "1", "run 1")  # the same run's second attempt at its first step
+    await shop.call(orders.clear_hold, "1")
+    with pytest.raises(OrderRefused):
+        await shop.call(orders.validate, "1")
+    await shop.call(orders.hold, Hold(order_id="1", reason=f"failed: {error}"), "run 1")
+    await shop.call(orders.approve, "1", "run 2")
+    await shop.call(orders.clear_hold, "1")
+    await shop.call(orders.validate, "1")
+    await shop.sql("UPDATE orders SET revision = revision + 1, decisive_revision = revision + 1")
+    with pytest.raises(OrderRefused):
+        await shop.call(orders.validate, "1")
 
 
 async def test_v6_one_line_to_ship_is_enough(shop: Shop) -> None:

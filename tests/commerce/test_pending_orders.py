@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import fulfillment, inventory, orders
+from commerce import fulfillment, inventory, open_orders, orders
 from commerce.backlog import measure
 from commerce.errors import InsufficientInventory
 from commerce.imports import import_inventory, staging
@@ -35,7 +35,7 @@ async def record(shop: Shop, order_id: str, shortage: InsufficientInventory) -> 
 
 async def pending(shop: Shop) -> list[str]:
     """Return the pending orders; the backlog counts the same ones."""
-    ids = (await shop.call(orders.list_pending, PendingPageRequest(limit=100))).order_ids
+    ids = (await shop.call(open_orders.list_pending, PendingPageRequest(limit=100))).order_ids
     assert (await shop.call(measure)).pending_orders == len(ids)
     return ids
 

@@ -185,6 +185,7 @@ def row(name: str) -> str:
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     meaning = f"{field.description}" + (f": {', '.join(f'`{choice}`' for choice in choices)}" if choices else "")
     default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+    default = ", ".join(default) if isinstance(default, tuple) else default
     shown = NO_DEFAULT if default in (None, (), "") else f"`{default}`"
     return f"| `{PREFIX}{name.upper()}` | {shown} | {meaning} |"
 

@@ -8,7 +8,7 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from commerce.errors import CarrierRefused, OrderNotFound, PaymentNotCaptured
+from commerce.errors import CarrierRefused, HighRisk, OrderNotFound, PaymentNotCaptured
 from commerce.messages.orders import InsufficientItem, OrderProcessing
 from starter.api.metrics import free_port
 from starter.devstack import mail
@@ -154,6 +154,19 @@ async def test_an_order_to_an_unknown_country_is_undone_and_held(shop: RunningSh
     assert await shop.data.levels("MUG") == {"main": (3, 0)}
     await shop.data.sql("UPDATE orders SET shipping_country = 'Norway'")
     assert (await shop.process("1")).status == "fulfilled"
+
+
+async def test_an_order_of_high_risk_waits_for_a_person_who_starts_it(shop: RunningShop) -> None:  # (V1)
+    await shop.data.stock("MUG", main=3)
+    await shop.data.order("1", MUG=1, columns={"risk_level": "high", "shipping_method": "Local pickup"})
+    assert isinstance(await shop.expect_failure("1"), HighRisk)
+    assert await shop.data.sql("SELECT hold_reason FROM orders") == ["failed: HighRisk"]
+    assert len(shop.mails("order-failed", "1")) == 1
+    result = await shop.process("1")
+    assert (result.status, result.tracking_number) == ("fulfilled", None)
+    [mail] = shop.mails("order-shipped", "1")
+    assert mail["Subject"] == "Your order 1 is ready for pick-up"
+    assert await shop.findings() == []
 
 
 async def test_a_permanent_refusal_by_the_carrier_undoes_all_steps(shop: RunningShop) -> None:  # (V7)

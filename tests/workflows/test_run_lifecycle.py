@@ -14,7 +14,7 @@ from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from commerce import order_intake, orders
+from commerce import open_orders, order_intake
 from commerce.errors import CommerceError
 from commerce.imports.new_order import NewOrder
 from commerce.imports.order_parser import OrderHead, OrderLine, parse_order
@@ -80,7 +80,7 @@ async def hold_reason(shop: RunningShop, order_id: str) -> str | None:
 
 
 async def pending(shop: RunningShop) -> list[str]:
-    return (await shop.data.call(orders.list_pending, PendingPageRequest(limit=100))).order_ids
+    return (await shop.data.call(open_orders.list_pending, PendingPageRequest(limit=100))).order_ids
 
 
 async def event_types(shop: RunningShop) -> list[str]:

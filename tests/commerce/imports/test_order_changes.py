@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from commerce import fulfillment, inventory, order_intake, orders
+from commerce import fulfillment, inventory, open_orders, order_intake, orders
 from commerce.database import Database
 from commerce.imports.new_order import NewOrder
 from commerce.imports.order_parser import OrderHead, OrderLine, parse_order
@@ -84,14 +84,14 @@ async def test_an_order_that_becomes_paid_is_pending(database: Database) -> None
     await put(shop)
     [data] = await updates(shop)
     assert (data["fields"], data["process"]) == (["financial_status"], "needed")
-    assert (await shop.call(orders.list_pending, PendingPageRequest(limit=9))).order_ids == ["1001"]
+    assert (await shop.call(open_orders.list_pending, PendingPageRequest(limit=9))).order_ids == ["1001"]
 
 
 async def test_an_order_that_the_shop_cancels_is_not_pending(shop: Shop) -> None:
     await put(shop, cancelled_at="2026-03-03T12:00:00Z")
     kinds = [(kind, data.get("process"), data.get("fulfilled")) for kind, _, data in await shop.events()]
     assert kinds[1:] == [("order.updated", "outdated", None), ("order.cancelled", None, False)]
-    assert (await shop.call(orders.list_pending, PendingPageRequest(limit=9))).order_ids == []
+    assert (await shop.call(open_orders.list_pending, PendingPageRequest(limit=9))).order_ids == []
     await put(shop)  # an older file
     assert (await column(shop, "cancelled_at")) is not None
 
@@ -99,7 +99,7 @@ async def test_an_order_that_the_shop_cancels_is_not_pending(shop: Shop) -> None
 async def test_an_order_that_the_shop_has_shipped_is_not_pending(shop: Shop) -> None:
     await put(shop, fulfillment_status="fulfilled")
     assert await column(shop, "fulfillment_status") == "fulfilled_elsewhere"
-    assert (await shop.call(orders.list_pending, PendingPageRequest(limit=9))).order_ids == []
+    assert (await shop.call(open_orders.list_pending, PendingPageRequest(limit=9))).order_ids == []
 
 
 async def test_tags_change_without_disturbing_the_run(shop: Shop) -> None:

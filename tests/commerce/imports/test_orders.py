@@ -501,7 +501,9 @@ async def test_a_truncated_file_leaves_nothing_behind(database: Database, write:
 
 async def test_a_week_is_imported_completely(database: Database, week: Week) -> None:
     report = await run_import(database, week.orders)
-    assert report == ImportReport(read=week.totals["lines"], taken=week.totals["orders"])
+    [note] = report.notes
+    assert "orders with goods to ship but without a Shipping Method" in note
+    assert report == ImportReport(read=week.totals["lines"], taken=week.totals["orders"], notes=[note])
     (counted,) = await rows(
         database,
         """SELECT count(*) AS orders, sum(total) AS total, sum(shipping_total) AS shipping,

@@ -7,6 +7,7 @@ import pytest
 from commerce.imports.new_order import NewOrder
 from commerce.intake.platforms import Unusable, read_order
 from commerce.intake.shapes import Ignored
+from commerce.shipping_rules import DEFAULT_RULES
 from tests.commerce.intake.webhooks import (
     WOO_ADDRESS,
     allocation,
@@ -209,6 +210,57 @@ def test_statuses_of_woocommerce(status: str, payment: str, fulfillment: str, ca
 
 def test_a_cancelled_order_of_woocommerce_that_was_never_paid_has_no_money() -> None:
     assert woo(status="cancelled", date_paid_gmt=None).payment_status == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("facts", "payment"),
+    [
+        ({"payment_method": "cod", "payment_method_title": "Cash on delivery", "date_paid_gmt": None}, "awaiting"),
+        ({"payment_method": "cheque", "date_paid_gmt": None}, "awaiting"),
+        ({"payment_method": "cod"}, "captured"),  # the courier has brought the money
+        ({"payment_method": "cod", "date_paid_gmt": None, "status": "completed"}, "captured"),
+    ],
+)
+def test_an_order_of_woocommerce_that_is_processed_before_it_is_paid_is_not_paid(
+    facts: dict[str, Any], payment: str
+) -> None:
+    order = woo(**facts)
+    assert order.payment_status == payment
+    assert order.payment_method == facts.get("payment_method_title", "Card")
+
+
+def test_an_order_of_woocommerce_without_any_time_of_payment_is_paid_unless_on_delivery() -> None:
+    for method, payment in (("stripe", "captured"), ("cod", "awaiting")):
+        body = woo_order(payment_method=method)
+        del body["date_paid_gmt"]
+        order = taken(read_order("woocommerce", "order.created", encoded(body), "shop"))
+        assert order.payment_status == payment
+
+
+@pytest.mark.parametrize(
+    ("method_id", "title", "shown"),
+    [
+        ("local_pickup", "Our barn", "Local pickup: Our barn"),
+        ("pickup_location", "Pickup (Our barn)", "Pickup (Our barn)"),
+        ("local_pickup_plus", "Local de Recogida", "Local pickup: Local de Recogida"),
+        ("local_pickup", "", "Local pickup"),
+        ("flat_rate", "Our barn", "Our barn"),
+    ],
+)
+def test_v6_a_pick_up_at_woocommerce_is_one_under_any_title(method_id: str, title: str, shown: str) -> None:
+    order = woo(shipping_lines=[{"id": 1, "method_title": title, "method_id": method_id, "total": "4.00"}])
+    assert order.shipping_method == shown
+    assert DEFAULT_RULES.is_pickup(shown) is (method_id != "flat_rate")
+
+
+def test_a_gift_card_that_shopify_has_fulfilled_does_not_hold_the_goods() -> None:
+    card = shopify_line(sku=None, name="Card", requires_shipping=False, fulfillment_status="fulfilled")
+    assert shopify(shopify_line(), card, fulfillment_status="partial").fulfillment_status == "not_fulfilled"
+    assert shopify(card, shopify_line(fulfillment_status="fulfilled"), fulfillment_status="partial").lines
+    mug = shopify_line(fulfillment_status="fulfilled")
+    order = shopify(shopify_line(), mug, fulfillment_status="partial")
+    assert order.fulfillment_status == "partially_fulfilled"
+    assert shopify(shopify_line(), fulfillment_status="partial").fulfillment_status == "partially_fulfilled"
 
 
 @pytest.mark.parametrize(("amount", "payment"), [("-5.60", "partially_refunded"), ("-15.60", "refunded")])

@@ -57,7 +57,7 @@ async def test_the_mail_shows_the_number_and_the_amounts(database: Database) -> 
     async with database.transaction() as tx:
         data = await load_template_data(tx, "order-shipped", "5551", {})
     mail = MailTemplates("en_GB").render("order-shipped", data | {"shop": "Shop", "key": "k"})
-    assert mail.subject == "Your order #1001 is on its way"
+    assert mail.subject == "Your order #1001 is fulfilled"  # it has no label
     assert "Discount (TEN): -£2.50\nShipping: £4.00\n" in mail.text
     assert "(including £0.42 tax)" in mail.text and "including £0.42 tax" in mail.html
     assert "-£2.50" in mail.html

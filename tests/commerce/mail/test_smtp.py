@@ -34,9 +34,22 @@ ORDER: dict[str, Any] = {
     "total": 123450,
     "totals": [("Subtotal", 1275), ("Shipping", 495)],
     "included_tax": 0,
+    "refunded_total": 0,
     "tracking_number": "94001",
+    "shipping_method": "Standard",
+    "state": "shipped",
     "units": 5,
-    "lines": [{"sku": "85123A", "title": "<b>Heart</b>", "quantity": 5, "unit_price": 255, "amount": 1275}],
+    "lines": [
+        {
+            "sku": "85123A",
+            "title": "<b>Heart</b>",
+            "quantity": 5,
+            "unit_price": 255,
+            "amount": 1275,
+            "requires_shipping": True,
+            "refunded": 0,
+        }
+    ],
     "more_lines": 2,
 }
 
@@ -297,6 +310,27 @@ class TestRendering:
         assert "racking" not in mail.text + mail.html
         assert "more line" not in mail.text + mail.html
         assert "None" not in mail.text + mail.html
+
+    @pytest.mark.parametrize(
+        ("state", "words"),
+        [
+            ("shipped", "Your order #1001 has been shipped."),
+            ("fulfilled", "Your order #1001 has been fulfilled."),
+            ("ready", "Your order #1001 is ready: you can pick it up now (Pick-up)."),
+        ],
+    )
+    def test_the_mail_says_shipped_only_of_what_is_shipped(self, state: str, words: str) -> None:
+        number = "94001" if state == "shipped" else None
+        card = {"sku": "", "title": "Gift card", "quantity": 1, "unit_price": 500, "amount": 500}
+        lines = [*ORDER["lines"], card | {"requires_shipping": False, "refunded": 0}]
+        facts = {"state": state, "tracking_number": number, "shipping_method": "Pick-up", "lines": lines}
+        mail = TEMPLATES.render("order-shipped", ORDER | facts)
+        assert words in mail.text
+        for text in (mail.subject, mail.html):
+            assert ("on its way" in text) == (state == "shipped")
+            assert ("ready for pick-up" in text) == (state == "ready")
+        assert ("has been shipped" in mail.html) == (state == "shipped")
+        assert "1 x Gift card" in mail.text and ("not in the parcel" in mail.text) == (state == "shipped")
 
     def test_missing_items_are_listed(self) -> None:
         items = [{"variant_id": "v", "sku": "84<80", "requested": 7, "available": 2}]

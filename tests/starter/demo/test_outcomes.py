@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from commerce import fulfillment, inventory, orders
+from commerce import fulfillment, inventory, open_orders, orders
 from commerce.database import Database
 from commerce.messages.orders import Hold, Label, Refusal
 from starter.demo import outcomes
@@ -68,3 +68,15 @@ async def test_without_orders_all_counts_are_zero(shop: Shop) -> None:
 async def test_pending_orders_are_paid_and_open_in_order_of_arrival(shop: Shop) -> None:
     await shop.sql("UPDATE orders SET created_at = created_at - interval '1 day' WHERE id = '7'")
     assert await shop.call(outcomes.pending, IDS) == ["7", "2", "3"]
+
+
+async def test_orders_are_open_as_everywhere_else(shop: Shop) -> None:
+    await shop.order("9", MUG=2, columns={"payment_status": "awaiting", "payment_method": "COD"})
+    await shop.order("10", MUG=2, columns={"payment_status": "partially_refunded", "hold_reason": "failed: X"})
+    ids = ["9", "10"]
+    counted = await shop.call(outcomes.count_outcomes, ids)
+    assert (counted.unpaid, counted.undone) == (1, 1)
+    assert await shop.call(outcomes.pending, ids) == ["10"]
+    await shop.call(open_orders.set_unpaid_methods, ["cod"])
+    assert await shop.call(outcomes.pending, ids) == ["10", "9"]
+    assert (await shop.call(outcomes.count_outcomes, ids)).unpaid == 0

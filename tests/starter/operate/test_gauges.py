@@ -13,7 +13,7 @@ from commerce import backlog
 from commerce.database import Database
 from commerce.errors import Unreachable
 from commerce.messages.pending_orders import PendingPageRequest
-from commerce.orders import list_pending
+from commerce.open_orders import list_pending
 from starter.operate.gauges import Gauges
 from starter.telemetry.metrics import create_runtime
 from tests.commerce.shop import Shop
@@ -154,7 +154,7 @@ async def test_a_database_with_an_old_schema_is_up_but_has_no_backlog(measure: M
     assert math.isnan(metrics.value("commerce_pending_orders"))
 
 
-@pytest.mark.parametrize("index", ["ix_orders_pending", "ix_orders_held", "ix_notifications_unsent"])
+@pytest.mark.parametrize("index", ["ix_orders_open", "ix_orders_on_hold", "ix_notifications_unsent"])
 async def test_measuring_the_backlog_reads_partial_indexes_only(shop: Shop, index: str) -> None:
     """With sequential scans disabled, each count uses the index of the open rows."""
     async with shop.database.transaction() as tx:

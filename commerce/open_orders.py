@@ -1,0 +1,102 @@
+"""Which orders are open: they may be processed. One definition for steps, jobs, imports, gauges and indexes (V10)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from commerce.messages.pending_orders import OrderCursor, PendingIds, PendingPageRequest
+
+# What the partial indexes of open orders know (see tables.py). Which payment methods are paid later is in a table, so
+# that no condition depends on who asks.
+MAY_BE_OPEN = """orders.payment_status IN ('captured', 'awaiting', 'partially_refunded')
+             AND orders.fulfillment_status = 'not_fulfilled' AND orders.cancelled_at IS NULL"""
+# An order is open if it may be processed: it is paid, or its payment method is one of those that are paid later. A
+# person decides about an open order that was partly refunded.
+IS_PAID = """(orders.payment_status IN ('captured', 'partially_refunded') OR EXISTS (
+                 SELECT FROM ship_unpaid_methods AS unpaid
+                 WHERE orders.payment_status = 'awaiting'
+                   AND unpaid.method = lower(btrim(orders.payment_method)) OFFSET 0))"""
+IS_OPEN = f"{MAY_BE_OPEN} AND {IS_PAID}"
+IS_HELD = f"{IS_OPEN} AND orders.hold_reason IS NOT NULL"  # only of an open order: nothing else would be processed
+# A line without SKU that needs no shipping, such as a gift card, needs no stock either, nor does one that needs no
+# shipping and that its shop has fulfilled by itself.
+NEEDS_VARIANT = """line.variant_id IS NULL AND line.quantity > 0
+             AND (line.requires_shipping OR line.sku <> '' AND line.fulfillment_status <> 'fulfilled_elsewhere')"""
+# Goods are to be shipped, but nothing says how.
+LACKS_METHOD = """coalesce(btrim(orders.shipping_method), '') = '' AND EXISTS (
+                 SELECT FROM order_lines AS line
+                 WHERE line.order_id = orders.id AND line.quantity > 0 AND line.requires_shipping)"""
+OPEN = text(f"""
+    SELECT {IS_OPEN} AS is_open, {IS_OPEN} AND {LACKS_METHOD} AS lacks_method FROM orders WHERE id = :order_id
+""")  # noqa: S608 - our own constants
+# Writes only what differs: each worker does this when it starts.
+SET_UNPAID_METHODS = text("""
+    WITH gone AS (DELETE FROM ship_unpaid_methods WHERE method <> ALL (CAST(:methods AS text[])))
+    INSERT INTO ship_unpaid_methods (method) SELECT DISTINCT unnest(CAST(:methods AS text[])) ORDER BY 1
+    ON CONFLICT DO NOTHING
+""")
+
+
+def is_short(*, lines: str = "true", items: str = "true") -> str:
+    """Return the SQL condition that an order needs more of an item than is available now.
+
+    `lines` and `items` are conditions on the lines that count and on the items, grouped over these lines. An item
+    without any level is not short: the order's next run reports it. OFFSET 0 makes PostgreSQL look up each table by
+    index, one line after the other. Without statistics it would rather read the items of the whole shop, per order.
+    """
+    return f"""EXISTS (
+        SELECT FROM (SELECT variant_id, quantity FROM order_lines
+              WHERE order_id = orders.id AND quantity > 0 OFFSET 0) AS line,
+        LATERAL (SELECT inventory_item_id, required_quantity, allow_backorder
+                 FROM variants JOIN variant_inventory_items AS part ON part.variant_id = variants.id
+                 WHERE variants.id = line.variant_id AND manage_inventory OFFSET 0) AS part
+        WHERE {lines}
+        GROUP BY inventory_item_id
+        HAVING {items} AND sum(CAST(quantity AS bigint) * required_quantity) > (
+            SELECT sum(greatest(stocked_quantity - reserved_quantity, 0)) FROM inventory_levels AS level
+            WHERE level.inventory_item_id = part.inventory_item_id))"""  # noqa: S608 - our own constants
+
+
+# An order that was refused for stock is pending again once it is no longer short (V10). This asks for the stock as it
+# is, not for what has changed, so it misses no cause, and it does not depend on the order of commits.
+IS_PENDING = f"""{IS_OPEN} AND orders.hold_reason IS NULL
+      AND (waits_for_backorders IS NULL OR NOT {is_short(lines="waits_for_backorders OR NOT allow_backorder")})"""
+PENDING = text(f"""
+    SELECT id, created_at FROM orders
+    WHERE {IS_PENDING}
+      AND (created_at, id) > (coalesce(CAST(:after AS timestamptz), '-infinity'), coalesce(CAST(:after_id AS text), ''))
+    ORDER BY created_at, id LIMIT :limit
+""")  # noqa: S608 - our own constant
+
+
+async def list_pending(tx: AsyncSession, page: PendingPageRequest) -> PendingIds:
+    """Return the next page of orders that `process-pending-orders` may start, oldest first (V10)."""
+    values = {"after": page.after and page.after.created_at, "after_id": page.after and page.after.id}
+    rows = (await tx.execute(PENDING, values | {"limit": page.limit})).all()
+    more = OrderCursor(created_at=rows[-1].created_at, id=rows[-1].id) if len(rows) == page.limit else None
+    return PendingIds(order_ids=[row.id for row in rows], next=more)
+
+
+class Openness(NamedTuple):
+    """Whether an order may be processed, or is on hold until it may, and whether it then has goods but no method."""
+
+    is_open: bool
+    lacks_method: bool
+
+
+async def openness(tx: AsyncSession, order_id: str) -> Openness:
+    """Return whether the order is open; an unknown one is not."""
+    row = (await tx.execute(OPEN, {"order_id": order_id})).one_or_none()
+    return Openness(*row) if row else Openness(is_open=False, lacks_method=False)
+
+
+async def is_open(tx: AsyncSession, order_id: str) -> bool:
+    """Return whether the order may be processed, or is on hold until it may."""
+    return (await openness(tx, order_id)).is_open
+
+
+async def set_unpaid_methods(tx: AsyncSession, methods: Sequence[str]) -> None:
+    """Let orders of these payment methods be processed while they await payment, and no others."""
+    await tx.execute(SET_UNPAID_METHODS, {"methods": [method.strip().lower() for method in methods]})
