@@ -32,7 +32,7 @@ UNLINKED = "SELECT DISTINCT sku FROM order_lines WHERE variant_id IS NULL ORDER 
 CONTENT = """
     SELECT md5(string_agg(row::text, '' ORDER BY row::text)) FROM (
         SELECT orders::text AS row FROM orders UNION ALL SELECT order_lines::text FROM order_lines
-        UNION ALL SELECT outbox_events::text FROM outbox_events UNION ALL SELECT customers::text FROM customers) AS stored
+        UNION ALL SELECT outbox_events::text FROM outbox_events UNION ALL SELECT customers::text FROM customers) AS rows
 """
 
 
