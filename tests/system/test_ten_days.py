@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests.system.days.source import BACKORDER, ITEMS, KIT, LATE, Source
 
 DAYS = range(1, 11)
 COUNT_DAYS = (4, 7, 10)  # the other days begin while orders of the day before are being processed
+DAYS_WITHOUT_RELAY = (2, 5, 8)  # it stops until the runs of the day before have ended, so no signal warns them
 ORDERS_A_DAY, OLD_CHANGES, NEW_CHANGES = 6, 4, 4
 ACTIONS = (
     *("pay", "pay", "cancel", "cancel", "move", "edit", "edit", "tag", "refund", "ship", "expire", "release"),
@@ -44,13 +46,30 @@ async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterat
         for item in ITEMS.keys() - {KIT, LATE}:
             await shop.data.variant(item, backorder=item == BACKORDER)
         await shop.data.variant(KIT, items=ITEMS[KIT])
-        async with relaying(shop), shop.worker([ShortBackoff()]):
+        async with shop.worker([ShortBackoff()]):
             yield shop
 
 
 async def test_every_order_is_right_after_ten_days_of_changes(shop: RunningShop, tmp_path: Path) -> None:  # (V11, V12)
-    orders_file, stock_file = tmp_path / "orders.csv", tmp_path / "stock.csv"
-    source, days, exported, job = Source(seed=13), Days(), 0, None
+    source, days = Source(seed=13), Days()
+    async with AsyncExitStack() as relay:
+        await relay.enter_async_context(relaying(shop))
+        exported = await carry_out(shop, source, days, tmp_path, relay)
+        await days.note_shipped(shop)
+        await report_shipments(shop, source, exported)
+        orders_file = tmp_path / "orders.csv"
+        await import_day(shop, days, source.export_orders(orders_file), orders_file)
+        report = await import_orders(shop.database, [orders_file], currency="GBP")
+        assert (report.taken, report.unchanged) == (0, len(source.orders))
+        await until_quiet(shop, source)
+    sys.stdout.write(f"fulfilled, undone steps, changes: {await shop.data.sql(WORK)}\n")
+    assert await violations(shop, days, source) == []
+
+
+async def carry_out(shop: RunningShop, source: Source, days: Days, folder: Path, relay: AsyncExitStack) -> int:
+    """Let ten days pass, until nothing is left to do; return the number of the last shipment that the shop knows."""
+    orders_file, stock_file = folder / "orders.csv", folder / "stock.csv"
+    exported, job = 0, None
     await import_count(shop, stock_file, source.export_inventory(stock_file, without=LATE))
     for day in DAYS:
         if day in COUNT_DAYS:
@@ -61,23 +80,20 @@ async def test_every_order_is_right_after_ten_days_of_changes(shop: RunningShop,
         snapshot = source.export_orders(orders_file)
         if day in COUNT_DAYS:
             counted_at = source.export_inventory(stock_file)
+        if day in DAYS_WITHOUT_RELAY:
+            await relay.aclose()
         await import_day(shop, days, snapshot, orders_file)
         if job is not None:
             await job.result()
+        if day in DAYS_WITHOUT_RELAY:
+            await relay.enter_async_context(relaying(shop))
         job = await start_job(shop, day)
         await until_at_work(shop, job)
         if day in COUNT_DAYS:
             await import_count(shop, stock_file, counted_at)
     await until_quiet(shop, source, job)
-    await until_quiet(shop, source, await start_job(shop, 11))  # for orders that lacked stock
-    await days.note_shipped(shop)
-    await report_shipments(shop, source, exported)
-    await import_day(shop, days, source.export_orders(orders_file), orders_file)
-    report = await import_orders(shop.database, [orders_file], currency="GBP")
-    assert (report.taken, report.unchanged) == (0, len(source.orders))
-    await until_quiet(shop, source)
-    sys.stdout.write(f"fulfilled, undone steps, changes: {await shop.data.sql(WORK)}\n")
-    assert await violations(shop, days, source) == []
+    await until_quiet(shop, source, await start_job(shop, DAYS.stop))  # for orders that lacked stock
+    return exported
 
 
 async def change(source: Source, day: int) -> None:
