@@ -1,11 +1,13 @@
 """Any sequence of changed orders, steps of processing and counts of stock leaves what a simple model says."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -33,6 +35,16 @@ from tests.commerce.shop import Shop
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 IDS, SKUS = ("A", "B", "C"), ("MUG", "BOX")
 FIRST_STOCK = 4
+OPEN = Content("paid", "unfulfilled", is_cancelled=False, city="London", mugs=1, boxes=1)
+# Changes of one field that a process must not miss.
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "payment": lambda _: "refunded",
+    "fulfillment": lambda _: "fulfilled",
+    "is_cancelled": lambda _: True,
+    "city": lambda city: f"New {city}",
+    "mugs": lambda units: units % 2 + 1,
+    "boxes": lambda units: 1 - units,
+}
 ORDERS = """
     SELECT id, payment_status, fulfillment_status, cancelled_at IS NOT NULL, shipping_city,
            (SELECT coalesce(sum(quantity), 0)::int FROM order_lines WHERE order_id = orders.id AND sku = 'MUG'),
@@ -59,8 +71,9 @@ steps = st.one_of(
     st.tuples(st.just("finish"), ids),
     st.tuples(st.just("finish"), ids),
     st.tuples(st.just("undo"), ids),
-    st.tuples(st.just("overtake"), ids, contents, st.none() | st.integers(1, 4)),
+    st.tuples(st.just("overtake"), ids, st.sampled_from(sorted(CHANGES)), st.none() | st.integers(1, 4)),
     st.tuples(st.just("look"), st.integers(0, 9), st.integers(0, 9)),
+    st.tuples(st.just("ship_before_count"), ids, st.integers(2, 9), st.integers(2, 9)),
     st.tuples(st.just("count"), st.integers(1, 2)),
 )
 
@@ -71,14 +84,30 @@ async def test_any_sequence_of_days_leaves_what_a_simple_model_says(  # (V11, V1
     shop: Shop, tmp_path: Path, first_file: dict[str, Content], story: list[tuple[Any, ...]]
 ) -> None:
     await shop.clear()
-    for sku in SKUS:
-        await shop.stock(sku, main=FIRST_STOCK)
-    days = Days(shop, tmp_path)
-    await days.file(first_file)
+    days = await open_days(shop, tmp_path, first_file)
     for step, *more in story:
         await getattr(days, step)(*more)
         await days.compare()
     assert await shop.breaches() == []
+
+
+@pytest.mark.parametrize("hour", [None, 1])
+@pytest.mark.parametrize("change", sorted(CHANGES))
+async def test_no_change_of_an_order_is_missed_by_its_process(  # (V12)
+    shop: Shop, tmp_path: Path, change: str, hour: int | None
+) -> None:
+    days = await open_days(shop, tmp_path, {"A": OPEN})
+    await days.overtake("A", change, hour)
+    await days.compare()
+    assert days.model.orders["A"].process == "none"
+
+
+async def open_days(shop: Shop, folder: Path, first_file: dict[str, Content]) -> "Days":
+    for sku in SKUS:
+        await shop.stock(sku, main=FIRST_STOCK)
+    days = Days(shop, folder)
+    await days.file(first_file)
+    return days
 
 
 @dataclass
@@ -137,9 +166,11 @@ class Days:
             del self.begun[order_id]
             assert self.model.finish(order_id)
 
-    async def overtake(self, order_id: str, stated: Content, hour: int | None) -> None:
-        """Receive an order while it is processed."""
+    async def overtake(self, order_id: str, field: str, hour: int | None) -> None:
+        """Change one field of an order while it is processed."""
         await self.begin(order_id)
+        known = self.model.orders[order_id].known
+        stated = known._replace(**{field: CHANGES[field](getattr(known, field))})
         await (self.file({order_id: stated}) if hour is None else self.put(order_id, stated, hour))
         await self.finish(order_id)
 
@@ -167,6 +198,13 @@ class Days:
             report = await import_inventory(self.shop.database, [file], counted_at=counted_at)
             assert report.bad == []
             self.model.count(count)
+
+    async def ship_before_count(self, order_id: str, mugs: int, boxes: int) -> None:
+        """Ship an order between a count of the shelves and its import."""
+        await self.look(mugs, boxes)
+        await self.begin(order_id)
+        await self.finish(order_id)
+        await self.count(1)
 
     async def compare(self) -> None:
         known = sorted(self.model.orders.items())
