@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
 from activities.boundary.generations import begin, key_of_run
-from commerce import ledger, open_orders, orders
+from commerce import approvals, ledger, open_orders, orders
 from commerce.database import Database
 from commerce.errors import OrderNotFound, OrderRefused, PermanentError, StaleGeneration, VariantWithoutItems
 from commerce.messages.base import Nothing
@@ -41,7 +41,7 @@ class OrderActivities:
                 await orders.raise_if_held(tx, order_id, key.generation)
                 await orders.end_wait(tx, order_id)
             else:
-                await orders.approve(tx, order_id, key.generation)
+                await approvals.approve(tx, order_id, key.generation)
                 await orders.clear_hold(tx, order_id)
             try:
                 return await orders.validate(tx, order_id, self._rules)

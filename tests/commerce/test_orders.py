@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from commerce import backlog, fulfillment, inventory, open_orders, orders, outbox, upkeep
+from commerce import approvals, backlog, fulfillment, inventory, open_orders, orders, outbox, upkeep
 from commerce.database import Database
 from commerce.errors import (
     FulfilledElsewhere,
@@ -233,12 +233,12 @@ async def test_v10_what_a_person_must_decide_is_held_until_they_start_it(
     assert await pending(shop) == ["1"]  # its run holds it and alerts the admins
     await shop.call(orders.hold, Hold(order_id="1", reason=f"failed: {error}"), "run 1")
     assert await pending(shop) == []
-    await shop.call(orders.approve, "1", "run 1")  # the same run's second attempt at its first step
+    await shop.call(approvals.approve, "1", "run 1")  # the same run's second attempt at its first step
     await shop.call(orders.clear_hold, "1")
     with pytest.raises(OrderRefused):
         await shop.call(orders.validate, "1")
     await shop.call(orders.hold, Hold(order_id="1", reason=f"failed: {error}"), "run 1")
-    await shop.call(orders.approve, "1", "run 2")
+    await shop.call(approvals.approve, "1", "run 2")
     await shop.call(orders.clear_hold, "1")
     await shop.call(orders.validate, "1")
     await shop.sql("UPDATE orders SET revision = revision + 1, decisive_revision = revision + 1")
