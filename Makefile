@@ -70,7 +70,7 @@ bench: install
 peers:
 	@test -e .bench/venv/.complete || { \
 		UV_PROJECT_ENVIRONMENT=.bench/venv $(UV) sync --quiet --locked --no-dev --python $(PY) && \
-		$(UV) pip install --quiet --python .bench/venv/bin/python -r benchmarks/engines/requirements.txt && \
+		$(UV) pip install --quiet --require-hashes --python .bench/venv/bin/python -r benchmarks/engines/requirements.txt && \
 		touch .bench/venv/.complete; }
 	@test -e .bench/node/node_modules || npm install --silent --ignore-scripts --prefix .bench/node @restatedev/restate-server@1.7.12
 

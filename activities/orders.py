@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
 from activities.boundary.generations import begin, key_of_run
-from commerce import backlog, ledger, open_orders, orders
+from commerce import approvals, backlog, ledger, open_orders, orders
 from commerce.database import Database
 from commerce.errors import (
     OrderNotFound,
@@ -47,7 +47,7 @@ class OrderActivities:
             if leftovers := await ledger.find_leftovers(tx, key):
                 return ValidOrder(order_id=order_id, leftovers=leftovers)
             if not call.input.unless_held:
-                await orders.approve(tx, order_id, key.generation)
+                await approvals.approve(tx, order_id, key.generation)
             elif await orders.is_held(tx, order_id, key.generation):
                 return OrderOnHold(order_id)
             hold = None

@@ -25,7 +25,7 @@ import psutil
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import backlog, fulfillment, inventory, orders
+from commerce import backlog, fulfillment, inventory, open_orders
 from commerce.database import Database
 from commerce.messages.pending_orders import PendingPageRequest
 from starter.api.metrics import free_port
@@ -71,7 +71,7 @@ async def pending(database: Database, size: int) -> bool:
     await execute(database, REFUSED_ORDERS, refused=size, sales=SALES, size=SALES)
 
     async def list_page(tx: AsyncSession) -> None:
-        assert (await orders.list_pending(tx, PendingPageRequest(limit=PAGE))).order_ids == []
+        assert (await open_orders.list_pending(tx, PendingPageRequest(limit=PAGE))).order_ids == []
 
     ok = True
     for statistics in ("without statistics", "with statistics"):

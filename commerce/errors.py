@@ -221,27 +221,9 @@ class HighRisk(OrderRefused):
 
 @dataclass(eq=False)
 class PartlyRefunded(OrderRefused):
-    """Order {order_id} is partly refunded: {advice}.
+    """Order {order_id} is partly refunded: {advice}."""
 
-    `units` are left to ship, after `refunded` ones; `known`: whether its shop has said so of each of its lines.
-    """
-
-    units: int
-    refunded: int
-    known: bool
-
-    def __str__(self) -> str:
-        """Return what to check before the order is started."""
-        units, refunded = f"{self.units:,}", f"{self.refunded:,}"
-        if self.known:
-            advice = f"units refunded: {refunded}, left to ship: {units}; start it to ship those"
-        else:
-            at_least = f"at least {refunded}" if self.refunded else "it does not say which"
-            advice = (
-                f"see in its shop which units were refunded ({at_least}); started, it ships {units} units: "
-                "to ship fewer, send refunded_quantity with its lines (PUT /orders), or ship it in the shop"
-            )
-        return f"Order {self.order_id} is partly refunded: {advice}."
+    advice: str
 
 
 class NoShippingMethod(OrderRefused):

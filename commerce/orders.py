@@ -1,26 +1,21 @@
 """Orders: which may be processed, and how they become fulfilled, refused or held."""
 
-from collections.abc import Iterator
 from datetime import date
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import notifications, outbox
+from commerce import approvals, notifications, outbox
 from commerce.errors import (
     FulfilledElsewhere,
     FulfillmentMissing,
-    HighRisk,
-    NoShippingMethod,
     OrderCancelled,
     OrderChanged,
     OrderHasNoLines,
     OrderNotFound,
     OrderNotReleased,
-    OrderRefused,
     OrderRestocked,
     PartlyFulfilled,
-    PartlyRefunded,
     PaymentNotCaptured,
     UnknownVariant,
     VariantWithoutItems,
@@ -31,8 +26,6 @@ from commerce.open_orders import IS_HELD, IS_OPEN, IS_PAID, NEEDS_VARIANT, is_sh
 from commerce.outbox import NewEvent
 from commerce.shipping_rules import DEFAULT_RULES, ShippingRules
 
-# What a person decides: starting an order that is on hold for one of these approves that of the order as it is.
-APPROVABLE = tuple(f"failed: {error.__name__}" for error in (HighRisk, PartlyRefunded, NoShippingMethod))
 READ = text(f"""
     SELECT revision, payment_status, fulfillment_status, risk_level, coalesce(btrim(shipping_method), '') AS method,
            {IS_PAID} AS paid,
@@ -91,14 +84,8 @@ HOLD = text(f"""
     AND (:reason <> 'failed: UnknownVariant'
          OR EXISTS (SELECT FROM order_lines AS line WHERE order_id = orders.id AND {NEEDS_VARIANT}))
 """)  # noqa: S608 - our own constants
-# The run that was refused may try again if its answer was lost: that is no approval, and its own hold is none for it.
+# The hold of a run is none for that run, which may try again if its answer was lost.
 READ_HOLD = text(f"SELECT {IS_HELD} AND held_by IS DISTINCT FROM :run FROM orders WHERE id = :order_id")  # noqa: S608
-APPROVE = text("""
-    UPDATE orders SET approved_revision = decisive_revision,
-           approved_reasons = CASE WHEN approved_revision >= decisive_revision
-                                   THEN coalesce(approved_reasons, '[]') ELSE '[]' END || to_jsonb(hold_reason)
-    WHERE id = :order_id AND hold_reason = ANY(:approvable) AND held_by IS DISTINCT FROM :run
-""")
 CLEAR_HOLD = text("""
     UPDATE orders SET hold_reason = NULL, held_by = NULL, waits_for_backorders = NULL
     WHERE id = :order_id AND (hold_reason IS NOT NULL OR waits_for_backorders IS NOT NULL)
@@ -135,9 +122,7 @@ async def validate(tx: AsyncSession, order_id: str, rules: ShippingRules = DEFAU
     if fulfilled is None:
         _check_status(order_id, order)
         _check_lines(order_id, order)
-        for refusal in _to_approve(order_id, order, rules):
-            if f"failed: {type(refusal).__name__}" not in (order.approved or ()):
-                raise refusal
+        approvals.raise_unless_approved(order_id, order, rules)
     return ValidOrder(
         order_id=order_id,
         revision=order.revision,
@@ -193,16 +178,6 @@ async def hold(tx: AsyncSession, hold: Hold, run: str | None = None) -> None:
     await tx.execute(HOLD, hold.model_dump() | {"held_by": run})
 
 
-async def approve(tx: AsyncSession, order_id: str, run: str) -> None:
-    """Record that a person has started an order that was on hold for them.
-
-    This approves what the order was on hold for, until the source's next change that matters to processing.
-
-    `run`: the generation of the run that this started.
-    """
-    await tx.execute(APPROVE, {"order_id": order_id, "approvable": list(APPROVABLE), "run": run})
-
-
 async def clear_hold(tx: AsyncSession, order_id: str) -> None:
     """End the hold of an order, or its wait for stock, because it is processed now."""
     await tx.execute(CLEAR_HOLD, {"order_id": order_id})
@@ -254,16 +229,6 @@ def _check_lines(order_id: str, order: Row[tuple[object, ...]]) -> None:
         raise UnknownVariant(order_id, order.unknown_sku, order.unknown)
     if order.empty_variant_id is not None:
         raise VariantWithoutItems(order.empty_variant_id)
-
-
-def _to_approve(order_id: str, order: Row[tuple[object, ...]], rules: ShippingRules) -> Iterator[OrderRefused]:
-    """Yield what a person must decide about the order."""
-    if order.risk_level == "high":
-        yield HighRisk(order_id)
-    if order.payment_status == "partially_refunded":
-        yield PartlyRefunded(order_id, order.units, order.refunded_units, known=order.knows_refunds)
-    if order.ships and not order.method and rules.holds_without_method:
-        yield NoShippingMethod(order_id)
 
 
 async def _fulfilled(tx: AsyncSession, order_id: str) -> CompletedOrder:

@@ -103,8 +103,9 @@ class Settings(BaseSettings):
     )
     pickup_methods: tuple[str, ...] = Field(
         (),
-        description="Words of shipping methods that mean pick-up in the shop, which needs no label; separated by "
-        "commas. An entry that starts with = must be the whole method. Empty: the usual words in several languages",
+        description="Words of shipping methods that mean pick-up in the shop, which needs no label; "
+        "separated by commas. An entry that starts with = must be the whole method. "
+        "Empty: the usual words in several languages",
     )
     no_method: NoMethod = Field(
         "ship_without_label",

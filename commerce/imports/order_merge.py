@@ -41,7 +41,7 @@ NOTED_AFTER_FULFILLMENT = (
 DECISIVE = frozenset(
     (
         *("email", "payment_status", "fulfillment_status", "cancelled_at", "currency", "risk_level", "phone"),
-        "payment_method",
+        *("payment_method", "refunded_total"),
         *("shipping_method", "shipping_name", "shipping_company", "shipping_address1", "shipping_address2"),
         *("shipping_city", "shipping_zip", "shipping_province", "shipping_province_name", "shipping_country"),
         *("shipping_phone", "lines"),

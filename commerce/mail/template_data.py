@@ -16,7 +16,8 @@ ORDER = text("""
     SELECT id AS order_id, shipping_name AS name, currency, total, shipping_total, discount_total, discount_code,
            tax_total, taxes_included, duties_total, tip_total, refunded_total, shipping_method,
            (SELECT tracking_number FROM fulfillments WHERE order_id = orders.id AND cancelled_at IS NULL),
-           (SELECT count(*) FROM order_lines WHERE order_id = orders.id AND quantity > 0) AS line_count,
+           (SELECT count(*) FROM order_lines
+            WHERE order_id = orders.id AND (quantity > 0 OR refunded_quantity > 0)) AS line_count,
            (SELECT coalesce(sum(quantity), 0) FROM order_lines WHERE order_id = orders.id) AS units,
            (SELECT coalesce(sum((CAST(quantity AS numeric) + coalesce(refunded_quantity, 0)) * unit_price), 0)
             FROM order_lines WHERE order_id = orders.id) AS goods
@@ -25,7 +26,8 @@ ORDER = text("""
 ORDER_LINES = text("""
     SELECT sku, title, quantity, unit_price, requires_shipping, coalesce(refunded_quantity, 0) AS refunded,
            (CAST(quantity AS numeric) + coalesce(refunded_quantity, 0)) * unit_price AS amount
-    FROM order_lines WHERE order_id = :order_id AND quantity > 0 ORDER BY position LIMIT :limit
+    FROM order_lines WHERE order_id = :order_id AND (quantity > 0 OR refunded_quantity > 0)
+    ORDER BY position LIMIT :limit
 """)
 MISSING_ITEMS = text("""
     SELECT data FROM outbox_events

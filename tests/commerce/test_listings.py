@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from commerce import backlog, listings, order_intake, orders
+from commerce import backlog, listings, open_orders, order_intake, orders
 from commerce.errors import BadInput
 from commerce.imports import import_inventory, import_orders
 from commerce.imports.new_order import NewOrder
@@ -45,7 +45,7 @@ def parsed(order_id: str, name: str) -> NewOrder:
 
 
 async def pending(shop: Shop) -> list[str]:
-    return (await shop.call(orders.list_pending, PendingPageRequest(limit=100))).order_ids
+    return (await shop.call(open_orders.list_pending, PendingPageRequest(limit=100))).order_ids
 
 
 async def test_i12_lines_without_a_sku_are_linked_by_title_and_options(shop: Shop, tmp_path: Path) -> None:

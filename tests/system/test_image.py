@@ -89,6 +89,8 @@ def _create_secrets(shop: RunningShop, folder: Path) -> Path:
         "smtp_url": shop.settings.smtp_url.get_secret_value(),
         "carrier_api_key": "test",
         "api_tokens": TOKEN,
+        "shopify_secrets": "",
+        "woocommerce_secrets": "",
         "encryption_keys": KEY,
     }
     mounted = folder / "mounted"

@@ -112,7 +112,8 @@ async def create_work(shop: RunningShop) -> None:
     for number, _ in enumerate(ORDERS):
         await shop.data.order(str(number), MUG=1)
     await shop.data.order("short", MUG=99)
-    await shop.data.order("unknown", CUP=1)
+    await shop.data.variant("CUP", items={})
+    await shop.data.order("without-items", CUP=1)
     await create_old_records(shop)
     await oversell(shop, "A-5")
     counts = [{"sku": f"A-{number}", "location": "main", "on_hand": 1} for number in range(1, LEVELS + 1)]

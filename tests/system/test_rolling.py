@@ -17,6 +17,7 @@ from tests.system.workers import WorkerProcess, WorkerProcesses
 
 ORDERS, CONCURRENT_ORDERS = 160, 30
 ORDERS_BEFORE = 60  # orders processed before a worker is replaced
+ORDERS_AFTER = 60  # orders that begin after that
 MIN_SHARE = 0.05  # of all steps: each worker must have performed at least this part
 DEADLINE = 180  # seconds
 NEWER = "tests.system.newer_worker"
@@ -39,9 +40,12 @@ async def test_one_of_two_workers_is_replaced_while_they_process_orders(
     for order_id in order_ids:
         await shop.data.order(order_id, MUG=1)
     old, other = await asyncio.gather(workers.start(), workers.start())
-    slots, enough, results = asyncio.Semaphore(CONCURRENT_ORDERS), asyncio.Event(), dict[str, OrderResult]()
+    slots, enough, replaced = asyncio.Semaphore(CONCURRENT_ORDERS), asyncio.Event(), asyncio.Event()
+    results: dict[str, OrderResult] = {}
 
     async def process(order_id: str) -> None:
+        if order_id in order_ids[-ORDERS_AFTER:]:
+            await replaced.wait()
         async with slots:
             results[order_id] = await shop.process(order_id)
         if len(results) == ORDERS_BEFORE:
@@ -51,6 +55,7 @@ async def test_one_of_two_workers_is_replaced_while_they_process_orders(
     await enough.wait()
     assert (await old.stop())[0] == 0
     new = await workers.start(NEWER)
+    replaced.set()
     await processing
 
     await check(shop, results)

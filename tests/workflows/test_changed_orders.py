@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from commerce import backlog, orders
+from commerce import backlog, open_orders
 from commerce.errors import PermanentError
 from commerce.messages.orders import OrderChange
 from commerce.messages.pending_orders import PendingPageRequest
@@ -165,7 +165,7 @@ async def test_an_order_that_changes_again_and_again_is_put_on_hold(shop: Runnin
     )
     async with shop.worker():
         failure: PermanentError = await shop.expect_failure("1")
-    assert type(failure).__name__ == "OrderChanged"
+    assert type(failure).__name__ == "OrderChanged", failure
     assert await hold_reason(shop, "1") == "failed: OrderChanged"
     assert await shop.data.sql("SELECT count(*) FROM fulfillments") == [MAX_RESTARTS + 1]
     assert len(shop.mails("order-failed")) == 1
@@ -199,5 +199,5 @@ async def test_an_order_that_is_cancelled_while_it_waits_for_a_product_waits_no_
         assert await shop.data.call(backlog.count_waiting_for_product) == 0
         await shop.data.stock("GONE", main=1)
         await shop.data.sql("UPDATE order_lines SET variant_id = 'GONE' WHERE sku = 'GONE'")
-        page = await shop.data.call(orders.list_pending, PendingPageRequest(limit=10))
+        page = await shop.data.call(open_orders.list_pending, PendingPageRequest(limit=10))
         assert page.order_ids == ["1"]

@@ -4,200 +4,141 @@ The orders are made up. Each knows what the shop must make of it, so tests can c
 """
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from commerce.currencies import decimals_of
+from tests.commerce.imports.admin_order import FULFILLMENT, PAYMENT, AdminLine, AdminOrder
 from tests.commerce.imports.order_files import EXPORT, write_file
 
-CURRENCIES = ("GBP", "GBP", "USD", "EUR", "JPY", "KWD")
-# What the export says, and what we make of it.
-PAYMENT = {
-    "paid": "captured", "pending": "awaiting", "authorized": "authorized", "partially_paid": "partially_captured",
-    "partially_refunded": "partially_refunded", "refunded": "refunded", "voided": "cancelled", "expired": "expired",
-}  # fmt: skip
-FULFILLMENT = {
-    "unfulfilled": "not_fulfilled", "partial": "partially_fulfilled", "fulfilled": "fulfilled_elsewhere",
-    "restocked": "restocked", "scheduled": "scheduled", "on_hold": "on_hold",
-}  # fmt: skip
+CURRENCIES = ("GBP", "GBP", "USD", "EUR", "JPY", "KWD")  # with 2, 0 and 3 decimals
 LINE_STATUS = {"fulfilled": "fulfilled", "restocked": "restocked"}
-METHODS = ("Standard", "Express (1-2 days)", "Pick up in store", "")
+METHODS = ("Standard", "Express (1-2 days)", "UPS Access Point pickup", "")
+PICKUP = "Pick up in store"
+KIT, BACKORDER = "GIFT-SET", "TEA-BACK"
+# Titles and SKUs. Those without a SKU need no shipping, except the lamp.
 PRODUCTS = (
     ("Mug - Red / Large", "MUG-RED-L"),
     ("Poster, 50×70 cm", "POSTER-50X70"),
     ('Frame 12" oak', "FRAME-12"),
     ("Gift wrapping", ""),
+    ("Gift card", ""),
+    ("Lamp without a number", ""),
     ("Socken „Bär“", "0042"),
+    ("Gift set: mug, 2 × poster", KIT),
+    ("Tea (back soon)", BACKORDER),
+    ("Never seen before", "UNKNOWN-1"),
 )
+SHIPS_WITHOUT_SKU = "Lamp without a number"
+LONG_ORDER, LONG_ORDER_LINES = 17, 60  # one of so many orders is long
+FIRST_NUMBER = 1001
 
 
-@dataclass(frozen=True)
-class ExportedOrder:
-    """One order of an export: its rows, and what the shop must store, in minor units."""
-
-    name: str
-    rows: list[dict[str, str]]
-    payment_status: str
-    fulfillment_status: str
-    currency: str
-    total: int
-    discount_total: int
-    tax_total: int
-    taxes_included: bool | None
-    refunded_total: int
-    units: int
-    goods: int
-
-
-def exported_orders(count: int, seed: int) -> list[ExportedOrder]:
-    """Return this many orders, the same ones for the same seed."""
-    return list(_orders(random.Random(seed), count))
-
-
-def write_export(file: Path, orders: list[ExportedOrder]) -> Path:
-    """Write the orders as the admin does, newest first."""
-    return write_file(file, *[row for order in reversed(orders) for row in order.rows], header=EXPORT)
-
-
-def shown(minor_units: int, currency: str) -> str:
-    """Return an amount as the admin writes it."""
-    decimals = decimals_of(currency)
-    whole, fraction = divmod(minor_units, 10**decimals)
-    return f"{whole}.{fraction:0{decimals}}" if decimals else str(whole)
-
-
-def _orders(choose: random.Random, count: int) -> Iterator[ExportedOrder]:
+def exported_orders(count: int, seed: int) -> list[AdminOrder]:
+    """Return this many orders, the same ones for the same seed, of all pairs of statuses in turn."""
+    choose = random.Random(seed)
     statuses = [(payment, fulfillment) for payment in PAYMENT for fulfillment in FULFILLMENT]
-    for i in range(count):
-        payment, fulfillment = statuses[i % len(statuses)]
-        yield _order(choose, 1001 + i, payment, fulfillment)
+    orders = []
+    for number in range(FIRST_NUMBER, FIRST_NUMBER + count):
+        payment, fulfillment = statuses[number % len(statuses)]
+        created = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(minutes=number * 37)
+        orders.append(random_order(choose, number, created, payment=payment, fulfillment=fulfillment))
+    return orders
 
 
-def _order(choose: random.Random, number: int, payment: str, fulfillment: str) -> ExportedOrder:
-    currency = choose.choice(CURRENCIES)
-    lines = _lines(choose, fulfillment)
-    goods = sum(int(line["units"]) * int(line["price"]) for line in lines)
-    line_discounts = sum(int(line["discount"]) for line in lines)
-    order_discount = choose.choice([0, 0, (goods - line_discounts) // 10])
-    shipping = choose.choice([0, 395, 1_000])
-    free_delivery = shipping if choose.random() < 0.1 else 0
-    # The order's discount contains those of the lines in some exports, and not in others.
-    stated_discount = order_discount + free_delivery + choose.choice([0, line_discounts])
-    discount = line_discounts + order_discount + free_delivery
-    duties = choose.choice([0, 0, 0, 250])
-    tax = choose.choice([0, (goods - discount) // 6 if goods > discount else 0])
-    taxes_included = choose.random() < 0.5 if tax else None
-    total = goods - discount + shipping + duties + (tax if taxes_included is False else 0)
-    refunded = {"refunded": total, "partially_refunded": total // 2}.get(payment, 0)
-    created = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(minutes=number * 37)
-    name = f"#{number}"
-    head = {
-        "Email": choose.choice(["ann@shop.example", "Bob@Shop.example", ""]),
-        "Financial Status": payment,
-        "Paid at": _time(created) if PAYMENT[payment] in ("captured", "refunded", "partially_refunded") else "",
-        "Fulfillment Status": fulfillment,
-        "Fulfilled at": _time(created) if fulfillment == "fulfilled" else "",
-        "Accepts Marketing": "no",
-        "Currency": currency,
-        "Subtotal": shown(max(goods - line_discounts - order_discount, 0), currency),
-        "Shipping": shown(shipping, currency),
-        "Taxes": shown(tax, currency),
-        "Total": shown(total, currency),
-        "Discount Code": "SPRING" if order_discount else "",
-        "Discount Amount": shown(stated_discount, currency),
-        "Shipping Method": choose.choice(METHODS),
-        "Cancelled at": _time(created) if fulfillment == "restocked" else "",
-        "Payment Method": choose.choice(["Card Payments", "Cash on Delivery (COD)", "manual"]),
-        "Payment Reference": f"c{number}.1",
-        "Refunded Amount": shown(refunded, currency),
-        "Outstanding Balance": shown(total if PAYMENT[payment] == "awaiting" else 0, currency),
-        "Id": str(4_541_750_000_000 + number) if number % 5 else "",
-        "Risk Level": choose.choice(["Low", "Medium", "High"]),
-        "Source": choose.choice(["web", "pos", "shopify_draft_order"]),
-        "Tags": choose.choice(["", "vip, wholesale"]),
-        "Notes": choose.choice(["", 'Ring "twice",\nplease', "=1+1"]),
-        "Note Attributes": choose.choice(["", "gift: yes\ncard: “hello”"]),
-        "Duties": shown(duties, currency) if duties else "",
-        "Tax 1 Name": "VAT 20%" if tax else "",
-        "Tax 1 Value": shown(tax, currency) if tax else "",
-        "Phone": "'+442079460000",
-        "Payment ID": f"c{number}.1",
-        "Payment References": f"c{number}.1",
-    }
-    rows = [_row(name, created, currency, line) for line in lines]
-    rows[0] |= head | _address("Billing") | _address("Shipping")
-    return ExportedOrder(
-        name=name,
-        rows=rows,
-        payment_status=PAYMENT[payment],
-        fulfillment_status=_fulfillment_status(fulfillment, lines),
-        currency=currency,
-        total=total,
-        discount_total=discount,
-        tax_total=tax,
-        taxes_included=taxes_included,
-        refunded_total=refunded,
-        units=sum(int(line["units"]) for line in lines),
-        goods=goods,
+def write_export(file: Path, orders: Sequence[AdminOrder]) -> Path:
+    """Write the orders as the admin does, newest first."""
+    return write_file(file, *[row for order in reversed(orders) for row in order.rows()], header=EXPORT)
+
+
+def random_order(
+    choose: random.Random, number: int, created: datetime, *, payment: str = "paid", fulfillment: str = "unfulfilled"
+) -> AdminOrder:
+    """Return an order of these statuses."""
+    lines = _lines(choose, payment, fulfillment, LONG_ORDER_LINES if number % LONG_ORDER == 0 else choose.randint(1, 5))
+    order = AdminOrder(
+        number=number,
+        created=created,
+        lines=lines,
+        id=str(4_541_750_000_000 + number) if number % 5 else "",
+        currency=choose.choice(CURRENCIES),
+        email=choose.choice(["ann@shop.example", "Bob@Shop.example", ""]),
+        payment=payment,
+        fulfillment=fulfillment,
+        cancelled=created if fulfillment == "restocked" or payment == "voided" else None,
+        method=choose.choice(METHODS),
+        shipping=choose.choice([0, 395, 1_000]),
+        # The order's discount contains those of the lines in some exports, and not in others.
+        states_whole_discount=choose.random() < 0.5,
+        duties=choose.choice([0, 0, 0, 250]),
+        taxes_included=choose.random() < 0.5,
     )
+    if choose.random() < 0.15:
+        order.method, order.address, order.shipping = PICKUP, {}, 0
+    order.order_discount = choose.choice([0, 0, (order.goods - order.line_discounts) // 10])
+    order.order_discount += order.shipping if choose.random() < 0.1 else 0  # free delivery
+    order.taxes = _taxes(choose, order.goods - order.discount)
+    order.refunded = {"refunded": order.total, "partially_refunded": order.total // 2}.get(payment, 0)
+    order.more = _more_columns(choose, order)
+    return order
 
 
-def _fulfillment_status(exported: str, lines: list[dict[str, int | str]]) -> str:
-    """Return our status; if all that was fulfilled needs no shipping, the goods are still to be shipped."""
-    to_ship = {line["status"] for line in lines if line["ships"] == "true"}
-    return "not_fulfilled" if exported == "partial" and to_ship == {"pending"} else FULFILLMENT[exported]
-
-
-def _lines(choose: random.Random, fulfillment: str) -> list[dict[str, int | str]]:
-    """Return one to five lines; in a partly fulfilled order the first is fulfilled."""
-    lines: list[dict[str, int | str]] = []
-    for position in range(choose.randint(1, 5)):
+def _lines(choose: random.Random, payment: str, fulfillment: str, count: int) -> list[AdminLine]:
+    """Return the lines of an order; in a partly fulfilled one the first is fulfilled."""
+    lines = []
+    for position in range(count):
         title, sku = choose.choice(PRODUCTS)
-        units, price = choose.randint(1, 3), choose.randint(100, 90_000)
-        status = LINE_STATUS.get(fulfillment, "pending")
-        if fulfillment == "partial" and position == 0:
-            status = "fulfilled"
-        lines.append(
-            {
-                "title": title,
-                "sku": sku,
-                "units": units,
-                "price": price,
-                "discount": choose.choice([0, 0, price // 5]),
-                "ships": "true" if sku else "false",
-                "status": status,
-            }
+        price = choose.randint(100, 90_000)
+        line = AdminLine(
+            title=title,
+            sku=sku,
+            units=choose.randint(1, 3),
+            price=price,
+            ships=bool(sku) or title == SHIPS_WITHOUT_SKU,
+            discount=choose.choice([0, 0, price // 5]),
+            status=LINE_STATUS.get(fulfillment, "pending"),
+            vendor=choose.choice(["The Shop", "Müller & Söhne", ""]),
+            compared_price=choose.choice([None, price + 100]),
         )
+        if fulfillment == "partial" and position == 0:
+            line.status = "fulfilled"
+        if payment == "partially_refunded" and fulfillment == "unfulfilled" and position == 1:
+            line.status = "restocked"
+        lines.append(line)
+    if choose.random() < 0.2:
+        lines.append(AdminLine("Tip", "", 1, choose.randint(50, 500), ships=False, status=lines[0].status))
     return lines
 
 
-def _row(name: str, created: datetime, currency: str, line: dict[str, int | str]) -> dict[str, str]:
-    return {
-        "Name": name,
-        "Created at": _time(created),
-        "Lineitem quantity": str(line["units"]),
-        "Lineitem name": str(line["title"]),
-        "Lineitem price": shown(int(line["price"]), currency),
-        "Lineitem compare at price": "",
-        "Lineitem sku": str(line["sku"]),
-        "Lineitem requires shipping": str(line["ships"]),
-        "Lineitem taxable": "true",
-        "Lineitem fulfillment status": str(line["status"]),
-        "Lineitem discount": shown(int(line["discount"]), currency),
-        "Vendor": "The Shop",
+def _taxes(choose: random.Random, taxed: int) -> list[int]:
+    """Return no tax, one, or the shares of up to five authorities."""
+    whole, parts = max(taxed, 0) // 6, choose.choice([0, 0, 1, 1, 2, 5])
+    if not whole or not parts:
+        return []
+    return [whole // parts] * (parts - 1) + [whole - whole // parts * (parts - 1)]
+
+
+def _more_columns(choose: random.Random, order: AdminOrder) -> dict[str, str]:
+    columns = {
+        "Discount Code": "SPRING" if order.order_discount else "",
+        "Payment Method": choose.choice(["Card Payments", "Cash on Delivery (COD)", "manual"]),
+        "Risk Level": choose.choice(["Low", "Medium", "High"]),
+        "Source": choose.choice(["web", "shopify_draft_order", "580111"]),
+        "Tags": choose.choice(["", "vip, wholesale"]),
+        "Notes": choose.choice(["", 'Ring "twice",\nplease', "=1+1"]),
+        "Note Attributes": choose.choice(["", "gift: yes\ncard: “hello”"]),
+        "Phone": "'+442079460000",
     }
+    columns |= {f"Tax {n} Name": f"Tax of authority {n} 20%" for n, _ in enumerate(order.taxes, 1)}
+    if order.payment in ("pending", "partially_paid"):
+        due = order.created + timedelta(days=30)
+        columns |= {"Payment Terms Name": "Net 30", "Next Payment Due At": f"{due:%Y-%m-%d %H:%M:%S} +0000"}
+    if order.method == PICKUP and order.fulfillment == "fulfilled":  # bought in the store
+        till = {"Employee": "Kim", "Location": "Main Street", "Device ID": "3", "Receipt Number": f"3-{order.number}"}
+        columns |= till | {"Source": "pos"}
+    return columns
 
 
-def _address(kind: str) -> dict[str, str]:
-    parts = {
-        "Name": "Ann Ö. Lee", "Street": "1 High Street, Flat 7", "Address1": "1 High Street", "Address2": "Flat 7",
-        "Company": "Acme Ltd", "City": "London", "Zip": "'01234", "Province": "ENG", "Country": "GB",
-        "Phone": "020 7946 0000", "Province Name": "England",
-    }  # fmt: skip
-    return {f"{kind} {part}": value for part, value in parts.items()}
-
-
-def _time(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} +0000"
+def columns_in_use(orders: Iterable[AdminOrder]) -> set[str]:
+    """Return the columns that are filled in any row."""
+    return {column for order in orders for row in order.rows() for column, value in row.items() if value}

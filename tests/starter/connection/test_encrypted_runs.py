@@ -5,12 +5,14 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload, SearchAttributes
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import MarkerRecordedEventAttributes
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHistory
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter
@@ -45,15 +47,22 @@ async def with_keys(shop: RunningShop, *newest_first: str) -> RunningShop:
 
 
 def submessages(message: Message) -> Iterator[Message]:
-    """Yield a message and all messages within it, except search attributes, which Temporal cannot encrypt."""
+    """Yield a message and all messages within it, except what Temporal does not encrypt.
+
+    These are search attributes, and the markers that name the patches of the code (`workflow.patched`).
+    """
     yield message
     for field, value in message.ListFields():
-        if field.message_type is None or isinstance(value, SearchAttributes):
+        if field.message_type is None or isinstance(value, SearchAttributes) or is_patch(value):
             continue
         if field.message_type.GetOptions().map_entry:
             value = [part for part in value.values() if isinstance(part, Message)]
         for part in [value] if isinstance(value, Message) else value:
             yield from submessages(part)
+
+
+def is_patch(value: Any) -> bool:
+    return isinstance(value, MarkerRecordedEventAttributes) and value.marker_name == "core_patch"
 
 
 def payloads(history: WorkflowHistory) -> list[Payload]:
