@@ -139,16 +139,19 @@ RESERVE = text(f"""{NEED_AND_SUPPLY}, item_at AS MATERIALIZED (
         RETURNING 1
     )
     SELECT count(*) AS reservations, CAST(coalesce(sum(quantity), 0) AS bigint) AS units,
-           EXISTS (SELECT FROM need) AS needed,
+           count(DISTINCT location_id) AS locations, EXISTS (SELECT FROM need) AS needed,
            (SELECT count(*) FROM total) = (SELECT count(*) FROM raised) AS all_raised
     FROM take
 """)  # noqa: S608 - our own constant
-# What the order has already: its reservations, or the units of its live fulfillment.
+# What the order has already: its reservations, or the units of its live fulfillments.
 RESERVED = text("""
-    SELECT count(*) AS reservations, CAST(coalesce(sum(quantity), 0) AS bigint) AS units FROM (
-        SELECT quantity FROM reservations WHERE order_id = :order_id
+    SELECT count(*) AS reservations, CAST(coalesce(sum(quantity), 0) AS bigint) AS units,
+           count(DISTINCT location_id) AS locations
+    FROM (
+        SELECT quantity, location_id FROM reservations WHERE order_id = :order_id
         UNION ALL
-        SELECT quantity FROM fulfillment_items JOIN fulfillments ON fulfillments.id = fulfillment_id
+        SELECT quantity, location_id
+        FROM fulfillment_items JOIN fulfillments ON fulfillments.id = fulfillment_id
         WHERE order_id = :order_id AND cancelled_at IS NULL) AS held
 """)
 RELEASE = text("""
@@ -194,12 +197,16 @@ async def reserve(tx: AsyncSession, order_id: str) -> Reserved:
     if not reserved.all_raised:
         raise TransientError
     if reserved.reservations:
-        return Reserved(reservations=reserved.reservations, units=reserved.units)
+        return _reserved(reserved)
     earlier = (await tx.execute(RESERVED, {"order_id": order_id})).one()
     if reserved.needed and not earlier.reservations:
         await check(tx, order_id)
         raise TransientError
-    return Reserved(reservations=earlier.reservations, units=earlier.units)
+    return _reserved(earlier)
+
+
+def _reserved(row: Row[Any]) -> Reserved:
+    return Reserved(reservations=row.reservations, units=row.units, locations=row.locations)
 
 
 async def release(tx: AsyncSession, order_id: str) -> None:

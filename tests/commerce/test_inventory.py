@@ -165,7 +165,7 @@ async def test_i5_a_backorder_may_exceed_stock_at_the_first_location(shop: Shop)
     await shop.stock("MUG", main=1, overflow=2, backorder=True)
     await shop.order("1", MUG=5)
     await shop.call(inventory.check, "1")
-    assert await shop.call(inventory.reserve, "1") == Reserved(reservations=2, units=5)
+    assert await shop.call(inventory.reserve, "1") == Reserved(reservations=2, units=5, locations=2)
     assert await shop.levels("MUG") == {"main": (1, 3), "overflow": (2, 2)}
 
 
@@ -185,7 +185,7 @@ async def test_i5_unmanaged_variants_need_no_stock(shop: Shop) -> None:
     await shop.add_stock("MUG", main=1)
     await shop.order("1", SERVICE=7, MUG=3)
     await shop.call(inventory.check, "1")
-    assert await shop.call(inventory.reserve, "1") == Reserved(reservations=0, units=0)
+    assert await shop.call(inventory.reserve, "1") == Reserved(reservations=0, units=0, locations=0)
     assert await shop.levels("MUG") == {"main": (1, 0)}
 
 

@@ -130,6 +130,10 @@ class Saga:
         call: Call[Message] = Call(key=self._key(id), input=value, undo=undo and name_of(undo))
         return await self._run(call, lambda: workflow.execute_child_workflow(process, value, id=id, **CHILD))
 
+    def plan(self, names: Sequence[str], *, after: str) -> None:
+        """Show more steps as pending, after one of the plan."""
+        self.progress.insert(names, after)
+
     def skip(self, step: Method, reason: str) -> None:
         """Show a step of the plan as skipped."""
         self.progress.step(name_of(step)).skip(reason)
