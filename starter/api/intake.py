@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Request
 from pydantic import Field, SecretStr
 
-from commerce.intake.deliveries import Delivery, Received, receive
+from commerce.intake.deliveries import Delivery, receive
 from commerce.intake.signatures import is_signed
 from starter.api.admission import RESPONSES as TOO_MANY
 from starter.api.admission import AdmissionDep
@@ -27,7 +27,7 @@ class IntakeAnswer(ResponseBody):
     """What became of a webhook."""
 
     status: Literal["stored", "known", "ignored", "unusable", "waiting", "repeated", "ping"] = Field(
-        description="unusable: it was kept and the admins are alerted; waiting: it is taken in a minute"
+        description="unusable: it was kept and the admins are alerted; waiting: it is taken within a minute"
     )
     order_id: str | None = Field(None, description="Our id of the order; null if there is none")
     reason: str | None = Field(None, description="Why the webhook was ignored or could not be used")
@@ -77,12 +77,9 @@ async def receive_shopify_order(
     """
     settings = backends.settings
     body = await _signed_body(request, x_shopify_hmac_sha256, settings.shopify_secrets)
-    await admission.delivery("shopify")
-    source = settings.shopify_source or settings.order_source
     delivery_id = x_shopify_webhook_id or x_shopify_event_id
-    return _answer(
-        await receive(backends.database, Delivery("shopify", x_shopify_topic.lower(), delivery_id, body, source))
-    )
+    source = settings.shopify_source or settings.order_source
+    return await _take(backends, admission, Delivery("shopify", x_shopify_topic.lower(), delivery_id, body, source))
 
 
 @routes.post(
@@ -110,10 +107,9 @@ async def receive_woocommerce_order(
     if settings.woocommerce_secrets and PING.fullmatch((await request.body()).strip()):
         return IntakeAnswer(status="ping", order_id=None, reason=None)
     body = await _signed_body(request, x_wc_webhook_signature, settings.woocommerce_secrets)
-    await admission.delivery("woocommerce")
     source = settings.woocommerce_source or settings.order_source
     delivery = Delivery("woocommerce", x_wc_webhook_topic.lower(), x_wc_webhook_delivery_id, body, source)
-    return _answer(await receive(backends.database, delivery))
+    return await _take(backends, admission, delivery)
 
 
 async def _signed_body(request: Request, signature: str, secrets: Sequence[SecretStr]) -> bytes:
@@ -126,5 +122,8 @@ async def _signed_body(request: Request, signature: str, secrets: Sequence[Secre
     return body
 
 
-def _answer(received: Received) -> IntakeAnswer:
+async def _take(backends: BackendsDep, admission: AdmissionDep, delivery: Delivery) -> IntakeAnswer:
+    """Take a signed webhook; raises ApiError if its platform sent too many."""
+    await admission.delivery(delivery.platform)
+    received = await receive(backends.database, delivery)
     return IntakeAnswer(status=received.status, order_id=received.order_id, reason=received.reason)
