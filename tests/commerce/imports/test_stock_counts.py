@@ -244,12 +244,24 @@ async def test_i14_units_are_gone_from_the_location_that_they_left(shop: Shop, t
 async def test_i14_available_units_leave_out_open_orders(shop: Shop, tmp_path: Path) -> None:
     levels = "SKU,Main,Loft\nMUG,{},{}\n"
     await take_in(shop, tmp_path, levels.format(2, 5), datetime.now(UTC))
-    await shop.order("1", MUG=3, columns={"created_at": datetime.now(UTC)})
+    await shop.order("1", MUG=6, columns={"created_at": datetime.now(UTC)})  # more than one location has (I7)
     await shop.order("2", MUG=1, columns={"created_at": datetime.now(UTC)})
     await shop.call(inventory.reserve, "1")
-    assert await shop.levels("MUG") == {"Main": (2, 2), "Loft": (5, 1)}
-    await take_in(shop, tmp_path, levels.format(-1, 4), datetime.now(UTC))
-    assert await shop.levels("MUG") == {"Main": (2, 2), "Loft": (5, 1)}
+    assert await shop.levels("MUG") == {"Main": (2, 2), "Loft": (5, 4)}
+    await take_in(shop, tmp_path, levels.format(-1, 1), datetime.now(UTC))
+    assert await shop.levels("MUG") == {"Main": (2, 2), "Loft": (5, 4)}
+
+
+async def test_i14_available_units_leave_out_an_open_order_that_one_location_can_serve(
+    shop: Shop, tmp_path: Path
+) -> None:
+    levels = "SKU,Main,Loft\nMUG,{},{}\n"
+    await take_in(shop, tmp_path, levels.format(2, 5), datetime.now(UTC))
+    await shop.order("1", MUG=3, columns={"created_at": datetime.now(UTC)})
+    await shop.call(inventory.reserve, "1")
+    assert await shop.levels("MUG") == {"Main": (2, 0), "Loft": (5, 3)}
+    await take_in(shop, tmp_path, levels.format(2, 2), datetime.now(UTC))
+    assert await shop.levels("MUG") == {"Main": (2, 0), "Loft": (5, 3)}
 
 
 async def test_i14_a_count_smaller_than_what_left_is_reported(shop: Shop, tmp_path: Path) -> None:
