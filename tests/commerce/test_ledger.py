@@ -16,6 +16,7 @@ from commerce.ledger import StepRecord
 from commerce.messages.base import Nothing
 from commerce.messages.orders import OrderRef, Reserved
 from commerce.messages.steps import Call, Leftover, StepKey
+from tests.commerce.shop import let_pass
 
 ORDER = OrderRef(order_id="1")
 MINUTE = timedelta(minutes=1)
@@ -315,15 +316,6 @@ async def withdraw(effect: Effect) -> StepRecord:
         return await ledger.withdraw(tx, call())
 
 
-async def let_pass(effect: Effect, time: timedelta) -> None:
-    """Let time pass, by moving the moment after which the service no longer carries out a request."""
-    earlier = """UPDATE step_ledger SET note = note || jsonb_build_object(
-                     'settled_at', CAST(note ->> 'settled_at' AS timestamptz) - CAST(:time AS interval))
-                 WHERE note ? 'settled_at' RETURNING 1"""
-    async with effect.database.transaction() as tx:
-        (await tx.execute(text(earlier), {"time": time})).one()
-
-
 async def test_a_lease_keeps_other_attempts_out_until_it_is_released(effect: Effect) -> None:
     first = await acquire(effect)
     with pytest.raises(StepInProgress):
@@ -374,9 +366,9 @@ async def test_after_an_unanswered_attempt_the_next_may_run_but_the_outcome_stay
         effect, again.lease_until
     )  # this one was answered; the request of the one before may still be carried out
     assert (await withdraw(effect)).outcome_unknown
-    await let_pass(effect, HOUR / 2)
+    await let_pass(effect.database, HOUR / 2)
     assert (await withdraw(effect)).outcome_unknown
-    await let_pass(effect, HOUR / 2)
+    await let_pass(effect.database, HOUR / 2)
     assert not (await withdraw(effect)).outcome_unknown
 
 

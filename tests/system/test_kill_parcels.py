@@ -76,5 +76,8 @@ async def test_both_parcels_end_correctly_after_a_kill_inside_each_step_and_undo
     await wait_for_all(shop, points)
     found = {order_id: await outcome_of(shop, order_id) for order_id in points}
     assert {order_id: end for order_id, end in found.items() if end != OUTCOMES[order_id.split(".")[0]]} == {}
-    assert len(shop.mails("order-failed")) == sum(order_id.startswith("cancelled") for order_id in points)
+    # One alert per run. Mails can arrive twice with the same Message-ID, see (N1).
+    alerts = {(mail["X-Commerce-Key"], mail["Message-ID"]) for mail in shop.mails("order-failed")}
+    failed = [order_id for order_id in points if order_id.startswith("cancelled")]
+    assert sorted(key.split("/")[1] for key, _ in alerts) == sorted(failed)
     assert await shop.findings() == []
