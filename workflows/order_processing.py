@@ -163,7 +163,7 @@ class OrderProcessingWorkflow:
             return {}
         to_ship: list[str | None] = [part.fulfillment_id for part in created.parts if part.needs_label]
         requests = [LabelRequest(**dict(self._order), fulfillment_id=each) for each in to_ship or [None]]
-        names = [first, *(f"{first}-{number}" for number in range(2, len(requests) + 1))]
+        names = [first, *(f"{first}/{number}" for number in range(2, len(requests) + 1))]
         self._saga.plan(names, after=first)
         return dict(zip(names, requests, strict=True))
 

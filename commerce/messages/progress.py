@@ -23,6 +23,11 @@ class StepProgress(BaseModel):
     note: str = ""
     error: str | None = None
 
+    @property
+    def kind(self) -> str:
+        """What operators list and count steps by: `create-shipping-label` for `create-shipping-label/2`."""
+        return self.name.partition("/")[0]
+
     def skip(self, why: str) -> None:
         """Mark the step as not needed."""
         self.state, self.note = "skipped", why

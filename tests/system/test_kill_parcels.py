@@ -22,14 +22,14 @@ COMPLETED, FAILED, CANCELLED = (
 POINTS = """
     fulfilled  create-fulfillment       before after
     fulfilled  create-shipping-label    after-buy after
-    fulfilled  create-shipping-label-2  before before-create after-create before-buy after-buy after
+    fulfilled  create-shipping-label/2  before before-create after-create before-buy after-buy after
     fulfilled  complete-order           before after
-    cancelled  create-shipping-label-2  before-refund after-refund
+    cancelled  create-shipping-label/2  before-refund after-refund
     cancelled  create-shipping-label    before-refund after-refund
     cancelled  cancel-fulfillments      before after
     stopped    create-fulfillment       after
     stopped    create-shipping-label    after
-    stopped    create-shipping-label-2  before after-create before-buy after-buy after
+    stopped    create-shipping-label/2  before after-create before-buy after-buy after
 """
 LIVE = "SELECT count(*) FROM fulfillments WHERE cancelled_at IS NULL AND order_id = :id"
 # run, labels that are live, live fulfillments, stock of both items (two are stocked at first)
@@ -60,7 +60,9 @@ async def test_both_parcels_end_correctly_after_a_kill_inside_each_step_and_undo
     shop: RunningShop, workers: WorkerProcesses
 ) -> None:  # (V15, E11)
     rows = [line.split() for line in POINTS.strip().splitlines()]
-    points = {f"{end}.{step}.{where}": f"{step} {where}" for end, step, *places in rows for where in places}
+    points = {
+        f"{end}.{step.replace('/', '-')}.{where}": f"{step} {where}" for end, step, *places in rows for where in places
+    }
     for order_id in points:
         await shop.data.stock(f"{order_id}.a", main=2)
         await shop.data.stock(f"{order_id}.b", overflow=2)

@@ -12,8 +12,9 @@ from tests.faults import AnswerGate
 from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.workflows.test_order_processing import DONE, EVENTS, cancel_after
 from tests.workflows.test_run_lifecycle import reached
+from workflows.engine.search_attributes import FAILED_STEP
 
-SECOND = "create-shipping-label-2"
+SECOND = "create-shipping-label/2"
 LIVE = "SELECT count(*) FROM fulfillments WHERE cancelled_at IS NULL AND order_id = :id"
 
 
@@ -85,6 +86,8 @@ async def test_a_carrier_that_refuses_the_second_label_undoes_the_first_one(shop
         assert isinstance(await shop.expect_failure("1"), CarrierRefused)
         states = await shop.states("1")
         assert states["create-shipping-label"] == states[SECOND] == states["create-fulfillment"] == "undone"
+        found = await shop.handle("1").describe()
+        assert found.typed_search_attributes.get(FAILED_STEP) == "create-shipping-label"  # by which it is retried
         assert await counts(shop) == (1, 1, 0)
         assert await stock(shop) == UNTOUCHED
         assert await shop.findings() == []

@@ -150,10 +150,12 @@ def _possible_holds(planned: PlannedOrder, done: Set[str]) -> Iterator[str]:
 
 
 def _wrong_label(planned: PlannedOrder, order: Order, live: list[str]) -> Iterator[str]:
-    """A fulfilled order that is shipped has one live label per location at most, any other order has none."""
-    allowed = range(1, max(order.locations, 1) + 1) if order.is_fulfilled and planned.needs_label else [0]
-    if len(live) not in allowed:
-        yield f"is {order.status} and has the labels {live}"
+    """A fulfilled order that is shipped has one live label per parcel, any other order has none.
+
+    All that is in stock here is shipped, so each fulfillment is a parcel.
+    """
+    if len(live) != (order.fulfillments if order.is_fulfilled and planned.needs_label else 0):
+        yield f"is {order.status} with {order.fulfillments} fulfillments and has the labels {live}"
     elif sorted(live) != order.tracking_numbers:
         yield f"has the labels {live}, but the shop knows {order.tracking_numbers}"
 
