@@ -53,11 +53,13 @@ HISTORY = f"""
     INSERT INTO variants (id, product_id, sku) SELECT id, id, id FROM products;
     INSERT INTO inventory_items (id, sku) SELECT id, id FROM products;
     INSERT INTO variant_inventory_items (variant_id, inventory_item_id) SELECT id, id FROM products;
-    INSERT INTO inventory_levels (inventory_item_id, location_id, stocked_quantity) SELECT id, 'main', 100 FROM products;
+    INSERT INTO inventory_levels (inventory_item_id, location_id, stocked_quantity)
+        SELECT id, 'main', 100 FROM products;
     INSERT INTO customers (email, created_at) SELECT id || '@customer.example', at FROM old;
     INSERT INTO orders (id, customer_id, email, payment_status, fulfillment_status, currency, total, shipping_method,
                         shipping_country, created_at, content_hash, external_id, name_key)
-        SELECT old.id, customers.id, email, 'captured', 'fulfilled', 'GBP', 250, 'Standard', 'GB', at, '', old.id, old.id
+        SELECT old.id, customers.id, email, 'captured', 'fulfilled', 'GBP', 250, 'Standard', 'GB', at, '', old.id,
+               old.id
         FROM old JOIN customers ON email = old.id || '@customer.example';
     INSERT INTO order_lines (order_id, position, variant_id, sku, title, quantity, unit_price)
         SELECT id, 1, sku, sku, sku, 1, 250 FROM old;
