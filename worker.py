@@ -33,6 +33,7 @@ from activities.orders import OrderActivities
 from activities.products import ProductActivities
 from activities.stock_sync import StockSyncActivities
 from activities.upkeep import Retention, UpkeepActivities
+from activities.waits import WaitActivities
 from activities.webhooks import WebhookActivities
 from commerce import open_orders
 from commerce.database import Database
@@ -115,6 +116,7 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
             AnalyticsActivities(database, settings.zone, settings.currency, settings.admin_emails),
             UpkeepActivities(database, retention_of(settings)),
             WebhookActivities(database, poster),
+            WaitActivities(database),
             HelloActivities(),
             ProductActivities(database),
         )

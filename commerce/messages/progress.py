@@ -1,17 +1,29 @@
 """The progress of a process, as its query `progress` returns it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-StepState = Literal["pending", "running", "done", "skipped", "failed", "undone", "undo_failed"]
-MARKS = {"pending": "·", "running": "▶", "done": "✓", "skipped": "–", "failed": "✗", "undone": "↩", "undo_failed": "‼"}
-ProcessState = Literal["running", "compensating", "completed", "compensated", "compensation_failed", "failed"]
+StepState = Literal["pending", "running", "waiting", "done", "skipped", "failed", "undone", "undo_failed"]
+MARKS = {
+    "pending": "·",
+    "running": "▶",
+    "waiting": "…",
+    "done": "✓",
+    "skipped": "–",
+    "failed": "✗",
+    "undone": "↩",
+    "undo_failed": "‼",
+}
+ProcessState = Literal[
+    "running", "waiting", "compensating", "completed", "compensated", "compensation_failed", "failed"
+]
 
 
 class StepProgress(BaseModel):
-    """The progress of one step."""
+    """The progress of one step. While it waits for an answer, `until` says how long, and `scheduled_at` since when."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
@@ -19,8 +31,16 @@ class StepProgress(BaseModel):
     state: StepState = "pending"
     scheduled_at: datetime | None = None
     ended_at: datetime | None = None
+    until: datetime | None = None
     note: str = ""
     error: str | None = None
+
+    def waiting_line(self) -> str:
+        """Return since when and until when the step waits for an answer; empty if it does not wait."""
+        if self.state != "waiting" or self.until is None or self.scheduled_at is None:
+            return ""
+        since, until = (time.isoformat(timespec="minutes") for time in (self.scheduled_at, self.until))
+        return f"waits for an answer since {since}, until {until}"
 
     def skip(self, why: str) -> None:
         """Mark the step as not needed."""
@@ -41,10 +61,17 @@ class Progress(BaseModel):
             self.steps.append(found)
         return found
 
+    def insert(self, names: Sequence[str], after: str) -> None:
+        """Add steps that the plan does not have, behind the step of this name."""
+        known = {step.name for step in self.steps}
+        place = next((place for place, step in enumerate(self.steps, 1) if step.name == after), len(self.steps))
+        self.steps[place:place] = [StepProgress(name=name) for name in names if name not in known]
+
     def as_markdown(self) -> str:
         """Return the progress as Temporal's UI shows it above the run."""
         lines = [
-            f"- {MARKS[step.state]} {step.name}" + "".join(f": {text}" for text in (step.note, step.error) if text)
+            f"- {MARKS[step.state]} {step.name}"
+            + "".join(f": {text}" for text in (step.waiting_line(), step.note, step.error) if text)
             for step in self.steps
         ]
         return "\n".join([f"**{self.state}**", "", *lines])
