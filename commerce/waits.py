@@ -25,7 +25,7 @@ OPEN = text("""
     ON CONFLICT (business_key, generation, step, round) DO NOTHING
     RETURNING id
 """)
-READ = text(f"SELECT id, kind, until FROM step_waits WHERE {KEY}")  # noqa: S608 - our own constant
+READ = text(f"SELECT kind FROM step_waits WHERE {KEY}")  # noqa: S608 - our own constant
 # The row may not exist yet if opening it is still under way; this one then refuses that.
 CLOSE = text("""
     INSERT INTO step_waits AS wait
@@ -41,6 +41,7 @@ LATEST = text(f"""
     WHERE business_key = :business_key AND step = :step ORDER BY round DESC LIMIT 1
 """)  # noqa: S608 - our own constant
 BY_ID = text("SELECT business_key, generation, step, round FROM step_waits WHERE id = CAST(:id AS uuid)")
+OPEN_ID = text(f"SELECT CAST(id AS text) FROM {OPEN_WAITS} WHERE {KEY} AND kind IS NULL")  # noqa: S608 - our own
 LOCK = text(f"SELECT kind FROM {OPEN_WAITS} WHERE {KEY} FOR UPDATE OF wait FOR SHARE OF current")  # noqa: S608
 REPEATED = text("""
     SELECT generation, round, kind, data, reason FROM step_waits
@@ -66,10 +67,11 @@ UNDELIVERED = text(f"""
 
 @dataclass(frozen=True)
 class Recorded:
-    """An answer that is recorded: its round, and the digest that identifies it."""
+    """An answer that is recorded: its round, and the digest that identifies it. `is_new`: it was not known before."""
 
     key: WaitKey
     digest: str
+    is_new: bool = False
 
 
 async def open_wait(tx: AsyncSession, wait: OpenWait) -> None:
@@ -93,12 +95,10 @@ async def close(tx: AsyncSession, wait: CloseWait) -> EndedWait:
     return EndedWait.model_validate(dict((await tx.execute(CLOSE, values)).mappings().one()))
 
 
-async def id_of(tx: AsyncSession, key: WaitKey) -> str:
-    """Return the id of an open round, which links to it carry. Raises WaitNotFound."""
-    row = (await tx.execute(READ, key.model_dump())).one_or_none()
-    if row is None:
-        raise WaitNotFound(key.business_key, key.step)
-    return str(row.id)
+async def open_id(tx: AsyncSession, key: WaitKey) -> str | None:
+    """Return the id of an open round, which links to it carry, or None if it is not open."""
+    found: str | None = (await tx.execute(OPEN_ID, key.model_dump())).scalar_one_or_none()
+    return found
 
 
 async def latest(tx: AsyncSession, process: str, step: str) -> WaitKey:
@@ -140,7 +140,7 @@ async def record(tx: AsyncSession, key: WaitKey, answer: Answer, *, by: str, ide
         raise RetryRefused(key.business_key, f"step {key.step} has asked {MAX_ROUNDS} times")
     given = answer.model_dump() | {"data": None if answer.data is None else json.dumps(answer.data)}
     await tx.execute(RECORD, values | given | {"by": by})
-    return Recorded(key, digest)
+    return Recorded(key, digest, is_new=True)
 
 
 async def deliver(tx: AsyncSession, key: WaitKey, digest: str) -> EndedWait:

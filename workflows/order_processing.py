@@ -1,6 +1,7 @@
 """Process an order: check and reserve stock, fulfill, buy a label, complete, notify the customer; or undo it all."""
 
 import asyncio
+from datetime import timedelta
 from typing import Literal, NoReturn
 
 from temporalio import workflow
@@ -12,7 +13,9 @@ with workflow.unsafe.imports_passed_through():
     from activities.inventory import InventoryActivities
     from activities.notifications import NotificationActivities
     from activities.orders import OrderActivities
+    from activities.reviews import ReviewActivities
     from commerce.errors import (
+        AnsweredWithFailure,
         FulfilledElsewhere,
         InsufficientInventory,
         OrderCancelled,
@@ -24,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
         VariantWithoutItems,
         WrongProcessId,
     )
+    from commerce.messages.base import Nothing
     from commerce.messages.notifications import Alert, NotificationRef
     from commerce.messages.orders import (
         RESTARTS,
@@ -36,6 +40,7 @@ with workflow.unsafe.imports_passed_through():
         OrderResult,
         OrderStart,
         Refusal,
+        ReviewRequest,
         ValidOrder,
         order_process_id,
         shipped_key,
@@ -43,7 +48,7 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.progress import Progress
     from commerce.telemetry.metrics import STOCK_OUTS
     from workflows.engine.alerts import alert_admins, run_key, send_or_alert
-    from workflows.engine.calls import execute, is_reset
+    from workflows.engine.calls import execute, is_reset, name_of
     from workflows.engine.cancellation import CANCEL_OR_FAILURE, uninterrupted
     from workflows.engine.metrics import count
     from workflows.engine.policies import FINAL_STEP, MAIL, OUTSIDE_STEP
@@ -59,6 +64,7 @@ PLAN = (
     OrderActivities.complete,
     NotificationActivities.send,
 )
+REVIEW_TIME = timedelta(days=2)  # for a person to review an order
 MAX_RESTARTS = 10  # in a row, of an order that changes again and again
 
 
@@ -116,6 +122,8 @@ class OrderProcessingWorkflow:
                 self._known_revision = valid.revision or 0
             if self._is_outdated():
                 raise to_failure(OrderChanged(valid.order_id))
+            if valid.review:
+                saga.plan([name_of(ReviewActivities.request)], after=name_of(InventoryActivities.reserve))
             fulfilled = valid.fulfilled or await self._process(valid)
             notified = fulfilled.notification_sent or await self._notify(valid)
         return OrderResult(
@@ -136,6 +144,8 @@ class OrderProcessingWorkflow:
         self._checked_at = workflow.now()  # stock that arrives after this moment may make a refusal obsolete
         await saga.step(InventoryActivities.check, order)
         await saga.step(InventoryActivities.reserve, order, undo=InventoryActivities.release)
+        if valid.review:  # not in older histories
+            await self._wait_for_review(valid.review)
         await saga.step(FulfillmentActivities.create, order, undo=FulfillmentActivities.cancel)
         if valid.needs_label:
             void = FulfillmentActivities.void_label
@@ -143,6 +153,12 @@ class OrderProcessingWorkflow:
         else:
             saga.skip(FulfillmentActivities.create_label, "nothing to ship")
         return await saga.step(OrderActivities.complete, order, policy=FINAL_STEP, final=True)
+
+    async def _wait_for_review(self, reasons: list[str]) -> None:
+        """Wait until a person has approved the order (V15)."""
+        request = ReviewRequest(**dict(self._order), reasons=reasons)
+        alert = self._alert("review-missing", "The order still waits for a person to review it")
+        await self._saga.wait(ReviewActivities.request, request, answer=Nothing, until=REVIEW_TIME, remind=alert)
 
     async def _notify(self, valid: ValidOrder) -> bool:
         if not valid.has_email:
@@ -187,6 +203,8 @@ class OrderProcessingWorkflow:
             if cause(failure, UnknownVariant) and workflow.patched("wait-for-product"):
                 self._saga.enter("compensated")  # as for a shortage
                 return OrderResult(order_id=self._order.order_id, status="waiting_for_product")
+            if cause(failure, AnsweredWithFailure):
+                return await self._reject()
             if self._restarts and (withdrawn := _withdrawn_by_shop(failure)):
                 return OrderResult(order_id=self._order.order_id, status=withdrawn)
         if not (self._is_held_by_validation(failure) and workflow.patched("validate-holds")):
@@ -204,6 +222,12 @@ class OrderProcessingWorkflow:
 
     def _is_held_by_validation(self, failure: BaseException) -> bool:
         return self._order.revision is None and isinstance(shop_error(failure), (OrderRefused, VariantWithoutItems))
+
+    async def _reject(self) -> OrderResult:
+        """Put an order on hold that a person has rejected."""
+        hold = Hold(**dict(self._order), reason="rejected")
+        await execute(OrderActivities.hold, self._saga.call("hold-order", hold), FINAL_STEP)
+        return OrderResult(order_id=self._order.order_id, status="rejected")
 
     async def _refuse(self, shortage: InsufficientInventory) -> OrderResult:
         order = self._order

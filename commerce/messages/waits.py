@@ -126,3 +126,16 @@ def answer_problems(answer: str | None, data: dict[str, Any] | None, model: type
     except ValidationError as error:
         return [problem.model_copy(update={"field": f"data.{problem.field}"}) for problem in field_errors(error)]
     return []
+
+
+class AnswerReceipt(Message):
+    """An answer that was accepted.
+
+    `taken`: the process has it. `recorded`: it counts, and the process gets it as soon as a worker runs.
+    """
+
+    transaction_id: str
+    step: str
+    answer: AnswerKind
+    round: int
+    status: Literal["taken", "recorded"]

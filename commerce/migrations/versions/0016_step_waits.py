@@ -36,7 +36,9 @@ def upgrade() -> None:
             name="ck_step_waits_digest",
         ),
         sa.PrimaryKeyConstraint("id", name="pk_step_waits"),
-        sa.UniqueConstraint("business_key", "generation", "step", "round", name="uq_step_waits_business_key_generation_step_round"),
+        sa.UniqueConstraint(
+            "business_key", "generation", "step", "round", name="uq_step_waits_business_key_generation_step_round"
+        ),
     )
     op.create_index("uq_step_waits_digest", "step_waits", ["business_key", "step", "digest"], unique=True)
     op.create_index("ix_step_waits_open", "step_waits", ["asked_at"], postgresql_where=sa.text("kind IS NULL"))
