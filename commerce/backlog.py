@@ -13,7 +13,7 @@ from commerce.open_orders import IS_HELD, IS_PENDING, WAITS_FOR_PRODUCT
 OPEN_WAITS = "step_waits JOIN process_generations USING (business_key, generation) WHERE kind IS NULL"
 # An order whose process waits for an answer is not late, as long as its time is not over.
 IS_WAITING = f"""EXISTS (SELECT FROM {OPEN_WAITS} AND until > now()
-                    AND business_key = '{order_process_id("")}' || orders.id)"""  # noqa: S608 - our own constants
+                    AND business_key = '{order_process_id("")}' || orders.id)"""
 AGE_OF_OLDEST = "coalesce(extract(epoch FROM now() - min(created_at)), 0)"
 # Each count reads a partial index of open rows only (see commerce/tables.py), so done rows cost nothing.
 MEASURE = text(f"""

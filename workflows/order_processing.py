@@ -144,7 +144,7 @@ class OrderProcessingWorkflow:
         self._checked_at = workflow.now()  # stock that arrives after this moment may make a refusal obsolete
         await saga.step(InventoryActivities.check, order)
         await saga.step(InventoryActivities.reserve, order, undo=InventoryActivities.release)
-        if valid.review:  # not in older histories
+        if valid.review:
             await self._wait_for_review(valid.review)
         await saga.step(FulfillmentActivities.create, order, undo=FulfillmentActivities.cancel)
         if valid.needs_label:

@@ -2,12 +2,12 @@
 
 from html import escape
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Body, Header, Path, Request
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field
 
 from commerce import waits
 from commerce.answer_links import PATH, AnswerLinks, Link
@@ -62,16 +62,9 @@ FORM = """<form method="post">
 <p><button>{label}</button></p></form>
 """
 NO_LINK = "This link is not valid, or no longer"
-HTML = {"text/html": {"schema": {"type": "string"}}}
-PAGES: Responses = {
-    200: {"description": "The page", "content": HTML},
-    404: {"description": "The link is not valid, or no longer", "content": HTML},
-    409: {"description": "The step has another answer, or it no longer waits", "content": HTML},
-}
-LINK_ERRORS: Responses = {503: COMMON_ERRORS[503]}
 
 routes = APIRouter(prefix="/workflows", tags=["workflows"], responses=COMMON_ERRORS)
-links = APIRouter(prefix=PATH.rstrip("/"), tags=["answers"], responses=LINK_ERRORS)
+links = APIRouter(prefix=PATH.rstrip("/"), include_in_schema=False)  # pages for people, not for programs
 
 
 class StepAnswerBody(RequestBody):
@@ -79,7 +72,7 @@ class StepAnswerBody(RequestBody):
 
     model_config = ConfigDict(json_schema_extra={"example": {"reason": "The customer called"}})
 
-    data: dict[str, JsonValue] | None = Field(
+    data: dict[str, Any] | None = Field(
         None, description="What the step asks for, only with `success`; `commerce contract --json` has its schema"
     )
     reason: Text = Field(
@@ -130,11 +123,8 @@ async def answer_step(
     return JSONResponse(receipt.model_dump(), status)
 
 
-Token = Annotated[str, Path(max_length=200, description="From a mail")]
-
-
-@links.get("/{token}", summary="Show a question to a person", response_class=HTMLResponse, responses=PAGES)
-async def show_question(token: Token, backends: BackendsDep) -> HTMLResponse:
+@links.get("/{token}")
+async def show_question(token: str, backends: BackendsDep) -> HTMLResponse:
     """Show what a link from a mail answers. It answers nothing itself: mail programs open links by themselves."""
     try:
         link, wait, question = await _resolve(backends, token)
@@ -149,8 +139,8 @@ async def show_question(token: Token, backends: BackendsDep) -> HTMLResponse:
     return _page(label, question.text.format(process=wait.business_key), HTTPStatus.OK, form)
 
 
-@links.post("/{token}", summary="Answer a question by a link", response_class=HTMLResponse, responses=PAGES)
-async def answer_by_link(token: Token, backends: BackendsDep, request: Request) -> HTMLResponse:
+@links.post("/{token}")
+async def answer_by_link(token: str, backends: BackendsDep, request: Request) -> HTMLResponse:
     """Answer the question of a link from a mail, once. It needs no token: the link is signed and expires."""
     try:
         link, wait, question = await _resolve(backends, token)

@@ -172,7 +172,7 @@ async def test_measuring_the_backlog_reads_partial_indexes_only(shop: Shop, inde
 
 
 async def test_steps_that_wait_are_counted_and_their_orders_are_not_pending(shop: Shop, measure: Measure) -> None:
-    """Nor are orders late because of a wait, until its time is over. A wait that a newer run has replaced counts no more."""
+    """An order is late when the time of its wait is over. A wait that a newer run has replaced does not count."""
     await shop.stock("MUG", main=9)
     for number, (generation, left) in enumerate([("g1", "30 hours"), ("g1", "10 hours"), ("older", "1 hour")], 1):
         await shop.order(str(number), MUG=1)
