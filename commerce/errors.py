@@ -161,10 +161,9 @@ class WaitOver(ActionRefused):
 
 @dataclass(eq=False)
 class WaitNotFound(PermanentError):
-    """Process {process} has no step {step} that waits for an answer."""
+    """Process {process} has no such step that waits for an answer."""
 
-    process: str
-    step: str
+    process: str  # and not the step, because a caller can write anything there
 
 
 @dataclass(eq=False)

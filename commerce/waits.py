@@ -105,7 +105,7 @@ async def latest(tx: AsyncSession, process: str, step: str) -> WaitKey:
     """Return the latest round of a step, open or not, in the process's current generation. Raises WaitNotFound."""
     row = (await tx.execute(LATEST, {"business_key": process, "step": step})).mappings().one_or_none()
     if row is None:
-        raise WaitNotFound(process, step)
+        raise WaitNotFound(process)
     return WaitKey.model_validate(dict(row))
 
 
@@ -134,7 +134,7 @@ async def record(tx: AsyncSession, key: WaitKey, answer: Answer, *, by: str, ide
             raise AlreadyAnswered(key.business_key, f"step {key.step} got another answer under this idempotency key")
         return Recorded(key.model_copy(update={"round": repeated.round}), digest)
     if row is None and (await tx.execute(READ, key.model_dump())).one_or_none() is None:
-        raise WaitNotFound(key.business_key, key.step)
+        raise WaitNotFound(key.business_key)
     _raise_unless_open(key, row)
     if answer.answer == "retry" and key.round >= MAX_ROUNDS:
         raise RetryRefused(key.business_key, f"step {key.step} has asked {MAX_ROUNDS} times")
@@ -147,7 +147,7 @@ async def deliver(tx: AsyncSession, key: WaitKey, digest: str) -> EndedWait:
     """Return a recorded answer for its process, which has now got it. Raises WaitNotFound."""
     row = (await tx.execute(DELIVER, key.model_dump() | {"digest": digest})).mappings().one_or_none()
     if row is None:
-        raise WaitNotFound(key.business_key, key.step)
+        raise WaitNotFound(key.business_key)
     return EndedWait.model_validate(dict(row))
 
 

@@ -32,7 +32,7 @@ RESPONSES: Responses = {
         HTTPStatus.NOT_FOUND,
         "There is no such process, or it has no such step that waits",
         ProcessNotFound("order-processing-7"),
-        WaitNotFound(ORDER, "review-ordr"),
+        WaitNotFound(ORDER),
     ),
     **error_examples(
         HTTPStatus.CONFLICT,

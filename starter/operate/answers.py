@@ -31,7 +31,7 @@ def question_of(kind: str, process_id: str, step: str) -> Question:
     """Return what a step of this process type asks. Raises WaitNotFound if it never waits."""
     questions: Mapping[str, Question] = PROCESS_TYPES[kind].questions if kind in PROCESS_TYPES else {}
     if step not in questions:
-        raise WaitNotFound(process_id, step)
+        raise WaitNotFound(process_id)
     return questions[step]
 
 

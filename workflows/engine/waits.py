@@ -195,7 +195,7 @@ class Waits:
     def _refusal(self, name: str) -> ApplicationError:
         process, ended = workflow.info().workflow_id, self._ended.get(name)
         if ended is None:
-            return to_failure(WaitNotFound(process, name))
+            return to_failure(WaitNotFound(process))
         if ended in ("success", "failure", "retry"):
             return to_failure(AlreadyAnswered(process, f"step {name} has an answer already"))
         return to_failure(WaitOver(process, f"step {name} no longer waits"))
