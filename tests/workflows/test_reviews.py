@@ -1,8 +1,10 @@
 """Orders that wait until a person has reviewed them (V15)."""
 
 import re
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -10,8 +12,14 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.worker import (
+    ExecuteWorkflowInput,
+    Interceptor,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+)
 
-from commerce.errors import HighRisk
+from commerce.errors import HighRisk, Unanswered
 from commerce.messages.orders import OrderChange, order_process_id
 from commerce.messages.waits import Answer
 from starter.operate.answers import answer, deliver_answers
@@ -29,6 +37,20 @@ REVIEWS = {
 STEP = "review-order"
 YES, NO = Answer(answer="success"), Answer(answer="failure", reason="Ann Jones is not known there")
 LINK = re.compile(r"https://shop\.example/api/answers/(\S+)")
+
+
+class ShortReviews(Interceptor):
+    """Lets orders wait for a review for half a second only."""
+
+    def workflow_interceptor_class(self, _input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
+        return _ShortReviews
+
+
+class _ShortReviews(WorkflowInboundInterceptor):
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
+        # The sandbox gives every run its own copy of this module; only that one is changed.
+        sys.modules["workflows.order_processing"].REVIEW_TIME = timedelta(seconds=0.5)  # type: ignore[attr-defined]
+        return await super().execute_workflow(input)
 
 
 @pytest.fixture
@@ -108,6 +130,19 @@ async def test_v15_admins_get_a_mail_with_what_matters_and_two_links(shop: Runni
     assert [link.split(".")[1] for link in links] == ["success", "failure"]
     assert "customer.example" not in content and order_id not in "".join(links)
     await shop.handle(order_id).terminate()
+
+
+async def test_v15_an_order_without_an_answer_is_undone_and_the_admins_are_alerted(
+    idle_shop: RunningShop, order_id: str
+) -> None:
+    shop = idle_shop
+    await shop.data.order(order_id, MUG=3)
+    async with shop.worker([ShortReviews()]):
+        assert isinstance(await shop.expect_failure(order_id), Unanswered)
+    assert await shop.data.order_columns(order_id, "hold_reason") == ("failed: Unanswered",)
+    assert await shop.data.levels("MUG") == {"main": (9, 0)}
+    assert len(shop.mails("order-failed", order_id)) == 1
+    assert len(shop.mails("review-missing", order_id)) == 2
 
 
 @pytest.mark.parametrize(
