@@ -1,4 +1,4 @@
-"""Which orders wait until a person has reviewed them, as the settings say; none by default (V15)."""
+"""Which orders wait until a person has reviewed them, as the settings say; none by default (V16)."""
 
 import re
 from collections.abc import Iterator, Mapping

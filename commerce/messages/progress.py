@@ -35,6 +35,11 @@ class StepProgress(BaseModel):
     note: str = ""
     error: str | None = None
 
+    @property
+    def kind(self) -> str:
+        """What operators list and count steps by: `create-shipping-label` for `create-shipping-label/2`."""
+        return self.name.partition("/")[0]
+
     def waiting_line(self) -> str:
         """Return since when and until when the step waits for an answer; empty if it does not wait."""
         if self.state != "waiting" or self.until is None or self.scheduled_at is None:

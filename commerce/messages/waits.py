@@ -14,7 +14,7 @@ AnswerKind = Literal["success", "failure", "retry"]
 WaitEnd = Literal["success", "failure", "retry", "expired", "withdrawn"]
 
 UPDATE = "answer-step"  # the name of the Temporal Update
-ROUND = "#"  # between the name of a step and the number of a later round
+ROUND = "/"  # between the name of a step and the number of a later round
 MAX_ROUNDS = 20  # how often a step asks; the answer `retry` is refused in the last round
 MAX_REASON = 1_000  # characters
 MAX_DATA = 100_000  # bytes of JSON

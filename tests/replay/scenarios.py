@@ -149,7 +149,7 @@ async def review_approved(shop: RunningShop, order_id: str) -> str:
     """The order is approved after it was asked a second time."""
     handle = await start_review(shop, order_id)
     await handle.execute_update("answer-step", {"step": "review-order", "answer": "retry"})
-    while (await shop.states(order_id)).get("review-order#2") != "waiting":  # noqa: ASYNC110 - polls a server
+    while (await shop.states(order_id)).get("review-order/2") != "waiting":  # noqa: ASYNC110 - polls a server
         await asyncio.sleep(0.05)
     await handle.execute_update("answer-step", {"step": "review-order", "answer": "success"})
     await wait_for_end(handle)
@@ -260,6 +260,28 @@ async def waiting_for_product(shop: RunningShop, order_id: str) -> str:
     handle = await shop.start(order_id)
     await wait_for_end(handle)
     return handle.id
+
+
+async def two_parcels(shop: RunningShop, order_id: str) -> str:
+    """The goods are at two locations: each has a fulfillment and a label of its own."""
+    await order_of_two_parcels(shop, order_id)
+    await shop.process(order_id)
+    return order_process_id(order_id)
+
+
+async def two_parcels_undone(shop: RunningShop, order_id: str) -> str:
+    """The final step fails permanently, so both labels and fulfillments are undone."""
+    await order_of_two_parcels(shop, order_id)
+    FAULTS.steps["complete-order"] = "before"
+    await wait_for_end(await shop.start(order_id))
+    FAULTS.steps.clear()
+    return order_process_id(order_id)
+
+
+async def order_of_two_parcels(shop: RunningShop, order_id: str) -> None:
+    sku = f"BOX-{order_id}"
+    await shop.data.stock(sku, overflow=1)
+    await shop.data.order(order_id, ("MUG", 1), (sku, 1))
 
 
 async def no_lines(shop: RunningShop, order_id: str) -> str:
@@ -488,4 +510,6 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "product-count": product_count,
     "without-input": without_input,
     "webhook-delivered": webhook_delivered,
+    "two-parcels": two_parcels,
+    "two-parcels-undone": two_parcels_undone,
 }

@@ -1,4 +1,4 @@
-"""Orders that wait until a person has reviewed them (V15)."""
+"""Orders that wait until a person has reviewed them (V16)."""
 
 import re
 import sys
@@ -96,7 +96,7 @@ async def send(shop: RunningShop, order_id: str, given: Answer = YES) -> str:
     return (await answer(shop.client, shop.database, process, STEP, given, by="test", idempotency_key="k")).status
 
 
-async def test_v15_an_approved_order_is_fulfilled(shop: RunningShop, order_id: str) -> None:
+async def test_v16_an_approved_order_is_fulfilled(shop: RunningShop, order_id: str) -> None:
     handle = await start_review(shop, order_id)
     assert await shop.data.levels("MUG") == {"main": (9, 3)}
     assert await send(shop, order_id) == "taken"
@@ -106,7 +106,7 @@ async def test_v15_an_approved_order_is_fulfilled(shop: RunningShop, order_id: s
     assert await shop.findings() == []
 
 
-async def test_v15_a_rejected_order_is_undone_and_on_hold(shop: RunningShop, order_id: str) -> None:
+async def test_v16_a_rejected_order_is_undone_and_on_hold(shop: RunningShop, order_id: str) -> None:
     handle = await start_review(shop, order_id)
     await send(shop, order_id, NO)
     result = await handle.result()
@@ -118,7 +118,7 @@ async def test_v15_a_rejected_order_is_undone_and_on_hold(shop: RunningShop, ord
     assert await shop.findings() == []
 
 
-async def test_v15_admins_get_a_mail_with_what_matters_and_two_links(shop: RunningShop, order_id: str) -> None:
+async def test_v16_admins_get_a_mail_with_what_matters_and_two_links(shop: RunningShop, order_id: str) -> None:
     await start_review(shop, order_id, billing_country="FR", risk_level="high")
     [mail] = shop.mails("order-review", order_id)
     body = mail.get_body(("plain",))
@@ -132,7 +132,7 @@ async def test_v15_admins_get_a_mail_with_what_matters_and_two_links(shop: Runni
     await shop.handle(order_id).terminate()
 
 
-async def test_v15_an_order_without_an_answer_is_undone_and_the_admins_are_alerted(
+async def test_v16_an_order_without_an_answer_is_undone_and_the_admins_are_alerted(
     idle_shop: RunningShop, order_id: str
 ) -> None:
     shop = idle_shop
@@ -148,7 +148,7 @@ async def test_v15_an_order_without_an_answer_is_undone_and_the_admins_are_alert
 @pytest.mark.parametrize(
     "columns", [{"risk_level": "high"}, {"billing_country": "FR"}, {"billing_country": "France", "total": 1}]
 )
-async def test_v15_each_rule_lets_an_order_wait(shop: RunningShop, order_id: str, columns: dict[str, Any]) -> None:
+async def test_v16_each_rule_lets_an_order_wait(shop: RunningShop, order_id: str, columns: dict[str, Any]) -> None:
     handle = await start_review(shop, order_id, units=1, **columns)
     await handle.cancel()
     await wait_for_end(handle)
@@ -157,13 +157,13 @@ async def test_v15_each_rule_lets_an_order_wait(shop: RunningShop, order_id: str
 
 
 @pytest.mark.parametrize("columns", [{"billing_country": "United Kingdom"}, {"total": 500}, {"currency": "USD"}])
-async def test_v15_other_orders_do_not_wait(shop: RunningShop, order_id: str, columns: dict[str, Any]) -> None:
+async def test_v16_other_orders_do_not_wait(shop: RunningShop, order_id: str, columns: dict[str, Any]) -> None:
     await shop.data.order(order_id, MUG=1, columns=columns)
     assert (await shop.process(order_id)).status == "fulfilled"
     assert STEP not in await shop.states(order_id)
 
 
-async def test_v15_the_rules_are_off_by_default(
+async def test_v16_the_rules_are_off_by_default(
     tmp_path: Path, database_url: str, client: Client, order_id: str
 ) -> None:
     async with running_shop(tmp_path, database_url, client) as shop, shop.worker():
@@ -174,7 +174,7 @@ async def test_v15_the_rules_are_off_by_default(
         assert isinstance(await shop.expect_failure(f"{order_id}-risky"), HighRisk)
 
 
-async def test_v15_an_order_that_changes_meanwhile_is_reviewed_anew(shop: RunningShop, order_id: str) -> None:
+async def test_v16_an_order_that_changes_meanwhile_is_reviewed_anew(shop: RunningShop, order_id: str) -> None:
     handle = await start_review(shop, order_id)
     first = (await handle.describe()).run_id
     await shop.data.sql(

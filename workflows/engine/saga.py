@@ -115,7 +115,7 @@ class Saga:
         """Run a step and return its answer.
 
         `undo` gets the key of the step and its input, or `undo_input` if given. `name` tells calls of the same
-        activity apart. Once a `final` step is scheduled, nothing is undone any more.
+        activity apart: `create-shipping-label/2`. Once a `final` step is scheduled, nothing is undone any more.
         """
         recorded = None if undo_input is None else undo_input.model_dump(mode="json")
         call: Call[InputT] = Call(
@@ -268,11 +268,11 @@ class Saga:
             try:
                 await execute_undo(undo, UNDO)
                 step.state = "undone"
-                count(STEPS_UNDONE, step=step.name)
+                count(STEPS_UNDONE, step=step.kind)
             except FailureError as failure:
                 step.state, step.error = "undo_failed", describe(failure)
                 failed.append(f"{step.name} ({step.error})")
-                count(UNDO_FAILURES, step=step.name)
+                count(UNDO_FAILURES, step=step.kind)
         self.enter("compensation_failed" if failed else "compensated")
         if failed:
             raise ApplicationError(f"Could not undo {', '.join(failed)}", type="CompensationFailed") from error

@@ -186,10 +186,10 @@ async def test_a_failure_undoes_everything(runner: ErrandRunner) -> None:  # (W4
 async def test_a_retry_asks_again_as_a_step_of_its_own(runner: ErrandRunner) -> None:  # (W4)
     handle = await runner.start_and_wait()
     await answer(handle, "retry")
-    await runner.until_waiting(handle, "pick#2")
+    await runner.until_waiting(handle, "pick/2")
     await answer(handle, "failure")
     assert "AnsweredWithFailure" in repr(await failure(handle))
-    assert runner.steps.asked == ["pick", "pick#2"]
+    assert runner.steps.asked == ["pick", "pick/2"]
     assert [row[:3] for row in await runner.rows(handle)] == [("pick", 1, "retry"), ("pick", 2, "failure")]
     assert +runner.steps.effects == {}
 
