@@ -41,11 +41,14 @@ async def process(shop: RunningShop) -> str:
 
 
 async def test_what_waits_is_listed_shown_and_answered(shop: RunningShop, process: str, commerce: Commerce) -> None:
-    async def listed() -> str | None:
-        found = await commerce("runs", "list", "--status", "waiting", "--limit", "500")
-        return found.out if process in found.out else None
+    waiting = ("runs", "list", "--status", "waiting", "--limit", "500")
 
-    assert f"waiting for {STEP}" in await until(listed)
+    async def listed() -> str | None:
+        runs = (await commerce(*waiting, "--json")).json["workflows"]
+        return next((run["waiting_for"] for run in runs if run["transaction_id"] == process), None)
+
+    assert await until(listed) == STEP
+    assert f"waiting for {STEP}" in (await commerce(*waiting)).out
     async with shop.worker():
         shown = await commerce("runs", "show", process)
         assert f"… {STEP}  waits for an answer since" in shown.out
