@@ -48,9 +48,9 @@ async def test_what_waits_is_listed_shown_and_answered(shop: RunningShop, proces
         return next((run["waiting_for"] for run in runs if run["transaction_id"] == process), None)
 
     assert await until(listed) == STEP
-    assert f"waiting for {STEP}" in (await commerce(*waiting)).out
     async with shop.worker():
         shown = await commerce("runs", "show", process)
+        assert f"running, waiting for {STEP}" in shown.out
         assert f"… {STEP}  waits for an answer since" in shown.out
         answered = await commerce("runs", "answer", process, STEP, "success", "--key", "k1", "--json")
         assert (answered.code, answered.json["status"]) == (0, "taken")
