@@ -31,8 +31,10 @@ from activities.jobs import JobActivities
 from activities.notifications import NotificationActivities
 from activities.orders import OrderActivities
 from activities.products import ProductActivities
+from activities.reviews import ReviewActivities
 from activities.stock_sync import StockSyncActivities
 from activities.upkeep import Retention, UpkeepActivities
+from activities.waits import WaitActivities
 from activities.webhooks import WebhookActivities
 from commerce import open_orders
 from commerce.database import Database
@@ -103,7 +105,7 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
         async with database.transaction() as tx:
             await open_orders.set_unpaid_methods(tx, settings.ship_unpaid_methods)
         yield activities_of(
-            OrderActivities(database, settings.zone, settings.shipping_rules),
+            OrderActivities(database, settings.zone, settings.shipping_rules, settings.review_rules),
             InventoryActivities(database),
             FulfillmentActivities(database, carriers, settings.carrier, outages),
             CustomerActivities(database),
@@ -115,6 +117,8 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
             AnalyticsActivities(database, settings.zone, settings.currency, settings.admin_emails),
             UpkeepActivities(database, retention_of(settings)),
             WebhookActivities(database, poster),
+            WaitActivities(database),
+            ReviewActivities(database, notifier, outages),
             HelloActivities(),
             ProductActivities(database),
         )
@@ -139,15 +143,22 @@ def notifier_of(settings: Settings, database: Database, webhook: AlertWebhook | 
         mail_server = MailServer(settings.smtp_url, settings.mail_from)
     except ValueError as error:
         raise SettingsError(f"COMMERCE_SMTP_URL or COMMERCE_MAIL_FROM: {error}") from None
-    return Notifier(database, mail_server, admins=settings.admin_emails, webhook=webhook, locale=settings.locale)
+    return Notifier(
+        database,
+        mail_server,
+        admins=settings.admin_emails,
+        webhook=webhook,
+        locale=settings.locale,
+        links=settings.answer_links,
+    )
 
 
-async def watch_webhooks_of_shops(settings: Settings) -> None:
-    """Take webhooks of shops that wait, and alert the admins of unusable ones, until cancelled."""
+async def watch_inbox(settings: Settings, client: Client) -> None:
+    """Take webhooks of shops that wait, alert the admins of unusable ones, and deliver answers, until cancelled."""
     database = Database.of(settings, pool_size=1)
     webhook = alert_webhook_of(settings)
     try:
-        await watch_intake(database, notifier_of(settings, database, webhook))
+        await watch_intake(client, database, notifier_of(settings, database, webhook))
     finally:
         if webhook:
             await webhook.close()
@@ -247,12 +258,12 @@ def _background_tasks(
 ) -> list[Coroutine[Any, Any, Any]]:
     """Return what the worker does besides its tasks.
 
-    It relays events, looks after webhooks of shops and, if metrics are on, publishes gauges.
+    It relays events, looks after webhooks of shops and answers to steps and, if metrics are on, publishes gauges.
     """
     # The relay holds a lock and listens for notifications on its connection, which a pooler would give to others.
     url = settings.direct_database_url or settings.database_url
     relay = create_relay(client, url.get_secret_value(), subscribers, on_published=event_counter(meter))
-    always = [relay.run(), watch_webhooks_of_shops(settings)]
+    always = [relay.run(), watch_inbox(settings, client)]
     if not settings.metrics_address:
         return always
     zero_counters(meter, client.namespace)

@@ -23,16 +23,24 @@ from commerce.messages.base import Nothing
 from commerce.messages.orders import CompletedOrder, Hold, OrderRef, OrderStart, Refusal, Refused, ValidOrder
 from commerce.messages.pending_orders import PendingIds, PendingPageRequest
 from commerce.messages.steps import Begin, Call
+from commerce.review_rules import NO_REVIEW, ReviewRules
 from commerce.shipping_rules import DEFAULT_RULES, ShippingRules
 
 
 class OrderActivities:
     """Validate and complete orders, and record what stopped them."""
 
-    def __init__(self, database: Database, zone: ZoneInfo, rules: ShippingRules = DEFAULT_RULES) -> None:
+    def __init__(
+        self,
+        database: Database,
+        zone: ZoneInfo,
+        rules: ShippingRules = DEFAULT_RULES,
+        reviews: ReviewRules = NO_REVIEW,
+    ) -> None:
         self._database = database
         self._zone = zone
         self._rules = rules
+        self._reviews = reviews
 
     @activity.defn(name="validate-order")
     async def validate(self, call: Begin[OrderStart]) -> ValidOrder:
@@ -52,7 +60,7 @@ class OrderActivities:
                 return OrderOnHold(order_id)
             hold = None
             try:
-                answer: ValidOrder | PermanentError = await orders.validate(tx, order_id, self._rules)
+                answer: ValidOrder | PermanentError = await orders.validate(tx, order_id, self._rules, self._reviews)
             except UnknownVariant as missing:  # it waits, without a hold, until its lines have products
                 answer = missing
             except (OrderRefused, VariantWithoutItems) as refusal:

@@ -29,12 +29,16 @@ async def approve(tx: AsyncSession, order_id: str, run: str) -> None:
     await tx.execute(APPROVE, {"order_id": order_id, "approvable": [_reason(kind) for kind in APPROVABLE], "run": run})
 
 
-def raise_unless_approved(order_id: str, order: Row[Any], rules: ShippingRules) -> None:
+def raise_unless_approved(
+    order_id: str, order: Row[Any], rules: ShippingRules, *, is_risk_reviewed: bool = False
+) -> None:
     """Raise HighRisk, PartlyRefunded or NoShippingMethod if a person must still decide about an order.
 
-    `order` is a row of `orders.READ`.
+    `order` is a row of `orders.READ`. `is_risk_reviewed`: orders of high risk wait for a review instead.
     """
     for refusal in _to_decide(order_id, order, rules):
+        if isinstance(refusal, HighRisk) and is_risk_reviewed:
+            continue
         if _reason(type(refusal)) not in (order.approved or ()):
             raise refusal
 

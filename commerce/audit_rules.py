@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-STRAYS = "strays"  # the one page of all steps of no known order or account, which one statement must look for
+# The one page of all waits, and of all steps of no known order or account, which one statement must look for.
+STRAYS = "strays"
 
 # Each query returns subject, detail and business key, no personal data. These rules hold at any time.
 ALWAYS = {
@@ -145,6 +146,11 @@ UNLESS_RUNNING = {
                   WHERE known.business_key = process.business_key AND (ended_at IS NULL OR started_at <= ended_at)))
            OR expected = 1 AND NOT done
     """,
+    # Terminating a run, or losing it, leaves its wait open; the next run asks anew.
+    "only-running-processes-wait": """
+        SELECT business_key AS subject, business_key, 'waits for an answer to ' || step AS detail
+        FROM step_waits JOIN process_generations USING (business_key, generation) WHERE kind IS NULL
+    """,
 }
 ACCOUNTS = """
     SELECT id, has_account, registered_at,
@@ -208,5 +214,5 @@ RULES: Mapping[str, Sequence[str]] = {  # by kind of page
         "one-generation-stands",
     ),
     "customers": ("account-has-one-auth-user", "account-is-in-default-group", "one-generation-stands"),
-    STRAYS: ("one-generation-stands",),
+    STRAYS: ("one-generation-stands", "only-running-processes-wait"),
 }

@@ -6,16 +6,26 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce.messages.orders import order_process_id
 from commerce.open_orders import IS_HELD, IS_PENDING, WAITS_FOR_PRODUCT
 
+# Of the current generations: a newer run asks anew.
+OPEN_WAITS = "step_waits JOIN process_generations USING (business_key, generation) WHERE kind IS NULL"
+# An order whose process waits for an answer is not late, as long as its time is not over.
+IS_WAITING = f"""EXISTS (SELECT FROM {OPEN_WAITS} AND until > now()
+                    AND business_key = '{order_process_id("")}' || orders.id)"""
 AGE_OF_OLDEST = "coalesce(extract(epoch FROM now() - min(created_at)), 0)"
 # Each count reads a partial index of open rows only (see commerce/tables.py), so done rows cost nothing.
 MEASURE = text(f"""
-    SELECT pending.count, pending.age, held.count, incomplete.count, waiting.count, waiting.age,
+    SELECT pending.count, pending.age, held.count, incomplete.count, wait.count, wait.age, wait.late,
+           waiting.count, waiting.age,
            unsent.queued, unsent.failed
-    FROM (SELECT count(*), {AGE_OF_OLDEST} AS age FROM orders WHERE {IS_PENDING}) AS pending,
+    FROM (SELECT count(*), {AGE_OF_OLDEST} AS age FROM orders WHERE {IS_PENDING} AND NOT {IS_WAITING})
+             AS pending,
          (SELECT count(*) FROM orders WHERE {IS_HELD}) AS held,
          (SELECT count(*) FROM orders WHERE {WAITS_FOR_PRODUCT}) AS incomplete,
+         (SELECT count(*), coalesce(extract(epoch FROM now() - min(asked_at)), 0) AS age,
+                 count(*) FILTER (WHERE now() - asked_at > (until - asked_at) / 2) AS late FROM {OPEN_WAITS}) AS wait,
          (SELECT count(*), {AGE_OF_OLDEST} AS age FROM outbox_events WHERE published_at IS NULL) AS waiting,
          (SELECT count(*) FILTER (WHERE status <> 'failed' AND created_at < now() - interval '10 minutes') AS queued,
                  count(*) FILTER (WHERE status = 'failed' AND created_at > now() - interval '1 day') AS failed
@@ -47,6 +57,9 @@ class Backlog(NamedTuple):
     oldest_pending_order_age: float
     held_orders: float
     orders_waiting_for_product: float
+    open_waits: float
+    oldest_wait_age: float
+    late_waits: float
     outbox_events: float
     outbox_lag: float
     queued_notifications: float

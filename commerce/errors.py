@@ -4,7 +4,9 @@ CommerceError
 ├── PermanentError          retrying cannot help: becomes a non-retryable Temporal failure that carries its data
 │   ├── BadInput, WrongProcessId, ProcessIdTaken, ProcessNotFound, ProcessFailed
 │   ├── ActionRefused
-│   │   └── CancelRefused, RetryRefused
+│   │   ├── CancelRefused, RetryRefused
+│   │   └── AlreadyAnswered, WaitOver
+│   ├── WaitNotFound, AnsweredWithFailure, Unanswered, LinkInvalid
 │   ├── ScheduleNotFound, JobInProgress
 │   ├── UnreadableFile, OrderDiffers
 │   ├── OrderRefused
@@ -147,6 +149,39 @@ class CancelRefused(ActionRefused):
 
 class RetryRefused(ActionRefused):
     """Cannot retry {process}: {reason}."""
+
+
+class AlreadyAnswered(ActionRefused):
+    """Cannot answer {process}: {reason}."""
+
+
+class WaitOver(ActionRefused):
+    """Cannot answer {process}: {reason}."""
+
+
+@dataclass(eq=False)
+class WaitNotFound(PermanentError):
+    """Process {process} has no such step that waits for an answer."""
+
+    process: str  # and not the step, because a caller can write anything there
+
+
+@dataclass(eq=False)
+class AnsweredWithFailure(PermanentError):
+    """Step {step} was answered with failure."""
+
+    step: str
+
+
+@dataclass(eq=False)
+class Unanswered(PermanentError):
+    """Step {step} got no answer in time."""
+
+    step: str
+
+
+class LinkInvalid(PermanentError):
+    """This link is not valid, or no longer."""
 
 
 @dataclass(eq=False)

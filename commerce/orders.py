@@ -24,6 +24,7 @@ from commerce.messages.events import OrderFulfilled, OrderShort
 from commerce.messages.orders import CompletedOrder, Hold, OrderRef, Refusal, ValidOrder, shipped_key
 from commerce.open_orders import IS_HELD, IS_OPEN, IS_PAID, NEEDS_VARIANT, is_short
 from commerce.outbox import NewEvent
+from commerce.review_rules import NO_REVIEW, ReviewRules
 from commerce.shipping_rules import DEFAULT_RULES, ShippingRules
 
 READ = text(f"""
@@ -31,7 +32,7 @@ READ = text(f"""
            {IS_PAID} AS paid,
            CASE WHEN approved_revision >= decisive_revision THEN approved_reasons END AS approved,
            cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
-           coalesce(email, '') <> '' AS has_email,
+           coalesce(email, '') <> '' AS has_email, total, currency, billing_country, shipping_country,
            ships, lines, units, refunded_units, knows_refunds, unknown, unknown_sku, empty_variant_id
     FROM orders, LATERAL (
         SELECT count(*) FILTER (WHERE line.quantity > 0) AS lines, coalesce(sum(line.quantity), 0) AS units,
@@ -108,13 +109,15 @@ async def lock(tx: AsyncSession, order_id: str) -> bool:
     return (await tx.execute(LOCK, {"order_id": order_id})).one_or_none() is not None
 
 
-async def validate(tx: AsyncSession, order_id: str, rules: ShippingRules = DEFAULT_RULES) -> ValidOrder:
+async def validate(
+    tx: AsyncSession, order_id: str, rules: ShippingRules = DEFAULT_RULES, reviews: ReviewRules = NO_REVIEW
+) -> ValidOrder:
     """Return what processing the order needs, or the result of an earlier run if it is fulfilled (V5). Writes nothing.
 
     Raises OrderNotFound, OrderCancelled, FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased,
     PaymentNotCaptured, OrderHasNoLines, UnknownVariant, VariantWithoutItems (V1), and FulfillmentMissing for a
     fulfilled order without a fulfillment. Unless a person has approved the order as it is: HighRisk, PartlyRefunded,
-    and, if `rules` hold such orders, NoShippingMethod.
+    and, if `rules` hold such orders, NoShippingMethod. An order of high risk that is reviewed raises no HighRisk.
     """
     order = (await tx.execute(READ, {"order_id": order_id})).one_or_none()
     if order is None:
@@ -123,7 +126,7 @@ async def validate(tx: AsyncSession, order_id: str, rules: ShippingRules = DEFAU
     if fulfilled is None:
         _check_status(order_id, order)
         _check_lines(order_id, order)
-        approvals.raise_unless_approved(order_id, order, rules)
+        approvals.raise_unless_approved(order_id, order, rules, is_risk_reviewed=reviews.risk)
     return ValidOrder(
         order_id=order_id,
         revision=order.revision,
@@ -131,6 +134,7 @@ async def validate(tx: AsyncSession, order_id: str, rules: ShippingRules = DEFAU
         units=order.units,
         needs_label=order.ships and rules.buys_label(order.method),
         has_email=order.has_email,
+        review=[] if fulfilled else reviews.reasons(order),
         fulfilled=fulfilled,
     )
 

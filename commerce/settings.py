@@ -14,9 +14,11 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from commerce.answer_links import AnswerLinks
 from commerce.cron import parse_cron
 from commerce.errors import SettingsError
 from commerce.order_identity import DEFAULT_SOURCE, SOURCE
+from commerce.review_rules import ReviewRules, parse_amounts
 from commerce.shipping_rules import PICKUP_METHODS, NoMethod, ShippingRules
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ DEFAULT_DATA_DIR = Path(".commerce")
 CURRENCY = re.compile(r"[A-Z]{3}")
 EVENT_PREFIX = re.compile(r"([A-Za-z0-9-]+\.)+")
 MIN_TOKEN_LENGTH = 16  # characters, also of the secrets of webhooks
+MIN_LINK_KEY_LENGTH = 32  # characters
 SOURCE_OR_DEFAULT = rf"^({SOURCE.pattern})?$"
 MAX_PORT = 65_535
 # Settings that can be read from a file, which COMMERCE_<NAME>_FILE names.
@@ -39,11 +42,12 @@ FILE_SETTINGS = (
     "carrier_api_key",
     "alert_webhook_url",
     "api_tokens",
+    "link_keys",
     "shopify_secrets",
     "woocommerce_secrets",
 )
 # An empty file of these turns a route off; an empty file of tokens would open the API.
-MAY_BE_EMPTY = ("shopify_secrets", "woocommerce_secrets")
+MAY_BE_EMPTY = ("link_keys", "shopify_secrets", "woocommerce_secrets")
 ADDRESS = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")  # a rough check: only sending shows whether an address works
 
 
@@ -120,6 +124,17 @@ class Settings(BaseSettings):
         description="Payment methods whose orders are shipped before they are paid, like Cash on Delivery (COD); "
         "separated by commas",
     )
+    review_above: str = Field(
+        "",
+        description="Totals above which an order waits until a person has approved it, by currency, like "
+        "EUR=500,GBP=400",
+    )
+    review_risk: Literal["off", "high"] = Field(
+        "off", description="Whether orders of high risk wait for that approval, instead of being put on hold"
+    )
+    review_countries: Literal["off", "differ"] = Field(
+        "off", description="Whether orders whose billing and shipping countries differ wait for that approval"
+    )
     schedules: Literal["on", "off"] = Field(
         "on", description="Whether a worker updates Temporal's schedules when it starts"
     )
@@ -162,6 +177,14 @@ class Settings(BaseSettings):
     api_tokens: tuple[SecretStr, ...] = Field(
         (), description="Bearer tokens that give access to the API, separated by commas"
     )
+    link_keys: tuple[SecretStr, ...] = Field(
+        (),
+        description="Keys that sign links in mails with which a person answers a step, newest first, separated by "
+        "commas; empty: mails have no such links",
+    )
+    link_url: str | None = Field(
+        None, description="URL of the API in those links, as people reach it; empty: COMMERCE_API_HOST and its port"
+    )
     limit_starts: str = Field(
         "30/second;600/minute", description="How many processes of one type can be started over HTTP; off: any number"
     )
@@ -199,6 +222,7 @@ class Settings(BaseSettings):
     @field_validator(
         "admin_emails",
         "api_tokens",
+        "link_keys",
         "pickup_methods",
         "ship_unpaid_methods",
         "shopify_secrets",
@@ -256,6 +280,19 @@ class Settings(BaseSettings):
             raise ValueError(f"each must have at least {MIN_TOKEN_LENGTH} characters")
         return value
 
+    @field_validator("link_keys")
+    @classmethod
+    def _are_strong(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(key) < MIN_LINK_KEY_LENGTH for key in value):
+            raise ValueError(f"each must have at least {MIN_LINK_KEY_LENGTH} characters")
+        return value
+
+    @field_validator("review_above")
+    @classmethod
+    def _are_amounts(cls, value: str) -> str:
+        parse_amounts(value)
+        return value
+
     @field_validator("metrics_address")
     @classmethod
     def _is_address_and_port(cls, value: str) -> str:
@@ -270,7 +307,7 @@ class Settings(BaseSettings):
             raise ValueError("must be an IP address and a port, like 127.0.0.1:9464")
         return value
 
-    @field_validator("carrier_url", "warehouse_url", "alert_webhook_url", "temporal_ui_url", "traces_url")
+    @field_validator("carrier_url", "warehouse_url", "alert_webhook_url", "link_url", "temporal_ui_url", "traces_url")
     @classmethod
     def _is_http(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
@@ -353,6 +390,21 @@ class Settings(BaseSettings):
     def shipping_rules(self) -> ShippingRules:
         """How orders are shipped."""
         return ShippingRules(self.pickup_methods or PICKUP_METHODS, self.no_method)
+
+    @property
+    def review_rules(self) -> ReviewRules:
+        """Which orders wait until a person has reviewed them."""
+        return ReviewRules(
+            parse_amounts(self.review_above),
+            risk=self.review_risk == "high",
+            countries=self.review_countries == "differ",
+        )
+
+    @property
+    def answer_links(self) -> AnswerLinks | None:
+        """What makes and reads the links with which people answer steps, or None if they are off."""
+        keys = [key.get_secret_value() for key in self.link_keys]
+        return AnswerLinks(keys, self.link_url or f"http://{self.api_host}:{self.api_port}") if keys else None
 
     @property
     def zone(self) -> ZoneInfo:

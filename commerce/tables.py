@@ -631,6 +631,44 @@ class StepLedger(Base):
     __table_args__ = (one_of("state", "started", "done", "undoing", "undone"),)
 
 
+class StepWait(Base):
+    """One round of a step that waits for an answer from outside; without a `kind` it is open (W1).
+
+    It is open only while its generation is the current one.
+    """
+
+    __tablename__ = "step_waits"
+    id: Mapped[Uuid]
+    business_key: Mapped[str]
+    generation: Mapped[str]
+    step: Mapped[str]
+    round: Mapped[int]
+    asked_at: Mapped[datetime]
+    until: Mapped[datetime]  # shown to people; whether the time is over, only the process decides
+    kind: Mapped[str | None]
+    data: Mapped[Json | None]
+    reason: Mapped[str | None]
+    answered_by: Mapped[str | None]  # through what the answer came
+    answered_at: Mapped[datetime | None]
+    delivered_at: Mapped[datetime | None]  # when the process got it, or no longer wanted any
+    digest: Mapped[str | None]  # identifies the answer, by its idempotency key if it has one
+    __table_args__ = (
+        UniqueConstraint("business_key", "generation", "step", "round"),
+        one_of("kind", "success", "failure", "retry", "expired", "withdrawn"),
+        CheckConstraint("round >= 1", name="round"),
+        CheckConstraint(
+            "(digest IS NOT NULL) = (coalesce(kind, '') IN ('success', 'failure', 'retry'))", name="digest"
+        ),
+        Index("uq_step_waits_digest", "business_key", "step", "digest", unique=True),
+        Index("ix_step_waits_open", "asked_at", postgresql_where=text("kind IS NULL")),
+        Index(
+            "ix_step_waits_undelivered",
+            "answered_at",
+            postgresql_where=text("kind IS NOT NULL AND delivered_at IS NULL"),
+        ),
+    )
+
+
 class OperatorAction(Base):
     """An operator's action and its reason. Temporal gets only its id, because free text may hold personal data."""
 

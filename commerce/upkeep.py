@@ -34,6 +34,8 @@ PRUNE_KEYS = text(f"""
         RETURNING business_key
     ), steps AS (
         DELETE FROM step_ledger USING gone WHERE step_ledger.business_key = gone.business_key
+    ), waits AS (
+        DELETE FROM step_waits USING gone WHERE step_waits.business_key = gone.business_key
     )
     SELECT count(*) FROM gone
 """)  # noqa: S608 - our own constant

@@ -1,26 +1,32 @@
-"""What a worker does for the webhooks of shops: take those that wait, and alert the admins of unusable ones."""
+"""What a worker does for what came in from outside and waits: webhooks of shops, and answers to steps."""
 
 import asyncio
 from collections.abc import Awaitable
 
 import structlog
+from temporalio.client import Client
 
 from commerce.database import Database
 from commerce.errors import CommerceError
 from commerce.intake.deliveries import take_waiting
 from commerce.mail.intake_alerts import alert_of_unusable
 from commerce.mail.notifier import Notifier
+from starter.operate.answers import deliver_answers
 
 INTERVAL = 10  # seconds
 
 log = structlog.stdlib.get_logger("commerce.intake")
 
 
-async def watch_intake(database: Database, notifier: Notifier, interval: float = INTERVAL) -> None:
-    """Look for such webhooks until cancelled. Several workers may do so; whatever fails is tried again."""
+async def watch_intake(client: Client, database: Database, notifier: Notifier, interval: float = INTERVAL) -> None:
+    """Take waiting webhooks, alert the admins of unusable ones, and deliver answers, until cancelled.
+
+    Several workers may do so; whatever fails is tried again.
+    """
     while True:
         await _try("webhooks of the shop wait", take_waiting(database))
         await _try("the alert about webhooks of the shop waits", alert_of_unusable(database, notifier))
+        await _try("answers to steps wait", deliver_answers(client, database))
         await asyncio.sleep(interval)
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import uuid4
@@ -19,7 +19,7 @@ from commerce.errors import (
     WrongProcessId,
 )
 from commerce.messages.analytics import IN_THE_FUTURE, Analytics, AnalyticsResult
-from commerce.messages.base import FieldError, Message, ProcessInput, field_errors
+from commerce.messages.base import FieldError, Message, Nothing, ProcessInput, field_errors
 from commerce.messages.carts import CartsExpired, CleanUpCarts
 from commerce.messages.customers import CustomerRegistration, RegistrationResult, registration_process_id
 from commerce.messages.jobs import Counts, JobInput
@@ -28,6 +28,7 @@ from commerce.messages.pending_orders import PendingOrders, PendingOrdersResult
 from commerce.messages.stock_sync import StockSynced, SyncInventory
 from commerce.messages.tutorial import CountProducts, Greeting, HelloWorld, ProductCount
 from commerce.messages.upkeep import Upkeep, UpkeepResult
+from commerce.messages.waits import AnswerKind
 from commerce.messages.webhooks import Delivered, WebhookDelivery
 from starter import registration
 from starter.registration import Registration
@@ -73,6 +74,18 @@ async def without_after(delivery: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Question:
+    """What a step asks that waits for an answer.
+
+    `answer`: the data of `success`. `text`, with the place `{process}`, and `words`: how a page asks it of a person.
+    """
+
+    answer: type[Message]
+    text: str
+    words: Mapping[AnswerKind, str]
+
+
+@dataclass(frozen=True)
 class ProcessType:
     """One process type.
 
@@ -90,6 +103,7 @@ class ProcessType:
     in_progress_error: Callable[[str], PermanentError] | None = None  # raised if the id has an open run; None: join it
     is_job: bool = False  # its schedule starts it too, under other ids
     accepts_any_id: bool = False
+    questions: Mapping[str, Question] = field(default_factory=dict)  # by step that waits
     priority: Priority = Priority.default  # of its tasks among those that wait for a worker; 1 comes first, 3 is usual
 
     def parse(self, json: str) -> Message:
@@ -156,6 +170,13 @@ PROCESS_TYPES: Mapping[str, ProcessType] = {
         id=lambda order: order_process_id(order.order_id),
         title=lambda order: f"Order {order.order_id}",
         search_attributes=lambda order: [SearchAttributePair(ORDER_ID, order.order_id)],
+        questions={
+            "review-order": Question(
+                Nothing,
+                "May the order of the process {process} be fulfilled?",
+                {"success": "Approve the order", "failure": "Reject the order"},
+            )
+        },
     ),
     "customer-registration": ProcessType(
         Registration,

@@ -1,6 +1,7 @@
 """Process an order: check and reserve stock, fulfill, buy a label, complete, notify the customer; or undo it all."""
 
 import asyncio
+from datetime import timedelta
 from typing import Literal, NoReturn
 
 from temporalio import workflow
@@ -12,7 +13,9 @@ with workflow.unsafe.imports_passed_through():
     from activities.inventory import InventoryActivities
     from activities.notifications import NotificationActivities
     from activities.orders import OrderActivities
+    from activities.reviews import ReviewActivities
     from commerce.errors import (
+        AnsweredWithFailure,
         FulfilledElsewhere,
         InsufficientInventory,
         OrderCancelled,
@@ -24,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
         VariantWithoutItems,
         WrongProcessId,
     )
+    from commerce.messages.base import Nothing
     from commerce.messages.notifications import Alert, NotificationRef
     from commerce.messages.orders import (
         RESTARTS,
@@ -40,6 +44,7 @@ with workflow.unsafe.imports_passed_through():
         OrderStart,
         Refusal,
         Reserved,
+        ReviewRequest,
         ValidOrder,
         order_process_id,
         shipped_key,
@@ -63,6 +68,7 @@ PLAN = (
     OrderActivities.complete,
     NotificationActivities.send,
 )
+REVIEW_TIME = timedelta(days=2)  # for a person to review an order
 MAX_RESTARTS = 10  # in a row, of an order that changes again and again
 
 
@@ -120,6 +126,8 @@ class OrderProcessingWorkflow:
                 self._known_revision = valid.revision or 0
             if self._is_outdated():
                 raise to_failure(OrderChanged(valid.order_id))
+            if valid.review:
+                saga.plan([name_of(ReviewActivities.request)], after=name_of(InventoryActivities.reserve))
             fulfilled = valid.fulfilled or await self._process(valid)
             notified = fulfilled.notification_sent or await self._notify(valid)
         return OrderResult(
@@ -141,12 +149,20 @@ class OrderProcessingWorkflow:
         self._checked_at = workflow.now()  # stock that arrives after this moment may make a refusal obsolete
         await saga.step(InventoryActivities.check, order)
         reserved = await saga.step(InventoryActivities.reserve, order, undo=InventoryActivities.release)
+        if valid.review:
+            await self._wait_for_review(valid.review)
         request, cancel = self._fulfillment_request(reserved)
         created = await saga.step(FulfillmentActivities.create, request, undo=cancel)
         for name, parcel in self._parcels(valid, created).items():
             void = FulfillmentActivities.void_label
             await saga.step(FulfillmentActivities.create_label, parcel, undo=void, policy=OUTSIDE_STEP, name=name)
         return await saga.step(OrderActivities.complete, order, policy=FINAL_STEP, final=True)
+
+    async def _wait_for_review(self, reasons: list[str]) -> None:
+        """Wait until a person has approved the order (V16)."""
+        request = ReviewRequest(**dict(self._order), reasons=reasons)
+        alert = self._alert("review-missing", "The order still waits for a person to review it")
+        await self._saga.wait(ReviewActivities.request, request, answer=Nothing, until=REVIEW_TIME, remind=alert)
 
     def _fulfillment_request(self, reserved: Reserved) -> tuple[FulfillmentRequest, Method]:
         """Return the input of `create-fulfillment` and its undo."""
@@ -210,6 +226,8 @@ class OrderProcessingWorkflow:
             if cause(failure, UnknownVariant) and workflow.patched("wait-for-product"):
                 self._saga.enter("compensated")  # as for a shortage
                 return OrderResult(order_id=self._order.order_id, status="waiting_for_product")
+            if cause(failure, AnsweredWithFailure):
+                return await self._reject()
             if self._restarts and (withdrawn := _withdrawn_by_shop(failure)):
                 return OrderResult(order_id=self._order.order_id, status=withdrawn)
         if not (self._is_held_by_validation(failure) and workflow.patched("validate-holds")):
@@ -227,6 +245,12 @@ class OrderProcessingWorkflow:
 
     def _is_held_by_validation(self, failure: BaseException) -> bool:
         return self._order.revision is None and isinstance(shop_error(failure), (OrderRefused, VariantWithoutItems))
+
+    async def _reject(self) -> OrderResult:
+        """Put an order on hold that a person has rejected."""
+        hold = Hold(**dict(self._order), reason="rejected")
+        await execute(OrderActivities.hold, self._saga.call("hold-order", hold), FINAL_STEP)
+        return OrderResult(order_id=self._order.order_id, status="rejected")
 
     async def _refuse(self, shortage: InsufficientInventory) -> OrderResult:
         order = self._order

@@ -11,6 +11,7 @@ from uuid import uuid4
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import notifications
+from commerce.answer_links import AnswerLinks
 from commerce.database import Database
 from commerce.errors import (
     AlertUnavailable,
@@ -24,19 +25,21 @@ from commerce.mail.render import MailTemplates
 from commerce.mail.smtp import MailServer, build_message
 from commerce.mail.template_data import load_template_data
 from commerce.messages.notifications import Alert, SendOutcome
+from commerce.messages.waits import AnswerKind
 from commerce.notifications import OUTAGE, RECOVERY, Notification
 
 LEASE = timedelta(seconds=13)  # longer than SEND_TIMEOUT, shorter than the start-to-close timeout of its step
 OUTAGE_TIMEOUT = 4  # seconds to send the alert about an outage, in addition to the attempt that noticed it
 WEBHOOK = "webhook"  # the recipient of an alert's second notification
 LOCALE = "en_GB"
+LINKED_ANSWERS: Sequence[AnswerKind] = ("success", "failure")
 
 
 class Notifier:
     """Sends notifications. It makes one attempt per call; its callers retry.
 
     `admins`: the addresses that alerts are mailed to; `webhook`: where alerts are posted; `locale`: the English locale
-    of amounts and dates in mails.
+    of amounts and dates in mails; `links`: makes the links with which an admin answers a step.
     """
 
     def __init__(
@@ -47,12 +50,14 @@ class Notifier:
         admins: Sequence[str] = (),
         webhook: AlertWebhook | None = None,
         locale: str = LOCALE,
+        links: AnswerLinks | None = None,
     ) -> None:
         self._database = database
         self._mail_server = mail_server
         self._admins = ", ".join(admins)
         self._webhook = webhook
         self._templates = MailTemplates(locale)
+        self._links = links
 
     async def send(self, key: str) -> SendOutcome:
         """Send a notification unless it has been sent; `skipped` if none has this key (V9).
@@ -177,7 +182,11 @@ class Notifier:
 
     def _build(self, claimed: Notification, data: dict[str, Any]) -> EmailMessage:
         sender = self._mail_server.sender
-        variables = data | {"shop": sender.display_name or sender.domain, "key": claimed.key}
+        variables = data | {"shop": sender.display_name or sender.domain, "key": claimed.key, "links": None}
+        if self._links and "wait_id" in data:  # made for the mail alone: neither stored nor posted to the webhook
+            variables["links"] = {
+                answer: self._links.make(data["wait_id"], answer, data["until"]) for answer in LINKED_ANSWERS
+            }
         mail = self._templates.render(claimed.kind, variables)
         headers = {"message_id": claimed.message_id, "kind": claimed.kind, "key": claimed.key}
         return build_message(mail, sender, claimed.recipient, **headers)
@@ -186,7 +195,7 @@ class Notifier:
         if self._webhook is None:
             raise AlertUnavailable("the webhook is no longer configured")
         number = {"order_number": data["number"]} if "number" in data else {}
-        await self._webhook.post(claimed.data | number)
+        await self._webhook.post({name: value for name, value in claimed.data.items() if name != "wait_id"} | number)
 
 
 def _outage_prefix(kind: str, service: str) -> str:

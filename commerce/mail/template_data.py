@@ -37,6 +37,11 @@ MISSING_ITEMS = text("""
     ORDER BY sequence DESC LIMIT 1
 """)
 
+REVIEW = text("""
+    SELECT total, currency, risk_level AS risk, billing_country, shipping_country, until,
+           (SELECT coalesce(sum(quantity), 0) FROM order_lines WHERE order_id = orders.id) AS units
+    FROM orders, step_waits WHERE orders.id = :order_id AND step_waits.id = CAST(:wait_id AS uuid)
+""")
 CUSTOMER = text("SELECT first_name FROM customers WHERE id = CAST(:customer_id AS uuid)")
 METRICS = text("""
     SELECT day, currency, orders, revenue, average_order_value, new_customers, returning_customers, awaiting, refunded,
@@ -87,6 +92,10 @@ async def _insufficient_inventory(tx: AsyncSession, queued: dict[str, Any]) -> d
     if event is None:
         return {}
     return {"items": event.data["items"], "more_items": event.data["count"] - len(event.data["items"])}
+
+
+async def _order_review(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
+    return dict((await tx.execute(REVIEW, queued)).mappings().one())
 
 
 async def _welcome(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
@@ -154,6 +163,7 @@ async def _changed_days(tx: AsyncSession, days: list[str]) -> list[dict[str, Any
 LOADERS = {
     "order-shipped": _order_shipped,
     "insufficient-inventory": _insufficient_inventory,
+    "order-review": _order_review,
     "welcome": _welcome,
     "daily-report": _daily_report,
 }

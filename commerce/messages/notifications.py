@@ -6,7 +6,7 @@ from commerce.messages.base import Message
 
 
 class Alert(Message):
-    """A message to the admins, sent once per key."""
+    """A message to the admins, sent once per key. `wait_id`: the wait that its mail has links to answer."""
 
     kind: str
     key: str
@@ -15,6 +15,7 @@ class Alert(Message):
     order_id: str | None = None
     job_name: str | None = None
     error: str | None = None
+    wait_id: str | None = None
 
 
 class NotificationRef(Message):

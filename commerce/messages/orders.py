@@ -80,6 +80,7 @@ class ValidOrder(BeginResult):
     units: int = 0
     needs_label: bool = False
     has_email: bool = False
+    review: list[str] = Field(default=[])  # why a person must review it, as that person reads it; empty: nobody must
     fulfilled: "CompletedOrder | None" = None  # set if an earlier run has fulfilled the order
 
     def summary(self) -> str:
@@ -151,6 +152,12 @@ def shipped_key(order_id: str) -> str:
     return f"order-shipped/{order_id}"
 
 
+class ReviewRequest(OrderRef):
+    """The input of `review-order`."""
+
+    reasons: list[str]
+
+
 class Refusal(OrderRef):
     """The input of `record-refusal`: an order that is refused for stock."""
 
@@ -183,11 +190,14 @@ class OrderResult(Message):
     `tracking_number` is the first of `tracking_numbers`, which has those of all parcels.
 
     `waiting_for_product`: a line has no product yet; the order is processed once all have one. `cancelled` and
-    `fulfilled_elsewhere`: the shop has cancelled or shipped the order while it was processed.
+    `fulfilled_elsewhere`: the shop has cancelled or shipped the order while it was processed. `rejected`: a person has
+    rejected it at its review, and it is on hold.
     """
 
     order_id: str
-    status: Literal["fulfilled", "insufficient_inventory", "waiting_for_product", "cancelled", "fulfilled_elsewhere"]
+    status: Literal[
+        "fulfilled", "insufficient_inventory", "waiting_for_product", "cancelled", "fulfilled_elsewhere", "rejected"
+    ]
     fulfillment_id: str | None = None
     tracking_number: str | None = None
     inventory_reserved: bool = False

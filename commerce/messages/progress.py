@@ -6,13 +6,24 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-StepState = Literal["pending", "running", "done", "skipped", "failed", "undone", "undo_failed"]
-MARKS = {"pending": "·", "running": "▶", "done": "✓", "skipped": "–", "failed": "✗", "undone": "↩", "undo_failed": "‼"}
-ProcessState = Literal["running", "compensating", "completed", "compensated", "compensation_failed", "failed"]
+StepState = Literal["pending", "running", "waiting", "done", "skipped", "failed", "undone", "undo_failed"]
+MARKS = {
+    "pending": "·",
+    "running": "▶",
+    "waiting": "…",
+    "done": "✓",
+    "skipped": "–",
+    "failed": "✗",
+    "undone": "↩",
+    "undo_failed": "‼",
+}
+ProcessState = Literal[
+    "running", "waiting", "compensating", "completed", "compensated", "compensation_failed", "failed"
+]
 
 
 class StepProgress(BaseModel):
-    """The progress of one step."""
+    """The progress of one step. While it waits for an answer, `until` says how long, and `scheduled_at` since when."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
@@ -20,6 +31,7 @@ class StepProgress(BaseModel):
     state: StepState = "pending"
     scheduled_at: datetime | None = None
     ended_at: datetime | None = None
+    until: datetime | None = None
     note: str = ""
     error: str | None = None
 
@@ -27,6 +39,13 @@ class StepProgress(BaseModel):
     def kind(self) -> str:
         """What operators list and count steps by: `create-shipping-label` for `create-shipping-label/2`."""
         return self.name.partition("/")[0]
+
+    def waiting_line(self) -> str:
+        """Return since when and until when the step waits for an answer; empty if it does not wait."""
+        if self.state != "waiting" or self.until is None or self.scheduled_at is None:
+            return ""
+        since, until = (time.isoformat(timespec="minutes") for time in (self.scheduled_at, self.until))
+        return f"waits for an answer since {since}, until {until}"
 
     def skip(self, why: str) -> None:
         """Mark the step as not needed."""
@@ -56,7 +75,8 @@ class Progress(BaseModel):
     def as_markdown(self) -> str:
         """Return the progress as Temporal's UI shows it above the run."""
         lines = [
-            f"- {MARKS[step.state]} {step.name}" + "".join(f": {text}" for text in (step.note, step.error) if text)
+            f"- {MARKS[step.state]} {step.name}"
+            + "".join(f": {text}" for text in (step.waiting_line(), step.note, step.error) if text)
             for step in self.steps
         ]
         return "\n".join([f"**{self.state}**", "", *lines])

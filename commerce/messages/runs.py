@@ -9,7 +9,7 @@ from commerce.messages.base import Message
 from commerce.messages.progress import ProcessState, StepProgress
 
 RunStatus = Literal["running", "completed", "failed", "cancelled", "terminated", "timed_out"]
-StatusFilter = Literal["running", "completed", "cancelled", "failed", "stuck"]
+StatusFilter = Literal["running", "waiting", "completed", "cancelled", "failed", "stuck"]
 RetryableStatus = Literal["failed", "cancelled"]
 
 
@@ -30,7 +30,7 @@ class Run(Message):
     """The latest run of a process; `state` is None if it is not known.
 
     `outcome`: the status in the result of a completed order or registration. `failure_type`: the type of the error that
-    the run failed with.
+    the run failed with. `waiting_for`: the step that waits for an answer from outside.
     """
 
     transaction_id: str
@@ -43,6 +43,7 @@ class Run(Message):
     failed_step: str | None = None
     failure_type: str | None = None
     outcome: str | None = None
+    waiting_for: str | None = None
 
 
 class ProcessStatus(Run):

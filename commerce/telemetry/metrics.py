@@ -61,6 +61,11 @@ HELD_ORDERS = Metric("gauge", "commerce_held_orders", "Paid, open orders on hold
 WAITING_FOR_PRODUCT = Metric(
     "gauge", "commerce_orders_waiting_for_product", "Paid, open orders with a line that is not linked to a product"
 )
+OPEN_WAITS = Metric("gauge", "commerce_open_waits", "Steps that wait for an answer from outside")
+OLDEST_WAIT = Metric(
+    "gauge", "commerce_oldest_wait_age_seconds", "For how long the oldest of them has waited; 0 if there is none"
+)
+LATE_WAITS = Metric("gauge", "commerce_late_waits", "Steps that have waited for more than half of their time")
 OUTBOX_EVENTS = Metric("gauge", "commerce_outbox_events", "Unpublished events")
 OUTBOX_LAG = Metric("gauge", "commerce_outbox_lag_seconds", "Age of the oldest unpublished event; 0 if there is none")
 UNSENT_NOTIFICATIONS = Metric(
@@ -72,7 +77,16 @@ UNSENT_NOTIFICATIONS = Metric(
 
 GAUGES = (
     *(DATABASE_UP, TEMPORAL_UP, WORKER_POLLING, STUCK_RUNS, PENDING_ORDERS, OLDEST_PENDING),
-    *(HELD_ORDERS, WAITING_FOR_PRODUCT, OUTBOX_EVENTS, OUTBOX_LAG, UNSENT_NOTIFICATIONS),
+    *(
+        HELD_ORDERS,
+        WAITING_FOR_PRODUCT,
+        OPEN_WAITS,
+        OLDEST_WAIT,
+        LATE_WAITS,
+        OUTBOX_EVENTS,
+        OUTBOX_LAG,
+        UNSENT_NOTIFICATIONS,
+    ),
 )
 COUNTERS = (RUNS, STEPS_UNDONE, UNDO_FAILURES, STOCK_OUTS, JOB_ITEMS, MAILS, EVENTS_PUBLISHED)
 METRICS = (*COUNTERS, HTTP_DURATION, *GAUGES)

@@ -6,7 +6,7 @@ set -eu
 
 namespace=${TEMPORAL_NAMESPACE:-default}
 retention=${RETENTION:-30d}
-attributes='OrderId CustomerId SagaState FailedStep Outcome FailureType'
+attributes='OrderId CustomerId SagaState FailedStep Outcome FailureType WaitingFor'
 
 wait_for() { # description, command: retries the command until it succeeds
     what=$1 tries=0

@@ -1,5 +1,6 @@
 """What a person does in Temporal's UI: the dialogs for the codec, for resets, for new runs, and for schedules."""
 
+import json
 from urllib.parse import quote, urlencode
 
 from docs.pictures.browser import Browser
@@ -83,6 +84,17 @@ class TemporalUi:
         self.wait_for_text(shows)
         self.browser.click("Start Workflow", "main [data-testid=start-workflow-button]")
         self.wait_for_text("Workflow started")
+
+    def send_update(self, name: str, data: str) -> None:
+        """Send an Update, one of those that the UI lists, with this JSON to the run that is open."""
+        self.browser.click("More Actions")
+        self.browser.click("Send an Update", "[role=menuitem]")
+        self.browser.click("", "dialog[open] [data-testid=update-select-button]")
+        self.browser.click(name, "dialog[open] [role=option]")
+        editor = "document.querySelector('dialog[open] .cm-content')"
+        self.browser.wait(f"!!{editor}")
+        self.browser.evaluate(f"{editor}.focus(), document.execCommand('insertText', false, {json.dumps(data)})")
+        self.browser.click("Submit", "dialog[open] button")
 
     def edit_schedule(self, schedule_id: str, *, cron: str = "", overlap_policy: str = "") -> None:
         """Add times to a schedule, choose its overlap policy, such as "Allow All", and save it."""

@@ -12,6 +12,7 @@ from fastapi_offline import FastAPIOffline
 from commerce.settings import Settings
 from commerce.version import NAME, VERSION
 from starter.api import (
+    answers,
     codec,
     errors,
     exports,
@@ -42,7 +43,7 @@ A **process** is one piece of business, such as the processing of one order; its
 of a process is a new **run**.
 
 - **Authentication**: if the server has tokens, every route requires `Authorization: Bearer <token>`, except for health,
-  metrics, this document, and the webhooks of shops (`/intake/…`), which are signed.
+  metrics, this document, and the webhooks of shops (`/intake/…`) and links in mails (`/answers/…`), which are signed.
 - **Errors** have one shape: `error` (for people) and `code` (for programs), and where they apply `details`, `fields`,
   `transaction_id` and `failed_step`.
 - **Request ids**: every response has the header `X-Request-ID`. A request may set it; otherwise the server makes one.
@@ -82,10 +83,10 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     app.state.health = health.Health(backends)
     app.state.codec = payloads
     app.state.admission = Admission(settings)
-    for protected in (workflows, progress, schedules, orders, exports, codec, tutorial):
+    for protected in (workflows, answers, progress, schedules, orders, exports, codec, tutorial):
         app.include_router(protected.routes, dependencies=[BEARER_TOKEN])
-    for public in (health, metrics, intake):
-        app.include_router(public.routes)
+    for public in (health.routes, metrics.routes, intake.routes, answers.links):
+        app.include_router(public)
     errors.install_handlers(app)
     restore_nulls(app)
     # The last one added runs first. CORS must run before authentication: preflight requests carry no token.

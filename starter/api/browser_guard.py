@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from starter.api.error_codes import ErrorCode
 from starter.api.errors import FOREIGN_PAGE, Problem, error_response
-from starter.api.tokens import SIGNED_PATHS
+from starter.api.tokens import is_signed
 from starter.browser_requests import LOOPBACK_HOSTS, READS, has_host, is_from_foreign_page, is_from_page_of
 
 WRITING_GETS = frozenset({"/workflow"})  # GET routes that start something
@@ -21,7 +21,8 @@ class BrowserGuard:
     """Responds with 403 to writes by pages of other origins, and without tokens to every foreign host name.
 
     Without tokens the API listens on this machine only, so a foreign host name means DNS rebinding. Paths that take
-    only signed bodies are exempt: no page can sign one, and a proxy passes them on under the shop's host name.
+    only signed bodies, and signed links, are exempt: no page can sign one, and a proxy passes them on under the shop's
+    host name.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class BrowserGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond with 403, or pass the request on to the app."""
-        if scope["type"] != "http" or scope["path"] in SIGNED_PATHS:
+        if scope["type"] != "http" or is_signed(scope["path"]):
             return await self._app(scope, receive, send)
         if self._hosts and not has_host(scope, self._hosts):
             return await error_response(HTTPStatus.FORBIDDEN, FOREIGN_HOST)(scope, receive, send)

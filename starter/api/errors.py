@@ -41,6 +41,7 @@ STATUSES: Mapping[type[CommerceError], HTTPStatus] = {
     errors.WrongProcessId: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ProcessNotFound: HTTPStatus.NOT_FOUND,
     errors.ScheduleNotFound: HTTPStatus.NOT_FOUND,
+    errors.WaitNotFound: HTTPStatus.NOT_FOUND,
     errors.ProcessIdTaken: HTTPStatus.CONFLICT,
     errors.ActionRefused: HTTPStatus.CONFLICT,
     errors.JobInProgress: HTTPStatus.CONFLICT,

@@ -42,12 +42,14 @@ LISTED = {
     "failed_step": None,
     "failure_type": None,
     "outcome": "fulfilled",
+    "waiting_for": None,
 }
 STEP = {
     "name": "validate-order",
     "state": "done",
     "scheduled_at": "2026-03-02T12:00:00Z",
     "ended_at": "2026-03-02T12:00:00Z",
+    "until": None,
     "note": "5 units on 1 lines",
     "error": None,
     "attempts": 1,

@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from commerce.errors import BadInput, PermanentError
 from commerce.messages.base import FieldError
 from commerce.messages.runs import Page, ProcessStatus, RetryableStatus, Run, StatusFilter
+from starter.cli.answers import answer
 from starter.cli.shared import (
     FAILED,
     AsJson,
@@ -29,7 +30,8 @@ MAX_WAIT = timedelta(hours=1)  # for a cancelled process to undo its steps
 LABEL_WIDTH = 10  # characters
 TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
-runs_app = typer.Typer(help="List, show, retry and cancel processes.", no_args_is_help=True)
+runs_app = typer.Typer(help="List, show, retry, cancel and answer processes.", no_args_is_help=True)
+runs_app.command()(answer)
 
 ProcessId = Annotated[str, typer.Argument(metavar="ID", help="Process id, such as order-processing-1001")]
 Reason = Annotated[str, typer.Option(help="Why; stored in the shop's own database only")]
@@ -269,6 +271,8 @@ def _status_and_state(run: Run) -> str:
 
     A completed process that has undone its steps, or waits, is better described by its outcome.
     """
+    if run.waiting_for:
+        return f"{run.status}, waiting for {run.waiting_for}"
     state = run.state if run.state == run.status else run.outcome or run.state
     return ", ".join(dict.fromkeys(filter(None, (run.status, state))))
 

@@ -117,7 +117,9 @@ def print_error(line: str) -> None:
 
 def step_line(step: StepProgress, attempts: str = "") -> str:
     """Return the line that shows the progress of one step."""
-    return "  ".join(filter(None, (f"{MARKS[step.state]} {step.name}", step.note, attempts, step.error)))
+    return "  ".join(
+        filter(None, (f"{MARKS[step.state]} {step.name}", step.waiting_line(), step.note, attempts, step.error))
+    )
 
 
 def count_of(number: int, noun: str) -> str:

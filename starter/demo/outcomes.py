@@ -6,6 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.messages.base import Message
+from commerce.messages.orders import order_process_id
 from commerce.open_orders import IS_HELD, IS_OPEN
 
 PENDING = text(f"""
@@ -13,13 +14,16 @@ PENDING = text(f"""
 """)  # noqa: S608 - our own constant
 ORDERS = text(f"""
     WITH chosen AS (
-        SELECT id, fulfillment_status, cancelled_at, refused_at, {IS_OPEN} AS is_open, {IS_HELD} AS is_held,
+        SELECT id, EXISTS (SELECT FROM step_waits JOIN process_generations USING (business_key, generation)
+                           WHERE kind IS NULL AND business_key = '{order_process_id("")}' || orders.id) AS waits,
+               fulfillment_status, cancelled_at, refused_at, {IS_OPEN} AS is_open, {IS_HELD} AS is_held,
                (SELECT sum(quantity) FROM order_lines WHERE order_id = orders.id) AS units
         FROM orders WHERE id = ANY(CAST(:order_ids AS text[]))
     ), open AS (
         SELECT id, CASE WHEN cancelled_at IS NOT NULL THEN 'cancelled'
                         WHEN NOT is_open THEN 'unpaid'
                         WHEN is_held THEN 'undone'
+                        WHEN waits THEN 'waiting'
                         WHEN refused_at IS NOT NULL THEN 'refused' END AS state
         FROM chosen WHERE fulfillment_status = 'not_fulfilled'
     )
@@ -27,6 +31,7 @@ ORDERS = text(f"""
            (SELECT count(*) FROM chosen WHERE fulfillment_status = 'fulfilled_elsewhere') AS fulfilled_elsewhere,
            (SELECT count(*) FROM open WHERE state = 'refused') AS refused,
            (SELECT count(*) FROM open WHERE state = 'undone') AS undone,
+           (SELECT count(*) FROM open WHERE state = 'waiting') AS waiting,
            (SELECT count(*) FROM open WHERE state = 'cancelled') AS cancelled,
            (SELECT count(*) FROM open WHERE state = 'unpaid') AS unpaid,
            (SELECT CAST(coalesce(sum(units), 0) AS bigint) FROM chosen WHERE fulfillment_status = 'fulfilled') AS units,
@@ -46,6 +51,7 @@ class OrderOutcomes(Message):
     fulfilled: int
     refused: int  # for stock
     undone: int
+    waiting: int  # for a review
     unpaid: int
     cancelled: int
     fulfilled_elsewhere: int

@@ -18,7 +18,7 @@ LINES = {1: 4, 2: 6, 3: 5, 4: 3, 6: 2, 9: 1}  # of an ordinary order, and how of
 UNITS = {1: 12, 2: 5, 3: 2, 6: 1}  # on a line, and how often
 BIG_LINES = 120
 
-Outcome = Literal["fulfilled", "refused", "undone"]
+Outcome = Literal["fulfilled", "refused", "undone", "waiting"]
 NotStartedReason = Literal["unpaid", "cancelled", "fulfilled elsewhere"]  # why an order is not processed
 Case = (
     NotStartedReason
@@ -38,6 +38,8 @@ CASES: Mapping[int, Case] = {
     160: "not shipped",
     187: "beyond stock",
 }
+# Ordinary orders of high risk, which wait for a review: one is approved, the other one stays.
+REVIEWS: Mapping[int, Outcome] = {206: "fulfilled", 230: "waiting"}
 SINGLE_ITEM: Mapping[Case, tuple[str, int]] = {
     "spread": (SPREAD, 5),
     "backordered": (BACKORDER, 1),
@@ -58,6 +60,7 @@ class Order:
     case: Case
     has_email: bool
     method: str | None  # of shipping; None: picked up by the customer
+    review: Outcome | None = None  # how it ends after its review; None: it needs none
 
     @property
     def started(self) -> bool:
@@ -67,6 +70,8 @@ class Order:
     @property
     def expected(self) -> Outcome | None:
         """How its process ends; None if that depends on which order comes first."""
+        if self.review:
+            return self.review
         scarce = any(item.sku in SCARCE for item, _ in self.lines)
         return OUTCOMES.get(self.case, None if scarce else "fulfilled")
 
@@ -87,6 +92,7 @@ def make_orders(random: Random) -> Iterator[Order]:
             case=case,
             has_email=case != "ordinary" or random.random() < WITH_EMAIL,
             method=random.choice(list(METHODS)) if shipped else None,
+            review=REVIEWS.get(place),
         )
 
 

@@ -21,7 +21,7 @@ ORDER_COLUMNS = (
     *("Name", "Email", "Financial Status", "Paid at", "Fulfillment Status", "Currency", "Shipping", "Total"),
     *("Shipping Method", "Created at", "Cancelled at", "Lineitem quantity", "Lineitem name", "Lineitem price"),
     *("Lineitem sku", "Lineitem requires shipping", "Shipping Name", "Shipping Address1", "Shipping City"),
-    *("Shipping Zip", "Shipping Province", "Shipping Country", "Id"),
+    *("Shipping Zip", "Shipping Province", "Shipping Country", "Risk Level", "Id"),
 )
 INVENTORY_COLUMNS = ("Handle", "Title", "SKU", "Location", "Available", "On hand", "Tracked", "Policy")
 
@@ -37,6 +37,7 @@ class SampleShop:
     order_ids: Sequence[str]  # in order of arrival
     expected: Mapping[str, Outcome | None]  # of the orders that can be processed; None: not determined
     cases: Mapping[Case, str]  # order ids of the special cases
+    reviews: Mapping[str, Outcome]  # by id of the orders that wait for a review: how they end
 
 
 def write_sample_shop(folder: Path, seed: int = SEED) -> SampleShop:
@@ -49,6 +50,7 @@ def write_sample_shop(folder: Path, seed: int = SEED) -> SampleShop:
         order_ids=[order.id for order in orders],
         expected={order.id: order.expected for order in orders if order.started},
         cases={order.case: order.id for order in orders if order.case != "ordinary"},
+        reviews={order.id: order.review for order in orders if order.review},
     )
     _write(shop.inventory, INVENTORY_COLUMNS, _stock(random, orders))
     _write(shop.orders, ORDER_COLUMNS, chain.from_iterable(map(_rows, orders)))
@@ -113,6 +115,7 @@ def _head(order: Order) -> Cells:
         "Total": _money(shipping + sum(units * item.price for item, units in order.lines)),
         "Created at": at,
         "Cancelled at": at if cancelled else "",
+        "Risk Level": "High" if order.review else "Low",
     }
     return head | _address(order.customer, order.case) if order.method else head
 

@@ -20,7 +20,7 @@ from starter.demo.sample_orders import Outcome
 
 LINE_SECONDS = 5.0  # between two lines of progress in a file
 MAX_SHOWN = 10  # items of a list
-STYLES: Mapping[Outcome, str] = {"fulfilled": "green", "refused": "yellow", "undone": "magenta"}
+STYLES: Mapping[Outcome, str] = {"fulfilled": "green", "refused": "yellow", "undone": "magenta", "waiting": "cyan"}
 
 OnEnding = Callable[[Ending], None]
 
@@ -71,7 +71,7 @@ class Screen:
             task = bar.add_task("orders", total=total, what="")
 
             def show(counts: Counter[Outcome], rate: float) -> None:
-                what = " · ".join(f"[{style}]{counts[name]} {name}[/]" for name, style in STYLES.items())
+                what = " · ".join(f"[{STYLES[name]}]{counts[name]} {name}[/]" for name in _shown(counts))
                 bar.update(task, completed=counts.total(), what=f"{what} · {rate:.1f}/s")
 
             yield show
@@ -84,7 +84,7 @@ class Screen:
             nonlocal last
             if time.monotonic() - last >= LINE_SECONDS or counts.total() == total:
                 last = time.monotonic()
-                what = ", ".join(f"{counts[name]} {name}" for name in STYLES)
+                what = ", ".join(f"{counts[name]} {name}" for name in _shown(counts))
                 self.say(f"{counts.total()} of {total}: {what} ({rate:.1f} per second)")
 
         yield show
@@ -129,6 +129,11 @@ class Screen:
             self._console.print(f"  {name:{width}}  [cyan]{escape(link)}[/]", highlight=False, soft_wrap=True)
 
 
+def _shown(counts: Mapping[Outcome, int]) -> list[Outcome]:
+    """Return the outcomes that the progress shows: few orders wait, and those late."""
+    return [name for name in STYLES if counts[name] or name != "waiting"]
+
+
 def _table(summary: Summary) -> Table:
     """Return the counts of all orders, and in a second column those of this demo if there was an earlier one."""
     now, before, again = summary.after, summary.before, bool(summary.before.fulfilled)
@@ -147,6 +152,7 @@ def _table(summary: Summary) -> Table:
     row("Fulfilled", now.fulfilled, ended["fulfilled"], style=STYLES["fulfilled"])
     row("Refused for stock", now.refused, ended["refused"], style=STYLES["refused"])
     row("Undone", now.undone, ended["undone"], _undone(summary), style=STYLES["undone"])
+    row("Waits for a review", now.waiting, ended["waiting"], _waiting(summary), style=STYLES["waiting"])
     row("Not started", sum(_not_started(now).values()), "", _list(_not_started(now)))
     table.add_section()
     row("Units shipped", now.units, now.units - before.units)
@@ -168,6 +174,10 @@ def _audit(summary: Summary) -> tuple[str, str, str]:
 
 def _undone(summary: Summary) -> str:
     return "; ".join(f"{ending.order_id}: {ending.error}" for ending in summary.endings if ending.outcome == "undone")
+
+
+def _waiting(summary: Summary) -> str:
+    return ", ".join(ending.order_id for ending in summary.endings if ending.outcome == "waiting")
 
 
 def _not_started(now: OrderOutcomes) -> dict[str, int]:

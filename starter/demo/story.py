@@ -26,6 +26,8 @@ from starter.devstack.signals import cancel_on_signals
 from starter.devstack.stack import INTERRUPTED, Stack
 from starter.operate.audit import audit
 
+REVIEWS = {"COMMERCE_REVIEW_RISK": "high"}  # two of the sample orders have a high risk
+
 
 async def demo(console: Console, data_dir: Path, *, port: int = 9000) -> int:
     """Run the demo on the embedded stack of this folder; on a terminal it then stays up until Ctrl-C.
@@ -39,7 +41,7 @@ async def demo(console: Console, data_dir: Path, *, port: int = 9000) -> int:
     screen.head(f"Starting everything in {data_dir}")
     with cancel_on_signals() as interrupt:
         try:
-            async with Stack(data_dir, port=port, echo=screen.say) as stack:
+            async with Stack(data_dir, port=port, defaults=REVIEWS, echo=screen.say) as stack:
                 good = await _run(stack, screen)
                 code = 0 if good else FAILED
                 if console.is_terminal and sys.stdin.isatty():
@@ -102,7 +104,7 @@ async def _process(database: Database, client: Client, shop: SampleShop, screen:
         pending = await outcomes.pending(tx, shop.order_ids)
     began = time.monotonic()
     with screen.progress(len(pending)) as on_ending:
-        endings = await orders.process(client, pending, on_ending)
+        endings = await orders.process(client, database, pending, shop.reviews, on_ending)
     seconds = time.monotonic() - began
     findings = await audit(database, client)
     async with database.transaction() as tx:
@@ -115,9 +117,11 @@ def _links(stack: Stack, client: Client, shop: SampleShop) -> Mapping[str, str]:
     """Return addresses to look at, by name."""
     addresses = stack.description
     processes = f"{addresses['temporal_ui']}/namespaces/{client.namespace}/workflows"
+    waiting = next(order_id for order_id, outcome in shop.reviews.items() if outcome == "waiting")
     return {
         "Every process": processes,
         "The undone order": f"{processes}/{order_process_id(shop.cases['refused by carrier'])}",
+        "The order to review": f"{processes}/{order_process_id(waiting)}",
         "The mails": addresses["mail_dir"],
         "The API": f"{addresses['api_url']}/docs",
     }

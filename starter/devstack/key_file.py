@@ -1,14 +1,15 @@
-"""The key file of an embedded stack; `stack.json` holds no keys."""
+"""The key files of an embedded stack; `stack.json` holds no keys."""
 
 from base64 import b64encode
 from pathlib import Path
-from secrets import token_bytes
+from secrets import token_bytes, token_hex
 
 from commerce.settings import Settings
 from starter.connection.encryption_keys import read_keys
 from starter.devstack.data_folder import write_private
 
 FILE = "encryption.keys"
+LINKS_FILE = "links.keys"
 KEY_BYTES = 32
 
 
@@ -26,4 +27,12 @@ def prepare(data_dir: Path, settings: Settings) -> Path:
     keys = list(dict.fromkeys([*given, *kept])) or [token_bytes(KEY_BYTES)]
     if keys != kept:
         write_private(file, "".join(f"{b64encode(key).decode()}\n" for key in keys))
+    return file
+
+
+def prepare_links(data_dir: Path) -> Path:
+    """Return the file with the key that signs links in mails, creating it if necessary."""
+    file = data_dir / LINKS_FILE
+    if not file.exists():
+        write_private(file, f"{token_hex(KEY_BYTES)}\n")
     return file

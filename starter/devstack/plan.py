@@ -35,6 +35,7 @@ SMTP_URL, CARRIER_URL, WAREHOUSE_URL = f"{PREFIX}SMTP_URL", f"{PREFIX}CARRIER_UR
 DATABASE_URL, MIGRATION_DATABASE_URL = f"{PREFIX}DATABASE_URL", f"{PREFIX}MIGRATION_DATABASE_URL"
 DIRECT_DATABASE_URL = f"{PREFIX}DIRECT_DATABASE_URL"
 METRICS_ADDRESS = f"{PREFIX}METRICS_ADDRESS"
+LINK_KEYS, LINK_KEYS_FILE, LINK_URL = f"{PREFIX}LINK_KEYS", f"{PREFIX}LINK_KEYS_FILE", f"{PREFIX}LINK_URL"
 REPLACEABLE = {SMTP_URL: "mail", CARRIER_URL: "carrier", WAREHOUSE_URL: "warehouse", METRICS_ADDRESS: "metrics"}
 IGNORED = (DATABASE_URL, DIRECT_DATABASE_URL, MIGRATION_DATABASE_URL, "TEMPORAL_ADDRESS")
 ADMIN = "admin@shop.example"
@@ -48,10 +49,20 @@ class Plan:
     given: Mapping[str, str]  # the environment of `commerce up`, including `.env`
     ports: Mapping[str, int]
     keys_file: Path
+    own: Mapping[str, str]  # variables that this stack sets besides
 
     @classmethod
-    def make(cls, data_dir: Path, given: Mapping[str, str], api_port: int, echo: Callable[[str], None]) -> "Plan":
+    def make(
+        cls,
+        data_dir: Path,
+        given: Mapping[str, str],
+        api_port: int,
+        echo: Callable[[str], None],
+        defaults: Mapping[str, str] | None = None,
+    ) -> "Plan":
         """Choose ports and keys; an `api_port` of 0 means any free port for all servers.
+
+        `defaults`: variables for the programs of this stack, unless they are given.
 
         Raises StackError, SettingsError.
         """
@@ -64,7 +75,9 @@ class Plan:
         usual = USUAL_PORTS if api_port else dict.fromkeys(USUAL_PORTS, 0)
         wanted = {name: port for name, port in (usual | {"api": api_port}).items() if name not in replaced}
         chosen = {name: ports.choose(name, LABELS[name], port) for name, port in wanted.items()}
-        return cls(data_dir, given, chosen, key_file.prepare(data_dir, settings))
+        key_file.prepare_links(data_dir)
+        own = {name: given.get(name) or value for name, value in (defaults or {}).items()}
+        return cls(data_dir, given, chosen, key_file.prepare(data_dir, settings), own)
 
     @property
     def api_url(self) -> str:
@@ -103,6 +116,9 @@ class Plan:
             KEYS_FILE_VARIABLE: str(self.keys_file),
             # The key file contains the keys of this variable too; the variable would hide the others in the file.
             **({KEYS_VARIABLE: ""} if self.given.get(KEYS_VARIABLE) else {}),
+            **self.own,
+            LINK_URL: self.given.get(LINK_URL) or self.api_url,
+            **({} if self.given.get(LINK_KEYS) else {LINK_KEYS_FILE: self._links_file()}),
             f"{PREFIX}TEMPORAL_UI_URL": self.temporal_ui,
             "TEMPORAL_ADDRESS": self.temporal_address,
             "TEMPORAL_NAMESPACE": temporal.NAMESPACE,
@@ -128,6 +144,9 @@ class Plan:
             "temporal_pid": pids.get("temporal"),
             "environment": environment | {MIGRATION_DATABASE_URL: self.database_url(postgres.MIGRATOR)},
         }
+
+    def _links_file(self) -> str:
+        return self.given.get(LINK_KEYS_FILE) or str(self.data_dir / key_file.LINKS_FILE)
 
     def _carrier_root(self) -> str:
         return f"http://{LOOPBACK}:{self.ports['carrier']}"

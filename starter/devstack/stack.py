@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -46,14 +46,16 @@ class Stack:
         port: int = 9000,
         worker: bool = True,
         schedules: bool = True,
+        defaults: Mapping[str, str] | None = None,
         echo: Callable[[str], None],
     ) -> None:
         """`port` is the API's (0: any free port for all servers); `echo` prints messages.
 
-        Without `schedules` the jobs' schedules are created paused.
+        Without `schedules` the jobs' schedules are created paused. `defaults`: variables that nothing else has set.
         """
         self.data_dir = data_dir.resolve()
         self._port, self._with_worker, self._with_schedules, self._echo = port, worker, schedules, echo
+        self._defaults = dict(defaults or {})
         self._folder = contextlib.ExitStack()
         self._servers = Supervisor(self.data_dir, self._say, self._publish)
         self._plan: Plan
@@ -143,7 +145,7 @@ class Stack:
         self._folder.callback(orphans.forget, self.data_dir)
 
     def _make_plan(self) -> Plan:
-        return Plan.make(self.data_dir, load_environment(self.data_dir), self._port, self._say)
+        return Plan.make(self.data_dir, load_environment(self.data_dir), self._port, self._say, self._defaults)
 
     async def _start_database(self) -> None:
         plan = self._plan

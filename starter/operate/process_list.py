@@ -33,6 +33,7 @@ FILTERS: Mapping[StatusFilter | None, str] = {
     "completed": "ExecutionStatus = 'Completed'",
     "cancelled": "ExecutionStatus = 'Canceled'",
     "failed": "ExecutionStatus IN ('Failed', 'TimedOut', 'Terminated')",
+    "waiting": "ExecutionStatus = 'Running' AND WaitingFor IS NOT NULL",
     "stuck": "ExecutionStatus = 'Running' AND TemporalReportedProblems IS NOT NULL",
 }
 
@@ -46,8 +47,9 @@ async def list_processes(
 ) -> Page:
     """Return a page of processes, each by its latest run.
 
-    The status `failed` includes timed out and terminated; `stuck` means running, but with workflow code that fails.
-    `limit` is 1 to 500. Raises BadInput naming the wrong fields, Unreachable.
+    The status `failed` includes timed out and terminated; `stuck` means running, but with workflow code that fails;
+    `waiting` means running, and waiting for an answer from outside. `limit` is 1 to 500. Raises BadInput naming the
+    wrong fields, Unreachable.
     """
     query = build_query(status, kind, limit)
     token = _decode_cursor(query, cursor) if cursor else None

@@ -25,7 +25,7 @@ from commerce.messages.progress import ProcessState, Progress
 from commerce.messages.runs import ProcessStatus, Run, RunProgress, StepStatus
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
 from starter.operate.run_history import count_attempts, get_latest_run, recent_events, status_of, stuck_reason
-from workflows.engine.search_attributes import FAILED_STEP, FAILURE_TYPE, OUTCOME, SAGA_STATE
+from workflows.engine.search_attributes import FAILED_STEP, FAILURE_TYPE, OUTCOME, SAGA_STATE, WAITING_FOR
 
 INVALID_INPUT = "it has no steps, because its input is invalid"
 QUERY_TIMEOUT = timedelta(seconds=2)
@@ -72,6 +72,7 @@ def to_run(run: WorkflowExecution, queried_state: str | None = None) -> Run:
         failed_step=run.typed_search_attributes.get(FAILED_STEP),
         failure_type=run.typed_search_attributes.get(FAILURE_TYPE) if status_of(run) == "failed" else None,
         outcome=run.typed_search_attributes.get(OUTCOME) if status_of(run) == "completed" else None,
+        waiting_for=run.typed_search_attributes.get(WAITING_FOR) if status_of(run) == "running" else None,
     )
 
 
@@ -127,7 +128,7 @@ async def _run_progress(
         if activity.HasField("last_failure"):
             step.error = describe(await client.data_converter.decode_failure(activity.last_failure))
     for step in progress.steps:
-        if ended and step.state == "running":
+        if ended and step.state in ("running", "waiting"):
             step.state, step.error = "failed", step.error or "interrupted when the run ended"
     steps = [StepStatus(**step.model_dump(), attempts=attempts.get(step.name, 0)) for step in progress.steps]
     return RunProgress(state=_process_state(run, progress.state) or progress.state, steps=steps)
@@ -140,7 +141,7 @@ def _pending_activities(run: WorkflowExecutionDescription) -> Sequence[PendingAc
 def _process_state(run: WorkflowExecution, last_state: str | None) -> ProcessState | None:
     """Return the state that the workflow last reported, corrected for a run that was terminated or timed out."""
     status = status_of(run)
-    if status != "running" and last_state in (None, "running", "compensating"):
+    if status != "running" and last_state in (None, "running", "waiting", "compensating"):
         return "completed" if status == "completed" else "failed"
     return STATES.get(last_state or "")
 

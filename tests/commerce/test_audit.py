@@ -361,3 +361,15 @@ async def test_all_findings_are_counted_even_if_not_all_are_reported(backend: Ba
     assert {finding.count for finding in findings} == {120}
     suspects = [await backend.shop.call(audit.load_suspects, page) for page in await backend.shop.audit_pages()]
     assert sum(map(len, suspects)) == 150
+
+
+async def test_only_running_processes_wait(backend: Backend) -> None:  # (W6)
+    await backend.shop.sql(
+        """INSERT INTO step_waits (business_key, generation, step, round, asked_at, until, kind)
+           SELECT :key, 'g', step, 1, now(), now(), kind FROM (VALUES ('asked', NULL), ('expired', 'expired'))
+           AS wait (step, kind)""",
+        key=REGISTRATION,
+    )
+    assert await violations(backend.shop) == {"only-running-processes-wait": REGISTRATION}
+    await backend.shop.sql("UPDATE process_generations SET generation = 'newer'")
+    assert "only-running-processes-wait" not in {finding.rule for finding in await find(backend.shop)}

@@ -53,9 +53,12 @@ SECRETS_OF = {
     "temporal-schema": {"temporal_password"},
     "temporal": {"temporal_password"},
     "migrate": {"database_url", "migration_database_url"},
-    "worker": {"database_url", "smtp_url", "carrier_api_key", "encryption_keys"},
-    "api": {"database_url", "api_tokens", "encryption_keys", *SECRETS_OF_SHOPS},
-    "cli": {"database_url", "smtp_url", "carrier_api_key", "api_tokens", "encryption_keys", *SECRETS_OF_SHOPS},
+    "worker": {"database_url", "smtp_url", "carrier_api_key", "link_keys", "encryption_keys"},
+    "api": {"database_url", "api_tokens", "link_keys", "encryption_keys", *SECRETS_OF_SHOPS},
+    "cli": {
+        *("database_url", "smtp_url", "carrier_api_key", "api_tokens", "link_keys", "encryption_keys"),
+        *SECRETS_OF_SHOPS,
+    },
     "warehouse": {"database_url"},
     "grafana": {"grafana_password"},
 }

@@ -21,6 +21,7 @@ from tests.replay.scenarios import FAULTS, SCENARIOS
 from tests.running_shop import running_shop
 
 HISTORIES = Path(__file__).parent / "histories"
+REVIEWED = {"COMMERCE_REVIEW_RISK": "high"}  # what scenarios about reviews need; it changes no other
 UNENCRYPTED = {"COMMERCE_ENCRYPTION": "off"}  # committed histories must be readable without the stack's key
 REPLACED_FIELDS = {"identity": "recorder", "stackTrace": ""}  # reveal this machine and are not used by a replay
 
@@ -39,7 +40,7 @@ async def record(names: list[str]) -> None:
         async with Stack(Path(folder) / "stack", port=0, worker=False, echo=print_line) as stack:
             client = await connect(stack.environment | UNENCRYPTED)
             database_url = stack.environment["COMMERCE_DATABASE_URL"]
-            async with running_shop(Path(folder), database_url, client) as shop, shop.worker([FAULTS]):
+            async with running_shop(Path(folder), database_url, client, **REVIEWED) as shop, shop.worker([FAULTS]):
                 await shop.data.stock("MUG", main=100)
                 for name in names:
                     process_id, _, run_id = (await SCENARIOS[name](shop, name)).partition("/")

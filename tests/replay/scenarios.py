@@ -25,9 +25,11 @@ from commerce.messages.pending_orders import PendingOrders
 from commerce.messages.stock_sync import SyncInventory
 from commerce.messages.tutorial import CountProducts, HelloWorld
 from commerce.messages.upkeep import Upkeep
+from commerce.messages.waits import Answer
 from commerce.messages.webhooks import WebhookDelivery
 from commerce.outbox import NewEvent, event_id
 from starter.client import register_customer, start
+from starter.operate.answers import answer
 from starter.processes import TASK_QUEUE
 from tests.faults import Faults
 from tests.running_shop import Handle, RunningShop, wait_for_end
@@ -130,6 +132,43 @@ async def cancelled_at_first(shop: RunningShop, order_id: str) -> str:
     await asyncio.sleep(0.5)  # the run has received the cancel before the step succeeds
     FAULTS.steps.clear()
     FAULTS.permanent = True
+    await wait_for_end(handle)
+    return handle.id
+
+
+async def start_review(shop: RunningShop, order_id: str) -> Handle:
+    """Start an order of high risk, and wait until it waits for its review."""
+    await shop.data.order(order_id, MUG=1, columns={"risk_level": "high"})
+    handle = await shop.start(order_id)
+    while (await shop.progress(order_id)).state != "waiting":  # noqa: ASYNC110 - polls a server
+        await asyncio.sleep(0.05)
+    return handle
+
+
+async def review_approved(shop: RunningShop, order_id: str) -> str:
+    """The order is approved after it was asked a second time."""
+    handle = await start_review(shop, order_id)
+    await handle.execute_update("answer-step", {"step": "review-order", "answer": "retry"})
+    while (await shop.states(order_id)).get("review-order/2") != "waiting":  # noqa: ASYNC110 - polls a server
+        await asyncio.sleep(0.05)
+    await handle.execute_update("answer-step", {"step": "review-order", "answer": "success"})
+    await wait_for_end(handle)
+    return handle.id
+
+
+async def review_rejected(shop: RunningShop, order_id: str) -> str:
+    """The order is rejected, by an answer that is recorded before it is delivered."""
+    handle = await start_review(shop, order_id)
+    no = Answer(answer="failure", reason="not known there")
+    await answer(shop.client, shop.database, handle.id, "review-order", no, by="test")
+    await wait_for_end(handle)
+    return handle.id
+
+
+async def review_cancelled(shop: RunningShop, order_id: str) -> str:
+    """The order is cancelled while it waits."""
+    handle = await start_review(shop, order_id)
+    await handle.cancel()
     await wait_for_end(handle)
     return handle.id
 
@@ -439,6 +478,9 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "notification-failed": notification_failed,
     "leftovers": leftovers,
     "cancelled-at-first": cancelled_at_first,
+    "review-approved": review_approved,
+    "review-rejected": review_rejected,
+    "review-cancelled": review_cancelled,
     "not-found": not_found,
     "started-as-a-copy": started_as_a_copy,
     "reset-to-first": reset_to_first,

@@ -10,18 +10,21 @@ import httpx
 import pytest
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
+from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from commerce.errors import CustomerAlreadyExists, ProcessFailed
 from commerce.messages.customers import registration_process_id
 from commerce.messages.orders import order_process_id
+from commerce.messages.waits import Answer
 from starter.client import register_customer, start
 from starter.operate.actions import cancel
+from starter.operate.answers import answer
 from starter.processes import TASK_QUEUE
 from starter.registration import Registration
 from starter.schedules.actions import pause
+from tests.polling import until
 from tests.running_shop import RunningShop, wait_for_end
 from tests.system import leak_words as words
 from tests.system.leak_worker import BUGGY
@@ -31,6 +34,7 @@ STEPS = ("validate-customer-data", "create-customer", "create-auth-user", "assig
 PERSON = {"first_name": words.FIRST, "last_name": words.LAST}
 WORKFLOW_TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 SECONDS = 120
+REVIEW = "review-order"
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,17 @@ class Setup:
         }
         await self.shop.data.order(f"{self.name}-{scenario}", MUG=1, columns=defaults | columns)
         return f"{self.name}-{scenario}"
+
+    async def start_review(self, scenario: str) -> str:
+        """Start an order that waits for a review; return its process id when it waits."""
+        order_id = await self.create_order(scenario, risk_level="high")
+        run = await self.shop.start(order_id)
+
+        async def waiting() -> bool | None:
+            return (await self.shop.progress(order_id)).state == "waiting" or None
+
+        await until(waiting)
+        return run.id
 
     async def cancel(self, process: str) -> None:
         """Cancel a waiting process as an operator does, and let it continue."""
@@ -178,6 +193,31 @@ async def order_cancelled(setup: Setup) -> None:
     await setup.cancel(run.id)
 
 
+async def order_rejected(setup: Setup) -> None:
+    """An operator rejects an order that waits for a review, and says why."""
+    process = await setup.start_review("rejected")
+    no = Answer(answer="failure", reason=words.REASON)
+    await answer(setup.shop.client, setup.shop.database, process, REVIEW, no, by=words.ACTOR)
+    await wait_for_end(setup.shop.client.get_workflow_handle(process))
+
+
+async def order_rejected_in_temporal(setup: Setup) -> None:
+    """Somebody answers by Temporal's Update, first with personal data where they do not belong, and says why."""
+    process = await setup.start_review("rejected-in-temporal")
+    run = setup.shop.client.get_workflow_handle(process)
+    for wrong in (
+        {"step": words.CUSTOMER_PREFIX, "answer": "success"},
+        {"step": REVIEW, "answer": words.FIRST},
+        {"step": REVIEW, "answer": "failure", "data": {words.FIRST: words.LAST}},
+        {"step": REVIEW, "answer": "failure", "reason": [words.LAST]},
+    ):
+        with pytest.raises(WorkflowUpdateFailedError):
+            await run.execute_update("answer-step", wrong)
+    name = f"{words.FIRST} {words.LAST}"
+    await run.execute_update("answer-step", {"step": REVIEW, "answer": "failure", "reason": f"{name} has moved"})
+    await wait_for_end(run)
+
+
 async def workflow_bug(setup: Setup) -> None:
     """A workflow has a bug with personal data in its error, and an operator terminates the run."""
     run = await setup.shop.start(f"{BUGGY}-{setup.name}")
@@ -205,6 +245,8 @@ SCENARIOS: list[Callable[[Setup], Coroutine[Any, Any, None]]] = [
     order_refused,
     order_mail_refused,
     order_cancelled,
+    order_rejected,
+    order_rejected_in_temporal,
     workflow_bug,
     job_paused,
 ]

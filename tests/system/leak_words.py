@@ -16,6 +16,7 @@ REASON = "Bartholomew Ravenscroft rang and changed his mind"
 ACTOR = "operator-cholmondeley"
 ADMIN = "zq-leak-admin@shop.example"
 TOKEN, CARRIER_KEY = "zq-leak-token-of-the-api", "zq-leak-key-of-the-carrier"
+LINK_KEY = "zq-leak-key-of-links-of-32-characters"
 
 # The inputs of processes. Temporal stores them: in plain text unless encryption is on.
 PROCESS_INPUT = {
@@ -37,6 +38,7 @@ NEVER_IN_TEMPORAL = {
     "admin's address": [ADMIN],
     "API token": [TOKEN],
     "carrier's API key": [CARRIER_KEY],
+    "key of links": [LINK_KEY],
 }
 
 CUSTOMER = CustomerData(email=f"{CUSTOMER_PREFIX}.of.nobody@shop.example", first_name=FIRST, last_name=LAST)

@@ -29,6 +29,8 @@ SETTINGS = {
     "COMMERCE_ADMIN_EMAILS": words.ADMIN,
     "COMMERCE_API_TOKENS": words.TOKEN,
     "COMMERCE_CARRIER_API_KEY": words.CARRIER_KEY,
+    "COMMERCE_LINK_KEYS": words.LINK_KEY,
+    "COMMERCE_REVIEW_RISK": "high",
     "PYTHONPATH": str(ROOT),
 }
 TEMPORAL_LOG = "stack/logs/temporal.log"

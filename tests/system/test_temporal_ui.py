@@ -1,6 +1,7 @@
 """What operators do in Temporal's UI, in a real browser, with encrypted payloads and an API that requires a token."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
@@ -27,6 +28,7 @@ from workflows.engine.search_attributes import FAILED_STEP, OUTCOME, SAGA_STATE
 
 TOKEN = "a-token-of-the-shop"
 BUY_LABEL = "Buy one shipping label"  # a summary, which is encrypted
+ASK_ADMINS = "Ask the admins"
 LABEL_STARTED = "SELECT 1 FROM step_ledger WHERE step = 'create-shipping-label'"
 FIRST_TASK = "3 - WorkflowTaskStarted"
 
@@ -34,7 +36,7 @@ FIRST_TASK = "3 - WorkflowTaskStarted"
 @pytest.fixture
 async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
     """A shop with three mugs and a worker. The audit must be clean in the end."""
-    async with running_shop(tmp_path, database_url, client) as shop:
+    async with running_shop(tmp_path, database_url, client, COMMERCE_REVIEW_RISK="high") as shop:
         await shop.data.stock("MUG", main=3)
         async with shop.worker():
             yield shop
@@ -154,6 +156,18 @@ async def test_start_like_this_one_retries_an_order_that_the_job_started(
     await assert_fulfilled_once(shop, order_id)
     attributes = (await shop.handle(order_id).describe()).typed_search_attributes
     assert [attributes.get(key) for key in (SAGA_STATE, FAILED_STEP, OUTCOME)] == ["completed", None, "fulfilled"]
+
+
+async def test_an_update_answers_an_order_that_waits(shop: RunningShop, ui: TemporalUi) -> None:  # (W3)
+    await shop.data.order(order_id := uuid4().hex, MUG=1, columns={"risk_level": "high"})
+    order = await shop.start(order_id)
+    await asyncio.to_thread(ui.open_run, order.id, shows=ASK_ADMINS)
+    wrong = {"step": "review-order", "answer": "perhaps"}
+    await asyncio.to_thread(ui.send_update, "answer-step", json.dumps(wrong))
+    await asyncio.to_thread(ui.wait_for_text, "answer: Input should be")
+    await asyncio.to_thread(ui.open_run, order.id, shows=ASK_ADMINS)
+    await asyncio.to_thread(ui.send_update, "answer-step", json.dumps(wrong | {"answer": "success"}))
+    await assert_fulfilled_once(shop, order_id)
 
 
 async def test_a_schedule_edited_in_the_ui_is_seen_and_restored(shop: RunningShop, ui: TemporalUi) -> None:

@@ -39,6 +39,8 @@ OUTSIDE_STEP = Policy(
 )
 # The final step has no deadline: it is retried until it succeeds or is refused permanently.
 FINAL_STEP = Policy(attempt=timedelta(seconds=15), deadline=None, retry=DATABASE_STEP.retry)
+# A wait is opened by a regular activity: history must have it, or nobody would close it.
+OPEN_WAIT = replace(FINAL_STEP, deadline=DATABASE_STEP.deadline)
 # Six tries within a minute (V8): after 0, 1, 3, 7, 15 and 31 s if the mail server answers at once. Only its answers
 # about this mail count. No deadline, because time without a worker, database or mail server would count too.
 MAIL = Policy(

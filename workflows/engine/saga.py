@@ -6,6 +6,7 @@ cancel counts until the final step is scheduled; after that it is ignored and no
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -16,14 +17,17 @@ with workflow.unsafe.imports_passed_through():
     from activities.boundary.failures import describe, surface, to_failure
     from commerce.errors import PermanentError, ResetTooLate
     from commerce.messages.base import Message
+    from commerce.messages.notifications import Alert
     from commerce.messages.progress import ProcessState, Progress, StepProgress
     from commerce.messages.steps import Begin, BeginResult, Call, Leftover, StepKey
+    from commerce.messages.waits import WaitKey
     from commerce.telemetry.metrics import STEPS_UNDONE, UNDO_FAILURES
     from workflows.engine.calls import CHILD, Method, execute, execute_undo, is_reset, key_of, name_of, note_of
     from workflows.engine.cancellation import CANCEL_OR_FAILURE, uninterrupted
     from workflows.engine.metrics import count
     from workflows.engine.policies import DATABASE_STEP, UNDO, Policy
     from workflows.engine.search_attributes import clear_copied_attributes, publish_failed_step, publish_state
+    from workflows.engine.waits import AnswerT, Waits
 
 T = TypeVar("T")
 BegunT = TypeVar("BegunT", bound=BeginResult)
@@ -45,6 +49,7 @@ class Saga:
         self._final = False
         self._interruption: ApplicationError | None = None
         self._interruptible: set[asyncio.Task[Any]] = set()  # the steps that run now
+        self._waits = Waits(self)
 
     async def __aenter__(self) -> "Saga":
         clear_copied_attributes()
@@ -129,6 +134,42 @@ class Saga:
         """Run another process as a step (E8). It undoes itself if it fails; `undo` takes it back if this saga fails."""
         call: Call[Message] = Call(key=self._key(id), input=value, undo=undo and name_of(undo))
         return await self._run(call, lambda: workflow.execute_child_workflow(process, value, id=id, **CHILD))
+
+    async def wait(
+        self,
+        step: Callable[[Any, Call[InputT]], Awaitable[Any]],
+        value: InputT,
+        *,
+        answer: type[AnswerT],
+        until: timedelta,
+        undo: Method | None = None,
+        policy: Policy = DATABASE_STEP,
+        remind: Alert | None = None,
+        default: AnswerT | None = None,
+    ) -> AnswerT:
+        """Run a step that asks something outside the shop, then wait until it is answered, and return the answer.
+
+        `until`: how long it waits. The alert `remind` is sent to the admins on the way. Raises ApplicationError:
+        AnsweredWithFailure, and Unanswered if there is no answer in time and no `default`. The answer `retry` runs the
+        step again, as a step of its own with its own undo. The saga must have begun, and the final step comes later.
+        """
+
+        async def request(key: WaitKey) -> None:
+            await self.step(step, value, undo=undo, name=key.request, policy=policy)
+
+        key = WaitKey(**dict(self._key(name_of(step))))
+        return await self._waits.ask(key, request, answer, until=until, remind=remind, default=default)
+
+    async def until_ended(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Await what is no step of its own. What ends the saga early ends it, too."""
+        self._raise_if_ended()
+        try:
+            answer = await self._interruptibly(work())
+        except CANCEL_OR_FAILURE:
+            self._raise_if_ended()
+            raise
+        self._raise_if_ended()
+        return answer
 
     def plan(self, names: Sequence[str], *, after: str) -> None:
         """Show more steps as pending, after one of the plan."""

@@ -17,9 +17,10 @@ SAGA_STATE = SearchAttributeKey.for_keyword("SagaState")
 FAILED_STEP = SearchAttributeKey.for_keyword("FailedStep")
 OUTCOME = SearchAttributeKey.for_keyword("Outcome")
 FAILURE_TYPE = SearchAttributeKey.for_keyword("FailureType")
+WAITING_FOR = SearchAttributeKey.for_keyword("WaitingFor")
 
 SEARCH_ATTRIBUTES = {
-    key.name: "Keyword" for key in (ORDER_ID, CUSTOMER_ID, SAGA_STATE, FAILED_STEP, OUTCOME, FAILURE_TYPE)
+    key.name: "Keyword" for key in (ORDER_ID, CUSTOMER_ID, SAGA_STATE, FAILED_STEP, OUTCOME, FAILURE_TYPE, WAITING_FOR)
 }
 
 
@@ -31,10 +32,18 @@ def publish_state(progress: Progress, state: ProcessState) -> None:
     workflow.set_current_details(progress.as_markdown())
 
 
+def publish_waiting(progress: Progress, step: str | None) -> None:
+    """Show that the process waits for an answer to this step, or for none any more."""
+    attribute = WAITING_FOR.value_set(step) if step else WAITING_FOR.value_unset()
+    workflow.upsert_search_attributes([attribute])
+    publish_state(progress, "waiting" if step else "running")
+
+
 def clear_copied_attributes() -> None:
     """Unset what "Start Workflow Like This One" in Temporal's UI has copied from the end of another run."""
     attributes = workflow.info().typed_search_attributes
-    copied = [key.value_unset() for key in (FAILED_STEP, OUTCOME, FAILURE_TYPE) if attributes.get(key) is not None]
+    ends = (FAILED_STEP, OUTCOME, FAILURE_TYPE, WAITING_FOR)
+    copied = [key.value_unset() for key in ends if attributes.get(key) is not None]
     if copied and workflow.patched("clear-copied-attributes"):
         workflow.upsert_search_attributes(copied)
 

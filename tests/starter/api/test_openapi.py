@@ -82,6 +82,7 @@ def test_operation_ids_are_names_of_functions() -> None:
         "POST /workflows/{transaction_id}/retry": "retry_workflow",
         "POST /workflows/{transaction_id}/cancel": "cancel_workflow",
         "POST /workflows/retry": "retry_workflows",
+        "POST /workflows/{transaction_id}/steps/{step}/{answer}": "answer_step",
         "GET /schedules": "list_schedules",
         "POST /schedules/{schedule_id}/trigger": "trigger_schedule",
         "POST /schedules/{schedule_id}/pause": "pause_schedule",

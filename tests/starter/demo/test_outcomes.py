@@ -52,6 +52,7 @@ async def test_outcomes(shop: Shop) -> None:
         fulfilled=1,
         refused=1,
         undone=1,
+        waiting=0,
         unpaid=1,
         cancelled=1,
         fulfilled_elsewhere=1,
@@ -82,3 +83,12 @@ async def test_orders_are_open_as_everywhere_else(shop: Shop) -> None:
     await shop.call(open_orders.set_unpaid_methods, ["cod"])
     assert await shop.call(outcomes.pending, ids) == ["10", "9"]
     assert (await shop.call(outcomes.count_outcomes, ids)).unpaid == 0
+
+
+async def test_an_order_that_waits_for_its_review_counts_as_waiting(shop: Shop) -> None:
+    await shop.sql("INSERT INTO process_generations VALUES ('order-processing-7', 'g', now())")
+    await shop.sql(
+        """INSERT INTO step_waits (business_key, generation, step, round, asked_at, until)
+           VALUES ('order-processing-7', 'g', 'review-order', 1, now(), now())"""
+    )
+    assert (await shop.call(outcomes.count_outcomes, IDS)).waiting == 1

@@ -20,6 +20,7 @@ NOTHING = OrderOutcomes(
     fulfilled=0,
     refused=0,
     undone=0,
+    waiting=0,
     unpaid=1,
     cancelled=1,
     fulfilled_elsewhere=1,

@@ -34,10 +34,10 @@ async def test_a_namespace_without_search_attributes(
     client = await Client.connect(temporal_server)
     await register(client, bare_namespace, "OrderId", "CustomerId", "SagaState")
     finding = await run_check("Temporal", "search attributes", TEMPORAL_NAMESPACE=bare_namespace)
-    assert (finding.state, finding.found) == ("failed", "missing: FailedStep, Outcome, FailureType")
+    assert (finding.state, finding.found) == ("failed", "missing: FailedStep, Outcome, FailureType, WaitingFor")
     assert finding.advice == (
         f"Run: temporal operator search-attribute create --address {temporal_server} --namespace {bare_namespace} "
-        "--type Keyword --name FailedStep --name Outcome --name FailureType"
+        "--type Keyword --name FailedStep --name Outcome --name FailureType --name WaitingFor"
     )
     await register(client, bare_namespace, "FailedStep", kind="TEXT")
     finding = await run_check("Temporal", "search attributes", TEMPORAL_NAMESPACE=bare_namespace)

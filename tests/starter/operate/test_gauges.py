@@ -13,6 +13,7 @@ from temporalio.runtime import Runtime
 from commerce import backlog
 from commerce.database import Database
 from commerce.errors import Unreachable
+from commerce.messages.orders import order_process_id
 from commerce.messages.pending_orders import PendingPageRequest
 from commerce.open_orders import list_pending
 from starter.operate.gauges import Gauges
@@ -34,6 +35,9 @@ SHOP_GAUGES = (
     "commerce_oldest_pending_order_age_seconds",
     "commerce_held_orders",
     "commerce_orders_waiting_for_product",
+    "commerce_open_waits",
+    "commerce_oldest_wait_age_seconds",
+    "commerce_late_waits",
     "commerce_outbox_events",
     "commerce_outbox_lag_seconds",
     "commerce_unsent_notifications",
@@ -165,3 +169,23 @@ async def test_measuring_the_backlog_reads_partial_indexes_only(shop: Shop, inde
         await tx.execute(text("SET LOCAL enable_seqscan = off"))
         plan = await tx.execute(text(f"EXPLAIN {backlog.MEASURE.text}"))
         assert index in "\n".join(row[0] for row in plan)
+
+
+async def test_steps_that_wait_are_counted_and_their_orders_are_not_pending(shop: Shop, measure: Measure) -> None:
+    """An order is late when the time of its wait is over. A wait that a newer run has replaced does not count."""
+    await shop.stock("MUG", main=9)
+    for number, (generation, left) in enumerate([("g1", "30 hours"), ("g1", "10 hours"), ("older", "1 hour")], 1):
+        await shop.order(str(number), MUG=1)
+        key = order_process_id(str(number))
+        await shop.sql("INSERT INTO process_generations VALUES (:key, 'g1', now())", key=key)
+        await shop.sql(
+            """INSERT INTO step_waits (business_key, generation, step, round, asked_at, until)
+               VALUES (:key, :generation, 'review-order', 1, now() - interval '20 hours',
+                       now() + CAST(CAST(:left AS text) AS interval))""",
+            key=key, generation=generation, left=left,
+        )  # fmt: skip
+    metrics = await measure()
+    assert metrics.value("commerce_open_waits") == 2
+    assert 72_000 <= metrics.value("commerce_oldest_wait_age_seconds") < 73_000
+    assert metrics.value("commerce_late_waits") == 1
+    assert metrics.value("commerce_pending_orders") == 1
