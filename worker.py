@@ -31,6 +31,7 @@ from activities.jobs import JobActivities
 from activities.notifications import NotificationActivities
 from activities.orders import OrderActivities
 from activities.products import ProductActivities
+from activities.sagas import SagaActivities
 from activities.stock_sync import StockSyncActivities
 from activities.upkeep import Retention, UpkeepActivities
 from activities.webhooks import WebhookActivities
@@ -117,6 +118,7 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
             WebhookActivities(database, poster),
             HelloActivities(),
             ProductActivities(database),
+            SagaActivities(database),
         )
     finally:
         for carrier in carriers.values():
@@ -185,6 +187,7 @@ def make_worker(
         activities=activities,
         interceptors=interceptors,
         max_concurrent_activities=settings.worker_activities,
+        max_concurrent_local_activities=settings.worker_activities,
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,

@@ -39,6 +39,11 @@ LEFTOVERS = text("""
                       AND last.generation = step.generation AND last.final AND last.state = 'done')
     ORDER BY created_at DESC, step
 """)
+UNDOABLE = text("""
+    SELECT undo, call FROM step_ledger
+    WHERE business_key = :business_key AND generation = :generation AND undo IS NOT NULL AND state <> 'undone'
+    ORDER BY created_at DESC, step
+""")
 # FOR SHARE waits for the transaction in which a newer generation begins. READ COMMITTED then checks the row again and
 # does not find it.
 CLAIM = text("""
@@ -132,6 +137,12 @@ async def current_generation(tx: AsyncSession, business_key: str) -> str | None:
 async def find_leftovers(tx: AsyncSession, key: StepKey) -> list[Leftover]:
     """Return the steps that other generations left to undo, newest first."""
     rows = await tx.execute(LEFTOVERS, key.model_dump())
+    return [Leftover(undo=undo, call=recorded) for undo, recorded in rows]
+
+
+async def find_undoable(tx: AsyncSession, key: StepKey) -> list[Leftover]:
+    """Return the steps of the key's generation that are not undone, newest first."""
+    rows = await tx.execute(UNDOABLE, {"business_key": key.business_key, "generation": key.generation})
     return [Leftover(undo=undo, call=recorded) for undo, recorded in rows]
 
 

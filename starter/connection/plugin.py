@@ -19,6 +19,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflow
 from temporalio.plugin import SimplePlugin
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.boundary.cancels import CancelInterceptor
 from activities.boundary.failures import FailureInterceptor, to_failure
 from activities.boundary.heartbeat import HeartbeatInterceptor
 from activities.boundary.log_context import LogInterceptor
@@ -128,6 +129,7 @@ def create_plugin(codec: Encryption, spans: "SpanRecorder | None" = None) -> Sim
             LogInterceptor(),
             HeartbeatInterceptor(),
             FailureInterceptor(),
+            CancelInterceptor(),
             InputInterceptor(),
         ],
         workflow_runner=SandboxedWorkflowRunner(

@@ -446,4 +446,13 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "product-count": product_count,
     "without-input": without_input,
     "webhook-delivered": webhook_delivered,
+    # The same with local steps; the histories above are of versions that had none.
+    "local-fulfilled": fulfilled,
+    "local-without-label": without_label,
+    "local-insufficient": insufficient,
+    "local-refused-by-carrier": refused_by_carrier,
+    "local-cancelled": cancelled,
+    "local-leftovers": leftovers,
+    "local-not-found": not_found,
+    "local-registered": registered,
 }

@@ -127,10 +127,10 @@ async def outcome_of(shop: RunningShop, order_id: str) -> dict[str, int]:
     assert (await shop.labels(order_id))["bought"] == 1
     assert len(shop.mails("order-shipped", order_id)) == 1
     history = await events(shop, order_id)
-    names = [event.activity_task_scheduled_event_attributes.activity_type.name for event in history]
+    markers = [event.marker_recorded_event_attributes for event in history]
     return {
-        "patched": sum(event.HasField("marker_recorded_event_attributes") for event in history),
-        "wrapped": names.count("wrap-gift"),
+        "patched": sum(b'"wrap-gifts"' in marker.details["patch-data"].SerializeToString() for marker in markers),
+        "wrapped": sum(b'"wrap-gift"' in marker.details["data"].SerializeToString() for marker in markers),
         "outdated": sum(map(is_outdated, history)),
     }
 

@@ -14,9 +14,9 @@ from commerce.messages.orders import OrderProcessing, order_process_id
 from commerce.messages.runs import ProcessStatus, Run
 from starter.operate.actions import cancel, retry
 from starter.operate.process_list import list_processes
-from starter.operate.process_status import get_status
+from starter.operate.process_status import BUSY, get_status
 from starter.processes import TASK_QUEUE
-from tests.faults import Faults, Gate
+from tests.faults import Faults, Gate, Hold
 from tests.polling import until
 from tests.replay.changed import WithoutInventoryCheck
 from tests.running_shop import RunningShop, is_cancel_requested, wait_for_end
@@ -193,6 +193,19 @@ async def test_without_a_worker_only_the_progress_is_missing(shop: RunningShop, 
     assert (status.status, status.progress) == ("running", None)
     assert status.progress_missing == "no worker answered within 2 s"
     await shop.handle(order_id).terminate()
+
+
+async def test_a_worker_that_is_busy_with_a_local_step_is_not_reported_as_missing(
+    shop: RunningShop, order_id: str
+) -> None:
+    hold = Hold("check-inventory")
+    async with shop.worker([hold]):
+        handle = await shop.start(order_id)
+        await hold.reached.wait()
+        status = await status_of_order(shop, order_id)
+        hold.opened.set()
+        await handle.result()
+    assert (status.status, status.state, status.progress_missing) == ("running", "running", BUSY)
 
 
 @pytest.mark.parametrize("process_id", ["unknown", "x" * 5_000])
