@@ -14,7 +14,7 @@ CommerceError
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, FulfillmentMissing
 │   ├── CustomerAlreadyExists, RegistrationInProgress
-│   ├── StepWithdrawn, StaleGeneration, ResetTooLate, CancelRequested
+│   ├── StepWithdrawn, StepDiffers, StaleGeneration, ResetTooLate, CancelRequested
 │   ├── InvalidData, ConstraintViolated
 │   ├── CarrierRefused, AddressIncomplete
 │   ├── WarehouseRefused, WarehouseAnswerInvalid, WarehouseIncomplete
@@ -301,6 +301,13 @@ class RegistrationInProgress(PermanentError):
 @dataclass(eq=False)
 class StepWithdrawn(PermanentError):
     """Step {step} was undone before this attempt; it must not run any more."""
+
+    step: str
+
+
+@dataclass(eq=False)
+class StepDiffers(PermanentError):
+    """Step {step} was done by a worker that was lost, but for another input."""
 
     step: str
 

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.errors import StaleGeneration, StepInProgress, StepWithdrawn
+from commerce.errors import StaleGeneration, StepDiffers, StepInProgress, StepWithdrawn
 from commerce.messages.base import Message, Nothing
 from commerce.messages.steps import Call, Leftover, StepKey
 
@@ -57,7 +57,7 @@ CLAIM = text("""
     RETURNING lease_until
 """)
 READ = text("""
-    SELECT state, note, result, coalesce(lease_until > clock_timestamp(), false) AS leased,
+    SELECT state, note, result, undo, call, coalesce(lease_until > clock_timestamp(), false) AS leased,
            EXISTS (SELECT FROM process_generations
                    WHERE business_key = :business_key AND generation = :generation) AS is_current
     FROM step_ledger WHERE business_key = :business_key AND generation = :generation AND step = :step
@@ -156,7 +156,8 @@ async def once(
 ) -> ResultT:
     """Run the effect and record its result, or return the recorded result if the step is already done.
 
-    Raises StepWithdrawn behind a tombstone, StaleGeneration when a newer run has begun.
+    Raises StepWithdrawn behind a tombstone, StaleGeneration when a newer run has begun, StepDiffers if the step was
+    done for another input.
     """
     step = await _claim(tx, call, final=final)
     if step.result is not None:
@@ -180,7 +181,8 @@ async def undo(
 async def acquire(tx: AsyncSession, call: Call[Any], lease: timedelta) -> StepRecord:
     """Claim a step that calls an external service, and lease it to this attempt; a record with a result is done.
 
-    Raises StepInProgress while another attempt has the lease, StepWithdrawn and StaleGeneration as `once` does.
+    Raises StepInProgress while another attempt has the lease; StepWithdrawn, StaleGeneration and StepDiffers as `once`
+    does.
     """
     step = await _claim(tx, call, lease=lease)
     if step.result is not None or step.lease_until is not None:
@@ -268,7 +270,19 @@ async def _claim(
         raise StepWithdrawn(call.key.step)
     if row is None or not row.is_current:
         raise StaleGeneration(call.key.business_key)
+    if call.undo and _differs(call, row.undo, row.call):
+        raise StepDiffers(call.key.step)
     return StepRecord(row.state, row.note, row.result, row.leased)
+
+
+def _differs(call: Call[Any], undo: str | None, recorded: dict[str, Any]) -> bool:
+    """Return whether a step was recorded with another undo or other input than `call` has.
+
+    Local steps run again if their worker is lost, and the process may decide otherwise then: the order has changed, or
+    another version of the code runs. Fields that only one of two versions knows are not compared.
+    """
+    before, now = recorded["input"] or {}, call.for_undo()["input"] or {}
+    return undo != call.undo or any(before[field] != now[field] for field in before.keys() & now.keys())
 
 
 def _dump(value: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """Ask Temporal for a cancel before a step that should not run after one.
 
 Local steps are part of one workflow task, during which their process receives no cancel. The first regular step after
-them asks for it. Of a final step only the first attempt asks, because an earlier one may have had its effect.
+them asks for it, at its first attempt: a later one of a final step might follow one that had its effect, and any other
+step is cancelled by its process.
 """
 
 from datetime import timedelta
@@ -26,8 +27,8 @@ class CancelInterceptor(Interceptor):
 
 class _CancelInbound(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 - the SDK's own name
-        asking: int = getattr(input.args[0], "asks_for_cancel", 0) if input.args else 0
-        if activity.info().attempt <= asking and await _is_cancel_requested():
+        asks: bool = getattr(input.args[0], "asks_for_cancel", False) if input.args else False
+        if asks and activity.info().attempt == 1 and await _is_cancel_requested():
             raise CancelRequested(activity.info().activity_type)
         return await super().execute_activity(input)
 

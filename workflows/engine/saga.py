@@ -43,7 +43,6 @@ with workflow.unsafe.imports_passed_through():
 T = TypeVar("T")
 BegunT = TypeVar("BegunT", bound=BeginResult)
 InputT = TypeVar("InputT", bound=Message)
-EVERY_ATTEMPT = 1_000_000
 
 
 class Saga:
@@ -59,7 +58,7 @@ class Saga:
         self._undos: list[Leftover] = []
         self._generation = ""  # from the answer of the first step
         self._began = self._final = False
-        self._last_was_local = False  # a cancel may have arrived since that step began, in the same workflow task
+        self._asks_for_cancel = False  # one may have arrived during the workflow task in which a local step has run
         self._interruption: ApplicationError | None = None
         self._interruptible: set[asyncio.Task[Any]] = set()  # the steps that run now
 
@@ -100,7 +99,7 @@ class Saga:
         call: Begin[InputT] = Begin(
             key=key_of(name, info.original_execution_run_id), input=value, started_at=info.workflow_start_time
         )
-        self._began, self._last_was_local = True, runs_locally(policy)
+        self._began, self._asks_for_cancel = True, runs_locally(policy)
         beginning = asyncio.create_task(self._begin(name, lambda: execute(step, call, policy)))
         while not beginning.done():
             try:
@@ -139,16 +138,18 @@ class Saga:
         activity apart. Once a `final` step is scheduled, nothing is undone any more.
         """
         recorded = None if undo_input is None else undo_input.model_dump(mode="json")
-        local, asking = runs_locally(policy), 1 if final else EVERY_ATTEMPT
+        local = runs_locally(policy)
         call: Call[InputT] = Call(
             key=self._key(name or name_of(step)),
             input=value,
             undo=undo and name_of(undo),
             undo_input=recorded,
-            asks_for_cancel=asking if self._last_was_local and not local and not self._final else 0,
+            asks_for_cancel=self._asks_for_cancel and not local and not self._final,
         )
-        self._last_was_local = local
-        return await self._run(call, lambda: execute(step, call, policy), final=final)
+        try:
+            return await self._run(call, lambda: execute(step, call, policy), final=final)
+        finally:
+            self._asks_for_cancel = local
 
     async def child(
         self,
@@ -246,14 +247,13 @@ class Saga:
         return answer
 
     async def _find_lost_steps(self) -> None:
-        """Register the undos of steps that a lost workflow task has done after those that the saga knows of."""
+        """Register the undos of steps that a lost workflow task has done, as the ledger has recorded them."""
         if not workflow.patched("local-steps"):
             return
-        generation = self._generation or workflow.info().original_execution_run_id
-        call: Call[Nothing] = Call(key=key_of("find-lost-steps", generation), input=Nothing())
+        call: Call[Nothing] = Call(key=self._key("find-lost-steps"), input=Nothing())
         found = await execute(SagaActivities.find_undoable, call, replace(FINAL_STEP, local=True))
-        known = {undo.call["key"]["step"] for undo in self._undos}
-        self._undos += [undo for undo in found.steps[::-1] if undo.call["key"]["step"] not in known]
+        done = {undo.call["key"]["step"]: undo for undo in reversed(found.steps)}
+        self._undos = [done.pop(undo.call["key"]["step"], undo) for undo in self._undos] + list(done.values())
 
     async def _compensate(self, error: BaseException | None) -> None:
         """Run all undos, newest first. If some fail permanently the others still run, then CompensationFailed rises."""
