@@ -5,11 +5,13 @@ the same workflow task. History gets one event for it instead of six. If two tri
 key becomes a regular activity, with all the patience of its policy; the ledger makes the step take effect once.
 """
 
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
@@ -36,14 +38,16 @@ async def execute(step: Callable[[Any, CallT], Awaitable[T]], call: CallT, polic
         call = call.model_copy(update={"tries": policy.tries})
     if runs_locally(policy):
         try:
-            return await workflow.execute_local_activity_method(
-                step,
+            answer = await workflow.execute_local_activity(
+                name_of(step),
                 call,
+                result_type=RawValue,
                 summary=summary,
                 start_to_close_timeout=LOCAL_ATTEMPT,
                 retry_policy=LOCAL_RETRY,
                 cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             )
+            return _decode(step, answer)
         except FailureError as failure:
             if _is_permanent(failure):
                 raise
@@ -53,6 +57,27 @@ async def execute(step: Callable[[Any, CallT], Awaitable[T]], call: CallT, polic
 def runs_locally(policy: Policy) -> bool:
     """Return whether steps with this policy are first tried locally. Tries are counted only of regular ones."""
     return policy.local and policy.tries is None and workflow.patched("local-steps")
+
+
+def _decode(step: Callable[[Any, CallT], Awaitable[T]], answer: RawValue) -> T:
+    """Return the answer of a local step.
+
+    Raises NondeterminismError if it is that of another step. In a replay the SDK hands out recorded answers in their
+    order, and compares the names of the steps only later.
+    """
+    decoded: T
+    try:
+        decoded = workflow.payload_converter().from_payload(answer.payload, _answer_type(step))
+    except ValueError as error:
+        reason = f"the recorded answer is not one of {name_of(step)}"
+        raise workflow.NondeterminismError(f"{reason} ({type(error).__name__})") from None
+    return decoded
+
+
+@functools.cache
+def _answer_type(step: Callable[..., Any]) -> type:
+    answer: type = get_type_hints(step)["return"]
+    return answer
 
 
 def _is_permanent(failure: FailureError) -> bool:
