@@ -259,9 +259,8 @@ async def test_a_run_that_the_present_code_cannot_replay_is_stuck_and_the_reason
         Worker(shop.client, task_queue=TASK_QUEUE, workflows=[WithoutInventoryCheck], activities=steps),
     ):
         status = await until(stuck)
-        assert (
-            status.error == "NondeterminismError: the recorded answer is not one of reserve-inventory (ValidationError)"
-        )
+        assert status.error is not None
+        assert status.error.startswith("NondeterminismError: the recorded answer is not one of reserve-inventory")
         assert status.progress_missing is not None and "Encoded failure" not in status.progress_missing
         with pytest.raises(CancelRefused, match="its code fails: NondeterminismError: "):
             await cancel(shop.client, shop.database, process_id, reason="impatience")
