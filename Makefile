@@ -47,7 +47,7 @@ quick: install
 	@$(MAKE) --no-print-directory -j 2 lint units
 
 units: install
-	@$(PY) -m pytest -q -m 'not (postgres or temporal or programs)'
+	@$(PY) -m pytest -q -n 2 --dist load -m 'not (postgres or temporal or programs)'
 
 # COMMERCE_CHAOS_SECONDS sets the length of the run.
 chaos: install

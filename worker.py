@@ -92,7 +92,7 @@ log = structlog.stdlib.get_logger("commerce.worker")
 @asynccontextmanager
 async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[..., Any]]]:
     """Yield all activities, with the database and external services they use; raises DatabaseUnavailable."""
-    database = Database(settings.database_url.get_secret_value(), pool_size=settings.worker_activities + 2)
+    database = Database.of(settings, pool_size=settings.worker_activities + 2)
     carriers = open_carriers(settings)
     warehouse = Warehouse(settings.warehouse_url)
     poster = poster_for(settings)
@@ -146,7 +146,7 @@ def notifier_of(settings: Settings, database: Database, webhook: AlertWebhook | 
 
 async def watch_webhooks_of_shops(settings: Settings) -> None:
     """Take webhooks of shops that wait, and alert the admins of unusable ones, until cancelled."""
-    database = Database(settings.database_url.get_secret_value(), pool_size=1)
+    database = Database.of(settings, pool_size=1)
     webhook = alert_webhook_of(settings)
     try:
         await watch_intake(database, notifier_of(settings, database, webhook))
@@ -251,8 +251,9 @@ def _background_tasks(
 
     It relays events, looks after webhooks of shops and, if metrics are on, publishes gauges.
     """
-    url = settings.database_url.get_secret_value()
-    relay = create_relay(client, url, subscribers, on_published=event_counter(meter))
+    # The relay holds a lock and listens for notifications on its connection, which a pooler would give to others.
+    url = settings.direct_database_url or settings.database_url
+    relay = create_relay(client, url.get_secret_value(), subscribers, on_published=event_counter(meter))
     always = [relay.run(), watch_webhooks_of_shops(settings)]
     if not settings.metrics_address:
         return always
@@ -261,7 +262,7 @@ def _background_tasks(
     async def connected() -> Client:
         return client
 
-    return [*always, publish_gauges(url, connected, meter)]
+    return [*always, publish_gauges(settings, connected, meter)]
 
 
 def _stop_soon(stop: asyncio.Event) -> None:

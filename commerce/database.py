@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import asyncpg
 from asyncpg.exceptions import _base as client_errors
@@ -19,18 +19,31 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from commerce.errors import ConstraintViolated, DatabaseUnavailable, InvalidData
 from commerce.postgres import DIALECT, DRIVER_ERRORS, POSTGRES_PORT, Pool, connect
 
+if TYPE_CHECKING:
+    from commerce.settings import Settings
+
 IDLE_TIMEOUT = 30  # seconds that a client may be silent in a transaction; a frozen client must not keep its locks
 POOL = 10  # connections
 STATEMENT_TIMEOUT = 60  # seconds; a step's own timeout is shorter
 # Classes of SQLSTATE that are about the data or the change itself: another attempt would fail alike.
 INVALID_DATA = ("21", "22", "54")  # cardinality, data exception, program limit
 CONSTRAINT_VIOLATED = ("23",)
-SESSION = {
-    "application_name": "commerce",
+NAME = {"application_name": "commerce"}
+LIMITS = {
     "statement_timeout": f"{STATEMENT_TIMEOUT}s",
     "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT}s",
-    "tcp_keepalives_idle": f"{IDLE_TIMEOUT}",
 }
+SESSION = NAME | LIMITS | {"tcp_keepalives_idle": f"{IDLE_TIMEOUT}"}
+CACHED_STATEMENTS = 500  # per connection; more than we have
+DIRECT = {
+    "server_settings": SESSION,
+    "statement_cache_size": CACHED_STATEMENTS,
+    "max_cached_statement_lifetime": 0,  # for ever
+}
+# A pooler gives each transaction another connection of the server: the limits come with each BEGIN, in the same round
+# trip, and statements have no names, because the next transaction would not find them.
+POOLED = {"server_settings": NAME, "statement_cache_size": 0}
+BEGIN_WITH_LIMITS = "; ".join(["BEGIN", *(f"SET LOCAL {name} = '{value}'" for name, value in LIMITS.items())])
 DIALECT_OF_DRIVER = dialect.dialect()  # type: ignore[no-untyped-call]
 T = TypeVar("T")
 Observer = Callable[[str, int, BaseException | None], None]
@@ -40,10 +53,25 @@ _observers: list[Observer] = []
 class Database:
     """The shop's database. Use one instance per program, with as many connections as concurrent steps."""
 
-    def __init__(self, url: str, *, pool_size: int = POOL) -> None:
-        """Take a `postgresql://` URL; the first transaction connects."""
-        self._url = url
-        self._pool = Pool(url, pool_size, SESSION)
+    def __init__(self, url: str, *, pool_size: int = POOL, direct_url: str | None = None) -> None:
+        """Take a `postgresql://` URL; the first transaction connects.
+
+        With a `direct_url`, the other URL is that of a pooler which gives each transaction another connection, such as
+        PgBouncer. What needs a connection of its own goes to the direct one: imports and migrations.
+        """
+        self._url, self._direct_url = url, direct_url or url
+        self._begin = BEGIN_WITH_LIMITS if direct_url else "BEGIN"
+        self._pool = Pool(url, pool_size, begin=self._begin, options=POOLED if direct_url else DIRECT)
+
+    @classmethod
+    def of(cls, settings: "Settings", *, pool_size: int = POOL) -> "Database":
+        """Return the database that the settings name; the first transaction connects."""
+        direct = settings.direct_database_url
+        return cls(
+            settings.database_url.get_secret_value(),
+            pool_size=pool_size,
+            direct_url=direct.get_secret_value() if direct else None,
+        )
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
@@ -57,9 +85,9 @@ class Database:
         try:
             connection = await self._pool.begin()
         except (*DRIVER_ERRORS, OSError, TimeoutError) as error:
-            raise DatabaseUnavailable(f"no connection to {self._address} ({type(error).__name__})") from None
+            raise DatabaseUnavailable(f"no connection to {_address(self._url)} ({type(error).__name__})") from None
         try:
-            yield Transaction(connection)
+            yield Transaction(connection, self._begin)
             if await _driver_call(connection.execute("COMMIT")) != "COMMIT":  # an error in the block was suppressed
                 raise DatabaseUnavailable("the transaction could not be committed, because a statement of it failed")
         except BaseException as error:
@@ -75,25 +103,20 @@ class Database:
 
         Raises the same errors as `transaction`.
         """
-        creator = partial(connect, self._url, server_settings=SESSION)
+        creator = partial(connect, self._direct_url, server_settings=SESSION)
         engine = create_async_engine(DIALECT, async_creator=creator, poolclass=NullPool, hide_parameters=True)
         try:
             async with async_sessionmaker(engine, expire_on_commit=False).begin() as session:
                 try:
                     await session.connection()
                 except (*DRIVER_ERRORS, OSError) as error:
-                    reason = f"no connection to {self._address} ({type(error).__name__})"
+                    reason = f"no connection to {_address(self._direct_url)} ({type(error).__name__})"
                     raise DatabaseUnavailable(reason) from None
                 yield session
         except DBAPIError as error:
             raise error_of(error.orig.__cause__ if error.orig is not None else error) from None
         finally:
             await engine.dispose()
-
-    @property
-    def _address(self) -> str:
-        url = make_url(self._url)
-        return f"{url.host}:{url.port or POSTGRES_PORT}"
 
     async def migrate(self, migration_url: str | None = None) -> None:
         """Upgrade the schema to the newest revision, also while the shop works; concurrent upgrades take turns.
@@ -111,7 +134,7 @@ class Database:
             finally:
                 await migrator.close()
         try:
-            await migrations.upgrade(migration_url or self._url, role=role)
+            await migrations.upgrade(migration_url or self._direct_url, role=role)
         except DBAPIError as error:
             raise DatabaseUnavailable(_reason(error.orig.__cause__ if error.orig is not None else error)) from None
 
@@ -136,9 +159,9 @@ class Transaction(AsyncSession):
     passed as they are, and results are as SQLAlchemy returns them for textual SQL: each row is a tuple with names.
     """
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
-        """Use a connection on which a transaction has begun; the session's own set-up is left out."""
-        self._connection, self._savepoints = connection, 0
+    def __init__(self, connection: asyncpg.Connection, begin: str) -> None:
+        """Use a connection on which `begin` has begun a transaction; the session's own set-up is left out."""
+        self._connection, self._begin, self._savepoints = connection, begin, 0
 
     async def execute(  # type: ignore[override]
         self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
@@ -183,7 +206,7 @@ class Transaction(AsyncSession):
 
     async def rollback(self) -> None:
         """Undo what the transaction has done so far, and release its locks."""
-        await _driver_call(self._connection.execute("ROLLBACK AND CHAIN"))
+        await _driver_call(self._connection.execute(f"ROLLBACK; {self._begin}"))
 
     async def _fetch(self, sql: str, values: Sequence[Any]) -> list[asyncpg.Record]:
         return await self._observed(sql, self._connection.fetch(sql, *values))
@@ -209,6 +232,11 @@ def observe_statements(observe: Observer) -> Callable[[], None]:
     """
     _observers.append(observe)
     return lambda: _observers.remove(observe)
+
+
+def _address(url: str) -> str:
+    parts = make_url(url)
+    return f"{parts.host}:{parts.port or POSTGRES_PORT}"
 
 
 async def _driver_call(call: Awaitable[T]) -> T:

@@ -10,12 +10,13 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-Format = Literal["shopify", "woocommerce"]
+from commerce.messages.exports import FulfillmentFormat
+
 MAX_PAGE = 1_000  # fulfillments
 NUMBERED_AT_ONCE = 10_000
 FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")  # how a cell starts that a spreadsheet might execute
@@ -54,7 +55,7 @@ LINES = text("""
 
 
 # Columns and what is in them. Apps for mass changes of Shopify's orders read the first ones.
-COLUMNS: Mapping[Format, Mapping[str, Callable[[Row[Any]], str]]] = {
+COLUMNS: Mapping[FulfillmentFormat, Mapping[str, Callable[[Row[Any]], str]]] = {
     "shopify": {
         "Name": lambda line: line.order_name,
         "Order id": lambda line: line.order_id,
@@ -91,7 +92,7 @@ class Page(NamedTuple):
     last: int
 
 
-async def load_page(tx: AsyncSession, since: int, limit: int = MAX_PAGE, layout: Format = "shopify") -> Page:
+async def load_page(tx: AsyncSession, since: int, limit: int = MAX_PAGE, layout: FulfillmentFormat = "shopify") -> Page:
     """Return the next fulfillments after a number, oldest first, one row per order line.
 
     Numbers the completed fulfillments that have none yet. The same number gives the same page again.
@@ -105,7 +106,7 @@ async def load_page(tx: AsyncSession, since: int, limit: int = MAX_PAGE, layout:
     return Page(rows, len(numbers), max(numbers, default=since))
 
 
-def csv_text(rows: Sequence[Sequence[str]], layout: Format, *, header: bool = True) -> str:
+def csv_text(rows: Sequence[Sequence[str]], layout: FulfillmentFormat, *, header: bool = True) -> str:
     """Return rows as CSV, with lines that end as RFC 4180 says."""
     file = io.StringIO(newline="")
     csv.writer(file).writerows([list(COLUMNS[layout]), *rows] if header else rows)

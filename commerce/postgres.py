@@ -15,7 +15,6 @@ WAIT_TIMEOUT = 30  # seconds for which a transaction waits for a free connection
 BEGIN_TIMEOUT = 5  # seconds; a connection whose server is gone without a trace does not answer
 ROLLBACK_TIMEOUT = 1  # second; then the connection is closed, which rolls back too
 CLOSE_TIMEOUT = 5  # seconds
-CACHED_STATEMENTS = 500  # per connection; more than we have
 # What a connection raises, besides OSError: errors of the server, and of the driver itself.
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
 
@@ -38,9 +37,9 @@ async def connect(url: str, **options: Any) -> asyncpg.Connection:
 class Pool:
     """Connections for transactions. Use it in one event loop."""
 
-    def __init__(self, url: str, size: int, settings: Mapping[str, str]) -> None:
-        """`settings`: PostgreSQL's, for each connection. The first transaction connects."""
-        self._url, self._settings = url, dict(settings)
+    def __init__(self, url: str, size: int, *, begin: str = "BEGIN", options: Mapping[str, Any] | None = None) -> None:
+        """`begin` begins a transaction; `options` go to `asyncpg.connect`. The first transaction connects."""
+        self._url, self._begin, self._options = url, begin, dict(options or {})
         self._idle: list[asyncpg.Connection] = []  # the last one was used last
         self._free = asyncio.Semaphore(size)
         self._rollbacks: set[asyncio.Task[None]] = set()
@@ -60,12 +59,14 @@ class Pool:
                 connection = self._idle.pop()
                 if connection.is_closed():
                     continue
-                if await _has_begun(connection):
+                if await self._has_begun(connection):
                     return connection
                 connection.terminate()
                 self._terminate_idle()  # they have been idle for longer, and each might take BEGIN_TIMEOUT
-            connection = await self._connect()
-            await connection.execute("BEGIN", timeout=BEGIN_TIMEOUT)
+            connection = await connect(self._url, **self._options)
+            await connection.execute(self._begin, timeout=BEGIN_TIMEOUT)
+            for kind in ("json", "jsonb"):  # written as text, read as what it means
+                await connection.set_type_codec(kind, encoder=_as_is, decoder=json.loads, schema="pg_catalog")
         except BaseException:
             if connection is not None:
                 connection.terminate()
@@ -102,20 +103,12 @@ class Pool:
         while self._idle:
             self._idle.pop().terminate()
 
-    async def _connect(self) -> asyncpg.Connection:
-        connection = await connect(
-            self._url,
-            server_settings=self._settings,
-            statement_cache_size=CACHED_STATEMENTS,
-            max_cached_statement_lifetime=0,
-        )
+    async def _has_begun(self, connection: asyncpg.Connection) -> bool:
         try:
-            for kind in ("json", "jsonb"):  # written as text, read as what it means
-                await connection.set_type_codec(kind, encoder=_as_is, decoder=json.loads, schema="pg_catalog")
-        except BaseException:
-            connection.terminate()
-            raise
-        return connection
+            await connection.execute(self._begin, timeout=BEGIN_TIMEOUT)
+        except (*DRIVER_ERRORS, OSError, TimeoutError):
+            return False
+        return True
 
     async def _roll_back(self, connection: asyncpg.Connection) -> None:
         try:
@@ -129,14 +122,6 @@ class Pool:
 
 def _as_is(text: str) -> str:
     return text
-
-
-async def _has_begun(connection: asyncpg.Connection) -> bool:
-    try:
-        await connection.execute("BEGIN", timeout=BEGIN_TIMEOUT)
-    except (*DRIVER_ERRORS, OSError, TimeoutError):
-        return False
-    return True
 
 
 def _discard(connecting: asyncio.Future[asyncpg.Connection]) -> None:

@@ -33,6 +33,7 @@ MAX_PORT = 65_535
 # Settings that can be read from a file, which COMMERCE_<NAME>_FILE names.
 FILE_SETTINGS = (
     "database_url",
+    "direct_database_url",
     "migration_database_url",
     "smtp_url",
     "carrier_api_key",
@@ -54,6 +55,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(DEFAULT_DATA_DIR, description="Folder of the embedded stack: its data, mails and stack.json")
     database_url: SecretStr = Field(
         SecretStr("postgresql://commerce@127.0.0.1:5432/commerce"), description="The shop's PostgreSQL database"
+    )
+    direct_database_url: SecretStr | None = Field(
+        None, description="The same database without the pooler, if the URL above is that of one such as PgBouncer"
     )
     migration_database_url: SecretStr | None = Field(
         None, description="The same database with the role that owns its tables, for `commerce migrate`"
@@ -214,7 +218,7 @@ class Settings(BaseSettings):
             raise ValueError("contains only separators: set a value, or leave it empty")
         return parts
 
-    @field_validator("database_url", "migration_database_url")
+    @field_validator("database_url", "direct_database_url", "migration_database_url")
     @classmethod
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:

@@ -32,7 +32,6 @@ from starter.registration import Registration
 from starter.schedules.queries import find_open_run
 from starter.telemetry import tracing
 from workflows.engine.search_attributes import SAGA_STATE
-from workflows.order_processing import OrderProcessingWorkflow
 
 ResultT = TypeVar("ResultT")
 CONNECT_TIMEOUT = 5  # seconds
@@ -159,11 +158,11 @@ async def wait_for_result(handle: WorkflowHandle[Any, ResultT]) -> ResultT:
         raise shop_error(failure) or ProcessFailed(handle.id, describe(failure)) from failure
 
 
-async def start_order(client: Client, order_id: str) -> WorkflowHandle[OrderProcessingWorkflow, OrderResult]:
+async def start_order(client: Client, order_id: str) -> WorkflowHandle[Any, OrderResult]:
     """Start `order-processing`, or join the order's open run; raises Unreachable."""
     handle = await start(client, "order-processing", OrderProcessing(order_id=order_id))
-    return client.get_workflow_handle_for(
-        OrderProcessingWorkflow.run, handle.id, first_execution_run_id=handle.first_execution_run_id
+    return client.get_workflow_handle(
+        handle.id, first_execution_run_id=handle.first_execution_run_id, result_type=OrderResult
     )
 
 

@@ -37,6 +37,7 @@ STUCK_SOON = (
     "--dynamic-config-value",
     "system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute=2",
 )
+NO_SYNC = ("--sqlite-pragma", "synchronous=OFF")  # no test outlives a crash of the machine
 SERVERS = {"postgres": "postgres_server", "temporal": "temporal_server"}  # markers and the fixtures that they stand for
 SYSTEM_TESTS = Path(__file__).parent / "system"
 LONGEST_FIRST = ("timeout", "programs", "temporal", "postgres")  # markers
@@ -186,7 +187,7 @@ async def temporal_server(
     folder, (port, ui_port) = tmp_path_factory.mktemp("temporal"), temporal_ports
     with (folder / "temporal.log").open("w") as log:
         server = subprocess.Popen(  # noqa: ASYNC220 - starts at once
-            [*temporal.command(folder, port, ui_port), *STUCK_SOON], stdout=log, stderr=log
+            [*temporal.command(folder, port, ui_port), *STUCK_SOON, *NO_SYNC], stdout=log, stderr=log
         )
     environment = {"TEMPORAL_ADDRESS": f"127.0.0.1:{port}", **ENCRYPTION_ENV}
     await temporal.prepare(await until_connected(environment))

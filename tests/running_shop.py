@@ -139,7 +139,8 @@ async def running_shop(folder: Path, database_url: str, client: Client, **more: 
 @asynccontextmanager
 async def relaying(shop: RunningShop) -> AsyncIterator[None]:
     """Run a relay, which starts the processes of events, while the block runs."""
-    relay = asyncio.create_task(create_relay(shop.client, shop.settings.database_url.get_secret_value()).run())
+    url = shop.settings.direct_database_url or shop.settings.database_url
+    relay = asyncio.create_task(create_relay(shop.client, url.get_secret_value()).run())
     try:
         yield
     finally:

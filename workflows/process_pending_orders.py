@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from temporalio import workflow
+from temporalio.common import Priority
 from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
@@ -30,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
 
 Child = workflow.ChildWorkflowHandle[OrderProcessingWorkflow, OrderResult]
 MAX_WAIT = timedelta(minutes=2)  # for one order, because others wait behind it; the order's own process continues
+AFTER_OTHERS = Priority(priority_key=4)  # somebody may wait for an order that was started otherwise; 3 is usual
 # The orders' processes continue when this job is cancelled or terminated.
 INDEPENDENT: dict[str, Any] = {
     "parent_close_policy": workflow.ParentClosePolicy.ABANDON,
@@ -95,6 +97,7 @@ async def _start(order_id: str) -> Child:
         id=order_process_id(order_id),
         memo={UNLESS_HELD: True},  # it may have been put on hold since it was listed
         static_summary=f"Order {order_id}",
+        priority=AFTER_OTHERS,
         **INDEPENDENT,
     )
 

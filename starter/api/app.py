@@ -61,8 +61,7 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        url = settings.database_url.get_secret_value()
-        async with run_in_background(publish_gauges(url, backends.client, metrics.exporter().meter)):
+        async with run_in_background(publish_gauges(settings, backends.client, metrics.exporter().meter)):
             yield
         await backends.close()
 

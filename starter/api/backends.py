@@ -18,7 +18,7 @@ class Backends:
 
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
         self.settings, self._environment = settings, environment
-        self.database = Database(settings.database_url.get_secret_value())
+        self.database = Database.of(settings)
         self._connecting: asyncio.Task[Client] | None = None
         self.stopping = asyncio.Event()
 

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from commerce.fulfillment_export import COLUMNS, MAX_PAGE, Format, csv_text, load_page
+from commerce.fulfillment_export import COLUMNS, MAX_PAGE, csv_text, load_page
+from commerce.messages.exports import FulfillmentFormat
 from starter.api.backends import DatabaseDep
 from starter.api.errors import COMMON_ERRORS, Responses
 
@@ -41,7 +42,7 @@ async def export_fulfillments(
     ] = 0,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="The maximum number of fulfillments")] = MAX_PAGE,
     layout: Annotated[
-        Format, Query(alias="format", description="The columns: as importers for this shop system read them")
+        FulfillmentFormat, Query(alias="format", description="The columns: as importers for this shop system read them")
     ] = "shopify",
 ) -> Response:
     """Return the orders that were shipped, oldest first, for the shop that they are from.

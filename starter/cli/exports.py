@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commerce.fulfillment_export import Format
+from commerce.messages.exports import FulfillmentFormat
 from commerce.settings import Settings
 from starter.cli.shared import DataDir, count_of, print_error, run_with_database
 
@@ -19,7 +19,9 @@ export_app = typer.Typer(help="Write CSV files for other systems.", no_args_is_h
 Since = Annotated[
     int, typer.Option(min=0, max=2**63 - 1, help="Only what was exported after this number; default: everything")
 ]
-Layout = Annotated[Format, typer.Option("--format", help="The columns: as importers for this shop system read them")]
+Layout = Annotated[
+    FulfillmentFormat, typer.Option("--format", help="The columns: as importers for this shop system read them")
+]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="File to write; it appears when it is complete. Default: stdout")
 ]

@@ -49,7 +49,7 @@ def apply_schedules(
 @schedules_app.command("list")
 def list_schedules(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """List all schedules: when they run, their next and last runs, and whether they are paused."""
-    from starter.schedules.queries import list_schedules_with_reasons
+    from starter.schedules.actions import list_schedules_with_reasons
 
     schedules = run_connected(
         data_dir, lambda connections: list_schedules_with_reasons(connections.client, connections.database)

@@ -77,7 +77,7 @@ def run_with_database(data_dir: Path | None, action: Callable[["Database", Setti
     from commerce.database import Database
 
     settings = load_settings(load_environment(data_dir))
-    database = Database(settings.database_url.get_secret_value())
+    database = Database.of(settings)
 
     async def run_and_close() -> T:
         try:

@@ -76,7 +76,7 @@ async def _run(stack: Stack, screen: Screen) -> bool:
 @asynccontextmanager
 async def _connections(stack: Stack) -> AsyncIterator[tuple[Database, Client]]:
     settings = load_settings(stack.environment)
-    database = Database(settings.database_url.get_secret_value(), pool_size=2)
+    database = Database.of(settings, pool_size=2)
     try:
         yield database, await connect(stack.environment)
     finally:

@@ -7,7 +7,7 @@ import asyncpg
 from sqlalchemy import URL, make_url
 
 from commerce import database_status, migrations
-from commerce.database import POOL, Database
+from commerce.database import NAME, POOL, SESSION, Database
 from commerce.errors import DatabaseUnavailable
 from commerce.postgres import POSTGRES_PORT, connect
 from commerce.settings import Settings, read_stack
@@ -18,21 +18,28 @@ from starter.doctor.runner import CheckContext
 EXTRA_OF_WORKER = 3  # connections in addition to one per concurrent step; one more if it serves metrics
 EXTRA_OF_API = 1  # connections in addition to its pool, for the gauges
 CONCURRENT_CHECKS = 3  # that use the database
+UNSUPPORTED = "unsupported startup parameter"  # PgBouncer's refusal of limits for a session
 GIB = 1024**3
 MIN_FREE, LOW_FREE = GIB // 10, GIB  # bytes for the data folder of an embedded stack
 
 
 async def check_connection(context: CheckContext) -> CheckResult:
-    """Check that the server accepts our user and has our database."""
-    configured = context.settings.database_url.get_secret_value()
-    url = make_url(configured)
-    try:
-        await (await connect(configured)).close()
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, OverflowError) as error:
-        return _connection_failure(error, url, context.variable("DATABASE_URL"))
-    context.database = Database(configured, pool_size=CONCURRENT_CHECKS)
+    """Check that the server accepts our user and has our database, and so does a pooler in front of it."""
+    settings, found = context.settings, ""
+    direct = settings.direct_database_url
+    for name, secret in (("DIRECT_DATABASE_URL", direct), ("DATABASE_URL", settings.database_url)):
+        if secret is None:
+            continue
+        url = make_url(secret.get_secret_value())
+        options = NAME if direct and name == "DATABASE_URL" else SESSION
+        try:
+            await (await connect(secret.get_secret_value(), server_settings=options)).close()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, OverflowError) as error:
+            return _connection_failure(error, url, context.variable(name))
+        found = f"{_address(url)}, database {url.database}" + (f"; directly {found}" if found else "")
+    context.database = Database.of(settings, pool_size=CONCURRENT_CHECKS)
     context.cleanup.push_async_callback(context.database.close)
-    return ok(f"{_address(url)}, database {url.database}")
+    return ok(found)
 
 
 async def check_tables(context: CheckContext) -> CheckResult:
@@ -81,6 +88,8 @@ async def check_connections(context: CheckContext) -> CheckResult:
     """Check that the server allows as many connections as a worker and an API may open."""
     async with context.database.transaction() as tx:
         used, allowed = await database_status.count_connections(tx)
+    if context.settings.direct_database_url:
+        return ok(f"{used} of {allowed} in use; the pooler limits its own")
     needed = max_connections(context.settings)
     found = f"{used} of {allowed} in use; a worker and an API need up to {needed}"
     if needed > allowed:
@@ -131,6 +140,11 @@ def _connection_failure(error: Exception, url: URL, variable: str) -> CheckResul
         case asyncpg.TooManyConnectionsError():
             return failed(
                 f"{address} has no free connection", "Raise max_connections in PostgreSQL, or run fewer workers"
+            )
+        case asyncpg.ProtocolViolationError() if UNSUPPORTED in str(error):
+            return failed(
+                f"{address} is a pooler, such as PgBouncer",
+                "Set COMMERCE_DIRECT_DATABASE_URL to the URL of the server itself: docs/configuration.md, Connections",
             )
         case asyncpg.ClientConfigurationError() | asyncpg.UndefinedObjectError():
             return failed(

@@ -14,6 +14,7 @@ from commerce import backlog
 from commerce.backlog import Backlog
 from commerce.database import Database
 from commerce.errors import CommerceError
+from commerce.settings import Settings
 from commerce.telemetry import metrics
 from commerce.telemetry.metrics import Metric
 from starter.operate.process_list import count_stuck_runs
@@ -104,12 +105,12 @@ class Gauges:
         self._gauges[metric].set(float(value), labels)
 
 
-async def publish_gauges(url: str, client: Callable[[], Awaitable[Client]], meter: MetricMeter) -> NoReturn:
-    """Update the gauges until cancelled, over a separate connection to the database at this URL.
+async def publish_gauges(settings: Settings, client: Callable[[], Awaitable[Client]], meter: MetricMeter) -> NoReturn:
+    """Update the gauges until cancelled, over a separate connection to the settings' database.
 
     A shared pool could be exhausted, and the database would look unreachable.
     """
-    database = Database(url, pool_size=1)
+    database = Database.of(settings, pool_size=1)
     try:
         await Gauges(meter, database, client).run()
     finally:

@@ -15,14 +15,26 @@ from commerce import operator_actions
 from commerce.database import Database
 from commerce.errors import BadInput, JobInProgress
 from commerce.messages.base import FieldError
+from commerce.messages.schedules import JobSchedule
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
-from starter.schedules.queries import find_open_run, get_schedule
+from starter.schedules.queries import find_open_run, get_schedule, list_schedules
 
 SECOND = timedelta(seconds=1)
 MAX_NOMINAL_TIMES = 1000  # that Temporal lists in one answer
 MAX_BACKFILL = 100  # runs
 TOO_MANY_RUNS = FieldError(field="to", message=f"must span at most {MAX_BACKFILL} runs")
 CREATE_TRIES = 5
+
+
+async def list_schedules_with_reasons(client: Client, database: Database) -> list[JobSchedule]:
+    """Return all of our schedules, with the operators' reasons in place of the notes that refer to them.
+
+    Raises Unreachable, DatabaseUnavailable.
+    """
+    schedules = await list_schedules(client)
+    async with database.transaction() as tx:
+        reasons = await operator_actions.load_reasons(tx, {schedule.note for schedule in schedules})
+    return [schedule.model_copy(update={"note": reasons.get(schedule.note, schedule.note)}) for schedule in schedules]
 
 
 async def trigger(client: Client, schedule_id: str) -> str | None:

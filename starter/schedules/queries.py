@@ -7,8 +7,6 @@ from temporalio.api.schedule.v1 import ScheduleActionResult
 from temporalio.client import Client, ScheduleDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from commerce import operator_actions
-from commerce.database import Database
 from commerce.errors import MissingKey, ScheduleNotFound
 from commerce.messages.schedules import JobSchedule, ScheduledRun
 from starter.connection.rpc import RPC_TIMEOUT, find_latest_run, unreachable_if_refused
@@ -20,17 +18,6 @@ async def list_schedules(client: Client) -> list[JobSchedule]:
     """Return all of our schedules, sorted by id; a new one may be missing for a second. Raises Unreachable."""
     with unreachable_if_refused("list schedules"):
         return [await _to_message(client, found) for found in await fetch_schedules(client)]
-
-
-async def list_schedules_with_reasons(client: Client, database: Database) -> list[JobSchedule]:
-    """Return all of our schedules, with the operators' reasons in place of the notes that refer to them.
-
-    Raises Unreachable, DatabaseUnavailable.
-    """
-    schedules = await list_schedules(client)
-    async with database.transaction() as tx:
-        reasons = await operator_actions.load_reasons(tx, {schedule.note for schedule in schedules})
-    return [schedule.model_copy(update={"note": reasons.get(schedule.note, schedule.note)}) for schedule in schedules]
 
 
 async def find_open_run(client: Client, job_id: str) -> str | None:

@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from commerce import postgres
 from commerce.database import Database
 from commerce.errors import ConstraintViolated, DatabaseUnavailable
+from commerce.postgres import Pool
 from tests.commerce.shop import Shop
 from tests.polling import until
 
@@ -79,15 +79,15 @@ async def test_connections_of_a_server_that_is_silent_are_replaced_together(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[asyncpg.Connection] = []
-    has_begun = postgres._has_begun
+    has_begun = Pool._has_begun
 
-    async def count(connection: asyncpg.Connection) -> bool:
+    async def count(pool: Pool, connection: asyncpg.Connection) -> bool:
         asked.append(connection)
-        return await has_begun(connection)
+        return await has_begun(pool, connection)
 
     async with database.transaction() as first, database.transaction() as second:
         silent = {(await tx.execute(PID)).scalar_one() for tx in (first, second)}
-    monkeypatch.setattr(postgres, "_has_begun", count)
+    monkeypatch.setattr(Pool, "_has_begun", count)
     for pid in silent:
         os.kill(pid, signal.SIGSTOP)
     try:

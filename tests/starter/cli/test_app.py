@@ -2,6 +2,8 @@
 
 import gc
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -201,3 +203,10 @@ async def test_every_command_has_help(commerce: Commerce) -> None:
     for command in ("up", "demo", "worker", "api", "migrate", "import", "start", "audit", "doctor"):
         ended = await commerce(command, "--help")
         assert ended.code == 0 and "Usage: commerce" in ended.out
+
+
+def test_help_is_shown_without_loading_the_large_libraries() -> None:
+    program = (
+        "import sys, starter.cli.app\nsys.exit(', '.join(sys.modules.keys() & {'sqlalchemy', 'temporalio', 'fastapi'}))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stderr.strip() == ""

@@ -14,6 +14,7 @@ from starter.devstack.postgres import MIGRATOR, SUPERUSER
 from starter.doctor.database import GIB
 from tests.conftest import run_sql
 from tests.full_disk import full_disk
+from tests.pooler import NEEDS_PGBOUNCER, running_pooler
 from tests.servers import url_of
 from tests.starter.doctor.conftest import RunCheck
 
@@ -160,3 +161,27 @@ async def test_the_space_for_an_embedded_stack(
     finding = await run_check("Database", "disk")
     assert (finding.state, finding.found) == (state, f"{free / GIB:.1f} GiB free for {tmp_path}")
     assert ("Free some space" in finding.advice) == (state != "ok")
+
+
+@NEEDS_PGBOUNCER
+async def test_a_pooler_needs_the_url_of_the_server_too(run_check: RunCheck, database_url: str, tmp_path: Path) -> None:
+    with running_pooler(tmp_path / "pooler", database_url) as pooler_url:
+        pooler, server = (make_url(url) for url in (pooler_url, database_url))
+        alone = await run_check("Database", "connection", COMMERCE_DATABASE_URL=pooler_url)
+        assert (alone.state, alone.code) == ("failed", 3)
+        assert alone.found == f"127.0.0.1:{pooler.port} is a pooler, such as PgBouncer"
+        assert alone.advice.startswith("Set COMMERCE_DIRECT_DATABASE_URL to the URL of the server itself")
+
+        urls = {"COMMERCE_DATABASE_URL": pooler_url, "COMMERCE_DIRECT_DATABASE_URL": database_url}
+        both = await run_check("Database", "connection", **urls)
+        assert both.state == "ok"
+        assert both.found == (
+            f"127.0.0.1:{pooler.port}, database {server.database}; "
+            f"directly 127.0.0.1:{server.port}, database {server.database}"
+        )
+        assert (await run_check("Database", "connections", **urls)).found.endswith("the pooler limits its own")
+
+        wrong = changed(database_url, port=1)
+        refused = await run_check("Database", "connection", **urls | {"COMMERCE_DIRECT_DATABASE_URL": wrong})
+        assert refused.found == "no server listens at 127.0.0.1:1"
+        assert "COMMERCE_DIRECT_DATABASE_URL" in refused.advice

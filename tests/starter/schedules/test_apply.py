@@ -14,10 +14,9 @@ from commerce.errors import MissingKey, ScheduleNotFound
 from commerce.messages.schedules import ApplyResult
 from commerce.settings import load_settings
 from starter.client import connect
-from starter.schedules.actions import pause, resume
+from starter.schedules.actions import list_schedules_with_reasons, pause, resume
 from starter.schedules.apply import apply_schedules
 from starter.schedules.definition import applied_definition
-from starter.schedules.queries import list_schedules_with_reasons
 from starter.schedules.table import ScheduledJob, build_schedule, scheduled_jobs
 from tests.keys import ENCRYPTION_ENV, KEY
 from tests.polling import until

@@ -1,0 +1,5 @@
+"""The choices of exports."""
+
+from typing import Literal
+
+FulfillmentFormat = Literal["shopify", "woocommerce"]
