@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import ledger
 from commerce.database import Database
-from commerce.errors import StaleGeneration, StepInProgress, StepWithdrawn
+from commerce.errors import StaleGeneration, StepDiffers, StepInProgress, StepWithdrawn
 from commerce.ledger import StepRecord
 from commerce.messages.base import Nothing
 from commerce.messages.orders import OrderRef, Reserved
@@ -84,6 +85,44 @@ async def uncommitted(effect: Effect, step: Call[OrderRef], *, final: bool = Fal
 async def is_waiting(task: asyncio.Task[object]) -> bool:
     await asyncio.sleep(0.2)
     return not task.done()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"input": OrderRef(order_id="1", revision=2)},  # the order has changed
+        {"undo": "release-all"},  # another version of the code runs
+    ],
+)
+async def test_a_step_that_was_done_for_another_input_is_refused(effect: Effect, other: dict[str, Any]) -> None:
+    first = Call(key=key("reserve", "g1"), input=OrderRef(order_id="1", revision=1), undo="release")
+    await effect.do(first)
+    with pytest.raises(StepDiffers):
+        await effect.do(first.model_copy(update=other))
+    assert await effect.do(first) == ANSWER and await effect.count() == 1
+    await effect.undo(first)
+    assert await effect.count() == 0
+
+
+async def test_a_step_is_the_same_if_another_version_has_more_fields(effect: Effect) -> None:
+    await effect.do(call())
+
+    class Newer(OrderRef):
+        express: bool = False
+
+    newer = Call(key=key("reserve", "g1"), input=Newer(order_id="1"), undo="release")
+    assert await effect.do(newer) == ANSWER  # type: ignore[arg-type]
+
+
+async def test_the_undoable_steps_of_a_generation_are_found_newest_first(effect: Effect) -> None:
+    for step in ("reserve", "fulfill", "label"):
+        await effect.do(call(step))
+    await effect.do(call("complete", undo=None))
+    await effect.undo(call("label"))
+    async with effect.database.transaction() as tx:
+        found = await ledger.find_undoable(tx, key("any", "g1"))
+        assert await ledger.find_undoable(tx, key("any", "g2")) == []
+    assert [(each.undo, each.call["key"]["step"]) for each in found] == [("release", "fulfill"), ("release", "reserve")]
 
 
 async def test_a_repeated_step_returns_the_recorded_result(effect: Effect) -> None:

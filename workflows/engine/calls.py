@@ -17,7 +17,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError,
 with workflow.unsafe.imports_passed_through():
     from commerce.messages.base import Message
     from commerce.messages.steps import Call, Leftover, StepKey
-    from workflows.engine.policies import LOCAL_ATTEMPT, LOCAL_RETRY, Policy
+    from workflows.engine.policies import LOCAL_ATTEMPT, LOCAL_TRIES, ONCE, Policy
 
 T = TypeVar("T")
 InputT = TypeVar("InputT", bound=Message)
@@ -36,7 +36,7 @@ async def execute(step: Callable[[Any, CallT], Awaitable[T]], call: CallT, polic
     summary = (inspect.getdoc(step) or "").split("\n")[0]
     if policy.tries and isinstance(call, Call):
         call = call.model_copy(update={"tries": policy.tries})
-    if runs_locally(policy):
+    for _ in range(LOCAL_TRIES if runs_locally(policy) else 0):
         try:
             answer = await workflow.execute_local_activity(
                 name_of(step),
@@ -44,13 +44,14 @@ async def execute(step: Callable[[Any, CallT], Awaitable[T]], call: CallT, polic
                 result_type=RawValue,
                 summary=summary,
                 start_to_close_timeout=LOCAL_ATTEMPT,
-                retry_policy=LOCAL_RETRY,
+                retry_policy=ONCE,
                 cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             )
-            return _decode(step, answer)
         except FailureError as failure:
             if _is_permanent(failure):
                 raise
+        else:
+            return _decode(step, answer)
     return await workflow.execute_activity_method(step, call, summary=summary, **_options(policy))
 
 

@@ -24,9 +24,11 @@ class Policy:
     local: bool = False
 
 
-# Two quick tries: together they are shorter than a workflow task (10 s), which waits for them.
+# Two quick local tries: together they are shorter than a workflow task (10 s), which waits for them. Each is a local
+# activity that is tried once, because the SDK does not stop the timer of an attempt that it retries (sdk-rust#1454).
+LOCAL_TRIES = 2
 LOCAL_ATTEMPT = timedelta(seconds=3)
-LOCAL_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=2)
+ONCE = RetryPolicy(maximum_attempts=1)
 
 # A step that is one database transaction. A database or worker that is down overnight must not undo an order.
 DATABASE_STEP = Policy(
@@ -62,7 +64,7 @@ MAIL = Policy(
 BATCH = Policy(
     attempt=timedelta(seconds=60),
     deadline=None,
-    retry=RetryPolicy(maximum_attempts=1),
+    retry=ONCE,
     silence=timedelta(seconds=15),
 )
 LONG_BATCH = replace(BATCH, attempt=timedelta(minutes=3))
