@@ -1,4 +1,4 @@
-"""What sagas ask the ledger for before they compensate."""
+"""What sagas ask of the ledger before they compensate."""
 
 from temporalio import activity
 
@@ -16,6 +16,7 @@ class SagaActivities:
 
     @activity.defn(name="find-lost-steps")
     async def find_undoable(self, call: Call[Nothing]) -> UndoableSteps:
-        """Find the steps of this run that can be undone, in case a lost worker did some that history does not have."""
+        """Find steps that a lost worker did and history does not have, and let it do no more if it was only frozen."""
         async with self._database.transaction() as tx:
+            await ledger.close(tx, call.key)
             return UndoableSteps(steps=await ledger.find_undoable(tx, call.key))

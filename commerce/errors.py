@@ -321,7 +321,7 @@ class CancelRequested(PermanentError):
 
 @dataclass(eq=False)
 class StaleGeneration(PermanentError):
-    """A newer run of {business_key} has taken over; this run must not act any more."""
+    """A newer run of {business_key} has taken over, or this one undoes its steps; it must not act any more."""
 
     business_key: str
 

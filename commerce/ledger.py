@@ -31,6 +31,13 @@ BEGIN = text("""
     WHERE current.generation IN (excluded.generation, :replaced)
     RETURNING generation
 """)
+# It waits for the steps that have claimed their keys, and is done even if no first step of the run has succeeded.
+CLOSE = text("""
+    INSERT INTO process_generations AS current (business_key, generation, started_at, closed_generation)
+    VALUES (:business_key, :generation, clock_timestamp(), :generation)
+    ON CONFLICT (business_key) DO UPDATE SET closed_generation = excluded.generation
+    WHERE current.generation = excluded.generation OR current.generation IS DISTINCT FROM current.closed_generation
+""")
 CURRENT = text("SELECT generation FROM process_generations WHERE business_key = :business_key")
 LEFTOVERS = text("""
     SELECT undo, call FROM step_ledger AS step
@@ -48,7 +55,8 @@ UNDOABLE = text("""
 # does not find it.
 CLAIM = text("""
     WITH current AS (SELECT FROM process_generations
-                     WHERE business_key = :business_key AND generation = :generation FOR SHARE)
+                     WHERE business_key = :business_key AND generation = :generation
+                       AND closed_generation IS DISTINCT FROM :generation FOR SHARE)
     INSERT INTO step_ledger (business_key, generation, step, state, undo, call, final, lease_until, created_at,
                              updated_at)
     SELECT :business_key, :generation, :step, 'started', :undo, CAST(:call AS jsonb), :final,
@@ -140,6 +148,11 @@ async def find_leftovers(tx: AsyncSession, key: StepKey) -> list[Leftover]:
     return [Leftover(undo=undo, call=recorded) for undo, recorded in rows]
 
 
+async def close(tx: AsyncSession, key: StepKey) -> None:
+    """Let the key's generation begin no more steps. Its undos, and steps that use `begin`, are still done."""
+    await tx.execute(CLOSE, {"business_key": key.business_key, "generation": key.generation})
+
+
 async def find_undoable(tx: AsyncSession, key: StepKey) -> list[Leftover]:
     """Return the steps of the key's generation that are not undone, newest first."""
     rows = await tx.execute(UNDOABLE, {"business_key": key.business_key, "generation": key.generation})
@@ -156,8 +169,8 @@ async def once(
 ) -> ResultT:
     """Run the effect and record its result, or return the recorded result if the step is already done.
 
-    Raises StepWithdrawn behind a tombstone, StaleGeneration when a newer run has begun, StepDiffers if the step was
-    done for another input.
+    Raises StepWithdrawn behind a tombstone, StaleGeneration when a newer run has begun or this one is closed,
+    StepDiffers if the step was done for another input.
     """
     step = await _claim(tx, call, final=final)
     if step.result is not None:

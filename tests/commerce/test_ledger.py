@@ -446,3 +446,46 @@ async def test_the_undo_of_a_step_that_was_never_claimed_leaves_a_tombstone(effe
     assert await withdraw(effect) == StepRecord(None, None, None, leased=False)
     with pytest.raises(StepWithdrawn):
         await acquire(effect)
+
+
+async def test_a_closed_generation_begins_no_more_steps_and_can_be_undone(effect: Effect) -> None:
+    await effect.do(call("reserve"))
+    async with effect.database.transaction() as tx:
+        await ledger.close(tx, key("any", "g1"))
+    with pytest.raises(StaleGeneration):
+        await effect.do(call("fulfill"))
+    assert await effect.begin("g1") == []  # a late first step
+    with pytest.raises(StaleGeneration):
+        await effect.do(call("fulfill"))
+    await effect.undo(call("reserve"))
+    assert await effect.count() == 0
+    assert await effect.begin("g2", replaced="g1") == []
+    assert await effect.do(call("fulfill", "g2")) == ANSWER
+
+
+async def test_closing_waits_for_a_step_that_has_claimed_its_key(effect: Effect) -> None:
+    async def close() -> list[Leftover]:
+        async with effect.database.transaction() as tx:
+            await ledger.close(tx, key("any", "g1"))
+            return await ledger.find_undoable(tx, key("any", "g1"))
+
+    async with uncommitted(effect, call("reserve")):
+        closing = asyncio.create_task(close())
+        assert await is_waiting(closing)
+    assert [found.call["key"]["step"] for found in await closing] == ["reserve"]
+
+
+async def test_a_run_whose_first_step_never_succeeded_can_be_closed(effect: Effect) -> None:
+    async with effect.database.transaction() as tx:
+        await ledger.close(tx, key("any", "g1", "order-2"))
+    await effect.begin("g1", business_key="order-2")
+    with pytest.raises(StaleGeneration):
+        await effect.do(Call(key=key("reserve", "g1", "order-2"), input=ORDER, undo="release"))
+
+
+async def test_a_late_close_of_an_older_generation_does_not_reopen_the_current_one(effect: Effect) -> None:
+    for generation in ("g1", "g0"):
+        async with effect.database.transaction() as tx:
+            await ledger.close(tx, key("any", generation))
+    with pytest.raises(StaleGeneration):
+        await effect.do(call("reserve"))

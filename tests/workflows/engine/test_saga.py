@@ -20,7 +20,7 @@ from activities.boundary.failures import cause, innermost
 from activities.sagas import SagaActivities
 from commerce import ledger
 from commerce.database import Database
-from commerce.errors import CarrierRefused
+from commerce.errors import CarrierRefused, StaleGeneration
 from commerce.messages.progress import Progress
 from commerce.messages.steps import Call, StepKey
 from tests.workflows.processes import BuggyProcess, Done, RepairedProcess, Script, ScriptedProcess, ScriptedSteps, Step
@@ -316,6 +316,18 @@ async def test_steps_of_a_lost_workflow_task_are_undone_too(runner: ScriptRunner
     handle = await runner.run(A, REFUSED)
     assert runner.steps.journal[2:] == ["undo lost", "undo refused", "undo a"]
     assert (await states(handle))["lost"] == "undone"
+
+
+async def test_a_worker_that_was_frozen_does_no_step_after_the_run_has_undone_its_steps(
+    runner: ScriptRunner,
+) -> None:  # (E5)
+    """Another worker has run the task of local steps again, and did not come to the step that the first one does now."""
+    await runner.run(A, REFUSED)
+    business_key, _, generation = keys(runner)[0].split("/")
+    late = Call(key=StepKey(business_key=business_key, step="late", generation=generation), input=A, undo="undo")
+    with pytest.raises(StaleGeneration):
+        async with runner.database.transaction() as tx:
+            await ledger.once(tx, late, Done, done)
 
 
 @pytest.mark.parametrize("kind", ["step", "final"])
