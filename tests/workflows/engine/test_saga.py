@@ -321,7 +321,7 @@ async def test_steps_of_a_lost_workflow_task_are_undone_too(runner: ScriptRunner
 async def test_a_worker_that_was_frozen_does_no_step_after_the_run_has_undone_its_steps(
     runner: ScriptRunner,
 ) -> None:  # (E5)
-    """Another worker has run the task of local steps again, and did not come to the step that the first one does now."""
+    """Another worker has run the task of local steps again, and did not come to the step that the first one does."""
     await runner.run(A, REFUSED)
     business_key, _, generation = keys(runner)[0].split("/")
     late = Call(key=StepKey(business_key=business_key, step="late", generation=generation), input=A, undo="undo")
