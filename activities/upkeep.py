@@ -38,11 +38,10 @@ class UpkeepActivities:
         batch, before = call.input, call.input.now - self._retention.ledger
         running = await _running_since(before)
         async with self._database.transaction() as tx:
-            keys = await upkeep.list_old_keys(tx, before, batch.after, batch.limit)
+            keys, more = await upkeep.list_old_keys(tx, before, batch.after, batch.limit)
 
             async def prune() -> Pruned:
                 pruned = await upkeep.prune_keys(tx, set(keys) - running, before)
-                more = keys[-1] if len(keys) == batch.limit else None
                 return Pruned(seen=len(keys), changed=pruned, skipped=len(keys) - pruned, next=more)
 
             return await ledger.once(tx, call, Pruned, prune)

@@ -136,10 +136,10 @@ async def embedded_database() -> AsyncIterator[Database]:
         while "ready to accept connections" not in log.read_text():
             assert server.poll() is None, log.read_text()
             await asyncio.sleep(0.1)
-        connection = await asyncpg.connect(postgres.url(folder, port, "postgres"))
+        connection = await asyncpg.connect(postgres.superuser_url(folder, port))
         await connection.execute(f"CREATE DATABASE {postgres.DATABASE}")
         await connection.close()
-        database = Database(postgres.url(folder, port))
+        database = Database(postgres.superuser_url(folder, port, postgres.DATABASE))
         await database.migrate()
         yield database
         await database.close()

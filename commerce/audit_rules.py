@@ -61,18 +61,21 @@ ALWAYS = {
                CASE WHEN uneven IS NOT NULL THEN uneven
                     ELSE 'needed ' || required_units || ' units, but took ' || taken END AS detail
         FROM (
-            SELECT taken.order_id, required_units, coalesce(sum(units), 0) AS taken,
+            SELECT taken.order_id, sum(required) AS required_units, coalesce(sum(units), 0) AS taken,
                    min(line.quantity || ' units of line ' || position || ' took ' || units || ' of '
                        || inventory_item_id) FILTER (WHERE units % line.quantity <> 0) AS uneven
             FROM (
-                SELECT fulfillment.id, fulfillment.order_id, required_units, order_line_id, inventory_item_id,
-                       sum(item.quantity) AS units
-                FROM fulfillments AS fulfillment
-                LEFT JOIN fulfillment_items AS item ON item.fulfillment_id = fulfillment.id
-                WHERE cancelled_at IS NULL
-                GROUP BY fulfillment.id, fulfillment.order_id, required_units, order_line_id, inventory_item_id
+                SELECT order_id, order_line_id, inventory_item_id, sum(quantity) AS units, sum(required) AS required
+                FROM (SELECT order_id, order_line_id, inventory_item_id, quantity,
+                             CAST(NULL AS bigint) AS required
+                      FROM fulfillments JOIN fulfillment_items ON fulfillment_id = fulfillments.id
+                      WHERE cancelled_at IS NULL
+                      UNION ALL
+                      SELECT order_id, NULL, NULL, NULL, required_units FROM fulfillments WHERE cancelled_at IS NULL
+                     ) AS part
+                GROUP BY order_id, order_line_id, inventory_item_id
             ) AS taken LEFT JOIN order_lines AS line ON line.id = order_line_id
-            GROUP BY taken.id, taken.order_id, required_units
+            GROUP BY taken.order_id
         ) AS fulfilled JOIN orders ON orders.id = order_id
         WHERE fulfillment_status <> 'fulfilled_elsewhere' AND (uneven IS NOT NULL OR required_units > taken)
     """,
@@ -81,11 +84,12 @@ ALWAYS = {
                'is fulfilled; live fulfillments: ' || coalesce(live, 0) || ', reservations: ' || coalesce(held, 0)
                AS detail
         FROM orders
-        LEFT JOIN (SELECT order_id, count(*) AS live FROM fulfillments WHERE cancelled_at IS NULL GROUP BY order_id)
+        LEFT JOIN (SELECT order_id, count(*) AS live, max(position) AS last
+                   FROM fulfillments WHERE cancelled_at IS NULL GROUP BY order_id)
             AS fulfillment ON fulfillment.order_id = orders.id
         LEFT JOIN (SELECT order_id, count(*) AS held FROM reservations GROUP BY order_id)
             AS reservation ON reservation.order_id = orders.id
-        WHERE fulfillment_status = 'fulfilled' AND (live IS DISTINCT FROM 1 OR held > 0)
+        WHERE fulfillment_status = 'fulfilled' AND (live IS DISTINCT FROM coalesce(last, 1) OR held > 0)
     """,
 }
 # These rules may be violated while the process of the business key runs.
@@ -129,7 +133,8 @@ UNLESS_RUNNING = {
             SELECT :order_key || id AS business_key,
                    CASE fulfillment_status WHEN 'fulfilled' THEN 1 WHEN 'fulfilled_elsewhere' THEN NULL ELSE 0 END
                    AS expected,
-                   (SELECT created_at FROM fulfillments WHERE order_id = orders.id AND cancelled_at IS NULL) AS ended_at
+                   (SELECT min(created_at) FROM fulfillments
+                    WHERE order_id = orders.id AND cancelled_at IS NULL) AS ended_at
             FROM orders
             UNION ALL
             SELECT business_key, 1, registered_at FROM account WHERE has_account

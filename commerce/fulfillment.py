@@ -1,20 +1,37 @@
-"""Fulfillments: take an order's reserved goods off the shelves, put them back, and store the shipping label."""
+"""Fulfillments: take an order's reserved goods off the shelves, and put them back.
 
-from dataclasses import dataclass
+An order has one fulfillment per location that its goods come from (V15). Its goods without stock go with the first one.
+"""
 
-from sqlalchemy import text
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import inventory, orders
-from commerce.countries import country_code
-from commerce.errors import AddressIncomplete, FulfillmentMissing, OrderNotFound, ReservationMissing
-from commerce.messages.orders import MAX_INSUFFICIENT_ITEMS, CreatedFulfillment, Label
+from commerce.errors import OrderNotFound, ReservationMissing
+from commerce.messages.orders import MAX_INSUFFICIENT_ITEMS, CreatedFulfillment, FulfillmentPart
 
 LIVE = text("""
     SELECT CAST(fulfillment.id AS text) AS id, CAST(coalesce(sum(item.quantity), 0) AS bigint) AS units
     FROM fulfillments AS fulfillment LEFT JOIN fulfillment_items AS item ON item.fulfillment_id = fulfillment.id
     WHERE order_id = :order_id AND cancelled_at IS NULL
-    GROUP BY fulfillment.id
+    GROUP BY fulfillment.id ORDER BY position
+""")
+# The fulfillments with a line that requires shipping. The first of `ids` has the lines without items, too.
+TO_SHIP = text("""
+    SELECT DISTINCT CAST(fulfillment_id AS text) FROM (
+        SELECT CASE WHEN fulfillment_id IS NOT NULL THEN fulfillment_id
+                    WHEN count(fulfillment_id) OVER line = 0 THEN (CAST(:ids AS uuid[]))[1] END AS fulfillment_id,
+               bool_or(requires_shipping) OVER line AS ships
+        FROM (SELECT id AS order_line_id, requires_shipping, CAST(NULL AS uuid) AS fulfillment_id
+              FROM order_lines WHERE order_id = :order_id AND quantity > 0
+              UNION ALL
+              SELECT order_line_id, NULL, fulfillment_id FROM fulfillment_items
+              WHERE fulfillment_id = ANY(CAST(:ids AS uuid[]))) AS part
+        WINDOW line AS (PARTITION BY order_line_id)
+    ) AS part WHERE ships AND fulfillment_id IS NOT NULL
 """)
 # Sums of needs and reservations per line and item, instead of a join of both, which could compare each with each.
 NOT_RESERVED = text("""
@@ -74,20 +91,32 @@ TAKE = text("""
     WITH taken AS (
         DELETE FROM reservations WHERE order_id = :order_id
         RETURNING order_line_id, inventory_item_id, location_id, quantity
-    ), created AS (
-        INSERT INTO fulfillments (order_id, required_units)
-        SELECT :order_id, coalesce(sum(CAST(line.quantity AS bigint) * required_quantity), 0)
+    ), place AS (
+        SELECT location_id, row_number() OVER (ORDER BY priority, location_id) AS position
+        FROM (SELECT DISTINCT location_id FROM taken) AS used JOIN locations ON locations.id = location_id
+        WHERE CAST(:per_location AS boolean)
+        UNION ALL
+        SELECT CASE WHEN min(location_id) = max(location_id) THEN min(location_id) END, 1 FROM taken
+        HAVING NOT CAST(:per_location AS boolean) OR count(*) = 0
+    ), required AS (
+        SELECT coalesce(sum(CAST(line.quantity AS bigint) * required_quantity), 0) AS units
         FROM order_lines AS line
         JOIN variants AS variant ON variant.id = line.variant_id AND variant.manage_inventory
         JOIN variant_inventory_items AS part ON part.variant_id = variant.id
         WHERE line.order_id = :order_id
-        RETURNING id
+    ), created AS (
+        INSERT INTO fulfillments (order_id, from_location_id, position, required_units)
+        SELECT :order_id, location_id, position, CASE position WHEN 1 THEN units ELSE 0 END FROM place, required
+        RETURNING id, from_location_id, position
+    ), item AS (
+        SELECT created.id AS fulfillment_id, taken.*
+        FROM taken JOIN created ON NOT CAST(:per_location AS boolean) OR from_location_id = taken.location_id
     ), items AS (
         INSERT INTO fulfillment_items (fulfillment_id, order_line_id, inventory_item_id, location_id, quantity)
-        SELECT created.id, order_line_id, inventory_item_id, location_id, quantity FROM taken, created
+        SELECT fulfillment_id, order_line_id, inventory_item_id, location_id, quantity FROM item
     ), total AS (
-        SELECT inventory_item_id, location_id, sum(quantity) AS quantity
-        FROM taken GROUP BY inventory_item_id, location_id
+        SELECT fulfillment_id, inventory_item_id, location_id, sum(quantity) AS quantity
+        FROM item GROUP BY fulfillment_id, inventory_item_id, location_id
     ), lowered AS (
         UPDATE inventory_levels AS level
         SET stocked_quantity = stocked_quantity - total.quantity, reserved_quantity = reserved_quantity - total.quantity
@@ -95,26 +124,30 @@ TAKE = text("""
         WHERE level.inventory_item_id = total.inventory_item_id AND level.location_id = total.location_id
     ), moved AS (
         INSERT INTO stock_movements (inventory_item_id, location_id, quantity, reason, reference, created_at)
-        SELECT inventory_item_id, location_id, -quantity, 'fulfillment', CAST(created.id AS text), clock_timestamp()
-        FROM total, created
+        SELECT inventory_item_id, location_id, -quantity, 'fulfillment', CAST(fulfillment_id AS text),
+               clock_timestamp()
+        FROM total
     )
-    SELECT CAST(id AS text) AS id, (SELECT CAST(coalesce(sum(quantity), 0) AS bigint) FROM taken) AS units FROM created
+    SELECT CAST(id AS text) AS id,
+           (SELECT CAST(coalesce(sum(quantity), 0) AS bigint) FROM total WHERE fulfillment_id = id) AS units
+    FROM created ORDER BY position
 """)
 LOCK_FULFILLED = text("""
     SELECT count(*) FROM (
         SELECT FROM inventory_levels WHERE (inventory_item_id, location_id) IN (
-            SELECT inventory_item_id, location_id FROM fulfillment_items WHERE fulfillment_id = CAST(:id AS uuid))
+            SELECT inventory_item_id, location_id FROM fulfillment_items
+            WHERE fulfillment_id = ANY(CAST(:ids AS uuid[])))
         ORDER BY inventory_item_id, location_id FOR UPDATE) AS locked
 """)
 CANCEL = text("""
     WITH cancelled AS (
         UPDATE fulfillments SET cancelled_at = clock_timestamp()
-        WHERE id = CAST(:id AS uuid) AND order_id = :order_id AND cancelled_at IS NULL RETURNING id
+        WHERE id = ANY(CAST(:ids AS uuid[])) AND order_id = :order_id AND cancelled_at IS NULL RETURNING id
     ), item AS (
         SELECT item.* FROM fulfillment_items AS item JOIN cancelled ON cancelled.id = item.fulfillment_id
     ), total AS (
-        SELECT inventory_item_id, location_id, sum(quantity) AS quantity
-        FROM item GROUP BY inventory_item_id, location_id
+        SELECT fulfillment_id, inventory_item_id, location_id, sum(quantity) AS quantity
+        FROM item GROUP BY fulfillment_id, inventory_item_id, location_id
     ), raised AS (
         UPDATE inventory_levels AS level
         SET stocked_quantity = stocked_quantity + total.quantity, reserved_quantity = reserved_quantity + total.quantity
@@ -122,117 +155,55 @@ CANCEL = text("""
         WHERE level.inventory_item_id = total.inventory_item_id AND level.location_id = total.location_id
     ), moved AS (
         INSERT INTO stock_movements (inventory_item_id, location_id, quantity, reason, reference, created_at)
-        SELECT inventory_item_id, location_id, quantity, 'cancel', :id, clock_timestamp() FROM total
+        SELECT inventory_item_id, location_id, quantity, 'cancel', CAST(fulfillment_id AS text), clock_timestamp()
+        FROM total
     )
     INSERT INTO reservations AS reserved (order_id, order_line_id, inventory_item_id, location_id, quantity, backorder)
     SELECT :order_id, order_line_id, inventory_item_id, location_id, quantity, false FROM item
     ON CONFLICT (order_line_id, inventory_item_id, location_id)
     DO UPDATE SET quantity = reserved.quantity + excluded.quantity
 """)
-SHIPMENT = text("""
-    SELECT CAST(fulfillment.id AS text) AS fulfillment_id, decisive_revision, number, currency,
-           coalesce(shipping_name, '') AS name, coalesce(shipping_company, '') AS company,
-           coalesce(shipping_address1, '') AS street1, coalesce(shipping_address2, '') AS street2,
-           coalesce(shipping_city, '') AS city, coalesce(shipping_zip, '') AS zip,
-           coalesce(nullif(shipping_province, ''), shipping_province_name, '') AS state,
-           coalesce(btrim(shipping_country), '') AS country,
-           coalesce(nullif(shipping_phone, ''), phone, '') AS phone
-    FROM fulfillments AS fulfillment JOIN orders ON orders.id = order_id
-    WHERE order_id = :order_id AND fulfillment.cancelled_at IS NULL
-""")
-RECORD_LABEL = text("""
-    UPDATE fulfillments
-    SET shipment_id = :shipment_id, tracking_number = :tracking_number, carrier = :carrier, label_url = :label_url
-    WHERE order_id = :order_id AND cancelled_at IS NULL RETURNING id
-""")
 
 
-@dataclass(frozen=True, repr=False)
-class Address:
-    """A postal address; fields that are not known are empty. It has no repr, because it is personal data."""
+async def create(tx: AsyncSession, order_id: str, *, per_location: bool = False) -> CreatedFulfillment:
+    """Take the order's reserved units off the shelves, or return its live fulfillments with `created` false (V4).
 
-    name: str
-    street1: str
-    city: str
-    zip: str
-    state: str
-    country: str  # ISO 3166, two letters
-    phone: str
-    street2: str = ""
-    company: str = ""
-
-
-@dataclass(frozen=True)
-class Shipment:
-    """What a carrier needs to know to ship an order. It holds personal data and never leaves the step."""
-
-    fulfillment_id: str
-    order_id: str
-    number: str  # what the customer calls the order
-    currency: str  # ISO 4217
-    recipient: Address
-
-
-async def create(tx: AsyncSession, order_id: str) -> CreatedFulfillment:
-    """Take the order's reserved units off the shelves, or return its live fulfillment with `created` false (V4).
-
-    The result counts units of inventory items. Raises OrderNotFound, ReservationMissing (V3), and
-    InsufficientInventory if units are reserved that are not in stock (I5).
+    `per_location`: create one fulfillment for each location, otherwise one for all. The result counts units of
+    inventory items. Raises OrderNotFound, ReservationMissing (V3), and InsufficientInventory if units are reserved that
+    are not in stock (I5).
     """
     if not await inventory.lock_reserved(tx, order_id):
         raise OrderNotFound(order_id)
-    live = (await tx.execute(LIVE, {"order_id": order_id})).one_or_none()
-    if live is not None:
-        return CreatedFulfillment(fulfillment_id=live.id, units=live.units, created=False)
+    if live := (await tx.execute(LIVE, {"order_id": order_id})).all():
+        return await _created(tx, order_id, live, created=False)
     if await tx.scalar(NOT_RESERVED, {"order_id": order_id}):
         raise ReservationMissing(order_id)
     if short := (await tx.execute(SHORT, {"order_id": order_id})).all():
         raise inventory.insufficient(short)
-    created = (await tx.execute(TAKE, {"order_id": order_id})).one()
-    return CreatedFulfillment(fulfillment_id=created.id, units=created.units)
+    created = (await tx.execute(TAKE, {"order_id": order_id, "per_location": per_location})).all()
+    return await _created(tx, order_id, created, created=True)
+
+
+async def _created(tx: AsyncSession, order_id: str, rows: Sequence[Row[Any]], *, created: bool) -> CreatedFulfillment:
+    parts = []
+    if len(rows) > 1:
+        ids = [row.id for row in rows]
+        to_ship = set(await tx.scalars(TO_SHIP, {"order_id": order_id, "ids": ids}))
+        parts = [FulfillmentPart(fulfillment_id=id_, needs_label=id_ in to_ship) for id_ in ids]
+    units = sum(row.units for row in rows)
+    return CreatedFulfillment(fulfillment_id=rows[0].id, units=units, created=created, parts=parts)
 
 
 async def cancel(tx: AsyncSession, fulfillment: CreatedFulfillment, order_id: str) -> None:
     """Put the units back and reserve them for the order again.
 
-    Does nothing if the fulfillment is cancelled already, or if `create` found it instead of creating it.
+    Does nothing if the fulfillment is cancelled already, or if `create` found it instead of creating it. It may be one
+    of several: all are cancelled.
     """
     if not fulfillment.created:
         return
-    values = {"id": fulfillment.fulfillment_id, "order_id": order_id}
+    ids = [part.fulfillment_id for part in fulfillment.parts] or [fulfillment.fulfillment_id]
+    values = {"ids": ids, "order_id": order_id}
     await orders.lock(tx, order_id)
     await tx.execute(LOCK_FULFILLED, values)
     await tx.execute(CANCEL, values)
-
-
-async def shipment(tx: AsyncSession, order_id: str, revision: int | None = None) -> Shipment:
-    """Return the shipment of the order's live fulfillment.
-
-    `revision`: the one that the process has read. Raises FulfillmentMissing, OrderChanged if a later change matters to
-    processing, and AddressIncomplete without a known country. Only the country is required, because old orders have
-    nothing else.
-    """
-    row = (await tx.execute(SHIPMENT, {"order_id": order_id})).one_or_none()
-    if row is None:
-        raise FulfillmentMissing(order_id)
-    orders.check_revision(order_id, revision, row.decisive_revision)
-    if (country := country_code(row.country)) is None:
-        raise AddressIncomplete(order_id, missing="known country" if row.country else "country")
-    recipient = Address(
-        name=row.name,
-        street1=row.street1,
-        city=row.city,
-        zip=row.zip,
-        state=row.state,
-        country=country,
-        phone=row.phone,
-        street2=row.street2,
-        company=row.company,
-    )
-    return Shipment(row.fulfillment_id, order_id, row.number, row.currency, recipient)
-
-
-async def record_label(tx: AsyncSession, order_id: str, label: Label) -> None:
-    """Store the label on the order's live fulfillment; raises FulfillmentMissing."""
-    if (await tx.execute(RECORD_LABEL, dict(label) | {"order_id": order_id})).one_or_none() is None:
-        raise FulfillmentMissing(order_id)

@@ -27,7 +27,7 @@ NUMBER = text(f"""
     WITH completed AS MATERIALIZED (
         SELECT fulfillment.id FROM fulfillments AS fulfillment JOIN orders ON orders.id = order_id
         WHERE export_number IS NULL AND fulfillment.cancelled_at IS NULL AND orders.fulfillment_status = 'fulfilled'
-        ORDER BY coalesce(completed_at, fulfillment.created_at), fulfillment.id LIMIT {NUMBERED_AT_ONCE}
+        ORDER BY coalesce(completed_at, fulfillment.created_at), order_id, position LIMIT {NUMBERED_AT_ONCE}
     ), numbered AS MATERIALIZED (
         SELECT id, nextval('fulfillment_export_numbers') AS number FROM completed
     ), written AS (
@@ -36,7 +36,9 @@ NUMBER = text(f"""
     )
     SELECT count(*) FROM written
 """)  # noqa: S608 - our own constant
-# A line can have left from several locations; then none is named.
+# A line can leave with several fulfillments. Each unit counts in the one that completes it, so that the units of a line
+# add up to those ordered. In a fulfillment of an older version, a line can have left from several locations; then none
+# is named.
 LINES = text("""
     WITH page AS MATERIALIZED (
         SELECT * FROM fulfillments WHERE export_number > :since ORDER BY export_number LIMIT :limit
@@ -44,12 +46,22 @@ LINES = text("""
     SELECT export_number, coalesce(external_id, orders.id) AS order_id, orders.number AS order_name,
            coalesce(carrier, '') AS carrier,
            coalesce(tracking_number, '') AS tracking_number,
-           coalesce(completed_at, page.created_at) AS shipped_at, line.sku, line.title, line.quantity,
+           coalesce(completed_at, page.created_at) AS shipped_at, line.sku, line.title, shipped.quantity,
            coalesce((SELECT CASE WHEN count(DISTINCT location_id) = 1 THEN min(locations.name) END
                      FROM fulfillment_items AS item JOIN locations ON locations.id = location_id
                      WHERE item.fulfillment_id = page.id AND item.order_line_id = line.id), '') AS location
     FROM page JOIN orders ON orders.id = page.order_id
     JOIN order_lines AS line ON line.order_id = orders.id AND line.quantity > 0
+    JOIN LATERAL (
+        SELECT CASE WHEN bool_or(is_here) THEN min(line.quantity * upto / units) - min(line.quantity * earlier / units)
+                    WHEN count(*) = 0 AND page.position = 1 THEN line.quantity END AS quantity
+        FROM (SELECT sum(item.quantity) AS units, bool_or(other.id = page.id) AS is_here,
+                     coalesce(sum(item.quantity) FILTER (WHERE other.position <= page.position), 0) AS upto,
+                     coalesce(sum(item.quantity) FILTER (WHERE other.position < page.position), 0) AS earlier
+              FROM fulfillment_items AS item JOIN fulfillments AS other ON other.id = item.fulfillment_id
+              WHERE item.order_line_id = line.id AND other.cancelled_at IS NULL
+              GROUP BY inventory_item_id) AS part
+    ) AS shipped ON shipped.quantity IS NOT NULL
     ORDER BY export_number, line.position
 """)
 
@@ -101,8 +113,13 @@ async def load_page(tx: AsyncSession, since: int, limit: int = MAX_PAGE, layout:
     while (await tx.execute(NUMBER)).scalar_one() == NUMBERED_AT_ONCE:
         pass
     lines = (await tx.execute(LINES, {"since": since, "limit": limit})).all()
-    rows = [[_safe(cell(line)) for cell in COLUMNS[layout].values()] for line in lines]
     numbers = {line.export_number for line in lines}
+    complete = {line.export_number for line in lines if line.quantity}  # others have only parts of units
+    rows = [
+        [_safe(cell(line)) for cell in COLUMNS[layout].values()]
+        for line in lines
+        if line.quantity or line.export_number not in complete
+    ]
     return Page(rows, len(numbers), max(numbers, default=since))
 
 

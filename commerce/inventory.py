@@ -22,8 +22,8 @@ from commerce.errors import (
 from commerce.messages.orders import MAX_INSUFFICIENT_ITEMS, InsufficientItem, Reserved
 
 # `need`: units of each item that an order line needs. `supply`: units available per level, none if it is oversold (I9).
-# `balance`: both per item, where `firm` is the need of lines that cannot be backordered. Lines that can be backordered
-# are served after all others and are never short (I5).
+# `balance`: both per item, where `needed` is the need of all lines, and `firm` that of lines that cannot be
+# backordered. Lines that can be backordered are served after all others and are never short (I5).
 #
 # PostgreSQL has no statistics about such intermediate results, nor good ones about tables that were empty a moment ago.
 # Where it expects few rows, it compares each row with each: half a minute for 10,000 lines. So intermediate results are
@@ -46,8 +46,9 @@ NEED_AND_SUPPLY = """
             FROM inventory_levels AS level JOIN locations AS location ON location.id = level.location_id
             WHERE level.inventory_item_id = item.inventory_item_id OFFSET 0) AS level
     ), balance AS MATERIALIZED (
-        SELECT inventory_item_id, firm, available
-        FROM (SELECT inventory_item_id, coalesce(sum(quantity) FILTER (WHERE NOT allow_backorder), 0) AS firm
+        SELECT inventory_item_id, needed, firm, available
+        FROM (SELECT inventory_item_id, sum(quantity) AS needed,
+                     coalesce(sum(quantity) FILTER (WHERE NOT allow_backorder), 0) AS firm
               FROM need WHERE inventory_item_id IS NOT NULL GROUP BY inventory_item_id) AS needed
         FULL JOIN (SELECT inventory_item_id, sum(available) AS available
                    FROM supply GROUP BY inventory_item_id) AS supplied USING (inventory_item_id)
@@ -82,15 +83,29 @@ LOCK_RESERVED = text("""
             SELECT inventory_item_id, location_id FROM reservations WHERE order_id = :order_id)
         ORDER BY inventory_item_id, location_id FOR UPDATE) AS locked
 """)
+# `whole`: the location that can serve the whole order, at least all that cannot be backordered (I7).
 # Per item, lines and shelves (levels with available units) are intervals of running sums on one axis. A line takes from
-# the shelves that its interval overlaps (I7). After the last shelf comes the first one again, without limit: its units
-# are backordered (I5).
-RESERVE = text(f"""{NEED_AND_SUPPLY}, line AS (
+# the shelves that its interval overlaps. After the last shelf comes the one of the item's first location again, without
+# limit: its units are backordered (I5).
+RESERVE = text(f"""{NEED_AND_SUPPLY}, item_at AS MATERIALIZED (
+        SELECT inventory_item_id, location_id, priority, needed, firm, supply.available
+        FROM supply FULL JOIN balance USING (inventory_item_id)
+    ), whole AS MATERIALIZED (
+        SELECT location_id FROM item_at WHERE location_id IS NOT NULL
+        GROUP BY location_id, priority
+        HAVING count(*) FILTER (WHERE firm > 0 AND available >= firm)
+               = (SELECT count(*) FROM balance WHERE firm > 0)
+        ORDER BY count(*) FILTER (WHERE available >= needed) = (SELECT count(*) FROM balance) DESC, priority,
+                 location_id
+        LIMIT 1
+    ), line AS (
         SELECT *, sum(quantity) OVER (PARTITION BY inventory_item_id ORDER BY allow_backorder, position) AS upto
         FROM need
     ), shelf AS (
         SELECT inventory_item_id, location_id, quantity, sum(quantity) OVER (
-                   PARTITION BY inventory_item_id ORDER BY backorder, priority, location_id) AS upto
+                   PARTITION BY inventory_item_id
+                   ORDER BY backorder, location_id IS DISTINCT FROM (SELECT location_id FROM whole), priority,
+                            location_id) AS upto
         FROM (SELECT inventory_item_id, location_id, priority, available AS quantity, false AS backorder FROM supply
               UNION ALL
               (SELECT DISTINCT ON (inventory_item_id) inventory_item_id, location_id, priority, 1e18, true
@@ -124,16 +139,19 @@ RESERVE = text(f"""{NEED_AND_SUPPLY}, line AS (
         RETURNING 1
     )
     SELECT count(*) AS reservations, CAST(coalesce(sum(quantity), 0) AS bigint) AS units,
-           EXISTS (SELECT FROM need) AS needed,
+           count(DISTINCT location_id) AS locations, EXISTS (SELECT FROM need) AS needed,
            (SELECT count(*) FROM total) = (SELECT count(*) FROM raised) AS all_raised
     FROM take
 """)  # noqa: S608 - our own constant
-# What the order has already: its reservations, or the units of its live fulfillment.
+# What the order has already: its reservations, or the units of its live fulfillments.
 RESERVED = text("""
-    SELECT count(*) AS reservations, CAST(coalesce(sum(quantity), 0) AS bigint) AS units FROM (
-        SELECT quantity FROM reservations WHERE order_id = :order_id
+    SELECT count(*) AS reservations, CAST(coalesce(sum(quantity), 0) AS bigint) AS units,
+           count(DISTINCT location_id) AS locations
+    FROM (
+        SELECT quantity, location_id FROM reservations WHERE order_id = :order_id
         UNION ALL
-        SELECT quantity FROM fulfillment_items JOIN fulfillments ON fulfillments.id = fulfillment_id
+        SELECT quantity, location_id
+        FROM fulfillment_items JOIN fulfillments ON fulfillments.id = fulfillment_id
         WHERE order_id = :order_id AND cancelled_at IS NULL) AS held
 """)
 RELEASE = text("""
@@ -169,9 +187,10 @@ async def check(tx: AsyncSession, order_id: str) -> None:
 async def reserve(tx: AsyncSession, order_id: str) -> Reserved:
     """Reserve stock for all lines of the order or for none; return what it has already, reserved or fulfilled, if any.
 
-    Locations are used by priority (I7). What a backorder needs beyond the stock is reserved at the item's first
-    location (I5). The result counts units of inventory items. Raises what `check` raises, OrderNotFound, and
-    TransientError if another order was served from a level that did not exist yet when this one locked its levels.
+    One location that has everything serves the whole order, otherwise locations are used by priority (I7). What a
+    backorder needs beyond the stock is reserved at the item's first location (I5). The result counts units of inventory
+    items. Raises what `check` raises, OrderNotFound, and TransientError if another order was served from a level that
+    did not exist yet when this one locked its levels.
     """
     if not await orders.lock(tx, order_id):
         raise OrderNotFound(order_id)
@@ -180,12 +199,16 @@ async def reserve(tx: AsyncSession, order_id: str) -> Reserved:
     if not reserved.all_raised:
         raise TransientError
     if reserved.reservations:
-        return Reserved(reservations=reserved.reservations, units=reserved.units)
+        return _reserved(reserved)
     earlier = (await tx.execute(RESERVED, {"order_id": order_id})).one()
     if reserved.needed and not earlier.reservations:
         await check(tx, order_id)
         raise TransientError
-    return Reserved(reservations=earlier.reservations, units=earlier.units)
+    return _reserved(earlier)
+
+
+def _reserved(row: Row[Any]) -> Reserved:
+    return Reserved(reservations=row.reservations, units=row.units, locations=row.locations)
 
 
 async def release(tx: AsyncSession, order_id: str) -> None:

@@ -3,6 +3,7 @@
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce import sales
 from commerce.errors import BadInput
 from commerce.messages.base import FieldError, Message
 from commerce.open_orders import IS_OPEN, NEEDS_VARIANT
@@ -20,20 +21,26 @@ LINKS = (
 )
 
 
-def _link_lines(of_orders: str) -> list[TextClause]:
+def _link_lines(of_orders: str = "true") -> list[str]:
     return [
-        text(f"""
+        f"""
             UPDATE order_lines SET variant_id = found.variant_id
             FROM (SELECT line.id, variants.id AS variant_id FROM order_lines AS line JOIN {link}
                   WHERE line.variant_id IS NULL AND {of_orders}) AS found
             WHERE order_lines.id = found.id
-        """)  # noqa: S608 - our own constants
+        """  # noqa: S608 - our own constants
         for link in LINKS
     ]
 
 
-LINK_ALL_LINES = _link_lines("true")
-LINK_LINES_OF_ORDER = _link_lines("line.order_id = :order_id")
+def _marking_days(link: str) -> TextClause:
+    marks = sales.mark_products("SELECT order_id FROM linked")
+    return text(f"WITH linked AS ({link} RETURNING order_id) {marks}")
+
+
+LINK_ALL_LINES = [text(link) for link in _link_lines()]
+LINK_ALL_LINES_AND_MARK_DAYS = [_marking_days(link) for link in _link_lines()]
+LINK_LINES_OF_ORDER = [text(link) for link in _link_lines("line.order_id = :order_id")]
 # Older versions put orders that lack a product on hold; now they only wait (V14).
 END_HOLDS = text(f"""
     UPDATE orders SET hold_reason = NULL
@@ -67,17 +74,22 @@ class UnlinkedLine(Message):
     orders: int
 
 
-async def link_lines(tx: AsyncSession) -> None:
+async def link_lines(tx: AsyncSession, *, marks_days: bool = True) -> None:
     """Link all order lines that have no variant yet, and end the holds that older versions gave orders for that.
 
-    The caller holds the lock of imports, so that no line and no variant is missed.
+    The days of these orders are marked, because their products' figures change (J7); `marks_days` is false if the
+    caller has marked the days of all orders whose lines can be linked. The caller holds the lock of imports, so that no
+    line and no variant is missed.
     """
-    for statement in (*LINK_ALL_LINES, END_HOLDS):
+    for statement in (*(LINK_ALL_LINES_AND_MARK_DAYS if marks_days else LINK_ALL_LINES), END_HOLDS):
         await tx.execute(statement)
 
 
 async def link_lines_of(tx: AsyncSession, order_id: str) -> None:
-    """Link the lines of a new order; if it has lines without a known SKU, the caller shares the lock of imports."""
+    """Link the lines of a new order; if it has lines without a known SKU, the caller shares the lock of imports.
+
+    The caller marks the day of the order.
+    """
     for statement in LINK_LINES_OF_ORDER:
         await tx.execute(statement, {"order_id": order_id})
 

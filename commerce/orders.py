@@ -54,11 +54,12 @@ LOCK = text("SELECT id FROM orders WHERE id = :order_id FOR NO KEY UPDATE")
 LOCK_REVISION = text("SELECT decisive_revision FROM orders WHERE id = :order_id FOR NO KEY UPDATE")
 # A fulfilled order's mail was queued with its fulfillment, and upkeep deletes it only after it was sent.
 FULFILLED = text("""
-    SELECT CAST(fulfillment.id AS text) AS fulfillment_id, tracking_number,
+    SELECT array_agg(CAST(fulfillment.id AS text) ORDER BY position) AS fulfillment_ids,
+           array_remove(array_agg(tracking_number ORDER BY position), NULL) AS tracking_numbers,
            coalesce((SELECT status = 'sent' FROM notifications WHERE key = :notification_key),
                     email <> '' AND fulfillment_status = 'fulfilled', false) AS notification_sent
     FROM fulfillments AS fulfillment JOIN orders ON orders.id = order_id
-    WHERE order_id = :order_id AND fulfillment.cancelled_at IS NULL
+    WHERE order_id = :order_id AND fulfillment.cancelled_at IS NULL GROUP BY orders.id
 """)
 LOCK_TO_COMPLETE = text("""
     SELECT decisive_revision, fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
@@ -70,7 +71,7 @@ LOCK_TO_COMPLETE = text("""
 """)
 MARK_FULFILLED = text("""
     WITH completed AS (
-        UPDATE fulfillments SET completed_at = clock_timestamp() WHERE order_id = :order_id AND cancelled_at IS NULL
+        UPDATE fulfillments SET completed_at = statement_timestamp() WHERE order_id = :order_id AND cancelled_at IS NULL
     )
     UPDATE orders
     SET fulfillment_status = 'fulfilled', hold_reason = NULL, held_by = NULL, refused_at = NULL,
@@ -236,7 +237,8 @@ async def _fulfilled(tx: AsyncSession, order_id: str) -> CompletedOrder:
     row = (await tx.execute(FULFILLED, values)).mappings().one_or_none()
     if row is None:
         raise FulfillmentMissing(order_id)
-    return CompletedOrder.model_validate(dict(row))
+    first = next(iter(row["tracking_numbers"]), None)
+    return CompletedOrder(fulfillment_id=row["fulfillment_ids"][0], tracking_number=first, **row)
 
 
 async def _write_event_and_mail(
@@ -245,6 +247,7 @@ async def _write_event_and_mail(
     data = OrderFulfilled(
         order_id=order_id,
         fulfillment_id=fulfilled.fulfillment_id,
+        fulfillment_ids=fulfilled.fulfillment_ids,
         units=order.units,
         total=order.total,
         currency=order.currency,

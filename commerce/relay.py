@@ -10,6 +10,7 @@ relay of another worker takes over. After a crash, events can be published twice
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -133,10 +134,10 @@ class _Lane:
 
     async def _wait(self) -> None:
         """Wait for a notification or the poll interval: polling finds events without notification, and ended pauses."""
-        try:
-            await asyncio.wait_for(self._notified.wait(), self._poll_interval)
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            # Python 3.11's wait_for() loses a cancel that arrives together with the notification.
+            async with asyncio.timeout(self._poll_interval):
+                await self._notified.wait()
 
     async def _publish_batch(self) -> int:
         """Pass on a batch; return the number of accepted events."""

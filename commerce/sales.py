@@ -52,6 +52,11 @@ def record_statements(order_ids: str) -> tuple[TextClause, TextClause]:
     return refunds, marks
 
 
+def mark_products(order_ids: str) -> str:
+    """Return a statement that marks the days of orders of which other products are known now; see above."""
+    return f"INSERT INTO days_to_count (moment) SELECT created_at FROM orders WHERE id IN ({order_ids})"  # noqa: S608
+
+
 GIVEN = "SELECT unnest(CAST(:ids AS text[]))"
 RECORD_REFUNDS, MARK_DAYS = record_statements(GIVEN)
 # A customer whose first order has come or gone is new on another day. So the day of the next order is marked as well,

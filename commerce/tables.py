@@ -54,12 +54,25 @@ def one_of(column: str, *values: str) -> CheckConstraint:
 
 
 class Location(Base):
-    """A place that holds stock; stock is taken from the location with the lowest priority number first (I7)."""
+    """A place that holds stock; stock is taken from the location with the lowest priority number first (I7).
+
+    The address is where its parcels are sent from; without one, the settings hold.
+    """
 
     __tablename__ = "locations"
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     priority: Mapped[int] = mapped_column(server_default="0")
+    sender_name: Mapped[str | None]
+    company: Mapped[str | None]
+    street1: Mapped[str | None]
+    street2: Mapped[str | None]
+    city: Mapped[str | None]
+    zip: Mapped[str | None]
+    state: Mapped[str | None]
+    country: Mapped[str | None]  # ISO 3166, two letters
+    phone: Mapped[str | None]
+    __table_args__ = (CheckConstraint("num_nonnulls(street1, city, country) IN (0, 3)", name="address"),)
 
 
 class Product(Base):
@@ -370,16 +383,21 @@ EXPORT_NUMBERS = Sequence("fulfillment_export_numbers", data_type=BigInteger, me
 
 
 class Fulfillment(Base):
-    """The fulfillment of an order, live until `cancelled_at` is set; an order has at most one live fulfillment (V4)."""
+    """What an order takes from one location, live until `cancelled_at` is set (V4, V15)."""
 
     __tablename__ = "fulfillments"
     id: Mapped[Uuid]
     order_id: Mapped[str] = mapped_column(ForeignKey("orders.id"))
+    # Null: nothing was in stock, or an older version took it from one or several locations.
+    # Not `location_id`, which queries of older versions would find ambiguous.
+    from_location_id: Mapped[str | None] = mapped_column(ForeignKey("locations.id"))
+    position: Mapped[int] = mapped_column(server_default="1")  # among the live fulfillments of the order
     tracking_number: Mapped[str | None]
     shipment_id: Mapped[str | None]
     label_url: Mapped[str | None]
     carrier: Mapped[str | None]  # that delivers the parcel, as shops name it, such as USPS
-    # Units of items that the order's lines needed when it was created; null in rows of older versions.
+    # Units of items that the order's lines needed when it was created, 0 in all but the order's first fulfillment; null
+    # in rows of older versions.
     required_units: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[Now]
     completed_at: Mapped[datetime | None]  # when the order was fulfilled with it
@@ -393,7 +411,14 @@ class Fulfillment(Base):
             "order_id",
             postgresql_where=text("export_number IS NULL AND cancelled_at IS NULL"),
         ),
-        Index("uq_fulfillments_live", "order_id", unique=True, postgresql_where=text("cancelled_at IS NULL")),
+        Index(
+            "uq_fulfillments_live_at_location",
+            "order_id",
+            "from_location_id",
+            unique=True,
+            postgresql_where=text("cancelled_at IS NULL"),
+            postgresql_nulls_not_distinct=True,
+        ),
     )
 
 
@@ -585,6 +610,7 @@ class ProcessGeneration(Base):
     generation: Mapped[str]
     started_at: Mapped[datetime]
     closed_generation: Mapped[str | None]  # begins no more steps, because its run undoes them
+    __table_args__ = (Index(None, "started_at", "business_key"),)
 
 
 class StepLedger(Base):

@@ -1,7 +1,7 @@
 """Deletes old records, so that no table grows without bound (E17): the ledger, events, notifications, webhooks."""
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,10 +11,12 @@ from commerce.messages.orders import order_process_id
 from commerce.open_orders import IS_HELD
 
 OLD_KEYS = text("""
-    SELECT business_key FROM process_generations
-    WHERE started_at < :before AND business_key > :after AND NOT starts_with(business_key, :turns)
-    ORDER BY business_key LIMIT :limit
+    SELECT started_at, business_key FROM process_generations
+    WHERE started_at < :before AND (started_at, business_key) > (:started_at, :business_key)
+      AND NOT starts_with(business_key, :turns)
+    ORDER BY started_at, business_key LIMIT :limit
 """)
+START = datetime(1970, 1, 1, tzinfo=UTC)
 # A key stays while its steps may have to be undone, or while its order is on hold. The generation's row is deleted
 # first: a run that starts at the same moment has either updated that row, or finds no older generation at all.
 PRUNE_KEYS = text(f"""
@@ -56,10 +58,25 @@ PRUNE_INTAKE = text("""
 """)
 
 
-async def list_old_keys(tx: AsyncSession, before: datetime, after: str, limit: int) -> list[str]:
-    """Return business keys whose latest run started before this time, in order, starting after the key `after`."""
-    values = {"before": before, "after": after, "limit": limit, "turns": job_turns.KEY_PREFIX}
-    return list(await tx.scalars(OLD_KEYS, values))
+async def list_old_keys(tx: AsyncSession, before: datetime, after: str, limit: int) -> tuple[list[str], str | None]:
+    """Return business keys whose latest run started before this time, oldest first, and where to continue.
+
+    `after` is where an earlier page ended; empty for the first one. None: there are no more.
+    """
+    started_at, business_key = _position(after)
+    values = {"before": before, "started_at": started_at, "business_key": business_key, "limit": limit}
+    rows = (await tx.execute(OLD_KEYS, values | {"turns": job_turns.KEY_PREFIX})).all()
+    more = f"{rows[-1].started_at.isoformat()} {rows[-1].business_key}" if len(rows) == limit else None
+    return [row.business_key for row in rows], more
+
+
+def _position(after: str) -> tuple[datetime, str]:
+    """Return where a page ended: the start and the key of its last process."""
+    started_at, _, business_key = after.partition(" ")
+    try:
+        return datetime.fromisoformat(started_at), business_key
+    except ValueError:  # there was no page, or an older version wrote only the key: start at the beginning
+        return START, ""
 
 
 async def prune_keys(tx: AsyncSession, keys: Collection[str], before: datetime) -> int:

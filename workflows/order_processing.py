@@ -30,13 +30,17 @@ with workflow.unsafe.imports_passed_through():
         RESTARTS,
         UNLESS_HELD,
         CompletedOrder,
+        CreatedFulfillment,
+        FulfillmentRequest,
         Hold,
+        LabelRequest,
         OrderChange,
         OrderProcessing,
         OrderRef,
         OrderResult,
         OrderStart,
         Refusal,
+        Reserved,
         ValidOrder,
         order_process_id,
         shipped_key,
@@ -44,7 +48,7 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.progress import Progress
     from commerce.telemetry.metrics import STOCK_OUTS
     from workflows.engine.alerts import alert_admins, run_key, send_or_alert
-    from workflows.engine.calls import execute, is_reset
+    from workflows.engine.calls import Method, execute, is_reset, name_of
     from workflows.engine.cancellation import CANCEL_OR_FAILURE, uninterrupted
     from workflows.engine.metrics import count
     from workflows.engine.policies import FINAL_STEP, MAIL, OUTSIDE_STEP
@@ -126,6 +130,7 @@ class OrderProcessingWorkflow:
             tracking_number=fulfilled.tracking_number,
             inventory_reserved=fulfilled.inventory_reserved,
             notification_sent=notified,
+            tracking_numbers=fulfilled.tracking_numbers or list(filter(None, [fulfilled.tracking_number])),
         )
 
     def _is_outdated(self) -> bool:
@@ -136,14 +141,32 @@ class OrderProcessingWorkflow:
         saga, order = self._saga, self._order
         self._checked_at = workflow.now()  # stock that arrives after this moment may make a refusal obsolete
         await saga.step(InventoryActivities.check, order)
-        await saga.step(InventoryActivities.reserve, order, undo=InventoryActivities.release)
-        await saga.step(FulfillmentActivities.create, order, undo=FulfillmentActivities.cancel)
-        if valid.needs_label:
+        reserved = await saga.step(InventoryActivities.reserve, order, undo=InventoryActivities.release)
+        request, cancel = self._fulfillment_request(reserved)
+        created = await saga.step(FulfillmentActivities.create, request, undo=cancel)
+        for name, parcel in self._parcels(valid, created).items():
             void = FulfillmentActivities.void_label
-            await saga.step(FulfillmentActivities.create_label, order, undo=void, policy=OUTSIDE_STEP)
-        else:
-            saga.skip(FulfillmentActivities.create_label, "nothing to ship")
+            await saga.step(FulfillmentActivities.create_label, parcel, undo=void, policy=OUTSIDE_STEP, name=name)
         return await saga.step(OrderActivities.complete, order, policy=FINAL_STEP, final=True)
+
+    def _fulfillment_request(self, reserved: Reserved) -> tuple[FulfillmentRequest, Method]:
+        """Return the input of `create-fulfillment` and its undo."""
+        # Workers of an older version cannot continue a run with this patch: they would buy only one of its labels.
+        several = reserved.locations > 1 and workflow.patched("fulfillment-per-location")
+        cancel = FulfillmentActivities.cancel_all if several else FulfillmentActivities.cancel
+        return FulfillmentRequest(**dict(self._order), per_location=several), cancel
+
+    def _parcels(self, valid: ValidOrder, created: CreatedFulfillment) -> dict[str, LabelRequest]:
+        """Return the labels to buy, by name of the step: each is a step of its own (V15)."""
+        first = name_of(FulfillmentActivities.create_label)
+        if not valid.needs_label:
+            self._saga.skip(FulfillmentActivities.create_label, "nothing to ship")
+            return {}
+        to_ship: list[str | None] = [part.fulfillment_id for part in created.parts if part.needs_label]
+        requests = [LabelRequest(**dict(self._order), fulfillment_id=each) for each in to_ship or [None]]
+        names = [first, *(f"{first}/{number}" for number in range(2, len(requests) + 1))]
+        self._saga.plan(names, after=first)
+        return dict(zip(names, requests, strict=True))
 
     async def _notify(self, valid: ValidOrder) -> bool:
         if not valid.has_email:

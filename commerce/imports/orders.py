@@ -180,7 +180,7 @@ async def import_file(session: AsyncSession, file: Path, tally: Tally, *, curren
         await _stage(session, tally, read_orders(tally.count(rows), currency, tally.add_bad_row, source))
     await staging.check_and_write(session, STATEMENTS, tally)
     if not tally.rejected:
-        await listings.link_lines(session)
+        await listings.link_lines(session, marks_days=False)  # only new and changed lines, whose days are marked
         if count := (await session.execute(COUNT_WITHOUT_METHOD)).scalar_one():
             tally.add_note(WITHOUT_METHOD.format("1 order" if count == 1 else f"{count:,} orders"))
 

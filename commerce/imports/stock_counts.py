@@ -11,6 +11,9 @@ gone from the shelves and must not come back with the count:
   which shipments the shop has learned of. What is on the shelves is these units and those of the same orders that are
   still open here, less those that have left for later orders.
 
+An order that the shop itself has shipped in part is open with the rest of it. We do not ship that rest, but the shop
+counts and commits its units as it does those of other open orders.
+
 Cancelled fulfillments count nowhere: only a completed one is final, and only these are exported, so the shop never knew
 of the others, and their units never left. T, the times of orders and the times of fulfillments come from three clocks.
 Only T is compared with the others: an error of T moves units of that span of time from one of these cases to the other.
@@ -58,10 +61,19 @@ FIND_COUNTS = text(f"""
     WHERE found.n = staged.n
 """)  # noqa: S608 - our own constants
 OPEN_AT_COUNT = """
-    orders.created_at <= :counted_at AND orders.fulfillment_status IN ('not_fulfilled', 'scheduled', 'on_hold')
+    orders.created_at <= :counted_at
+    AND orders.fulfillment_status IN ('not_fulfilled', 'scheduled', 'on_hold', 'partially_fulfilled')
     AND payment_status NOT IN ('cancelled', 'refunded')
     AND (orders.cancelled_at IS NULL OR orders.cancelled_at > :counted_at)
 """
+# A line that the shop has still to ship. Of an order that it has shipped in part, these are the lines that it has not
+# begun to ship, if it states at all which they are. What is left of a line that it has begun is not known.
+IS_LEFT_TO_SHIP = """(
+    orders.fulfillment_status <> 'partially_fulfilled'
+    OR line.fulfillment_status = 'not_fulfilled' AND EXISTS (
+        SELECT FROM order_lines AS begun
+        WHERE begun.order_id = orders.id AND begun.fulfillment_status <> 'not_fulfilled')
+)"""
 # `shipped`: units of live fulfillments at counted levels; null as `fulfilled_at` means that the order is in process.
 # `opened`: units of orders that were open in the shop at T, as far as known here. `balance`: per item, the units
 # shipped before T that the shop still shows, and those of open orders that are not reserved yet. `change`: per level,
@@ -90,7 +102,7 @@ SET_TARGETS = text(f"""
         JOIN variants AS variant ON variant.id = part.variant_id AND variant.manage_inventory
         JOIN order_lines AS line ON line.variant_id = variant.id
         JOIN orders ON orders.id = line.order_id
-        WHERE {OPEN_AT_COUNT}
+        WHERE {OPEN_AT_COUNT} AND {IS_LEFT_TO_SHIP}
     ), held AS MATERIALIZED (
         SELECT inventory_item_id, location_id, quantity
         FROM counted JOIN reservations USING (inventory_item_id, location_id) JOIN orders ON orders.id = order_id

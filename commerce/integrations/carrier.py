@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from commerce.errors import CarrierDown, CarrierRefused, CarrierUnavailable
-from commerce.fulfillment import Shipment
 from commerce.messages.orders import Label
+from commerce.shipments import Shipment
 
 # HTTP statuses about our account or the carrier as a whole: a key that was changed, an unpaid bill, too many requests,
 # a server behind a gateway that is down. They would stop every shipment alike.

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 
 from commerce.errors import SettingsError
-from commerce.fulfillment import Address
 from commerce.integrations.carrier import Carrier, Parcel
 from commerce.integrations.easypost import EasyPost
 from commerce.settings import Settings
+from commerce.shipments import Address
 
 Factory = Callable[[Settings], Carrier]
 

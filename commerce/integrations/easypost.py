@@ -16,12 +16,12 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from commerce.errors import CarrierDown, CarrierRefused, CarrierUnavailable
-from commerce.fulfillment import Address, Shipment
 from commerce.integrations import capped_http
 from commerce.integrations.capped_http import Response, TooLarge
 from commerce.integrations.carrier import Parcel, error_of
 from commerce.integrations.tls import tls_context
 from commerce.messages.orders import Label
+from commerce.shipments import Address, Shipment
 
 CALL_TIMEOUT = 10  # seconds for one method, with all its requests
 CONNECT_TIMEOUT = 4  # seconds
@@ -99,7 +99,7 @@ class EasyPost:
         body = {
             "reference": reference,
             "to_address": _without_blanks(asdict(shipment.recipient)),
-            "from_address": _without_blanks(asdict(self._sender)),
+            "from_address": _without_blanks(asdict(shipment.sender_or(self._sender))),
             "parcel": asdict(self._parcel),
             "options": _without_blanks({"invoice_number": shipment.number, "currency": shipment.currency}),
         }

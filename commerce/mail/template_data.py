@@ -15,7 +15,9 @@ NUMBER = text("SELECT number FROM orders WHERE id = :order_id")
 ORDER = text("""
     SELECT id AS order_id, shipping_name AS name, currency, total, shipping_total, discount_total, discount_code,
            tax_total, taxes_included, duties_total, tip_total, refunded_total, shipping_method,
-           (SELECT tracking_number FROM fulfillments WHERE order_id = orders.id AND cancelled_at IS NULL),
+           ARRAY(SELECT tracking_number FROM fulfillments
+                 WHERE order_id = orders.id AND cancelled_at IS NULL AND tracking_number IS NOT NULL
+                 ORDER BY position) AS tracking_numbers,
            (SELECT count(*) FROM order_lines
             WHERE order_id = orders.id AND (quantity > 0 OR refunded_quantity > 0)) AS line_count,
            (SELECT coalesce(sum(quantity), 0) FROM order_lines WHERE order_id = orders.id) AS units,
@@ -69,7 +71,7 @@ async def _order_shipped(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, 
     order_id = queued["order_id"]
     order = dict((await tx.execute(ORDER, {"order_id": order_id})).mappings().one())
     lines = (await tx.execute(ORDER_LINES, {"order_id": order_id, "limit": MAX_LINES})).mappings().all()
-    state = "ready" if queued.get("pickup") else "shipped" if order["tracking_number"] else "fulfilled"
+    state = "ready" if queued.get("pickup") else "shipped" if order["tracking_numbers"] else "fulfilled"
     return order | {
         "state": state,
         "lines": lines,

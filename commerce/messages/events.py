@@ -48,11 +48,12 @@ class OrderCancelled(EventData):
 
 
 class OrderFulfilled(EventData):
-    """An order was fulfilled: its stock was removed and its shipping label bought."""
+    """An order was fulfilled: its stock was removed and its shipping labels bought."""
 
     type: ClassVar[str] = "order.fulfilled"
     order_id: str
-    fulfillment_id: str
+    fulfillment_id: str = Field(description="The first of fulfillment_ids")
+    fulfillment_ids: list[str] = Field([], description="One per location that the goods come from")
     units: int = Field(description="Sum of the quantities of all lines")
     total: int = Field(description="In minor units of the currency")
     currency: str

@@ -59,6 +59,18 @@ class InsufficientItem(Message):
     available: int
 
 
+class FulfillmentRequest(OrderRef):
+    """The input of `create-fulfillment`. `per_location`: one fulfillment for each location, otherwise one for all."""
+
+    per_location: bool = False
+
+
+class LabelRequest(OrderRef):
+    """The input of `create-shipping-label`. `fulfillment_id`: None for the order's first or only fulfillment."""
+
+    fulfillment_id: str | None = None
+
+
 class ValidOrder(BeginResult):
     """The result of `validate-order`: what the process needs to know about the order."""
 
@@ -78,33 +90,47 @@ class ValidOrder(BeginResult):
 class CompletedOrder(Message):
     """A fulfilled order: the result of `complete-order`, and of `validate-order` after an earlier run."""
 
-    fulfillment_id: str
-    tracking_number: str | None = None
+    fulfillment_id: str  # the first one's
+    tracking_number: str | None = None  # the first one
     inventory_reserved: bool = True
     notification_sent: bool = False
+    fulfillment_ids: list[str] = Field(default=[])  # of all; empty in older histories, as are the tracking numbers
+    tracking_numbers: list[str] = Field(default=[])
 
 
 class Reserved(Message):
-    """The result of `reserve-inventory`: the number of reservations, and their units of inventory items."""
+    """The result of `reserve-inventory`: the numbers of reservations, of units of inventory items, and of locations."""
 
     reservations: int
     units: int
+    locations: int = 1
 
     def summary(self) -> str:
         """Return the number of units."""
         return f"{self.units} units reserved"
 
 
+class FulfillmentPart(Message):
+    """One of several fulfillments of an order: what it takes from one location."""
+
+    fulfillment_id: str
+    needs_label: bool
+
+
 class CreatedFulfillment(Message):
-    """The result of `create-fulfillment`; `created` is false if the order already had a live fulfillment."""
+    """The result of `create-fulfillment`; `created` is false if the order already had a live fulfillment.
+
+    If there are several, `parts` has all of them, and `fulfillment_id` is the first one's.
+    """
 
     fulfillment_id: str
     units: int
     created: bool = True
+    parts: list[FulfillmentPart] = Field(default=[])
 
     def summary(self) -> str:
-        """Return the number of units."""
-        return f"{self.units} units taken"
+        """Return the number of units, and of locations if there are several."""
+        return f"{self.units} units taken" + (f" from {len(self.parts)} locations" if self.parts else "")
 
 
 class Label(Message):
@@ -154,6 +180,8 @@ class OrderChange(Message):
 class OrderResult(Message):
     """The result of `order-processing`.
 
+    `tracking_number` is the first of `tracking_numbers`, which has those of all parcels.
+
     `waiting_for_product`: a line has no product yet; the order is processed once all have one. `cancelled` and
     `fulfilled_elsewhere`: the shop has cancelled or shipped the order while it was processed.
     """
@@ -164,5 +192,6 @@ class OrderResult(Message):
     tracking_number: str | None = None
     inventory_reserved: bool = False
     notification_sent: bool = False
+    tracking_numbers: list[str] = Field(default=[])
     insufficient_items: list[InsufficientItem] = Field(default=[], max_length=MAX_INSUFFICIENT_ITEMS)
     insufficient_count: int = 0

@@ -1,5 +1,6 @@
 """The progress of a process, as its query `progress` returns it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -22,6 +23,11 @@ class StepProgress(BaseModel):
     note: str = ""
     error: str | None = None
 
+    @property
+    def kind(self) -> str:
+        """What operators list and count steps by: `create-shipping-label` for `create-shipping-label/2`."""
+        return self.name.partition("/")[0]
+
     def skip(self, why: str) -> None:
         """Mark the step as not needed."""
         self.state, self.note = "skipped", why
@@ -40,6 +46,12 @@ class Progress(BaseModel):
             found = StepProgress(name=name)
             self.steps.append(found)
         return found
+
+    def insert(self, names: Sequence[str], after: str) -> None:
+        """Add steps that the plan does not have, behind the step of this name."""
+        known = {step.name for step in self.steps}
+        place = next((place for place, step in enumerate(self.steps, 1) if step.name == after), len(self.steps))
+        self.steps[place:place] = [StepProgress(name=name) for name in names if name not in known]
 
     def as_markdown(self) -> str:
         """Return the progress as Temporal's UI shows it above the run."""

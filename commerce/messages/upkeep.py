@@ -13,7 +13,7 @@ class Prune(Message):
 
     now: datetime
     limit: int
-    after: str = ""  # the last key of the previous batch, for records deleted in order of their keys
+    after: str = ""  # where the previous batch ended, for records that may have to stay
 
 
 class Pruned(Counts):

@@ -28,13 +28,14 @@ from starter.api.admission import Admission
 from starter.api.backends import Backends
 from starter.api.browser_guard import BrowserGuard
 from starter.api.document import restore_nulls
-from starter.api.limits import BodyLimit
+from starter.api.errors import MAX_MEBIBYTES
+from starter.api.limits import MAX_SIGNED_MEBIBYTES, BodyLimit
 from starter.api.requests import RequestLog
 from starter.api.tokens import DOCS_FILES, TokenAuth
 from starter.operate.gauges import publish_gauges
 
 CANCEL_INTERVAL = 1  # seconds between two cancels of what runs in the background
-DESCRIPTION = """
+DESCRIPTION = f"""
 Starts the shop's processes and shows their progress.
 
 A **process** is one piece of business, such as the processing of one order; its id is the `transaction_id`. Each start
@@ -46,7 +47,7 @@ of a process is a new **run**.
   `transaction_id` and `failed_step`.
 - **Request ids**: every response has the header `X-Request-ID`. A request may set it; otherwise the server makes one.
   The log contains it too.
-- **Bodies** are JSON of at most 1 MiB, those of `/intake/…` of at most 5 MiB.
+- **Bodies** are JSON of at most {MAX_MEBIBYTES} MiB, those of `/intake/…` of at most {MAX_SIGNED_MEBIBYTES} MiB.
 """
 BEARER_TOKEN = Depends(HTTPBearer(auto_error=False, description="One of COMMERCE_API_TOKENS"))  # for OpenAPI
 

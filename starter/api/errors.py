@@ -143,8 +143,8 @@ def body_too_large(mebibytes: int) -> Problem:
     return Problem(error=f"The body is larger than {mebibytes} MiB", code=ErrorCode.BodyTooLarge)
 
 
-BODY_TOO_LARGE = body_too_large(1)
-
+MAX_MEBIBYTES = 1  # of the body of most requests, see starter/api/limits.py
+BODY_TOO_LARGE = body_too_large(MAX_MEBIBYTES)
 
 COMMON_ERRORS: Responses = {
     **error_examples(

@@ -21,7 +21,8 @@ EXAMPLE = csv_text(
 )
 RESPONSES: Responses = {
     200: {
-        "description": f"CSV in UTF-8, with one row per order line, under {', '.join(COLUMNS['shopify'])}",
+        "description": "CSV in UTF-8, with one row per order line of each fulfillment, under "
+        + ", ".join(COLUMNS["shopify"]),
         "content": {"text/csv": {"schema": {"type": "string"}, "example": EXAMPLE}},
         "headers": {
             NEXT: {"description": "The `since` of the next page, or of the next day", "schema": {"type": "integer"}}

@@ -5,18 +5,18 @@ from http import HTTPStatus
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from starter.api.errors import body_too_large, error_response
+from starter.api.errors import MAX_MEBIBYTES, body_too_large, error_response
 from starter.api.tokens import SIGNED_PATHS
 
 MEBIBYTE = 1024 * 1024
-MAX_BODY_BYTES = MEBIBYTE
+MAX_BODY_BYTES = MAX_MEBIBYTES * MEBIBYTE
 MAX_SIGNED_MEBIBYTES = 5  # a webhook with an order of hundreds of lines is larger than other bodies
 MAX_DIGITS = 20  # of a declared length
 
 
 def max_mebibytes(path: str) -> int:
     """Return the limit of a body that is sent to this path."""
-    return MAX_SIGNED_MEBIBYTES if path in SIGNED_PATHS else MAX_BODY_BYTES // MEBIBYTE
+    return MAX_SIGNED_MEBIBYTES if path in SIGNED_PATHS else MAX_MEBIBYTES
 
 
 class BodyLimit:

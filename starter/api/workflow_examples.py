@@ -27,6 +27,7 @@ RESULT = {
     "tracking_number": "TRK0000001001",
     "inventory_reserved": True,
     "notification_sent": True,
+    "tracking_numbers": ["TRK0000001001"],
     "insufficient_items": [],
     "insufficient_count": 0,
 }

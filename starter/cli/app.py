@@ -17,6 +17,7 @@ from commerce.settings import Settings, load_environment
 from starter.cli.exports import export_app
 from starter.cli.imports import import_app
 from starter.cli.intake import intake_app
+from starter.cli.locations import locations_app
 from starter.cli.products import products_app
 from starter.cli.runs import runs_app
 from starter.cli.schedules import schedules_app
@@ -63,6 +64,7 @@ app = typer.Typer(
 app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
 app.add_typer(products_app, name="products")
+app.add_typer(locations_app, name="locations")
 app.add_typer(runs_app, name="runs")
 app.add_typer(schedules_app, name="schedules")
 app.add_typer(webhooks_app, name="webhooks")

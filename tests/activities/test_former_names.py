@@ -19,6 +19,7 @@ from worker import activities_of, open_activities
 UNDO_NAMES = {
     "release-inventory",
     "cancel-fulfillment",
+    "cancel-fulfillments",
     "void-shipping-label",
     "delete-customer",
     "delete-auth-user",

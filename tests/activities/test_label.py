@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from activities.fulfillment import FulfillmentActivities
-from commerce import fulfillment, inventory, ledger
+from commerce import fulfillment, inventory, ledger, shipments
 from commerce.database import Database
 from commerce.errors import CarrierUnavailable, CarrierUnknown, StaleGeneration, StepInProgress, StepWithdrawn
-from commerce.fulfillment import Shipment
 from commerce.integrations.carrier import Carrier
 from commerce.integrations.carriers import open_carriers
-from commerce.messages.orders import Label, OrderRef
+from commerce.messages.orders import Label, LabelRequest
 from commerce.messages.steps import Call, StepKey
 from commerce.settings import load_settings
+from commerce.shipments import Shipment
 from starter.devstack.carrier import server as embedded
 from tests.commerce.shop import Shop, begin_generation
 from tests.running_shop import carrier_client
@@ -57,9 +57,9 @@ class Bench:
         self.carrier = PausingCarrier(carrier)
         self.activities = FulfillmentActivities(database, {"easypost": self.carrier}, "easypost")
 
-    def call(self, generation: str = "g1") -> Call[OrderRef]:
+    def call(self, generation: str = "g1") -> Call[LabelRequest]:
         key = StepKey(business_key="order-processing-1", step="create-shipping-label", generation=generation)
-        return Call(key=key, input=OrderRef(order_id="1"), undo="void-shipping-label")
+        return Call(key=key, input=LabelRequest(order_id="1"), undo="void-shipping-label")
 
     async def begin(self, generation: str) -> list[str]:
         """Begin a run, and return the undos that older runs left."""
@@ -70,7 +70,7 @@ class Bench:
 
     async def create_shipment(self) -> str:
         async with self.database.transaction() as tx:
-            shipment = await fulfillment.shipment(tx, "1")
+            shipment = await shipments.load(tx, LabelRequest(order_id="1"))
         return await self.carrier.create(shipment, reference="killed")
 
     async def leave_note(self, note: dict[str, Any]) -> None:

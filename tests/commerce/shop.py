@@ -1,7 +1,7 @@
 """A shop for tests: create products, stock and orders in one call each, and read the resulting rows."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import CursorResult, insert, text
@@ -47,12 +47,24 @@ BREACHES = """
                WHERE cancelled_at IS NULL GROUP BY inventory_item_id) AS taken USING (item)
     WHERE coalesce(moved.units, 0) <> coalesce(taken.units, 0)
 """
+# The moment until which an external service may still carry out a request that got no answer.
+SETTLE_EARLIER = """
+    UPDATE step_ledger SET note = note || jsonb_build_object(
+        'settled_at', CAST(note ->> 'settled_at' AS timestamptz) - CAST(:time AS interval))
+    WHERE note ? 'settled_at' RETURNING 1
+"""
 DELETE_ALL = "TRUNCATE locations, products, inventory_items, orders, outbox_events CASCADE"
 
 
 async def begin_generation(tx: AsyncSession, key: StepKey) -> None:
     """Make the key's generation the current one, whichever was current before."""
     assert await ledger.begin(tx, key, replaced=await ledger.current_generation(tx, key.business_key))
+
+
+async def let_pass(database: Database, time: timedelta) -> None:
+    """Let time pass for the one step whose last request to an external service got no answer."""
+    async with database.transaction() as tx:
+        (await tx.execute(text(SETTLE_EARLIER), {"time": time})).one()
 
 
 class Shop:

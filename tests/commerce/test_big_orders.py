@@ -16,7 +16,8 @@ LINES = 250
 TIMES = 4
 MAX_GROWTH = 1.5 * TIMES  # work that grows with the square of the lines grows by 16
 
-# A third of the lines are plain, a third can be backordered, and a third are kits of five items, all with a box.
+# A third of the lines are plain, a third can be backordered, and a third are kits of five items, all with a box. Half
+# of the items are at one location, half at the other, so that each order has two fulfillments.
 GOODS = f"""
     INSERT INTO locations VALUES ('main', 'main', 0), ('overflow', 'overflow', 1);
     INSERT INTO inventory_items SELECT name, name
@@ -32,7 +33,9 @@ GOODS = f"""
         UNION ALL SELECT 'variant-' || n, 'box', 1 FROM generate_series(2, {LINES * TIMES}, 3) AS n
         ON CONFLICT DO NOTHING;
     INSERT INTO inventory_levels (inventory_item_id, location_id, stocked_quantity)
-        SELECT inventory_items.id, locations.id, 100000 FROM inventory_items, locations
+        SELECT inventory_items.id, locations.id,
+               CASE WHEN (hashtext(inventory_items.id) % 2 = 0) = (locations.id = 'main') THEN 100000 ELSE 1 END
+        FROM inventory_items, locations
 """
 ORDERS = """
     INSERT INTO orders (id, payment_status, currency, total, created_at, content_hash)
@@ -51,6 +54,7 @@ STEPS = {
     "short": fulfillment.SHORT,
     "lock reserved": inventory.LOCK_RESERVED,
     "take": fulfillment.TAKE,
+    "to ship": fulfillment.TO_SHIP,
     "lock fulfilled": fulfillment.LOCK_FULFILLED,
     "cancel": fulfillment.CANCEL,
     "release": inventory.RELEASE,
@@ -120,13 +124,13 @@ async def measure(shop: Shop, order: str, lines: int, plans: str) -> dict[str, i
 
 async def work_of(tx: AsyncSession, statement: TextClause, order_id: str) -> int:
     """Execute a prepared statement; return the rows that its plan visits plus the blocks that it reads."""
-    fulfillment_id = (await tx.execute(text("SELECT CAST(id AS text) FROM fulfillments"))).scalar_one_or_none()
-    values = {":order_id": order_id, ":id": fulfillment_id}
+    ids = list(await tx.scalars(text("SELECT CAST(id AS text) FROM fulfillments ORDER BY position")))
+    values = {":order_id": f"'{order_id}'", ":ids": f"'{{{','.join(ids)}}}'", ":per_location": "true"}
     query = statement.text
     for place, name in enumerate(values, 1):
         query = query.replace(name, f"${place}")
-    await tx.execute(text(f"PREPARE step (text, text) AS {query}"))
-    arguments = ", ".join("NULL" if value is None else f"'{value}'" for value in values.values())
+    await tx.execute(text(f"PREPARE step (text, text[], boolean) AS {query}"))
+    arguments = ", ".join(values.values())
     explained = await tx.execute(text(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE step ({arguments})"))
     await tx.execute(text("DEALLOCATE step"))
     answer = explained.scalar_one()

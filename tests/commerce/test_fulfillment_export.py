@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from commerce import fulfillment, fulfillment_export, inventory, orders
+from commerce import fulfillment, fulfillment_export, inventory, orders, shipments
 from commerce.fulfillment_export import COLUMNS, csv_text, load_page
-from commerce.messages.orders import Label
+from commerce.messages.orders import Label, LabelRequest
 from tests.commerce.shop import Shop
 
 LABEL = Label(shipment_id="shp_1", tracking_number="T1", carrier="USPS", label_url="https://carrier.example/1.pdf")
@@ -21,7 +21,7 @@ async def begin(shop: Shop, order_id: str, *lines: tuple[str, int], label: Label
     await shop.call(inventory.reserve, order_id)
     await shop.call(fulfillment.create, order_id)
     if label:
-        await shop.call(fulfillment.record_label, order_id, label)
+        await shop.call(shipments.record_label, LabelRequest(order_id=order_id), label)
 
 
 async def ship(shop: Shop, order_id: str, *lines: tuple[str, int], label: Label | None = LABEL) -> None:
@@ -39,14 +39,14 @@ async def test_a_row_per_line_with_its_parcel(shop: Shop) -> None:
     await shop.stock("MUG", main=5, loft=5)
     await shop.stock("PEN", main=5)
     await ship(shop, "1", ("MUG", 2), ("PEN", 1))
-    await ship(shop, "2", ("MUG", 5), label=None)
+    await ship(shop, "2", ("MUG", 7), label=None)
     await shop.sql(f"UPDATE fulfillments SET completed_at = '{DAY}'")
     page = await shop.call(load_page, 0)
     rows = list(csv.DictReader(io.StringIO(csv_text(page.rows, "shopify"), newline="")))
     assert [(row["Name"], row["Line: SKU"], row["Line: Quantity"]) for row in rows] == [
         ("1", "MUG", "2"),
         ("1", "PEN", "1"),
-        ("2", "MUG", "5"),
+        ("2", "MUG", "7"),
     ]
     assert rows[0] == {
         "Name": "1",
@@ -66,7 +66,7 @@ async def test_a_row_per_line_with_its_parcel(shop: Shop) -> None:
     assert (rows[2]["Fulfillment: Location"], rows[2]["Fulfillment: Tracking Number"]) == ("", "")
     assert (page.fulfillments, page.last) == (2, 2)
     parcels = await shop.call(load_page, 1, 1_000, "woocommerce")
-    assert csv_text(parcels.rows, "woocommerce", header=False) == "2,,,02-03-2026,1,MUG,5,2\r\n"
+    assert csv_text(parcels.rows, "woocommerce", header=False) == "2,,,02-03-2026,1,MUG,7,2\r\n"
 
 
 async def test_i15_only_completed_fulfillments_are_exported(shop: Shop) -> None:

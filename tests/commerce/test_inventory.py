@@ -165,7 +165,7 @@ async def test_i5_a_backorder_may_exceed_stock_at_the_first_location(shop: Shop)
     await shop.stock("MUG", main=1, overflow=2, backorder=True)
     await shop.order("1", MUG=5)
     await shop.call(inventory.check, "1")
-    assert await shop.call(inventory.reserve, "1") == Reserved(reservations=2, units=5)
+    assert await shop.call(inventory.reserve, "1") == Reserved(reservations=2, units=5, locations=2)
     assert await shop.levels("MUG") == {"main": (1, 3), "overflow": (2, 2)}
 
 
@@ -185,7 +185,7 @@ async def test_i5_unmanaged_variants_need_no_stock(shop: Shop) -> None:
     await shop.add_stock("MUG", main=1)
     await shop.order("1", SERVICE=7, MUG=3)
     await shop.call(inventory.check, "1")
-    assert await shop.call(inventory.reserve, "1") == Reserved(reservations=0, units=0)
+    assert await shop.call(inventory.reserve, "1") == Reserved(reservations=0, units=0, locations=0)
     assert await shop.levels("MUG") == {"main": (1, 0)}
 
 
@@ -222,6 +222,62 @@ async def test_i7_stock_is_spread_over_locations_by_priority(shop: Shop) -> None
     ]
     await shop.order("2", MUG=2)
     assert (await refused(shop, "2")).items[0].available == 1
+
+
+async def test_i7_one_location_that_has_everything_serves_the_whole_order(shop: Shop) -> None:
+    await shop.stock("MUG", first=4, second=5, third=9)
+    await shop.stock("BOX", first=1, second=1, third=1)
+    await shop.order("1", ("MUG", 2), ("BOX", 1), ("MUG", 3))
+    assert await shop.call(inventory.reserve, "1") == Reserved(reservations=3, units=6)
+    assert {location for _, _, location, _ in await shop.reservations("1")} == {"second"}
+    await shop.order("2", MUG=3)  # the first location has these
+    await shop.call(inventory.reserve, "2")
+    assert await shop.reservations("2") == [(1, "MUG", "first", 3)]
+
+
+async def test_i7_a_location_lacks_what_is_reserved_or_oversold_there(shop: Shop) -> None:
+    await shop.stock("MUG", first=5, second=5, third=5)
+    await shop.order("1", MUG=1)
+    await shop.call(inventory.reserve, "1")
+    await shop.sql(
+        "UPDATE inventory_levels SET reserved_quantity = 6, oversold = true WHERE location_id = 'second'"
+    )  # breaks I2, to keep the test short
+    await shop.order("2", MUG=5)
+    await shop.call(inventory.reserve, "2")
+    assert await shop.reservations("2") == [(1, "MUG", "third", 5)]
+
+
+async def test_i7_all_parts_of_kits_come_from_one_location_if_it_has_them(shop: Shop) -> None:
+    await shop.stock("MUG", first=5, second=4)
+    await shop.stock("BOX", first=1, second=2)
+    await shop.variant("SET", items={"MUG": 2, "BOX": 1})
+    await shop.order("1", SET=2)
+    await shop.call(inventory.reserve, "1")
+    assert await shop.reservations("1") == [(1, "BOX", "second", 2), (1, "MUG", "second", 4)]
+
+
+async def test_i7_without_such_a_location_each_item_is_taken_by_priority(shop: Shop) -> None:
+    await shop.stock("MUG", first=1, second=3)
+    await shop.stock("BOX", first=1)
+    await shop.order("1", MUG=3, BOX=1)
+    await shop.call(inventory.reserve, "1")
+    assert await shop.reservations("1") == [(1, "MUG", "first", 1), (1, "MUG", "second", 2), (2, "BOX", "first", 1)]
+
+
+async def test_i7_backorders_do_not_keep_an_order_from_one_location(shop: Shop) -> None:
+    await shop.stock("MUG", first=1, second=3, third=3)
+    await shop.stock("LATER", backorder=True, first=2, second=1, third=0)
+    await shop.order("1", LATER=9, MUG=3)
+    await shop.call(inventory.reserve, "1")
+    assert await shop.reservations("1") == [
+        (1, "LATER", "first", 8),
+        (1, "LATER", "second", 1),
+        (2, "MUG", "second", 3),
+    ]
+    await shop.call(inventory.release, "1")
+    await shop.add_stock("LATER", third=9)  # now the third location has these, too
+    await shop.call(inventory.reserve, "1")
+    assert {location for _, _, location, _ in await shop.reservations("1")} == {"third"}
 
 
 async def test_i9_an_oversold_level_has_nothing_available_and_can_be_released(shop: Shop) -> None:

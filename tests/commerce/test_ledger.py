@@ -17,9 +17,11 @@ from commerce.ledger import StepRecord
 from commerce.messages.base import Nothing
 from commerce.messages.orders import OrderRef, Reserved
 from commerce.messages.steps import Call, Leftover, StepKey
+from tests.commerce.shop import let_pass
 
 ORDER = OrderRef(order_id="1")
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 ANSWER = Reserved(reservations=1, units=2)
 
 
@@ -396,14 +398,16 @@ async def test_after_an_unanswered_attempt_the_next_may_run_but_the_outcome_stay
     lease = (await acquire(effect)).lease_until
     async with effect.database.transaction() as tx:
         await ledger.save_note(tx, call().key, {"shipment_id": 1})
-    await release(effect, lease, max_delay=timedelta(milliseconds=200))
+    await release(effect, lease, max_delay=HOUR)
     again = await acquire(effect)
     assert again.note and again.note["shipment_id"] == 1
     await release(
         effect, again.lease_until
     )  # this one was answered; the request of the one before may still be carried out
     assert (await withdraw(effect)).outcome_unknown
-    await asyncio.sleep(0.25)
+    await let_pass(effect.database, HOUR / 2)
+    assert (await withdraw(effect)).outcome_unknown
+    await let_pass(effect.database, HOUR / 2)
     assert not (await withdraw(effect)).outcome_unknown
 
 

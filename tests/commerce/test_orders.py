@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from commerce import approvals, backlog, fulfillment, inventory, open_orders, orders, outbox, upkeep
+from commerce import approvals, backlog, fulfillment, inventory, open_orders, orders, outbox, shipments, upkeep
 from commerce.database import Database
 from commerce.errors import (
     FulfilledElsewhere,
@@ -27,7 +27,7 @@ from commerce.errors import (
     UnknownVariant,
     VariantWithoutItems,
 )
-from commerce.messages.orders import CompletedOrder, Hold, InsufficientItem, Label, Refusal, ValidOrder
+from commerce.messages.orders import CompletedOrder, Hold, InsufficientItem, Label, LabelRequest, Refusal, ValidOrder
 from commerce.messages.pending_orders import PendingPageRequest
 from commerce.shipping_rules import ShippingRules
 from tests.commerce.shop import NOON, Shop
@@ -261,12 +261,19 @@ async def test_v8_completing_marks_the_order_writes_the_event_and_queues_the_mai
     await shop.order("1", MUG=2, columns={"hold_reason": "failed", "refused_at": NOON, "waits_for_backorders": True})
     await shop.call(inventory.reserve, "1")
     made = await shop.call(fulfillment.create, "1")
-    await shop.call(fulfillment.record_label, "1", Label(shipment_id="s", tracking_number="T1", label_url="u"))
+    label = Label(shipment_id="s", tracking_number="T1", label_url="u")
+    await shop.call(shipments.record_label, LabelRequest(order_id="1"), label)
     done = await shop.call(orders.complete, "1")
-    assert done == CompletedOrder(fulfillment_id=made.fulfillment_id, tracking_number="T1")
+    assert done == CompletedOrder(
+        fulfillment_id=made.fulfillment_id,
+        tracking_number="T1",
+        fulfillment_ids=[made.fulfillment_id],
+        tracking_numbers=["T1"],
+    )
     assert await shop.order_columns("1", "fulfillment_status") == ("fulfilled",)
     assert await shop.order_columns("1", "hold_reason", "refused_at", "waits_for_backorders") == (None, None, None)
-    data = {"order_id": "1", "fulfillment_id": made.fulfillment_id, "units": 2, "total": 500, "currency": "GBP"}
+    ids = {"fulfillment_id": made.fulfillment_id, "fulfillment_ids": [made.fulfillment_id]}
+    data = {"order_id": "1", "units": 2, "total": 500, "currency": "GBP"} | ids
     assert await shop.events() == [("order.fulfilled", "order/1", data)]
     assert await shop.sql("SELECT key, kind, recipient, order_id, status FROM notifications") == [
         ("order-shipped/1", "order-shipped", "ann@customer.example", "1", "queued")

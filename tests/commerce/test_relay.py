@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
@@ -14,7 +15,7 @@ from commerce.database import Database
 from commerce.errors import Unreachable
 from commerce.outbox import CHANNEL, NewEvent
 from commerce.pending_events import BATCH, PendingEvent
-from commerce.relay import Relay, Subscribers
+from commerce.relay import Relay, Subscribers, _Lane
 from tests.commerce.shop import Shop
 
 SECONDS = 120
@@ -357,3 +358,16 @@ async def test_an_event_that_no_webhook_wants_is_published_once_its_processes_ha
     async with relaying(database_url, publisher, subscribers):
         await until_published(shop)
     assert (len(starter.events), len(publisher.events)) == (1, 0)
+
+
+@pytest.mark.parametrize("steps", range(6))  # of the event loop
+async def test_a_cancel_that_arrives_together_with_a_notification_is_not_lost(steps: int) -> None:
+    lane = _Lane(cast(Any, None), cast(Any, None), SECONDS)
+    waiting = asyncio.create_task(lane._wait())
+    await asyncio.sleep(0)
+    lane.wake()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    if waiting.cancel():  # otherwise it had ended already
+        with pytest.raises(asyncio.CancelledError):
+            await waiting

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from commerce import imports, order_intake
+from commerce import imports, listings, order_intake
 from commerce.analytics import count_day, day_bounds, day_of, queue_report, recount_next
 from commerce.database import Database
 from commerce.imports.new_order import NewOrder
@@ -28,6 +28,10 @@ ORDER_ROW = {
     "Lineitem quantity": "1", "Lineitem name": "Mug", "Lineitem price": "10.00", "Lineitem sku": "MUG",
     "Lineitem requires shipping": "true", "Shipping Country": "GB",
 }  # fmt: skip
+TOP_PRODUCTS = """
+    SELECT day, product ->> 'id', CAST(product ->> 'units_sold' AS int), CAST(product ->> 'revenue' AS int)
+    FROM daily_metrics, jsonb_array_elements(top_products) AS product ORDER BY day, 2
+"""
 MARKS = "SELECT count(*) FROM days_to_count"
 
 
@@ -238,6 +242,30 @@ class TestDaysCountedAgain:
             assert await shop.sql("SELECT revenue, awaiting FROM daily_metrics") == [expected] * 2
         await import_orders(shop.database, file)
         assert await shop.sql(MARKS) == [0]
+
+    async def test_a_product_that_lines_are_linked_to_later_was_sold_on_their_days(self, shop: Shop) -> None:
+        await put(shop, "1", OrderLine("5.0E+12", "Mug", 2, "10.00", True))
+        await put(shop, "2", OrderLine("OTHER", "Other", 1, "10.00", True), at=NOON + timedelta(days=1))
+        await count(shop)
+        await count(shop, EUR_DAY)
+        assert await shop.sql(TOP_PRODUCTS) == []
+        await shop.call(listings.link, "5.0E+12", "MUG")
+        assert await recount(shop) == [DAY]
+        assert await shop.sql(TOP_PRODUCTS) == [(DAY, "MUG", 2, 2000)]
+        assert await shop.sql("SELECT change FROM daily_metrics") == [None, None]  # no figure of its report differs
+        await shop.call(listings.link, "5.0E+12", "MUG")
+        assert await shop.sql(MARKS) == [0]
+
+    async def test_a_product_that_is_imported_after_its_orders_was_sold_on_their_days(
+        self, shop: Shop, tmp_path: Path
+    ) -> None:
+        await put(shop, "1", OrderLine("PIN", "Pin", 3, "10.00", True))
+        await count(shop)
+        (tmp_path / "stock.csv").write_text("Handle,Title,SKU,On hand\npin,Pin,PIN,5\n")
+        for days in ([DAY], []):
+            assert (await imports.import_inventory(shop.database, [tmp_path / "stock.csv"])).bad == []
+            assert await recount(shop) == days
+        assert [row[2:] for row in await shop.sql(TOP_PRODUCTS)] == [(3, 3000)]
 
     async def test_an_order_that_is_paid_or_cancelled_later_changes_its_day(self, shop: Shop) -> None:
         await put(shop, "1", financial_status="pending")

@@ -248,6 +248,28 @@ async def waiting_for_product(shop: RunningShop, order_id: str) -> str:
     return handle.id
 
 
+async def two_parcels(shop: RunningShop, order_id: str) -> str:
+    """The goods are at two locations: each has a fulfillment and a label of its own."""
+    await order_of_two_parcels(shop, order_id)
+    await shop.process(order_id)
+    return order_process_id(order_id)
+
+
+async def two_parcels_undone(shop: RunningShop, order_id: str) -> str:
+    """The final step fails permanently, so both labels and fulfillments are undone."""
+    await order_of_two_parcels(shop, order_id)
+    FAULTS.steps["complete-order"] = "before"
+    await wait_for_end(await shop.start(order_id))
+    FAULTS.steps.clear()
+    return order_process_id(order_id)
+
+
+async def order_of_two_parcels(shop: RunningShop, order_id: str) -> None:
+    sku = f"BOX-{order_id}"
+    await shop.data.stock(sku, overflow=1)
+    await shop.data.order(order_id, ("MUG", 1), (sku, 1))
+
+
 async def no_lines(shop: RunningShop, order_id: str) -> str:
     """The order has no lines. The type of the failure is a search attribute."""
     await shop.data.order(order_id)
@@ -471,6 +493,8 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "product-count": product_count,
     "without-input": without_input,
     "webhook-delivered": webhook_delivered,
+    "two-parcels": two_parcels,
+    "two-parcels-undone": two_parcels_undone,
     # The same with local steps; the histories above are of versions that had none.
     "local-fulfilled": fulfilled,
     "local-without-label": without_label,
@@ -486,4 +510,6 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "local-hello-world": hello_world,
     "local-fails-twice": local_fails_twice,
     "local-cancel-asked-for": cancel_asked_for,
+    "local-two-parcels": two_parcels,
+    "local-two-parcels-undone": two_parcels_undone,
 }

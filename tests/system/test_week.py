@@ -32,7 +32,16 @@ UNITS_ORDERED = """
     WHERE orders.fulfillment_status = 'fulfilled'
 """
 WITH_EMAIL = "SELECT id FROM orders WHERE fulfillment_status = 'fulfilled' AND email <> ''"
-WITH_SHIPPING = "SELECT id FROM orders WHERE fulfillment_status = 'fulfilled' AND shipping_method <> ''"
+# Of each fulfilled order: whether it is shipped, the locations that its goods come from, the number of its live
+# fulfillments, and their tracking numbers in order.
+PARCELS = """
+    SELECT orders.id, coalesce(shipping_method, '') <> '', count(DISTINCT location_id), count(DISTINCT fulfillment.id),
+           ARRAY(SELECT tracking_number FROM fulfillments
+                 WHERE order_id = orders.id AND cancelled_at IS NULL AND tracking_number IS NOT NULL ORDER BY position)
+    FROM orders JOIN fulfillments AS fulfillment ON order_id = orders.id AND fulfillment.cancelled_at IS NULL
+    JOIN fulfillment_items ON fulfillment_id = fulfillment.id
+    WHERE orders.fulfillment_status = 'fulfilled' GROUP BY orders.id
+"""
 SNAPSHOT = """
     SELECT (SELECT array_agg(id || ' ' || fulfillment_status ORDER BY id) FROM orders),
            (SELECT array_agg(key || ' ' || status || ' ' || attempts ORDER BY key) FROM notifications),
@@ -113,7 +122,10 @@ async def process_all(shop: RunningShop, order_ids: list[str]) -> dict[str, Orde
 
 
 async def check(shop: RunningShop, results: dict[str, OrderResult], expected: Outcome) -> None:
-    """Check that every customer got one mail, every shipped order one label, and that no unit is lost."""
+    """Check that every customer got one mail, every parcel one label, and that no unit is lost.
+
+    A shipped order has one parcel for each location that its goods come from (V15).
+    """
     fulfilled = set(results) - refused(results)
     notified = sorted(
         str(mail["X-Commerce-Key"]).removeprefix("order-shipped/") for mail in shop.mails("order-shipped")
@@ -121,10 +133,17 @@ async def check(shop: RunningShop, results: dict[str, OrderResult], expected: Ou
     assert notified == sorted(await shop.data.sql(WITH_EMAIL))
     assert set(notified) == {order_id for order_id in fulfilled if results[order_id].notification_sent}
 
-    labelled = await shop.data.sql(WITH_SHIPPING)
-    assert set(labelled) == {order_id for order_id in fulfilled if results[order_id].tracking_number}
-    assert len({results[order_id].tracking_number for order_id in labelled}) == len(labelled)
-    assert await carrier_counts(shop) == {"shipments": len(labelled), "bought": len(labelled), "live": len(labelled)}
+    tracking_numbers: list[str] = []
+    parcels = await shop.data.sql(PARCELS)
+    assert {order_id for order_id, *_ in parcels} == fulfilled
+    for order_id, is_shipped, locations, fulfillments, labels in parcels:
+        assert fulfillments == locations, order_id
+        assert len(labels) == (fulfillments if is_shipped else 0), order_id
+        assert results[order_id].tracking_numbers == labels
+        assert results[order_id].tracking_number == (labels[0] if labels else None)
+        tracking_numbers += labels
+    assert len(set(tracking_numbers)) == len(tracking_numbers)
+    assert await carrier_counts(shop) == dict.fromkeys(("shipments", "bought", "live"), len(tracking_numbers))
 
     [shipped], [ordered], [(left, reserved)] = [
         await shop.data.sql(query) for query in (UNITS_FULFILLED, UNITS_ORDERED, STOCK)

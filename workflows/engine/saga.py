@@ -135,7 +135,7 @@ class Saga:
         """Run a step and return its answer.
 
         `undo` gets the key of the step and its input, or `undo_input` if given. `name` tells calls of the same
-        activity apart. Once a `final` step is scheduled, nothing is undone any more.
+        activity apart: `create-shipping-label/2`. Once a `final` step is scheduled, nothing is undone any more.
         """
         recorded = None if undo_input is None else undo_input.model_dump(mode="json")
         local = runs_locally(policy)
@@ -162,6 +162,10 @@ class Saga:
         """Run another process as a step (E8). It undoes itself if it fails; `undo` takes it back if this saga fails."""
         call: Call[Message] = Call(key=self._key(id), input=value, undo=undo and name_of(undo))
         return await self._run(call, lambda: workflow.execute_child_workflow(process, value, id=id, **CHILD))
+
+    def plan(self, names: Sequence[str], *, after: str) -> None:
+        """Show more steps as pending, after one of the plan."""
+        self.progress.insert(names, after)
 
     def skip(self, step: Method, reason: str) -> None:
         """Show a step of the plan as skipped."""
@@ -265,11 +269,11 @@ class Saga:
             try:
                 await execute_undo(undo, UNDO)
                 step.state = "undone"
-                count(STEPS_UNDONE, step=step.name)
+                count(STEPS_UNDONE, step=step.kind)
             except FailureError as failure:
                 step.state, step.error = "undo_failed", describe(failure)
                 failed.append(f"{step.name} ({step.error})")
-                count(UNDO_FAILURES, step=step.name)
+                count(UNDO_FAILURES, step=step.kind)
         self.enter("compensation_failed" if failed else "compensated")
         if failed:
             raise ApplicationError(f"Could not undo {', '.join(failed)}", type="CompensationFailed") from error

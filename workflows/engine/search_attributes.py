@@ -41,7 +41,7 @@ def clear_copied_attributes() -> None:
 
 def publish_failed_step(progress: Progress) -> None:
     """Set the search attribute that names the last failed step, if there is one."""
-    if failed := [step.name for step in progress.steps if step.state == "failed"]:
+    if failed := [step.kind for step in progress.steps if step.state == "failed"]:
         workflow.upsert_search_attributes([FAILED_STEP.value_set(failed[-1])])
 
 

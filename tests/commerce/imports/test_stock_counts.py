@@ -42,10 +42,15 @@ class Snapshot:
 class Sale:
     """An order in the shop's own books."""
 
-    units: int
+    lines: tuple[int, int]  # units
     at: datetime
-    state: str = "open"  # or cancelled, fulfilled
-    cancelled_at: datetime | None = None
+    state: str = "open"  # or cancelled, fulfilled, in part: the shop has shipped the first line itself
+    changed_at: datetime | None = None  # when it was cancelled or shipped in part
+
+    @property
+    def units(self) -> int:
+        """Return what is committed to the order until it is fulfilled or cancelled."""
+        return self.lines[1] if self.state == "in part" else sum(self.lines)
 
 
 @dataclass
@@ -58,7 +63,7 @@ class OtherShop:
     sales: dict[str, Sale] = field(default_factory=dict)
 
     def export(self) -> Snapshot:
-        open_units = sum(sale.units for sale in self.sales.values() if sale.state == "open")
+        open_units = sum(sale.units for sale in self.sales.values() if sale.state in ("open", "in part"))
         return Snapshot(datetime.now(UTC), self.on_hand, open_units, self.there, self.shipped)
 
 
@@ -72,13 +77,25 @@ class World:
         self.checked = 0
 
     async def sell(self) -> None:
-        sale = Sale(self.random.randint(1, 4), datetime.now(UTC))
+        sale = Sale((self.random.randint(1, 3), self.random.randint(1, 2)), datetime.now(UTC))
         self.other.sales[f"o{len(self.other.sales)}"] = sale
 
     async def cancel(self) -> None:
-        if waiting := [i for i, sale in self.other.sales.items() if sale.state == "open" and i not in self.state]:
-            sale = self.other.sales[self.random.choice(waiting)]
-            sale.state, sale.cancelled_at = "cancelled", datetime.now(UTC)
+        if sale := self.untouched():
+            sale.state, sale.changed_at = "cancelled", datetime.now(UTC)
+
+    async def ship_in_part(self) -> None:
+        """Let the shop itself ship the first line of an order."""
+        sale = self.untouched()
+        if sale and sale.lines[0] <= min(self.other.on_hand, self.other.there):
+            sale.state, sale.changed_at = "in part", datetime.now(UTC)
+            self.other.on_hand -= sale.lines[0]
+            self.other.there -= sale.lines[0]
+
+    def untouched(self) -> Sale | None:
+        """Return an open order that we have not begun to process."""
+        waiting = [i for i, sale in self.other.sales.items() if sale.state == "open" and i not in self.state]
+        return self.other.sales[self.random.choice(waiting)] if waiting else None
 
     async def deliver(self) -> None:
         units = self.random.randint(1, 6)
@@ -94,10 +111,13 @@ class World:
     async def hear_of_orders(self) -> None:
         for order_id, sale in self.other.sales.items():
             if order_id not in self.known:
-                await self.ours.order(order_id, MUG=sale.units, columns={"created_at": sale.at})
+                lines = [("MUG", units) for units in sale.lines]
+                await self.ours.order(order_id, *lines, columns={"created_at": sale.at})
             if sale.state == "cancelled" and self.known.get(order_id) != "cancelled":
                 query = "UPDATE orders SET cancelled_at = :at WHERE id = :id"
-                await self.ours.sql(query, at=sale.cancelled_at, id=order_id)
+                await self.ours.sql(query, at=sale.changed_at, id=order_id)
+            if sale.state == "in part":
+                await ship_lines_elsewhere(self.ours, order_id, position=1)
             self.known[order_id] = sale.state
 
     async def tell_of_shipments(self) -> None:
@@ -152,11 +172,26 @@ class World:
             for i, sale in self.other.sales.items()
             if sale.at <= snapshot.at and self.known.get(i) != sale.state and sale.state != "fulfilled"
         ]
+        # What the shop ships itself after its count is on its shelves there, and unknown here.
+        unheard += [
+            i
+            for i, sale in self.other.sales.items()
+            if sale.state == "in part" and sale.changed_at and sale.changed_at > snapshot.at
+        ]
         if not unheard:
             self.checked += 1
             assert stocked == there
         elif all(self.other.sales[i].state == "open" for i in unheard):
             assert stocked <= there
+
+
+async def ship_lines_elsewhere(shop: Shop, order_id: str, *, position: int) -> None:
+    """Record that the shop itself has shipped a line of an order, and nothing else of it."""
+    await shop.sql("UPDATE orders SET fulfillment_status = 'partially_fulfilled' WHERE id = :id", id=order_id)
+    query = (
+        "UPDATE order_lines SET fulfillment_status = 'fulfilled_elsewhere' WHERE order_id = :id AND position = :line"
+    )
+    await shop.sql(query, id=order_id, line=position)
 
 
 async def take_in(shop: Shop, folder: Path, content: str, at: datetime) -> ImportReport:
@@ -172,7 +207,15 @@ async def test_i14_stock_is_what_is_there_whatever_happened_around_the_count(
 ) -> None:
     world = World(shop, tmp_path, seed)
     steps = [world.sell, world.sell, world.cancel, world.deliver, world.lose, world.hear_of_orders]
-    steps += [world.hear_of_orders, world.tell_of_shipments, world.take, world.take, world.finish, world.finish]
+    steps += [
+        world.ship_in_part,
+        world.hear_of_orders,
+        world.tell_of_shipments,
+        world.take,
+        world.take,
+        world.finish,
+        world.finish,
+    ]
     await world.count(world.other.export())
     exports: list[Snapshot] = []
     for _ in range(STEPS):
@@ -244,12 +287,54 @@ async def test_i14_units_are_gone_from_the_location_that_they_left(shop: Shop, t
 async def test_i14_available_units_leave_out_open_orders(shop: Shop, tmp_path: Path) -> None:
     levels = "SKU,Main,Loft\nMUG,{},{}\n"
     await take_in(shop, tmp_path, levels.format(2, 5), datetime.now(UTC))
-    await shop.order("1", MUG=3, columns={"created_at": datetime.now(UTC)})
+    await shop.order("1", MUG=6, columns={"created_at": datetime.now(UTC)})  # more than one location has (I7)
     await shop.order("2", MUG=1, columns={"created_at": datetime.now(UTC)})
     await shop.call(inventory.reserve, "1")
-    assert await shop.levels("MUG") == {"Main": (2, 2), "Loft": (5, 1)}
-    await take_in(shop, tmp_path, levels.format(-1, 4), datetime.now(UTC))
-    assert await shop.levels("MUG") == {"Main": (2, 2), "Loft": (5, 1)}
+    assert await shop.levels("MUG") == {"Main": (2, 2), "Loft": (5, 4)}
+    await take_in(shop, tmp_path, levels.format(-1, 1), datetime.now(UTC))
+    assert await shop.levels("MUG") == {"Main": (2, 2), "Loft": (5, 4)}
+
+
+async def test_i14_available_units_leave_out_an_open_order_that_one_location_can_serve(
+    shop: Shop, tmp_path: Path
+) -> None:
+    levels = "SKU,Main,Loft\nMUG,{},{}\n"
+    await take_in(shop, tmp_path, levels.format(2, 5), datetime.now(UTC))
+    await shop.order("1", MUG=3, columns={"created_at": datetime.now(UTC)})
+    await shop.call(inventory.reserve, "1")
+    assert await shop.levels("MUG") == {"Main": (2, 0), "Loft": (5, 3)}
+    await take_in(shop, tmp_path, levels.format(2, 2), datetime.now(UTC))
+    assert await shop.levels("MUG") == {"Main": (2, 0), "Loft": (5, 3)}
+
+
+@pytest.mark.parametrize(("header", "counted"), [(HEADER + "MUG,Main,4,16\n", 16), ("SKU,Main\nMUG,12\n", 16)])
+async def test_i14_what_the_shop_still_has_to_ship_of_an_order_is_on_the_shelves(
+    shop: Shop, tmp_path: Path, header: str, counted: int
+) -> None:
+    await take_in(shop, tmp_path, "SKU,Location,On hand\nMUG,Main,30\n", datetime.now(UTC))
+    await ship(shop, "1", MUG=9)  # of which the shop knows
+    await shop.order("2", ("MUG", 5), ("MUG", 4), columns={"created_at": datetime.now(UTC)})
+    await ship_lines_elsewhere(shop, "2", position=1)
+    await take_in(shop, tmp_path, header, datetime.now(UTC))
+    assert await shop.levels("MUG") == {"Main": (counted, 0)}
+
+
+@pytest.mark.parametrize(
+    "statuses", [("not_fulfilled", "not_fulfilled"), ("partially_fulfilled", "partially_fulfilled")]
+)
+async def test_i14_nothing_counts_as_left_to_ship_if_the_shop_does_not_state_it(
+    shop: Shop, tmp_path: Path, statuses: tuple[str, str]
+) -> None:
+    await take_in(shop, tmp_path, "SKU,Location,On hand\nMUG,Main,30\n", datetime.now(UTC))
+    await ship(shop, "1", MUG=9)
+    await shop.order("2", ("MUG", 5), ("MUG", 4), columns={"created_at": datetime.now(UTC)})
+    await shop.sql("UPDATE orders SET fulfillment_status = 'partially_fulfilled' WHERE id = '2'")
+    for position, status in enumerate(statuses, start=1):
+        query = "UPDATE order_lines SET fulfillment_status = :status WHERE order_id = '2' AND position = :position"
+        await shop.sql(query, status=status, position=position)
+    # Four are committed: to the second order, or to the first one, which is shipped. A unit never comes back wrongly.
+    await take_in(shop, tmp_path, f"{HEADER}MUG,Main,4,16\n", datetime.now(UTC))
+    assert await shop.levels("MUG") == {"Main": (12, 0)}
 
 
 async def test_i14_a_count_smaller_than_what_left_is_reported(shop: Shop, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from typing import Protocol
 import pytest
 
 from commerce.errors import CarrierDown, CarrierRefused, CarrierUnavailable
-from commerce.fulfillment import Address, Shipment
 from commerce.integrations.carrier import Carrier, Parcel
+from commerce.shipments import Address, Shipment
 
 SENDER = Address("Shop", "1 Warehouse Way", "London", "N1 9GU", "", "GB", "")
 RECIPIENT = Address("Zoë Smith", "1 High Street", "Leeds", "LS1 1AA", "", "GB", "", "Flat 7", "Acme Ltd")

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 
 from commerce.errors import CarrierDown, CarrierRefused, CarrierUnavailable
-from commerce.fulfillment import Shipment
 from commerce.integrations import capped_http
 from commerce.integrations.carrier import Parcel, error_of
 from commerce.messages.orders import Label
+from commerce.shipments import Shipment
 
 
 class ParcelPost:

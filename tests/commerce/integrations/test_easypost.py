@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from commerce.errors import CarrierDown, CarrierRefused, CarrierUnavailable
 from commerce.integrations.easypost import EasyPost
+from commerce.shipments import Address
 from starter.devstack.carrier import server as embedded
 from tests.commerce.integrations.carrier_contract import PARCEL, RECIPIENT, SENDER, SHIPMENT, CarrierContract
 from tests.paths import EASYPOST_RESPONSES
@@ -103,6 +104,21 @@ class TestBuying:
             page = await browser.get(label.label_url)
         assert label.tracking_number in page.text
         assert "GroundAdvantage" in page.text
+
+    async def test_a_parcel_is_sent_from_the_address_of_its_location(self) -> None:
+        senders = []
+
+        def created(request: httpx.Request) -> httpx.Response:
+            senders.append(json.loads(request.content)["shipment"]["from_address"])
+            return httpx.Response(200, json=UNBOUGHT)
+
+        quay = Address("", "2 Quay", "Hull", "HU1", "", "GB", "", company="Mugs Ltd")
+        for sender in (None, quay):
+            await responding(created).create(replace(SHIPMENT, sender=sender), "ref")
+        assert [(sender["name"], sender["street1"], sender.get("company")) for sender in senders] == [
+            ("Shop", "1 Warehouse Way", None),
+            ("Shop", "2 Quay", "Mugs Ltd"),
+        ]
 
     async def test_concurrent_purchases_buy_one_label(self, service: Service) -> None:
         shipment_id = await service.carrier.create(SHIPMENT, "ref")

@@ -35,7 +35,7 @@ ORDER: dict[str, Any] = {
     "totals": [("Subtotal", 1275), ("Shipping", 495)],
     "included_tax": 0,
     "refunded_total": 0,
-    "tracking_number": "94001",
+    "tracking_numbers": ["94001"],
     "shipping_method": "Standard",
     "state": "shipped",
     "units": 5,
@@ -305,11 +305,19 @@ class TestRendering:
         assert "Our id" not in TEMPLATES.render("order-failed", facts | {"order_id": "1001"}).text
 
     def test_name_and_tracking_number_are_optional(self) -> None:
-        mail = TEMPLATES.render("order-shipped", ORDER | {"name": None, "tracking_number": None, "more_lines": 0})
+        mail = TEMPLATES.render("order-shipped", ORDER | {"name": None, "tracking_numbers": [], "more_lines": 0})
         assert "Hello," in mail.text
         assert "racking" not in mail.text + mail.html
         assert "more line" not in mail.text + mail.html
         assert "None" not in mail.text + mail.html
+
+    def test_all_parcels_of_an_order_are_listed(self) -> None:
+        mail = TEMPLATES.render("order-shipped", ORDER | {"tracking_numbers": ["94001", "94002"]})
+        assert "It comes in 2 parcels.\n\nTracking number: 94001\nTracking number: 94002\n" in mail.text
+        for words in ("2 parcels", ">94001<", ">94002<", "94001, 94002"):
+            assert words in mail.html
+        one = TEMPLATES.render("order-shipped", ORDER)
+        assert "parcels" not in one.text + one.html
 
     @pytest.mark.parametrize(
         ("state", "words"),
@@ -320,10 +328,10 @@ class TestRendering:
         ],
     )
     def test_the_mail_says_shipped_only_of_what_is_shipped(self, state: str, words: str) -> None:
-        number = "94001" if state == "shipped" else None
+        numbers = ["94001"] if state == "shipped" else []
         card = {"sku": "", "title": "Gift card", "quantity": 1, "unit_price": 500, "amount": 500}
         lines = [*ORDER["lines"], card | {"requires_shipping": False, "refunded": 0}]
-        facts = {"state": state, "tracking_number": number, "shipping_method": "Pick-up", "lines": lines}
+        facts = {"state": state, "tracking_numbers": numbers, "shipping_method": "Pick-up", "lines": lines}
         mail = TEMPLATES.render("order-shipped", ORDER | facts)
         assert words in mail.text
         for text in (mail.subject, mail.html):

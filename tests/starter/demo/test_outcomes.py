@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from commerce import fulfillment, inventory, open_orders, orders
+from commerce import fulfillment, inventory, open_orders, orders, shipments
 from commerce.database import Database
-from commerce.messages.orders import Hold, Label, Refusal
+from commerce.messages.orders import Hold, Label, LabelRequest, Refusal
 from starter.demo import outcomes
 from starter.demo.outcomes import OrderOutcomes
 from tests.commerce.shop import NOON, Shop
@@ -32,7 +32,9 @@ async def shop(database: Database) -> Shop:
         await shop.call(inventory.reserve, order_id)
         await shop.call(fulfillment.create, order_id)
         await shop.call(orders.complete, order_id)
-    await shop.call(fulfillment.record_label, "1", Label(shipment_id="s", tracking_number="t", label_url="u"))
+    await shop.call(
+        shipments.record_label, LabelRequest(order_id="1"), Label(shipment_id="s", tracking_number="t", label_url="u")
+    )
     await shop.call(orders.refuse, Refusal(order_id="2", items=[], count=1, at=NOON), NOON.date())
     await shop.call(orders.hold, Hold(order_id="3", reason="failed"))
     await shop.sql("UPDATE notifications SET status = 'sent' WHERE order_id = '1'")

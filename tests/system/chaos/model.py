@@ -13,7 +13,11 @@ from tests.system.chaos.plan import LOOSE_SKU, VARIANTS, Action, Plan, PlannedOr
 ORDERS = """
     SELECT id, fulfillment_status, hold_reason, waits_for_backorders IS NOT NULL, cancelled_at IS NOT NULL,
            (SELECT count(*) FROM fulfillments WHERE order_id = orders.id AND cancelled_at IS NULL),
-           (SELECT max(tracking_number) FROM fulfillments WHERE order_id = orders.id AND cancelled_at IS NULL),
+           ARRAY(SELECT tracking_number FROM fulfillments WHERE order_id = orders.id AND cancelled_at IS NULL
+                 AND tracking_number IS NOT NULL ORDER BY 1),
+           (SELECT count(DISTINCT location_id) FROM fulfillments
+            JOIN fulfillment_items ON fulfillment_id = fulfillments.id
+            WHERE fulfillments.order_id = orders.id AND cancelled_at IS NULL),
            (SELECT count(*) FROM outbox_events WHERE aggregate = 'order/' || orders.id AND type = 'order.fulfilled')
     FROM orders
 """
@@ -47,7 +51,8 @@ class Order:
     waits: bool
     withdrawn: bool
     fulfillments: int
-    tracking_number: str | None
+    tracking_numbers: list[str]
+    locations: int
     events: int
 
     @property
@@ -125,7 +130,7 @@ def _wrong_outcome(planned: PlannedOrder, order: Order, done: Set[str]) -> Itera
     outcomes = [order.is_fulfilled, order.hold is not None, order.waits]
     if sum(outcomes) + (never and not any(outcomes)) != 1:
         yield f"has not one outcome: {order}"
-    if (order.fulfillments, order.events) != ((1, 1) if order.is_fulfilled else (0, 0)):
+    if (order.fulfillments, order.events) != ((max(order.locations, 1), 1) if order.is_fulfilled else (0, 0)):
         yield f"is {order.status} with {order.fulfillments} live fulfillments and {order.events} events"
     if order.is_fulfilled and (not planned.paid or planned.is_refused_by_carrier):
         yield "must not be fulfilled"
@@ -145,11 +150,14 @@ def _possible_holds(planned: PlannedOrder, done: Set[str]) -> Iterator[str]:
 
 
 def _wrong_label(planned: PlannedOrder, order: Order, live: list[str]) -> Iterator[str]:
-    """A fulfilled order that is shipped has one label that was not refunded, any other order has none."""
-    if len(live) != (order.is_fulfilled and planned.needs_label):
-        yield f"is {order.status} and has the labels {live}"
-    elif live and live != [order.tracking_number]:
-        yield f"has the label {live[0]}, but the shop knows {order.tracking_number}"
+    """A fulfilled order that is shipped has one live label per parcel, any other order has none.
+
+    All that is in stock here is shipped, so each fulfillment is a parcel.
+    """
+    if len(live) != (order.fulfillments if order.is_fulfilled and planned.needs_label else 0):
+        yield f"is {order.status} with {order.fulfillments} fulfillments and has the labels {live}"
+    elif sorted(live) != order.tracking_numbers:
+        yield f"has the labels {live}, but the shop knows {order.tracking_numbers}"
 
 
 def _need(planned: PlannedOrder) -> Counter[str]:
