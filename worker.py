@@ -32,6 +32,7 @@ from activities.notifications import NotificationActivities
 from activities.orders import OrderActivities
 from activities.products import ProductActivities
 from activities.reviews import ReviewActivities
+from activities.sagas import SagaActivities
 from activities.stock_sync import StockSyncActivities
 from activities.upkeep import Retention, UpkeepActivities
 from activities.waits import WaitActivities
@@ -121,6 +122,7 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
             ReviewActivities(database, notifier, outages),
             HelloActivities(),
             ProductActivities(database),
+            SagaActivities(database),
         )
     finally:
         for carrier in carriers.values():
@@ -196,6 +198,7 @@ def make_worker(
         activities=activities,
         interceptors=interceptors,
         max_concurrent_activities=settings.worker_activities,
+        max_concurrent_local_activities=settings.worker_activities,
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,

@@ -16,7 +16,7 @@ CommerceError
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, FulfillmentMissing
 │   ├── CustomerAlreadyExists, RegistrationInProgress
-│   ├── StepWithdrawn, StaleGeneration, ResetTooLate
+│   ├── StepWithdrawn, StepDiffers, StaleGeneration, ResetTooLate, CancelRequested
 │   ├── InvalidData, ConstraintViolated
 │   ├── CarrierRefused, AddressIncomplete
 │   ├── WarehouseRefused, WarehouseAnswerInvalid, WarehouseIncomplete
@@ -341,8 +341,22 @@ class StepWithdrawn(PermanentError):
 
 
 @dataclass(eq=False)
+class StepDiffers(PermanentError):
+    """Step {step} was done by a worker that was lost, but for another input."""
+
+    step: str
+
+
+@dataclass(eq=False)
+class CancelRequested(PermanentError):
+    """A cancel was requested before step {step} ran."""
+
+    step: str
+
+
+@dataclass(eq=False)
 class StaleGeneration(PermanentError):
-    """A newer run of {business_key} has taken over; this run must not act any more."""
+    """A newer run of {business_key} has taken over, or this one undoes its steps; it must not act any more."""
 
     business_key: str
 

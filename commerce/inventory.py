@@ -168,12 +168,14 @@ RELEASE = text("""
 
 
 async def check(tx: AsyncSession, order_id: str) -> None:
-    """Raise the error that `reserve` would raise now, if any. This neither writes nor locks.
+    """Raise the error that `reserve` would raise now, if any; none if the order has its units already.
+
+    This neither writes nor locks.
 
     Raises VariantWithoutItems (I6), ItemNotStocked, or InsufficientInventory with whole units per variant, by SKU (I3).
     """
     rows = (await tx.execute(SHORTAGES, {"order_id": order_id})).all()
-    if not rows:
+    if not rows or (await tx.execute(RESERVED, {"order_id": order_id})).one().reservations:
         return
     if rows[0].without_items:
         raise VariantWithoutItems(rows[0].variant_id)

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.errors import StaleGeneration, StepInProgress, StepWithdrawn
+from commerce.errors import StaleGeneration, StepDiffers, StepInProgress, StepWithdrawn
 from commerce.messages.base import Message, Nothing
 from commerce.messages.steps import Call, Leftover, StepKey
 
@@ -31,6 +31,13 @@ BEGIN = text("""
     WHERE current.generation IN (excluded.generation, :replaced)
     RETURNING generation
 """)
+# It waits for the steps that have claimed their keys, and is done even if no first step of the run has succeeded.
+CLOSE = text("""
+    INSERT INTO process_generations AS current (business_key, generation, started_at, closed_generation)
+    VALUES (:business_key, :generation, clock_timestamp(), :generation)
+    ON CONFLICT (business_key) DO UPDATE SET closed_generation = excluded.generation
+    WHERE current.generation = excluded.generation OR current.generation IS DISTINCT FROM current.closed_generation
+""")
 CURRENT = text("SELECT generation FROM process_generations WHERE business_key = :business_key")
 LEFTOVERS = text("""
     SELECT undo, call FROM step_ledger AS step
@@ -39,11 +46,17 @@ LEFTOVERS = text("""
                       AND last.generation = step.generation AND last.final AND last.state = 'done')
     ORDER BY created_at DESC, step
 """)
+UNDOABLE = text("""
+    SELECT undo, call FROM step_ledger
+    WHERE business_key = :business_key AND generation = :generation AND undo IS NOT NULL AND state <> 'undone'
+    ORDER BY created_at DESC, step
+""")
 # FOR SHARE waits for the transaction in which a newer generation begins. READ COMMITTED then checks the row again and
 # does not find it.
 CLAIM = text("""
     WITH current AS (SELECT FROM process_generations
-                     WHERE business_key = :business_key AND generation = :generation FOR SHARE)
+                     WHERE business_key = :business_key AND generation = :generation
+                       AND closed_generation IS DISTINCT FROM :generation FOR SHARE)
     INSERT INTO step_ledger (business_key, generation, step, state, undo, call, final, lease_until, created_at,
                              updated_at)
     SELECT :business_key, :generation, :step, 'started', :undo, CAST(:call AS jsonb), :final,
@@ -52,7 +65,7 @@ CLAIM = text("""
     RETURNING lease_until
 """)
 READ = text("""
-    SELECT state, note, result, coalesce(lease_until > clock_timestamp(), false) AS leased,
+    SELECT state, note, result, undo, call, coalesce(lease_until > clock_timestamp(), false) AS leased,
            EXISTS (SELECT FROM process_generations
                    WHERE business_key = :business_key AND generation = :generation) AS is_current
     FROM step_ledger WHERE business_key = :business_key AND generation = :generation AND step = :step
@@ -135,6 +148,17 @@ async def find_leftovers(tx: AsyncSession, key: StepKey) -> list[Leftover]:
     return [Leftover(undo=undo, call=recorded) for undo, recorded in rows]
 
 
+async def close(tx: AsyncSession, key: StepKey) -> None:
+    """Let the key's generation begin no more steps. Its undos, and steps that use `begin`, are still done."""
+    await tx.execute(CLOSE, {"business_key": key.business_key, "generation": key.generation})
+
+
+async def find_undoable(tx: AsyncSession, key: StepKey) -> list[Leftover]:
+    """Return the steps of the key's generation that are not undone, newest first."""
+    rows = await tx.execute(UNDOABLE, {"business_key": key.business_key, "generation": key.generation})
+    return [Leftover(undo=undo, call=recorded) for undo, recorded in rows]
+
+
 async def once(
     tx: AsyncSession,
     call: Call[Any],
@@ -145,7 +169,8 @@ async def once(
 ) -> ResultT:
     """Run the effect and record its result, or return the recorded result if the step is already done.
 
-    Raises StepWithdrawn behind a tombstone, StaleGeneration when a newer run has begun.
+    Raises StepWithdrawn behind a tombstone, StaleGeneration when a newer run has begun or this one is closed,
+    StepDiffers if the step was done for another input.
     """
     step = await _claim(tx, call, final=final)
     if step.result is not None:
@@ -169,7 +194,8 @@ async def undo(
 async def acquire(tx: AsyncSession, call: Call[Any], lease: timedelta) -> StepRecord:
     """Claim a step that calls an external service, and lease it to this attempt; a record with a result is done.
 
-    Raises StepInProgress while another attempt has the lease, StepWithdrawn and StaleGeneration as `once` does.
+    Raises StepInProgress while another attempt has the lease; StepWithdrawn, StaleGeneration and StepDiffers as `once`
+    does.
     """
     step = await _claim(tx, call, lease=lease)
     if step.result is not None or step.lease_until is not None:
@@ -257,7 +283,19 @@ async def _claim(
         raise StepWithdrawn(call.key.step)
     if row is None or not row.is_current:
         raise StaleGeneration(call.key.business_key)
+    if call.undo and _differs(call, row.undo, row.call):
+        raise StepDiffers(call.key.step)
     return StepRecord(row.state, row.note, row.result, row.leased)
+
+
+def _differs(call: Call[Any], undo: str | None, recorded: dict[str, Any]) -> bool:
+    """Return whether a step was recorded with another undo or other input than `call` has.
+
+    Local steps run again if their worker is lost, and the process may decide otherwise then: the order has changed, or
+    another version of the code runs. Fields that only one of two versions knows are not compared.
+    """
+    before, now = recorded["input"] or {}, call.for_undo()["input"] or {}
+    return undo != call.undo or any(before[field] != now[field] for field in before.keys() & now.keys())
 
 
 def _dump(value: dict[str, Any]) -> str:

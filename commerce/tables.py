@@ -609,6 +609,7 @@ class ProcessGeneration(Base):
     business_key: Mapped[str] = mapped_column(primary_key=True)
     generation: Mapped[str]
     started_at: Mapped[datetime]
+    closed_generation: Mapped[str | None]  # begins no more steps, because its run undoes them
     __table_args__ = (Index(None, "started_at", "business_key"),)
 
 

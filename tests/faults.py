@@ -58,7 +58,7 @@ class _Faulty(ActivityInboundInterceptor):
 
 
 class Gate(Interceptor):
-    """Holds the first attempt of a step before its body until `opened` is set.
+    """Holds the first regular attempt of a step before its body until `opened` is set; local ones fail before that.
 
     `reached` is set when the attempt is held, `left` when it has ended; `error` is what it raised.
     """
@@ -71,6 +71,13 @@ class Gate(Interceptor):
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         return _Gated(next, self)
+
+
+class Hold(Gate):
+    """Holds every attempt of a step before its body until `opened` is set."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        return _Held(next, self)
 
 
 class AnswerGate(Gate):
@@ -88,6 +95,8 @@ class _Gated(ActivityInboundInterceptor):
         gate = self._gate
         if activity.info().activity_type != gate.step or gate.reached.is_set():
             return await super().execute_activity(input)
+        if activity.info().is_local:
+            raise ApplicationError("the test holds a regular attempt")
         if gate.before:
             await self._hold()
         try:
@@ -103,6 +112,13 @@ class _Gated(ActivityInboundInterceptor):
     async def _hold(self) -> None:
         self._gate.reached.set()
         await self._gate.opened.wait()
+
+
+class _Held(_Gated):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
+        if activity.info().activity_type == self._gate.step:
+            await self._hold()
+        return await self.next.execute_activity(input)
 
 
 class ShortBackoff(Interceptor):

@@ -20,9 +20,9 @@ CONTRACT_ACTIVITIES = """
 """
 TUTORIAL_ACTIVITIES = "step-1 step-2 get-product-count"
 OTHER_ACTIVITIES = """
-    record-refusal hold-order fail-notification alert-admins begin-job list-pending-orders delete-expired-carts
-    sync-stock-page collect-day recount-day prune-ledger prune-events prune-notifications post-webhook
-    cancel-fulfillments open-wait close-wait record-answer review-order
+    record-refusal hold-order fail-notification alert-admins begin-job find-lost-steps list-pending-orders
+    delete-expired-carts sync-stock-page collect-day recount-day prune-ledger prune-events prune-notifications
+    post-webhook cancel-fulfillments open-wait close-wait record-answer review-order
 """
 PROCESS_TYPES = """
     order-processing customer-registration cleanup-expired-carts sync-inventory process-pending-orders

@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.progress import Progress
     from workflows.engine.alerts import alert_admins, run_key, send_or_alert
     from workflows.engine.cancellation import CANCEL_OR_FAILURE
-    from workflows.engine.policies import FINAL_STEP, MAIL
+    from workflows.engine.policies import FINAL_STEP, MAIL, REGULAR_STEP
     from workflows.engine.saga import Saga
     from workflows.engine.search_attributes import CUSTOMER_ID, OUTCOME
 
@@ -67,7 +67,8 @@ class CustomerRegistrationWorkflow:
 
     async def _register(self, request: CustomerRegistration) -> RegistrationResult:
         async with self._saga as saga:
-            valid = await saga.begin(CustomerActivities.validate, RegistrationRequest(**request.model_dump()))
+            start = RegistrationRequest(**request.model_dump())
+            valid = await saga.begin(CustomerActivities.validate, start, policy=REGULAR_STEP)
             data = CustomerData(email=valid.email, first_name=valid.first_name, last_name=valid.last_name)
             made = valid.registered or await self._make_account(data, request.password_hash)
             if workflow.info().typed_search_attributes.get(CUSTOMER_ID) != made.customer_id:

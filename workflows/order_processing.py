@@ -23,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
         OrderNotFound,
         OrderOnHold,
         OrderRefused,
+        StepDiffers,
         UnknownVariant,
         VariantWithoutItems,
         WrongProcessId,
@@ -194,7 +195,8 @@ class OrderProcessingWorkflow:
 
     async def _handle_failure(self, failure: BaseException) -> OrderResult:
         try:
-            if not (cause(failure, OrderChanged) and self._may_restart(failure)):
+            outdated = cause(failure, OrderChanged) or cause(failure, StepDiffers)
+            if not (outdated and self._may_restart(failure)):
                 return await self._settle(failure)
         except FailureError as final:
             # The order may have changed before it was to be held, or since then, or while it was validated.

@@ -1,1 +1,1 @@
-"""Interceptors around every activity: failures, heartbeats and the log context."""
+"""Interceptors around every activity: failures, cancels, heartbeats and the log context."""

@@ -142,7 +142,7 @@ class _FailureInbound(ActivityInboundInterceptor):
 
 def _carry(tries: TriesSoFar, limit: int | None) -> None:
     """Hand the tries on to the next attempt. Without a limit they are only of use while a service is down."""
-    if limit is not None or tries.outages:
+    if (limit is not None or tries.outages) and not activity.info().is_local:
         activity.heartbeat(tries)
 
 
@@ -153,7 +153,9 @@ def _delay(tries: TriesSoFar | None) -> timedelta:
 
 
 def _retryable(error: TransientError, delay: timedelta) -> ApplicationError:
-    return ApplicationError(str(error), type=type(error).__name__, next_retry_delay=delay)
+    # A local step would hold its workflow task meanwhile; it soon becomes a regular one, which waits.
+    wait = None if activity.info().is_local else delay
+    return ApplicationError(str(error), type=type(error).__name__, next_retry_delay=wait)
 
 
 def _last(error: Exception) -> ApplicationError:

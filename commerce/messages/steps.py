@@ -29,6 +29,7 @@ class Call(Message, Generic[InputT]):
     undo: str | None = None  # the activity that undoes this step; None: nothing to undo
     undo_input: dict[str, Any] | None = None  # the undo's input, if it is not the step's
     tries: int | None = None  # how many failed tries that count end the step; None: any number is allowed
+    asks_for_cancel: bool = False  # its first attempt asks Temporal for a cancel that the process has not seen yet
 
     def for_undo(self) -> dict[str, Any]:
         """Return the call of the undo, which the ledger stores, unlike the step's input, which may hold a secret."""
@@ -52,6 +53,12 @@ class Leftover(Message):
 
     undo: str
     call: dict[str, Any]
+
+
+class UndoableSteps(Message):
+    """The steps that the current run has done or may have done, with their undos; newest first."""
+
+    steps: list[Leftover]
 
 
 class Begin(Message, Generic[InputT]):

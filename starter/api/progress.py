@@ -98,6 +98,8 @@ class Watch:
         except Unreachable as error:  # the streams stay open: their clients get heartbeats meanwhile
             log.warning("the status of a followed process cannot be read: %s", error)
             return
+        if status.progress_missing == process_status.BUSY and self.status.progress:
+            return  # what was shown last is true until the worker's local steps end
         self._seen = seen
         if status != self.status:
             self.status = status

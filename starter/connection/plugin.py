@@ -19,6 +19,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflow
 from temporalio.plugin import SimplePlugin
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.boundary.cancels import CancelInterceptor
 from activities.boundary.failures import FailureInterceptor, to_failure
 from activities.boundary.heartbeat import HeartbeatInterceptor
 from activities.boundary.log_context import LogInterceptor
@@ -40,6 +41,7 @@ PASSED_THROUGH = (
     "structlog",  # takes 40 ms to import
     "opentelemetry",  # reads files to set up its context, which the sandbox forbids
     "starter",  # defines the payload converter
+    "workflows",  # takes 5 ms. Tests run it in the sandbox, which refuses what is not deterministic
 )
 
 
@@ -128,6 +130,7 @@ def create_plugin(codec: Encryption, spans: "SpanRecorder | None" = None) -> Sim
             LogInterceptor(),
             HeartbeatInterceptor(),
             FailureInterceptor(),
+            CancelInterceptor(),
             InputInterceptor(),
         ],
         workflow_runner=SandboxedWorkflowRunner(

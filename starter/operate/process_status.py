@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, get_args
 from urllib.parse import quote
 
+from temporalio.api.enums.v1 import PendingWorkflowTaskState
 from temporalio.api.errordetails.v1 import QueryFailedFailure
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import (
@@ -29,6 +30,8 @@ from workflows.engine.search_attributes import FAILED_STEP, FAILURE_TYPE, OUTCOM
 
 INVALID_INPUT = "it has no steps, because its input is invalid"
 QUERY_TIMEOUT = timedelta(seconds=2)
+TASK_STARTED = PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
+BUSY = "its worker is busy with a step and shows the progress when that has ended"
 STATES: Mapping[str, ProcessState] = {state: state for state in get_args(ProcessState)}
 
 
@@ -41,7 +44,7 @@ async def get_status(client: Client, process_id: str, *, ui: str | None = None) 
     handle = client.get_workflow_handle(run.id, run_id=run.run_id)
     with unreachable_if_refused(f"describe {process_id}"):
         (progress, query_error), (result, error), events = await asyncio.gather(
-            _query_progress(client, handle), _result_or_error(handle, run), recent_events(client, run)
+            _query_progress(client, handle, run), _result_or_error(handle, run), recent_events(client, run)
         )
     attempts = count_attempts(events, _pending_activities(run))
     return ProcessStatus(
@@ -76,15 +79,21 @@ def to_run(run: WorkflowExecution, queried_state: str | None = None) -> Run:
     )
 
 
-async def _query_progress(client: Client, handle: WorkflowHandle[Any, Any]) -> tuple[Progress | None, str | None]:
-    """Query a run for its progress; return the progress, or the reason why there is none."""
+async def _query_progress(
+    client: Client, handle: WorkflowHandle[Any, Any], run: WorkflowExecutionDescription
+) -> tuple[Progress | None, str | None]:
+    """Query a run for its progress; return the progress, or the reason why there is none.
+
+    While a worker runs local steps, it does not answer queries of that run.
+    """
     try:
         return await handle.query("progress", result_type=Progress, rpc_timeout=QUERY_TIMEOUT), None
     except WorkflowQueryFailedError as failure:
         return None, await _query_error(client, failure)
     except RPCError as error:
         if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
-            return None, f"no worker answered within {QUERY_TIMEOUT.seconds} s"
+            busy = run.raw_description.pending_workflow_task.state == TASK_STARTED
+            return None, BUSY if busy else f"no worker answered within {QUERY_TIMEOUT.seconds} s"
         return None, error.message
 
 

@@ -1,6 +1,8 @@
 """What Temporal stores about one run: its description, its recent history, and the errors of its workflow code."""
 
+import json
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from temporalio.api.common.v1 import WorkflowExecution as RunReference
 from temporalio.api.history.v1 import HistoryEvent
@@ -14,6 +16,7 @@ from commerce.errors import ProcessNotFound
 from commerce.messages.runs import RunStatus
 from starter.connection.rpc import RPC_TIMEOUT, find_latest_run, unreachable_if_refused
 
+LOCAL_STEP = "core_local_activity"  # the name of the SDK's marker
 MAX_RECENT_EVENTS = 250  # the whole history of most processes, the last batches of a job
 REPORTED_PROBLEMS = SearchAttributeKey.for_keyword_list("TemporalReportedProblems")
 STATUSES: Mapping[WorkflowExecutionStatus, RunStatus] = {
@@ -89,6 +92,10 @@ def step_outcome(events: Sequence[HistoryEvent], step: str) -> str | None:
             failure = event.activity_task_failed_event_attributes
             if failure.scheduled_event_id in scheduled:
                 failed = failure.failure.application_failure_info.type
+        elif (local := _local_step(event)) and local.name == step:
+            if local.done:
+                return "done"
+            failed = local.refusal or failed
     return failed
 
 
@@ -113,6 +120,32 @@ def count_attempts(events: Sequence[HistoryEvent], pending: Sequence[PendingActi
             add(names.get(start.scheduled_event_id, ""), start.attempt)
         elif event.HasField("activity_task_completed_event_attributes"):
             completed.add(names.get(event.activity_task_completed_event_attributes.scheduled_event_id, ""))
+        elif local := _local_step(event):
+            add(local.name, local.attempts)
+            if local.done:
+                completed.add(local.name)
     for activity in pending:
         add(activity.activity_type.name, activity.attempt)
     return attempts
+
+
+class _LocalStep(NamedTuple):
+    """What the marker of a step that ran locally says.
+
+    `refusal` is the type of a permanent error. After any other error, the step continues as a regular activity.
+    """
+
+    name: str
+    attempts: int
+    done: bool
+    refusal: str | None
+
+
+def _local_step(event: HistoryEvent) -> _LocalStep | None:
+    marker = event.marker_recorded_event_attributes
+    if marker.marker_name != LOCAL_STEP:
+        return None
+    data = json.loads(marker.details["data"].payloads[0].data)
+    error = marker.failure.application_failure_info
+    done, refusal = not marker.HasField("failure"), error.type if error.non_retryable else None
+    return _LocalStep(data["activity_type"], data["attempt"], done, refusal)

@@ -87,6 +87,7 @@ class _ActivityInbound(ActivityInboundInterceptor):
             RUN_ID: info.workflow_run_id or "",
             "temporalActivityID": info.activity_id,
             "attempt": info.attempt,
+            "local": info.is_local,
         }
         token = context.attach(trace_context.process_context(read_parent(input.headers)))
         try:

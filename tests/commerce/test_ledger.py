@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import ledger
 from commerce.database import Database
-from commerce.errors import StaleGeneration, StepInProgress, StepWithdrawn
+from commerce.errors import StaleGeneration, StepDiffers, StepInProgress, StepWithdrawn
 from commerce.ledger import StepRecord
 from commerce.messages.base import Nothing
 from commerce.messages.orders import OrderRef, Reserved
@@ -86,6 +87,44 @@ async def uncommitted(effect: Effect, step: Call[OrderRef], *, final: bool = Fal
 async def is_waiting(task: asyncio.Task[object]) -> bool:
     await asyncio.sleep(0.2)
     return not task.done()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"input": OrderRef(order_id="1", revision=2)},  # the order has changed
+        {"undo": "release-all"},  # another version of the code runs
+    ],
+)
+async def test_a_step_that_was_done_for_another_input_is_refused(effect: Effect, other: dict[str, Any]) -> None:
+    first = Call(key=key("reserve", "g1"), input=OrderRef(order_id="1", revision=1), undo="release")
+    await effect.do(first)
+    with pytest.raises(StepDiffers):
+        await effect.do(first.model_copy(update=other))
+    assert await effect.do(first) == ANSWER and await effect.count() == 1
+    await effect.undo(first)
+    assert await effect.count() == 0
+
+
+async def test_a_step_is_the_same_if_another_version_has_more_fields(effect: Effect) -> None:
+    await effect.do(call())
+
+    class Newer(OrderRef):
+        express: bool = False
+
+    newer = Call(key=key("reserve", "g1"), input=Newer(order_id="1"), undo="release")
+    assert await effect.do(newer) == ANSWER  # type: ignore[arg-type]
+
+
+async def test_the_undoable_steps_of_a_generation_are_found_newest_first(effect: Effect) -> None:
+    for step in ("reserve", "fulfill", "label"):
+        await effect.do(call(step))
+    await effect.do(call("complete", undo=None))
+    await effect.undo(call("label"))
+    async with effect.database.transaction() as tx:
+        found = await ledger.find_undoable(tx, key("any", "g1"))
+        assert await ledger.find_undoable(tx, key("any", "g2")) == []
+    assert [(each.undo, each.call["key"]["step"]) for each in found] == [("release", "fulfill"), ("release", "reserve")]
 
 
 async def test_a_repeated_step_returns_the_recorded_result(effect: Effect) -> None:
@@ -411,3 +450,46 @@ async def test_the_undo_of_a_step_that_was_never_claimed_leaves_a_tombstone(effe
     assert await withdraw(effect) == StepRecord(None, None, None, leased=False)
     with pytest.raises(StepWithdrawn):
         await acquire(effect)
+
+
+async def test_a_closed_generation_begins_no_more_steps_and_can_be_undone(effect: Effect) -> None:
+    await effect.do(call("reserve"))
+    async with effect.database.transaction() as tx:
+        await ledger.close(tx, key("any", "g1"))
+    with pytest.raises(StaleGeneration):
+        await effect.do(call("fulfill"))
+    assert await effect.begin("g1") == []  # a late first step
+    with pytest.raises(StaleGeneration):
+        await effect.do(call("fulfill"))
+    await effect.undo(call("reserve"))
+    assert await effect.count() == 0
+    assert await effect.begin("g2", replaced="g1") == []
+    assert await effect.do(call("fulfill", "g2")) == ANSWER
+
+
+async def test_closing_waits_for_a_step_that_has_claimed_its_key(effect: Effect) -> None:
+    async def close() -> list[Leftover]:
+        async with effect.database.transaction() as tx:
+            await ledger.close(tx, key("any", "g1"))
+            return await ledger.find_undoable(tx, key("any", "g1"))
+
+    async with uncommitted(effect, call("reserve")):
+        closing = asyncio.create_task(close())
+        assert await is_waiting(closing)
+    assert [found.call["key"]["step"] for found in await closing] == ["reserve"]
+
+
+async def test_a_run_whose_first_step_never_succeeded_can_be_closed(effect: Effect) -> None:
+    async with effect.database.transaction() as tx:
+        await ledger.close(tx, key("any", "g1", "order-2"))
+    await effect.begin("g1", business_key="order-2")
+    with pytest.raises(StaleGeneration):
+        await effect.do(Call(key=key("reserve", "g1", "order-2"), input=ORDER, undo="release"))
+
+
+async def test_a_late_close_of_an_older_generation_does_not_reopen_the_current_one(effect: Effect) -> None:
+    for generation in ("g1", "g0"):
+        async with effect.database.transaction() as tx:
+            await ledger.close(tx, key("any", generation))
+    with pytest.raises(StaleGeneration):
+        await effect.do(call("reserve"))

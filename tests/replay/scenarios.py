@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError
@@ -169,6 +170,30 @@ async def review_cancelled(shop: RunningShop, order_id: str) -> str:
     """The order is cancelled while it waits."""
     handle = await start_review(shop, order_id)
     await handle.cancel()
+    await wait_for_end(handle)
+    return handle.id
+
+
+async def local_fails_twice(shop: RunningShop, order_id: str) -> str:
+    """Both local tries of a step fail, so it continues as a regular activity."""
+    await shop.data.order(order_id, MUG=1)
+    with database_outage("reserve-inventory"):
+        FAULTS.times = 2
+        await shop.process(order_id)
+    return order_process_id(order_id)
+
+
+async def cancel_asked_for(shop: RunningShop, order_id: str) -> str:
+    """The order is cancelled while a local step waits for a lock, so that the label asks for the cancel."""
+    await shop.data.order(order_id, MUG=1)
+    connection = await asyncpg.connect(shop.settings.database_url.get_secret_value())
+    async with connection.transaction():
+        await connection.execute("SELECT 1 FROM inventory_levels WHERE inventory_item_id = 'MUG' FOR UPDATE")
+        handle = await shop.start(order_id)
+        while await shop.data.sql("SELECT 1 FROM pg_locks WHERE NOT granted") == []:  # noqa: ASYNC110 - polls a server
+            await asyncio.sleep(0.01)
+        await handle.cancel()
+    await connection.close()
     await wait_for_end(handle)
     return handle.id
 
@@ -512,4 +537,21 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "webhook-delivered": webhook_delivered,
     "two-parcels": two_parcels,
     "two-parcels-undone": two_parcels_undone,
+    # The same with local steps; the histories above are of versions that had none.
+    "local-fulfilled": fulfilled,
+    "local-without-label": without_label,
+    "local-insufficient": insufficient,
+    "local-refused-by-carrier": refused_by_carrier,
+    "local-cancelled": cancelled,
+    "local-leftovers": leftovers,
+    "local-not-found": not_found,
+    "local-registered": registered,
+    "local-changed": changed,
+    "local-reset-to-first": reset_to_first,
+    "local-registration-undone": registration_undone,
+    "local-hello-world": hello_world,
+    "local-fails-twice": local_fails_twice,
+    "local-cancel-asked-for": cancel_asked_for,
+    "local-two-parcels": two_parcels,
+    "local-two-parcels-undone": two_parcels_undone,
 }

@@ -41,6 +41,7 @@ class Step(Message):
     deadline_seconds: int = 20  # for all attempts together
     undo_fails: bool = False  # with a permanent error
     undo_outages: int = 0  # how many attempts at the undo find the carrier down
+    local: bool = False  # it is first tried locally
     slow: bool = False  # its attempt exceeds the time limit
     parallel: tuple["Step", ...] = ()  # steps that run in parallel with this one
     child_steps: tuple["Step", ...] = ()  # the script of the child process
@@ -169,12 +170,9 @@ class ScriptedProcess:
             child = f"{workflow.info().workflow_id}-{step.name}"
             await saga.child(ScriptedProcess.run, Script(steps=step.child_steps), id=child)
         else:
-            policy = (
-                ONE_SHORT_ATTEMPT
-                if step.slow
-                else replace(FAST_RETRIES, deadline=timedelta(seconds=step.deadline_seconds), tries=step.tries)
-            )
             final = step.kind == "final"
+            policy = replace(FAST_RETRIES, deadline=timedelta(seconds=step.deadline_seconds), tries=step.tries)
+            policy = ONE_SHORT_ATTEMPT if step.slow else replace(policy, local=step.local and not final)
             done = await saga.step(
                 ScriptedSteps.do, step, undo=None if final else undo, name=step.name, policy=policy, final=final
             )

@@ -12,7 +12,8 @@ class Policy:
 
     `attempt` limits one try and `deadline` all of them together (None: no limit). `tries` limits the failed tries that
     count (None: no limit); an error of the infrastructure does not count, see TransientError. A try that sends no
-    heartbeat for `silence` counts as lost; see activities/boundary/heartbeat.py.
+    heartbeat for `silence` counts as lost; see activities/boundary/heartbeat.py. `local` steps are first tried in the
+    worker that decides about the process, which saves most of what a step costs, see workflows/engine/calls.py.
     """
 
     attempt: timedelta
@@ -20,14 +21,25 @@ class Policy:
     retry: RetryPolicy
     tries: int | None = None
     silence: timedelta | None = None
+    local: bool = False
 
+
+# Two quick local tries: together they are shorter than a workflow task (10 s), which waits for them. Each is a local
+# activity that is tried once, because the SDK does not stop the timer of an attempt that it retries (sdk-rust#1454).
+LOCAL_TRIES = 2
+LOCAL_ATTEMPT = timedelta(seconds=3)
+ONCE = RetryPolicy(maximum_attempts=1)
 
 # A step that is one database transaction. A database or worker that is down overnight must not undo an order.
 DATABASE_STEP = Policy(
     attempt=timedelta(seconds=15),
     deadline=timedelta(hours=24),
     retry=RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)),
+    local=True,
 )
+# A database step that is never tried locally. After a lost worker, local steps run again in their order, so a read-only
+# step that could be confused by what later steps have written must not be local.
+REGULAR_STEP = replace(DATABASE_STEP, local=False)
 # A step that calls an external service. One try makes a few calls of at most 10 s and holds a lease of 25 s
 # (activities/fulfillment.py). 120 tries take an hour, which limits how long stock stays reserved for an item that the
 # service cannot handle. An outage of the service is waited for as long as one of the database.
@@ -37,9 +49,10 @@ OUTSIDE_STEP = Policy(
     retry=RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=30)),
     tries=120,
 )
-# The final step has no deadline: it is retried until it succeeds or is refused permanently.
-FINAL_STEP = Policy(attempt=timedelta(seconds=15), deadline=None, retry=DATABASE_STEP.retry)
-# A wait is opened by a regular activity: history must have it, or nobody would close it.
+# The final step has no deadline: it is retried until it succeeds or is refused permanently. It is never local: history
+# must have it before it runs, because from then on a cancel is ignored.
+FINAL_STEP = replace(REGULAR_STEP, deadline=None)
+# A wait is opened by a regular activity as well: history must have it, or nobody would close it.
 OPEN_WAIT = replace(FINAL_STEP, deadline=DATABASE_STEP.deadline)
 # Six tries within a minute (V8): after 0, 1, 3, 7, 15 and 31 s if the mail server answers at once. Only its answers
 # about this mail count. No deadline, because time without a worker, database or mail server would count too.
@@ -53,7 +66,7 @@ MAIL = Policy(
 BATCH = Policy(
     attempt=timedelta(seconds=60),
     deadline=None,
-    retry=RetryPolicy(maximum_attempts=1),
+    retry=ONCE,
     silence=timedelta(seconds=15),
 )
 LONG_BATCH = replace(BATCH, attempt=timedelta(minutes=3))

@@ -2,10 +2,14 @@
 
 An undo is registered before its step runs, because a step that seems to have failed may have had its effect (E2). A
 cancel counts until the final step is scheduled; after that it is ignored and nothing is undone (E10).
+
+Steps that run locally (calls.py) get into the history only when their workflow task ends. If its worker is lost, the
+task starts again, and the ledger may know of steps that the saga does not. So compensation asks the ledger first.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, TypeVar
@@ -15,17 +19,28 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.boundary.failures import describe, surface, to_failure
+    from activities.sagas import SagaActivities
     from commerce.errors import PermanentError, ResetTooLate
-    from commerce.messages.base import Message
+    from commerce.messages.base import Message, Nothing
     from commerce.messages.notifications import Alert
     from commerce.messages.progress import ProcessState, Progress, StepProgress
     from commerce.messages.steps import Begin, BeginResult, Call, Leftover, StepKey
     from commerce.messages.waits import WaitKey
     from commerce.telemetry.metrics import STEPS_UNDONE, UNDO_FAILURES
-    from workflows.engine.calls import CHILD, Method, execute, execute_undo, is_reset, key_of, name_of, note_of
+    from workflows.engine.calls import (
+        CHILD,
+        Method,
+        execute,
+        execute_undo,
+        is_reset,
+        key_of,
+        name_of,
+        note_of,
+        runs_locally,
+    )
     from workflows.engine.cancellation import CANCEL_OR_FAILURE, uninterrupted
     from workflows.engine.metrics import count
-    from workflows.engine.policies import DATABASE_STEP, UNDO, Policy
+    from workflows.engine.policies import DATABASE_STEP, FINAL_STEP, REGULAR_STEP, UNDO, Policy
     from workflows.engine.search_attributes import clear_copied_attributes, publish_failed_step, publish_state
     from workflows.engine.waits import AnswerT, Waits
 
@@ -46,7 +61,8 @@ class Saga:
         self.progress = Progress(steps=[StepProgress(name=name_of(method)) for method in plan])
         self._undos: list[Leftover] = []
         self._generation = ""  # from the answer of the first step
-        self._final = False
+        self._began = self._final = False
+        self._asks_for_cancel = False  # one may have arrived during the workflow task in which a local step has run
         self._interruption: ApplicationError | None = None
         self._interruptible: set[asyncio.Task[Any]] = set()  # the steps that run now
         self._waits = Waits(self)
@@ -64,6 +80,8 @@ class Saga:
             self.enter("completed")
         else:
             publish_failed_step(self.progress)
+            if self._began and not self._final:
+                await uninterrupted(self._find_lost_steps())
             if self._undos and not self._final:
                 await uninterrupted(self._compensate(error))
             elif self.progress.state == "running":
@@ -71,7 +89,13 @@ class Saga:
             if cancelled and self.progress.state != "compensation_failed":
                 raise asyncio.CancelledError from error
 
-    async def begin(self, step: Callable[[Any, Begin[InputT]], Awaitable[BegunT]], value: InputT) -> BegunT:
+    async def begin(
+        self,
+        step: Callable[[Any, Begin[InputT]], Awaitable[BegunT]],
+        value: InputT,
+        *,
+        policy: Policy = DATABASE_STEP,
+    ) -> BegunT:
         """Run the first step. Leftovers that it finds of an older, interrupted run are undone before it runs again.
 
         A cancel waits until that is done (E10).
@@ -80,7 +104,8 @@ class Saga:
         call: Begin[InputT] = Begin(
             key=key_of(name, info.original_execution_run_id), input=value, started_at=info.workflow_start_time
         )
-        beginning = asyncio.create_task(self._begin(name, lambda: execute(step, call, DATABASE_STEP)))
+        self._began, self._asks_for_cancel = True, runs_locally(policy)
+        beginning = asyncio.create_task(self._begin(name, lambda: execute(step, call, policy)))
         while not beginning.done():
             try:
                 await asyncio.shield(beginning)
@@ -118,10 +143,18 @@ class Saga:
         activity apart: `create-shipping-label/2`. Once a `final` step is scheduled, nothing is undone any more.
         """
         recorded = None if undo_input is None else undo_input.model_dump(mode="json")
+        local = runs_locally(policy)
         call: Call[InputT] = Call(
-            key=self._key(name or name_of(step)), input=value, undo=undo and name_of(undo), undo_input=recorded
+            key=self._key(name or name_of(step)),
+            input=value,
+            undo=undo and name_of(undo),
+            undo_input=recorded,
+            asks_for_cancel=self._asks_for_cancel and not local and not self._final,
         )
-        return await self._run(call, lambda: execute(step, call, policy), final=final)
+        try:
+            return await self._run(call, lambda: execute(step, call, policy), final=final)
+        finally:
+            self._asks_for_cancel = local
 
     async def child(
         self,
@@ -143,7 +176,7 @@ class Saga:
         answer: type[AnswerT],
         until: timedelta,
         undo: Method | None = None,
-        policy: Policy = DATABASE_STEP,
+        policy: Policy = REGULAR_STEP,
         remind: Alert | None = None,
         default: AnswerT | None = None,
     ) -> AnswerT:
@@ -257,6 +290,15 @@ class Saga:
             raise
         step.state, step.ended_at, step.note = "done", workflow.now(), note_of(answer)
         return answer
+
+    async def _find_lost_steps(self) -> None:
+        """Register the undos of steps that a lost workflow task has done, as the ledger has recorded them."""
+        if not workflow.patched("local-steps"):
+            return
+        call: Call[Nothing] = Call(key=self._key("find-lost-steps"), input=Nothing())
+        found = await execute(SagaActivities.find_undoable, call, replace(FINAL_STEP, local=True))
+        done = {undo.call["key"]["step"]: undo for undo in reversed(found.steps)}
+        self._undos = [done.pop(undo.call["key"]["step"], undo) for undo in self._undos] + list(done.values())
 
     async def _compensate(self, error: BaseException | None) -> None:
         """Run all undos, newest first. If some fail permanently the others still run, then CompensationFailed rises."""

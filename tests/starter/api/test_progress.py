@@ -16,9 +16,11 @@ from fastapi import FastAPI
 from starlette.types import Message
 from temporalio.client import Client
 
+from commerce.messages.orders import OrderChange
 from starter.api import progress
+from starter.operate import process_status
 from tests.conftest import free_port
-from tests.faults import Faults, Gate
+from tests.faults import Faults, Gate, Hold
 from tests.paths import ROOT
 from tests.polling import until
 from tests.running_shop import RunningShop, running_shop
@@ -94,6 +96,25 @@ async def test_a_process_without_a_worker_sends_its_status_without_progress_unti
         assert data["status"] == "running" and data["progress"] is None and data["progress_missing"]
         async with shop.worker():
             assert [name async for name, _ in stream][-1] == "end"
+
+
+async def test_a_worker_that_is_busy_with_a_local_step_takes_no_progress_away(shop: RunningShop) -> None:
+    """The change interrupts the label, so that the steps are undone and a local step asks the ledger for more."""
+    await shop.data.order("sse-5", MUG=1)
+    gate, hold = Gate("create-shipping-label"), Hold("find-lost-steps")
+    async with shop.worker([gate, hold]), network_client(create_api(shop)) as http:
+        handle = await shop.start("sse-5")
+        await gate.reached.wait()
+        async with aclosing(events(http, "sse-5")) as stream:
+            _, data = await anext(stream)
+            assert states(data)["create-shipping-label"] == "running"
+            gate.opened.set()
+            await handle.signal("order-changed", OrderChange(revision=2))
+            await hold.reached.wait()
+            await asyncio.sleep(3 * progress.POLL_SECONDS + process_status.QUERY_TIMEOUT.seconds)
+            hold.opened.set()
+            shown = [data["progress"] async for _, data in stream]
+    assert shown and None not in shown
 
 
 async def test_polling_stops_when_the_last_client_disconnects(shop: RunningShop) -> None:

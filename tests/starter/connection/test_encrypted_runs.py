@@ -30,6 +30,11 @@ from tests.running_shop import RunningShop, running_shop
 from tests.starter.connection.published_codec import PublishedCodec
 from worker import WORKFLOWS
 
+# What the SDK records unencrypted about a local step: its name and number, its attempts, and when it ran.
+ABOUT_LOCAL_STEPS = {
+    *("seq", "activity_id", "activity_type", "attempt", "backoff"),
+    *("complete_time", "original_schedule_time", "activation_index"),
+}
 TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 
 
@@ -49,20 +54,30 @@ async def with_keys(shop: RunningShop, *newest_first: str) -> RunningShop:
 def submessages(message: Message) -> Iterator[Message]:
     """Yield a message and all messages within it, except what Temporal does not encrypt.
 
-    These are search attributes, and the markers that name the patches of the code (`workflow.patched`).
+    These are search attributes, the markers that name the patches of the code (`workflow.patched`), and what the SDK
+    itself records about a local step.
     """
     yield message
     for field, value in message.ListFields():
         if field.message_type is None or isinstance(value, SearchAttributes) or is_patch(value):
             continue
         if field.message_type.GetOptions().map_entry:
-            value = [part for part in value.values() if isinstance(part, Message)]
+            about_step = is_local_step(message)
+            value = [
+                part
+                for name, part in value.items()
+                if isinstance(part, Message) and not (about_step and name == "data")
+            ]
         for part in [value] if isinstance(value, Message) else value:
             yield from submessages(part)
 
 
 def is_patch(value: Any) -> bool:
     return isinstance(value, MarkerRecordedEventAttributes) and value.marker_name == "core_patch"
+
+
+def is_local_step(value: Any) -> bool:
+    return isinstance(value, MarkerRecordedEventAttributes) and value.marker_name == "core_local_activity"
 
 
 def payloads(history: WorkflowHistory) -> list[Payload]:
@@ -80,6 +95,9 @@ async def test_nothing_of_a_run_is_stored_unencrypted(shop: RunningShop) -> None
         failure = await shop.expect_failure("secret-1")
     history = await shop.handle("secret-1").fetch_history()
     assert {payload.metadata["encoding"] for payload in payloads(history)} == {b"binary/encrypted"}
+    markers = [event.marker_recorded_event_attributes for event in history.events]
+    local = [json.loads(each.details["data"].payloads[0].data) for each in markers if is_local_step(each)]
+    assert {field for step in local for field in step} == ABOUT_LOCAL_STEPS
     readable = {"Activity task failed", str(failure)}  # a message of the shop's own holds no personal data
     assert {(stored.message, stored.stack_trace) for stored in failures(history)} == {(each, "") for each in readable}
     assert "The carrier refused the request: " in str(failure)  # decrypted by our client

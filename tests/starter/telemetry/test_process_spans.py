@@ -29,6 +29,7 @@ class WalkOptions(ProcessInput):
     rounds: int = 0
     waits: bool = False
     fails: bool = False
+    local: bool = False  # the first step is tried locally
 
 
 @activity.defn(name="step")
@@ -44,7 +45,10 @@ class Walk:
 
     @workflow.run
     async def run(self, options: WalkOptions) -> None:
-        await workflow.execute_activity(step, False, start_to_close_timeout=SOON)
+        if options.local:
+            await workflow.execute_local_activity(step, False, start_to_close_timeout=SOON)
+        else:
+            await workflow.execute_activity(step, False, start_to_close_timeout=SOON)
         if options.waits:
             await workflow.wait_condition(lambda: self._released)
         await workflow.execute_activity(step, options.fails, start_to_close_timeout=SOON)
@@ -108,6 +112,14 @@ async def test_runs_and_steps_have_one_span_each_with_and_without_a_cache(walks:
     async with walks.worker(cached):
         await (await walks.start(WalkOptions())).result()
     assert walks.tree() == [START, RUN, STEP, STEP]
+
+
+async def test_a_local_step_has_a_span_below_its_run(walks: TracedWalks) -> None:
+    async with walks.worker(cached=0):
+        await (await walks.start(WalkOptions(local=True))).result()
+    assert walks.tree() == [START, RUN, STEP, STEP]
+    attributes = [span.attributes for span in walks.exporter.get_finished_spans() if span.name == "step"]
+    assert [each["local"] for each in attributes if each] == [True, False]
 
 
 async def test_a_run_that_moves_to_another_worker_is_recorded_at_its_end(walks: TracedWalks) -> None:

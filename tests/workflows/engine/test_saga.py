@@ -3,25 +3,33 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Literal
 from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 from activities.boundary.failures import cause, innermost
+from activities.sagas import SagaActivities
+from commerce import ledger
 from commerce.database import Database
-from commerce.errors import CarrierRefused
+from commerce.errors import CarrierRefused, StaleGeneration
 from commerce.messages.progress import Progress
-from tests.workflows.processes import BuggyProcess, RepairedProcess, Script, ScriptedProcess, ScriptedSteps, Step
+from commerce.messages.steps import Call, StepKey
+from tests.workflows.processes import BuggyProcess, Done, RepairedProcess, Script, ScriptedProcess, ScriptedSteps, Step
 
 FAILED, CANCELLED = WorkflowExecutionStatus.FAILED, WorkflowExecutionStatus.CANCELED
 Handle = WorkflowHandle[ScriptedProcess, list[str]]
+
+
+LOCAL = Step(name="one", local=True), Step(name="second", local=True)
 
 
 @dataclass
@@ -31,6 +39,7 @@ class ScriptRunner:
     client: Client
     queue: str
     steps: ScriptedSteps
+    database: Database
 
     async def start(self, *steps: Step, id: str | None = None) -> Handle:  # noqa: A002
         script = Script(steps=steps)
@@ -46,7 +55,8 @@ class ScriptRunner:
 
     def worker(self, *processes: type) -> Worker:
         """Create a worker for this task queue."""
-        methods = [self.steps.first, self.steps.do, self.steps.undo]
+        sagas = SagaActivities(self.database)
+        methods = [self.steps.first, self.steps.do, self.steps.undo, sagas.find_undoable]
         return Worker(self.client, task_queue=self.queue, workflows=processes or [ScriptedProcess], activities=methods)
 
     @property
@@ -57,7 +67,7 @@ class ScriptRunner:
 
 @pytest.fixture
 async def runner(client: Client, database: Database) -> AsyncIterator[ScriptRunner]:
-    runner = ScriptRunner(client, f"scripted-{uuid4()}", ScriptedSteps(database))
+    runner = ScriptRunner(client, f"scripted-{uuid4()}", ScriptedSteps(database), database)
     async with runner.worker():
         yield runner
         runner.steps.slow_may_continue.set()
@@ -73,6 +83,18 @@ async def progress(handle: Handle) -> Progress:
 
 async def states(handle: Handle) -> dict[str, str]:
     return {step.name: step.state for step in (await progress(handle)).steps}
+
+
+def keys(runner: ScriptRunner) -> list[str]:
+    return sorted(runner.steps.keys)
+
+
+async def done() -> Done:
+    return Done(name="lost", attempt=1)
+
+
+def is_task_completed(event: HistoryEvent) -> bool:
+    return event.HasField("workflow_task_completed_event_attributes")
 
 
 async def failure(handle: Handle) -> BaseException:
@@ -236,7 +258,7 @@ async def test_a_cancel_during_a_wait_undoes_all_steps(runner: ScriptRunner) -> 
 
 
 async def test_a_cancel_before_the_first_step_runs_no_step(runner: ScriptRunner) -> None:  # (E10)
-    without_worker = ScriptRunner(runner.client, f"scripted-{uuid4()}", runner.steps)
+    without_worker = ScriptRunner(runner.client, f"scripted-{uuid4()}", runner.steps, runner.database)
     handle = await without_worker.start(A)
     await handle.cancel()
     async with without_worker.worker():
@@ -260,6 +282,67 @@ async def test_a_cancel_after_the_final_step_is_ignored(runner: ScriptRunner) ->
     await handle.cancel()
     assert await handle.result() == ["a", "end", "after failed", "b"]
     assert runner.remaining_effects == {"a": 1, "end": 1, "b": 1}
+
+
+async def test_a_local_step_that_fails_twice_continues_as_a_regular_one(runner: ScriptRunner) -> None:
+    await runner.run(Step(name="flaky", fails=3, local=True))
+    assert runner.steps.journal == [f"do flaky {attempt}" for attempt in (1, 1, 1, 2, 3, 4)]
+    assert runner.remaining_effects == {"flaky": 1}
+    assert len(runner.steps.keys) == 1
+
+
+async def test_local_steps_take_one_workflow_task_together(runner: ScriptRunner) -> None:
+    handle = await runner.run(*LOCAL)
+    assert [event async for event in handle.fetch_history_events() if is_task_completed(event)][1:] == []
+
+
+async def test_a_permanent_error_of_a_local_step_is_not_retried(runner: ScriptRunner) -> None:  # (E3)
+    handle = await runner.run(A, Step(name="refused", fails=-1, local=True))
+    assert runner.steps.journal == ["do a 1", "do refused 1", "undo refused", "undo a"]
+    assert cause(await failure(handle), CarrierRefused) is not None
+
+
+async def test_steps_of_a_lost_workflow_task_are_undone_too(runner: ScriptRunner) -> None:  # (E2)
+    """Their worker was lost before they got into the history, so only the ledger knows them."""
+
+    async def lose_a_step(line: str) -> None:
+        if line == "do refused 1":
+            key = StepKey.model_validate(dict(zip(StepKey.model_fields, keys(runner)[0].split("/"), strict=True)))
+            call = Call(key=key.model_copy(update={"step": "lost"}), input=Step(name="lost"), undo="undo")
+            async with runner.database.transaction() as tx:
+                await ledger.once(tx, call, Done, done)
+
+    runner.steps.on_call = lose_a_step
+    handle = await runner.run(A, REFUSED)
+    assert runner.steps.journal[2:] == ["undo lost", "undo refused", "undo a"]
+    assert (await states(handle))["lost"] == "undone"
+
+
+async def test_a_worker_that_was_frozen_does_no_step_after_the_run_has_undone_its_steps(
+    runner: ScriptRunner,
+) -> None:  # (E5)
+    """Another worker has run the task of local steps again, and did not come to the step that the first one does."""
+    await runner.run(A, REFUSED)
+    business_key, _, generation = keys(runner)[0].split("/")
+    late = Call(key=StepKey(business_key=business_key, step="late", generation=generation), input=A, undo="undo")
+    with pytest.raises(StaleGeneration):
+        async with runner.database.transaction() as tx:
+            await ledger.once(tx, late, Done, done)
+
+
+@pytest.mark.parametrize("kind", ["step", "final"])
+async def test_a_cancel_during_local_steps_is_seen_before_the_next_regular_step(
+    runner: ScriptRunner, kind: Literal["step", "final"]
+) -> None:  # (E10)
+    async def cancel(line: str) -> None:
+        if line == "do second 1":
+            await runner.client.get_workflow_handle(workflow_id).cancel()
+
+    runner.steps.on_call, workflow_id = cancel, f"scripted-{uuid4()}"
+    handle = await runner.run(*LOCAL, Step(name="regular", kind=kind), id=workflow_id)
+    assert await status(handle) == CANCELLED
+    assert "do regular 1" not in runner.steps.journal
+    assert runner.remaining_effects == {}
 
 
 async def test_a_final_step_that_fails_undoes_all_steps(runner: ScriptRunner) -> None:
@@ -329,7 +412,8 @@ async def test_a_bug_leaves_the_run_open_and_the_fixed_version_finishes_it(runne
     assert await status(handle) == WorkflowExecutionStatus.RUNNING
     async with runner.worker(RepairedProcess):
         assert await handle.result() == "fixed"
-    assert runner.steps.journal == ["do a 1"]
+    assert set(runner.steps.journal) == {"do a 1"}  # a local step runs again with its workflow task
+    assert runner.remaining_effects == {"a": 1}
 
 
 SCRIPTS = st.lists(
@@ -337,6 +421,7 @@ SCRIPTS = st.lists(
         Step,
         name=st.sampled_from("abcdef"),
         kind=st.sampled_from(["step", "step", "step", "may fail", "final"]),
+        local=st.booleans(),
         fails=st.sampled_from([0, 0, 0, 1, 2, -1]),
         parallel=st.lists(st.builds(Step, name=st.sampled_from("ghij"), fails=st.sampled_from([0, 1, -1])), max_size=2),
     ),
