@@ -73,6 +73,7 @@ from workflows.upkeep import UpkeepWorkflow
 
 SERVICE = "commerce-worker"  # in traces
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)  # for running activities to end
+MIN_WORKFLOW_TASKS = 2  # at once; with fewer, the SDK could not poll for runs in the cache and for others
 CANCEL_INTERVAL = 1  # seconds between two cancels of what the worker does in the background
 HARD_EXIT_SECONDS = 28  # after the signal: the process exits even if something hangs
 WORKFLOWS: Sequence[type] = (
@@ -198,6 +199,8 @@ def make_worker(
         activities=activities,
         interceptors=interceptors,
         max_concurrent_activities=settings.worker_activities,
+        # A workflow task runs its local steps one by one. What waits for one waits at the server, by its priority.
+        max_concurrent_workflow_tasks=max(settings.worker_activities, MIN_WORKFLOW_TASKS),
         max_concurrent_local_activities=settings.worker_activities,
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
