@@ -24,6 +24,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 from activities.boundary.failures import innermost
+from activities.sagas import SagaActivities
 from activities.waits import WaitActivities
 from commerce import waits
 from commerce.database import Database
@@ -67,7 +68,13 @@ class ErrandRunner:
     async def worker(self) -> AsyncIterator[None]:
         steps, waiting = self.steps, WaitActivities(self.database)
         methods = [steps.first, steps.reserve, steps.pick, steps.pack, steps.ship, steps.revert]
-        methods += [waiting.open, waiting.close, waiting.record, self.alerts.alert]
+        methods += [
+            waiting.open,
+            waiting.close,
+            waiting.record,
+            self.alerts.alert,
+            SagaActivities(self.database).find_undoable,
+        ]
         # Without a cache, each task replays the run from its start, as on another worker.
         async with Worker(
             self.client,
