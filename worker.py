@@ -46,12 +46,12 @@ from commerce.integrations.public_transport import PublicTransport
 from commerce.integrations.warehouse import Warehouse
 from commerce.integrations.webhooks import WebhookPoster
 from commerce.mail.notifier import Notifier
-from commerce.mail.smtp import MailServer
 from commerce.settings import Settings, load_environment, load_settings
 from commerce.telemetry import logs
 from starter.client import connect
 from starter.connection.encryption import Encryption
-from starter.intake_inbox import watch_intake
+from starter.intake_inbox import watch_inbox
+from starter.operate.background import run_until
 from starter.operate.gauges import publish_gauges
 from starter.operate.ledger_retention import min_ledger_days
 from starter.processes import TASK_QUEUE
@@ -74,7 +74,6 @@ from workflows.upkeep import UpkeepWorkflow
 SERVICE = "commerce-worker"  # in traces
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)  # for running activities to end
 MIN_WORKFLOW_TASKS = 2  # at once; with fewer, the SDK could not poll for runs in the cache and for others
-CANCEL_INTERVAL = 1  # seconds between two cancels of what the worker does in the background
 HARD_EXIT_SECONDS = 28  # after the signal: the process exits even if something hangs
 WORKFLOWS: Sequence[type] = (
     OrderProcessingWorkflow,
@@ -99,8 +98,8 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
     carriers = open_carriers(settings)
     warehouse = Warehouse(settings.warehouse_url)
     poster = poster_for(settings)
-    webhook = alert_webhook_of(settings)
-    notifier = notifier_of(settings, database, webhook)
+    webhook = AlertWebhook.of(settings)
+    notifier = Notifier.of(settings, database, webhook)
     outages = OutageAlerts(notifier)
     try:
         await database.ping()
@@ -130,39 +129,6 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
             await carrier.close()
         await warehouse.close()
         await poster.close()
-        if webhook:
-            await webhook.close()
-        await database.close()
-
-
-def alert_webhook_of(settings: Settings) -> AlertWebhook | None:
-    """Return the webhook for alerts, if there is one."""
-    return AlertWebhook(settings.alert_webhook_url) if settings.alert_webhook_url else None
-
-
-def notifier_of(settings: Settings, database: Database, webhook: AlertWebhook | None) -> Notifier:
-    """Return what sends mails and alerts; raises SettingsError."""
-    try:
-        mail_server = MailServer(settings.smtp_url, settings.mail_from)
-    except ValueError as error:
-        raise SettingsError(f"COMMERCE_SMTP_URL or COMMERCE_MAIL_FROM: {error}") from None
-    return Notifier(
-        database,
-        mail_server,
-        admins=settings.admin_emails,
-        webhook=webhook,
-        locale=settings.locale,
-        links=settings.answer_links,
-    )
-
-
-async def watch_inbox(settings: Settings, client: Client) -> None:
-    """Take webhooks of shops that wait, alert the admins of unusable ones, and deliver answers, until cancelled."""
-    database = Database.of(settings, pool_size=1)
-    webhook = alert_webhook_of(settings)
-    try:
-        await watch_intake(client, database, notifier_of(settings, database, webhook))
-    finally:
         if webhook:
             await webhook.close()
         await database.close()
@@ -235,7 +201,7 @@ async def run(
         background = _background_tasks(settings, client, runtime.metric_meter, subscribers)
         async with make_worker(client, activities, settings, interceptors):
             log.info("worker started", task_queue=TASK_QUEUE, pid=os.getpid())
-            await _run_until(stop, *background)
+            await run_until(stop, *background)
             log.info("worker stopping", graceful_seconds=GRACEFUL_SHUTDOWN.total_seconds())
         log.info("worker stopped")
 
@@ -285,19 +251,6 @@ def _stop_soon(stop: asyncio.Event) -> None:
     if not stop.is_set():
         threading.Timer(HARD_EXIT_SECONDS, os._exit, [0]).start()
         stop.set()
-
-
-async def _run_until(stop: asyncio.Event, *background: Coroutine[Any, Any, Any]) -> None:
-    """Run background coroutines until `stop` is set. If one ends before, which is a bug, its exception is raised."""
-    tasks, stopping = [asyncio.create_task(work) for work in background], asyncio.create_task(stop.wait())
-    ended, running = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    while running:
-        # Again, if it has no effect: a cancel is lost if a connection breaks, or a wait ends, at the same moment.
-        for task in running:
-            task.cancel()
-        _, running = await asyncio.wait(running, timeout=CANCEL_INTERVAL)
-    for task in ended.intersection(tasks):
-        task.result()
 
 
 def _log_encryption(encryption: Encryption) -> None:

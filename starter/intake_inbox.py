@@ -9,13 +9,27 @@ from temporalio.client import Client
 from commerce.database import Database
 from commerce.errors import CommerceError
 from commerce.intake.deliveries import take_waiting
+from commerce.integrations.alerts import AlertWebhook
 from commerce.mail.intake_alerts import alert_of_unusable
 from commerce.mail.notifier import Notifier
+from commerce.settings import Settings
 from starter.operate.answers import deliver_answers
 
 INTERVAL = 10  # seconds
 
 log = structlog.stdlib.get_logger("commerce.intake")
+
+
+async def watch_inbox(settings: Settings, client: Client) -> None:
+    """Do so for the settings' shop, with connections of its own, until cancelled."""
+    database = Database.of(settings, pool_size=1)
+    webhook = AlertWebhook.of(settings)
+    try:
+        await watch_intake(client, database, Notifier.of(settings, database, webhook))
+    finally:
+        if webhook:
+            await webhook.close()
+        await database.close()
 
 
 async def watch_intake(client: Client, database: Database, notifier: Notifier, interval: float = INTERVAL) -> None:

@@ -1,9 +1,9 @@
-"""How the worker stops."""
+"""How programs stop."""
 
 import asyncio
 from contextlib import suppress
 
-import worker
+from starter.operate.background import run_until
 
 DEADLINE = 60  # seconds; reached only by what hangs
 
@@ -18,7 +18,7 @@ async def test_work_in_the_background_that_loses_a_cancel_is_cancelled_again() -
             await asyncio.Event().wait()
         await asyncio.Event().wait()
 
-    working = asyncio.create_task(worker._run_until(stop, relay()))
+    working = asyncio.create_task(run_until(stop, relay()))
     await started.wait()
     stop.set()
     async with asyncio.timeout(DEADLINE):

@@ -8,6 +8,7 @@ import httpx
 from commerce.errors import AlertUnavailable
 from commerce.integrations import capped_http
 from commerce.integrations.tls import tls_context
+from commerce.settings import Settings
 
 TIMEOUT = 8  # seconds for the whole call
 
@@ -18,6 +19,11 @@ class AlertWebhook:
     def __init__(self, url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._url = url
         self._client = httpx.AsyncClient(timeout=TIMEOUT, transport=transport, verify=tls_context())
+
+    @classmethod
+    def of(cls, settings: Settings) -> "AlertWebhook | None":
+        """Return the webhook of the settings, if there is one."""
+        return cls(settings.alert_webhook_url) if settings.alert_webhook_url else None
 
     async def post(self, alert: dict[str, Any]) -> None:
         """Post an alert. Raises AlertUnavailable unless the response is a 2xx; its body is not read."""

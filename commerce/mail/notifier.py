@@ -18,6 +18,7 @@ from commerce.errors import (
     MailServerDown,
     MailUnavailable,
     PermanentError,
+    SettingsError,
     StepInProgress,
 )
 from commerce.integrations.alerts import AlertWebhook
@@ -27,6 +28,7 @@ from commerce.mail.template_data import load_template_data
 from commerce.messages.notifications import Alert, SendOutcome
 from commerce.messages.waits import AnswerKind
 from commerce.notifications import OUTAGE, RECOVERY, Notification
+from commerce.settings import Settings
 
 LEASE = timedelta(seconds=13)  # longer than SEND_TIMEOUT, shorter than the start-to-close timeout of its step
 OUTAGE_TIMEOUT = 4  # seconds to send the alert about an outage, in addition to the attempt that noticed it
@@ -58,6 +60,22 @@ class Notifier:
         self._webhook = webhook
         self._templates = MailTemplates(locale)
         self._links = links
+
+    @classmethod
+    def of(cls, settings: Settings, database: Database, webhook: AlertWebhook | None) -> "Notifier":
+        """Return what sends the notifications of the settings' shop. Raises SettingsError."""
+        try:
+            mail_server = MailServer(settings.smtp_url, settings.mail_from)
+        except ValueError as error:
+            raise SettingsError(f"COMMERCE_SMTP_URL or COMMERCE_MAIL_FROM: {error}") from None
+        return cls(
+            database,
+            mail_server,
+            admins=settings.admin_emails,
+            webhook=webhook,
+            locale=settings.locale,
+            links=settings.answer_links,
+        )
 
     async def send(self, key: str) -> SendOutcome:
         """Send a notification unless it has been sent; `skipped` if none has this key (V9).

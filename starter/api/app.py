@@ -1,9 +1,7 @@
 """Builds the HTTP application from the settings."""
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
@@ -33,9 +31,9 @@ from starter.api.errors import MAX_MEBIBYTES
 from starter.api.limits import MAX_SIGNED_MEBIBYTES, BodyLimit
 from starter.api.requests import RequestLog
 from starter.api.tokens import DOCS_FILES, TokenAuth
+from starter.operate.background import run_in_background
 from starter.operate.gauges import publish_gauges
 
-CANCEL_INTERVAL = 1  # seconds between two cancels of what runs in the background
 DESCRIPTION = f"""
 Starts the shop's processes and shows their progress.
 
@@ -102,18 +100,6 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     )
     app.add_middleware(RequestLog)
     return app
-
-
-@asynccontextmanager
-async def run_in_background(work: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
-    """Run `work` as a task until the block ends, then cancel it."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        while not task.done():
-            task.cancel()  # again, if it has no effect: a cancel is lost if a connection breaks at the same moment
-            await asyncio.wait([task], timeout=CANCEL_INTERVAL)
 
 
 def release_waiting_requests(app: FastAPI) -> None:

@@ -15,7 +15,9 @@ from commerce import order_intake, upkeep
 from commerce.errors import OrderDiffers, SettingsError
 from commerce.imports.new_order import NewOrder
 from commerce.intake import deliveries
+from commerce.integrations.alerts import AlertWebhook
 from commerce.mail.intake_alerts import alert_of_unusable
+from commerce.mail.notifier import Notifier
 from commerce.settings import Settings, load_settings
 from starter.intake_inbox import watch_intake
 from tests.commerce.intake.webhooks import (
@@ -31,7 +33,6 @@ from tests.commerce.migrations.old_shop import check_schema
 from tests.polling import until
 from tests.running_shop import RunningShop, relaying, running_shop
 from tests.starter.api.api_client import create_api, in_process_client, network_client, offline_client
-from worker import alert_webhook_of, notifier_of
 
 OLD_SECRET = "the-old-secret-of-the-shop"
 TOKEN = "a-token-that-webhooks-do-not-have"
@@ -81,8 +82,8 @@ async def event_types(shop: RunningShop) -> list[str]:
 
 async def alert(shop: RunningShop) -> list[Any]:
     """Alert the admins as a worker does, and return the alerts that they have."""
-    webhook = alert_webhook_of(shop.settings)
-    await alert_of_unusable(shop.database, notifier_of(shop.settings, shop.database, webhook))
+    webhook = AlertWebhook.of(shop.settings)
+    await alert_of_unusable(shop.database, Notifier.of(shop.settings, shop.database, webhook))
     return shop.mails("intake-unusable")
 
 
@@ -314,7 +315,7 @@ async def test_a_worker_takes_what_waits_and_alerts(shop: RunningShop) -> None:
     for order, number in ((shopify_order(), 1), ({"id": 1}, 2)):
         delivery = deliveries.Delivery("shopify", "orders/create", f"w-{number}", encoded(order), "shop")
         await deliveries._take_later(shop.database, delivery)
-    notifier = notifier_of(shop.settings, shop.database, None)
+    notifier = Notifier.of(shop.settings, shop.database, None)
     watching = asyncio.create_task(watch_intake(shop.client, shop.database, notifier, interval=0.05))
 
     async def alerted() -> bool | None:
