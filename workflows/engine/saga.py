@@ -9,7 +9,6 @@ task starts again, and the ledger may know of steps that the saga does not. So c
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, TypeVar
@@ -19,19 +18,16 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.boundary.failures import describe, surface, to_failure
-    from activities.sagas import SagaActivities
     from commerce.errors import PermanentError, ResetTooLate
-    from commerce.messages.base import Message, Nothing
+    from commerce.messages.base import Message
     from commerce.messages.notifications import Alert
     from commerce.messages.progress import ProcessState, Progress, StepProgress
-    from commerce.messages.steps import Begin, BeginResult, Call, Leftover, StepKey
+    from commerce.messages.steps import Begin, BeginResult, Call, StepKey
     from commerce.messages.waits import WaitKey
-    from commerce.telemetry.metrics import STEPS_UNDONE, UNDO_FAILURES
     from workflows.engine.calls import (
         CHILD,
         Method,
         execute,
-        execute_undo,
         is_reset,
         key_of,
         name_of,
@@ -39,9 +35,9 @@ with workflow.unsafe.imports_passed_through():
         runs_locally,
     )
     from workflows.engine.cancellation import CANCEL_OR_FAILURE, uninterrupted
-    from workflows.engine.metrics import count
-    from workflows.engine.policies import DATABASE_STEP, FINAL_STEP, REGULAR_STEP, UNDO, Policy
+    from workflows.engine.policies import DATABASE_STEP, REGULAR_STEP, Policy
     from workflows.engine.search_attributes import clear_copied_attributes, publish_failed_step, publish_state
+    from workflows.engine.undos import Undos
     from workflows.engine.waits import AnswerT, Waits
 
 T = TypeVar("T")
@@ -59,7 +55,7 @@ class Saga:
     def __init__(self, plan: Sequence[Method] = ()) -> None:
         """Create a saga whose progress shows the steps of `plan` as pending."""
         self.progress = Progress(steps=[StepProgress(name=name_of(method)) for method in plan])
-        self._undos: list[Leftover] = []
+        self._undos = Undos(self.progress)
         self._generation = ""  # from the answer of the first step
         self._began = self._final = False
         self._asks_for_cancel = False  # one may have arrived during the workflow task in which a local step has run
@@ -81,7 +77,7 @@ class Saga:
         else:
             publish_failed_step(self.progress)
             if self._began and not self._final:
-                await uninterrupted(self._find_lost_steps())
+                await uninterrupted(self._undos.find_lost_steps(self._key("find-lost-steps")))
             if self._undos and not self._final:
                 await uninterrupted(self._compensate(error))
             elif self.progress.state == "running":
@@ -122,7 +118,7 @@ class Saga:
             self._generation = answer.generation or workflow.info().original_execution_run_id
             if not answer.leftovers:
                 return answer
-            self._undos = answer.leftovers[::-1]
+            self._undos.replace(answer.leftovers)
             await uninterrupted(self._compensate(None))
             self.enter("running")
 
@@ -244,8 +240,7 @@ class Saga:
 
     async def _run(self, call: Call[Any], run: Callable[[], Coroutine[Any, Any, T]], *, final: bool = False) -> T:
         self._raise_if_ended()
-        if call.undo:
-            self._undos.append(Leftover(undo=call.undo, call=call.for_undo()))
+        self._undos.add(call)
         before, self._final = self._final, self._final or final
         try:
             answer = await self._interruptibly(
@@ -291,30 +286,10 @@ class Saga:
         step.state, step.ended_at, step.note = "done", workflow.now(), note_of(answer)
         return answer
 
-    async def _find_lost_steps(self) -> None:
-        """Register the undos of steps that a lost workflow task has done, as the ledger has recorded them."""
-        if not workflow.patched("local-steps"):
-            return
-        call: Call[Nothing] = Call(key=self._key("find-lost-steps"), input=Nothing())
-        found = await execute(SagaActivities.find_undoable, call, replace(FINAL_STEP, local=True))
-        done = {undo.call["key"]["step"]: undo for undo in reversed(found.steps)}
-        self._undos = [done.pop(undo.call["key"]["step"], undo) for undo in self._undos] + list(done.values())
-
     async def _compensate(self, error: BaseException | None) -> None:
         """Run all undos, newest first. If some fail permanently the others still run, then CompensationFailed rises."""
         self.enter("compensating")
-        failed = []
-        while self._undos:
-            undo = self._undos.pop()
-            step = self.progress.step(undo.call["key"]["step"])
-            try:
-                await execute_undo(undo, UNDO)
-                step.state = "undone"
-                count(STEPS_UNDONE, step=step.kind)
-            except FailureError as failure:
-                step.state, step.error = "undo_failed", describe(failure)
-                failed.append(f"{step.name} ({step.error})")
-                count(UNDO_FAILURES, step=step.kind)
+        failed = await self._undos.run()
         self.enter("compensation_failed" if failed else "compensated")
         if failed:
             raise ApplicationError(f"Could not undo {', '.join(failed)}", type="CompensationFailed") from error
