@@ -239,15 +239,18 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, prog_name="commerce", standalone_mode=False)
     except typer.TyperException as error:
-        return _fail(error.format_message(), USAGE)
+        return _fail(error.format_message().replace("Value error, ", ""), USAGE)
     except (SettingsError, BadInput) as error:
         return _fail(error, USAGE)
     except (Unreachable, DatabaseUnavailable) as error:
         return _fail(f"{error} {UNREACHABLE_HINT}", UNREACHABLE)
     except StackError as error:
         return _fail(error, error.code)
-    except (CommerceError, OSError) as error:  # OSError: the output cannot be written, for example to a full disk
+    except CommerceError as error:
         return _fail(error, FAILED)
+    except OSError as error:  # the output cannot be written, for example to a full disk
+        file = f" {error.filename}" if error.filename else ""
+        return _fail(f"Cannot write{file}: {(error.strerror or str(error)).lower()}", FAILED)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("Interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0

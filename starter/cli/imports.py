@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commerce.order_identity import SOURCE
 from commerce.settings import Settings
 from starter.cli.import_files import (
     Currency,
@@ -23,7 +22,7 @@ from starter.cli.import_files import (
     run_import,
     show_columns,
 )
-from starter.cli.shared import AsJson, DataDir, print_line
+from starter.cli.shared import AsJson, DataDir, check_source, print_line
 
 if TYPE_CHECKING:
     from commerce.database import Database
@@ -35,12 +34,6 @@ BAD_ROWS = (
 )
 
 import_app = typer.Typer(help="Import CSV exports of other systems, plain or gzip.", no_args_is_help=True)
-
-
-def _check_source(name: str | None) -> str | None:
-    if name is not None and not SOURCE.fullmatch(name):
-        raise typer.BadParameter("must be 1 to 40 of the characters A-Z a-z 0-9 . _ -")
-    return name
 
 
 Map = Annotated[
@@ -55,7 +48,7 @@ Map = Annotated[
 Source = Annotated[
     str | None,
     typer.Option(
-        callback=_check_source,
+        callback=check_source,
         metavar="NAME",
         help="The shop that the orders come from, if you have several; default: COMMERCE_ORDER_SOURCE",
     ),
