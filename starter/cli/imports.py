@@ -101,7 +101,7 @@ def orders(
             options=options,
         )
 
-    kind, extra = Kind("orders", "orders", COLUMNS), ["--source", source] if source else []
+    kind, extra = Kind("orders", "order", COLUMNS), ["--source", source] if source else []
     return show_columns(kind, files, given) if columns else run_import(kind, files, given, import_files, extra)
 
 
@@ -136,7 +136,7 @@ def inventory(
         )
 
     known = "This count is known already; a later count with the same numbers needs its own --counted-at"
-    kind = Kind("inventory", "levels", COLUMNS, known)
+    kind = Kind("inventory", "level", COLUMNS, known)
     if columns:
         return show_columns(kind, files, given)
     counted = None if counted_at is None else past_time(counted_at, "--counted-at")
@@ -181,5 +181,5 @@ def carts(
             options=options,
         )
 
-    kind = Kind("carts", "carts", COLUMNS)
+    kind = Kind("carts", "cart", COLUMNS)
     return show_columns(kind, files, given) if columns else run_import(kind, files, given, import_files)

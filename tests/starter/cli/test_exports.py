@@ -83,7 +83,7 @@ async def test_a_count_has_a_time(commerce: Commerce, database: Database, tmp_pa
     assert done.code == 0
     counted, imported = done.out.splitlines()
     assert counted == "stock.csv: counted at 2026-03-02 12:00:00 +0000"
-    assert imported == "1 row read: 1 levels imported, 0 known already"
+    assert imported == "1 row read: 1 level imported, 0 known already"
     warning = "stock.csv:2: warning: fewer than 0 units are counted; the stock is set to 0"
     assert done.err.splitlines()[-1] == warning
     again = await commerce("import", "inventory", "stock.csv", "--counted-at", "2026-03-02 12:00:00Z")
