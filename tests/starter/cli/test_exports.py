@@ -75,6 +75,9 @@ async def test_order_lines_are_listed_and_linked(commerce: Commerce, database: D
     assert wrong.code == 2 and "no variant has this SKU" in wrong.err
     assert (await commerce("products", "link", "4.5E+12", "MUG")).out == "1 line linked\n"
     assert (await commerce("products", "unlinked", "--json")).json == []
+    later = await commerce("products", "link", "Mugg", "MUG")
+    assert (later.code, later.out) == (0, "0 lines linked\n")
+    assert later.err.startswith("No line has this text yet") and "commerce products unlinked" in later.err
 
 
 async def test_a_count_has_a_time(commerce: Commerce, database: Database, tmp_path: Path) -> None:
