@@ -128,11 +128,11 @@ async def load_page(
     it would be missed.
     """
     await tx.execute(LOCK)
-    while (await tx.execute(NUMBER)).scalar_one() == NUMBERED_AT_ONCE:
-        pass
     if since > (last := (await tx.execute(LAST)).scalar_one()):
         problem = f"must be at most {last}, the last number that was given out; start from one that you are sure of"
         raise BadInput([FieldError(field="since", message=problem)])
+    while (await tx.execute(NUMBER)).scalar_one() == NUMBERED_AT_ONCE:
+        pass
     lines = (await tx.execute(LINES, {"since": since, "limit": limit, "source": source})).all()
     numbers = {line.export_number for line in lines}
     complete = {line.export_number for line in lines if line.quantity}  # others have only parts of units
