@@ -202,6 +202,7 @@ async def run(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _stop_soon, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # `commerce worker` has blocked it
     async with open_activities(settings) as activities:
         runtime = _runtime(settings)
         client = await connect(environment, runtime)

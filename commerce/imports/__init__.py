@@ -178,14 +178,14 @@ async def _import_files(
 
 async def _try_file(session: AsyncSession, file: Path, tally: Tally, import_file: ImportFile) -> None:
     """Import a file and take it back, with the numbers of orders that would be processed then, or wait for products."""
-    pending, waiting = await _count_open(session)
+    pending, waiting = await count_open(session)
     await import_file(session, file, tally)
-    pending_then, waiting_then = await _count_open(session)
+    pending_then, waiting_then = await count_open(session)
     tally.to_process, tally.to_wait = pending_then - pending, waiting_then - waiting
     await session.rollback()
 
 
-async def _count_open(session: AsyncSession) -> tuple[int, int]:
+async def count_open(session: AsyncSession) -> tuple[int, int]:
     """Return how many orders are pending, and how many wait for products."""
     pending: int = (await session.execute(COUNT_PENDING)).scalar_one()
     return pending, await backlog.count_waiting_for_product(session)

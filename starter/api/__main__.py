@@ -53,6 +53,7 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.handle_exit, number, None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # `commerce api` has blocked it
         yield
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -274,6 +275,7 @@ def _check_embedded_servers(command: str) -> None:
 def _replace_process(module: str, data_dir: Path | None) -> NoReturn:
     """Replace this process with a Python module, so that the module gets the signals."""
     os.environ["COMMERCE_DATA_DIR"] = str(_data_folder(data_dir))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until the module has loaded and can handle it
     os.execv(sys.executable, [sys.executable, "-m", module])  # noqa: S606 - our own interpreter and module
 
 

@@ -13,14 +13,24 @@ from zoneinfo import ZoneInfo
 import typer
 
 from commerce.settings import Settings
-from starter.cli.shared import FAILED, INTERRUPTED, count_of, err, out, print_error, print_line, run_with_database
+from starter.cli.import_report import print_open_orders, print_report
+from starter.cli.shared import (
+    FAILED,
+    INTERRUPTED,
+    count_of,
+    err,
+    out,
+    print_error,
+    print_line,
+    run_in_transaction,
+    run_with_database,
+)
 
 if TYPE_CHECKING:
     from commerce.database import Database
     from commerce.imports import ImportReport, Options, Reading
     from commerce.imports.columns import Columns
 
-SHOWN_ROWS = 20  # bad rows, and as many warnings
 TICK = 0.5  # seconds between two updates of the progress on a terminal
 LINE_SECONDS = 5  # between two lines of progress elsewhere
 STORING_SECONDS = 1  # without a new row: what was read is being stored
@@ -144,9 +154,11 @@ def run_import(
     if given.as_json:
         out.print_json(report.model_dump_json())
     else:
-        _print_report(report, kind.noun)
+        print_report(report, kind.noun)
         if kind.known and report.unchanged and not (report.taken or report.bad_count):
             print_error(kind.known)
+        if report.taken and not report.dry_run and kind.command == "orders":
+            run_in_transaction(given.data_dir, print_open_orders)
     if refused is not None and report.bad_count:
         number = refused.write(files, kind.columns, reading)
         print_error(f"{count_of(number, 'row')} with reasons written to {given.report}")
@@ -242,32 +254,6 @@ def _conclude(
     elif report.bad_count:
         print_error(f"{bad}: their files were not imported. To import the rest: {command(skip_bad=True)}")
     return FAILED if report.bad_count else 0
-
-
-def _print_report(report: "ImportReport", noun: str) -> None:
-    new = count_of(report.taken - report.changed, noun)
-    read, changed = count_of(report.read, "row"), f", {report.changed:,} changed" if report.changed else ""
-    if report.dry_run:
-        refused, processed = count_of(report.bad_count, "row"), count_of(report.to_process, "more order")
-        print_line(
-            f"{read} read: {new} would be imported{changed}, {report.unchanged:,} known already, "
-            f"{refused} refused; {processed} would be processed"
-        )
-        if report.to_wait:
-            line = f"{count_of(report.to_wait, 'more order')} would wait for products that are not known here"
-            print_line(line if report.to_wait > 0 else f"{count_of(-report.to_wait, 'order')} would wait no longer")
-    else:
-        print_line(f"{read} read: {new} imported{changed}, {report.unchanged:,} known already")
-    for note in report.notes:
-        print_line(note)
-    for warning in report.warnings[:SHOWN_ROWS]:
-        print_error(f"{warning.file}:{warning.line}: warning: {warning.reason}")
-    if report.warning_count > SHOWN_ROWS:
-        print_error(f"… only the first {SHOWN_ROWS} of {report.warning_count:,} warnings are shown; --json shows more")
-    for bad in report.bad[:SHOWN_ROWS]:
-        print_error(f"{bad.file}:{bad.line}: {bad.reason}")
-    if report.bad_count > SHOWN_ROWS:
-        print_error(f"… only the first {SHOWN_ROWS} bad rows are shown; --report FILE.csv writes all")
 
 
 def _zone(name: str) -> ZoneInfo:

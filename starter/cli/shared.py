@@ -9,10 +9,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from commerce.errors import Unreachable
 from commerce.messages.progress import MARKS, StepProgress
 from commerce.order_identity import SOURCE
 from commerce.plain_text import escape_controls
-from commerce.settings import Settings, load_environment, load_settings
+from commerce.settings import PREFIX, Settings, load_environment, load_settings
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from commerce.database import Database
 
 T = TypeVar("T")
+# Without any of these, or the stack.json of an embedded stack, no shop can be reached: runs are encrypted by default.
+NAMES_OF_A_SHOP = {
+    *("TEMPORAL_ADDRESS", "TEMPORAL_PROFILE"),
+    *(f"{PREFIX}{name}" for name in ("DATABASE_URL", "DATABASE_URL_FILE", "ENCRYPTION")),
+    *(f"{PREFIX}{name}" for name in ("ENCRYPTION_KEYS", "ENCRYPTION_KEYS_FILE")),
+}
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130  # exit codes
 
 
@@ -63,6 +70,8 @@ def run_connected(data_dir: Path | None, action: Callable[[Connections], Awaitab
     from starter.client import connect
 
     environment = load_environment(data_dir)
+    if not environment.keys() & NAMES_OF_A_SHOP:
+        raise Unreachable(f"No shop runs in {environment[f'{PREFIX}DATA_DIR']}")
 
     async def connect_and_run(database: "Database", settings: Settings) -> T:
         return await action(Connections(await connect(environment), database, settings))

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
 from activities.boundary.failures import describe
 from commerce.messages.base import Message
 from starter import client
-from starter.cli.follow import follow_steps
+from starter.cli.follow import follow_steps, warn_while_stuck
 from starter.cli.shared import FAILED, Connections, out, print_error, print_line, run_connected
 from starter.connection.rpc import unreachable_if_refused
 from starter.processes import PROCESS_TYPES
@@ -34,7 +34,7 @@ def start(data_dir: Path | None, kind: str, json: str, *, follow: bool, wait: bo
             out.print_json(data={"transaction_id": handle.id, "run_id": handle.first_execution_run_id})
         else:
             print_error(f"{handle.id} is running")
-        return await _wait(handle, follow=follow, as_json=as_json) if wait else 0
+        return await _wait(connections.client, handle, follow=follow, as_json=as_json) if wait else 0
 
     return run_connected(data_dir, start_and_wait)
 
@@ -45,9 +45,10 @@ def _parse(kind: str, json: str) -> Message:
     return PROCESS_TYPES[kind].parse(sys.stdin.read(MAX_INPUT) if json == "-" else json)
 
 
-async def _wait(handle: WorkflowHandle[Any, Any], *, follow: bool, as_json: bool) -> int:
+async def _wait(temporal: Client, handle: WorkflowHandle[Any, Any], *, follow: bool, as_json: bool) -> int:
     """Wait for the result and print it; return the exit code. Raises Unreachable."""
     print_step: Callable[[str], None] = print_error if as_json else print_line
+    warning = asyncio.create_task(warn_while_stuck(temporal, handle, print_error))
     try:
         if follow:
             await follow_steps(handle, print_step)
@@ -59,6 +60,8 @@ async def _wait(handle: WorkflowHandle[Any, Any], *, follow: bool, as_json: bool
     except asyncio.CancelledError:
         print_error(f"Interrupted. {handle.id} continues; the same command joins it again")
         raise
+    finally:
+        warning.cancel()
     if as_json:
         out.print_json(data=result)
     else:

@@ -63,7 +63,10 @@ async def _keep_running(environment: dict[str, str], stop: asyncio.Event) -> int
     stopping = asyncio.create_task(stop.wait())
     while not stop.is_set():
         started = time.monotonic()
-        worker = await asyncio.create_subprocess_exec(sys.executable, "-m", "worker", env=environment)
+        # In a session of its own, Ctrl-C reaches it only as our SIGTERM.
+        worker = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "worker"), env=environment, start_new_session=True
+        )
         ended = asyncio.create_task(worker.wait())
         await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():

@@ -1,4 +1,4 @@
-"""Choose the ports of the embedded servers: those of last time, else the usual ones, else free ones."""
+"""Choose the ports of the embedded servers: the usual ones, else those of last time, else free ones."""
 
 import errno
 import random
@@ -17,7 +17,7 @@ TRIES = 100
 
 
 class Ports:
-    """The ports of one data folder, stored in a file so that addresses stay the same."""
+    """The ports of one data folder, stored in a file so that unusual addresses stay the same."""
 
     def __init__(self, file: Path, echo: Callable[[str], None]) -> None:
         """`file` stores the ports; `echo` prints when a port is not the usual one."""
@@ -27,13 +27,10 @@ class Ports:
 
     def choose(self, name: str, label: str, wanted: int) -> int:
         """Return a free port for this server, the wanted one if possible (0: any). Raises StackError."""
-        port = self._remembered(name, wanted) or (wanted if self._is_free(wanted) else self._spare())
+        port = wanted if self._is_free(wanted) else self._remembered(name, wanted) or self._spare()
         if wanted not in (0, port):
-            if self._is_free(wanted):
-                self._echo(f"{label} listens on {port}, as before")
-            else:
-                why = "is in use" if may_listen(wanted) else "needs more privileges"
-                self._echo(f"Port {wanted} {why}; {label} listens on {port}")
+            why = "is in use" if may_listen(wanted) else "needs more privileges"
+            self._echo(f"Port {wanted} {why}; {label} listens on {port}")
         self._now[name] = {"wanted": wanted, "port": port}
         write_json(self._file, self._last | self._now)
         return port

@@ -62,11 +62,16 @@ async def stuck_reason(client: Client, run: WorkflowExecution, events: Sequence[
     reported = run.typed_search_attributes.get(REPORTED_PROBLEMS)
     if not reported or status_of(run) != "running":
         return None
+    return await last_error_of_code(client, events) or ", ".join(reported)
+
+
+async def last_error_of_code(client: Client, events: Sequence[HistoryEvent]) -> str | None:
+    """Return the error of the last workflow task that failed, or None if none did. `events` are the recent ones."""
     for event in reversed(events):
         if event.HasField("workflow_task_failed_event_attributes"):
             failure = event.workflow_task_failed_event_attributes.failure
             return describe(await client.data_converter.decode_failure(failure))
-    return ", ".join(reported)
+    return None
 
 
 def step_outcome(events: Sequence[HistoryEvent], step: str) -> str | None:

@@ -68,6 +68,22 @@ async def test_a_dry_run_shows_what_would_happen_and_imports_nothing(shop: Shop,
     assert await orders(shop) == []
 
 
+async def test_an_import_says_what_will_be_processed_and_what_waits(shop: Shop, commerce: Commerce, file: Any) -> None:
+    file.write_text(text({"Name": "#1"}))
+    waiting = await commerce("import", "orders", str(file))
+    assert waiting.out.splitlines()[-1:] == [
+        "1 order waits for products that are not known here: see commerce products unlinked"
+    ]
+    await shop.variant("MUG")
+    file.write_text(text({"Name": "#2"}) + text({"Name": "#3"}).split("\n", 1)[1])
+    pending = await commerce("import", "orders", str(file))
+    assert pending.out.splitlines()[-1] == (  # the import has linked the first order too
+        "3 orders will be processed by the next run of process-pending-orders: see commerce schedules list"
+    )
+    again = await commerce("import", "orders", str(file))
+    assert "see commerce" not in again.out
+
+
 async def test_a_dry_run_of_carts_counts_changed_ones(shop: Shop, commerce: Commerce, tmp_path: Path) -> None:
     header = "Id,Email,Created at,Updated at,Completed at,Currency,Lineitem quantity,Lineitem sku,Lineitem price\n"
     row = "{},a@b.example,2026-11-20 20:00:00 +0000,2026-11-{} 20:00:00 +0000,,GBP,1,MUG,10.00\n"

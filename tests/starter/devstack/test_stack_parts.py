@@ -89,13 +89,19 @@ class TestPorts:
         port = Ports(tmp_path / "ports.json", said.append).choose("api", "The API", PRIVILEGED)
         assert said == [f"Port {PRIVILEGED} needs more privileges; The API listens on {port}"]
 
-    def test_ports_stay_the_same(self, tmp_path: Path) -> None:
+    def test_the_replacement_of_a_port_stays_the_same_until_the_port_is_free_again(self, tmp_path: Path) -> None:
         said: list[str] = []
         with socket.create_server(("127.0.0.1", 0)) as server:
             wanted = server.getsockname()[1]
             first = Ports(tmp_path / "ports.json", said.append).choose("api", "The API", wanted)
-        assert Ports(tmp_path / "ports.json", said.append).choose("api", "The API", wanted) == first
-        assert said[-1] == f"The API listens on {first}, as before"
+            assert Ports(tmp_path / "ports.json", said.append).choose("api", "The API", wanted) == first
+        assert said == [f"Port {wanted} is in use; The API listens on {first}"] * 2
+        assert Ports(tmp_path / "ports.json", said.append).choose("api", "The API", wanted) == wanted
+        assert len(said) == 2
+
+    def test_any_port_stays_the_same(self, tmp_path: Path) -> None:
+        first = Ports(tmp_path / "ports.json", quiet).choose("api", "The API", 0)
+        assert Ports(tmp_path / "ports.json", quiet).choose("api", "The API", 0) == first
 
     def test_a_newly_wanted_port_wins_over_the_stored_one(self, tmp_path: Path) -> None:
         first = Ports(tmp_path / "ports.json", quiet).choose("api", "The API", 0)
