@@ -57,8 +57,9 @@ def _refund_advice(order: Row[Any]) -> str:
     units = f"{order.units:,} unit{'s' * (order.units != 1)}"
     if order.knows_refunds:
         return f"units refunded: {order.refunded_units:,}; started, it ships the {units} left"
+    known = f" (at least {order.refunded_units:,})" if order.refunded_units else ""
     return (
-        f"which units is not known (at least {order.refunded_units:,}), so compare it with its shop; started, it ships "
+        f"which units is not known{known}, so compare it with its shop; started, it ships "
         f"{units}; to ship fewer, send it again with refunded_quantity of its lines, or ship it in its shop"
     )
 

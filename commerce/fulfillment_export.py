@@ -8,13 +8,15 @@ therefore complete, which `after this time` would not be.
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import UTC
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce.errors import BadInput
+from commerce.messages.base import FieldError
 from commerce.messages.exports import FulfillmentFormat
 
 MAX_PAGE = 1_000  # fulfillments
@@ -36,14 +38,18 @@ NUMBER = text(f"""
     )
     SELECT count(*) FROM written
 """)  # noqa: S608 - our own constant
+LAST = text("SELECT coalesce(max(export_number), 0) FROM fulfillments")
 # A line can leave with several fulfillments. Each unit counts in the one that completes it, so that the units of a line
 # add up to those ordered. In a fulfillment of an older version, a line can have left from several locations; then none
 # is named.
 LINES = text("""
     WITH page AS MATERIALIZED (
-        SELECT * FROM fulfillments WHERE export_number > :since ORDER BY export_number LIMIT :limit
+        SELECT * FROM fulfillments
+        WHERE export_number > :since
+          AND (CAST(:source AS text) IS NULL OR (SELECT source FROM orders WHERE orders.id = order_id) = :source)
+        ORDER BY export_number LIMIT :limit
     )
-    SELECT export_number, coalesce(external_id, orders.id) AS order_id, orders.number AS order_name,
+    SELECT export_number, orders.source, coalesce(external_id, orders.id) AS order_id, orders.number AS order_name,
            coalesce(carrier, '') AS carrier,
            coalesce(tracking_number, '') AS tracking_number,
            coalesce(completed_at, page.created_at) AS shipped_at, line.sku, line.title, shipped.quantity,
@@ -97,22 +103,37 @@ COLUMNS: Mapping[FulfillmentFormat, Mapping[str, Callable[[Row[Any]], str]]] = {
 
 
 class Page(NamedTuple):
-    """The rows of some fulfillments, and the number to continue after: the last one's, or the given one if none."""
+    """The rows of some fulfillments, and the number to continue after: the last one's, or the given one if none.
+
+    `sources`: the shops that the orders are from.
+    """
 
     rows: Sequence[Sequence[str]]
     fulfillments: int
     last: int
+    sources: Set[str]
 
 
-async def load_page(tx: AsyncSession, since: int, limit: int = MAX_PAGE, layout: FulfillmentFormat = "shopify") -> Page:
-    """Return the next fulfillments after a number, oldest first, one row per order line.
+async def load_page(
+    tx: AsyncSession,
+    since: int,
+    limit: int = MAX_PAGE,
+    layout: FulfillmentFormat = "shopify",
+    source: str | None = None,
+) -> Page:
+    """Return the next fulfillments after a number, oldest first, one row per order line; with a source, only its own.
 
-    Numbers the completed fulfillments that have none yet. The same number gives the same page again.
+    Numbers the completed fulfillments that have none yet. The same number gives the same page again. Raises BadInput
+    for a number that no fulfillment has reached, such as one from before a backup was restored: the fulfillments up to
+    it would be missed.
     """
     await tx.execute(LOCK)
+    if since > (last := (await tx.execute(LAST)).scalar_one()):
+        problem = f"must be at most {last}, the last number that was given out; start from one that you are sure of"
+        raise BadInput([FieldError(field="since", message=problem)])
     while (await tx.execute(NUMBER)).scalar_one() == NUMBERED_AT_ONCE:
         pass
-    lines = (await tx.execute(LINES, {"since": since, "limit": limit})).all()
+    lines = (await tx.execute(LINES, {"since": since, "limit": limit, "source": source})).all()
     numbers = {line.export_number for line in lines}
     complete = {line.export_number for line in lines if line.quantity}  # others have only parts of units
     rows = [
@@ -120,7 +141,7 @@ async def load_page(tx: AsyncSession, since: int, limit: int = MAX_PAGE, layout:
         for line in lines
         if line.quantity or line.export_number not in complete
     ]
-    return Page(rows, len(numbers), max(numbers, default=since))
+    return Page(rows, len(numbers), max(numbers, default=since), {line.source for line in lines})
 
 
 def csv_text(rows: Sequence[Sequence[str]], layout: FulfillmentFormat, *, header: bool = True) -> str:

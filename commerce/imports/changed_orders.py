@@ -8,9 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from commerce.imports import order_changes
 from commerce.imports.new_order import ORDER_FIELDS, NewOrderLine
 from commerce.imports.order_changes import ReceivedOrder
+from commerce.imports.order_rows import HEAD_COLUMNS
 from commerce.imports.report import Tally
 
 BATCH = 500  # orders in memory
+LATER = "what is known of the order is later"
+FULFILLED = "the order was fulfilled here before it was changed, so these stay as they were"
 
 INDEX_LINES = text("CREATE INDEX ON staged_lines (first_line)")
 MARK_KNOWN = text("UPDATE staged_orders SET state = 'known' WHERE line = ANY(:lines)")
@@ -39,9 +42,11 @@ async def change_orders(session: AsyncSession, tally: Tally) -> None:
         same = [lines[difference.order_id] for difference in differences if not difference.changed]
         await session.execute(MARK_KNOWN, {"lines": same})
         for difference in differences:
-            if difference.kept:
-                fields = ", ".join(difference.kept)
-                tally.add_warning(lines[difference.order_id], f"what is known of the order is later: {fields}")
+            later = [name for name in difference.kept if name not in difference.fulfilled]
+            for reason, fields in ((LATER, later), (FULFILLED, difference.fulfilled)):
+                if fields:
+                    names = ", ".join(HEAD_COLUMNS.get(name, name) for name in fields)
+                    tally.add_warning(lines[difference.order_id], f"{reason}: {names}")
 
 
 async def _read_batches(session: AsyncSession) -> AsyncIterator[list[tuple[int, ReceivedOrder]]]:

@@ -101,12 +101,14 @@ class ReceivedOrder(NamedTuple):
 class Difference:
     """How a received order differs from the stored one: fields that were changed, and those that were not.
 
-    Fields have the source's names. `kept` are those in which the stored order is known to be later.
+    Fields have the source's names. `kept` are those in which the stored order is known to be later, `fulfilled` those
+    of them that stay because the order was fulfilled as it was.
     """
 
     order_id: str
     changed: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+    fulfilled: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -166,11 +168,12 @@ def _change(received: ReceivedOrder, stored: Row[Any], stored_lines: Sequence[St
     lines = order_merge.merge_lines(stored_lines, received.lines, later=order_merge.states_later_time(old, new))
     lines_differ = bool(lines.changed or lines.added)
     keeps_lines = order_merge.keeps_lines(old, new)
-    changed = [SOURCE_NAMES.get(name, name) for name in merged.changes if name in ORDER_FIELDS and name != "updated_at"]
-    kept = [SOURCE_NAMES.get(name, name) for name in merged.kept]
-    if lines_differ:
-        (kept if keeps_lines else changed).append("lines")
-    difference = Difference(received.id, changed, kept)
+    changed = _source_names([name for name in merged.changes if name in ORDER_FIELDS and name != "updated_at"])
+    kept = [*merged.kept, *(["lines"] if lines_differ and keeps_lines else [])]
+    if lines_differ and not keeps_lines:
+        changed.append("lines")
+    fulfilled = [name for name in kept if order_merge.stays_as_fulfilled(old, new, name)]
+    difference = Difference(received.id, changed, _source_names(kept), _source_names(fulfilled))
     return _Change(received, stored, merged.changes, lines if lines_differ and not keeps_lines else None, difference)
 
 
@@ -220,6 +223,10 @@ def _events(change: _Change, written: Row[Any]) -> list[NewEvent]:
         cancelled = OrderCancelled(order_id=order_id, revision=written.revision, fulfilled=written.fulfilled)
         events.append(NewEvent.from_data(cancelled, **place))
     return events
+
+
+def _source_names(fields: Sequence[str]) -> list[str]:
+    return [SOURCE_NAMES.get(name, name) for name in fields]
 
 
 def _is_cancelled(columns: Mapping[str, Any]) -> bool:

@@ -108,11 +108,16 @@ def keeps_lines(stored: Mapping[str, Any], received: Mapping[str, Any]) -> bool:
     return _is_fulfilled(stored) or is_outdated(stored, received) or _is_unsure(stored, received)
 
 
+def stays_as_fulfilled(stored: Mapping[str, Any], received: Mapping[str, Any], field: str) -> bool:
+    """Return whether a field, or `lines`, is kept because the order was fulfilled as it was."""
+    return _is_fulfilled(stored) and not is_outdated(stored, received) and field not in NOTED_AFTER_FULFILLMENT
+
+
 def merge_lines(stored: Sequence[StoredLine], received: Sequence[NewOrderLine], *, later: bool = False) -> MergedLines:
     """Match lines by SKU and title, in order. Lines without a match are removed: their quantity becomes 0.
 
     Units that are known to be refunded are not shipped, whatever quantity a source states that does not speak of
-    refunds. `later`: whether the source says that it speaks later; else refunds only grow.
+    refunds. `later`: whether the source says that it speaks later; else refunds only grow and states only go forward.
     """
     free = list(stored)
     changed: list[StoredLine] = []
@@ -126,6 +131,8 @@ def merge_lines(stored: Sequence[StoredLine], received: Sequence[NewOrderLine], 
             continue
         free.remove(match)
         line = _with_known_refunds(match.line, line, later=later)
+        if not later and _rank_of_line(match.line) > _rank_of_line(line):
+            line = line._replace(fulfillment_status=match.line.fulfillment_status)
         if match.line != line:
             changed.append(StoredLine(match.id, line))
             decisive |= any(getattr(match.line, name) != getattr(line, name) for name in DECISIVE_OF_LINES)
@@ -140,6 +147,10 @@ def merge_lines(stored: Sequence[StoredLine], received: Sequence[NewOrderLine], 
 def states_later_time(stored: Mapping[str, Any], received: Mapping[str, Any]) -> bool:
     """Return whether the source says that it has changed the order since the stored one."""
     return received["updated_at"] is not None and received["updated_at"] != stored["updated_at"]
+
+
+def _rank_of_line(line: NewOrderLine) -> int:
+    return RANKS["fulfillment_status"][line.fulfillment_status]
 
 
 def _with_known_refunds(stored: NewOrderLine, line: NewOrderLine, *, later: bool) -> NewOrderLine:

@@ -3,7 +3,7 @@
 What would make an order wrong is an error: it is not taken. What leaves it right is a warning.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
@@ -42,6 +42,8 @@ ROUNDED_SKU = (
     "looks like a number that a spreadsheet has rounded: if it is, the SKU cannot be known and the order waits; "
     "import the file as the shop exported it"
 )
+
+NO_COUNTRY = "is missing from the address: no label can be bought for the order"
 
 short_text, long_text = text(SHORT_TEXT), text(LONG_TEXT)
 quantity = whole_number(minimum=0)
@@ -203,6 +205,8 @@ def complete_order(head: ParsedHead, lines: Sequence[NewOrderLine]) -> NewOrder 
     status, problem = whole_order_status(stated.fulfillment_status, statuses)
     if problem:
         warnings.append(FieldError(field="fulfillment_status", message=problem))
+    if status == "not_fulfilled" and _lacks_country(head.order) and any(shipped for _, shipped in statuses):
+        warnings.append(FieldError(field="shipping_country", message=NO_COUNTRY))
     return NewOrder(
         **head.order
         | {
@@ -216,6 +220,12 @@ def complete_order(head: ParsedHead, lines: Sequence[NewOrderLine]) -> NewOrder 
             "warnings": tuple(warnings),
         }
     )
+
+
+def _lacks_country(order: Mapping[str, Any]) -> bool:
+    """Return whether an order to be shipped has an address without a country. One to be picked up has no address."""
+    has_address = order["shipping_address1"] or order["shipping_city"] or order["shipping_zip"]
+    return bool(has_address and order["shipping_method"] and not (order["shipping_country"] or order["cancelled_at"]))
 
 
 def _without_restocked(lines: Sequence[NewOrderLine]) -> Sequence[NewOrderLine]:

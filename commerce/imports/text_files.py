@@ -29,6 +29,7 @@ BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 GUESSED = "windows-1252"
+BY_CHANCE = 4  # so many wrong bytes must there be for each letter that is valid UTF-8 by chance
 READ_ERRORS = (EOFError, OSError, zlib.error)
 
 
@@ -146,7 +147,10 @@ def _find_encoding(path: Path, start: bytes) -> str:
         codecs.getincrementaldecoder("utf-8")().decode(start, final=len(start) < SAMPLE)
     except UnicodeDecodeError as error:
         # A file with valid UTF-8 letters is UTF-8 with a wrong byte: as Windows-1252, all its letters would be wrong.
-        if any(ord(char) > 127 and char != "\ufffd" for char in start.decode("utf-8", "replace")):
+        # Unless they are few: a capital of Windows-1252 and the sign after it, as in `CAFÉ®`, can be valid by chance.
+        text = start.decode("utf-8", "replace")
+        wrong = text.count("\ufffd") - start.count("\ufffd".encode())
+        if sum(char > "\x7f" and char != "\ufffd" for char in text) * BY_CHANCE > wrong:
             raise undecodable(path, "utf-8") from error
         return GUESSED
     return "utf-8"

@@ -59,7 +59,8 @@ class MailTemplates:
 
     def render(self, kind: str, data: dict[str, Any]) -> RenderedMail:
         """Return a mail of this kind; `data` has the variables of its templates, always `shop` and `key`."""
-        variables = OPTIONAL | {"number": data.get("order_id") or ""} | data | {"kind": kind}
+        variables: dict[str, Any] = OPTIONAL | {"number": data.get("order_id") or ""} | data | {"kind": kind}
+        variables["message"] = variables["message"].removesuffix(".")  # the templates write it as a title, too
         text = self._environment.select_template([f"{kind}.txt.j2", "alert.txt.j2"]).render(variables)
         html = self._environment.select_template([f"{kind}.html.j2", "alert.html.j2"]).render(variables)
         subject, _, body = text.partition("\n")

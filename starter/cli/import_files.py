@@ -109,7 +109,7 @@ class Kind(NamedTuple):
     """A kind of files to import."""
 
     command: str  # orders
-    noun: str  # what is counted
+    noun: str  # what is counted, in the singular
     columns: "Columns"
     known: str = ""  # what to say if everything was known already
 
@@ -126,6 +126,8 @@ def run_import(
 
     if given.report is not None and any(given.report.resolve() == file.resolve() for file in files):
         raise typer.BadParameter("must not be a file to import", param_hint="--report")
+    if given.report is not None and not given.report.resolve().parent.is_dir():
+        raise typer.BadParameter("its folder does not exist", param_hint="--report")  # before anything is imported
     interruptions: list[str] = []
     reading = given.reading()  # wrong options are an error before anything is connected
     refused = BadRowsFile(given.report) if given.report is not None else None

@@ -14,18 +14,19 @@ SHOWN_ROWS = 20  # bad rows, and as many warnings
 
 def print_report(report: "ImportReport", noun: str) -> None:
     """Print what was imported, the notes, and the first warnings and bad rows."""
-    new = report.taken - report.changed
+    new = count_of(report.taken - report.changed, noun)
     read, changed = count_of(report.read, "row"), f", {report.changed:,} changed" if report.changed else ""
     if report.dry_run:
+        refused, processed = count_of(report.bad_count, "row"), count_of(report.to_process, "more order")
         print_line(
-            f"{read} read: {new:,} {noun} would be imported{changed}, {report.unchanged:,} known already, "
-            f"{report.bad_count:,} rows refused; {count_of(report.to_process, 'more order')} would be processed"
+            f"{read} read: {new} would be imported{changed}, {report.unchanged:,} known already, "
+            f"{refused} refused; {processed} would be processed"
         )
         if report.to_wait:
             line = f"{count_of(report.to_wait, 'more order')} would wait for products that are not known here"
             print_line(line if report.to_wait > 0 else f"{count_of(-report.to_wait, 'order')} would wait no longer")
     else:
-        print_line(f"{read} read: {new:,} {noun} imported{changed}, {report.unchanged:,} known already")
+        print_line(f"{read} read: {new} imported{changed}, {report.unchanged:,} known already")
     for note in report.notes:
         print_line(note)
     for warning in report.warnings[:SHOWN_ROWS]:

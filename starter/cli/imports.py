@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commerce.order_identity import SOURCE
 from commerce.settings import Settings
 from starter.cli.import_files import (
     Currency,
@@ -23,7 +22,7 @@ from starter.cli.import_files import (
     run_import,
     show_columns,
 )
-from starter.cli.shared import AsJson, DataDir, print_line
+from starter.cli.shared import AsJson, DataDir, check_source, print_line
 
 if TYPE_CHECKING:
     from commerce.database import Database
@@ -35,12 +34,6 @@ BAD_ROWS = (
 )
 
 import_app = typer.Typer(help="Import CSV exports of other systems, plain or gzip.", no_args_is_help=True)
-
-
-def _check_source(name: str | None) -> str | None:
-    if name is not None and not SOURCE.fullmatch(name):
-        raise typer.BadParameter("must be 1 to 40 of the characters A-Z a-z 0-9 . _ -")
-    return name
 
 
 Map = Annotated[
@@ -55,7 +48,7 @@ Map = Annotated[
 Source = Annotated[
     str | None,
     typer.Option(
-        callback=_check_source,
+        callback=check_source,
         metavar="NAME",
         help="The shop that the orders come from, if you have several; default: COMMERCE_ORDER_SOURCE",
     ),
@@ -108,7 +101,7 @@ def orders(
             options=options,
         )
 
-    kind, extra = Kind("orders", "orders", COLUMNS), ["--source", source] if source else []
+    kind, extra = Kind("orders", "order", COLUMNS), ["--source", source] if source else []
     return show_columns(kind, files, given) if columns else run_import(kind, files, given, import_files, extra)
 
 
@@ -143,7 +136,7 @@ def inventory(
         )
 
     known = "This count is known already; a later count with the same numbers needs its own --counted-at"
-    kind = Kind("inventory", "levels", COLUMNS, known)
+    kind = Kind("inventory", "level", COLUMNS, known)
     if columns:
         return show_columns(kind, files, given)
     counted = None if counted_at is None else past_time(counted_at, "--counted-at")
@@ -188,5 +181,5 @@ def carts(
             options=options,
         )
 
-    kind = Kind("carts", "carts", COLUMNS)
+    kind = Kind("carts", "cart", COLUMNS)
     return show_columns(kind, files, given) if columns else run_import(kind, files, given, import_files)

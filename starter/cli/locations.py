@@ -29,6 +29,8 @@ def list_locations(as_json: AsJson = False, data_dir: DataDir = None) -> None:
         out.print_json(data=[location.model_dump(mode="json") for location in found])
     elif not found:
         print_line("There are no locations; importing an inventory creates them")
+    else:
+        print_line("priority  location")
     for location in [] if as_json else found:
         print_line(_line(location))
 
@@ -83,4 +85,4 @@ def set_location(
 def _line(location: "Location") -> str:
     fields = ("sender_name", "company", "street1", "street2", "city", "zip", "state", "country", "phone")
     address = ", ".join(filter(None, (getattr(location, field) for field in fields)))
-    return f"{location.priority:>6}  {location.name}  {address or 'sends from the address of the settings'}"
+    return f"{location.priority:>8}  {location.name}  {address or 'sends from the address of the settings'}"

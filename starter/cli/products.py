@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from starter.cli.shared import AsJson, DataDir, count_of, out, print_line, print_result, run_in_transaction
+from starter.cli.shared import AsJson, DataDir, count_of, out, print_error, print_line, print_result, run_in_transaction
 
 products_app = typer.Typer(help="Link order lines to the products that they are about.", no_args_is_help=True)
 
@@ -41,3 +41,5 @@ def link(
 
     lines = run_in_transaction(data_dir, lambda tx: listings.link(tx, text.strip(), sku.strip()))
     print_result({"lines": lines}, f"{count_of(lines, 'line')} linked", as_json=as_json)
+    if not lines:
+        print_error("No line has this text yet; later ones will be linked. commerce products unlinked lists the texts")

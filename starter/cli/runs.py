@@ -216,7 +216,9 @@ def _list(
         out.print_json(page.model_dump_json())
         return
     if page.workflows:
-        table = Table(Column("process", overflow="fold"), "status", "started", "ended", "failed at", "with")
+        table = Table(
+            *(Column(name, overflow="fold") for name in ("process", "status", "started", "ended", "failed at", "with"))
+        )
         for run in page.workflows:
             table.add_row(*_row(run, zone))
         out.print(table)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from commerce.errors import Unreachable
 from commerce.messages.progress import MARKS, StepProgress
+from commerce.order_identity import SOURCE
 from commerce.plain_text import escape_controls
 from commerce.settings import PREFIX, Settings, load_environment, load_settings
 
@@ -52,6 +53,13 @@ class Connections(NamedTuple):
     client: "Client"
     database: "Database"
     settings: Settings
+
+
+def check_source(name: str | None) -> str | None:
+    """Return the name of a shop that orders are from, as an option gives it; raises BadParameter."""
+    if name is not None and not SOURCE.fullmatch(name):
+        raise typer.BadParameter("must be 1 to 40 of the characters A-Z a-z 0-9 . _ -")
+    return name
 
 
 def run_connected(data_dir: Path | None, action: Callable[[Connections], Awaitable[T]]) -> T:

@@ -8,6 +8,7 @@ import random
 import pytest
 
 from commerce import fulfillment, fulfillment_export, inventory, orders, shipments
+from commerce.errors import BadInput
 from commerce.fulfillment_export import COLUMNS, csv_text, load_page
 from commerce.messages.orders import Label, LabelRequest
 from tests.commerce.shop import Shop
@@ -33,6 +34,31 @@ async def names(shop: Shop, since: int, limit: int = 1_000) -> tuple[list[str], 
     """Return the orders of a page, and where the next one starts."""
     page = await shop.call(load_page, since, limit)
     return list(dict.fromkeys(row[0] for row in page.rows)), page.last
+
+
+async def test_one_shop_gets_its_own_orders(shop: Shop) -> None:
+    await shop.stock("MUG", main=9)
+    for order_id, source in (("1", "shop"), ("etsy~1", "etsy"), ("2", "shop")):
+        await ship(shop, order_id, ("MUG", 1))
+        await shop.sql(f"UPDATE orders SET source = '{source}', external_id = NULL WHERE id = '{order_id}'")
+    everything = await shop.call(load_page, 0)
+    assert (everything.fulfillments, everything.sources) == (3, {"shop", "etsy"})
+    for source, numbers in (("shop", ["1", "3"]), ("etsy", ["2"]), ("amazon", [])):
+        page = await shop.call(load_page, 0, 1_000, "shopify", source)
+        assert [row[-1] for row in page.rows] == numbers
+        assert (page.last, page.sources) == (int(numbers[-1]) if numbers else 0, {source} if numbers else set())
+    first = await shop.call(load_page, 0, 1, "shopify", "shop")
+    assert (await shop.call(load_page, first.last, 1, "shopify", "shop")).last == 3
+
+
+async def test_i15_a_number_that_was_never_given_out_is_refused(shop: Shop) -> None:
+    await shop.stock("MUG", main=9)
+    await ship(shop, "1", ("MUG", 1))
+    assert await names(shop, 0) == (["1"], 1)
+    await ship(shop, "2", ("MUG", 1))
+    with pytest.raises(BadInput, match="since: must be at most 1, the last number that was given out"):
+        await names(shop, 2)
+    assert await names(shop, 1) == (["2"], 2)  # the refused one has used up no number
 
 
 async def test_a_row_per_line_with_its_parcel(shop: Shop) -> None:

@@ -117,6 +117,18 @@ def test_lines_are_matched_by_sku_and_title() -> None:
     assert merge_lines(stored, [MUG._replace(quantity=3), BOX]) == ([StoredLine(1, MUG._replace(quantity=3))], [], True)
 
 
+@pytest.mark.parametrize("state", ["partially_fulfilled", "fulfilled_elsewhere", "restocked"])
+def test_the_state_of_a_line_only_goes_forward_too(state: str) -> None:  # (V11)
+    stored, open_again = [StoredLine(1, MUG._replace(fulfillment_status=state))], MUG._replace(unit_price=300)
+    assert merge_lines(stored, [MUG]) == ([], [], False)
+    assert merge_lines(stored, [open_again]).changed == [
+        StoredLine(1, MUG._replace(fulfillment_status=state, unit_price=300))
+    ]
+    assert merge_lines(stored, [MUG], later=True) == ([StoredLine(1, MUG)], [], True)
+    forward = merge_lines([StoredLine(1, MUG)], [stored[0].line])
+    assert forward == (stored, [], True)
+
+
 def test_a_line_that_the_source_has_removed_has_no_units() -> None:
     assert merge_lines([StoredLine(1, MUG), StoredLine(2, BOX)], [MUG]) == (
         [StoredLine(2, BOX._replace(quantity=0))],

@@ -56,6 +56,28 @@ def test_all_errors_are_returned_by_field() -> None:
     ]
 
 
+def test_an_address_without_a_country_is_warned_of() -> None:
+    def fields(**values: str | None) -> list[str]:
+        address = {"shipping_method": "Standard", "shipping_city": "London", "shipping_country": None} | values
+        return [warning.field for warning in parse(replace(HEAD, **address)).warnings]  # type: ignore[arg-type]
+
+    assert fields() == ["shipping_country"]
+    for harmless in (
+        {"shipping_country": "GB"},
+        {"shipping_method": None},
+        {"shipping_city": None},  # as of a pick-up
+        {"fulfillment_status": "fulfilled"},
+        {"cancelled_at": "2026-03-02 13:00:00 +0000"},
+    ):
+        assert fields(**harmless) == []
+    order = parse_order(
+        replace(HEAD, shipping_method="Standard", shipping_city="London"),
+        [LINE._replace(requires_shipping=False)],
+        currency="GBP",
+    )
+    assert isinstance(order, NewOrder) and order.warnings == ()
+
+
 def test_prices_are_in_the_currency_of_the_order() -> None:
     assert errors(replace(HEAD, currency="JPY")) == [
         ("lines.0.price", "must have at most 0 decimals in this currency"),

@@ -411,7 +411,21 @@ async def test_what_is_known_to_be_later_is_kept_and_reported(database: Database
     report = await run_import(database, write(first(2), first(1)))
     assert (report.taken, report.changed, report.unchanged, report.bad_count) == (1, 0, 1, 0)
     assert [(row.line, row.reason) for row in report.warnings] == [
-        (3, "what is known of the order is later: cancelled_at")
+        (3, "what is known of the order is later: Cancelled at")
+    ]
+
+
+async def test_what_comes_after_our_fulfillment_is_reported_as_such(
+    database: Database, write: Callable[..., Path]
+) -> None:
+    await run_import(database, write(first(1, Paid_at="2010-11-16 08:34:00 +0000"), further(1)))
+    async with database.transaction() as tx:
+        await tx.execute(text("UPDATE orders SET fulfillment_status = 'fulfilled' WHERE id = '1'"))
+    report = await run_import(database, write(first(1, Shipping_City="Leeds", Paid_at="", Tags="new")))
+    assert report.changed == 1
+    assert sorted(row.reason for row in report.warnings) == [
+        "the order was fulfilled here before it was changed, so these stay as they were: Total, Shipping City, lines",
+        "what is known of the order is later: Paid at",
     ]
 
 

@@ -98,10 +98,7 @@ async def test_v13_only_what_is_left_is_shipped(shop: Shop, database: Database) 
 async def test_v13_a_person_is_told_what_to_check_if_the_shop_does_not_say_what_was_refunded(shop: Shop) -> None:
     await put(shop, MUGS, BOX)
     message = str(await ask(shop))
-    assert (
-        "which units is not known (at least 0), so compare it with its shop" in message
-        and "it ships 4 units" in message
-    )
+    assert "which units is not known, so compare it with its shop" in message and "it ships 4 units" in message
     assert "refunded_quantity" in message
     await put(shop, MUGS._replace(refunded_quantity=1), BOX)
     assert "at least 1" in str(await ask(shop))

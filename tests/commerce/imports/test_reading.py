@@ -93,6 +93,16 @@ def test_a_wrong_byte_in_a_utf_8_file_is_never_guessed_away(
     assert f"line {line}: byte 0xeb is not UTF-8 text: name the encoding of the file" in str(raised.value)
 
 
+def test_letters_of_windows_1252_that_look_like_utf_8_once_do_not_make_the_file_utf_8(file: Path) -> None:
+    umlauts = ["Jörg Müller", "Zoë", "Änne Größe"] * 4
+    names = [*umlauts, "NESCAFÉ®", "viel Spaß“"]  # É® and ß“ are valid UTF-8
+    rows = text(*({"Name": f"#{number}", "Shipping Name": name} for number, name in enumerate(names, 1)))
+    file.write_bytes(rows.encode("cp1252"))
+    orders, bad, notes = read(file)
+    assert [order.shipping_name for order in orders] == names and bad == []
+    assert notes == ["read as Windows-1252, since it is not UTF-8; if letters are wrong, name another --encoding"]
+
+
 def test_a_byte_that_the_encoding_lacks_is_named_with_its_line(file: Path) -> None:
     file.write_bytes(ONE.encode("cp1252") + b"\x81")
     with pytest.raises(UnreadableFile, match="line 3: byte 0x81 is no character of Windows-1252: name the encoding"):

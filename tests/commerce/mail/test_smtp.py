@@ -347,6 +347,12 @@ class TestRendering:
         assert "84<80: 7 ordered, 2 available\nand 9 more" in mail.text
         assert "84&lt;80" in mail.html
 
+    def test_a_message_ends_with_one_full_stop(self) -> None:
+        facts = {"shop": "Shop", "key": "k", "order_id": "1001", "message": "Not enough stock of 1 variant."}
+        for kind in ("insufficient-inventory", "job-failure"):
+            mail = TEMPLATES.render(kind, facts)
+            assert "Not enough stock of 1 variant.\n" in mail.text and "variant.." not in mail.text + mail.html
+
     @pytest.mark.parametrize(
         "kind", ["insufficient-inventory", "order-failed", "notification-failed", "compensation-failed", "job-failure"]
     )

@@ -44,9 +44,16 @@ async def test_i15_pages_follow_one_another(shop_and_http: tuple[Shop, httpx.Asy
     assert (found, since) == (["1", "2", "3"], "3")
     response = await http.get("/exports/fulfillments", params={"format": "woocommerce", "since": 2})
     assert response.text.splitlines()[1].startswith("3,,,")
+    await shop.sql("UPDATE orders SET source = 'etsy' WHERE id = '2'")
+    response = await http.get("/exports/fulfillments", params={"source": "etsy"})
+    assert [line.split(",")[0] for line in response.text.splitlines()[1:]] == ["2"]
+    assert response.headers["commerce-next-since"] == "2"
 
 
-@pytest.mark.parametrize("query", [{"since": "-1"}, {"since": "2026-03-02"}, {"limit": "0"}, {"format": "xml"}])
+@pytest.mark.parametrize(
+    "query",
+    [{"since": "-1"}, {"since": "2026-03-02"}, {"limit": "0"}, {"format": "xml"}, {"source": "a b"}, {"since": "1"}],
+)
 async def test_wrong_parameters_are_named(shop_and_http: tuple[Shop, httpx.AsyncClient], query: dict[str, str]) -> None:
     response = await shop_and_http[1].get("/exports/fulfillments", params=query)
     assert response.status_code == 422

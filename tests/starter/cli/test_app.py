@@ -67,7 +67,7 @@ async def test_an_import_prints_its_warnings_and_succeeds(commerce: Commerce, tm
     }
     (file := tmp_path / "orders.csv").write_text(f"{','.join(header)}\n{','.join(row.values())}\n")
     ended = await commerce("import", "orders", str(file))
-    assert ended.code == 0 and "1 orders imported" in ended.out
+    assert ended.code == 0 and "1 order imported" in ended.out
     assert ended.err.splitlines() == [
         f"{file}:2: warning: Shipping Country: {INVALID_COUNTRY}",
     ]

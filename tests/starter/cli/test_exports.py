@@ -38,7 +38,29 @@ async def test_fulfillments_are_exported_to_a_file_or_stdout(
     assert out.startswith("order_id,tracking_provider,") and len(out.splitlines()) == 1
     assert (await commerce("export", "fulfillments", "--since", "-1")).code == 2
     unwritable = await commerce("export", "fulfillments", "--output", "missing/new.csv")
-    assert unwritable.code == 1 and "missing/new.csv" in unwritable.err
+    assert unwritable.code == 1
+    assert unwritable.err == "Cannot write missing/new.csv: no such file or directory\n"
+    unknown = await commerce("export", "fulfillments", "--format", "xml")
+    assert unknown.code == 2
+    assert unknown.err == "Invalid value for '--format': 'xml' is not one of 'shopify', 'woocommerce'.\n"
+
+
+async def test_fulfillments_of_one_of_several_shops(commerce: Commerce, database: Database, tmp_path: Path) -> None:
+    shop = Shop(database)
+    await shop.stock("MUG", main=5)
+    await ship(shop, "1")
+    await ship(shop, "etsy~1")
+    await shop.sql("UPDATE orders SET source = 'etsy' WHERE id = 'etsy~1'")
+    done = await commerce("export", "fulfillments", "--output", "all.csv")
+    assert done.code == 0
+    assert "the file has orders of several shops: etsy, shop; --source NAME exports those of one" in done.err
+    code, out, err = await commerce("export", "fulfillments", "--source", "etsy")
+    assert (code, err) == (0, "1 fulfillment exported; next time: --since 2\n")
+    assert [row["Order id"] for row in csv.DictReader(out.splitlines())] == ["etsy~1"]
+    assert (await commerce("export", "fulfillments", "--source", "no name")).code == 2
+    beyond = await commerce("export", "fulfillments", "--since", "3", "--output", "beyond.csv")
+    assert beyond.code == 2 and "since: must be at most 2, the last number that was given out" in beyond.err
+    assert await asyncio.to_thread(lambda: [path.name for path in tmp_path.iterdir()]) == ["all.csv"]
 
 
 async def test_order_lines_are_listed_and_linked(commerce: Commerce, database: Database) -> None:
@@ -53,6 +75,9 @@ async def test_order_lines_are_listed_and_linked(commerce: Commerce, database: D
     assert wrong.code == 2 and "no variant has this SKU" in wrong.err
     assert (await commerce("products", "link", "4.5E+12", "MUG")).out == "1 line linked\n"
     assert (await commerce("products", "unlinked", "--json")).json == []
+    later = await commerce("products", "link", "Mugg", "MUG")
+    assert (later.code, later.out) == (0, "0 lines linked\n")
+    assert later.err.startswith("No line has this text yet") and "commerce products unlinked" in later.err
 
 
 async def test_a_count_has_a_time(commerce: Commerce, database: Database, tmp_path: Path) -> None:
@@ -61,7 +86,7 @@ async def test_a_count_has_a_time(commerce: Commerce, database: Database, tmp_pa
     assert done.code == 0
     counted, imported = done.out.splitlines()
     assert counted == "stock.csv: counted at 2026-03-02 12:00:00 +0000"
-    assert imported == "1 row read: 1 levels imported, 0 known already"
+    assert imported == "1 row read: 1 level imported, 0 known already"
     warning = "stock.csv:2: warning: fewer than 0 units are counted; the stock is set to 0"
     assert done.err.splitlines()[-1] == warning
     again = await commerce("import", "inventory", "stock.csv", "--counted-at", "2026-03-02 12:00:00Z")

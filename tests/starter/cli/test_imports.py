@@ -56,7 +56,7 @@ async def test_a_dry_run_shows_what_would_happen_and_imports_nothing(shop: Shop,
     tried = await commerce("import", "orders", "--dry-run", str(file))
     assert tried.code == 1 and await orders(shop) == []
     assert (
-        "3 rows read: 2 orders would be imported, 0 known already, 1 rows refused; 0 more orders would be processed\n"
+        "3 rows read: 2 orders would be imported, 0 known already, 1 row refused; 0 more orders would be processed\n"
         "1 more order would wait for products that are not known here\n"
     ) in tried.out
     assert f"{file}:3: Lineitem quantity: must be a whole number of at least 0" in tried.err
@@ -91,9 +91,9 @@ async def test_a_dry_run_of_carts_counts_changed_ones(shop: Shop, commerce: Comm
     (day2 := tmp_path / "day2.csv").write_text(header + row.format("a", 22) + row.format("b", 21) + row.format("c", 22))
     assert (await commerce("import", "carts", str(day1))).code == 0
     tried = await commerce("import", "carts", "--dry-run", str(day2))
-    assert tried.code == 0 and "1 carts would be imported, 1 changed, 1 known already" in tried.out
+    assert tried.code == 0 and "1 cart would be imported, 1 changed, 1 known already" in tried.out
     done = await commerce("import", "carts", str(day2))
-    assert done.code == 0 and "1 carts imported, 1 changed, 1 known already" in done.out
+    assert done.code == 0 and "1 cart imported, 1 changed, 1 known already" in done.out
 
 
 async def test_refused_rows_are_written_with_reasons_and_with_their_whole_order(

@@ -21,14 +21,16 @@ async def test_a_location_gets_an_address_and_loses_it(locations: Commerce, data
     assert (await locations("list")).out == "There are no locations; importing an inventory creates them\n"
     await Shop(database).stock("MUG", Workshop=1, Harbour=1)
     default = "sends from the address of the settings"
-    assert (await locations("list")).out == f"     0  Workshop  {default}\n     1  Harbour  {default}\n"
-    line = "    -1  Harbour  2 Quay, Hull, HU1 1AA, GB\n"
+    assert (await locations("list")).out == (
+        f"priority  location\n       0  Workshop  {default}\n       1  Harbour  {default}\n"
+    )
+    line = "      -1  Harbour  2 Quay, Hull, HU1 1AA, GB\n"
     assert (await locations("set", "Harbour", "--priority", "-1", *ADDRESS)).out == line
-    assert (await locations("list")).out.startswith(line)
+    assert (await locations("list")).out.splitlines()[1] == line.rstrip("\n")
     changed = (await locations("set", "Harbour", "--phone", "+44 1", "--json")).json
     assert (changed["phone"], changed["street1"], changed["country"]) == ("+44 1", "2 Quay", "GB")
     assert [location["name"] for location in (await locations("list", "--json")).json] == ["Harbour", "Workshop"]
-    assert (await locations("set", "Harbour", "--no-address")).out == f"    -1  Harbour  {default}\n"
+    assert (await locations("set", "Harbour", "--no-address")).out == f"      -1  Harbour  {default}\n"
 
 
 @pytest.mark.parametrize(
