@@ -91,6 +91,7 @@ def _create_secrets(shop: RunningShop, folder: Path) -> Path:
         "api_tokens": TOKEN,
         "shopify_secrets": "",
         "woocommerce_secrets": "",
+        "link_keys": "",
         "encryption_keys": KEY,
     }
     mounted = folder / "mounted"
