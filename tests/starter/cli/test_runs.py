@@ -221,6 +221,7 @@ def test_the_contract_has_the_schemas_of_every_process_and_event(capsys: pytest.
         "waiting_for_product",
         "cancelled",
         "fulfilled_elsewhere",
+        "rejected",
     ]
     registration = schemas["customer-registration"]
     assert "password" in registration["entry"]["properties"] and "password_hash" in registration["input"]["properties"]
