@@ -195,7 +195,7 @@ async def test_an_unknown_process_is_exit_code_1_and_an_unreachable_server_3(
         *(1, ""),
         "There is no process unknown. That of an order is order-processing-ID: commerce runs list\n",
     )
-    assert (await runs("show", "order-processing-7")).err == "There is no process order-processing-7.\n"
+    assert (await runs("show", "order-processing-none")).err == "There is no process order-processing-none.\n"
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
     unreachable = await runs("stuck")
     assert unreachable.code == 3 and "Temporal does not answer at 127.0.0.1:1" in unreachable.err
