@@ -103,9 +103,11 @@ RUNS: Sequence[tuple[str, Message]] = (
     ("upkeep", Upkeep()),
 )
 SUMMARIES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "cleanup-expired-carts": lambda done: f"{done['changed']} abandoned carts deleted",
-    "sync-inventory": lambda done: f"{done['seen']} SKUs compared, {done['changed']} levels corrected",
-    "process-pending-orders": lambda done: f"{done['seen']} pending orders found",
+    "cleanup-expired-carts": lambda done: f"{FORMATS.count(done['changed'], 'abandoned cart')} deleted",
+    "sync-inventory": lambda done: (
+        f"{FORMATS.count(done['seen'], 'SKU')} compared, {FORMATS.count(done['changed'], 'level')} corrected"
+    ),
+    "process-pending-orders": lambda done: f"{FORMATS.count(done['seen'], 'pending order')} found",
     "collect-analytics-data": _day,
-    "upkeep": lambda done: f"{done['changed']} old records deleted",
+    "upkeep": lambda done: f"{FORMATS.count(done['changed'], 'old record')} deleted",
 }
