@@ -4,7 +4,7 @@ from datetime import date, datetime
 
 from pydantic import Field
 
-from commerce.messages.base import Message
+from commerce.messages.base import Message, count_of
 from commerce.messages.jobs import Counts, JobInput, JobState
 
 IN_THE_FUTURE = "must not be in the future"
@@ -54,7 +54,7 @@ class CountedDay(Message):
 
     def summary(self) -> str:
         """Return how many orders the day had."""
-        return f"{sum(figures.orders for figures in self.currencies)} orders on {self.day}"
+        return f"{count_of(sum(figures.orders for figures in self.currencies), 'order')} on {self.day}"
 
 
 class CountDay(Message):

@@ -7,6 +7,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 UNKNOWN_FIELD = "there is no such field"
 
 
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is 1."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 class Message(BaseModel):
     """The base of all messages: immutable, and its values never appear in errors."""
 

@@ -2,7 +2,7 @@
 
 from pydantic import AwareDatetime, Field
 
-from commerce.messages.base import Message
+from commerce.messages.base import Message, count_of
 from commerce.messages.jobs import Counts, JobInput, JobState
 
 MAX_BATCH = 5_000  # carts
@@ -33,7 +33,7 @@ class ExpiryResult(Counts):
 
     def summary(self) -> str:
         """Return the number of deleted carts."""
-        return f"{self.changed:,} carts deleted"
+        return f"{count_of(self.changed, 'cart')} deleted"
 
 
 class CartsExpired(Counts):

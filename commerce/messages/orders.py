@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from commerce.messages.base import Message, ProcessInput
+from commerce.messages.base import Message, ProcessInput, count_of
 from commerce.messages.steps import BeginResult
 from commerce.order_identity import ORDER_ID_PATTERN
 
@@ -85,7 +85,8 @@ class ValidOrder(BeginResult):
 
     def summary(self) -> str:
         """Return the size of the order."""
-        return "fulfilled by an earlier run" if self.fulfilled else f"{self.units} units on {self.lines} lines"
+        size = f"{count_of(self.units, 'unit')} on {count_of(self.lines, 'line')}"
+        return "fulfilled by an earlier run" if self.fulfilled else size
 
 
 class CompletedOrder(Message):
@@ -108,7 +109,7 @@ class Reserved(Message):
 
     def summary(self) -> str:
         """Return the number of units."""
-        return f"{self.units} units reserved"
+        return f"{count_of(self.units, 'unit')} reserved"
 
 
 class FulfillmentPart(Message):
@@ -131,7 +132,7 @@ class CreatedFulfillment(Message):
 
     def summary(self) -> str:
         """Return the number of units, and of locations if there are several."""
-        return f"{self.units} units taken" + (f" from {len(self.parts)} locations" if self.parts else "")
+        return f"{count_of(self.units, 'unit')} taken" + (f" from {len(self.parts)} locations" if self.parts else "")
 
 
 class Label(Message):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from commerce.messages.base import Message, ProcessInput
+from commerce.messages.base import Message, ProcessInput, count_of
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 
@@ -32,4 +32,4 @@ class ProductCount(Message):
 
     def summary(self) -> str:
         """Return the number of products."""
-        return f"{self.count:,} products"
+        return count_of(self.count, "product")

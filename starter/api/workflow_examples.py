@@ -50,7 +50,7 @@ STEP = {
     "scheduled_at": "2026-03-02T12:00:00Z",
     "ended_at": "2026-03-02T12:00:00Z",
     "until": None,
-    "note": "5 units on 1 lines",
+    "note": "5 units on 1 line",
     "error": None,
     "attempts": 1,
 }

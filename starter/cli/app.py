@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 
 from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, ProcessNotFound, SettingsError, Unreachable
+from commerce.messages.base import count_of
 from commerce.settings import Settings, load_environment
 from starter.cli.exports import export_app
 from starter.cli.imports import import_app
@@ -30,7 +31,6 @@ from starter.cli.shared import (
     AsJson,
     Connections,
     DataDir,
-    count_of,
     err,
     out,
     print_error,

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from commerce.messages.base import count_of
 from commerce.messages.exports import FulfillmentFormat
 from commerce.settings import Settings
-from starter.cli.shared import DataDir, check_source, count_of, print_error, run_with_database
+from starter.cli.shared import DataDir, check_source, print_error, run_with_database
 
 if TYPE_CHECKING:
     from commerce.database import Database

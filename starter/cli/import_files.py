@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from commerce.messages.base import count_of
 from commerce.settings import Settings
 from starter.cli.import_report import print_open_orders, print_report
 from starter.cli.shared import (
     FAILED,
     INTERRUPTED,
-    count_of,
     err,
     out,
     print_error,

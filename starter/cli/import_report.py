@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from starter.cli.shared import count_of, print_error, print_line
+from commerce.messages.base import count_of
+from starter.cli.shared import print_error, print_line
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession

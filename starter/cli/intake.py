@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from starter.cli.shared import AsJson, DataDir, count_of, out, print_line, print_result, run_in_transaction
+from commerce.messages.base import count_of
+from starter.cli.shared import AsJson, DataDir, out, print_line, print_result, run_in_transaction
 
 intake_app = typer.Typer(help="List and retry webhooks of the shop that could not be used.", no_args_is_help=True)
 

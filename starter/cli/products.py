@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from starter.cli.shared import AsJson, DataDir, count_of, out, print_error, print_line, print_result, run_in_transaction
+from commerce.messages.base import count_of
+from starter.cli.shared import AsJson, DataDir, out, print_error, print_line, print_result, run_in_transaction
 
 products_app = typer.Typer(help="Link order lines to the products that they are about.", no_args_is_help=True)
 

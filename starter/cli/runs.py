@@ -10,7 +10,7 @@ import typer
 from rich.table import Column, Table
 
 from commerce.errors import BadInput, PermanentError
-from commerce.messages.base import FieldError
+from commerce.messages.base import FieldError, count_of
 from commerce.messages.runs import Page, ProcessStatus, RetryableStatus, Run, StatusFilter
 from starter.cli.answers import answer
 from starter.cli.shared import (
@@ -18,7 +18,6 @@ from starter.cli.shared import (
     AsJson,
     Connections,
     DataDir,
-    count_of,
     out,
     print_line,
     print_result,

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from rich.table import Column, Table
 
 from commerce.errors import BadInput
-from commerce.messages.base import field_errors
+from commerce.messages.base import count_of, field_errors
 from commerce.messages.schedules import ApplyResult, JobSchedule, Period
-from starter.cli.shared import AsJson, Connections, DataDir, count_of, out, print_line, print_result, run_connected
+from starter.cli.shared import AsJson, Connections, DataDir, out, print_line, print_result, run_connected
 
 schedules_app = typer.Typer(help="Show and control the schedules of jobs.", no_args_is_help=True)
 

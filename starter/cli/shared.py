@@ -128,8 +128,3 @@ def step_line(step: StepProgress, attempts: str = "") -> str:
     return "  ".join(
         filter(None, (f"{MARKS[step.state]} {step.name}", step.waiting_line(), step.note, attempts, step.error))
     )
-
-
-def count_of(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural unless it is 1."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
