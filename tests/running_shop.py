@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
@@ -16,6 +17,7 @@ from temporalio.worker import Interceptor
 
 from commerce.database import Database
 from commerce.errors import PermanentError
+from commerce.messages.base import Message
 from commerce.messages.orders import OrderResult, order_process_id
 from commerce.messages.progress import Progress
 from commerce.settings import Settings, load_settings
@@ -24,6 +26,7 @@ from starter.devstack import mail
 from starter.devstack.carrier import server as carrier
 from starter.devstack.warehouse import server as warehouse
 from starter.operate.audit import audit
+from starter.processes import TASK_QUEUE
 from starter.subscribers import create_relay
 from tests.commerce.shop import Shop
 from worker import make_worker, open_activities
@@ -54,6 +57,10 @@ class RunningShop:
 
     async def start(self, order_id: str) -> Handle:
         return await start_order(self.client, order_id)
+
+    async def start_job(self, kind: str, options: Message) -> WorkflowHandle[Any, Any]:
+        """Start a job under an id of its own, because all tests share a Temporal server."""
+        return await self.client.start_workflow(kind, options, id=f"{kind}-{uuid4()}", task_queue=TASK_QUEUE)
 
     async def process(self, order_id: str) -> OrderResult:
         return await process_order(self.client, order_id)

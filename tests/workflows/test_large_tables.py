@@ -16,7 +16,7 @@ from commerce.messages.carts import CleanUpCarts
 from commerce.messages.jobs import JobInput
 from commerce.messages.pending_orders import PendingOrders
 from commerce.messages.upkeep import Upkeep
-from starter.client import register_customer, start, wait_for_result
+from starter.client import register_customer, wait_for_result
 from starter.devstack.postgres import MIGRATOR
 from tests.conftest import DEADLINE, run_sql
 from tests.running_shop import RunningShop, relaying, running_shop
@@ -125,7 +125,7 @@ async def rows_read(url: str) -> dict[str, int]:
 
 
 async def run_job(shop: RunningShop, kind: str, options: JobInput) -> object:
-    return await wait_for_result(await start(shop.client, kind, options))
+    return await wait_for_result(await shop.start_job(kind, options))
 
 
 async def new_order(shop: RunningShop) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from temporalio.client import Client
 
 from commerce.messages.pending_orders import PendingOrders, PendingOrdersResult
-from starter.client import start, wait_for_result
+from starter.client import wait_for_result
 from tests.pooler import NEEDS_PGBOUNCER, running_pooler
 from tests.running_shop import relaying, running_shop
 
@@ -26,7 +26,7 @@ async def test_orders_and_jobs_are_processed_through_a_pooler(
                 await shop.data.order(str(number), MUG=1)
             results = await asyncio.gather(*(shop.process(str(number)) for number in range(ORDERS)))
             assert {result.status for result in results} == {"fulfilled"}
-            pending = await start(shop.client, "process-pending-orders", PendingOrders())
+            pending = await shop.start_job("process-pending-orders", PendingOrders())
             counts = PendingOrdersResult.model_validate(await wait_for_result(pending))
             assert counts.insufficient_inventory == 1
             assert await shop.findings() == []

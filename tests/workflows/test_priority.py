@@ -5,7 +5,7 @@ from pathlib import Path
 from temporalio.client import Client
 
 from commerce.messages.pending_orders import PendingOrders
-from starter.client import start, wait_for_result
+from starter.client import wait_for_result
 from tests.polling import until
 from tests.running_shop import running_shop
 
@@ -23,7 +23,7 @@ async def test_an_order_that_a_customer_waits_for_overtakes_the_job(
         await shop.data.stock("MUG", main=BACKLOG + 1)
         for number in range(BACKLOG):
             await shop.data.order(str(number), MUG=1)
-        job = await start(shop.client, "process-pending-orders", PendingOrders(at_once=BACKLOG))
+        job = await shop.start_job("process-pending-orders", PendingOrders(at_once=BACKLOG))
 
         async def some_are_reserved() -> bool | None:
             return bool(await shop.data.sql("SELECT 1 FROM reservations LIMIT 1")) or None
