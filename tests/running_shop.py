@@ -29,6 +29,7 @@ from starter.operate.audit import audit
 from starter.processes import TASK_QUEUE
 from starter.subscribers import create_relay
 from tests.commerce.shop import Shop
+from tests.polling import until
 from worker import make_worker, open_activities
 from workflows.order_processing import OrderProcessingWorkflow
 
@@ -57,6 +58,16 @@ class RunningShop:
 
     async def start(self, order_id: str) -> Handle:
         return await start_order(self.client, order_id)
+
+    async def start_until_waiting(self, order_id: str, step: str) -> Handle:
+        """Start an order, and return when this step waits for its answer."""
+        handle = await self.start(order_id)
+
+        async def is_waiting() -> bool | None:
+            return (await self.states(order_id)).get(step) == "waiting" or None
+
+        await until(is_waiting)
+        return handle
 
     async def start_job(self, kind: str, options: Message) -> WorkflowHandle[Any, Any]:
         """Start a job under an id of its own, because all tests share a Temporal server."""

@@ -140,10 +140,7 @@ async def cancelled_at_first(shop: RunningShop, order_id: str) -> str:
 async def start_review(shop: RunningShop, order_id: str) -> Handle:
     """Start an order of high risk, and wait until it waits for its review."""
     await shop.data.order(order_id, MUG=1, columns={"risk_level": "high"})
-    handle = await shop.start(order_id)
-    while (await shop.progress(order_id)).state != "waiting":  # noqa: ASYNC110 - polls a server
-        await asyncio.sleep(0.05)
-    return handle
+    return await shop.start_until_waiting(order_id, "review-order")
 
 
 async def review_approved(shop: RunningShop, order_id: str) -> str:

@@ -51,12 +51,7 @@ async def order_id(shop: RunningShop) -> str:
     order_id = uuid4().hex
     await shop.data.order(order_id, MUG=1)
     async with shop.worker():
-        await shop.start(order_id)
-
-        async def waiting() -> bool | None:
-            return (await shop.states(order_id)).get(STEP) == "waiting" or None
-
-        await until(waiting)
+        await shop.start_until_waiting(order_id, STEP)
     return order_id
 
 

@@ -31,12 +31,7 @@ async def process(shop: RunningShop) -> str:
     order_id = uuid4().hex
     await shop.data.order(order_id, MUG=1)
     async with shop.worker():
-        await shop.start(order_id)
-
-        async def waiting() -> bool | None:
-            return (await shop.states(order_id)).get(STEP) == "waiting" or None
-
-        await until(waiting)
+        await shop.start_until_waiting(order_id, STEP)
     return order_process_id(order_id)
 
 
