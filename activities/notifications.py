@@ -29,10 +29,9 @@ class NotificationActivities:
 
     @activity.defn(name="fail-notification")
     async def fail(self, call: Call[FailedNotification]) -> Nothing:
-        """Mark a notification as failed; try an alert once more before that."""
+        """Mark a notification as failed; an alert is queued instead, and workers send it later (N1)."""
         if call.input.alert:
-            sent = await self._notifier.alert_or_mark_failed(call.input.alert)
-            _count(call.input.alert.kind, "sent" if sent else "failed")
+            await self._notifier.hand_over(call.input.alert)
         else:
             await self._notifier.mark_failed(call.input.key, call.input.error)
             _count(_kind(call.input.key), "failed")
