@@ -1,8 +1,9 @@
 """Measure the jobs, and orders that wait: `python benchmarks/jobs.py PART [--size N]`.
 
 PART is `sync` (N SKUs at two locations, a tenth of them with different stock at the warehouse), `pending` (N paid
-one-line orders, with label and mail), `analytics` (a day of N orders in a month of such days, counted five times) or
-`waiting` (N orders wait for a review, everything is restarted, and all are approved at once).
+one-line orders, with label and mail), `analytics` (a day of N orders in a month of such days, counted five times),
+`waiting` (N orders wait for a review, everything is restarted, and all are approved at once) or `outage` (N orders wait
+for a carrier that answers 500 for some minutes).
 Each part starts its own embedded stack, with the real worker, in a temporary folder.
 """
 
@@ -42,6 +43,7 @@ MAX_SYNC_SECONDS, MAX_GROWTH_MIB, MAX_HISTORY_EVENTS, MAX_DAY_SECONDS = 60, 50, 
 SKUS, ORDERS, DAY_ORDERS = 200_000, 5_000, 100_000
 WAITING_ORDERS, MAX_WAITING_MIB, MAX_ANSWER_SECONDS = 1_000, 250, 60
 AT_ONCE, SETTLE, IDLE, PATIENCE = 30, 10, 30, 600  # orders; seconds
+OUTAGE_MINUTES = 4
 DAYS, REPEATS, SET_AT_ONCE = 30, 5, 5_000
 PRODUCTS, CUSTOMERS = 1_000, 50_000
 DAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -87,6 +89,7 @@ class Bench:
     client: Client
     database: Database
     worker: psutil.Process
+    carrier_url: str
     warehouse_url: str
 
     def __init__(self, folder: Path) -> None:
@@ -99,6 +102,7 @@ class Bench:
         self.client = await connect(self._stack.environment)
         self.database = Database(load_settings(self._stack.environment).database_url.get_secret_value())
         self.worker = psutil.Process(self._stack.description["worker_pid"])
+        self.carrier_url = self._stack.description["carrier_url"]
         self.warehouse_url = self._stack.description["warehouse_url"]
         return self
 
@@ -228,6 +232,24 @@ async def waiting(bench: Bench, size: int) -> bool:
     return memory.peak <= MAX_WAITING_MIB and answered <= MAX_ANSWER_SECONDS
 
 
+async def outage(bench: Bench, size: int) -> bool:
+    await bench.create_goods(PRODUCTS)
+    await bench.create_orders(size, customers=size, days=1, lines=1, status="not_fulfilled")
+    async with httpx.AsyncClient(base_url=bench.carrier_url, timeout=60) as http:
+        fault = {"operation": "create", "fault": "500", "times": None}
+        (await http.post("/trial/faults", json=fault)).raise_for_status()
+        await each_of(size, lambda order_id: start_order(bench.client, order_id))
+        await bench.until("SELECT count(*) FROM fulfillments", size)
+        for _ in range(OUTAGE_MINUTES):
+            print(f"CPU of all processes while {size:,} orders wait: {await bench.idle_cpu():.1f} %", flush=True)
+            await asyncio.sleep(60 - SETTLE - IDLE)
+        (await http.delete("/trial/faults")).raise_for_status()
+    started = time.perf_counter()
+    await bench.until("SELECT count(*) FROM orders WHERE fulfillment_status = 'fulfilled'", size)
+    print(f"all fulfilled {time.perf_counter() - started:.0f} s after the outage")
+    return True
+
+
 async def each_of(size: int, act: Callable[[str], Awaitable[object]]) -> None:
     """Do something for each order, some at once."""
     ids = iter(range(1, size + 1))
@@ -287,6 +309,7 @@ PARTS: dict[str, tuple[Callable[[Bench, int], Awaitable[bool]], int]] = {
     "pending": (pending, ORDERS),
     "analytics": (collect_day, DAY_ORDERS),
     "waiting": (waiting, WAITING_ORDERS),
+    "outage": (outage, WAITING_ORDERS),
 }
 
 
