@@ -179,7 +179,7 @@ async def _resolve(backends: Backends, token: str) -> tuple[Link, WaitKey, Quest
 
 
 def _reason(body: bytes) -> str:
-    """Return the reason in a form, without what PostgreSQL cannot store. Raises ValueError if it has too many fields."""
+    """Return the reason in a form, without what PostgreSQL cannot store. Too many fields raise ValueError."""
     fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=MAX_FIELDS)
     return fields.get("reason", [""])[0].replace("\0", "").strip()[:MAX_REASON]
 
