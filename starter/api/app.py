@@ -12,6 +12,7 @@ from commerce.version import NAME, VERSION
 from starter.api import (
     answers,
     codec,
+    customers,
     errors,
     exports,
     health,
@@ -81,7 +82,7 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     app.state.health = health.Health(backends)
     app.state.codec = payloads
     app.state.admission = Admission(settings)
-    for protected in (workflows, answers, progress, schedules, orders, exports, codec, tutorial):
+    for protected in (workflows, answers, progress, schedules, orders, customers, exports, codec, tutorial):
         app.include_router(protected.routes, dependencies=[BEARER_TOKEN])
     for public in (health.routes, metrics.routes, intake.routes, answers.links):
         app.include_router(public)

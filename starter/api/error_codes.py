@@ -29,6 +29,7 @@ class ErrorCode(StrEnum):
 
     # The classes of commerce/errors.py
     AddressIncomplete = "AddressIncomplete"
+    AddressKeyMissing = "AddressKeyMissing"
     AlertUnavailable = "AlertUnavailable"
     AlreadyAnswered = "AlreadyAnswered"
     AnsweredWithFailure = "AnsweredWithFailure"
@@ -41,6 +42,8 @@ class ErrorCode(StrEnum):
     CarrierUnknown = "CarrierUnknown"
     ConstraintViolated = "ConstraintViolated"
     CustomerAlreadyExists = "CustomerAlreadyExists"
+    CustomerHasOpenOrders = "CustomerHasOpenOrders"
+    CustomerNotFound = "CustomerNotFound"
     DatabaseUnavailable = "DatabaseUnavailable"
     EventNotFound = "EventNotFound"
     FulfilledElsewhere = "FulfilledElsewhere"
