@@ -17,6 +17,8 @@ from starter.api import (
     health,
     intake,
     metrics,
+    order_corrections,
+    order_lists,
     orders,
     progress,
     schedules,
@@ -81,7 +83,18 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     app.state.health = health.Health(backends)
     app.state.codec = payloads
     app.state.admission = Admission(settings)
-    for protected in (workflows, answers, progress, schedules, orders, exports, codec, tutorial):
+    for protected in (
+        workflows,
+        answers,
+        progress,
+        schedules,
+        order_lists,
+        order_corrections,
+        orders,
+        exports,
+        codec,
+        tutorial,
+    ):
         app.include_router(protected.routes, dependencies=[BEARER_TOKEN])
     for public in (health.routes, metrics.routes, intake.routes, answers.links):
         app.include_router(public)

@@ -40,6 +40,7 @@ class ErrorCode(StrEnum):
     CarrierUnavailable = "CarrierUnavailable"
     CarrierUnknown = "CarrierUnknown"
     ConstraintViolated = "ConstraintViolated"
+    CorrectionRefused = "CorrectionRefused"
     CustomerAlreadyExists = "CustomerAlreadyExists"
     DatabaseUnavailable = "DatabaseUnavailable"
     EventNotFound = "EventNotFound"
