@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import forgotten, outbox
+from commerce.confirmations import ADDRESS_PART
 from commerce.database import digests_of
 from commerce.email_addresses import normalise_address
 from commerce.errors import AddressKeyMissing, CustomerHasOpenOrders, CustomerNotFound
@@ -41,10 +42,17 @@ IS_KNOWN = text(f"""
     SELECT EXISTS (SELECT FROM orders WHERE email = :email) OR EXISTS (SELECT FROM carts WHERE email = :email)
         OR EXISTS (SELECT FROM notifications WHERE recipient = :email AND {TO_CUSTOMER})
 """)  # noqa: S608 - our own constant
+# Registrations that wait until their address is proven have longer ids.
+REGISTRATIONS = text(f"""
+    SELECT business_key FROM process_generations WHERE left(business_key, {ADDRESS_PART}) = ANY(CAST(:ids AS text[]))
+    UNION
+    SELECT process_id FROM pending_registrations WHERE left(process_id, {ADDRESS_PART}) = ANY(CAST(:ids AS text[]))
+""")  # noqa: S608 - our own constant
 # Steps of a registration share the row of its generation, so this waits for one under way; later ones are refused.
 END_PROCESSES = text("DELETE FROM process_generations WHERE business_key = ANY(CAST(:keys AS text[]))")
 DELETE_STEPS = text("DELETE FROM step_ledger WHERE business_key = ANY(CAST(:keys AS text[]))")
 DELETE_WAITS = text("DELETE FROM step_waits WHERE business_key = ANY(CAST(:keys AS text[]))")
+DELETE_PENDING = text("DELETE FROM pending_registrations WHERE process_id = ANY(CAST(:keys AS text[]))")
 ERASE_REASONS = text("UPDATE operator_actions SET reason = '' WHERE process_id = ANY(CAST(:keys AS text[]))")
 DELETE_LOGIN = text("DELETE FROM auth_users WHERE customer_id = CAST(:customer_id AS uuid)")
 LEAVE_GROUPS = text("DELETE FROM customer_group_members WHERE customer_id = CAST(:customer_id AS uuid)")
@@ -125,6 +133,7 @@ async def erase(tx: AsyncSession, address: str, *, keep_invoices: int) -> Forgot
         raise AddressKeyMissing
     await forgotten.lock(tx, address)
     registrations = digests_of(tx).process_ids(REGISTRATION_ID_PREFIX, address)
+    registrations += await tx.scalars(REGISTRATIONS, {"ids": registrations})
     await tx.execute(END_PROCESSES, {"keys": registrations})
     customer = (await tx.execute(LOCK_CUSTOMER, {"email": address})).one_or_none()
     person = {"customer_id": customer.id if customer else None, "email": address}
@@ -168,7 +177,7 @@ async def _raise_if_open(tx: AsyncSession, person: Mapping[str, Any]) -> None:
 
 async def _erase_processes(tx: AsyncSession, keys: Collection[str]) -> None:
     """Delete what the engine has of these processes. Those of orders have ended: nothing is left to undo."""
-    for statement in (END_PROCESSES, DELETE_STEPS, DELETE_WAITS, ERASE_REASONS):
+    for statement in (END_PROCESSES, DELETE_STEPS, DELETE_WAITS, DELETE_PENDING, ERASE_REASONS):
         await tx.execute(statement, {"keys": sorted(set(keys))})
 
 
