@@ -50,9 +50,9 @@ from commerce.integrations.webhooks import WebhookPoster
 from commerce.mail.notifier import Notifier
 from commerce.settings import Settings, load_environment, load_settings
 from commerce.telemetry import logs
+from starter.background_work import work_in_background
 from starter.client import connect
 from starter.connection.encryption import Encryption
-from starter.intake_inbox import watch_inbox
 from starter.operate.background import run_until
 from starter.operate.gauges import publish_gauges
 from starter.operate.ledger_retention import min_ledger_days
@@ -239,12 +239,12 @@ def _background_tasks(
 ) -> list[Coroutine[Any, Any, Any]]:
     """Return what the worker does besides its tasks.
 
-    It relays events, looks after webhooks of shops and answers to steps and, if metrics are on, publishes gauges.
+    It relays events, works off what waits in the database and, if metrics are on, publishes gauges.
     """
     # The relay holds a lock and listens for notifications on its connection, which a pooler would give to others.
     url = settings.direct_database_url or settings.database_url
     relay = create_relay(client, url.get_secret_value(), subscribers, on_published=event_counter(meter))
-    always = [relay.run(), watch_inbox(settings, client)]
+    always = [relay.run(), work_in_background(settings, client)]
     if not settings.metrics_address:
         return always
     zero_counters(meter, client.namespace)

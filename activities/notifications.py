@@ -3,6 +3,7 @@
 from temporalio import activity
 
 from activities.boundary.outages import OutageAlerts
+from commerce.errors import MailServerDown
 from commerce.mail.notifier import Notifier
 from commerce.messages.base import Nothing
 from commerce.messages.notifications import Alert, FailedNotification, NotificationRef, SendOutcome
@@ -29,10 +30,9 @@ class NotificationActivities:
 
     @activity.defn(name="fail-notification")
     async def fail(self, call: Call[FailedNotification]) -> Nothing:
-        """Mark a notification as failed; try an alert once more before that."""
+        """Mark a notification as failed; an alert is queued instead, and workers send it later (N1)."""
         if call.input.alert:
-            sent = await self._notifier.alert_or_mark_failed(call.input.alert)
-            _count(call.input.alert.kind, "sent" if sent else "failed")
+            await self._notifier.hand_over(call.input.alert)
         else:
             await self._notifier.mark_failed(call.input.key, call.input.error)
             _count(_kind(call.input.key), "failed")
@@ -41,13 +41,13 @@ class NotificationActivities:
     @activity.defn(name="alert-admins")
     async def alert(self, call: Call[Alert]) -> SendOutcome:
         """Alert the admins by mail and by webhook, where configured."""
-        async with self._outages.watch():
+        async with self._outages.watch(MailServerDown.service):
             sent = await self._notifier.alert(call.input)
         _count(call.input.kind, sent.status)
         return sent
 
     async def _deliver(self, key: str) -> SendOutcome:
-        async with self._outages.watch():
+        async with self._outages.watch(MailServerDown.service):
             sent = await self._notifier.send(key)
         _count(_kind(key), sent.status)
         return sent

@@ -1,12 +1,15 @@
-"""Measure the duration, memory and history length of the jobs: `python benchmarks/jobs.py PART [--size N]`.
+"""Measure the jobs, and orders that wait: `python benchmarks/jobs.py PART [--size N]`.
 
 PART is `sync` (N SKUs at two locations, a tenth of them with different stock at the warehouse), `pending` (N paid
-one-line orders, with label and mail) or `analytics` (a day of N orders in a month of such days, counted five times).
+one-line orders, with label and mail), `analytics` (a day of N orders in a month of such days, counted five times),
+`waiting` (N orders wait for a review, everything is restarted, and all are approved at once) or `outage` (N orders wait
+for a carrier that answers 500 for some minutes).
 Each part starts its own embedded stack, with the real worker, in a temporary folder.
 """
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 import time
@@ -15,7 +18,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import psutil
@@ -25,16 +28,22 @@ from temporalio.client import Client
 from commerce import analytics
 from commerce.database import Database
 from commerce.messages.base import Message
+from commerce.messages.orders import order_process_id
 from commerce.messages.pending_orders import PendingOrders
 from commerce.messages.stock_sync import SyncInventory
+from commerce.messages.waits import Answer
 from commerce.settings import load_settings
-from starter.client import connect, start
+from starter.client import connect, start, start_order
 from starter.devstack.stack import Stack
+from starter.operate.answers import answer
 from starter.telemetry.exit import exit_process
 
 MIB = 1024 * 1024
 MAX_SYNC_SECONDS, MAX_GROWTH_MIB, MAX_HISTORY_EVENTS, MAX_DAY_SECONDS = 60, 50, 5_000, 2
 SKUS, ORDERS, DAY_ORDERS = 200_000, 5_000, 100_000
+WAITING_ORDERS, MAX_WAITING_MIB, MAX_ANSWER_SECONDS = 1_000, 250, 60
+AT_ONCE, SETTLE, IDLE, PATIENCE = 30, 10, 30, 600  # orders; seconds
+OUTAGE_MINUTES = 4
 DAYS, REPEATS, SET_AT_ONCE = 30, 5, 5_000
 PRODUCTS, CUSTOMERS = 1_000, 50_000
 DAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -77,10 +86,51 @@ SEED_LINES = """
 class Bench:
     """An embedded stack that contains only the data that a part seeds."""
 
-    def __init__(self, stack: Stack, client: Client, database: Database) -> None:
-        self.client, self.database = client, database
-        self.warehouse_url: str = stack.description["warehouse_url"]
-        self.worker = psutil.Process(stack.description["worker_pid"])
+    client: Client
+    database: Database
+    worker: psutil.Process
+    carrier_url: str
+    warehouse_url: str
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack: Stack
+
+    async def __aenter__(self) -> Self:
+        self._stack = Stack(self._folder, port=0, schedules=False, echo=lambda _: None)
+        await self._stack.start()
+        self.client = await connect(self._stack.environment)
+        self.database = Database(load_settings(self._stack.environment).database_url.get_secret_value())
+        self.worker = psutil.Process(self._stack.description["worker_pid"])
+        self.carrier_url = self._stack.description["carrier_url"]
+        self.warehouse_url = self._stack.description["warehouse_url"]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.database.close()
+        await self._stack.stop()
+
+    async def restart(self) -> None:
+        """Stop all servers and start them again."""
+        await self.__aexit__()
+        await self.__aenter__()
+
+    async def idle_cpu(self) -> float:
+        """Return the percentage of a core that all servers use while nothing happens."""
+        await asyncio.sleep(SETTLE)
+        servers = psutil.Process().children(recursive=True)
+        before = sum(sum(server.cpu_times()[:2]) for server in servers)
+        await asyncio.sleep(IDLE)
+        return (sum(sum(server.cpu_times()[:2]) for server in servers) - before) / IDLE * 100
+
+    async def until(self, query: str, number: int) -> None:
+        """Wait until a query counts this number."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                async with self.database.transaction() as tx:
+                    if (await tx.execute(text(query))).scalar_one() == number:
+                        return
+                await asyncio.sleep(0.3)
 
     async def sql(self, statement: str, **values: object) -> None:
         """Execute a statement without a time limit."""
@@ -155,6 +205,62 @@ async def collect_day(bench: Bench, size: int) -> bool:
     return median(seconds) <= MAX_DAY_SECONDS
 
 
+async def waiting(bench: Bench, size: int) -> bool:
+    await bench.create_goods(PRODUCTS)
+    await bench.create_orders(size, customers=size, days=1, lines=1, status="not_fulfilled")
+    await start_order(bench.client, "none")  # the worker has loaded everything
+    idle_before, memory = await bench.idle_cpu(), Memory(bench.worker)
+    async with memory:
+        await each_of(size, lambda order_id: start_order(bench.client, order_id))
+        await bench.until("SELECT count(*) FROM step_waits WHERE kind IS NULL", size)
+    idle = await bench.idle_cpu()
+    print(f"{size:,} orders wait: {memory}")
+    print(f"CPU of all processes while nothing happens: {idle_before:.1f} % before, {idle:.1f} % with them", flush=True)
+    await bench.restart()
+    approval = Answer(answer="success")
+
+    async def approve(order_id: str) -> None:
+        process_id = order_process_id(order_id)
+        await answer(bench.client, bench.database, process_id, "review-order", approval, by="bench")
+
+    started = time.perf_counter()
+    await each_of(size, approve)
+    answered = time.perf_counter() - started
+    await bench.until("SELECT count(*) FROM orders WHERE fulfillment_status = 'fulfilled'", size)
+    seconds = time.perf_counter() - started
+    print(f"{size:,} approved in {answered:.0f} s and fulfilled in {seconds:.0f} s after everything was restarted")
+    return memory.peak <= MAX_WAITING_MIB and answered <= MAX_ANSWER_SECONDS
+
+
+async def outage(bench: Bench, size: int) -> bool:
+    await bench.create_goods(PRODUCTS)
+    await bench.create_orders(size, customers=size, days=1, lines=1, status="not_fulfilled")
+    async with httpx.AsyncClient(base_url=bench.carrier_url, timeout=60) as http:
+        fault = {"operation": "create", "fault": "500", "times": None}
+        (await http.post("/trial/faults", json=fault)).raise_for_status()
+        await each_of(size, lambda order_id: start_order(bench.client, order_id))
+        await bench.until("SELECT count(*) FROM fulfillments", size)
+        for _ in range(OUTAGE_MINUTES):
+            print(f"CPU of all processes while {size:,} orders wait: {await bench.idle_cpu():.1f} %", flush=True)
+            await asyncio.sleep(60 - SETTLE - IDLE)
+        (await http.delete("/trial/faults")).raise_for_status()
+    started = time.perf_counter()
+    await bench.until("SELECT count(*) FROM orders WHERE fulfillment_status = 'fulfilled'", size)
+    print(f"all fulfilled {time.perf_counter() - started:.0f} s after the outage")
+    return True
+
+
+async def each_of(size: int, act: Callable[[str], Awaitable[object]]) -> None:
+    """Do something for each order, some at once."""
+    ids = iter(range(1, size + 1))
+
+    async def some() -> None:
+        for number in ids:
+            await act(f"O{number}")
+
+    await asyncio.gather(*(some() for _ in range(AT_ONCE)))
+
+
 class Memory:
     """The resident memory of a process before, during (peak) and after a block, in MiB."""
 
@@ -202,19 +308,19 @@ PARTS: dict[str, tuple[Callable[[Bench, int], Awaitable[bool]], int]] = {
     "sync": (sync, SKUS),
     "pending": (pending, ORDERS),
     "analytics": (collect_day, DAY_ORDERS),
+    "waiting": (waiting, WAITING_ORDERS),
+    "outage": (outage, WAITING_ORDERS),
 }
 
 
 async def measure(part: str, size: int | None) -> bool:
     run_part, default_size = PARTS[part]
+    os.environ["COMMERCE_REVIEW_ABOVE"] = "GBP=1" if part == "waiting" else ""
     with tempfile.TemporaryDirectory(prefix="jobs-") as folder:
-        async with Stack(Path(folder), port=0, schedules=False, echo=lambda _: None) as stack:
-            database = Database(load_settings(stack.environment).database_url.get_secret_value())
-            bench = Bench(stack, await connect(stack.environment), database)
+        async with Bench(Path(folder)) as bench:
             print(f"load {psutil.getloadavg()[0]:.1f}", flush=True)
             ok = await run_part(bench, size or default_size)
             print(f"load {psutil.getloadavg()[0]:.1f}, {'within' if ok else 'BEYOND'} the target")
-            await database.close()
     return ok
 
 

@@ -94,6 +94,10 @@ class TransientError(CommerceError):
     counts: ClassVar[bool] = True
     service: ClassVar[str] = ""  # what is down for every item alike; the admins are alerted once per outage
 
+    def for_all(self) -> "TransientError":
+        """Return the error to raise when the service answers all items like this."""
+        return self
+
 
 @dataclass(eq=False)
 class BadInput(PermanentError):
@@ -503,6 +507,10 @@ class CarrierUnavailable(TransientError):
     """The carrier is unavailable: {reason}."""
 
     reason: str
+
+    def for_all(self) -> "CarrierDown":
+        """Return the error that says so of all shipments."""
+        return CarrierDown(self.reason)
 
 
 @dataclass(eq=False)

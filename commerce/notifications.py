@@ -38,6 +38,25 @@ RELEASE = text("""
     UPDATE notifications SET status = 'queued', lease_until = NULL
     WHERE key = :key AND status = 'sending' AND attempts = :attempts
 """)
+# What is left behind: notifications that have waited for longer than their run takes to send them. Their run was
+# terminated or reset, or has handed them over. The index ix_notifications_unsent finds them.
+LEFT_BEHIND = text("""
+    SELECT key FROM notifications
+    WHERE status IN ('queued', 'sending') AND created_at < now() - CAST(:grace AS interval)
+      AND coalesce(lease_until <= clock_timestamp(), true)
+    ORDER BY created_at LIMIT :limit
+""")
+# The longer it has waited, the longer it waits again.
+POSTPONE = text("""
+    UPDATE notifications
+    SET status = 'queued',
+        lease_until = now() + least(greatest((now() - created_at) / 2, interval '1 minute'), interval '1 hour')
+    WHERE key = :key AND status IN ('queued', 'sending') AND coalesce(lease_until <= clock_timestamp(), true)
+""")
+EXPIRE = text("""
+    UPDATE notifications SET status = 'failed', lease_until = NULL, error = 'NotDelivered'
+    WHERE status = 'queued' AND created_at < now() - CAST(:age AS interval)
+""")
 MARK_FAILED = text("""
     UPDATE notifications SET status = 'failed', lease_until = NULL, error = :error
     WHERE key IN (CAST(:key AS text), CAST(:key AS text) || '/webhook') AND status <> 'sent'
@@ -129,6 +148,21 @@ async def mark_sent(tx: AsyncSession, key: str) -> None:
 async def release(tx: AsyncSession, attempt: Notification) -> None:
     """End the lease of a failed attempt, so that the next one can start at once."""
     await tx.execute(RELEASE, {"key": attempt.key, "attempts": attempt.attempts})
+
+
+async def left_behind(tx: AsyncSession, *, grace: timedelta, limit: int) -> list[str]:
+    """Return the keys of the oldest notifications unsent for longer than `grace` that nobody is sending."""
+    return list((await tx.execute(LEFT_BEHIND, {"grace": grace, "limit": limit})).scalars())
+
+
+async def postpone(tx: AsyncSession, key: str) -> None:
+    """Leave a notification that nobody is sending out of what is left behind, for a minute to an hour."""
+    await tx.execute(POSTPONE, {"key": key})
+
+
+async def expire(tx: AsyncSession, age: timedelta) -> None:
+    """Mark notifications as failed that are still queued at this age."""
+    await tx.execute(EXPIRE, {"age": age})
 
 
 async def mark_failed(tx: AsyncSession, key: str, error: str) -> None:

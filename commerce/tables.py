@@ -506,7 +506,7 @@ class Notification(Base):
     status: Mapped[str] = mapped_column(server_default="queued")
     message_id: Mapped[str]
     attempts: Mapped[int] = mapped_column(server_default="0")
-    lease_until: Mapped[datetime | None]  # until then, an attempt may be sending it
+    lease_until: Mapped[datetime | None]  # until then, an attempt may be sending it; queued: no worker sends it unasked
     error: Mapped[str | None]
     created_at: Mapped[Now] = mapped_column(index=True)
     sent_at: Mapped[datetime | None]

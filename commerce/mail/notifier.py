@@ -15,11 +15,13 @@ from commerce.answer_links import AnswerLinks
 from commerce.database import Database
 from commerce.errors import (
     AlertUnavailable,
+    DatabaseUnavailable,
     MailServerDown,
     MailUnavailable,
     PermanentError,
     SettingsError,
     StepInProgress,
+    TransientError,
 )
 from commerce.integrations.alerts import AlertWebhook
 from commerce.mail.render import MailTemplates
@@ -31,6 +33,9 @@ from commerce.notifications import OUTAGE, RECOVERY, Notification
 from commerce.settings import Settings
 
 LEASE = timedelta(seconds=13)  # longer than SEND_TIMEOUT, shorter than the start-to-close timeout of its step
+GRACE = timedelta(minutes=1)  # a run has sent its notification by then, unless something is wrong
+GIVE_UP = timedelta(days=4)  # as mail servers do
+LEFT_BEHIND_BATCH = 5  # few, because a slow mail server holds up what else waits in the background
 OUTAGE_TIMEOUT = 4  # seconds to send the alert about an outage, in addition to the attempt that noticed it
 WEBHOOK = "webhook"  # the recipient of an alert's second notification
 LOCALE = "en_GB"
@@ -108,18 +113,31 @@ class Notifier:
             raise min(errors, key=lambda error: isinstance(error, PermanentError))
         return SendOutcome(status="sent" if keys else "skipped")
 
-    async def alert_or_mark_failed(self, alert: Alert) -> bool:
-        """Try once to alert the admins, and return whether that worked; if not, the alert is kept as failed.
-
-        Raises DatabaseUnavailable.
-        """
+    async def hand_over(self, alert: Alert) -> None:
+        """Queue an alert, for `send_left_behind`. Raises DatabaseUnavailable."""
         await self._queue_alert(alert)
-        try:
-            await self.alert(alert)
-        except (PermanentError, MailUnavailable, AlertUnavailable, StepInProgress) as error:
-            await self.mark_failed(alert.key, type(error).__name__)
-            return False
-        return True
+
+    async def send_left_behind(self, grace: timedelta = GRACE) -> None:
+        """Send a few notifications that no run sends any more; call this again and again (N1).
+
+        One that is refused temporarily is tried again later and later, for four days. Raises MailServerDown, because
+        all other mails would fail alike, and DatabaseUnavailable.
+        """
+        async with self._database.transaction() as tx:
+            await notifications.expire(tx, GIVE_UP)
+            keys = await notifications.left_behind(tx, grace=grace, limit=LEFT_BEHIND_BATCH)
+        for key in keys:
+            try:
+                await self.send(key)
+            except (MailServerDown, DatabaseUnavailable):
+                raise
+            except (PermanentError, StepInProgress):
+                continue  # marked as failed, or another worker is sending it
+            except Exception as error:
+                async with self._database.transaction() as tx:
+                    await notifications.postpone(tx, key)
+                if not isinstance(error, TransientError):
+                    raise
 
     async def report_outage(self, service: str, error: str) -> None:
         """Alert the admins that a service is down, once per outage and at most once per hour.

@@ -37,7 +37,9 @@ JOB_ITEMS = Metric(
     "Counts of completed jobs, by name",
     ("workflow_type", "result"),
 )
-MAILS = Metric("counter", "commerce_mails", "Mails and alerts by result: sent, skipped, failed", ("kind", "status"))
+MAILS = Metric(
+    "counter", "commerce_mails", "Mails and alerts of steps by result: sent, skipped, failed", ("kind", "status")
+)
 EVENTS_PUBLISHED = Metric("counter", "commerce_events_published", "Published events", ("type",))
 HTTP_DURATION = Metric(
     "histogram",

@@ -90,7 +90,7 @@ async def test_c1_a_cart_expires_when_neither_it_nor_its_lines_were_touched(shop
 
 async def test_c2_lines_are_deleted_with_their_cart_and_an_event_is_written(shop: Carts) -> None:
     await shop.add_cart("7")
-    assert (await shop.expire()).summary() == "1 carts deleted"
+    assert (await shop.expire()).summary() == "1 cart deleted"
     assert await shop.sql("SELECT count(*) FROM cart_lines") == [0]
     created_at = LONG_AGO.strftime("%Y-%m-%dT%H:%M:%SZ")
     assert await shop.events() == [("cart.expired", "cart/7", {"cart_id": "7", "created_at": created_at})]

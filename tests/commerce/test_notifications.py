@@ -4,7 +4,7 @@ import asyncio
 import email.policy
 import json
 from collections.abc import AsyncIterator, Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
 from pathlib import Path
@@ -14,10 +14,11 @@ import httpx
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import notifications, outbox
 from commerce.database import Database
-from commerce.errors import AlertUnavailable, MailRefused, MailUnavailable, StepInProgress
+from commerce.errors import AlertUnavailable, MailRefused, MailServerDown, MailUnavailable, StepInProgress
 from commerce.integrations.alerts import AlertWebhook
 from commerce.mail.notifier import LEASE, Notifier
 from commerce.mail.smtp import SEND_TIMEOUT, MailServer
@@ -27,6 +28,7 @@ from commerce.messages.orders import InsufficientItem
 from commerce.notifications import Notification
 from commerce.outbox import NewEvent
 from starter.devstack import mail as catcher
+from tests.conftest import free_port
 
 KEY = "order-shipped/1001"
 SENDER = "The Shop <shop@shop.example>"
@@ -116,6 +118,11 @@ async def claim(database: Database) -> Notification | SendOutcome:
 async def end_lease(database: Database) -> None:
     async with database.transaction() as tx:
         await tx.execute(text("UPDATE notifications SET lease_until = now() - interval '1 ms'"))
+
+
+async def make_older(database: Database, age: str) -> None:
+    async with database.transaction() as tx:
+        await tx.execute(text(f"UPDATE notifications SET created_at = created_at - interval '{age}'"))
 
 
 class TestQueue:
@@ -292,6 +299,111 @@ class TestSend:
             with pytest.raises(asyncio.CancelledError):
                 await attempt
         assert (await row(database)).status == "queued"
+
+
+class TestLeftBehind:
+    """A notification whose run was terminated or reset, or has handed it over, is sent by any worker (N1)."""
+
+    async def test_it_is_sent_when_its_run_has_had_time(
+        self, database: Database, notifier: Notifier, tmp_path: Path
+    ) -> None:
+        await order(database)
+        await queue(database)
+        await notifier.send_left_behind()
+        assert caught(tmp_path) == []
+        await make_older(database, "1 minute")
+        await asyncio.gather(notifier.send_left_behind(), notifier.send_left_behind())
+        assert len(caught(tmp_path)) == 1
+        assert (await row(database)).status == "sent"
+
+    async def test_it_is_sent_when_the_worker_that_was_sending_it_was_lost(
+        self, database: Database, notifier: Notifier, tmp_path: Path
+    ) -> None:
+        await order(database)
+        await queue(database)
+        await claim(database)
+        await make_older(database, "1 minute")
+        await notifier.send_left_behind()
+        assert caught(tmp_path) == []
+        await end_lease(database)
+        await notifier.send_left_behind()
+        assert len(caught(tmp_path)) == 1
+
+    async def test_one_that_is_refused_temporarily_waits_longer_and_longer_and_delays_no_other(
+        self, database: Database, notifier: Notifier
+    ) -> None:
+        await order(database)
+        await queue(database, recipient="zoe@busy.example")
+        await queue(database, key="order-shipped/1002")
+        await make_older(database, "8 hours")
+        await notifier.send_left_behind()
+        assert (await row(database, "order-shipped/1002")).status == "sent"
+        got = await row(database)
+        assert (got.status, got.attempts) == ("queued", 1)
+        await notifier.send_left_behind()
+        assert (await row(database)).attempts == 1
+        assert timedelta(minutes=59) < got.lease_until - datetime.now(UTC) <= timedelta(hours=1)
+
+    async def test_its_run_does_not_wait_with_it(self, database: Database, notifier: Notifier) -> None:
+        await order(database)
+        await queue(database, recipient="zoe@busy.example")
+        await make_older(database, "1 minute")
+        await notifier.send_left_behind()
+        with pytest.raises(MailUnavailable):
+            await notifier.send(KEY)
+
+    async def test_one_that_cannot_be_rendered_is_reported_and_delays_no_other(
+        self, database: Database, notifier: Notifier, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def load(tx: AsyncSession, kind: str, *more: object) -> dict[str, Any]:
+            raise KeyError(kind)
+
+        monkeypatch.setattr("commerce.mail.notifier.load_template_data", load)
+        await queue(database)
+        await queue(database, key="order-shipped/1002")
+        await make_older(database, "1 minute")
+        for _ in range(2):
+            with pytest.raises(KeyError, match="order-shipped"):
+                await notifier.send_left_behind()
+        await notifier.send_left_behind()
+        for key in (KEY, "order-shipped/1002"):
+            assert (await row(database, key)).lease_until is not None
+
+    async def test_one_that_is_refused_permanently_is_marked_failed(
+        self, database: Database, notifier: Notifier
+    ) -> None:
+        await order(database)
+        await queue(database, recipient="zoe@refused.example")
+        await make_older(database, "1 minute")
+        await notifier.send_left_behind()
+        assert (await row(database)).status == "failed"
+
+    async def test_after_four_days_it_is_marked_failed(self, database: Database, notifier: Notifier) -> None:
+        await order(database)
+        await queue(database)
+        await make_older(database, "4 days")
+        await notifier.send_left_behind()
+        got = await row(database)
+        assert (got.status, got.error, got.attempts) == ("failed", "NotDelivered", 0)
+
+    async def test_while_the_mail_server_is_down_all_wait(self, database: Database) -> None:
+        await order(database)
+        await queue(database)
+        await make_older(database, "1 minute")
+        url = SecretStr(f"smtp://127.0.0.1:{free_port()}")
+        with pytest.raises(MailServerDown):
+            await Notifier(database, MailServer(url, SENDER)).send_left_behind()
+        assert (await row(database)).lease_until is None
+
+    async def test_an_alert_that_a_run_hands_over_is_sent(
+        self, database: Database, mail_server: MailServer, tmp_path: Path
+    ) -> None:
+        webhook = Webhook()
+        notifier = Notifier(database, mail_server, admins=ADMINS, webhook=webhook)
+        await notifier.hand_over(ALERT)
+        await make_older(database, "1 minute")
+        await notifier.send_left_behind()
+        assert (len(caught(tmp_path)), len(webhook.got)) == (1, 1)
 
 
 class TestAlert:

@@ -34,10 +34,7 @@ OLD_CARTS = """
     INSERT INTO carts (id, currency, created_at, updated_at)
     SELECT 'old-' || n, 'GBP', :at, :at FROM generate_series(1, :number) AS n
 """
-# A run that is cancelled after an earlier one was terminated may leave the earlier one's mail.
-LEFT_MAILS = (
-    "SELECT replace(key, 'order-shipped/', '') FROM notifications WHERE kind = 'order-shipped' AND status = 'queued'"
-)
+UNSENT = "SELECT key FROM notifications WHERE status IN ('queued', 'sending')"
 OPEN = "SELECT type || ' of ' || aggregate FROM outbox_events WHERE published_at IS NULL"
 
 
@@ -83,14 +80,14 @@ async def end_all_work(shop: RunningShop, plan: Plan, everybody: Actors) -> None
     """Wait until all runs have ended; start what the schedules would start, and retry what operators would retry."""
     await wait_until_ended(shop, plan, everybody)
     await process_pending_orders(shop, plan, everybody)
-    unsent = set(await shop.data.sql(LEFT_MAILS))
     for order_id in plan.orders:
-        if order_id in unsent or await status(shop.handle(order_id)) == TERMINATED:
+        if await status(shop.handle(order_id)) == TERMINATED:
             await everybody.retry(order_id)
     await wait_until_ended(shop, plan, everybody)
     await process_pending_orders(shop, plan, everybody)
     await (await everybody.run_job("cleanup-expired-carts")).result()
     await until_none(lambda: shop.data.sql(OPEN))
+    await until_none(lambda: shop.data.sql(UNSENT))  # workers send what interrupted runs have left
 
 
 async def deliver_plenty(shop: RunningShop, plan: Plan, everybody: Actors) -> None:

@@ -30,7 +30,7 @@ async def send_or_alert(sending: Awaitable[SendOutcome], mail_key: str, alert: A
 
 
 async def alert_admins(alert: Alert) -> None:
-    """Alert the admins, ignoring cancels. An alert that cannot be sent is marked failed."""
+    """Alert the admins, ignoring cancels. An alert that cannot be sent now is sent later, without this run."""
     await uninterrupted(_alert(alert))
 
 

@@ -70,8 +70,8 @@ BATCH = Policy(
     silence=timedelta(seconds=15),
 )
 LONG_BATCH = replace(BATCH, attempt=timedelta(minutes=3))
-# An alert to the admins: six tries within half a minute, then it is marked failed. Every try counts, because the run
-# that raises the alert should end. `fail-notification` waits for the database, then tries once more.
+# An alert to the admins: six tries within half a minute. Every try counts, because the run that raises the alert should
+# end. `fail-notification` then waits for the database and leaves the alert to the workers, which send it later (N1).
 ALERT = Policy(
     attempt=timedelta(seconds=15),
     deadline=None,

@@ -19,7 +19,7 @@ from commerce.integrations.alerts import AlertWebhook
 from commerce.mail.intake_alerts import alert_of_unusable
 from commerce.mail.notifier import Notifier
 from commerce.settings import Settings, load_settings
-from starter.intake_inbox import watch_intake
+from starter.background_work import repeat_background_work
 from tests.commerce.intake.webhooks import (
     SECRET,
     encoded,
@@ -316,7 +316,7 @@ async def test_a_worker_takes_what_waits_and_alerts(shop: RunningShop) -> None:
         delivery = deliveries.Delivery("shopify", "orders/create", f"w-{number}", encoded(order), "shop")
         await deliveries._take_later(shop.database, delivery)
     notifier = Notifier.of(shop.settings, shop.database, None)
-    watching = asyncio.create_task(watch_intake(shop.client, shop.database, notifier, interval=0.05))
+    watching = asyncio.create_task(repeat_background_work(shop.client, shop.database, notifier, interval=0.05))
 
     async def alerted() -> bool | None:
         return bool(shop.mails("intake-unusable")) or None

@@ -1,4 +1,7 @@
-"""What a worker does for what came in from outside and waits: webhooks of shops, and answers to steps."""
+"""What each worker does besides its tasks, for whatever waits in the database.
+
+It takes webhooks of shops, sends notifications that no run sends, and delivers answers to steps.
+"""
 
 import asyncio
 from collections.abc import Awaitable
@@ -17,30 +20,33 @@ from starter.operate.answers import deliver_answers
 
 INTERVAL = 10  # seconds
 
-log = structlog.stdlib.get_logger("commerce.intake")
+log = structlog.stdlib.get_logger("commerce.background")
 
 
-async def watch_inbox(settings: Settings, client: Client) -> None:
-    """Do so for the settings' shop, with connections of its own, until cancelled."""
+async def work_in_background(settings: Settings, client: Client) -> None:
+    """Work for the settings' shop, with connections of its own, until cancelled."""
     database = Database.of(settings, pool_size=1)
     webhook = AlertWebhook.of(settings)
     try:
-        await watch_intake(client, database, Notifier.of(settings, database, webhook))
+        await repeat_background_work(client, database, Notifier.of(settings, database, webhook))
     finally:
         if webhook:
             await webhook.close()
         await database.close()
 
 
-async def watch_intake(client: Client, database: Database, notifier: Notifier, interval: float = INTERVAL) -> None:
-    """Take waiting webhooks, alert the admins of unusable ones, and deliver answers, until cancelled.
+async def repeat_background_work(
+    client: Client, database: Database, notifier: Notifier, interval: float = INTERVAL
+) -> None:
+    """Do all work that waits, again and again, until cancelled.
 
-    Several workers may do so; whatever fails is tried again.
+    Several workers may do so at once; whatever fails is tried again.
     """
     while True:
         await _try("webhooks of the shop wait", take_waiting(database))
         await _try("the alert about webhooks of the shop waits", alert_of_unusable(database, notifier))
         await _try("answers to steps wait", deliver_answers(client, database))
+        await _try("notifications wait", notifier.send_left_behind())
         await asyncio.sleep(interval)
 
 
