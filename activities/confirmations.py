@@ -5,6 +5,7 @@ from temporalio import activity
 from activities.boundary.outages import OutageAlerts
 from commerce import confirmations, ledger
 from commerce.database import Database
+from commerce.errors import MailServerDown
 from commerce.mail.notifier import Notifier
 from commerce.messages.base import Nothing
 from commerce.messages.customers import ConfirmationAsked, ConfirmationRequest
@@ -28,7 +29,7 @@ class ConfirmationActivities:
                 tx, call, ConfirmationAsked, lambda: confirmations.ask(tx, WaitKey.of(call.key), call.input)
             )
         if asked.mail:
-            async with self._outages.watch():
+            async with self._outages.watch(MailServerDown.service):
                 await self._notifier.send(asked.mail)
         return asked
 
