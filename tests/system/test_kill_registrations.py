@@ -55,8 +55,8 @@ async def test_registrations_end_once_after_a_kill_inside_each_step(
     async def waiting(points: tuple[str, ...]) -> bool | None:
         ids = [runs[point].id for point in points]
         found = await shop.data.sql(
-            "SELECT count(*) FROM step_waits JOIN notifications ON data ->> 'wait_id' = CAST(id AS text)"
-            " WHERE business_key = ANY(:ids) AND status = 'sent' AND step_waits.kind IS NULL", ids=ids,
+            "SELECT count(*) FROM step_waits AS wait JOIN notifications AS mail ON mail.data ->> 'wait_id' = CAST(id AS text)"
+            " WHERE business_key = ANY(:ids) AND mail.status = 'sent' AND wait.kind IS NULL", ids=ids,
         )  # fmt: skip
         return found == [len(points)] or None
 
