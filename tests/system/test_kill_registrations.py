@@ -29,6 +29,10 @@ POINTS = (
 )
 ANSWERED = ("record-answer before", "record-answer after", "create-customer after", "withdraw-confirmation before")
 DEADLINE = 120  # seconds
+MAILED_AND_WAITING = """
+    SELECT count(*) FROM step_waits AS wait JOIN notifications AS mail ON mail.data ->> 'wait_id' = CAST(id AS text)
+    WHERE business_key = ANY(:ids) AND mail.status = 'sent' AND wait.kind IS NULL
+"""
 
 
 @pytest.fixture
@@ -54,10 +58,7 @@ async def test_registrations_end_once_after_a_kill_inside_each_step(
 
     async def waiting(points: tuple[str, ...]) -> bool | None:
         ids = [runs[point].id for point in points]
-        found = await shop.data.sql(
-            "SELECT count(*) FROM step_waits AS wait JOIN notifications AS mail ON mail.data ->> 'wait_id' = CAST(id AS text)"
-            " WHERE business_key = ANY(:ids) AND mail.status = 'sent' AND wait.kind IS NULL", ids=ids,
-        )  # fmt: skip
+        found = await shop.data.sql(MAILED_AND_WAITING, ids=ids)
         return found == [len(points)] or None
 
     async with worker_processes(shop, tmp_path / "workers", **SETTINGS) as workers:
