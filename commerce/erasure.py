@@ -1,10 +1,10 @@
 """Erase a person from all tables (A7). What figures need stays: ids, amounts, times, countries and provinces."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import forgotten, outbox
@@ -93,8 +93,8 @@ ERASE_MAILS = text(f"""
 """)  # noqa: S608 - our own constant
 DELETE_CARTS = text("DELETE FROM carts WHERE email = :email RETURNING 1")
 NEXT_BODIES = text(f"""
-    SELECT platform, delivery_id, content_hash, body FROM intake_deliveries
-    WHERE status = 'unusable' AND body IS NOT NULL
+    SELECT platform, delivery_id, content_hash, received_at, body FROM intake_deliveries
+    WHERE body IS NOT NULL
       AND (platform, delivery_id, content_hash) > (:platform, :delivery_id, :content_hash)
     ORDER BY platform, delivery_id, content_hash LIMIT {KEPT_BODIES}
 """)  # noqa: S608 - our own constant
@@ -162,6 +162,16 @@ async def erase(tx: AsyncSession, address: str, *, keep_invoices: int) -> Forgot
     )
 
 
+async def find_bodies(tx: AsyncSession, address: str) -> AsyncIterator[Row[Any]]:
+    """Yield the kept webhooks of shops whose body has this normalised address."""
+    key = {"platform": "", "delivery_id": "", "content_hash": ""}
+    while rows := (await tx.execute(NEXT_BODIES, key)).all():
+        key = {name: getattr(rows[-1], name) for name in key}
+        for row in rows:
+            if mentions(row.body, address):
+                yield row
+
+
 def mentions(body: bytes, address: str) -> bool:
     """Return whether a webhook's body holds this normalised address, in whichever case, or escaped as JSON allows."""
     try:
@@ -183,12 +193,8 @@ async def _erase_processes(tx: AsyncSession, keys: Collection[str]) -> None:
 
 async def _erase_bodies(tx: AsyncSession, address: str) -> None:
     """Delete the bodies of unusable webhooks with this address. One that still waits loses it when it is taken."""
-    key = {"platform": "", "delivery_id": "", "content_hash": ""}
-    while rows := (await tx.execute(NEXT_BODIES, key)).all():
-        for row in rows:
-            key = {name: getattr(row, name) for name in key}
-            if mentions(row.body, address):
-                await tx.execute(DELETE_BODY, key)
+    async for row in find_bodies(tx, address):
+        await tx.execute(DELETE_BODY, row._asdict())
 
 
 def _texts(value: Any) -> list[str]:

@@ -105,6 +105,7 @@ async def test_an_account_is_created_when_the_address_is_proven(
         async with shop.worker():
             run = await register(shop, address)
             assert await shop.data.sql("SELECT has_account FROM customers") == [False]
+            assert await shop.data.sql("SELECT 1 FROM step_ledger WHERE CAST(call AS text) LIKE '%argon2%'") == []
             [link] = links(shop)
             shown = await http.get(link)
             assert shown.status_code == 200 and 'type="password"' in shown.text and address not in shown.text
