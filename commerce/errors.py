@@ -148,6 +148,14 @@ class ActionRefused(PermanentError):
     reason: str
 
 
+@dataclass(eq=False)
+class CorrectionRefused(PermanentError):
+    """Order {order_id} was not changed: {reason}."""
+
+    order_id: str
+    reason: str
+
+
 class CancelRefused(ActionRefused):
     """Cannot cancel {process}: {reason}."""
 

@@ -26,6 +26,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from commerce.open_orders import MAY_BE_OPEN
+from commerce.order_status import INDEXED, WORDS
 
 Json = dict[str, Any]
 Serial = Annotated[int, mapped_column(BigInteger, Identity(), primary_key=True)]
@@ -348,7 +349,12 @@ class Order(Base):
         Index("uq_orders_source_external_id", "source", "external_id", unique=True),
         Index("uq_orders_source_name_key", "source", "name_key", unique=True),
         Index("ix_orders_namesakes", "source", "name", postgresql_where=text("name_key IS NULL AND name IS NOT NULL")),
-        Index(None, "created_at"),
+        Index(None, "created_at", "id"),
+        *(
+            Index(f"ix_orders_{status}", "created_at", "id", postgresql_where=text(condition))
+            for status, condition in INDEXED.items()
+        ),
+        Index("ix_orders_words", text(WORDS), postgresql_using="gin"),
         Index(None, "customer_id", "created_at"),
         Index("ix_orders_kept_invoices", "created_at", postgresql_where=text("keeps_invoice")),
         Index(
@@ -430,6 +436,7 @@ class Fulfillment(Base):
     __table_args__ = (
         Index(None, "order_id"),
         Index("uq_fulfillments_export_number", "export_number", unique=True),
+        Index(None, "tracking_number", postgresql_where=text("tracking_number IS NOT NULL")),
         Index(
             "ix_fulfillments_unexported",
             "order_id",
@@ -705,4 +712,6 @@ class OperatorAction(Base):
     reason: Mapped[str]
     actor: Mapped[str]
     created_at: Mapped[Now]
-    __table_args__ = (one_of("action", "cancel", "retry", "pause", "resume"),)
+    __table_args__ = (
+        one_of("action", "cancel", "retry", "pause", "resume", "edit", "hold", "release", "cancel-order"),
+    )

@@ -32,7 +32,7 @@ LINE_FIELDS = NewOrderLine._fields
 
 # The order's lock makes changes, and the decisions of its run, take turns.
 LOCK_ORDERS = text(f"""
-    SELECT id, revision, corrections, forgotten_at, {", ".join(ORDER_FIELDS)}
+    SELECT id, revision, corrections, content_hash, forgotten_at, {", ".join(ORDER_FIELDS)}
     FROM orders WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE
 """)  # noqa: S608 - our own columns
 READ_LINES = text(f"""
@@ -163,6 +163,27 @@ async def apply(tx: AsyncSession, received: Sequence[ReceivedOrder]) -> list[Dif
         ]
         await tx.execute(REMEMBER, {"orders": _json(seen)})
     return [change.difference for change in changes]
+
+
+async def correct(tx: AsyncSession, order_id: str, values: Mapping[str, Any]) -> list[str] | None:
+    """Change columns of an order to what an operator says; return the names of those that differ, None: no such order.
+
+    This is a change like any other, but its values stay until the source states others than it does now (V11).
+    """
+    stored = (await tx.execute(LOCK_ORDERS, {"ids": [order_id]})).one_or_none()
+    if stored is None:
+        return None
+    old = stored._asdict()
+    changes = {name: value for name, value in values.items() if value != old[name]}
+    if changes:
+        sources = {name: old[name] for name in changes} | (old["corrections"] or {})
+        corrections = {name: value for name, value in sources.items() if (old | changes)[name] != value}
+        same = ReceivedOrder(order_id, old, (), old["content_hash"])
+        change = _Change(
+            same, stored, changes | {"corrections": corrections or None}, None, Difference(order_id, [*changes])
+        )
+        await _write(tx, [change])
+    return _source_names([*changes])
 
 
 def _change(received: ReceivedOrder, stored: Row[Any], stored_lines: Sequence[StoredLine]) -> _Change:

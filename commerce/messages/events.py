@@ -27,7 +27,7 @@ class OrderPlaced(EventData):
 
 
 class OrderUpdated(EventData):
-    """The source of an order has changed it."""
+    """The source of an order, or an operator, has changed it."""
 
     type: ClassVar[str] = "order.updated"
     order_id: str
@@ -39,7 +39,7 @@ class OrderUpdated(EventData):
 
 
 class OrderCancelled(EventData):
-    """The source of an order has cancelled it."""
+    """The source of an order, or an operator, has cancelled it."""
 
     type: ClassVar[str] = "order.cancelled"
     order_id: str

@@ -18,6 +18,8 @@ from starter.api import (
     health,
     intake,
     metrics,
+    order_corrections,
+    order_lists,
     orders,
     progress,
     schedules,
@@ -82,7 +84,19 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     app.state.health = health.Health(backends)
     app.state.codec = payloads
     app.state.admission = Admission(settings)
-    for protected in (workflows, answers, progress, schedules, orders, customers, exports, codec, tutorial):
+    for protected in (
+        workflows,
+        answers,
+        progress,
+        schedules,
+        order_lists,
+        order_corrections,
+        orders,
+        customers,
+        exports,
+        codec,
+        tutorial,
+    ):
         app.include_router(protected.routes, dependencies=[BEARER_TOKEN])
     for public in (health.routes, metrics.routes, intake.routes, answers.links):
         app.include_router(public)

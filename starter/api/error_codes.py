@@ -41,6 +41,7 @@ class ErrorCode(StrEnum):
     CarrierUnavailable = "CarrierUnavailable"
     CarrierUnknown = "CarrierUnknown"
     ConstraintViolated = "ConstraintViolated"
+    CorrectionRefused = "CorrectionRefused"
     CustomerAlreadyExists = "CustomerAlreadyExists"
     CustomerHasOpenOrders = "CustomerHasOpenOrders"
     CustomerNotFound = "CustomerNotFound"

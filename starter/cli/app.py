@@ -21,6 +21,7 @@ from starter.cli.exports import export_app
 from starter.cli.imports import import_app
 from starter.cli.intake import intake_app
 from starter.cli.locations import locations_app
+from starter.cli.orders import orders_app
 from starter.cli.products import products_app
 from starter.cli.runs import runs_app
 from starter.cli.schedules import schedules_app
@@ -67,6 +68,7 @@ app = typer.Typer(
 app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
 app.add_typer(customers_app, name="customers")
+app.add_typer(orders_app, name="orders")
 app.add_typer(products_app, name="products")
 app.add_typer(locations_app, name="locations")
 app.add_typer(runs_app, name="runs")

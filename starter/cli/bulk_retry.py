@@ -2,9 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from datetime import datetime
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import typer
 
@@ -59,11 +57,6 @@ async def retry_many(
     else:
         _print_result(found)
     return FAILED if found.refused else 0
-
-
-def in_zone(time: datetime | None, zone: ZoneInfo) -> datetime | None:
-    """Return a time of the command line: without an offset it is in the shop's time zone."""
-    return time.replace(tzinfo=zone) if time and time.tzinfo is None else time
 
 
 def _print_selected(found: BulkRetry, write: Callable[[str], None]) -> None:

@@ -18,6 +18,7 @@ from starter.cli.shared import (
     AsJson,
     Connections,
     DataDir,
+    in_zone,
     out,
     print_line,
     print_result,
@@ -130,7 +131,7 @@ def retry(
         raise BadInput([FieldError(field="ID", message="missing; only filters can replace it, and not with --wait")])
 
     async def retry_selected(connections: Connections) -> int:
-        from starter.cli.bulk_retry import in_zone, retry_many
+        from starter.cli.bulk_retry import retry_many
         from starter.operate.bulk_retry import Selection
 
         zone = connections.settings.zone

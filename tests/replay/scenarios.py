@@ -597,5 +597,11 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "local-cancel-asked-for": cancel_asked_for,
     "local-two-parcels": two_parcels,
     "local-two-parcels-undone": two_parcels_undone,
+    # The same with a regular step that asks for lost steps; in the histories above it is local.
+    "regular-insufficient": insufficient,
+    "regular-refused-by-carrier": refused_by_carrier,
+    "regular-cancelled": cancelled,
+    "regular-changed": changed,
+    "regular-registration-undone": registration_undone,
 }
 CONFIRMED = ("address-confirmed", "address-not-confirmed")  # in a shop where addresses must be proven
