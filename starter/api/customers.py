@@ -20,7 +20,7 @@ from starter.api.backends import BackendsDep, DatabaseDep
 from starter.api.error_codes import ErrorCode
 from starter.api.errors import COMMON_ERRORS, WORKFLOW_FAILED, Problem, error_examples, json_example
 from starter.api.parameters import RequestBody, ResponseBody, Text
-from starter.api.workflows import ExecutionPending, respond
+from starter.api.results import ExecutionPending, respond
 from starter.client import start
 
 KIND = "forget-customer"
