@@ -1,16 +1,13 @@
 """Processes over HTTP: start, list, show, retry and cancel them."""
 
 import json
-import logging
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, ConfigDict, Field
 
-from commerce.errors import (
-    BadInput,
-)
+from commerce.errors import BadInput
 from commerce.messages.base import FieldError
 from commerce.messages.runs import BulkRetry, Page, ProcessStatus, RetryableStatus, StatusFilter
 from starter.api import workflow_examples as examples
@@ -18,11 +15,7 @@ from starter.api.admission import CLIENT_CLOSED_REQUEST, AdmissionDep, CallerLef
 from starter.api.admission import RESPONSES as RATE_RESPONSES
 from starter.api.backends import BackendsDep, ClientDep, DatabaseDep
 from starter.api.error_codes import ErrorCode
-from starter.api.errors import (
-    COMMON_ERRORS,
-    ApiError,
-    prefix_field_errors,
-)
+from starter.api.errors import COMMON_ERRORS, ApiError, prefix_field_errors
 from starter.api.parameters import (
     ACTOR,
     MAX_ID_LENGTH,
@@ -40,7 +33,6 @@ from starter.processes import PROCESS_TYPES
 
 MAX_WAIT = 900  # seconds
 
-log = logging.getLogger(__name__)
 routes = APIRouter(prefix="/workflows", tags=["workflows"], responses=COMMON_ERRORS)
 
 
