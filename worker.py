@@ -23,6 +23,7 @@ from activities.auth import AuthActivities
 from activities.boundary.former_names import under_former_names
 from activities.boundary.outages import OutageAlerts
 from activities.carts import CartActivities
+from activities.confirmations import ConfirmationActivities
 from activities.customers import CustomerActivities
 from activities.forgetting import ForgettingActivities
 from activities.fulfillment import FulfillmentActivities
@@ -112,7 +113,8 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
             OrderActivities(database, settings.zone, settings.shipping_rules, settings.review_rules),
             InventoryActivities(database),
             FulfillmentActivities(database, carriers, settings.carrier, outages),
-            CustomerActivities(database),
+            CustomerActivities(database, confirms=settings.confirm_address == "on"),
+            ConfirmationActivities(database, notifier, outages),
             AuthActivities(database),
             ForgettingActivities(database, settings.keep_invoices_days),
             NotificationActivities(notifier, outages),
@@ -195,6 +197,8 @@ async def run(
         runtime = _runtime(settings)
         client = await connect(environment, runtime)
         _log_encryption(encryption)
+        for warning in settings.warnings:
+            log.warning(warning)
         await _check_retention(client, settings)
         if settings.schedules == "on":
             applied = await apply_schedules(client, settings)

@@ -12,6 +12,7 @@ from commerce.database import Database
 from commerce.messages.steps import Call
 from commerce.messages.upkeep import Prune, Pruned
 
+PENDING = timedelta(days=2)  # a registration waits for an hour
 Prunes = Callable[[AsyncSession, datetime, int], Awaitable[int]]
 
 
@@ -57,13 +58,15 @@ class UpkeepActivities:
         """Delete notifications from before the retention period that were sent, and alerts that were marked failed.
 
         Webhooks of shops are messages as well: those from before their own retention period are deleted, too. So are
-        the billing names and addresses of forgotten customers, of orders from before theirs.
+        the billing names and addresses of forgotten customers, of orders from before theirs, and registrations that
+        were terminated while they waited.
         """
         return await self._prune(
             call,
             (upkeep.prune_notifications, self._retention.notifications),
             (upkeep.prune_intake, self._retention.intake),
             (upkeep.erase_invoices, self._retention.invoices),
+            (upkeep.prune_pending, PENDING),
         )
 
     async def _prune(self, call: Call[Prune], *kinds: tuple[Prunes, timedelta]) -> Pruned:

@@ -210,6 +210,15 @@ class Customer(Base):
     registered_by: Mapped[str | None]  # the process id; null: that without a key, see AddressDigests
 
 
+class PendingRegistration(Base):
+    """A registration that waits until its address is proven, with the hash of the password chosen for it (A9)."""
+
+    __tablename__ = "pending_registrations"
+    process_id: Mapped[str] = mapped_column(primary_key=True)
+    password_hash: Mapped[str]
+    asked_at: Mapped[datetime] = mapped_column(index=True)
+
+
 class ForgottenAddress(Base):
     """An e-mail address whose owner was forgotten, as a digest under a key of the settings (A7).
 

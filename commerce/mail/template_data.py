@@ -1,6 +1,6 @@
 """Load the data of a mail's templates from the database, at the time it is sent."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -98,6 +98,10 @@ async def _order_review(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, A
     return dict((await tx.execute(REVIEW, queued)).mappings().one())
 
 
+async def _confirm_address(_tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
+    return {"until": datetime.fromisoformat(queued["until"])}
+
+
 async def _welcome(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
     return dict((await tx.execute(CUSTOMER, {"customer_id": queued["customer_id"]})).mappings().one())
 
@@ -164,6 +168,7 @@ LOADERS = {
     "order-shipped": _order_shipped,
     "insufficient-inventory": _insufficient_inventory,
     "order-review": _order_review,
+    "confirm-address": _confirm_address,
     "welcome": _welcome,
     "daily-report": _daily_report,
 }

@@ -172,6 +172,7 @@ class Saga:
         answer: type[AnswerT],
         until: timedelta,
         undo: Method | None = None,
+        undo_input: Message | None = None,
         policy: Policy = REGULAR_STEP,
         remind: Alert | None = None,
         default: AnswerT | None = None,
@@ -184,7 +185,7 @@ class Saga:
         """
 
         async def request(key: WaitKey) -> None:
-            await self.step(step, value, undo=undo, name=key.request, policy=policy)
+            await self.step(step, value, undo=undo, undo_input=undo_input, name=key.request, policy=policy)
 
         key = WaitKey(**dict(self._key(name_of(step))))
         return await self._waits.ask(key, request, answer, until=until, remind=remind, default=default)
