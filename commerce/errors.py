@@ -148,6 +148,28 @@ class ActionRefused(PermanentError):
 
 
 @dataclass(eq=False)
+class ItemNotFound(PermanentError):
+    """No inventory item has the SKU {sku!r}."""
+
+    sku: str
+
+
+@dataclass(eq=False)
+class NotificationNotFound(PermanentError):
+    """There is no mail or alert {key!r}."""
+
+    key: str
+
+
+@dataclass(eq=False)
+class ResendRefused(PermanentError):
+    """Mail {key} is not sent again: {reason}."""
+
+    key: str
+    reason: str
+
+
+@dataclass(eq=False)
 class CorrectionRefused(PermanentError):
     """Order {order_id} was not changed: {reason}."""
 

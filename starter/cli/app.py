@@ -20,6 +20,7 @@ from starter.cli.exports import export_app
 from starter.cli.imports import import_app
 from starter.cli.intake import intake_app
 from starter.cli.locations import locations_app
+from starter.cli.mails import mails_app
 from starter.cli.orders import orders_app
 from starter.cli.products import products_app
 from starter.cli.runs import runs_app
@@ -39,6 +40,7 @@ from starter.cli.shared import (
     run_connected,
     run_with_database,
 )
+from starter.cli.stock import stock_app
 from starter.cli.webhooks import webhooks_app
 from starter.devstack.errors import StackError
 from starter.telemetry.exit import exit_process
@@ -68,6 +70,8 @@ app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
 app.add_typer(orders_app, name="orders")
 app.add_typer(products_app, name="products")
+app.add_typer(stock_app, name="stock")
+app.add_typer(mails_app, name="mails")
 app.add_typer(locations_app, name="locations")
 app.add_typer(runs_app, name="runs")
 app.add_typer(schedules_app, name="schedules")
