@@ -24,6 +24,7 @@ from activities.boundary.former_names import under_former_names
 from activities.boundary.outages import OutageAlerts
 from activities.carts import CartActivities
 from activities.customers import CustomerActivities
+from activities.forgetting import ForgettingActivities
 from activities.fulfillment import FulfillmentActivities
 from activities.hello import HelloActivities
 from activities.inventory import InventoryActivities
@@ -64,6 +65,7 @@ from workflows.cleanup_expired_carts import CleanUpExpiredCartsWorkflow
 from workflows.collect_analytics_data import CollectAnalyticsDataWorkflow
 from workflows.customer_registration import CustomerRegistrationWorkflow
 from workflows.deliver_webhook import DeliverWebhookWorkflow
+from workflows.forget_customer import ForgetCustomerWorkflow
 from workflows.hello_world import HelloWorldWorkflow
 from workflows.order_processing import OrderProcessingWorkflow
 from workflows.process_pending_orders import ProcessPendingOrdersWorkflow
@@ -78,6 +80,7 @@ HARD_EXIT_SECONDS = 28  # after the signal: the process exits even if something 
 WORKFLOWS: Sequence[type] = (
     OrderProcessingWorkflow,
     CustomerRegistrationWorkflow,
+    ForgetCustomerWorkflow,
     CleanUpExpiredCartsWorkflow,
     SyncInventoryWorkflow,
     ProcessPendingOrdersWorkflow,
@@ -111,6 +114,7 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
             FulfillmentActivities(database, carriers, settings.carrier, outages),
             CustomerActivities(database),
             AuthActivities(database),
+            ForgettingActivities(database, settings.keep_invoices_days),
             NotificationActivities(notifier, outages),
             JobActivities(database),
             CartActivities(database),
@@ -141,6 +145,7 @@ def retention_of(settings: Settings) -> Retention:
         events=timedelta(days=settings.keep_events_days),
         notifications=timedelta(days=settings.keep_notifications_days),
         intake=timedelta(days=settings.keep_intake_days),
+        invoices=timedelta(days=settings.keep_invoices_days),
     )
 
 

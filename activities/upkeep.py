@@ -23,6 +23,7 @@ class Retention:
     events: timedelta  # counted from their publication
     notifications: timedelta
     intake: timedelta = timedelta(days=14)  # webhooks of shops
+    invoices: timedelta = timedelta(0)  # of forgotten customers, counted from their orders
 
 
 class UpkeepActivities:
@@ -55,12 +56,14 @@ class UpkeepActivities:
     async def prune_notifications(self, call: Call[Prune]) -> Pruned:
         """Delete notifications from before the retention period that were sent, and alerts that were marked failed.
 
-        Webhooks of shops are messages as well: those from before their own retention period are deleted, too.
+        Webhooks of shops are messages as well: those from before their own retention period are deleted, too. So are
+        the billing names and addresses of forgotten customers, of orders from before theirs.
         """
         return await self._prune(
             call,
             (upkeep.prune_notifications, self._retention.notifications),
             (upkeep.prune_intake, self._retention.intake),
+            (upkeep.erase_invoices, self._retention.invoices),
         )
 
     async def _prune(self, call: Call[Prune], *kinds: tuple[Prunes, timedelta]) -> Pruned:

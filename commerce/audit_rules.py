@@ -154,7 +154,8 @@ UNLESS_RUNNING = {
 }
 ACCOUNTS = """
     SELECT id, has_account, registered_at,
-           :registration_key || left(encode(sha256(convert_to(email, 'UTF8')), 'hex'), :digits) AS business_key
+           coalesce(registered_by, :registration_key
+               || left(encode(sha256(convert_to(email, 'UTF8')), 'hex'), :digits)) AS business_key
     FROM customers
 """
 # For each kind of page, expressions that take the place of the tables in the rules' queries: only the rows of the page.

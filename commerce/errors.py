@@ -16,6 +16,7 @@ CommerceError
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, FulfillmentMissing
 │   ├── CustomerAlreadyExists, RegistrationInProgress
+│   ├── CustomerNotFound, CustomerHasOpenOrders, AddressKeyMissing
 │   ├── StepWithdrawn, StepDiffers, StaleGeneration, ResetTooLate, CancelRequested
 │   ├── InvalidData, ConstraintViolated
 │   ├── CarrierRefused, AddressIncomplete
@@ -365,6 +366,26 @@ class CustomerAlreadyExists(PermanentError):
 
 class RegistrationInProgress(PermanentError):
     """This e-mail address is already being registered; wait until that ends."""
+
+
+class CustomerNotFound(PermanentError):
+    """Nothing is stored about this e-mail address."""
+
+
+@dataclass(eq=False)
+class CustomerHasOpenOrders(PermanentError):
+    """The customer cannot be forgotten: {count:order is|orders are} open, first {first}; end them first."""
+
+    orders: list[str]  # the first of them
+    count: int
+
+    def data(self) -> dict[str, Any]:
+        """Return the ids of the first open orders, and how many there are."""
+        return {"orders": self.orders, "count": self.count, "first": self.orders[0] if self.orders else ""}
+
+
+class AddressKeyMissing(PermanentError):
+    """Nobody can be forgotten without COMMERCE_ADDRESS_KEYS: the next import would bring them back."""
 
 
 @dataclass(eq=False)

@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from commerce.address_digests import AddressDigests
 from commerce.answer_links import AnswerLinks
 from commerce.cron import parse_cron
 from commerce.errors import SettingsError
@@ -30,7 +31,7 @@ DEFAULT_DATA_DIR = Path(".commerce")
 CURRENCY = re.compile(r"[A-Z]{3}")
 EVENT_PREFIX = re.compile(r"([A-Za-z0-9-]+\.)+")
 MIN_TOKEN_LENGTH = 16  # characters, also of the secrets of webhooks
-MIN_LINK_KEY_LENGTH = 32  # characters
+MIN_KEY_LENGTH = 32  # characters of the keys that sign links and make digests
 SOURCE_OR_DEFAULT = rf"^({SOURCE.pattern})?$"
 MAX_PORT = 65_535
 # Settings that can be read from a file, which COMMERCE_<NAME>_FILE names.
@@ -43,11 +44,12 @@ FILE_SETTINGS = (
     "alert_webhook_url",
     "api_tokens",
     "link_keys",
+    "address_keys",
     "shopify_secrets",
     "woocommerce_secrets",
 )
 # An empty file of these turns a route off; an empty file of tokens would open the API.
-MAY_BE_EMPTY = ("link_keys", "shopify_secrets", "woocommerce_secrets")
+MAY_BE_EMPTY = ("link_keys", "address_keys", "shopify_secrets", "woocommerce_secrets")
 ADDRESS = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")  # a rough check: only sending shows whether an address works
 
 
@@ -158,6 +160,13 @@ class Settings(BaseSettings):
     keep_intake_days: int = Field(
         14, ge=2, le=3_650, description="Days that webhooks of a shop are known, and kept if they could not be used"
     )
+    keep_invoices_days: int = Field(
+        0,
+        ge=0,
+        le=7_300,
+        description="Days after an order that its billing name and address are kept although its customer was "
+        "forgotten, as tax laws may demand; 0: not at all",
+    )
     log_format: Literal["console", "json"] = Field("console", description="Format of logs")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged")
     worker_activities: int = Field(20, ge=1, le=500, description="Steps that one worker runs concurrently")
@@ -184,6 +193,11 @@ class Settings(BaseSettings):
     )
     link_url: str | None = Field(
         None, description="URL of the API in those links, as people reach it; empty: COMMERCE_API_HOST and its port"
+    )
+    address_keys: tuple[SecretStr, ...] = Field(
+        (),
+        description="Keys of the digests that stand for e-mail addresses, newest first, separated by commas; empty: "
+        "nobody can be forgotten. Never remove one",
     )
     limit_starts: str = Field(
         "30/second;600/minute", description="How many processes of one type can be started over HTTP; off: any number"
@@ -223,6 +237,7 @@ class Settings(BaseSettings):
         "admin_emails",
         "api_tokens",
         "link_keys",
+        "address_keys",
         "pickup_methods",
         "ship_unpaid_methods",
         "shopify_secrets",
@@ -280,11 +295,11 @@ class Settings(BaseSettings):
             raise ValueError(f"each must have at least {MIN_TOKEN_LENGTH} characters")
         return value
 
-    @field_validator("link_keys")
+    @field_validator("link_keys", "address_keys")
     @classmethod
     def _are_strong(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if any(len(key) < MIN_LINK_KEY_LENGTH for key in value):
-            raise ValueError(f"each must have at least {MIN_LINK_KEY_LENGTH} characters")
+        if any(len(key) < MIN_KEY_LENGTH for key in value):
+            raise ValueError(f"each must have at least {MIN_KEY_LENGTH} characters")
         return value
 
     @field_validator("review_above")
@@ -405,6 +420,11 @@ class Settings(BaseSettings):
         """What makes and reads the links with which people answer steps, or None if they are off."""
         keys = [key.get_secret_value() for key in self.link_keys]
         return AnswerLinks(keys, self.link_url or f"http://{self.api_host}:{self.api_port}") if keys else None
+
+    @property
+    def address_digests(self) -> AddressDigests:
+        """What makes the digests that stand for e-mail addresses."""
+        return AddressDigests([key.get_secret_value() for key in self.address_keys])
 
     @property
     def zone(self) -> ZoneInfo:

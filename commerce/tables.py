@@ -203,12 +203,24 @@ class Customer(Base):
 
     __tablename__ = "customers"
     id: Mapped[Uuid]
-    email: Mapped[str] = mapped_column(unique=True)
+    email: Mapped[str | None] = mapped_column(unique=True)  # null: the person was forgotten (A7)
     has_account: Mapped[bool] = mapped_column(server_default=text("false"))
     first_name: Mapped[str | None]
     last_name: Mapped[str | None]
     created_at: Mapped[Now]
     registered_at: Mapped[datetime | None] = mapped_column(index=True)
+    registered_by: Mapped[str | None]  # the process id; null: that without a key, see AddressDigests
+
+
+class ForgottenAddress(Base):
+    """An e-mail address whose owner was forgotten, as a digest under a key of the settings (A7).
+
+    Orders from before that time are stored without their person.
+    """
+
+    __tablename__ = "forgotten_addresses"
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    forgotten_at: Mapped[datetime]
 
 
 class AuthUser(Base):
@@ -312,6 +324,8 @@ class Order(Base):
     )  # that of the last change that a run under way must know of
     corrections: Mapped[Json | None]  # the source's values of the columns that an operator has corrected
     content_hash: Mapped[str]  # of the order as it was last received; the same content again changes nothing
+    forgotten_at: Mapped[datetime | None]  # when its customer was forgotten; nothing personal is stored of it since
+    keeps_invoice: Mapped[bool | None]  # its billing name and address stay until the retention of invoices ends
     __table_args__ = (
         one_of(
             "payment_status",
@@ -335,6 +349,7 @@ class Order(Base):
         ),
         Index("ix_orders_words", text(WORDS), postgresql_using="gin"),
         Index(None, "customer_id", "created_at"),
+        Index("ix_orders_kept_invoices", "created_at", postgresql_where=text("keeps_invoice")),
         Index(
             "ix_orders_open",
             "created_at",

@@ -10,6 +10,8 @@ from uuid import uuid4
 from pydantic import ValidationError
 from temporalio.common import Priority, SearchAttributePair
 
+from commerce.address_digests import NO_DIGESTS, AddressDigests
+from commerce.email_addresses import normalise_address
 from commerce.errors import (
     BadInput,
     JobInProgress,
@@ -21,7 +23,8 @@ from commerce.errors import (
 from commerce.messages.analytics import IN_THE_FUTURE, Analytics, AnalyticsResult
 from commerce.messages.base import FieldError, Message, Nothing, ProcessInput, field_errors
 from commerce.messages.carts import CartsExpired, CleanUpCarts
-from commerce.messages.customers import CustomerRegistration, RegistrationResult, registration_process_id
+from commerce.messages.customers import REGISTRATION_ID_PREFIX, CustomerRegistration, RegistrationResult
+from commerce.messages.forgetting import FORGET_ID_PREFIX, ForgetCustomer, Forgotten
 from commerce.messages.jobs import Counts, JobInput
 from commerce.messages.orders import OrderProcessing, OrderResult, order_process_id
 from commerce.messages.pending_orders import PendingOrders, PendingOrdersResult
@@ -73,6 +76,11 @@ async def without_after(delivery: Any) -> Any:
     return delivery
 
 
+async def with_normal_address(request: Any) -> Any:
+    """Return the input with its e-mail address as customers are found by it."""
+    return request.model_copy(update={"email": normalise_address(request.email)})
+
+
 @dataclass(frozen=True)
 class Question:
     """What a step asks that waits for an answer.
@@ -90,7 +98,8 @@ class ProcessType:
     """One process type.
 
     Callers send an `entry`; `prepare` turns it into the workflow's input. `id`, `title` and `search_attributes` are
-    derived from that input and hold no personal data.
+    derived from that input and hold no personal data. If the process is about an e-mail address, its id is `id`
+    followed by a digest of the `address`.
     """
 
     entry: type[Message]
@@ -103,6 +112,7 @@ class ProcessType:
     in_progress_error: Callable[[str], PermanentError] | None = None  # raised if the id has an open run; None: join it
     is_job: bool = False  # its schedule starts it too, under other ids
     accepts_any_id: bool = False
+    address: Callable[[Any], str] | None = None
     questions: Mapping[str, Question] = field(default_factory=dict)  # by step that waits
     priority: Priority = Priority.default  # of its tasks among those that wait for a worker; 1 comes first, 3 is usual
 
@@ -113,13 +123,19 @@ class ProcessType:
         except ValidationError as error:
             raise BadInput(field_errors(error)) from None
 
-    def id_for(self, prepared: Any, chosen: str | None = None) -> str:
+    def ids_for(self, prepared: Any, digests: AddressDigests = NO_DIGESTS) -> list[str]:
+        """Return the process ids that a run with this prepared input may have: that of a new run first."""
+        if self.address is None:
+            return [self.id(prepared)]
+        return digests.process_ids(self.id(prepared), self.address(prepared))
+
+    def id_for(self, prepared: Any, chosen: str | None = None, digests: AddressDigests = NO_DIGESTS) -> str:
         """Return the process id for this prepared input: the caller's choice if this process type accepts any id.
 
         Raises WrongProcessId if it does not, and BadInput if the chosen id is malformed or belongs to another type.
         """
-        derived = self.id(prepared)
-        if chosen is None or chosen == derived:
+        derived, *_ = known = self.ids_for(prepared, digests)
+        if chosen is None or chosen in known:
             return derived
         if not self.accepts_any_id:
             raise WrongProcessId(derived)
@@ -181,11 +197,20 @@ PROCESS_TYPES: Mapping[str, ProcessType] = {
     "customer-registration": ProcessType(
         Registration,
         RegistrationResult,
-        id=lambda customer: registration_process_id(customer.email),
+        id=lambda _: REGISTRATION_ID_PREFIX,
+        address=lambda customer: customer.email,
         title=lambda _: "Customer registration",
         prepare=registration.prepare,
         input=CustomerRegistration,
         in_progress_error=lambda _: RegistrationInProgress(),
+    ),
+    "forget-customer": ProcessType(
+        ForgetCustomer,
+        Forgotten,
+        id=lambda _: FORGET_ID_PREFIX,
+        address=lambda person: person.email,
+        title=lambda _: "Forget a customer",
+        prepare=with_normal_address,
     ),
     "cleanup-expired-carts": job_type("cleanup-expired-carts", CleanUpCarts, CartsExpired, "Delete expired carts"),
     "sync-inventory": job_type("sync-inventory", SyncInventory, StockSynced, "Sync stock with the warehouse"),

@@ -16,7 +16,7 @@ CONTRACT_ACTIVITIES = """
     validate-order check-inventory reserve-inventory release-inventory create-fulfillment cancel-fulfillment
     create-shipping-label void-shipping-label complete-order send-notification
     validate-customer-data create-customer delete-customer create-auth-user delete-auth-user assign-customer-group
-    remove-from-customer-group send-welcome-email
+    remove-from-customer-group send-welcome-email find-customer erase-customer
 """
 TUTORIAL_ACTIVITIES = "step-1 step-2 get-product-count"
 OTHER_ACTIVITIES = """
@@ -25,7 +25,7 @@ OTHER_ACTIVITIES = """
     post-webhook cancel-fulfillments open-wait close-wait record-answer review-order
 """
 PROCESS_TYPES = """
-    order-processing customer-registration cleanup-expired-carts sync-inventory process-pending-orders
+    order-processing customer-registration forget-customer cleanup-expired-carts sync-inventory process-pending-orders
     collect-analytics-data upkeep deliver-webhook hello-world product-count
 """
 MAX_SUMMARY_BYTES = 200  # Temporal's limit

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import listings, sales
+from commerce import forgotten, listings, sales
 from commerce.countries import INVALID_COUNTRY
 from commerce.imports import staging
 from commerce.imports.changed_orders import change_orders
@@ -23,7 +23,7 @@ from commerce.imports.staging import StagingTables, Statements
 from commerce.open_orders import IS_OPEN, LACKS_METHOD
 from commerce.order_identity import name_key_of
 
-RECORD_FIELDS = (*IDENTITY_FIELDS, *ORDER_FIELDS)
+RECORD_FIELDS = (*IDENTITY_FIELDS, *ORDER_FIELDS, "forgotten_at")
 get_record_fields = attrgetter(*RECORD_FIELDS)
 # What the first import after an upgrade adds to an order that an older version has stored.
 FILLED_FIELDS = (
@@ -157,6 +157,7 @@ COMPLETE_IDENTITIES = text("""
 """)
 STATEMENTS = Statements(
     table="staged_orders",
+    forget=forgotten.strip_staged_orders,
     find_repeated=FIND_REPEATED,
     find_known=FIND_KNOWN,
     write=(

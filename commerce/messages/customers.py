@@ -1,22 +1,21 @@
 """Inputs and results of `customer-registration` and its steps; the only messages with personal data."""
 
-from hashlib import sha256
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from commerce.address_digests import NO_DIGESTS
 from commerce.messages.base import Message, ProcessInput
 from commerce.messages.steps import BeginResult
 from commerce.passwords import validate_hash
 
 REGISTRATION_ID_PREFIX = "customer-registration-"
-HASH_DIGITS = 32  # hex digits of the address's hash in a process id
 MAX_LENGTH = 1_000  # characters; the first step has lower limits
 
 
 def registration_process_id(email: str) -> str:
-    """Return the process id for a normalised address; there is one per address, and it does not reveal the address."""
-    return REGISTRATION_ID_PREFIX + sha256(email.encode()).hexdigest()[:HASH_DIGITS]
+    """Return the process id for a normalised address in a shop without COMMERCE_ADDRESS_KEYS."""
+    return NO_DIGESTS.process_ids(REGISTRATION_ID_PREFIX, email)[0]
 
 
 def welcome_key(customer_id: str) -> str:

@@ -76,6 +76,14 @@ class CustomerCreated(EventData):
     created_at: datetime
 
 
+class CustomerForgotten(EventData):
+    """A person was erased on request: forget what you have stored about this customer."""
+
+    type: ClassVar[str] = "customer.forgotten"
+    customer_id: str
+    forgotten_at: datetime
+
+
 class CartExpired(EventData):
     """An abandoned cart was deleted."""
 
@@ -101,6 +109,7 @@ EVENTS: tuple[type[EventData], ...] = (
     OrderFulfilled,
     OrderShort,
     CustomerCreated,
+    CustomerForgotten,
     CartExpired,
     InventoryUpdated,
 )

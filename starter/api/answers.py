@@ -62,6 +62,7 @@ FORM = """<form method="post">
 <p><button>{label}</button></p></form>
 """
 NO_LINK = "This link is not valid, or no longer"
+MAX_FIELDS = 10  # of the form, which has one
 
 routes = APIRouter(prefix="/workflows", tags=["workflows"], responses=COMMON_ERRORS)
 links = APIRouter(prefix=PATH.rstrip("/"), include_in_schema=False)  # pages for people, not for programs
@@ -143,8 +144,12 @@ async def show_question(token: str, backends: BackendsDep) -> HTMLResponse:
 async def answer_by_link(token: str, backends: BackendsDep, request: Request) -> HTMLResponse:
     """Answer the question of a link from a mail, once. It needs no token: the link is signed and expires."""
     try:
+        reason = _reason(await request.body())
+    except ValueError:
+        return _page("This form is not valid", "Open the link again.", HTTPStatus.UNPROCESSABLE_ENTITY)
+    try:
         link, wait, question = await _resolve(backends, token)
-        given = Answer(answer=link.answer, reason=_reason(await request.body()))
+        given = Answer(answer=link.answer, reason=reason)
         await answers.answer(
             await backends.client(), backends.database, wait.business_key, wait.step, given,
             by=BY_LINK, idempotency_key=link.idempotency_key, wait=wait,
@@ -174,8 +179,8 @@ async def _resolve(backends: Backends, token: str) -> tuple[Link, WaitKey, Quest
 
 
 def _reason(body: bytes) -> str:
-    """Return the reason in a form, without what PostgreSQL cannot store."""
-    fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
+    """Return the reason in a form, without what PostgreSQL cannot store. Too many fields raise ValueError."""
+    fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=MAX_FIELDS)
     return fields.get("reason", [""])[0].replace("\0", "").strip()[:MAX_REASON]
 
 

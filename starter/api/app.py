@@ -12,6 +12,7 @@ from commerce.version import NAME, VERSION
 from starter.api import (
     answers,
     codec,
+    customers,
     errors,
     exports,
     health,
@@ -93,6 +94,7 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
         order_corrections,
         orders,
         records,
+        customers,
         exports,
         codec,
         tutorial,

@@ -29,6 +29,7 @@ class ErrorCode(StrEnum):
 
     # The classes of commerce/errors.py
     AddressIncomplete = "AddressIncomplete"
+    AddressKeyMissing = "AddressKeyMissing"
     AlertUnavailable = "AlertUnavailable"
     AlreadyAnswered = "AlreadyAnswered"
     AnsweredWithFailure = "AnsweredWithFailure"
@@ -42,6 +43,8 @@ class ErrorCode(StrEnum):
     ConstraintViolated = "ConstraintViolated"
     CorrectionRefused = "CorrectionRefused"
     CustomerAlreadyExists = "CustomerAlreadyExists"
+    CustomerHasOpenOrders = "CustomerHasOpenOrders"
+    CustomerNotFound = "CustomerNotFound"
     DatabaseUnavailable = "DatabaseUnavailable"
     EventNotFound = "EventNotFound"
     FulfilledElsewhere = "FulfilledElsewhere"

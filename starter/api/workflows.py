@@ -13,13 +13,20 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
 from activities.boundary.failures import shop_error
-from commerce.errors import BadInput, CustomerAlreadyExists
+from commerce.errors import (
+    AddressKeyMissing,
+    BadInput,
+    CustomerAlreadyExists,
+    CustomerHasOpenOrders,
+    CustomerNotFound,
+    RegistrationInProgress,
+)
 from commerce.messages.base import FieldError
 from commerce.messages.runs import BulkRetry, Page, ProcessStatus, RetryableStatus, StatusFilter
 from starter.api import workflow_examples as examples
 from starter.api.admission import CLIENT_CLOSED_REQUEST, AdmissionDep, CallerLeft
 from starter.api.admission import RESPONSES as RATE_RESPONSES
-from starter.api.backends import BackendsDep, ClientDep, DatabaseDep
+from starter.api.backends import Backends, BackendsDep, ClientDep, DatabaseDep
 from starter.api.error_codes import ErrorCode
 from starter.api.errors import (
     COMMON_ERRORS,
@@ -30,6 +37,7 @@ from starter.api.errors import (
     prefix_field_errors,
     prefixed,
     problem_of,
+    status_of,
 )
 from starter.api.parameters import (
     ACTOR,
@@ -48,6 +56,14 @@ from workflows.engine.search_attributes import FAILED_STEP
 
 NO_RESULT = "Temporal does not return the result; get the process later"
 MAX_WAIT = 900  # seconds
+# Failures of a process that are about what the caller asks for.
+REFUSALS = (
+    CustomerAlreadyExists,
+    RegistrationInProgress,
+    CustomerHasOpenOrders,
+    CustomerNotFound,
+    AddressKeyMissing,
+)
 
 log = logging.getLogger(__name__)
 routes = APIRouter(prefix="/workflows", tags=["workflows"], responses=COMMON_ERRORS)
@@ -155,8 +171,15 @@ async def execute_workflow(
                 handle = await start(await backends.client(), body.workflow_id, entry, process_id=body.transaction_id)
     except CallerLeft:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
+    return await respond(handle, body.wait_seconds, request, backends)
+
+
+async def respond(
+    handle: WorkflowHandle[Any, Any], wait_seconds: float, request: Request, backends: Backends
+) -> ExecutionResult | Response:
+    """Wait for the result of a process that was started, and respond with it, or with 202 if it takes longer."""
     try:
-        async with asyncio.timeout(body.wait_seconds):
+        async with asyncio.timeout(wait_seconds):
             result = await _wait_for_result(handle, request, backends.stopping)
     except TimeoutError:
         pending = ExecutionPending(transaction_id=handle.id)
@@ -275,9 +298,9 @@ async def _wait_for_result(handle: WorkflowHandle[Any, Any], request: Request, s
 
 async def _failure_response(handle: WorkflowHandle[Any, Any], failure: WorkflowFailureError) -> JSONResponse:
     error = shop_error(failure)
-    if isinstance(error, CustomerAlreadyExists):
+    if isinstance(error, REFUSALS):
         problem = problem_of(error).model_copy(update={"transaction_id": handle.id})
-        return error_response(HTTPStatus.CONFLICT, problem)
+        return error_response(status_of(error), problem)
     if isinstance(error, BadInput):  # that only a step could find
         problem = problem_of(prefixed("body.input", error)).model_copy(update={"transaction_id": handle.id})
         return error_response(HTTPStatus.UNPROCESSABLE_ENTITY, problem)

@@ -16,6 +16,7 @@ from rich.table import Table
 from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, ProcessNotFound, SettingsError, Unreachable
 from commerce.messages.base import count_of
 from commerce.settings import Settings, load_environment
+from starter.cli.customers import customers_app
 from starter.cli.exports import export_app
 from starter.cli.imports import import_app
 from starter.cli.intake import intake_app
@@ -68,6 +69,7 @@ app = typer.Typer(
 )
 app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
+app.add_typer(customers_app, name="customers")
 app.add_typer(orders_app, name="orders")
 app.add_typer(products_app, name="products")
 app.add_typer(stock_app, name="stock")

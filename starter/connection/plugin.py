@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
+from temporalio.client import Client
 from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter
 from temporalio.converter import (
     CompositePayloadConverter,
@@ -24,6 +25,7 @@ from activities.boundary.cancels import CancelInterceptor
 from activities.boundary.failures import FailureInterceptor, to_failure
 from activities.boundary.heartbeat import HeartbeatInterceptor
 from activities.boundary.log_context import LogInterceptor
+from commerce.address_digests import NO_DIGESTS, AddressDigests
 from commerce.errors import BadInput, CommerceError, MissingKey
 from commerce.messages.base import FieldError, field_errors
 from commerce.version import NAME, VERSION
@@ -117,14 +119,34 @@ def _names_of(kind: type[CommerceError]) -> Iterator[str]:
 _SHOP_ERRORS = frozenset(_names_of(CommerceError))
 
 
-def create_plugin(codec: Encryption, spans: "SpanRecorder | None" = None) -> SimplePlugin:
+class ShopPlugin(SimplePlugin):
+    """The plugin of our programs. It also knows the digests that stand for addresses in ids of processes."""
+
+    address_digests: AddressDigests = NO_DIGESTS
+
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        """Name the build of a worker."""
+        if not config.get("deployment_config"):  # without a name, the SDK hashes the code of all modules: 1.7 s of CPU
+            config["build_id"] = config.get("build_id") or f"{NAME} {VERSION}"
+        return super().configure_worker(config)
+
+
+def digests_of(client: Client) -> AddressDigests:
+    """Return the digests that a client's plugin knows; a client of another program makes them without a key."""
+    plugins = client.config()["plugins"]
+    return next((plugin.address_digests for plugin in plugins if isinstance(plugin, ShopPlugin)), NO_DIGESTS)
+
+
+def create_plugin(
+    codec: Encryption, spans: "SpanRecorder | None" = None, address_digests: AddressDigests = NO_DIGESTS
+) -> ShopPlugin:
     """Create the plugin that all of our programs use; spans are recorded if `spans` is given."""
     converter = DataConverter(
         payload_converter_class=_PayloadConverter,
         failure_converter_class=_FailureConverter if codec.encrypts else DefaultFailureConverter,
         payload_codec=codec,
     )
-    return _Plugin(
+    plugin = ShopPlugin(
         "commerce",
         data_converter=converter,
         interceptors=[
@@ -139,13 +161,8 @@ def create_plugin(codec: Encryption, spans: "SpanRecorder | None" = None) -> Sim
             restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
         ),
     )
-
-
-class _Plugin(SimplePlugin):
-    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
-        if not config.get("deployment_config"):  # without a name, the SDK hashes the code of all modules: 1.7 s of CPU
-            config["build_id"] = config.get("build_id") or f"{NAME} {VERSION}"
-        return super().configure_worker(config)
+    plugin.address_digests = address_digests
+    return plugin
 
 
 def _span_interceptors(spans: "SpanRecorder | None") -> list[Any]:

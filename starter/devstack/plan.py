@@ -35,7 +35,8 @@ SMTP_URL, CARRIER_URL, WAREHOUSE_URL = f"{PREFIX}SMTP_URL", f"{PREFIX}CARRIER_UR
 DATABASE_URL, MIGRATION_DATABASE_URL = f"{PREFIX}DATABASE_URL", f"{PREFIX}MIGRATION_DATABASE_URL"
 DIRECT_DATABASE_URL = f"{PREFIX}DIRECT_DATABASE_URL"
 METRICS_ADDRESS = f"{PREFIX}METRICS_ADDRESS"
-LINK_KEYS, LINK_KEYS_FILE, LINK_URL = f"{PREFIX}LINK_KEYS", f"{PREFIX}LINK_KEYS_FILE", f"{PREFIX}LINK_URL"
+LINK_URL = f"{PREFIX}LINK_URL"
+OWN_KEYS = {f"{PREFIX}LINK_KEYS": key_file.LINKS_FILE, f"{PREFIX}ADDRESS_KEYS": key_file.ADDRESSES_FILE}
 REPLACEABLE = {SMTP_URL: "mail", CARRIER_URL: "carrier", WAREHOUSE_URL: "warehouse", METRICS_ADDRESS: "metrics"}
 IGNORED = (DATABASE_URL, DIRECT_DATABASE_URL, MIGRATION_DATABASE_URL, "TEMPORAL_ADDRESS")
 ADMIN = "admin@shop.example"
@@ -75,7 +76,7 @@ class Plan:
         usual = USUAL_PORTS if api_port else dict.fromkeys(USUAL_PORTS, 0)
         wanted = {name: port for name, port in (usual | {"api": api_port}).items() if name not in replaced}
         chosen = {name: ports.choose(name, LABELS[name], port) for name, port in wanted.items()}
-        key_file.prepare_links(data_dir)
+        key_file.prepare_own(data_dir)
         own = {name: given.get(name) or value for name, value in (defaults or {}).items()}
         return cls(data_dir, given, chosen, key_file.prepare(data_dir, settings), own)
 
@@ -118,7 +119,7 @@ class Plan:
             **({KEYS_VARIABLE: ""} if self.given.get(KEYS_VARIABLE) else {}),
             **self.own,
             LINK_URL: self.given.get(LINK_URL) or self.api_url,
-            **({} if self.given.get(LINK_KEYS) else {LINK_KEYS_FILE: self._links_file()}),
+            **self._key_files(),
             f"{PREFIX}TEMPORAL_UI_URL": self.temporal_ui,
             "TEMPORAL_ADDRESS": self.temporal_address,
             "TEMPORAL_NAMESPACE": temporal.NAMESPACE,
@@ -145,8 +146,13 @@ class Plan:
             "environment": environment | {MIGRATION_DATABASE_URL: self.database_url(postgres.MIGRATOR)},
         }
 
-    def _links_file(self) -> str:
-        return self.given.get(LINK_KEYS_FILE) or str(self.data_dir / key_file.LINKS_FILE)
+    def _key_files(self) -> dict[str, str]:
+        """Return the files of keys that are not given."""
+        return {
+            f"{name}_FILE": self.given.get(f"{name}_FILE") or str(self.data_dir / file)
+            for name, file in OWN_KEYS.items()
+            if not self.given.get(name)
+        }
 
     def _carrier_root(self) -> str:
         return f"http://{LOOPBACK}:{self.ports['carrier']}"

@@ -21,8 +21,10 @@ from tests.replay.scenarios import FAULTS, SCENARIOS
 from tests.running_shop import running_shop
 
 HISTORIES = Path(__file__).parent / "histories"
-REVIEWED = {"COMMERCE_REVIEW_RISK": "high"}  # what scenarios about reviews need; it changes no other
-UNENCRYPTED = {"COMMERCE_ENCRYPTION": "off"}  # committed histories must be readable without the stack's key
+# What scenarios about reviews and about forgetting need; it changes no others.
+SETTINGS = {"COMMERCE_REVIEW_RISK": "high", "COMMERCE_ADDRESS_KEYS": "a-key-of-addresses-of-at-least-32-characters"}
+# Committed histories must be readable without the stack's key, and their ids the same each time.
+KEYLESS = {"COMMERCE_ENCRYPTION": "off", "COMMERCE_ADDRESS_KEYS_FILE": ""}
 REPLACED_FIELDS = {"identity": "recorder", "stackTrace": ""}  # reveal this machine and are not used by a replay
 
 
@@ -38,9 +40,9 @@ def write_history(history: WorkflowHistory, path: Path) -> None:
 async def record(names: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="record ") as folder:
         async with Stack(Path(folder) / "stack", port=0, worker=False, echo=print_line) as stack:
-            client = await connect(stack.environment | UNENCRYPTED)
+            client = await connect(stack.environment | KEYLESS)
             database_url = stack.environment["COMMERCE_DATABASE_URL"]
-            async with running_shop(Path(folder), database_url, client, **REVIEWED) as shop, shop.worker([FAULTS]):
+            async with running_shop(Path(folder), database_url, client, **SETTINGS) as shop, shop.worker([FAULTS]):
                 await shop.data.stock("MUG", main=100)
                 for name in names:
                     process_id, _, run_id = (await SCENARIOS[name](shop, name)).partition("/")

@@ -5,7 +5,7 @@ Each one runs a process to its end and returns the process id, or `PROCESS/RUN` 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +21,7 @@ from commerce.messages.analytics import Analytics
 from commerce.messages.base import Message
 from commerce.messages.carts import CleanUpCarts
 from commerce.messages.customers import registration_process_id
+from commerce.messages.forgetting import ForgetCustomer
 from commerce.messages.orders import OrderChange, OrderProcessing, order_process_id
 from commerce.messages.pending_orders import PendingOrders
 from commerce.messages.stock_sync import SyncInventory
@@ -483,6 +484,24 @@ async def register(shop: RunningShop, email: str) -> str:
     return registration_process_id(email)
 
 
+async def forgotten(shop: RunningShop, _name: str) -> str:
+    """A guest with a cancelled order is forgotten."""
+    return await forget(shop, "forgotten@customer.example", cancelled_at=datetime(2026, 3, 2, tzinfo=UTC))
+
+
+async def not_forgotten(shop: RunningShop, _name: str) -> str:
+    """A guest has an open order."""
+    return await forget(shop, "not-forgotten@customer.example")
+
+
+async def forget(shop: RunningShop, email: str, **columns: Any) -> str:
+    await shop.data.order(email.partition("@")[0], MUG=1, columns=columns | {"email": email})
+    handle = await start(shop.client, "forget-customer", ForgetCustomer(email=email))
+    with suppress(WorkflowFailureError):
+        await handle.result()
+    return handle.id
+
+
 async def run_job(shop: RunningShop, job: str, job_id: str, *options: Message) -> str:
     handle: Any = await shop.client.start_workflow(job, args=options, id=job_id, task_queue=TASK_QUEUE)
     with suppress(WorkflowFailureError):
@@ -516,6 +535,8 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "registered": registered,
     "registration-undone": registration_undone,
     "not-welcomed": not_welcomed,
+    "forgotten": forgotten,
+    "not-forgotten": not_forgotten,
     "carts-cleaned": carts_cleaned,
     "job-failed": job_failed,
     "job-waited": job_waited,
@@ -551,4 +572,10 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "local-cancel-asked-for": cancel_asked_for,
     "local-two-parcels": two_parcels,
     "local-two-parcels-undone": two_parcels_undone,
+    # The same with a regular step that asks for lost steps; in the histories above it is local.
+    "regular-insufficient": insufficient,
+    "regular-refused-by-carrier": refused_by_carrier,
+    "regular-cancelled": cancelled,
+    "regular-changed": changed,
+    "regular-registration-undone": registration_undone,
 }

@@ -24,7 +24,7 @@ from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 import worker
-from commerce import analytics, carts, stock_sync, upkeep
+from commerce import analytics, carts, erasure, stock_sync, upkeep
 from commerce.integrations.easypost import EasyPost
 from commerce.integrations.warehouse import Warehouse
 from commerce.mail.smtp import MailServer
@@ -43,6 +43,7 @@ CALLS_IN_BATCHES = (
     (stock_sync, "count_changes"),
     (analytics, "count_day"),
     (upkeep, "prune_keys"),
+    (erasure, "erase"),
 )
 CALLS = (*EXTERNAL_CALLS, *CALLS_IN_BATCHES)
 

@@ -92,6 +92,7 @@ def _create_secrets(shop: RunningShop, folder: Path) -> Path:
         "shopify_secrets": "",
         "woocommerce_secrets": "",
         "link_keys": "",
+        "address_keys": "",
         "encryption_keys": KEY,
     }
     mounted = folder / "mounted"

@@ -6,7 +6,7 @@ from alembic import op
 from commerce.migrations import concurrent_indexes
 
 revision = "0022"
-down_revision = "0018"
+down_revision = "0021"
 
 NOT_CANCELLED = "cancelled_at IS NULL AND payment_status <> 'cancelled'"
 UNSHIPPED = f"{NOT_CANCELLED} AND fulfillment_status NOT IN ('fulfilled', 'fulfilled_elsewhere')"

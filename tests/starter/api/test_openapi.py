@@ -99,6 +99,8 @@ def test_operation_ids_are_names_of_functions() -> None:
         "GET /events": "list_events",
         "POST /intake/shopify": "receive_shopify_order",
         "POST /intake/woocommerce": "receive_woocommerce_order",
+        "POST /customers/export": "export_customer",
+        "POST /customers/forget": "forget_customer",
         "GET /exports/fulfillments": "export_fulfillments",
         "GET /workflow": "greet",
         "POST /codec/{namespace}/encode": "encode_payloads",

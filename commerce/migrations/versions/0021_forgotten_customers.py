@@ -1,0 +1,28 @@
+"""Customers can be forgotten, and accounts know the process that registered them."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from commerce.migrations import concurrent_indexes
+
+revision = "0021"
+down_revision = "0018"
+
+TIME = sa.DateTime(timezone=True)
+
+
+def upgrade() -> None:
+    op.create_table(
+        "forgotten_addresses",
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("forgotten_at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("digest", name="pk_forgotten_addresses"),
+        if_not_exists=True,
+    )
+    op.alter_column("customers", "email", nullable=True)
+    op.add_column("customers", sa.Column("registered_by", sa.String(), nullable=True), if_not_exists=True)
+    op.add_column("orders", sa.Column("forgotten_at", TIME, nullable=True), if_not_exists=True)
+    op.add_column("orders", sa.Column("keeps_invoice", sa.Boolean(), nullable=True), if_not_exists=True)
+    concurrent_indexes.create_index(
+        "ix_orders_kept_invoices", "orders", ["created_at"], postgresql_where=sa.text("keeps_invoice")
+    )
