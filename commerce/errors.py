@@ -4,7 +4,7 @@ CommerceError
 ├── PermanentError          retrying cannot help: becomes a non-retryable Temporal failure that carries its data
 │   ├── BadInput, WrongProcessId, ProcessIdTaken, ProcessNotFound, ProcessFailed
 │   ├── ActionRefused
-│   │   ├── CancelRefused, RetryRefused
+│   │   ├── CancelRefused, RetryRefused, DismissRefused
 │   │   └── AlreadyAnswered, WaitOver
 │   ├── WaitNotFound, AnsweredWithFailure, Unanswered, LinkInvalid
 │   ├── ScheduleNotFound, JobInProgress
@@ -13,6 +13,8 @@ CommerceError
 │   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
 │   │   ├── FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased, OrderOnHold,
 │   │   └── OrderChanged, HighRisk, PartlyRefunded, NoShippingMethod
+│   ├── CorrectionRefused, ItemNotFound
+│   ├── NotificationNotFound, ResendRefused
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, FulfillmentMissing
 │   ├── CustomerAlreadyExists, RegistrationInProgress
@@ -184,6 +186,10 @@ class CancelRefused(ActionRefused):
 
 class RetryRefused(ActionRefused):
     """Cannot retry {process}: {reason}."""
+
+
+class DismissRefused(ActionRefused):
+    """Cannot dismiss {process}: {reason}."""
 
 
 class AlreadyAnswered(ActionRefused):

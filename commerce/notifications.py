@@ -9,8 +9,10 @@ from uuid import uuid4
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce import operator_actions
 from commerce.errors import NotificationNotFound, ResendRefused, StepInProgress
 from commerce.messages.notifications import SendOutcome
+from commerce.messages.orders import order_process_id
 
 MAX_ERROR = 200  # characters
 
@@ -59,7 +61,9 @@ EXPIRE = text("""
 """)
 COPY = "/copy-"  # with a number, at the end of the key of a notification that was sent before and is sent again
 MAX_COPIES = 20
-LOCK_COPIES = text("SELECT key, status FROM notifications WHERE key = ANY(:keys) ORDER BY key FOR NO KEY UPDATE")
+LOCK_COPIES = text(
+    "SELECT key, order_id, status FROM notifications WHERE key = ANY(:keys) ORDER BY key FOR NO KEY UPDATE"
+)
 QUEUE_COPY = text("""
     INSERT INTO notifications (key, kind, recipient, order_id, data, message_id)
     SELECT :copy, kind, recipient, order_id, data, :message_id FROM notifications WHERE key = :key
@@ -176,18 +180,24 @@ async def expire(tx: AsyncSession, age: timedelta) -> None:
     await tx.execute(EXPIRE, {"age": age})
 
 
-async def resend(tx: AsyncSession, key: str) -> str:
+async def resend(tx: AsyncSession, key: str, *, reason: str, actor: str) -> str:
     """Queue a notification again, for the workers to send within minutes; return the key of what will be sent.
 
+    The action is recorded under the process of its order, if it has one.
+
     One that was sent is queued as a copy, with a Message-ID of its own. Raises NotificationNotFound, and ResendRefused
-    while it, or a copy of it, waits to be sent.
+    while it, or a copy of it, waits to be sent. Raises BadInput for a wrong reason.
     """
     copies = [f"{key}{COPY}{number}" for number in range(1, MAX_COPIES + 1)]
-    known = {row.key: row.status for row in await tx.execute(LOCK_COPIES, {"keys": [key, *copies]})}
+    rows = (await tx.execute(LOCK_COPIES, {"keys": [key, *copies]})).all()
+    known = {row.key: row.status for row in rows}
     if key not in known:
         raise NotificationNotFound(key)
     if {"queued", "sending"} & set(known.values()):
         raise ResendRefused(key, "it waits to be sent")
+    about = order_process_id(rows[0].order_id) if rows[0].order_id else f"notification/{key}"
+    action = operator_actions.validate_action(process_id=about, action="resend", reason=reason, actor=actor)
+    await operator_actions.record(tx, action)
     if failed := next((each for each, status in known.items() if status == "failed"), None):
         await tx.execute(QUEUE_AGAIN, {"key": failed})
         return str(failed)

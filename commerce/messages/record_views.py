@@ -1,9 +1,13 @@
 """Mails, alerts and events as operators see them in lists."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from commerce.messages.base import Message
 from commerce.messages.order_views import EventView, MailView
+
+NotificationStatus = Literal["unsent", "queued", "sending", "sent", "failed"]
 
 
 class NotificationView(MailView):

@@ -1,6 +1,6 @@
 """Lists of mails, alerts and events."""
 
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -9,11 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from commerce.errors import BadInput, NotificationNotFound
 from commerce.messages.base import FieldError
 from commerce.messages.order_views import EventView
-from commerce.messages.record_views import EventPage, NotificationPage, NotificationView
+from commerce.messages.record_views import EventPage, NotificationPage, NotificationStatus, NotificationView
 from commerce.queries.masking import mask_address
 
 MAX_PAGE = 200
-NotificationStatus = Literal["unsent", "queued", "sending", "sent", "failed"]
 NOTIFICATION = "key, kind, recipient, order_id, status, attempts, error, created_at, sent_at"
 PLACE = text("SELECT created_at, key FROM notifications WHERE key = :key")
 FIND = text(f"SELECT {NOTIFICATION} FROM notifications WHERE key = :key")  # noqa: S608 - our own columns

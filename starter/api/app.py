@@ -11,6 +11,7 @@ from commerce.settings import Settings
 from commerce.version import NAME, VERSION
 from starter.api import (
     answers,
+    bulk_workflows,
     codec,
     customers,
     errors,
@@ -87,6 +88,7 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     app.state.admission = Admission(settings)
     for protected in (
         workflows,
+        bulk_workflows,
         answers,
         progress,
         schedules,

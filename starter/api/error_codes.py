@@ -46,6 +46,7 @@ class ErrorCode(StrEnum):
     CustomerHasOpenOrders = "CustomerHasOpenOrders"
     CustomerNotFound = "CustomerNotFound"
     DatabaseUnavailable = "DatabaseUnavailable"
+    DismissRefused = "DismissRefused"
     EventNotFound = "EventNotFound"
     FulfilledElsewhere = "FulfilledElsewhere"
     FulfillmentMissing = "FulfillmentMissing"

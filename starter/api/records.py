@@ -5,13 +5,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from commerce import notifications, operator_actions
+from commerce import notifications
 from commerce.errors import ItemNotFound, NotificationNotFound, ResendRefused
-from commerce.messages.record_views import EventPage, NotificationPage, ResentNotification
+from commerce.messages.record_views import EventPage, NotificationPage, NotificationStatus, ResentNotification
 from commerce.messages.stock_views import MovementPage, StockPage
 from commerce.order_identity import ORDER_ID_PATTERN
 from commerce.queries import records, stock
-from commerce.queries.records import MAX_PAGE, NotificationStatus
+from commerce.queries.records import MAX_PAGE
 from starter.api.backends import DatabaseDep
 from starter.api.errors import COMMON_ERRORS, Responses, error_examples, json_example, prefix_field_errors
 from starter.api.order_examples import DONE, EVENT
@@ -110,12 +110,8 @@ async def resend_notification(
     body: ReasonBody,
 ) -> ResentNotification:
     """Queue a mail or alert again; a worker sends it within minutes. One that was sent before is sent as a copy."""
-    action = operator_actions.validate_action(
-        process_id=f"notification/{key}", action="resend", reason=body.reason, actor=ACTOR
-    )
     async with database.transaction() as tx:
-        queued = await notifications.resend(tx, key)
-        await operator_actions.record(tx, action)
+        queued = await notifications.resend(tx, key, reason=body.reason, actor=ACTOR)
     return ResentNotification(key=queued)
 
 

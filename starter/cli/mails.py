@@ -4,15 +4,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commerce.messages.record_views import NotificationPage, NotificationView
-from commerce.queries.records import NotificationStatus
+from commerce.messages.record_views import NotificationPage, NotificationStatus, NotificationView
 from commerce.settings import Settings
 from starter.cli.shared import AsJson, DataDir, out, print_line, print_result, run_in_transaction, run_with_database
 from starter.cli.tables import Column, print_fact, print_table, time_text
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncSession
-
     from commerce.database import Database
 
 LISTED = (
@@ -99,16 +96,7 @@ def resend(
     data_dir: DataDir = None,
 ) -> None:
     """Queue a mail or alert again; a worker sends it within minutes. One that was sent before is sent as a copy."""
-    from commerce import notifications, operator_actions
+    from commerce import notifications
 
-    action = operator_actions.validate_action(
-        process_id=f"notification/{key}", action="resend", reason=reason, actor=""
-    )
-
-    async def queue(tx: "AsyncSession") -> str:
-        queued = await notifications.resend(tx, key)
-        await operator_actions.record(tx, action)
-        return queued
-
-    queued = run_in_transaction(data_dir, queue)
+    queued = run_in_transaction(data_dir, lambda tx: notifications.resend(tx, key, reason=reason, actor=""))
     print_result({"key": queued}, f"{queued} is queued", as_json=as_json)

@@ -11,6 +11,8 @@ from commerce.outbox import NewEvent
 from commerce.queries.records import list_events, list_notifications, load_notification
 from tests.commerce.shop import NOON, Shop
 
+WHO = {"reason": "she lost it", "actor": "ann"}
+
 
 async def queue_mails(shop: Shop) -> None:
     """Queue a mail of each status, and an alert to two admins."""
@@ -48,29 +50,31 @@ async def test_mails_are_listed_with_masked_recipients(shop: Shop) -> None:
 async def test_n1_a_failed_mail_is_sent_again_under_its_key(shop: Shop) -> None:
     await queue_mails(shop)
     await shop.sql("UPDATE notifications SET created_at = :at, error = 'MailRefused'", at=NOON)
-    assert await shop.call(notifications.resend, "m/failed") == "m/failed"
+    assert await shop.call(notifications.resend, "m/failed", **WHO) == "m/failed"
     found = await shop.sql(
         "SELECT status, error, created_at > now() - interval '1 hour' FROM notifications WHERE key = 'm/failed'"
     )
     assert found == [("queued", None, True)]
     with pytest.raises(ResendRefused):
-        await shop.call(notifications.resend, "m/failed")
+        await shop.call(notifications.resend, "m/failed", **WHO)
 
 
 async def test_n1_a_mail_that_was_sent_is_sent_again_as_a_copy(shop: Shop) -> None:
     await queue_mails(shop)
     for number in (1, 2):
-        assert await shop.call(notifications.resend, "m/sent") == f"m/sent/copy-{number}"
+        assert await shop.call(notifications.resend, "m/sent", **WHO) == f"m/sent/copy-{number}"
         with pytest.raises(ResendRefused):
-            await shop.call(notifications.resend, "m/sent")
+            await shop.call(notifications.resend, "m/sent", **WHO)
         await shop.sql("UPDATE notifications SET status = 'sent' WHERE status = 'queued' AND key LIKE 'm/sent%'")
     copies = await shop.sql("SELECT recipient, order_id FROM notifications WHERE key LIKE 'm/sent%'")
     assert set(copies) == {("ann@customer.example", "1")} and len(copies) == 3
+    actions = await shop.sql("SELECT process_id, action, reason FROM operator_actions")
+    assert actions == [("order-processing-1", "resend", "she lost it")] * 2
     assert len(set(await shop.sql("SELECT message_id FROM notifications"))) == 7
     with pytest.raises(NotificationNotFound):
-        await shop.call(notifications.resend, "m/none")
+        await shop.call(notifications.resend, "m/none", **WHO)
     with pytest.raises(ResendRefused):
-        await shop.call(notifications.resend, "m/sending")
+        await shop.call(notifications.resend, "m/sending", **WHO)
 
 
 async def test_events_are_listed_last_first(shop: Shop) -> None:
