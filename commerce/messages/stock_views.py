@@ -41,6 +41,7 @@ class MovementView(Message):
     quantity: int
     reason: str
     reference: str
+    order_id: str | None = Field(None, description="Whose fulfillment has moved it")
     created_at: datetime
 
 

@@ -26,7 +26,7 @@ STOCK = json_example(
 )
 MOVEMENT = {
     "id": 7, "location": "Main", "quantity": -2, "reason": "fulfillment",
-    "reference": "5d0c9f8e-1f7a-4a38-9a3c-0c6b8a3a7d52", "created_at": DONE,
+    "reference": "5d0c9f8e-1f7a-4a38-9a3c-0c6b8a3a7d52", "order_id": "1001", "created_at": DONE,
 }  # fmt: skip
 MAIL = {
     "key": "order-shipped/1001", "kind": "order-shipped", "status": "failed", "attempts": 6, "error": "MailRefused",

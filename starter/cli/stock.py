@@ -36,7 +36,7 @@ MOVEMENTS = (
     Column("units", right=True),
     Column("location", 2, flexible=True),
     Column("reason"),
-    Column("reference", 3, flexible=True),
+    Column("order or reference", 3, flexible=True),
     Column("time", 1),
 )
 
@@ -99,7 +99,7 @@ def show(
                 f"{each.quantity:+,}",
                 each.location,
                 each.reason,
-                each.reference,
+                each.order_id or each.reference,
                 time_text(each.created_at, settings.zone),
             )
             for each in item.movements

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from commerce import inventory, stock_sync
+from commerce import fulfillment, inventory, stock_sync
 from commerce.errors import BadInput, ItemNotFound
 from commerce.queries.stock import list_movements, list_stock, load_item
 from commerce.stock_corrections import set_stock
@@ -46,6 +46,9 @@ async def test_an_item_has_its_orders_and_movements(shop: Shop) -> None:
         await shop.call(list_movements, "MUG", cursor=10**9)
     with pytest.raises(ItemNotFound):
         await shop.call(load_item, "TEA")
+    await shop.call(fulfillment.create, "1")
+    [taken] = (await shop.call(list_movements, "MUG", limit=1)).movements
+    assert (taken.quantity, taken.order_id) == (-2, "1")
 
 
 async def test_i13_what_an_operator_sets_is_a_count_of_that_moment(shop: Shop) -> None:
