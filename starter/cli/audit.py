@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
-from rich.table import Table
-
 from commerce.messages.base import count_of
 from starter.cli.shared import FAILED, AsJson, Connections, DataDir, err, out, print_line, run_connected
+from starter.cli.tables import Column, print_table
+
+FOUND = (Column("rule", 1), Column("subject"), Column("what is wrong", flexible=True, whole=True))
 
 
 def audit(as_json: AsJson = False, data_dir: DataDir = None) -> int:
@@ -29,10 +30,7 @@ def audit(as_json: AsJson = False, data_dir: DataDir = None) -> int:
     if as_json:
         out.print_json(data=[finding.model_dump(mode="json") for finding in findings])
     elif findings:
-        table = Table("rule", "subject", "what is wrong")
-        for finding in findings:
-            table.add_row(finding.rule, finding.subject, finding.detail)
-        out.print(table)
+        print_table(FOUND, [(finding.rule, finding.subject, finding.detail) for finding in findings])
         total = sum({finding.rule: finding.count for finding in findings}.values())
         print_line(f"{count_of(total, 'finding')}; the table shows the first ones of each rule")
         if cures := dict.fromkeys(finding.cure for finding in findings if finding.cure):
