@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -63,7 +62,7 @@ async def faulty_worker(setup: Setup, stack: Stack, log_format: str) -> AsyncIte
     """Run a worker with the faults of the setup while the block runs."""
     faults = {"FAULTS": json.dumps(setup.faults), "MARKERS": str(setup.markers)}
     worker = WorkerProcess(
-        [sys.executable, "-m", "tests.system.leak_worker"],
+        "tests.system.leak_worker",
         os.environ | stack.environment | faults | {"COMMERCE_LOG_FORMAT": log_format},
         setup.markers,
     )

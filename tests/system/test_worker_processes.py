@@ -22,7 +22,7 @@ from tests.running_shop import RunningShop, running_shop
 from tests.scraping import scrape
 from tests.system.workers import WORKER_READY, WorkerProcess, wait_until, worker_environment
 
-COMMAND = [sys.executable, "-m", "starter", "worker", "--processes", "2"]
+ARGUMENTS = ("worker", "--processes", "2")
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_each_worker_has_its_own_port_for_metrics() -> None:
 async def test_two_workers_share_the_orders_and_stop_together(shop: RunningShop, tmp_path: Path) -> None:
     port = next(port for port in iter(free_port, None) if can_listen(port + 1))
     environment = worker_environment(shop) | {"COMMERCE_METRICS_ADDRESS": f"127.0.0.1:{port}"}
-    program = WorkerProcess(COMMAND, environment, tmp_path)
+    program = WorkerProcess("starter", environment, tmp_path, *ARGUMENTS)
     try:
         await wait_until(lambda: program.log_text().count(WORKER_READY) == 2, DEADLINE, program.log_tail)
         await shop.data.stock("MUG", main=20)
@@ -90,5 +90,6 @@ def test_workers_that_cannot_start_end_the_program(
 ) -> None:
     inherited = {name: text for name, text in os.environ.items() if not name.startswith(("COMMERCE_", "TEMPORAL_"))}
     environment = inherited | {"PYTHONPATH": str(ROOT)} | ENCRYPTION_ENV | {variable: value}
-    ended = subprocess.run(COMMAND, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=DEADLINE)
+    command = [sys.executable, "-m", "starter", *ARGUMENTS]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=DEADLINE)
     assert ended.returncode == code and message in ended.stderr and "Traceback" not in ended.stderr

@@ -4,13 +4,12 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.forks import Program
 from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
 from tests.running_shop import RunningShop
@@ -22,10 +21,9 @@ WORKER_READY = "worker started"
 class WorkerProcess:
     """A worker process and its log file."""
 
-    def __init__(self, command: list[str], environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, module: str, environment: Mapping[str, str], folder: Path, *arguments: str) -> None:
         self.log = folder / "worker.log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+        self.process = Program(module, environment, folder, self.log, arguments)
 
     async def wait_until_started(self, ready_text: str = WORKER_READY) -> None:
         await wait_until(lambda: ready_text in self.log_text(), DEADLINE, self.log_tail)
@@ -62,7 +60,7 @@ class WorkerProcesses:
         """Start a worker, or another module as a program; return when its log contains `ready_text`."""
         folder = self._folder / f"worker {len(self._workers) + 1}"
         folder.mkdir(parents=True)
-        worker = WorkerProcess([sys.executable, "-m", module], self._environment | more, folder)
+        worker = WorkerProcess(module, self._environment | more, folder)
         self._workers.append(worker)
         await worker.wait_until_started(ready_text)
         return worker

@@ -1,23 +1,16 @@
-"""The workers of a chaos run. Each can be killed or stopped at any time, and another one takes its place.
-
-Starting Python and loading the worker's modules takes seconds. So a server that has loaded them forks the workers.
-"""
+"""The workers of a chaos run. Each can be killed or stopped at any time, and another one takes its place."""
 
 import asyncio
-import multiprocessing
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.forks import Program
 from tests.system.workers import DEADLINE, WORKER_READY, wait_until
 
 UNREACHABLE = "The database is unavailable"  # a worker ends with this message if it cannot reach the database
 PAUSE = 0.3  # seconds before such a worker is started again
-forks = multiprocessing.get_context("forkserver")
-forks.set_forkserver_preload(["worker"])
 
 
 class Crew:
@@ -49,7 +42,7 @@ class Crew:
         worker, self._workers[number] = self._workers[number], None
         if worker is None:
             return False
-        worker.process.terminate()
+        worker.process.send_signal(signal.SIGTERM)
         await asyncio.gather(worker.wait_for_end(), self._fill(number))
         return True
 
@@ -61,19 +54,16 @@ class Crew:
         worker = self._workers[number]
         if worker is None:
             return False
-        os.kill(worker.pid, signal.SIGSTOP)
+        worker.process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(seconds)
-        if worker.process.is_alive():
-            os.kill(worker.pid, signal.SIGCONT)
+        worker.process.send_signal(signal.SIGCONT)
         return True
 
     async def end(self) -> None:
         """Kill all workers."""
         for worker in self._launched:
-            if worker.process.is_alive():
-                worker.process.kill()
-                await worker.wait_for_end()
-            worker.process.close()
+            worker.process.kill()
+            await worker.wait_for_end()
 
     async def _fill(self, number: int) -> None:
         """Start a worker as a supervisor does: again, while it ends because the database is unreachable."""
@@ -90,36 +80,19 @@ class Crew:
 class _Worker:
     def __init__(self, environment: dict[str, str], log: Path) -> None:
         self.log = log
-        log.touch()
-        self.process = forks.Process(target=run_worker, args=(environment, log))
-        self.process.start()
-        self.pid = self.process.pid or 0
+        self.process = Program("worker", environment, log.parent, log)
 
     async def has_started(self) -> bool:
         """Wait until the worker has started or has ended; return whether it has started."""
 
         def is_decided() -> bool:
-            return WORKER_READY in self.log.read_text() or not self.process.is_alive()
+            return WORKER_READY in self.log.read_text() or self.process.poll() is not None
 
         await wait_until(is_decided, DEADLINE, self.log.read_text)
         return WORKER_READY in self.log.read_text()
 
     async def wait_for_end(self) -> None:
-        await wait_until(lambda: not self.process.is_alive(), DEADLINE, self.log.read_text)
-
-
-def run_worker(environment: dict[str, str], log: Path) -> None:
-    """Run a worker in a forked process."""
-    import worker  # loaded already
-
-    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.chdir(log.parent)
-    os.environ.clear()
-    os.environ.update(environment)
-    sys.argv = ["worker"]
-    worker.main()
+        await wait_until(lambda: self.process.poll() is not None, DEADLINE, self.log.read_text)
 
 
 @asynccontextmanager
