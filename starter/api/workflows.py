@@ -7,9 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, ConfigDict, Field
 
-from commerce.errors import BadInput
-from commerce.messages.base import FieldError
-from commerce.messages.runs import BulkRetry, Page, ProcessStatus, RetryableStatus, StatusFilter
+from commerce.messages.runs import Page, ProcessStatus, StatusFilter
 from starter.api import workflow_examples as examples
 from starter.api.admission import CLIENT_CLOSED_REQUEST, AdmissionDep, CallerLeft
 from starter.api.admission import RESPONSES as RATE_RESPONSES
@@ -19,7 +17,6 @@ from starter.api.errors import COMMON_ERRORS, ApiError, prefix_field_errors
 from starter.api.parameters import (
     ACTOR,
     MAX_ID_LENGTH,
-    Reason,
     ReasonBody,
     RequestBody,
     ResponseBody,
@@ -28,7 +25,8 @@ from starter.api.parameters import (
 )
 from starter.api.results import ExecutionPending, ExecutionResult, respond
 from starter.client import start
-from starter.operate import actions, bulk_retry, process_list, process_status
+from starter.operate import actions, process_status
+from starter.operate.process_list import Narrowing, list_processes
 from starter.processes import PROCESS_TYPES
 
 MAX_WAIT = 900  # seconds
@@ -60,35 +58,12 @@ class Execute(RequestBody):
     )
 
 
-class RetrySelection(Reason):
-    """Processes to retry, by their latest run. Several fields select what all of them name; one is required."""
-
-    model_config = ConfigDict(json_schema_extra={"example": examples.BULK_RETRY_BODY}, extra="forbid")
-
-    status: RetryableStatus | None = Field(
-        None, description="`failed` includes timed out and terminated processes; default with other fields: failed"
-    )
-    type: str | None = Field(None, max_length=100, description="Only processes of this type, such as order-processing")
-    failed_with: str | None = Field(
-        None, max_length=100, description="The type of the error, as `failure_type` in the list"
-    )
-    failed_step: str | None = Field(
-        None, max_length=100, description="The step that failed, as `failed_step` in the list"
-    )
-    since: AwareDatetime | None = Field(None, description="Only processes that ended at this time or later")
-    until: AwareDatetime | None = Field(None, description="Only processes that ended before this time")
-    limit: int = Field(100, ge=1, le=bulk_retry.MAX_RETRIES, description="The maximum number; default: 100")
-    dry_run: bool = Field(
-        True, description="Return the selected processes and retry none. Default: true, so look first, then send false"
-    )
-
-
 class ActionAccepted(ResponseBody):
-    """A retry or a cancellation that was started."""
+    """A retry or a cancellation that was started, or a failed process that was dismissed."""
 
     transaction_id: str
-    run_id: str = Field(description="The run that was started, or that is being cancelled")
-    action: Literal["retry", "cancel"]
+    run_id: str = Field(description="The run that was started, is being cancelled or was dismissed")
+    action: Literal["retry", "cancel", "dismiss"]
 
 
 @routes.post(
@@ -128,6 +103,7 @@ async def execute_workflow(
 @routes.get("", summary="List processes", responses=examples.LIST_RESPONSES)
 async def list_workflows(
     temporal: ClientDep,
+    database: DatabaseDep,
     status: Annotated[
         StatusFilter | None,
         Query(
@@ -138,6 +114,19 @@ async def list_workflows(
         str | None,
         Query(alias="type", description="Only processes of this type", json_schema_extra={"enum": list(PROCESS_TYPES)}),
     ] = None,
+    outcome: Annotated[
+        str | None,
+        Query(max_length=100, description="Only completed processes with this result", examples=["rejected"]),
+    ] = None,
+    search: Annotated[
+        str | None, Query(max_length=200, description="How the process id starts, or the id of an order or customer")
+    ] = None,
+    since: Annotated[
+        AwareDatetime | None, Query(description="Only processes that ended, or if they run started, since this time")
+    ] = None,
+    until: Annotated[
+        AwareDatetime | None, Query(description="Only processes that ended, or if they run started, before this time")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="The maximum number of processes")] = 50,
     cursor: Annotated[
         str | None, Query(max_length=10_000, description="The `next_cursor` of the previous page")
@@ -145,36 +134,11 @@ async def list_workflows(
 ) -> Page:
     """List processes by their latest run: one that failed and was retried with success is not `failed`.
 
-    A new process may appear only after a second.
+    A new process may appear only after a second. Failed processes that were dismissed are not `failed` either.
     """
+    only = Narrowing(outcome=outcome, search=search, since=since, until=until)
     with prefix_field_errors("query"):
-        return await process_list.list_processes(temporal, status, kind, limit, cursor)
-
-
-@routes.post("/retry", summary="Retry many processes", responses=examples.BULK_RETRY_RESPONSES)
-async def retry_workflows(body: RetrySelection, temporal: ClientDep, database: DatabaseDep) -> BulkRetry:
-    """Run all selected processes again, as `POST /workflows/{transaction_id}/retry` does with one.
-
-    First send it as a dry run, then with `dry_run` false. A process that cannot be retried is listed in `refused` and
-    does not stop the others. If `more` is true, send it again. After a 503 some may have been retried; sending it again
-    is safe.
-    """
-    selection = bulk_retry.Selection(
-        status=body.status or "failed",
-        kind=body.type,
-        failed_with=body.failed_with,
-        failed_step=body.failed_step,
-        since=body.since,
-        until=body.until,
-    )
-    if body.status is None and selection.is_empty:
-        problem = FieldError(field="body", message="must select processes, such as by failed_with")
-        raise BadInput([problem])
-    with prefix_field_errors("body"):
-        found = await bulk_retry.find(temporal, selection, body.limit)
-    if body.dry_run:
-        return found
-    return await bulk_retry.retry_found(temporal, database, found, reason=body.reason, actor=ACTOR)
+        return await list_processes(temporal, status, kind, limit, cursor, only=only, database=database)
 
 
 @routes.get("/{transaction_id}", summary="Get a process", responses=examples.STATUS_RESPONSES)
@@ -212,3 +176,15 @@ async def cancel_workflow(
     """Cancel a running process: it undoes its completed steps. After its final step it completes instead."""
     run_id = await actions.cancel(temporal, database, transaction_id, reason=body.reason, actor=ACTOR)
     return ActionAccepted(transaction_id=transaction_id, run_id=run_id, action="cancel")
+
+
+@routes.post("/{transaction_id}/dismiss", summary="Dismiss a failed process", responses=examples.DISMISS_RESPONSES)
+async def dismiss_workflow(
+    transaction_id: TransactionId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody
+) -> ActionAccepted:
+    """Take a failed process off the list of failed ones, because nobody has to do anything about it.
+
+    If it is retried and fails again, it is on the list again.
+    """
+    run_id = await actions.dismiss(temporal, database, transaction_id, reason=body.reason, actor=ACTOR)
+    return ActionAccepted(transaction_id=transaction_id, run_id=run_id, action="dismiss")
