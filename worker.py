@@ -22,6 +22,7 @@ from activities.analytics import AnalyticsActivities
 from activities.auth import AuthActivities
 from activities.boundary.former_names import under_former_names
 from activities.boundary.outages import OutageAlerts
+from activities.cancellations import CancellationActivities
 from activities.carts import CartActivities
 from activities.customers import CustomerActivities
 from activities.forgetting import ForgettingActivities
@@ -31,6 +32,7 @@ from activities.inventory import InventoryActivities
 from activities.jobs import JobActivities
 from activities.notifications import NotificationActivities
 from activities.orders import OrderActivities
+from activities.payments import PaymentActivities
 from activities.products import ProductActivities
 from activities.reviews import ReviewActivities
 from activities.sagas import SagaActivities
@@ -43,6 +45,7 @@ from commerce.database import Database
 from commerce.errors import DatabaseUnavailable, SettingsError, Unreachable
 from commerce.integrations.alerts import AlertWebhook
 from commerce.integrations.carriers import open_carriers
+from commerce.integrations.payment_providers import open_providers
 from commerce.integrations.public_transport import PublicTransport
 from commerce.integrations.warehouse import Warehouse
 from commerce.integrations.webhooks import WebhookPoster
@@ -61,6 +64,7 @@ from starter.subscribers import SUBSCRIBERS, Subscriber, create_relay
 from starter.telemetry import tracing
 from starter.telemetry.exit import exit_process
 from starter.telemetry.metrics import create_runtime, event_counter, zero_counters
+from workflows.cancel_order import CancelOrderWorkflow
 from workflows.cleanup_expired_carts import CleanUpExpiredCartsWorkflow
 from workflows.collect_analytics_data import CollectAnalyticsDataWorkflow
 from workflows.customer_registration import CustomerRegistrationWorkflow
@@ -79,6 +83,7 @@ MIN_WORKFLOW_TASKS = 2  # at once; with fewer, the SDK could not poll for runs i
 HARD_EXIT_SECONDS = 28  # after the signal: the process exits even if something hangs
 WORKFLOWS: Sequence[type] = (
     OrderProcessingWorkflow,
+    CancelOrderWorkflow,
     CustomerRegistrationWorkflow,
     ForgetCustomerWorkflow,
     CleanUpExpiredCartsWorkflow,
@@ -99,6 +104,7 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
     """Yield all activities, with the database and external services they use; raises DatabaseUnavailable."""
     database = Database.of(settings, pool_size=settings.worker_activities + 2)
     carriers = open_carriers(settings)
+    providers = open_providers(settings)
     warehouse = Warehouse(settings.warehouse_url)
     poster = poster_for(settings)
     webhook = AlertWebhook.of(settings)
@@ -112,6 +118,8 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
             OrderActivities(database, settings.zone, settings.shipping_rules, settings.review_rules),
             InventoryActivities(database),
             FulfillmentActivities(database, carriers, settings.carrier, outages),
+            CancellationActivities(database, carriers, settings.carrier, notifier, outages),
+            PaymentActivities(database, providers, notifier, outages),
             CustomerActivities(database),
             AuthActivities(database),
             ForgettingActivities(database, settings.keep_invoices_days),
@@ -131,6 +139,8 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
     finally:
         for carrier in carriers.values():
             await carrier.close()
+        for provider in providers.values():
+            await provider.close()
         await warehouse.close()
         await poster.close()
         if webhook:
