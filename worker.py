@@ -24,6 +24,7 @@ from activities.boundary.former_names import under_former_names
 from activities.boundary.outages import OutageAlerts
 from activities.cancellations import CancellationActivities
 from activities.carts import CartActivities
+from activities.confirmations import ConfirmationActivities
 from activities.customers import CustomerActivities
 from activities.forgetting import ForgettingActivities
 from activities.fulfillment import FulfillmentActivities
@@ -120,7 +121,8 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
             FulfillmentActivities(database, carriers, settings.carrier, outages),
             CancellationActivities(database, carriers, settings.carrier, notifier, outages),
             PaymentActivities(database, providers, notifier, outages),
-            CustomerActivities(database),
+            CustomerActivities(database, confirms=settings.confirm_address == "on"),
+            ConfirmationActivities(database, notifier, outages),
             AuthActivities(database),
             ForgettingActivities(database, settings.keep_invoices_days),
             NotificationActivities(notifier, outages),
@@ -128,7 +130,7 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
             CartActivities(database),
             StockSyncActivities(database, warehouse),
             AnalyticsActivities(database, settings.zone, settings.currency, settings.admin_emails),
-            UpkeepActivities(database, retention_of(settings)),
+            UpkeepActivities(database, Retention.of(settings)),
             WebhookActivities(database, poster),
             WaitActivities(database),
             ReviewActivities(database, notifier, outages),
@@ -146,17 +148,6 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
         if webhook:
             await webhook.close()
         await database.close()
-
-
-def retention_of(settings: Settings) -> Retention:
-    """Return how long each kind of record is kept."""
-    return Retention(
-        ledger=timedelta(days=settings.keep_ledger_days),
-        events=timedelta(days=settings.keep_events_days),
-        notifications=timedelta(days=settings.keep_notifications_days),
-        intake=timedelta(days=settings.keep_intake_days),
-        invoices=timedelta(days=settings.keep_invoices_days),
-    )
 
 
 def activities_of(*objects: object) -> list[Callable[..., Any]]:
@@ -205,6 +196,8 @@ async def run(
         runtime = _runtime(settings)
         client = await connect(environment, runtime)
         _log_encryption(encryption)
+        for warning in settings.warnings:
+            log.warning(warning)
         await _check_retention(client, settings)
         if settings.schedules == "on":
             applied = await apply_schedules(client, settings)

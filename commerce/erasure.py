@@ -1,13 +1,14 @@
 """Erase a person from all tables (A7). What figures need stays: ids, amounts, times, countries and provinces."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import forgotten, outbox
+from commerce.confirmations import ADDRESS_PART
 from commerce.database import digests_of
 from commerce.email_addresses import normalise_address
 from commerce.errors import AddressKeyMissing, CustomerHasOpenOrders, CustomerNotFound
@@ -42,10 +43,17 @@ IS_KNOWN = text(f"""
     SELECT EXISTS (SELECT FROM orders WHERE email = :email) OR EXISTS (SELECT FROM carts WHERE email = :email)
         OR EXISTS (SELECT FROM notifications WHERE recipient = :email AND {TO_CUSTOMER})
 """)  # noqa: S608 - our own constant
+# Registrations that wait until their address is proven have longer ids.
+REGISTRATIONS = text(f"""
+    SELECT business_key FROM process_generations WHERE left(business_key, {ADDRESS_PART}) = ANY(CAST(:ids AS text[]))
+    UNION
+    SELECT process_id FROM pending_registrations WHERE left(process_id, {ADDRESS_PART}) = ANY(CAST(:ids AS text[]))
+""")  # noqa: S608 - our own constant
 # Steps of a registration share the row of its generation, so this waits for one under way; later ones are refused.
 END_PROCESSES = text("DELETE FROM process_generations WHERE business_key = ANY(CAST(:keys AS text[]))")
 DELETE_STEPS = text("DELETE FROM step_ledger WHERE business_key = ANY(CAST(:keys AS text[]))")
 DELETE_WAITS = text("DELETE FROM step_waits WHERE business_key = ANY(CAST(:keys AS text[]))")
+DELETE_PENDING = text("DELETE FROM pending_registrations WHERE process_id = ANY(CAST(:keys AS text[]))")
 ERASE_REASONS = text("UPDATE operator_actions SET reason = '' WHERE process_id = ANY(CAST(:keys AS text[]))")
 DELETE_LOGIN = text("DELETE FROM auth_users WHERE customer_id = CAST(:customer_id AS uuid)")
 LEAVE_GROUPS = text("DELETE FROM customer_group_members WHERE customer_id = CAST(:customer_id AS uuid)")
@@ -86,8 +94,8 @@ ERASE_MAILS = text(f"""
 """)  # noqa: S608 - our own constant
 DELETE_CARTS = text("DELETE FROM carts WHERE email = :email RETURNING 1")
 NEXT_BODIES = text(f"""
-    SELECT platform, delivery_id, content_hash, body FROM intake_deliveries
-    WHERE status = 'unusable' AND body IS NOT NULL
+    SELECT platform, delivery_id, content_hash, received_at, body FROM intake_deliveries
+    WHERE body IS NOT NULL
       AND (platform, delivery_id, content_hash) > (:platform, :delivery_id, :content_hash)
     ORDER BY platform, delivery_id, content_hash LIMIT {KEPT_BODIES}
 """)  # noqa: S608 - our own constant
@@ -126,6 +134,7 @@ async def erase(tx: AsyncSession, address: str, *, keep_invoices: int) -> Forgot
         raise AddressKeyMissing
     await forgotten.lock(tx, address)
     registrations = digests_of(tx).process_ids(REGISTRATION_ID_PREFIX, address)
+    registrations += await tx.scalars(REGISTRATIONS, {"ids": registrations})
     await tx.execute(END_PROCESSES, {"keys": registrations})
     customer = (await tx.execute(LOCK_CUSTOMER, {"email": address})).one_or_none()
     person = {"customer_id": customer.id if customer else None, "email": address}
@@ -154,6 +163,16 @@ async def erase(tx: AsyncSession, address: str, *, keep_invoices: int) -> Forgot
     )
 
 
+async def find_bodies(tx: AsyncSession, address: str) -> AsyncIterator[Row[Any]]:
+    """Yield the kept webhooks of shops whose body has this normalised address."""
+    key = {"platform": "", "delivery_id": "", "content_hash": ""}
+    while rows := (await tx.execute(NEXT_BODIES, key)).all():
+        key = {name: getattr(rows[-1], name) for name in key}
+        for row in rows:
+            if mentions(row.body, address):
+                yield row
+
+
 def mentions(body: bytes, address: str) -> bool:
     """Return whether a webhook's body holds this normalised address, in whichever case, or escaped as JSON allows."""
     try:
@@ -169,18 +188,14 @@ async def _raise_if_open(tx: AsyncSession, person: Mapping[str, Any]) -> None:
 
 async def _erase_processes(tx: AsyncSession, keys: Collection[str]) -> None:
     """Delete what the engine has of these processes. Those of orders have ended: nothing is left to undo."""
-    for statement in (END_PROCESSES, DELETE_STEPS, DELETE_WAITS, ERASE_REASONS):
+    for statement in (END_PROCESSES, DELETE_STEPS, DELETE_WAITS, DELETE_PENDING, ERASE_REASONS):
         await tx.execute(statement, {"keys": sorted(set(keys))})
 
 
 async def _erase_bodies(tx: AsyncSession, address: str) -> None:
     """Delete the bodies of unusable webhooks with this address. One that still waits loses it when it is taken."""
-    key = {"platform": "", "delivery_id": "", "content_hash": ""}
-    while rows := (await tx.execute(NEXT_BODIES, key)).all():
-        for row in rows:
-            key = {name: getattr(row, name) for name in key}
-            if mentions(row.body, address):
-                await tx.execute(DELETE_BODY, key)
+    async for row in find_bodies(tx, address):
+        await tx.execute(DELETE_BODY, row._asdict())
 
 
 def _texts(value: Any) -> list[str]:

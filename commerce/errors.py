@@ -4,7 +4,7 @@ CommerceError
 ├── PermanentError          retrying cannot help: becomes a non-retryable Temporal failure that carries its data
 │   ├── BadInput, WrongProcessId, ProcessIdTaken, ProcessNotFound, ProcessFailed
 │   ├── ActionRefused
-│   │   ├── CancelRefused, RetryRefused
+│   │   ├── CancelRefused, RetryRefused, DismissRefused
 │   │   └── AlreadyAnswered, WaitOver
 │   ├── WaitNotFound, AnsweredWithFailure, Unanswered, LinkInvalid
 │   ├── ScheduleNotFound, JobInProgress
@@ -14,6 +14,8 @@ CommerceError
 │   │   ├── FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased, OrderOnHold,
 │   │   ├── OrderChanged, HighRisk, PartlyRefunded, NoShippingMethod
 │   │   └── ParcelHandedOver, ParcelUnknown, LabelNotRefunded
+│   ├── CorrectionRefused, ItemNotFound
+│   ├── NotificationNotFound, ResendRefused
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, FulfillmentMissing
 │   ├── CustomerAlreadyExists, RegistrationInProgress
@@ -154,6 +156,28 @@ class ActionRefused(PermanentError):
 
 
 @dataclass(eq=False)
+class ItemNotFound(PermanentError):
+    """No inventory item has the SKU {sku!r}."""
+
+    sku: str
+
+
+@dataclass(eq=False)
+class NotificationNotFound(PermanentError):
+    """There is no mail or alert {key!r}."""
+
+    key: str
+
+
+@dataclass(eq=False)
+class ResendRefused(PermanentError):
+    """Mail {key} is not sent again: {reason}."""
+
+    key: str
+    reason: str
+
+
+@dataclass(eq=False)
 class CorrectionRefused(PermanentError):
     """Order {order_id} was not changed: {reason}."""
 
@@ -167,6 +191,10 @@ class CancelRefused(ActionRefused):
 
 class RetryRefused(ActionRefused):
     """Cannot retry {process}: {reason}."""
+
+
+class DismissRefused(ActionRefused):
+    """Cannot dismiss {process}: {reason}."""
 
 
 class AlreadyAnswered(ActionRefused):

@@ -30,7 +30,7 @@ MAX_LENGTHS: Mapping[str, int] = {
 }
 LOCK = text(f"""
     SELECT fulfillment_status, cancellation, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
-           {IS_OPEN} AS open, hold_reason
+           {IS_OPEN} AS open, hold_reason, forgotten_at IS NOT NULL AS forgotten
     FROM orders WHERE id = :order_id FOR NO KEY UPDATE
 """)  # noqa: S608 - our own constant
 HOLD = text("""
@@ -55,7 +55,8 @@ async def correct_address(
     """
     values = _columns(address)
     action = _action(order_id, "edit", reason, actor)
-    await _lock_unfulfilled(tx, order_id)
+    if (await _lock_unfulfilled(tx, order_id)).forgotten:
+        raise CorrectionRefused(order_id, "its customer was forgotten")
     changed = await order_changes.correct(tx, order_id, values) or []
     if changed:
         await operator_actions.record(tx, action)

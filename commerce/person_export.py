@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.database import digests_of
-from commerce.erasure import mentions
+from commerce.erasure import find_bodies
 from commerce.errors import CustomerNotFound
 from commerce.messages.customers import REGISTRATION_ID_PREFIX
 from commerce.messages.forgetting import FORGET_ID_PREFIX
@@ -61,9 +61,6 @@ REASONS = text("""
         FROM step_waits WHERE business_key = ANY(CAST(:processes AS text[])) AND reason <> ''
     ) AS noted ORDER BY at
 """)
-BODIES = text("""
-    SELECT platform, received_at, body FROM intake_deliveries WHERE body IS NOT NULL ORDER BY received_at
-""")
 PREFIXES = (REGISTRATION_ID_PREFIX, FORGET_ID_PREFIX)
 
 
@@ -90,8 +87,7 @@ async def export(tx: AsyncSession, address: str) -> dict[str, Any]:
         "reasons": list(await tx.scalars(REASONS, {"processes": processes})),
         "webhooks": [
             {"platform": row.platform, "received_at": row.received_at, "body": _json(row.body)}
-            for row in await tx.execute(BODIES)
-            if mentions(row.body, address)
+            async for row in find_bodies(tx, address)
         ],
     }
     if not any(found.values()):

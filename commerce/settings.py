@@ -34,6 +34,10 @@ MIN_TOKEN_LENGTH = 16  # characters, also of the secrets of webhooks
 MIN_KEY_LENGTH = 32  # characters of the keys that sign links and make digests
 SOURCE_OR_DEFAULT = rf"^({SOURCE.pattern})?$"
 MAX_PORT = 65_535
+UNPROVEN = (
+    "COMMERCE_CONFIRM_ADDRESS is off: whoever registers with another person's address gets the orders that were placed "
+    "with it"
+)
 # Settings that can be read from a file, which COMMERCE_<NAME>_FILE names.
 FILE_SETTINGS = (
     "database_url",
@@ -202,6 +206,10 @@ class Settings(BaseSettings):
     link_url: str | None = Field(
         None, description="URL of the API in those links, as people reach it; empty: COMMERCE_API_HOST and its port"
     )
+    confirm_address: Literal["off", "on"] = Field(
+        "off",
+        description="Whether a registration waits until somebody proves with a mailed link that the address is theirs",
+    )
     address_keys: tuple[SecretStr, ...] = Field(
         (),
         description="Keys of the digests that stand for e-mail addresses, newest first, separated by commas; empty: "
@@ -308,6 +316,13 @@ class Settings(BaseSettings):
     def _are_strong(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if any(len(key) < MIN_KEY_LENGTH for key in value):
             raise ValueError(f"each must have at least {MIN_KEY_LENGTH} characters")
+        return value
+
+    @field_validator("confirm_address")
+    @classmethod
+    def _has_links(cls, value: str, info: ValidationInfo) -> str:
+        if value == "on" and not info.data.get("link_keys"):
+            raise ValueError("on needs COMMERCE_LINK_KEYS, which sign the links")
         return value
 
     @field_validator("review_above")
@@ -438,6 +453,19 @@ class Settings(BaseSettings):
         """What makes and reads the links with which people answer steps, or None if they are off."""
         keys = [key.get_secret_value() for key in self.link_keys]
         return AnswerLinks(keys, self.link_url or f"http://{self.api_host}:{self.api_port}") if keys else None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches the API."""
+        try:
+            return self.api_host == "localhost" or ip_address(self.api_host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def warnings(self) -> list[str]:
+        """What programs log when they start, because it is dangerous where others reach the shop."""
+        return [UNPROVEN] if self.confirm_address == "off" and not self.is_local else []
 
     @property
     def address_digests(self) -> AddressDigests:

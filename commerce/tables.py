@@ -4,7 +4,7 @@ Money is an integer in minor units (I10). Times are `timestamptz`. Ids that othe
 """
 
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 from uuid import UUID
 
 from sqlalchemy import (
@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from commerce.messages.operator_actions import ActionName
 from commerce.open_orders import MAY_BE_OPEN
 from commerce.order_status import INDEXED, WORDS
 
@@ -150,6 +151,7 @@ class InventoryLevel(Base):
     __table_args__ = (
         CheckConstraint("stocked_quantity >= 0", name="stocked"),
         CheckConstraint("reserved_quantity >= 0", name="reserved"),
+        Index("ix_inventory_levels_oversold", "inventory_item_id", postgresql_where=text("oversold")),
     )
 
 
@@ -208,6 +210,15 @@ class Customer(Base):
     created_at: Mapped[Now]
     registered_at: Mapped[datetime | None] = mapped_column(index=True)
     registered_by: Mapped[str | None]  # the process id; null: that without a key, see AddressDigests
+
+
+class PendingRegistration(Base):
+    """A registration that waits until its address is proven, with the hash of the password chosen for it (A9)."""
+
+    __tablename__ = "pending_registrations"
+    process_id: Mapped[str] = mapped_column(primary_key=True)
+    password_hash: Mapped[str]
+    asked_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class ForgottenAddress(Base):
@@ -747,6 +758,4 @@ class OperatorAction(Base):
     reason: Mapped[str]
     actor: Mapped[str]
     created_at: Mapped[Now]
-    __table_args__ = (
-        one_of("action", "cancel", "retry", "pause", "resume", "edit", "hold", "release", "cancel-order"),
-    )
+    __table_args__ = (one_of("action", *get_args(ActionName)),)

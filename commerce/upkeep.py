@@ -59,6 +59,11 @@ PRUNE_INTAKE = text("""
         WHERE received_at < :before AND status <> 'waiting' ORDER BY received_at LIMIT :limit)
     RETURNING 1
 """)
+PRUNE_PENDING = text("""
+    DELETE FROM pending_registrations WHERE process_id IN (
+        SELECT process_id FROM pending_registrations WHERE asked_at < :before ORDER BY asked_at LIMIT :limit)
+    RETURNING 1
+""")
 # Of forgotten customers (A7).
 ERASE_INVOICES = text(f"""
     UPDATE orders SET {", ".join(f"{name} = NULL" for name in BILLING)}, keeps_invoice = false
@@ -116,3 +121,8 @@ async def erase_invoices(tx: AsyncSession, before: datetime, limit: int) -> int:
     Return of how many.
     """
     return len((await tx.execute(ERASE_INVOICES, {"before": before, "limit": limit})).all())
+
+
+async def prune_pending(tx: AsyncSession, before: datetime, limit: int) -> int:
+    """Delete at most `limit` registrations that waited before this time and were terminated; return of how many."""
+    return len((await tx.execute(PRUNE_PENDING, {"before": before, "limit": limit})).all())

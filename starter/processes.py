@@ -24,7 +24,7 @@ from commerce.messages.analytics import IN_THE_FUTURE, Analytics, AnalyticsResul
 from commerce.messages.base import FieldError, Message, Nothing, ProcessInput, field_errors
 from commerce.messages.cancellations import CancelOrder, CancelResult, cancel_process_id
 from commerce.messages.carts import CartsExpired, CleanUpCarts
-from commerce.messages.customers import REGISTRATION_ID_PREFIX, CustomerRegistration, RegistrationResult
+from commerce.messages.customers import REGISTRATION_ID_PREFIX, CustomerRegistration, RegistrationResult, request_tag
 from commerce.messages.forgetting import FORGET_ID_PREFIX, ForgetCustomer, Forgotten
 from commerce.messages.jobs import Counts, JobInput
 from commerce.messages.orders import OrderProcessing, OrderResult, order_process_id
@@ -93,6 +93,7 @@ class Question:
     answer: type[Message]
     text: str
     words: Mapping[AnswerKind, str]
+    asks_password: bool = False  # the link proves an address, and the password says of which registration
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ class ProcessType:
 
     Callers send an `entry`; `prepare` turns it into the workflow's input. `id`, `title` and `search_attributes` are
     derived from that input and hold no personal data. If the process is about an e-mail address, its id is `id`
-    followed by a digest of the `address`.
+    followed by a digest of the `address`. If that must be proven first, each request has a process of its own, whose id
+    ends with its `tag`.
     """
 
     entry: type[Message]
@@ -115,6 +117,7 @@ class ProcessType:
     is_job: bool = False  # its schedule starts it too, under other ids
     accepts_any_id: bool = False
     address: Callable[[Any], str] | None = None
+    tag: Callable[[Any], str] | None = None
     signal: Callable[[Any], tuple[str, Message]] | None = None  # what an open run gets when it is started again
     questions: Mapping[str, Question] = field(default_factory=dict)  # by step that waits
     priority: Priority = Priority.default  # of its tasks among those that wait for a worker; 1 comes first, 3 is usual
@@ -126,18 +129,29 @@ class ProcessType:
         except ValidationError as error:
             raise BadInput(field_errors(error)) from None
 
-    def ids_for(self, prepared: Any, digests: AddressDigests = NO_DIGESTS) -> list[str]:
+    def ids_for(
+        self, prepared: Any, digests: AddressDigests = NO_DIGESTS, *, confirms_addresses: bool = False
+    ) -> list[str]:
         """Return the process ids that a run with this prepared input may have: that of a new run first."""
         if self.address is None:
             return [self.id(prepared)]
-        return digests.process_ids(self.id(prepared), self.address(prepared))
+        known = digests.process_ids(self.id(prepared), self.address(prepared))
+        return [f"{known[0]}-{self.tag(prepared)}"] if self.tag and confirms_addresses else known
 
-    def id_for(self, prepared: Any, chosen: str | None = None, digests: AddressDigests = NO_DIGESTS) -> str:
+    def id_for(
+        self,
+        prepared: Any,
+        chosen: str | None = None,
+        digests: AddressDigests = NO_DIGESTS,
+        *,
+        confirms_addresses: bool = False,
+    ) -> str:
         """Return the process id for this prepared input: the caller's choice if this process type accepts any id.
 
-        Raises WrongProcessId if it does not, and BadInput if the chosen id is malformed or belongs to another type.
+        `confirms_addresses`: whether a registration waits until its address is proven. Raises WrongProcessId if a
+        choice is not accepted, and BadInput if the chosen id is malformed or belongs to another type.
         """
-        derived, *_ = known = self.ids_for(prepared, digests)
+        derived, *_ = known = self.ids_for(prepared, digests, confirms_addresses=confirms_addresses)
         if chosen is None or chosen in known:
             return derived
         if not self.accepts_any_id:
@@ -222,10 +236,19 @@ PROCESS_TYPES: Mapping[str, ProcessType] = {
         RegistrationResult,
         id=lambda _: REGISTRATION_ID_PREFIX,
         address=lambda customer: customer.email,
+        tag=lambda customer: request_tag(customer.password_hash),
         title=lambda _: "Customer registration",
         prepare=registration.prepare,
         input=CustomerRegistration,
         in_progress_error=lambda _: RegistrationInProgress(),
+        questions={
+            "confirm-address": Question(
+                Nothing,
+                "Enter the password that you have chosen. If you have not registered, close this page.",
+                {"success": "Confirm my address"},
+                asks_password=True,
+            )
+        },
     ),
     "forget-customer": ProcessType(
         ForgetCustomer,

@@ -12,21 +12,30 @@ from collections.abc import Mapping
 from pathlib import Path
 
 forks = multiprocessing.get_context("forkserver")
-forks.set_forkserver_preload(["worker", "starter.cli.app", "starter.telemetry.tracing"])
+# Not the command line itself: what it loads reads the environment.
+forks.set_forkserver_preload(["worker", "starter.api.app", "starter.api.connections", "typer", "rich.table"])
+END_SECONDS = 120  # until a program that should end has hung
 
 
 class Program:
     """A running `python -m MODULE`, with those methods of subprocess.Popen that tests use."""
 
     def __init__(
-        self, module: str, environment: Mapping[str, str], folder: Path, log: Path, arguments: tuple[str, ...] = ()
+        self,
+        module: str,
+        environment: Mapping[str, str],
+        folder: Path,
+        log: Path,
+        arguments: tuple[str, ...] = (),
+        errors: Path | None = None,
     ) -> None:
-        """Start it in a folder, with its output in a log file."""
-        log.touch()
+        """Start it in a folder. Its output goes to the end of a log file, and its errors there or to another file."""
+        self.log, self.errors = log, errors or log
+        for file in (self.log, self.errors):
+            file.touch()
         # Daemonic: one that a failed test leaves behind is stopped when the tests end.
-        self._process = forks.Process(
-            target=_run, args=(module, arguments, dict(environment), folder, log), daemon=True
-        )
+        run = (module, arguments, dict(environment), folder, self.log, self.errors)
+        self._process = forks.Process(target=_run, args=run, daemon=True)
         self._process.start()
         self.pid = self._process.pid or 0
 
@@ -38,10 +47,12 @@ class Program:
         """Return the exit code, negative after a signal; None while the program runs."""
         return self._process.exitcode
 
-    def wait(self, timeout: float) -> int | None:
-        """Return the exit code once the program has ended, or None after so many seconds."""
-        self._process.join(timeout)
-        return self._process.exitcode
+    def wait(self, seconds: float = END_SECONDS) -> int:
+        """Return the exit code once the program has ended; fails after so many seconds."""
+        self._process.join(seconds)
+        code = self._process.exitcode
+        assert code is not None, self.log.read_text()
+        return code
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
@@ -51,11 +62,12 @@ class Program:
         self.send_signal(signal.SIGKILL)
 
 
-def _run(module: str, arguments: tuple[str, ...], environment: dict[str, str], folder: Path, log: Path) -> None:
+def _run(
+    module: str, arguments: tuple[str, ...], environment: dict[str, str], folder: Path, log: Path, errors: Path
+) -> None:
     """Become the program, in a forked process."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
+    for stream, file in ((1, log), (2, errors)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), stream)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

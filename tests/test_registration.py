@@ -16,7 +16,8 @@ CONTRACT_ACTIVITIES = """
     validate-order check-inventory reserve-inventory release-inventory create-fulfillment cancel-fulfillment
     create-shipping-label void-shipping-label complete-order send-notification
     validate-customer-data create-customer delete-customer create-auth-user delete-auth-user assign-customer-group
-    remove-from-customer-group send-welcome-email find-customer erase-customer
+    remove-from-customer-group send-welcome-email find-customer erase-customer confirm-address
+    withdraw-confirmation
 """
 TUTORIAL_ACTIVITIES = "step-1 step-2 get-product-count"
 OTHER_ACTIVITIES = """

@@ -1,6 +1,6 @@
 """Load the data of a mail's templates from the database, at the time it is sent."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -113,6 +113,10 @@ async def _order_review(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, A
     return dict((await tx.execute(REVIEW, queued)).mappings().one())
 
 
+async def _confirm_address(_tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
+    return {"until": datetime.fromisoformat(queued["until"])}
+
+
 async def _refund_at_shop(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
     return dict((await tx.execute(SHOP_REFUND, queued)).mappings().one())
 
@@ -194,6 +198,7 @@ LOADERS = {
     "refund-at-shop": _refund_at_shop,
     "cancellation-offer": _cancellation_offer,
     "order-cancelled": _order_cancelled,
+    "confirm-address": _confirm_address,
     "welcome": _welcome,
     "daily-report": _daily_report,
 }

@@ -6,7 +6,19 @@ from pydantic import Field
 
 from commerce.messages.base import Message
 
-ActionName = Literal["cancel", "retry", "pause", "resume", "edit", "hold", "release", "cancel-order"]
+ActionName = Literal[
+    "cancel",
+    "retry",
+    "dismiss",
+    "pause",
+    "resume",
+    "edit",
+    "hold",
+    "release",
+    "cancel-order",
+    "set-stock",
+    "resend",
+]
 
 
 class Action(Message):

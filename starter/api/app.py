@@ -11,6 +11,7 @@ from commerce.settings import Settings
 from commerce.version import NAME, VERSION
 from starter.api import (
     answers,
+    bulk_workflows,
     codec,
     customers,
     errors,
@@ -22,6 +23,7 @@ from starter.api import (
     order_lists,
     orders,
     progress,
+    records,
     schedules,
     tutorial,
     workflows,
@@ -86,12 +88,14 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     app.state.admission = Admission(settings)
     for protected in (
         workflows,
+        bulk_workflows,
         answers,
         progress,
         schedules,
         order_lists,
         order_corrections,
         orders,
+        records,
         customers,
         exports,
         codec,

@@ -17,9 +17,10 @@ from commerce.messages.forgetting import ForgetCustomer, Forgotten
 from starter.api.admission import RESPONSES as RATE_RESPONSES
 from starter.api.admission import AdmissionDep
 from starter.api.backends import BackendsDep, DatabaseDep
-from starter.api.errors import COMMON_ERRORS, error_examples, json_example
+from starter.api.error_codes import ErrorCode
+from starter.api.errors import COMMON_ERRORS, WORKFLOW_FAILED, Problem, error_examples, json_example
 from starter.api.parameters import RequestBody, ResponseBody, Text
-from starter.api.workflows import ExecutionPending, respond
+from starter.api.results import ExecutionPending, respond
 from starter.client import start
 
 KIND = "forget-customer"
@@ -107,6 +108,11 @@ async def export_customer(body: Annotated[Person, Body()], database: DatabaseDep
             "The person has an open order, or the shop has no key to remember whom it has forgotten",
             CustomerHasOpenOrders(["1001"], 1),
             AddressKeyMissing(),
+        ),
+        **error_examples(
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            "The process failed, and nothing was erased",
+            Problem(error=WORKFLOW_FAILED, code=ErrorCode.ProcessFailed, transaction_id=PROCESS),
         ),
     },
 )

@@ -10,7 +10,7 @@ import typer
 from commerce.messages.order_views import OrderPage, OrderStatus, OrderSummary, OrderView
 from commerce.settings import Settings, load_environment
 from starter.cli.order_view import money_text, print_order
-from starter.cli.shared import AsJson, DataDir, in_zone, out, print_line, print_result, run_with_database
+from starter.cli.shared import TIMES, AsJson, DataDir, in_zone, out, print_line, print_result, run_with_database
 from starter.cli.tables import Column, print_table, time_text
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 LISTED = (
     Column("id"),
     Column("number", 3),

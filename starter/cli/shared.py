@@ -30,6 +30,7 @@ NAMES_OF_A_SHOP = {
     *(f"{PREFIX}{name}" for name in ("DATABASE_URL", "DATABASE_URL_FILE", "ENCRYPTION")),
     *(f"{PREFIX}{name}" for name in ("ENCRYPTION_KEYS", "ENCRYPTION_KEYS_FILE")),
 }
+TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]  # as options take them
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130  # exit codes
 
 

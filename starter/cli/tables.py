@@ -31,12 +31,14 @@ class Column(NamedTuple):
     """A column of a table.
 
     `optional`: 0 is always shown; of the others, that with the highest number is left out first. A `flexible` column is
-    cut on a narrow terminal. `styled`: its words have colours.
+    cut on a narrow terminal; if it is to be read as a `whole`, it may go on in the next line instead, as the last one.
+    `styled`: its words have colours.
     """
 
     name: str
     optional: int = 0
     flexible: bool = False
+    whole: bool = False
     right: bool = False
     styled: bool = False
 
@@ -63,7 +65,8 @@ def table_lines(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, wid
     for i, size in widths.items():
         for line, cell in zip(lines, [columns[i].name, *(row[i] for row in cells)], strict=True):
             style = _style(cell) if columns[i].styled else ""
-            line.append(_cell(cell, size, right=columns[i].right, last=i == last), style)
+            text = cell if columns[i].whole else _cell(cell, size, right=columns[i].right, last=i == last)
+            line.append(text, style)
             if i != last:
                 line.append(GAP)
     for line in lines:

@@ -120,9 +120,13 @@ _SHOP_ERRORS = frozenset(_names_of(CommerceError))
 
 
 class ShopPlugin(SimplePlugin):
-    """The plugin of our programs. It also knows the digests that stand for addresses in ids of processes."""
+    """The plugin of our programs. It also knows how to make the ids of processes about an address.
+
+    `confirms_addresses`: whether registrations wait until their address is proven.
+    """
 
     address_digests: AddressDigests = NO_DIGESTS
+    confirms_addresses: bool = False
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """Name the build of a worker."""
@@ -131,14 +135,18 @@ class ShopPlugin(SimplePlugin):
         return super().configure_worker(config)
 
 
-def digests_of(client: Client) -> AddressDigests:
-    """Return the digests that a client's plugin knows; a client of another program makes them without a key."""
+def plugin_of(client: Client) -> ShopPlugin | type[ShopPlugin]:
+    """Return a client's plugin; for a client of another program what stands for one without settings."""
     plugins = client.config()["plugins"]
-    return next((plugin.address_digests for plugin in plugins if isinstance(plugin, ShopPlugin)), NO_DIGESTS)
+    return next((plugin for plugin in plugins if isinstance(plugin, ShopPlugin)), ShopPlugin)
 
 
 def create_plugin(
-    codec: Encryption, spans: "SpanRecorder | None" = None, address_digests: AddressDigests = NO_DIGESTS
+    codec: Encryption,
+    spans: "SpanRecorder | None" = None,
+    address_digests: AddressDigests = NO_DIGESTS,
+    *,
+    confirms_addresses: bool = False,
 ) -> ShopPlugin:
     """Create the plugin that all of our programs use; spans are recorded if `spans` is given."""
     converter = DataConverter(
@@ -161,7 +169,7 @@ def create_plugin(
             restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
         ),
     )
-    plugin.address_digests = address_digests
+    plugin.address_digests, plugin.confirms_addresses = address_digests, confirms_addresses
     return plugin
 
 

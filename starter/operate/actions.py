@@ -19,7 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.boundary.failures import cause
 from commerce import operator_actions
 from commerce.database import Database
-from commerce.errors import BadInput, CancelRefused, RetryRefused, Unreachable
+from commerce.errors import BadInput, CancelRefused, DismissRefused, RetryRefused, Unreachable
 from commerce.messages.base import FieldError
 from commerce.messages.cancellations import cancelled_key
 from commerce.messages.customers import welcome_key
@@ -32,6 +32,7 @@ from starter.processes import PROCESS_TYPES, ProcessType
 from starter.telemetry.trace_headers import current_trace_headers
 from workflows.engine.search_attributes import CUSTOMER_ID, ORDER_ID, OUTCOME
 
+FAILED = ("failed", "timed_out", "terminated")
 REFUND_DUE = "refund_due"  # the outcome of a cancelled order whose refund may succeed now
 STUCK_INTERVAL = 2  # seconds between two checks whether the code of a cancelled process fails
 ALLOW_AFTER_FAILURE = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
@@ -91,6 +92,24 @@ async def cancel(
         raise Unreachable(f"Temporal could not cancel {process_id}: {error.message}") from error
     if wait is not None:
         await _wait_for_end(client, handle, wait)
+    return run.run_id
+
+
+async def dismiss(client: Client, database: Database, process_id: str, *, reason: str, actor: str = "") -> str:
+    """Record that the latest run of a process has failed and needs nobody; return its id.
+
+    Lists of failed processes leave it out. Nothing else changes: it can still be retried. Raises DismissRefused if it
+    has not failed, BadInput, ProcessNotFound, Unreachable, DatabaseUnavailable.
+    """
+    run = await get_latest_run(client, process_id)
+    action = operator_actions.validate_action(
+        process_id=process_id, run_id=run.run_id, action="dismiss", reason=reason, actor=actor
+    )
+    if (status := status_of(run)) not in FAILED:
+        raise DismissRefused(process_id, f"it is {status}")
+    async with database.transaction() as tx:
+        if run.run_id not in await operator_actions.dismissed_runs(tx, [process_id]):
+            await operator_actions.record(tx, action)
     return run.run_id
 
 

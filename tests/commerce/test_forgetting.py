@@ -40,7 +40,8 @@ IMPERSONAL = """
     inventory_levels.*, stock_movements.*, reservations.*, customer_groups.*, customer_group_members.*,
     ship_unpaid_methods.*, order_lines.*, fulfillment_items.*, daily_metrics.*, refunds.*, days_to_count.*,
     webhook_endpoints.*, outbox_events.*, process_generations.*, step_ledger.*, forgotten_addresses.*, cart_lines.*,
-    auth_users.provider_id, customers.registered_by, carts.id, carts.currency, carts.content_hash,
+    pending_registrations.process_id, auth_users.provider_id,
+    customers.registered_by, carts.id, carts.currency, carts.content_hash,
     orders.id, orders.source, orders.external_id, orders.name, orders.name_key, orders.number, orders.payment_status,
     orders.fulfillment_status, orders.currency, orders.discount_code, orders.payment_method, orders.payment_reference,
     orders.risk_level, orders.shipping_method, orders.shipping_province, orders.shipping_province_name,
@@ -60,7 +61,13 @@ PERSONAL = {
     *(f"orders.{name}" for name in (*forgotten.PERSONAL, "corrections")),
     *("customers.email", "customers.first_name", "customers.last_name", "auth_users.password_hash", "carts.email"),
     *("fulfillments.tracking_number", "fulfillments.label_url", "notifications.recipient", "notifications.data"),
-    *("intake_deliveries.body", "step_waits.data", "step_waits.reason", "operator_actions.reason"),
+    *(
+        "pending_registrations.password_hash",
+        "intake_deliveries.body",
+        "step_waits.data",
+        "step_waits.reason",
+        "operator_actions.reason",
+    ),
 }
 ACCOUNT = """
     INSERT INTO customers (email, has_account, first_name, last_name, registered_at, registered_by)
@@ -90,6 +97,9 @@ FILL = (
     """INSERT INTO step_waits (business_key, generation, step, round, asked_at, until, kind, reason, data)
        SELECT process, 'g', 's', 1, now(), now(), 'withdrawn', 'zqperson', jsonb_build_object('a', 'zqperson')
        FROM unnest(CAST(:processes AS text[])) AS process""",
+    """INSERT INTO pending_registrations (process_id, password_hash, asked_at)
+       SELECT process || '-tag', 'zqperson', now() FROM unnest(CAST(:processes AS text[])) AS process
+       WHERE process LIKE 'customer%'""",
     """INSERT INTO intake_deliveries (platform, delivery_id, content_hash, topic, source, status, body)
        VALUES ('shopify', 'd', 'h', 't', 's', 'unusable', :body)""",
 )

@@ -97,6 +97,12 @@ async def test_v17_a_fulfilled_order_does_not_change(shop: Shop) -> None:
     assert not await events(shop) and not await actions(shop)
 
 
+async def test_a7_the_address_of_a_forgotten_customer_does_not_come_back(shop: Shop) -> None:
+    await shop.order("1", columns={"forgotten_at": NOON, "cancelled_at": NOON})
+    with pytest.raises(CorrectionRefused, match="forgotten"):
+        await shop.call(corrections.correct_address, "1", {"city": "London"}, **WHO)
+
+
 @pytest.mark.parametrize(
     ("address", "field"),
     [({"country": "Atlantis"}, "country"), ({"city": "x" * 256}, "city"), ({}, "address")],

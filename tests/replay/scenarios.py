@@ -34,6 +34,7 @@ from commerce.outbox import NewEvent, event_id
 from starter.client import register_customer, start
 from starter.operate.answers import answer
 from starter.processes import TASK_QUEUE
+from starter.registration import Registration
 from tests.faults import Faults
 from tests.running_shop import Handle, RunningShop, carrier_client, wait_for_end
 from tests.webhook_receiver import webhook_receiver
@@ -46,6 +47,7 @@ INSERT_CARTS = """
     INSERT INTO carts (id, currency, created_at, updated_at)
     SELECT 'C' || n, 'GBP', '2026-01-01', '2026-01-01' FROM generate_series(1, 3) AS n
 """
+MAILED = "SELECT 1 FROM notifications WHERE recipient = :to AND status = 'sent'"
 LABEL_STARTED = "SELECT 1 FROM step_ledger WHERE step = 'create-shipping-label' AND business_key = :key"
 
 
@@ -485,6 +487,27 @@ async def register(shop: RunningShop, email: str) -> str:
     return registration_process_id(email)
 
 
+async def address_confirmed(shop: RunningShop, _name: str) -> str:
+    """A registration waits until its address is proven."""
+    return await answer_confirmation(shop, "confirmed@customer.example", Answer(answer="success"))
+
+
+async def address_not_confirmed(shop: RunningShop, _name: str) -> str:
+    """An operator ends a registration that waits until its address is proven."""
+    return await answer_confirmation(shop, "not-confirmed@customer.example", Answer(answer="failure"))
+
+
+async def answer_confirmation(shop: RunningShop, email: str, given: Answer) -> str:
+    customer = {"email": email, "password": "correct horse", "first_name": "Ann", "last_name": "Miller"}
+    handle = await start(shop.client, "customer-registration", Registration.model_validate(customer))
+    while await shop.data.sql(MAILED, to=email) == []:  # noqa: ASYNC110 - polls a server
+        await asyncio.sleep(0.02)
+    await answer(shop.client, shop.database, handle.id, "confirm-address", given, by="record")
+    with suppress(WorkflowFailureError):
+        await handle.result()
+    return handle.id
+
+
 async def forgotten(shop: RunningShop, _name: str) -> str:
     """A guest with a cancelled order is forgotten."""
     return await forget(shop, "forgotten@customer.example", cancelled_at=datetime(2026, 3, 2, tzinfo=UTC))
@@ -586,6 +609,8 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "registered": registered,
     "registration-undone": registration_undone,
     "not-welcomed": not_welcomed,
+    "address-confirmed": address_confirmed,
+    "address-not-confirmed": address_not_confirmed,
     "forgotten": forgotten,
     "not-forgotten": not_forgotten,
     "carts-cleaned": carts_cleaned,
@@ -634,3 +659,4 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "regular-changed": changed,
     "regular-registration-undone": registration_undone,
 }
+CONFIRMED = ("address-confirmed", "address-not-confirmed")  # in a shop where addresses must be proven

@@ -2,12 +2,11 @@
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.forks import Program
 from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
 
@@ -17,19 +16,10 @@ UNREACHABLE = "127.0.0.1:1"
 def run_worker(folder: Path, **variables: str) -> tuple[int, str]:
     """Run a worker that is expected to exit; return its exit code and its output."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("COMMERCE_", "TEMPORAL_"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "worker"],
-        cwd=folder,
-        env=inherited
-        | {"PYTHONPATH": str(ROOT), "TEMPORAL_CONFIG_FILE": os.devnull, "TEMPORAL_ADDRESS": UNREACHABLE}
-        | ENCRYPTION_ENV
-        | variables,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
+    unreachable = {"PYTHONPATH": str(ROOT), "TEMPORAL_CONFIG_FILE": os.devnull, "TEMPORAL_ADDRESS": UNREACHABLE}
+    environment = inherited | unreachable | ENCRYPTION_ENV | variables
+    program = Program("worker", environment, folder, folder / "worker.log")
+    return program.wait(), program.log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from commerce.messages.order_views import OrderStatus
 from commerce.messages.pending_orders import PendingOrders
 from commerce.messages.upkeep import Upkeep
 from commerce.queries.orders import OrderFilter, find_order, list_orders, load_order
+from commerce.queries.records import list_events, list_notifications
+from commerce.queries.stock import list_movements, list_stock, load_item
 from starter.client import register_customer, wait_for_result
 from starter.devstack.postgres import MIGRATOR
 from tests.conftest import DEADLINE, run_sql
@@ -203,10 +205,22 @@ async def order_in_full(shop: RunningShop) -> None:
     assert (await shop.data.call(load_order, order_id)).fulfillments
 
 
+async def lists_of_mails_events_and_movements(shop: RunningShop) -> None:
+    for options in ({}, {"status": "sent"}, {"status": "failed"}, {"order_id": "old-7"}):
+        await shop.data.call(list_notifications, **options, cursor="order-shipped/old-7")
+    first = await shop.data.call(list_events)
+    for more in ({"unpublished": True}, {"about": "order/old-7"}):
+        await shop.data.call(list_events, **more, cursor=first.next_cursor)
+    moved = await shop.data.call(list_movements, "SKU-7")
+    await shop.data.call(list_movements, "SKU-7", cursor=moved.next_cursor)
+    await shop.data.call(load_item, "SKU-7")
+    await shop.data.call(list_stock, oversold=True)
+
+
 ACTIONS: tuple[Action, ...] = (
     *(new_order, changed_order, customer, expired_carts),
     *(pending_orders, report_of_a_day, upkeep, gauges, next_export),
-    *(lists_of_orders, searched_orders, order_in_full),
+    *(lists_of_orders, searched_orders, order_in_full, lists_of_mails_events_and_movements),
 )
 
 

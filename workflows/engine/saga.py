@@ -173,6 +173,7 @@ class Saga:
         answer: type[AnswerT],
         until: timedelta,
         undo: Method | None = None,
+        undo_input: Message | None = None,
         policy: Policy = REGULAR_STEP,
         remind: Alert | None = None,
         default: AnswerT | None = None,
@@ -185,7 +186,7 @@ class Saga:
         """
 
         async def request(key: WaitKey) -> None:
-            await self.step(step, value, undo=undo, name=key.request, policy=policy)
+            await self.step(step, value, undo=undo, undo_input=undo_input, name=key.request, policy=policy)
 
         key = WaitKey(**dict(self._key(name_of(step))))
         return await self._waits.ask(key, request, answer, until=until, remind=remind, default=default)
@@ -231,15 +232,13 @@ class Saga:
 
     def final_failure(self, failure: BaseException) -> BaseException:
         """Return what the run fails with because of `failure`: a cancel, the innermost cause, or ResetTooLate."""
-        if self._was_reset_too_late() and self.progress.state != "compensation_failed":
+        # Such a run has the generation of another one.
+        was_reset_too_late = is_reset() and self._generation not in ("", workflow.info().run_id)
+        if was_reset_too_late and self.progress.state != "compensation_failed":
             late = to_failure(ResetTooLate())
             late.__cause__ = failure
             return late
         return failure if isinstance(failure, asyncio.CancelledError) else surface(failure)
-
-    def _was_reset_too_late(self) -> bool:
-        """Return whether this run was reset to an event after its first step: it has the generation of another run."""
-        return is_reset() and self._generation not in ("", workflow.info().run_id)
 
     def _key(self, step: str) -> StepKey:
         return key_of(step, self._generation or workflow.info().run_id)

@@ -1,4 +1,4 @@
-"""Customers can be forgotten, and accounts know the process that registered them."""
+"""Customers can be forgotten, accounts know the process that registered them, and registrations can wait."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -19,6 +19,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("digest", name="pk_forgotten_addresses"),
         if_not_exists=True,
     )
+    op.create_table(
+        "pending_registrations",
+        sa.Column("process_id", sa.String(), nullable=False),
+        sa.Column("password_hash", sa.String(), nullable=False),
+        sa.Column("asked_at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("process_id", name="pk_pending_registrations"),
+        if_not_exists=True,
+    )
+    op.create_index("ix_pending_registrations_asked_at", "pending_registrations", ["asked_at"], if_not_exists=True)
     op.alter_column("customers", "email", nullable=True)
     op.add_column("customers", sa.Column("registered_by", sa.String(), nullable=True), if_not_exists=True)
     op.add_column("orders", sa.Column("forgotten_at", TIME, nullable=True), if_not_exists=True)

@@ -26,7 +26,9 @@ WORDS = """to_tsvector('simple', id || ' ' || coalesce(external_id, '') || ' ' |
     || ' ' || coalesce(shipping_company, '') || ' ' || coalesce(billing_name, ''))"""
 
 
-ACTIONS = "'cancel', 'retry', 'pause', 'resume', 'edit', 'hold', 'release', 'cancel-order'"
+ACTIONS = (
+    "'cancel', 'retry', 'dismiss', 'pause', 'resume', 'edit', 'hold', 'release', 'cancel-order', 'set-stock', 'resend'"
+)
 
 
 def upgrade() -> None:
@@ -39,6 +41,12 @@ def upgrade() -> None:
         op.execute("ALTER TABLE operator_actions VALIDATE CONSTRAINT ck_operator_actions_action")
     concurrent_indexes.create_index("ix_orders_created_at_id", "orders", ["created_at", "id"])
     concurrent_indexes.drop_index("ix_orders_created_at", "orders")
+    concurrent_indexes.create_index(
+        "ix_inventory_levels_oversold",
+        "inventory_levels",
+        ["inventory_item_id"],
+        postgresql_where=sa.text("oversold"),
+    )
     for status, condition in INDEXED.items():
         concurrent_indexes.create_index(
             f"ix_orders_{status}", "orders", ["created_at", "id"], postgresql_where=sa.text(condition)

@@ -3,8 +3,6 @@
 import os
 import resource
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ from commerce.errors import SettingsError
 from starter.api import connections
 from starter.api.connections import MAX_HEAD_BYTES, MAX_PIPELINED, MIN_CONNECTIONS, PROBE_CONNECTIONS, Limits
 from tests.conftest import free_port
+from tests.forks import Program
 from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
 
@@ -29,16 +28,6 @@ LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 DECODE = b"POST /codec/default/decode HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 TOKEN = "a-token-of-the-shop"
 ANSWER_SECONDS = 120.0  # until a test gives up
-# The program with shorter deadlines, so that tests need not wait for the real ones.
-PROGRAM = """
-import sys
-from starter.api import connections
-from starter.api.__main__ import main
-for setting in sys.argv[1:]:
-    name, _, value = setting.partition("=")
-    setattr(connections, name, float(value))
-main()
-"""
 
 
 class Api:
@@ -53,16 +42,8 @@ class Api:
             **ENCRYPTION_ENV,
             **variables,
         }
-        limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))) if files else None
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, *constants],
-                cwd=folder,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                preexec_fn=limit,
-            )
+        arguments = (*constants, f"files={files}") if files else constants
+        self.process = Program("tests.starter.api.program", environment, folder, self.log, arguments)
         deadline = time.monotonic() + ANSWER_SECONDS
         while not self.is_live():
             assert self.process.poll() is None, self.log.read_text()

@@ -3,8 +3,6 @@
 import asyncio
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ from commerce.settings import load_settings
 from starter.api import health
 from starter.api.app import create_app
 from starter.operate.worker_presence import is_worker_polling
+from tests.forks import Program
 from tests.full_disk import full_disk
 from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
@@ -160,6 +159,7 @@ async def test_bad_input_names_the_fields_without_their_values(http: httpx.Async
     assert "hunter2" not in response.text
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(
     "variables", [{}, {"COMMERCE_API_HOST": "0.0.0.0", "COMMERCE_API_TOKENS": "x" * 16}], ids=["loopback", "public"]
 )
@@ -176,17 +176,20 @@ def test_the_program_serves_and_stops_cleanly(tmp_path: Path, closed_port: int, 
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
+    assert process.wait() == 0, process.log.read_text()
 
 
+@pytest.mark.programs
 def test_it_refuses_to_listen_for_other_machines_without_tokens(tmp_path: Path) -> None:
     process = start_api(tmp_path, {"COMMERCE_API_HOST": "0.0.0.0"})
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert output == b"COMMERCE_API_HOST: other machines can reach 0.0.0.0: set COMMERCE_API_TOKENS first\n"
+    assert process.wait() == 2
+    assert (
+        process.log.read_text()
+        == "COMMERCE_API_HOST: other machines can reach 0.0.0.0: set COMMERCE_API_TOKENS first\n"
+    )
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
@@ -199,28 +202,22 @@ def test_it_refuses_to_listen_for_other_machines_without_tokens(tmp_path: Path) 
 def test_a_wrong_setting_stops_the_start(tmp_path: Path, variable: str, value: str, message: str) -> None:
     keys = {"COMMERCE_ENCRYPTION_KEYS": ""} if variable.startswith("COMMERCE_ENCRYPTION") else {}
     process = start_api(tmp_path, {**keys, variable: value})
-    output, _ = process.communicate(timeout=60)
-    assert (process.returncode, output.count(b"\n")) == (2, 1), output
-    assert output.decode().startswith(message)
+    code, output = process.wait(), process.log.read_text()
+    assert (code, output.count("\n")) == (2, 1), output
+    assert output.startswith(message)
 
 
+@pytest.mark.programs
 def test_a_port_in_use_is_reported(tmp_path: Path, silent_port: int) -> None:
     process = start_api(tmp_path, {"COMMERCE_API_PORT": str(silent_port)})
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert (
-        output == f"The API cannot listen: [Errno 98] Address already in use: 127.0.0.1 port {silent_port}\n".encode()
-    )
+    assert process.wait() == 1
+    in_use = f"[Errno 98] Address already in use: 127.0.0.1 port {silent_port}"
+    assert process.log.read_text() == f"The API cannot listen: {in_use}\n"
 
 
-def start_api(folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "starter.api"],
-        cwd=folder,
-        env={"PYTHONPATH": str(ROOT), **ENCRYPTION_ENV, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+def start_api(folder: Path, environment: dict[str, str]) -> Program:
+    more = {"PYTHONPATH": str(ROOT), **ENCRYPTION_ENV, **environment}
+    return Program("starter.api", more, folder, folder / "api.log")
 
 
 def is_live(port: int) -> bool:

@@ -3,8 +3,6 @@
 import asyncio
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -20,6 +18,7 @@ from starter.api import progress
 from starter.operate import process_status
 from tests.conftest import free_port
 from tests.faults import Faults, Gate, Hold
+from tests.forks import Program
 from tests.paths import ROOT
 from tests.polling import until
 from tests.running_shop import RunningShop, running_shop
@@ -221,11 +220,8 @@ async def test_a_client_that_stops_reading_is_dropped(shop: RunningShop, monkeyp
 async def test_a_stopping_server_ends_its_streams_and_waiting_requests(shop: RunningShop, tmp_path: Path) -> None:
     await shop.data.order("sse-6", MUG=1)
     port, gate = free_port(), Gate("validate-order")
-    server = subprocess.Popen(  # noqa: ASYNC220 - starts at once
-        [sys.executable, "-m", "starter.api"],
-        cwd=tmp_path,
-        env=shop_environment(shop) | {"PYTHONPATH": str(ROOT), "COMMERCE_API_PORT": str(port)},
-    )
+    environment = shop_environment(shop) | {"PYTHONPATH": str(ROOT), "COMMERCE_API_PORT": str(port)}
+    server = Program("starter.api", environment, tmp_path, tmp_path / "api.log")
     async with (
         shop.worker([gate]),
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as http,

@@ -43,7 +43,12 @@ async def test_a_list_has_what_an_operator_needs(orders: Commerce, database: Dat
 
 async def test_an_order_is_shown_in_full(orders: Commerce, shop: RunningShop, monkeypatch: pytest.MonkeyPatch) -> None:
     await shop.data.stock("MUG", main=9)
-    columns = ODD | {"shipping_address1": "1 High\nStreet", "note": "ring twice", "refunded_total": 100}
+    columns = ODD | {
+        "name_key": "1002",
+        "shipping_address1": "1 High\nStreet",
+        "note": "ring twice",
+        "refunded_total": 100,
+    }
     await shop.data.order("1", ("A" * 300, 1), ("MUG", 2), columns=columns)
     handle = await shop.start("1")
     shown = await orders("show", "#1002")

@@ -44,6 +44,12 @@ def test_a_terminal_gets_what_fits(width: int, left_out: set[str]) -> None:
     assert all(row[0] in line for row, line in zip(ROWS, shown[1:], strict=True))  # ids are never cut
 
 
+def test_a_text_that_is_read_as_a_whole_goes_on_in_the_next_line() -> None:
+    columns = (Column("id"), Column("what is wrong", flexible=True, whole=True))
+    [_, line] = table_lines(columns, [("1001", "x" * 90)], width=60)
+    assert line.plain == f"1001  {'x' * 90}"
+
+
 def test_a_narrower_terminal_than_any_table_still_gets_the_ids() -> None:
     assert all(row[0] in line for row, line in zip(ROWS, lines(10)[1:], strict=True))
 
