@@ -66,7 +66,7 @@ class CancelOrderWorkflow:
         self._saga = Saga(PLAN)
         self._request = CancelOrder(order_id="-")
         self._order = OrderToCancel(order_id="")
-        self._forced = False
+        self._forced = self._is_wanted = False
         self._marks = self._goes_forward = False
 
     @workflow.query(name="progress")
@@ -76,8 +76,9 @@ class CancelOrderWorkflow:
 
     @workflow.signal(name="start-again")
     def start_again(self, request: CancelOrder) -> None:
-        """Receive that somebody has started the running process once more: `force` counts from now on."""
+        """Receive that somebody has started the running process once more: `force` counts, and so does not to `ask`."""
         self._forced = self._forced or request.force
+        self._is_wanted = self._is_wanted or not request.ask
 
     @workflow.run
     async def run(self, request: CancelOrder) -> CancelResult:
@@ -119,8 +120,22 @@ class CancelOrderWorkflow:
         """Ask the admins whether to take back an order that the shop has cancelled (B5)."""
         offer = CancellationActivities.offer
         self._saga.plan([name_of(offer)], after=name_of(CancellationActivities.begin))
+        asking = asyncio.create_task(self._saga.wait(offer, self._order, answer=Nothing, until=OFFER_TIME))
         try:
-            await self._saga.wait(offer, self._order, answer=Nothing, until=OFFER_TIME)
+            # Not while the question is being sent: that step would swallow the cancel below.
+            await workflow.wait_condition(
+                lambda: asking.done() or (self._is_wanted and self._saga.progress.state == "waiting")
+            )
+        finally:
+            if not asking.done():  # this withdraws the question
+                asking.cancel()
+                with suppress(asyncio.CancelledError):
+                    await asking
+        if asking.cancelled():
+            self._saga.skip(offer, "started by hand")
+            return True
+        try:
+            asking.result()
         except FailureError as failure:
             if cause(failure, AnsweredWithFailure) or cause(failure, Unanswered):
                 return False

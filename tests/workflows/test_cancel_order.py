@@ -309,7 +309,7 @@ async def test_a_refund_at_the_shop_is_waited_for(shop: RunningShop, given: Any,
 # An order that its shop has cancelled
 
 
-@pytest.mark.parametrize("given", ["success", "failure"])
+@pytest.mark.parametrize("given", ["success", "failure", "started"])
 async def test_an_order_that_its_shop_cancels_after_it_was_fulfilled_is_offered_to_the_admins(
     shop: RunningShop, payments: EmbeddedPayments, order_id: str, given: Any
 ) -> None:  # (B5)
@@ -325,11 +325,14 @@ async def test_an_order_that_its_shop_cancels_after_it_was_fulfilled_is_offered_
         handle = shop.client.get_workflow_handle(cancel_process_id(order_id))
         await until(lambda: is_waiting_for(shop, order_id, "offer-cancellation"))
         assert len(shop.mails("cancellation-offer", order_id)) == 1
-        await answer(shop.client, shop.database, handle.id, "offer-cancellation", Answer(answer=given), by="test")
+        if given == "started":  # by hand
+            await begin(shop, order_id)
+        else:
+            await answer(shop.client, shop.database, handle.id, "offer-cancellation", Answer(answer=given), by="test")
         result = CancelResult.model_validate(await handle.result())
-    assert result.status == ("cancelled" if given == "success" else "kept")
+    assert result.status == ("kept" if given == "failure" else "cancelled")
     assert (await shop.labels(order_id))["live"] == (given == "failure")
-    assert await payments.refunds(f"pi_{order_id}") == ([250] if given == "success" else [])
+    assert await payments.refunds(f"pi_{order_id}") == ([] if given == "failure" else [250])
     assert await shop.findings() == []
 
 
