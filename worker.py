@@ -22,14 +22,18 @@ from activities.analytics import AnalyticsActivities
 from activities.auth import AuthActivities
 from activities.boundary.former_names import under_former_names
 from activities.boundary.outages import OutageAlerts
+from activities.cancellations import CancellationActivities
 from activities.carts import CartActivities
+from activities.confirmations import ConfirmationActivities
 from activities.customers import CustomerActivities
+from activities.forgetting import ForgettingActivities
 from activities.fulfillment import FulfillmentActivities
 from activities.hello import HelloActivities
 from activities.inventory import InventoryActivities
 from activities.jobs import JobActivities
 from activities.notifications import NotificationActivities
 from activities.orders import OrderActivities
+from activities.payments import PaymentActivities
 from activities.products import ProductActivities
 from activities.reviews import ReviewActivities
 from activities.sagas import SagaActivities
@@ -42,6 +46,7 @@ from commerce.database import Database
 from commerce.errors import DatabaseUnavailable, SettingsError, Unreachable
 from commerce.integrations.alerts import AlertWebhook
 from commerce.integrations.carriers import open_carriers
+from commerce.integrations.payment_providers import open_providers
 from commerce.integrations.public_transport import PublicTransport
 from commerce.integrations.warehouse import Warehouse
 from commerce.integrations.webhooks import WebhookPoster
@@ -60,10 +65,12 @@ from starter.subscribers import SUBSCRIBERS, Subscriber, create_relay
 from starter.telemetry import tracing
 from starter.telemetry.exit import exit_process
 from starter.telemetry.metrics import create_runtime, event_counter, zero_counters
+from workflows.cancel_order import CancelOrderWorkflow
 from workflows.cleanup_expired_carts import CleanUpExpiredCartsWorkflow
 from workflows.collect_analytics_data import CollectAnalyticsDataWorkflow
 from workflows.customer_registration import CustomerRegistrationWorkflow
 from workflows.deliver_webhook import DeliverWebhookWorkflow
+from workflows.forget_customer import ForgetCustomerWorkflow
 from workflows.hello_world import HelloWorldWorkflow
 from workflows.order_processing import OrderProcessingWorkflow
 from workflows.process_pending_orders import ProcessPendingOrdersWorkflow
@@ -77,7 +84,9 @@ MIN_WORKFLOW_TASKS = 2  # at once; with fewer, the SDK could not poll for runs i
 HARD_EXIT_SECONDS = 28  # after the signal: the process exits even if something hangs
 WORKFLOWS: Sequence[type] = (
     OrderProcessingWorkflow,
+    CancelOrderWorkflow,
     CustomerRegistrationWorkflow,
+    ForgetCustomerWorkflow,
     CleanUpExpiredCartsWorkflow,
     SyncInventoryWorkflow,
     ProcessPendingOrdersWorkflow,
@@ -96,6 +105,7 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
     """Yield all activities, with the database and external services they use; raises DatabaseUnavailable."""
     database = Database.of(settings, pool_size=settings.worker_activities + 2)
     carriers = open_carriers(settings)
+    providers = open_providers(settings)
     warehouse = Warehouse(settings.warehouse_url)
     poster = poster_for(settings)
     webhook = AlertWebhook.of(settings)
@@ -109,14 +119,18 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
             OrderActivities(database, settings.zone, settings.shipping_rules, settings.review_rules),
             InventoryActivities(database),
             FulfillmentActivities(database, carriers, settings.carrier, outages),
-            CustomerActivities(database),
+            CancellationActivities(database, carriers, settings.carrier, notifier, outages),
+            PaymentActivities(database, providers, notifier, outages),
+            CustomerActivities(database, confirms=settings.confirm_address == "on"),
+            ConfirmationActivities(database, notifier, outages),
             AuthActivities(database),
+            ForgettingActivities(database, settings.keep_invoices_days),
             NotificationActivities(notifier, outages),
             JobActivities(database),
             CartActivities(database),
             StockSyncActivities(database, warehouse),
             AnalyticsActivities(database, settings.zone, settings.currency, settings.admin_emails),
-            UpkeepActivities(database, retention_of(settings)),
+            UpkeepActivities(database, Retention.of(settings)),
             WebhookActivities(database, poster),
             WaitActivities(database),
             ReviewActivities(database, notifier, outages),
@@ -127,21 +141,13 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
     finally:
         for carrier in carriers.values():
             await carrier.close()
+        for provider in providers.values():
+            await provider.close()
         await warehouse.close()
         await poster.close()
         if webhook:
             await webhook.close()
         await database.close()
-
-
-def retention_of(settings: Settings) -> Retention:
-    """Return how long each kind of record is kept."""
-    return Retention(
-        ledger=timedelta(days=settings.keep_ledger_days),
-        events=timedelta(days=settings.keep_events_days),
-        notifications=timedelta(days=settings.keep_notifications_days),
-        intake=timedelta(days=settings.keep_intake_days),
-    )
 
 
 def activities_of(*objects: object) -> list[Callable[..., Any]]:
@@ -190,6 +196,8 @@ async def run(
         runtime = _runtime(settings)
         client = await connect(environment, runtime)
         _log_encryption(encryption)
+        for warning in settings.warnings:
+            log.warning(warning)
         await _check_retention(client, settings)
         if settings.schedules == "on":
             applied = await apply_schedules(client, settings)

@@ -3,21 +3,23 @@
 from collections.abc import Callable
 
 from temporalio import activity
+from temporalio.client import WorkflowExecutionStatus
 
-from activities.boundary.generations import begin, key_of_run
-from commerce import customers, email_addresses, ledger, person_names
-from commerce.database import Database
-from commerce.errors import BadInput, WrongProcessId
+from activities.boundary.generations import begin, key_of_run, latest_run
+from commerce import confirmations, customers, email_addresses, ledger, person_names
+from commerce.database import Database, digests_of
+from commerce.errors import BadInput, RegistrationInProgress, WrongProcessId
 from commerce.messages.base import FieldError, Nothing
 from commerce.messages.customers import (
+    REGISTRATION_ID_PREFIX,
     CreatedCustomer,
     CustomerData,
     CustomerRef,
     RegistrationRequest,
     ValidCustomer,
-    registration_process_id,
+    request_tag,
 )
-from commerce.messages.steps import Begin, Call
+from commerce.messages.steps import Begin, Call, Leftover, StepKey
 
 CHECKS: dict[str, Callable[[str], str]] = {
     "email": email_addresses.validate_address,
@@ -29,8 +31,10 @@ CHECKS: dict[str, Callable[[str], str]] = {
 class CustomerActivities:
     """Validate registrations, create accounts, and undo that."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, confirms: bool = False) -> None:
+        """Take the database, and whether addresses must be proven before an account is created (A9)."""
         self._database = database
+        self._confirms = confirms
 
     @activity.defn(name="validate-customer-data")
     async def validate(self, call: Begin[RegistrationRequest]) -> ValidCustomer:
@@ -40,17 +44,42 @@ class CustomerActivities:
         if leftovers := await begin(self._database, key, lambda tx: ledger.find_leftovers(tx, key)):
             return ValidCustomer(leftovers=leftovers, generation=key.generation)
         data = _validate(call.input)
-        if key.business_key != (expected := registration_process_id(data["email"])):
-            raise WrongProcessId(expected)
+        async with self._database.transaction() as tx:
+            known_ids = digests_of(tx).process_ids(REGISTRATION_ID_PREFIX, data["email"])
+        tag = request_tag(call.input.password_hash)
+        if key.business_key not in (*known_ids, *(f"{known}-{tag}" for known in known_ids)):
+            raise WrongProcessId(known_ids[0])
+        for process_id in known_ids:
+            if process_id != key.business_key and (leftovers := await self._take_over(key, process_id)):
+                return ValidCustomer(leftovers=leftovers, generation=key.generation)
         async with self._database.transaction() as tx:
             registered = await customers.find_registration(tx, data["email"], call.input.password_hash)
-        return ValidCustomer(**data, registered=registered, generation=key.generation)
+        return ValidCustomer(**data, registered=registered, confirms=self._confirms, generation=key.generation)
+
+    async def _take_over(self, key: StepKey, process_id: str) -> list[Leftover]:
+        """Let no run under an id of another key, or of none, act any more; return the steps it has left to undo.
+
+        Raises RegistrationInProgress while it is open, and Unreachable.
+        """
+        async with self._database.transaction() as tx:
+            if await ledger.current_generation(tx, process_id) in (None, key.generation):
+                return []
+        run = await latest_run(process_id)
+        if run is not None and run.status == WorkflowExecutionStatus.RUNNING:
+            raise RegistrationInProgress
+        earlier = key.model_copy(update={"business_key": process_id})
+        return await begin(self._database, earlier, lambda tx: ledger.find_leftovers(tx, earlier))
 
     @activity.defn(name="create-customer")
     async def create(self, call: Call[CustomerData]) -> CreatedCustomer:
         """Create the account; a guest with this address becomes the account and keeps the orders (A2)."""
         async with self._database.transaction() as tx:
-            return await ledger.once(tx, call, CreatedCustomer, lambda: customers.create(tx, call.input))
+
+            async def create() -> CreatedCustomer:
+                await confirmations.end(tx, call.key.business_key)
+                return await customers.create(tx, call.input, call.key.business_key)
+
+            return await ledger.once(tx, call, CreatedCustomer, create)
 
     @activity.defn(name="delete-customer")
     async def delete(self, call: Call[Nothing]) -> Nothing:

@@ -10,7 +10,7 @@ from temporalio import activity
 from activities.boundary.outages import OutageAlerts
 from commerce import fulfillment, ledger, shipments
 from commerce.database import Database
-from commerce.errors import CarrierUnknown
+from commerce.errors import CarrierDown, CarrierUnknown
 from commerce.external_steps import ExternalEffect
 from commerce.integrations.carrier import Carrier
 from commerce.messages.base import Message, Nothing
@@ -77,7 +77,7 @@ class FulfillmentActivities:
             return await self._label.undo(call)
 
     def _watched(self) -> AbstractAsyncContextManager[None]:
-        return self._outages.watch() if self._outages else nullcontext()
+        return self._outages.watch(CarrierDown.service) if self._outages else nullcontext()
 
 
 class _ShipmentNote(Message):

@@ -3,6 +3,7 @@
 from temporalio import activity
 
 from activities.boundary.outages import OutageAlerts
+from commerce.errors import MailServerDown
 from commerce.mail.notifier import Notifier
 from commerce.messages.base import Nothing
 from commerce.messages.notifications import Alert, FailedNotification, NotificationRef, SendOutcome
@@ -40,13 +41,13 @@ class NotificationActivities:
     @activity.defn(name="alert-admins")
     async def alert(self, call: Call[Alert]) -> SendOutcome:
         """Alert the admins by mail and by webhook, where configured."""
-        async with self._outages.watch():
+        async with self._outages.watch(MailServerDown.service):
             sent = await self._notifier.alert(call.input)
         _count(call.input.kind, sent.status)
         return sent
 
     async def _deliver(self, key: str) -> SendOutcome:
-        async with self._outages.watch():
+        async with self._outages.watch(MailServerDown.service):
             sent = await self._notifier.send(key)
         _count(_kind(key), sent.status)
         return sent

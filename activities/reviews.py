@@ -5,7 +5,7 @@ from temporalio import activity
 from activities.boundary.outages import OutageAlerts
 from commerce import waits
 from commerce.database import Database
-from commerce.errors import PermanentError
+from commerce.errors import MailServerDown, PermanentError
 from commerce.mail.notifier import Notifier
 from commerce.messages.base import Nothing
 from commerce.messages.notifications import Alert
@@ -44,7 +44,7 @@ class ReviewActivities:
             wait_id=wait_id,
         )
         try:
-            async with self._outages.watch():
+            async with self._outages.watch(MailServerDown.service):
                 await self._notifier.alert(alert)
         except PermanentError as error:
             await self._notifier.mark_failed(alert.key, type(error).__name__)

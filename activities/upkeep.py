@@ -11,7 +11,9 @@ from commerce import ledger, upkeep
 from commerce.database import Database
 from commerce.messages.steps import Call
 from commerce.messages.upkeep import Prune, Pruned
+from commerce.settings import Settings
 
+PENDING = timedelta(days=2)  # a registration waits for an hour
 Prunes = Callable[[AsyncSession, datetime, int], Awaitable[int]]
 
 
@@ -23,6 +25,18 @@ class Retention:
     events: timedelta  # counted from their publication
     notifications: timedelta
     intake: timedelta = timedelta(days=14)  # webhooks of shops
+    invoices: timedelta = timedelta(0)  # of forgotten customers, counted from their orders
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Retention":
+        """Return how long the settings keep each kind of record."""
+        return cls(
+            ledger=timedelta(days=settings.keep_ledger_days),
+            events=timedelta(days=settings.keep_events_days),
+            notifications=timedelta(days=settings.keep_notifications_days),
+            intake=timedelta(days=settings.keep_intake_days),
+            invoices=timedelta(days=settings.keep_invoices_days),
+        )
 
 
 class UpkeepActivities:
@@ -55,12 +69,16 @@ class UpkeepActivities:
     async def prune_notifications(self, call: Call[Prune]) -> Pruned:
         """Delete notifications from before the retention period that were sent, and alerts that were marked failed.
 
-        Webhooks of shops are messages as well: those from before their own retention period are deleted, too.
+        Webhooks of shops are messages as well: those from before their own retention period are deleted, too. So are
+        the billing names and addresses of forgotten customers, of orders from before theirs, and registrations that
+        were terminated while they waited.
         """
         return await self._prune(
             call,
             (upkeep.prune_notifications, self._retention.notifications),
             (upkeep.prune_intake, self._retention.intake),
+            (upkeep.erase_invoices, self._retention.invoices),
+            (upkeep.prune_pending, PENDING),
         )
 
     async def _prune(self, call: Call[Prune], *kinds: tuple[Prunes, timedelta]) -> Pruned:

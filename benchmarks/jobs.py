@@ -2,111 +2,26 @@
 
 PART is `sync` (N SKUs at two locations, a tenth of them with different stock at the warehouse), `pending` (N paid
 one-line orders, with label and mail) or `analytics` (a day of N orders in a month of such days, counted five times).
-Each part starts its own embedded stack, with the real worker, in a temporary folder.
 """
 
-import argparse
 import asyncio
-import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from statistics import median
-from typing import Any
 
 import httpx
-import psutil
-from sqlalchemy import text
 from temporalio.client import Client
 
+from benchmarks.seeded_shop import DAY, PRODUCTS, Bench, Memory, measure
 from commerce import analytics
-from commerce.database import Database
-from commerce.messages.base import Message
 from commerce.messages.pending_orders import PendingOrders
 from commerce.messages.stock_sync import SyncInventory
 from commerce.settings import load_settings
-from starter.client import connect, start
-from starter.devstack.stack import Stack
-from starter.telemetry.exit import exit_process
 
-MIB = 1024 * 1024
 MAX_SYNC_SECONDS, MAX_GROWTH_MIB, MAX_HISTORY_EVENTS, MAX_DAY_SECONDS = 60, 50, 5_000, 2
 SKUS, ORDERS, DAY_ORDERS = 200_000, 5_000, 100_000
 DAYS, REPEATS, SET_AT_ONCE = 30, 5, 5_000
-PRODUCTS, CUSTOMERS = 1_000, 50_000
-DAY = datetime(2026, 3, 2, tzinfo=UTC)
-
-SEED_ITEMS = "INSERT INTO inventory_items (id, sku) SELECT 'SKU-' || n, 'SKU-' || n FROM generate_series(1, :size) AS n"
-SEED_LOCATIONS = "INSERT INTO locations (id, name, priority) VALUES ('main', 'main', 0), ('overflow', 'overflow', 1)"
-SEED_LEVELS = """
-    INSERT INTO inventory_levels (inventory_item_id, location_id, stocked_quantity)
-    SELECT inventory_items.id, locations.id, 1000 FROM inventory_items, locations
-"""
-SEED_MOVEMENTS = """
-    INSERT INTO stock_movements (inventory_item_id, location_id, quantity, reason, reference)
-    SELECT inventory_item_id, location_id, stocked_quantity, 'import', 'seed' FROM inventory_levels
-"""
-SEED_PRODUCTS = "INSERT INTO products (id, title) SELECT id, id FROM inventory_items"
-SEED_VARIANTS = "INSERT INTO variants (id, product_id, sku) SELECT id, id, id FROM inventory_items"
-SEED_PARTS = """
-    INSERT INTO variant_inventory_items (variant_id, inventory_item_id) SELECT id, id FROM inventory_items
-"""
-SEED_CUSTOMERS = """
-    INSERT INTO customers (email) SELECT 'customer-' || n || '@customer.example' FROM generate_series(1, :size) AS n
-"""
-SEED_ORDERS = """
-    INSERT INTO orders (id, customer_id, email, payment_status, fulfillment_status, currency, total, shipping_method,
-                        shipping_country, created_at, content_hash)
-    SELECT 'O' || n, customer.id, customer.email, 'captured', :status, 'GBP', 250, 'Standard', 'GB',
-           CAST(:day AS timestamptz) + n % :days * interval '1 day' + n * interval '864 milliseconds' / :days, ''
-    FROM generate_series(1, :size) AS n
-    JOIN (SELECT row_number() OVER (ORDER BY id) AS place, * FROM customers) AS customer
-        ON place = 1 + abs(hashint8(n)) % (SELECT count(*) FROM customers)
-"""
-SEED_LINES = """
-    INSERT INTO order_lines (order_id, position, variant_id, sku, title, quantity, unit_price)
-    SELECT orders.id, line, sku, sku, sku, line, 250
-    FROM orders, generate_series(1, :lines) AS line,
-         LATERAL (SELECT 'SKU-' || 1 + abs(hashtext(orders.id || line)) % :products) AS chosen (sku)
-"""
-
-
-class Bench:
-    """An embedded stack that contains only the data that a part seeds."""
-
-    def __init__(self, stack: Stack, client: Client, database: Database) -> None:
-        self.client, self.database = client, database
-        self.warehouse_url: str = stack.description["warehouse_url"]
-        self.worker = psutil.Process(stack.description["worker_pid"])
-
-    async def sql(self, statement: str, **values: object) -> None:
-        """Execute a statement without a time limit."""
-        async with self.database.transaction() as tx:
-            await tx.execute(text("SET LOCAL statement_timeout = 0"))
-            await tx.execute(text(statement), values)
-
-    async def create_goods(self, number: int) -> None:
-        """Create variants, each with stock at two locations."""
-        await self.sql(SEED_ITEMS, size=number)
-        for statement in (SEED_LOCATIONS, SEED_LEVELS, SEED_MOVEMENTS, SEED_PRODUCTS, SEED_VARIANTS, SEED_PARTS):
-            await self.sql(statement)
-        await self.sql("ANALYZE")
-
-    async def create_orders(self, number: int, *, customers: int, days: int, lines: int, status: str) -> None:
-        """Create orders, spread evenly over customers and over days starting with DAY."""
-        await self.sql(SEED_CUSTOMERS, size=customers)
-        await self.sql(SEED_ORDERS, size=number, days=days, day=DAY, status=status)
-        await self.sql(SEED_LINES, lines=lines, products=PRODUCTS)
-        await self.sql("ANALYZE")
-
-    async def run(self, job: str, options: Message) -> tuple[dict[str, Any], float]:
-        """Run a job and return its result and its duration in seconds."""
-        started = time.perf_counter()
-        result: dict[str, Any] = await (await start(self.client, job, options)).result()
-        return result, time.perf_counter() - started
+CUSTOMERS = 50_000
 
 
 async def sync(bench: Bench, size: int) -> bool:
@@ -155,41 +70,6 @@ async def collect_day(bench: Bench, size: int) -> bool:
     return median(seconds) <= MAX_DAY_SECONDS
 
 
-class Memory:
-    """The resident memory of a process before, during (peak) and after a block, in MiB."""
-
-    def __init__(self, process: psutil.Process) -> None:
-        self._process = process
-        self.before = self.peak = self.after = 0.0
-
-    @property
-    def growth(self) -> float:
-        """The difference between peak and start."""
-        return self.peak - self.before
-
-    async def __aenter__(self) -> None:
-        self.before = self.peak = self._resident()
-        self._watching = asyncio.create_task(self._watch())
-
-    async def __aexit__(self, *_: object) -> None:
-        self._watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._watching
-        self.after = self._resident()
-
-    def __str__(self) -> str:
-        return f"worker memory: {self.before:.0f} MiB before, {self.peak:.0f} peak, {self.after:.0f} after"
-
-    def _resident(self) -> float:
-        resident: int = self._process.memory_info().rss
-        return resident / MIB
-
-    async def _watch(self) -> None:
-        while True:
-            self.peak = max(self.peak, self._resident())
-            await asyncio.sleep(0.2)
-
-
 async def longest_history(client: Client, job: str) -> int:
     """Return the number of events in the longest history of a job's runs."""
     await asyncio.sleep(2)  # listings lag behind
@@ -198,31 +78,7 @@ async def longest_history(client: Client, job: str) -> int:
     return max([(await handle.describe()).history_length for handle in handles])
 
 
-PARTS: dict[str, tuple[Callable[[Bench, int], Awaitable[bool]], int]] = {
-    "sync": (sync, SKUS),
-    "pending": (pending, ORDERS),
-    "analytics": (collect_day, DAY_ORDERS),
-}
-
-
-async def measure(part: str, size: int | None) -> bool:
-    run_part, default_size = PARTS[part]
-    with tempfile.TemporaryDirectory(prefix="jobs-") as folder:
-        async with Stack(Path(folder), port=0, schedules=False, echo=lambda _: None) as stack:
-            database = Database(load_settings(stack.environment).database_url.get_secret_value())
-            bench = Bench(stack, await connect(stack.environment), database)
-            print(f"load {psutil.getloadavg()[0]:.1f}", flush=True)
-            ok = await run_part(bench, size or default_size)
-            print(f"load {psutil.getloadavg()[0]:.1f}, {'within' if ok else 'BEYOND'} the target")
-            await database.close()
-    return ok
-
+PARTS = {"sync": (sync, SKUS), "pending": (pending, ORDERS), "analytics": (collect_day, DAY_ORDERS)}
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=PARTS)
-    parser.add_argument("--size", type=int)
-    arguments = parser.parse_args()
-    within_target = asyncio.run(measure(arguments.part, arguments.size))
-    sys.stdout.flush()
-    exit_process(0 if within_target else 1)
+    measure(__doc__, PARTS)

@@ -23,16 +23,17 @@ FIND_ACCOUNT = text("""
 """)
 # There is one customer per address: a guest becomes the account and keeps the orders (A2).
 CREATE = text("""
-    INSERT INTO customers (email, has_account, first_name, last_name, registered_at)
-    VALUES (:email, true, :first_name, :last_name, now())
+    INSERT INTO customers (email, has_account, first_name, last_name, registered_at, registered_by)
+    VALUES (:email, true, :first_name, :last_name, now(), :registered_by)
     ON CONFLICT (email) DO UPDATE
     SET has_account = true, first_name = excluded.first_name, last_name = excluded.last_name,
-        registered_at = excluded.registered_at
+        registered_at = excluded.registered_at, registered_by = excluded.registered_by
     WHERE NOT customers.has_account
     RETURNING CAST(id AS text), old.id IS NOT NULL
 """)
 MAKE_GUEST = text("""
-    UPDATE customers SET has_account = false, first_name = NULL, last_name = NULL, registered_at = NULL
+    UPDATE customers SET has_account = false, first_name = NULL, last_name = NULL, registered_at = NULL,
+                         registered_by = NULL
     WHERE id = CAST(:customer_id AS uuid)
 """)
 # A customer who has ordered since stays, as a guest.
@@ -67,9 +68,12 @@ async def find_registration(tx: AsyncSession, email: str, password_hash: str) ->
     return EarlierRegistration.model_validate({**account})
 
 
-async def create(tx: AsyncSession, data: CustomerData) -> CreatedCustomer:
-    """Create an account, from the guest with this address if there is one. Raises CustomerAlreadyExists (A1, A2)."""
-    row = (await tx.execute(CREATE, data.model_dump())).one_or_none()
+async def create(tx: AsyncSession, data: CustomerData, registered_by: str | None = None) -> CreatedCustomer:
+    """Create an account, from the guest with this address if there is one. Raises CustomerAlreadyExists (A1, A2).
+
+    `registered_by`: the id of the process; None: the one without a key.
+    """
+    row = (await tx.execute(CREATE, data.model_dump() | {"registered_by": registered_by})).one_or_none()
     if row is None:
         raise CustomerAlreadyExists
     customer_id, was_guest = row

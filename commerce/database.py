@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from commerce.address_digests import NO_DIGESTS, AddressDigests
 from commerce.errors import ConstraintViolated, DatabaseUnavailable, InvalidData
 from commerce.postgres import DIALECT, DRIVER_ERRORS, POSTGRES_PORT, Pool, connect
 
@@ -34,6 +35,7 @@ LIMITS = {
     "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT}s",
 }
 SESSION = NAME | LIMITS | {"tcp_keepalives_idle": f"{IDLE_TIMEOUT}"}
+ADDRESS_DIGESTS = "address digests"  # in the info of each transaction
 CACHED_STATEMENTS = 500  # per connection; more than we have
 DIRECT = {
     "server_settings": SESSION,
@@ -53,13 +55,24 @@ _observers: list[Observer] = []
 class Database:
     """The shop's database. Use one instance per program, with as many connections as concurrent steps."""
 
-    def __init__(self, url: str, *, pool_size: int = POOL, direct_url: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = POOL,
+        direct_url: str | None = None,
+        address_digests: AddressDigests = NO_DIGESTS,
+    ) -> None:
         """Take a `postgresql://` URL; the first transaction connects.
+
+        `address_digests`: every transaction knows them, so that nothing that stores an address can lack the keys by
+        which forgotten addresses are known.
 
         With a `direct_url`, the other URL is that of a pooler which gives each transaction another connection, such as
         PgBouncer. What needs a connection of its own goes to the direct one: imports and migrations.
         """
         self._url, self._direct_url = url, direct_url or url
+        self._info = {ADDRESS_DIGESTS: address_digests}
         self._begin = BEGIN_WITH_LIMITS if direct_url else "BEGIN"
         self._pool = Pool(url, pool_size, begin=self._begin, options=POOLED if direct_url else DIRECT)
 
@@ -71,6 +84,7 @@ class Database:
             settings.database_url.get_secret_value(),
             pool_size=pool_size,
             direct_url=direct.get_secret_value() if direct else None,
+            address_digests=settings.address_digests,
         )
 
     @asynccontextmanager
@@ -87,7 +101,7 @@ class Database:
         except (*DRIVER_ERRORS, OSError, TimeoutError) as error:
             raise DatabaseUnavailable(f"no connection to {_address(self._url)} ({type(error).__name__})") from None
         try:
-            yield Transaction(connection, self._begin)
+            yield Transaction(connection, self._begin, self._info)
             if await _driver_call(connection.execute("COMMIT")) != "COMMIT":  # an error in the block was suppressed
                 raise DatabaseUnavailable("the transaction could not be committed, because a statement of it failed")
         except BaseException as error:
@@ -106,7 +120,7 @@ class Database:
         creator = partial(connect, self._direct_url, server_settings=SESSION)
         engine = create_async_engine(DIALECT, async_creator=creator, poolclass=NullPool, hide_parameters=True)
         try:
-            async with async_sessionmaker(engine, expire_on_commit=False).begin() as session:
+            async with async_sessionmaker(engine, expire_on_commit=False, info=self._info).begin() as session:
                 try:
                     await session.connection()
                 except (*DRIVER_ERRORS, OSError) as error:
@@ -159,9 +173,14 @@ class Transaction(AsyncSession):
     passed as they are, and results are as SQLAlchemy returns them for textual SQL: each row is a tuple with names.
     """
 
-    def __init__(self, connection: asyncpg.Connection, begin: str) -> None:
+    def __init__(self, connection: asyncpg.Connection, begin: str, info: dict[Any, Any]) -> None:
         """Use a connection on which `begin` has begun a transaction; the session's own set-up is left out."""
-        self._connection, self._begin, self._savepoints = connection, begin, 0
+        self._connection, self._begin, self._savepoints, self._info = connection, begin, 0, info
+
+    @property
+    def info(self) -> dict[Any, Any]:
+        """What the transaction knows, see `digests_of`."""
+        return self._info
 
     async def execute(  # type: ignore[override]
         self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
@@ -223,6 +242,12 @@ class Transaction(AsyncSession):
         finally:
             for observe in _observers:
                 observe(sql, started, failure)
+
+
+def digests_of(tx: AsyncSession) -> AddressDigests:
+    """Return what makes digests of addresses, as the settings of this transaction's program have it."""
+    digests: AddressDigests = tx.info[ADDRESS_DIGESTS]
+    return digests
 
 
 def observe_statements(observe: Observer) -> Callable[[], None]:

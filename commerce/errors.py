@@ -4,7 +4,7 @@ CommerceError
 ├── PermanentError          retrying cannot help: becomes a non-retryable Temporal failure that carries its data
 │   ├── BadInput, WrongProcessId, ProcessIdTaken, ProcessNotFound, ProcessFailed
 │   ├── ActionRefused
-│   │   ├── CancelRefused, RetryRefused
+│   │   ├── CancelRefused, RetryRefused, DismissRefused
 │   │   └── AlreadyAnswered, WaitOver
 │   ├── WaitNotFound, AnsweredWithFailure, Unanswered, LinkInvalid
 │   ├── ScheduleNotFound, JobInProgress
@@ -12,13 +12,18 @@ CommerceError
 │   ├── OrderRefused
 │   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
 │   │   ├── FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased, OrderOnHold,
-│   │   └── OrderChanged, HighRisk, PartlyRefunded, NoShippingMethod
+│   │   ├── OrderChanged, HighRisk, PartlyRefunded, NoShippingMethod
+│   │   └── ParcelHandedOver, ParcelUnknown, LabelNotRefunded
+│   ├── CorrectionRefused, ItemNotFound
+│   ├── NotificationNotFound, ResendRefused
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, FulfillmentMissing
 │   ├── CustomerAlreadyExists, RegistrationInProgress
+│   ├── CustomerNotFound, CustomerHasOpenOrders, AddressKeyMissing
 │   ├── StepWithdrawn, StepDiffers, StaleGeneration, ResetTooLate, CancelRequested
 │   ├── InvalidData, ConstraintViolated
 │   ├── CarrierRefused, AddressIncomplete
+│   ├── PaymentRefused
 │   ├── WarehouseRefused, WarehouseAnswerInvalid, WarehouseIncomplete
 │   ├── WebhookExists, WebhookNotFound, WebhookForbidden, EventNotFound
 │   └── MailRefused
@@ -28,6 +33,9 @@ CommerceError
 │   ├── CarrierUnavailable
 │   │   └── CarrierDown (not counted, alerted once)
 │   ├── CarrierUnknown (not counted, alerted once)
+│   ├── PaymentUnavailable
+│   │   └── PaymentsDown (not counted, alerted once)
+│   ├── PaymentProviderUnknown (not counted, alerted once)
 │   ├── WarehouseUnavailable
 │   ├── MailUnavailable
 │   │   └── MailServerDown (not counted, alerted once)
@@ -93,6 +101,10 @@ class TransientError(CommerceError):
     counts: ClassVar[bool] = True
     service: ClassVar[str] = ""  # what is down for every item alike; the admins are alerted once per outage
 
+    def for_all(self) -> "TransientError":
+        """Return the error to raise when the service answers all items like this."""
+        return self
+
 
 @dataclass(eq=False)
 class BadInput(PermanentError):
@@ -143,12 +155,46 @@ class ActionRefused(PermanentError):
     reason: str
 
 
+@dataclass(eq=False)
+class ItemNotFound(PermanentError):
+    """No inventory item has the SKU {sku!r}."""
+
+    sku: str
+
+
+@dataclass(eq=False)
+class NotificationNotFound(PermanentError):
+    """There is no mail or alert {key!r}."""
+
+    key: str
+
+
+@dataclass(eq=False)
+class ResendRefused(PermanentError):
+    """Mail {key} is not sent again: {reason}."""
+
+    key: str
+    reason: str
+
+
+@dataclass(eq=False)
+class CorrectionRefused(PermanentError):
+    """Order {order_id} was not changed: {reason}."""
+
+    order_id: str
+    reason: str
+
+
 class CancelRefused(ActionRefused):
     """Cannot cancel {process}: {reason}."""
 
 
 class RetryRefused(ActionRefused):
     """Cannot retry {process}: {reason}."""
+
+
+class DismissRefused(ActionRefused):
+    """Cannot dismiss {process}: {reason}."""
 
 
 class AlreadyAnswered(ActionRefused):
@@ -289,6 +335,18 @@ class OrderOnHold(OrderRefused):
     """Order {order_id} is on hold; an operator must start or retry it."""
 
 
+class ParcelHandedOver(OrderRefused):
+    """The carrier has the parcel of order {order_id}; it is not cancelled."""
+
+
+class ParcelUnknown(OrderRefused):
+    """The carrier does not know whether it has the parcel of order {order_id}; with `force` it is cancelled anyway."""
+
+
+class LabelNotRefunded(OrderRefused):
+    """The carrier has not refunded a label of order {order_id}, as if the parcel were on its way."""
+
+
 @dataclass(eq=False)
 class VariantWithoutItems(PermanentError):
     """Variant {variant_id} has managed inventory but no inventory item; import its stock."""
@@ -331,6 +389,26 @@ class CustomerAlreadyExists(PermanentError):
 
 class RegistrationInProgress(PermanentError):
     """This e-mail address is already being registered; wait until that ends."""
+
+
+class CustomerNotFound(PermanentError):
+    """Nothing is stored about this e-mail address."""
+
+
+@dataclass(eq=False)
+class CustomerHasOpenOrders(PermanentError):
+    """The customer cannot be forgotten: {count:order is|orders are} open, first {first}; end them first."""
+
+    orders: list[str]  # the first of them
+    count: int
+
+    def data(self) -> dict[str, Any]:
+        """Return the ids of the first open orders, and how many there are."""
+        return {"orders": self.orders, "count": self.count, "first": self.orders[0] if self.orders else ""}
+
+
+class AddressKeyMissing(PermanentError):
+    """Nobody can be forgotten without COMMERCE_ADDRESS_KEYS: the next import would bring them back."""
 
 
 @dataclass(eq=False)
@@ -393,6 +471,14 @@ class AddressIncomplete(PermanentError):
 
     order_id: str
     missing: str
+
+
+@dataclass(eq=False)
+class PaymentRefused(PermanentError):
+    """The payment provider refused the request: {code} (HTTP {status})."""
+
+    code: str
+    status: int
 
 
 @dataclass(eq=False)
@@ -483,6 +569,10 @@ class CarrierUnavailable(TransientError):
 
     reason: str
 
+    def for_all(self) -> "CarrierDown":
+        """Return the error that says so of all shipments."""
+        return CarrierDown(self.reason)
+
 
 @dataclass(eq=False)
 class CarrierDown(CarrierUnavailable):
@@ -500,6 +590,35 @@ class CarrierUnknown(TransientError):
     carrier: str
     counts: ClassVar[bool] = False
     service: ClassVar[str] = "carrier"
+
+
+@dataclass(eq=False)
+class PaymentUnavailable(TransientError):
+    """The payment provider is unavailable: {reason}."""
+
+    reason: str
+
+    def for_all(self) -> "PaymentsDown":
+        """Return the error that says so of all payments."""
+        return PaymentsDown(self.reason)
+
+
+@dataclass(eq=False)
+class PaymentsDown(PaymentUnavailable):
+    """The payment provider is unavailable for all payments: {reason}."""
+
+    status: int = 0  # of the response; 0: there was none
+    counts: ClassVar[bool] = False
+    service: ClassVar[str] = "payment provider"
+
+
+@dataclass(eq=False)
+class PaymentProviderUnknown(TransientError):
+    """The refund was planned at the payment provider {provider!r}, which COMMERCE_PAYMENTS does not name."""
+
+    provider: str
+    counts: ClassVar[bool] = False
+    service: ClassVar[str] = "payment provider"
 
 
 @dataclass(eq=False)

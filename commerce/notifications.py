@@ -9,8 +9,10 @@ from uuid import uuid4
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.errors import StepInProgress
+from commerce import operator_actions
+from commerce.errors import NotificationNotFound, ResendRefused, StepInProgress
 from commerce.messages.notifications import SendOutcome
+from commerce.messages.orders import order_process_id
 
 MAX_ERROR = 200  # characters
 
@@ -56,6 +58,19 @@ POSTPONE = text("""
 EXPIRE = text("""
     UPDATE notifications SET status = 'failed', lease_until = NULL, error = 'NotDelivered'
     WHERE status = 'queued' AND created_at < now() - CAST(:age AS interval)
+""")
+COPY = "/copy-"  # with a number, at the end of the key of a notification that was sent before and is sent again
+MAX_COPIES = 20
+LOCK_COPIES = text(
+    "SELECT key, order_id, status FROM notifications WHERE key = ANY(:keys) ORDER BY key FOR NO KEY UPDATE"
+)
+QUEUE_COPY = text("""
+    INSERT INTO notifications (key, kind, recipient, order_id, data, message_id)
+    SELECT :copy, kind, recipient, order_id, data, :message_id FROM notifications WHERE key = :key
+""")
+# As new, because those that are queued for too long are given up.
+QUEUE_AGAIN = text("""
+    UPDATE notifications SET status = 'queued', error = NULL, lease_until = NULL, created_at = now() WHERE key = :key
 """)
 MARK_FAILED = text("""
     UPDATE notifications SET status = 'failed', lease_until = NULL, error = :error
@@ -163,6 +178,34 @@ async def postpone(tx: AsyncSession, key: str) -> None:
 async def expire(tx: AsyncSession, age: timedelta) -> None:
     """Mark notifications as failed that are still queued at this age."""
     await tx.execute(EXPIRE, {"age": age})
+
+
+async def resend(tx: AsyncSession, key: str, *, reason: str, actor: str) -> str:
+    """Queue a notification again, for the workers to send within minutes; return the key of what will be sent.
+
+    The action is recorded under the process of its order, if it has one.
+
+    One that was sent is queued as a copy, with a Message-ID of its own. Raises NotificationNotFound, and ResendRefused
+    while it, or a copy of it, waits to be sent. Raises BadInput for a wrong reason.
+    """
+    copies = [f"{key}{COPY}{number}" for number in range(1, MAX_COPIES + 1)]
+    rows = (await tx.execute(LOCK_COPIES, {"keys": [key, *copies]})).all()
+    known = {row.key: row.status for row in rows}
+    if key not in known:
+        raise NotificationNotFound(key)
+    if {"queued", "sending"} & set(known.values()):
+        raise ResendRefused(key, "it waits to be sent")
+    about = order_process_id(rows[0].order_id) if rows[0].order_id else f"notification/{key}"
+    action = operator_actions.validate_action(process_id=about, action="resend", reason=reason, actor=actor)
+    await operator_actions.record(tx, action)
+    if failed := next((each for each, status in known.items() if status == "failed"), None):
+        await tx.execute(QUEUE_AGAIN, {"key": failed})
+        return str(failed)
+    copy = next((each for each in copies if each not in known), None)
+    if copy is None:
+        raise ResendRefused(key, f"it was sent {MAX_COPIES + 1} times")
+    await tx.execute(QUEUE_COPY, {"key": key, "copy": copy, "message_id": str(uuid4())})
+    return copy
 
 
 async def mark_failed(tx: AsyncSession, key: str, error: str) -> None:

@@ -19,6 +19,9 @@ RECORD = text("""
 REASONS = text("""
     SELECT CAST(id AS text), reason FROM operator_actions WHERE CAST(id AS text) = ANY(CAST(:ids AS text[]))
 """)
+DISMISSED = text("""
+    SELECT run_id FROM operator_actions WHERE process_id = ANY(CAST(:processes AS text[])) AND action = 'dismiss'
+""")
 IS_UNSENT = text("SELECT EXISTS (SELECT FROM notifications WHERE key = :key AND status <> 'sent')")
 PREFIX = "operator action "
 
@@ -42,6 +45,11 @@ async def load_reasons(tx: AsyncSession, notes: Collection[str]) -> dict[str, st
     ids = [note.removeprefix(PREFIX) for note in notes if note.startswith(PREFIX)]
     rows = await tx.execute(REASONS, {"ids": ids})
     return {PREFIX + action_id: reason for action_id, reason in rows}
+
+
+async def dismissed_runs(tx: AsyncSession, process_ids: Collection[str]) -> set[str]:
+    """Return the ids of the runs of these processes that an operator has dismissed."""
+    return set(await tx.scalars(DISMISSED, {"processes": list(process_ids)}))
 
 
 async def is_unsent(tx: AsyncSession, key: str) -> bool:

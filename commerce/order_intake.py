@@ -6,7 +6,7 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import listings, open_orders, outbox, sales
+from commerce import forgotten, listings, open_orders, outbox, sales
 from commerce.errors import OrderDiffers
 from commerce.imports import order_changes
 from commerce.imports.content_hash import first_order_hash, order_hash
@@ -88,8 +88,10 @@ async def store_order(tx: AsyncSession, order: NewOrder) -> Stored:
     """Store an order, and publish `order.placed` if it needs processing.
 
     An order that was stored before, with this id or name, is changed as far as this is later (order_changes.apply).
-    Raises OrderDiffers if its id or name can mean another order.
+    Of a customer who was forgotten since, nothing personal is stored (A7). Raises OrderDiffers if its id or name can
+    mean another order.
     """
+    order = await forgotten.without_person(tx, order)
     if known := await _change_known(tx, order):
         return known
     await _wait_for_imports(tx, order)

@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from commerce.address_digests import AddressDigests
 from commerce.answer_links import AnswerLinks
 from commerce.cron import parse_cron
 from commerce.errors import SettingsError
@@ -30,9 +31,13 @@ DEFAULT_DATA_DIR = Path(".commerce")
 CURRENCY = re.compile(r"[A-Z]{3}")
 EVENT_PREFIX = re.compile(r"([A-Za-z0-9-]+\.)+")
 MIN_TOKEN_LENGTH = 16  # characters, also of the secrets of webhooks
-MIN_LINK_KEY_LENGTH = 32  # characters
+MIN_KEY_LENGTH = 32  # characters of the keys that sign links and make digests
 SOURCE_OR_DEFAULT = rf"^({SOURCE.pattern})?$"
 MAX_PORT = 65_535
+UNPROVEN = (
+    "COMMERCE_CONFIRM_ADDRESS is off: whoever registers with another person's address gets the orders that were placed "
+    "with it"
+)
 # Settings that can be read from a file, which COMMERCE_<NAME>_FILE names.
 FILE_SETTINGS = (
     "database_url",
@@ -40,14 +45,16 @@ FILE_SETTINGS = (
     "migration_database_url",
     "smtp_url",
     "carrier_api_key",
+    "payments_api_key",
     "alert_webhook_url",
     "api_tokens",
     "link_keys",
+    "address_keys",
     "shopify_secrets",
     "woocommerce_secrets",
 )
 # An empty file of these turns a route off; an empty file of tokens would open the API.
-MAY_BE_EMPTY = ("link_keys", "shopify_secrets", "woocommerce_secrets")
+MAY_BE_EMPTY = ("link_keys", "address_keys", "payments_api_key", "shopify_secrets", "woocommerce_secrets")
 ADDRESS = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")  # a rough check: only sending shows whether an address works
 
 
@@ -79,6 +86,13 @@ class Settings(BaseSettings):
     )
     carrier_url: str = Field("http://127.0.0.1:9010/v2", description="Base URL of the carrier's API")
     carrier_api_key: SecretStr = Field(SecretStr("test"), description="Key for the carrier's API")
+    payments: str = Field(
+        "shop",
+        description="Payment provider that makes refunds: a name in commerce/integrations/payment_providers.py; shop: "
+        "payments are refunded at the shop that orders come from",
+    )
+    payments_url: str = Field("https://api.stripe.com/v1", description="Base URL of the payment provider's API")
+    payments_api_key: SecretStr = Field(SecretStr(""), description="Secret key for the payment provider's API")
     warehouse_url: str = Field("http://127.0.0.1:9020", description="Base URL of the warehouse's API")
     ship_from_name: str = Field("Shop", description="Sender on shipping labels: name")
     ship_from_street1: str = Field("1 Warehouse Way", description="Sender on shipping labels: street")
@@ -158,6 +172,13 @@ class Settings(BaseSettings):
     keep_intake_days: int = Field(
         14, ge=2, le=3_650, description="Days that webhooks of a shop are known, and kept if they could not be used"
     )
+    keep_invoices_days: int = Field(
+        0,
+        ge=0,
+        le=7_300,
+        description="Days after an order that its billing name and address are kept although its customer was "
+        "forgotten, as tax laws may demand; 0: not at all",
+    )
     log_format: Literal["console", "json"] = Field("console", description="Format of logs")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged")
     worker_activities: int = Field(20, ge=1, le=500, description="Steps that one worker runs concurrently")
@@ -184,6 +205,15 @@ class Settings(BaseSettings):
     )
     link_url: str | None = Field(
         None, description="URL of the API in those links, as people reach it; empty: COMMERCE_API_HOST and its port"
+    )
+    confirm_address: Literal["off", "on"] = Field(
+        "off",
+        description="Whether a registration waits until somebody proves with a mailed link that the address is theirs",
+    )
+    address_keys: tuple[SecretStr, ...] = Field(
+        (),
+        description="Keys of the digests that stand for e-mail addresses, newest first, separated by commas; empty: "
+        "nobody can be forgotten. Never remove one",
     )
     limit_starts: str = Field(
         "30/second;600/minute", description="How many processes of one type can be started over HTTP; off: any number"
@@ -223,6 +253,7 @@ class Settings(BaseSettings):
         "admin_emails",
         "api_tokens",
         "link_keys",
+        "address_keys",
         "pickup_methods",
         "ship_unpaid_methods",
         "shopify_secrets",
@@ -280,11 +311,18 @@ class Settings(BaseSettings):
             raise ValueError(f"each must have at least {MIN_TOKEN_LENGTH} characters")
         return value
 
-    @field_validator("link_keys")
+    @field_validator("link_keys", "address_keys")
     @classmethod
     def _are_strong(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if any(len(key) < MIN_LINK_KEY_LENGTH for key in value):
-            raise ValueError(f"each must have at least {MIN_LINK_KEY_LENGTH} characters")
+        if any(len(key) < MIN_KEY_LENGTH for key in value):
+            raise ValueError(f"each must have at least {MIN_KEY_LENGTH} characters")
+        return value
+
+    @field_validator("confirm_address")
+    @classmethod
+    def _has_links(cls, value: str, info: ValidationInfo) -> str:
+        if value == "on" and not info.data.get("link_keys"):
+            raise ValueError("on needs COMMERCE_LINK_KEYS, which sign the links")
         return value
 
     @field_validator("review_above")
@@ -307,7 +345,17 @@ class Settings(BaseSettings):
             raise ValueError("must be an IP address and a port, like 127.0.0.1:9464")
         return value
 
-    @field_validator("carrier_url", "warehouse_url", "alert_webhook_url", "link_url", "temporal_ui_url", "traces_url")
+    @field_validator(
+        *(
+            "carrier_url",
+            "payments_url",
+            "warehouse_url",
+            "alert_webhook_url",
+            "link_url",
+            "temporal_ui_url",
+            "traces_url",
+        )
+    )
     @classmethod
     def _is_http(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
@@ -405,6 +453,24 @@ class Settings(BaseSettings):
         """What makes and reads the links with which people answer steps, or None if they are off."""
         keys = [key.get_secret_value() for key in self.link_keys]
         return AnswerLinks(keys, self.link_url or f"http://{self.api_host}:{self.api_port}") if keys else None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches the API."""
+        try:
+            return self.api_host == "localhost" or ip_address(self.api_host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def warnings(self) -> list[str]:
+        """What programs log when they start, because it is dangerous where others reach the shop."""
+        return [UNPROVEN] if self.confirm_address == "off" and not self.is_local else []
+
+    @property
+    def address_digests(self) -> AddressDigests:
+        """What makes the digests that stand for e-mail addresses."""
+        return AddressDigests([key.get_secret_value() for key in self.address_keys])
 
     @property
     def zone(self) -> ZoneInfo:

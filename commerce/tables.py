@@ -4,7 +4,7 @@ Money is an integer in minor units (I10). Times are `timestamptz`. Ids that othe
 """
 
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 from uuid import UUID
 
 from sqlalchemy import (
@@ -25,7 +25,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from commerce.messages.operator_actions import ActionName
 from commerce.open_orders import MAY_BE_OPEN
+from commerce.order_status import INDEXED, WORDS
 
 Json = dict[str, Any]
 Serial = Annotated[int, mapped_column(BigInteger, Identity(), primary_key=True)]
@@ -149,6 +151,7 @@ class InventoryLevel(Base):
     __table_args__ = (
         CheckConstraint("stocked_quantity >= 0", name="stocked"),
         CheckConstraint("reserved_quantity >= 0", name="reserved"),
+        Index("ix_inventory_levels_oversold", "inventory_item_id", postgresql_where=text("oversold")),
     )
 
 
@@ -200,12 +203,33 @@ class Customer(Base):
 
     __tablename__ = "customers"
     id: Mapped[Uuid]
-    email: Mapped[str] = mapped_column(unique=True)
+    email: Mapped[str | None] = mapped_column(unique=True)  # null: the person was forgotten (A7)
     has_account: Mapped[bool] = mapped_column(server_default=text("false"))
     first_name: Mapped[str | None]
     last_name: Mapped[str | None]
     created_at: Mapped[Now]
     registered_at: Mapped[datetime | None] = mapped_column(index=True)
+    registered_by: Mapped[str | None]  # the process id; null: that without a key, see AddressDigests
+
+
+class PendingRegistration(Base):
+    """A registration that waits until its address is proven, with the hash of the password chosen for it (A9)."""
+
+    __tablename__ = "pending_registrations"
+    process_id: Mapped[str] = mapped_column(primary_key=True)
+    password_hash: Mapped[str]
+    asked_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class ForgottenAddress(Base):
+    """An e-mail address whose owner was forgotten, as a digest under a key of the settings (A7).
+
+    Orders from before that time are stored without their person.
+    """
+
+    __tablename__ = "forgotten_addresses"
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    forgotten_at: Mapped[datetime]
 
 
 class AuthUser(Base):
@@ -295,6 +319,7 @@ class Order(Base):
     updated_at: Mapped[datetime | None]  # when the source last changed the order, if it says so
     paid_at: Mapped[datetime | None]
     cancelled_at: Mapped[datetime | None]
+    cancellation: Mapped[str | None]  # here, not at the source: `cancelling` while the process takes the order back
     hold_reason: Mapped[str | None]
     held_by: Mapped[str | None]  # the generation of the run that was refused
     approved_revision: Mapped[int | None]  # the decisive revision that a person has approved as it is
@@ -309,6 +334,8 @@ class Order(Base):
     )  # that of the last change that a run under way must know of
     corrections: Mapped[Json | None]  # the source's values of the columns that an operator has corrected
     content_hash: Mapped[str]  # of the order as it was last received; the same content again changes nothing
+    forgotten_at: Mapped[datetime | None]  # when its customer was forgotten; nothing personal is stored of it since
+    keeps_invoice: Mapped[bool | None]  # its billing name and address stay until the retention of invoices ends
     __table_args__ = (
         one_of(
             "payment_status",
@@ -320,13 +347,20 @@ class Order(Base):
             *("not_fulfilled", "partially_fulfilled", "fulfilled", "fulfilled_elsewhere"),
             *("restocked", "scheduled", "on_hold"),
         ),
+        one_of("cancellation", "cancelling", "cancelled"),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
         CheckConstraint("total >= 0 AND shipping_total >= 0", name="money"),
         Index("uq_orders_source_external_id", "source", "external_id", unique=True),
         Index("uq_orders_source_name_key", "source", "name_key", unique=True),
         Index("ix_orders_namesakes", "source", "name", postgresql_where=text("name_key IS NULL AND name IS NOT NULL")),
-        Index(None, "created_at"),
+        Index(None, "created_at", "id"),
+        *(
+            Index(f"ix_orders_{status}", "created_at", "id", postgresql_where=text(condition))
+            for status, condition in INDEXED.items()
+        ),
+        Index("ix_orders_words", text(WORDS), postgresql_using="gin"),
         Index(None, "customer_id", "created_at"),
+        Index("ix_orders_kept_invoices", "created_at", postgresql_where=text("keeps_invoice")),
         Index(
             "ix_orders_open",
             "created_at",
@@ -406,6 +440,7 @@ class Fulfillment(Base):
     __table_args__ = (
         Index(None, "order_id"),
         Index("uq_fulfillments_export_number", "export_number", unique=True),
+        Index(None, "tracking_number", postgresql_where=text("tracking_number IS NOT NULL")),
         Index(
             "ix_fulfillments_unexported",
             "order_id",
@@ -593,6 +628,48 @@ class Refund(Base):
     known_at: Mapped[Now] = mapped_column(index=True)
 
 
+class OrderPayment(Base):
+    """What was captured of an order's payment, and how much of that was refunded, never more (P1).
+
+    The amounts are those of the time at which the last refund was planned.
+    """
+
+    __tablename__ = "order_payments"
+    order_id: Mapped[str] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    captured: Mapped[int] = mapped_column(BigInteger)
+    refunded_elsewhere: Mapped[int] = mapped_column(BigInteger, server_default="0")  # at the shop or the provider
+    refunded: Mapped[int] = mapped_column(BigInteger, server_default="0")  # the sum of `order_refunds`
+    __table_args__ = (
+        CheckConstraint(
+            "refunded >= 0 AND refunded_elsewhere >= 0 AND refunded + refunded_elsewhere <= captured", name="refunded"
+        ),
+    )
+
+
+class OrderRefund(Base):
+    """A refund that this shop makes: `due` once it is planned, `made` when the provider has made it or a person has.
+
+    Its id identifies it at the provider, whatever run of whatever process asks for it.
+    """
+
+    __tablename__ = "order_refunds"
+    id: Mapped[Uuid]
+    order_id: Mapped[str] = mapped_column(ForeignKey("order_payments.order_id"))
+    purpose: Mapped[str]
+    amount: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(server_default="due")
+    provider: Mapped[str]  # `shop`: it is made where the order comes from
+    payment_id: Mapped[str]  # at the provider; empty at the shop
+    refund_id: Mapped[str | None]
+    created_at: Mapped[Now]
+    made_at: Mapped[datetime | None]
+    __table_args__ = (
+        UniqueConstraint("order_id", "purpose"),
+        one_of("state", "due", "made"),
+        CheckConstraint("amount > 0", name="amount"),
+    )
+
+
 class DayToCount(Base):
     """A mark that the figures of the day of this moment have changed, until a run has counted it again (J7)."""
 
@@ -681,4 +758,4 @@ class OperatorAction(Base):
     reason: Mapped[str]
     actor: Mapped[str]
     created_at: Mapped[Now]
-    __table_args__ = (one_of("action", "cancel", "retry", "pause", "resume"),)
+    __table_args__ = (one_of("action", *get_args(ActionName)),)

@@ -1,4 +1,4 @@
-"""Deletes old records, so that no table grows without bound (E17): the ledger, events, notifications, webhooks."""
+"""Deletes what is past its retention, so that no table grows without bound (E17): ledger, events, messages and more."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime
@@ -7,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import job_turns
+from commerce.forgotten import BILLING
 from commerce.messages.orders import order_process_id
 from commerce.open_orders import IS_HELD
 
@@ -58,6 +59,17 @@ PRUNE_INTAKE = text("""
         WHERE received_at < :before AND status <> 'waiting' ORDER BY received_at LIMIT :limit)
     RETURNING 1
 """)
+PRUNE_PENDING = text("""
+    DELETE FROM pending_registrations WHERE process_id IN (
+        SELECT process_id FROM pending_registrations WHERE asked_at < :before ORDER BY asked_at LIMIT :limit)
+    RETURNING 1
+""")
+# Of forgotten customers (A7).
+ERASE_INVOICES = text(f"""
+    UPDATE orders SET {", ".join(f"{name} = NULL" for name in BILLING)}, keeps_invoice = false
+    WHERE id IN (SELECT id FROM orders WHERE keeps_invoice AND created_at <= :before ORDER BY created_at LIMIT :limit)
+    RETURNING 1
+""")  # noqa: S608 - our own columns
 
 
 async def list_old_keys(tx: AsyncSession, before: datetime, after: str, limit: int) -> tuple[list[str], str | None]:
@@ -101,3 +113,16 @@ async def prune_notifications(tx: AsyncSession, before: datetime, limit: int) ->
 async def prune_intake(tx: AsyncSession, before: datetime, limit: int) -> int:
     """Delete at most `limit` webhooks of shops that were received before this time; return how many were deleted."""
     return len((await tx.execute(PRUNE_INTAKE, {"before": before, "limit": limit})).all())
+
+
+async def erase_invoices(tx: AsyncSession, before: datetime, limit: int) -> int:
+    """Erase what is kept for invoices of at most `limit` orders of forgotten customers that were placed before this.
+
+    Return of how many.
+    """
+    return len((await tx.execute(ERASE_INVOICES, {"before": before, "limit": limit})).all())
+
+
+async def prune_pending(tx: AsyncSession, before: datetime, limit: int) -> int:
+    """Delete at most `limit` registrations that waited before this time and were terminated; return of how many."""
+    return len((await tx.execute(PRUNE_PENDING, {"before": before, "limit": limit})).all())

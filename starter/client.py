@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from temporalio.client import Client, Plugin, WorkflowFailureError, WorkflowHandle
+from temporalio.client import Client, Plugin, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.common import (
     SearchAttributePair,
     TypedSearchAttributes,
@@ -25,9 +25,9 @@ from commerce.messages.customers import RegistrationResult
 from commerce.messages.orders import OrderProcessing, OrderResult
 from commerce.settings import load_settings
 from starter.connection.encryption import Encryption
-from starter.connection.plugin import create_plugin
-from starter.connection.rpc import unreachable_if_refused
-from starter.processes import PROCESS_TYPES, TASK_QUEUE
+from starter.connection.plugin import create_plugin, plugin_of
+from starter.connection.rpc import find_latest_run, unreachable_if_refused
+from starter.processes import PROCESS_TYPES, TASK_QUEUE, ProcessType
 from starter.registration import Registration
 from starter.schedules.queries import find_open_run
 from starter.telemetry import tracing
@@ -44,7 +44,13 @@ async def connect(environment: Mapping[str, str], runtime: Runtime | None = None
     """
     settings = load_settings(environment)
     encryption = Encryption.from_settings(settings)
-    return await open_connection(environment, [create_plugin(encryption, tracing.start(settings))], runtime)
+    plugin = create_plugin(
+        encryption,
+        tracing.start(settings),
+        settings.address_digests,
+        confirms_addresses=settings.confirm_address == "on",
+    )
+    return await open_connection(environment, [plugin], runtime)
 
 
 async def open_connection(
@@ -89,18 +95,40 @@ async def start(
     `process_id` is for process types that accept any id (WrongProcessId otherwise). Raises BadInput, Unreachable, and
     for process types whose open runs cannot be joined RegistrationInProgress, JobInProgress or ProcessIdTaken.
     """
-    process_type = PROCESS_TYPES[kind]
+    process_type, plugin = PROCESS_TYPES[kind], plugin_of(client)
     await check_job_is_idle(client, kind)
     prepared = await process_type.prepare(request)
-    process_id = process_type.id_for(prepared, process_id)
+    process_id = process_type.id_for(
+        prepared, process_id, plugin.address_digests, confirms_addresses=plugin.confirms_addresses
+    )
     in_progress = process_type.in_progress_error
+    if open_run := await _find_earlier(client, process_type, prepared):
+        if in_progress:
+            raise in_progress(open_run.id)
+        return open_run
     conflict_policy = WorkflowIDConflictPolicy.FAIL if in_progress else WorkflowIDConflictPolicy.USE_EXISTING
     try:
-        return await start_run(client, kind, prepared, process_id, conflict_policy=conflict_policy)
+        signal = process_type.signal and process_type.signal(prepared)
+        return await start_run(client, kind, prepared, process_id, conflict_policy=conflict_policy, signal=signal)
     except WorkflowAlreadyStartedError:
         if in_progress is None:
             raise
         raise in_progress(process_id) from None
+
+
+async def _find_earlier(
+    client: Client, process_type: ProcessType, prepared: ProcessInput
+) -> WorkflowHandle[Any, Any] | None:
+    """Return the open run that has an id of another key, or of none, if there is one; raises Unreachable."""
+    plugin = plugin_of(client)
+    for process_id in process_type.ids_for(
+        prepared, plugin.address_digests, confirms_addresses=plugin.confirms_addresses
+    )[1:]:
+        with unreachable_if_refused(f"describe {process_id}"):
+            run = await find_latest_run(client, process_id)
+        if run is not None and run.status == WorkflowExecutionStatus.RUNNING:
+            return client.get_workflow_handle(process_id, first_execution_run_id=run.run_id)
+    return None
 
 
 async def check_job_is_idle(client: Client, kind: str) -> None:

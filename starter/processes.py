@@ -10,6 +10,8 @@ from uuid import uuid4
 from pydantic import ValidationError
 from temporalio.common import Priority, SearchAttributePair
 
+from commerce.address_digests import NO_DIGESTS, AddressDigests
+from commerce.email_addresses import normalise_address
 from commerce.errors import (
     BadInput,
     JobInProgress,
@@ -20,10 +22,13 @@ from commerce.errors import (
 )
 from commerce.messages.analytics import IN_THE_FUTURE, Analytics, AnalyticsResult
 from commerce.messages.base import FieldError, Message, Nothing, ProcessInput, field_errors
+from commerce.messages.cancellations import CancelOrder, CancelResult, cancel_process_id
 from commerce.messages.carts import CartsExpired, CleanUpCarts
-from commerce.messages.customers import CustomerRegistration, RegistrationResult, registration_process_id
+from commerce.messages.customers import REGISTRATION_ID_PREFIX, CustomerRegistration, RegistrationResult, request_tag
+from commerce.messages.forgetting import FORGET_ID_PREFIX, ForgetCustomer, Forgotten
 from commerce.messages.jobs import Counts, JobInput
 from commerce.messages.orders import OrderProcessing, OrderResult, order_process_id
+from commerce.messages.payments import NotedRefund
 from commerce.messages.pending_orders import PendingOrders, PendingOrdersResult
 from commerce.messages.stock_sync import StockSynced, SyncInventory
 from commerce.messages.tutorial import CountProducts, Greeting, HelloWorld, ProductCount
@@ -73,6 +78,11 @@ async def without_after(delivery: Any) -> Any:
     return delivery
 
 
+async def with_normal_address(request: Any) -> Any:
+    """Return the input with its e-mail address as customers are found by it."""
+    return request.model_copy(update={"email": normalise_address(request.email)})
+
+
 @dataclass(frozen=True)
 class Question:
     """What a step asks that waits for an answer.
@@ -83,6 +93,7 @@ class Question:
     answer: type[Message]
     text: str
     words: Mapping[AnswerKind, str]
+    asks_password: bool = False  # the link proves an address, and the password says of which registration
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,9 @@ class ProcessType:
     """One process type.
 
     Callers send an `entry`; `prepare` turns it into the workflow's input. `id`, `title` and `search_attributes` are
-    derived from that input and hold no personal data.
+    derived from that input and hold no personal data. If the process is about an e-mail address, its id is `id`
+    followed by a digest of the `address`. If that must be proven first, each request has a process of its own, whose id
+    ends with its `tag`.
     """
 
     entry: type[Message]
@@ -103,6 +116,9 @@ class ProcessType:
     in_progress_error: Callable[[str], PermanentError] | None = None  # raised if the id has an open run; None: join it
     is_job: bool = False  # its schedule starts it too, under other ids
     accepts_any_id: bool = False
+    address: Callable[[Any], str] | None = None
+    tag: Callable[[Any], str] | None = None
+    signal: Callable[[Any], tuple[str, Message]] | None = None  # what an open run gets when it is started again
     questions: Mapping[str, Question] = field(default_factory=dict)  # by step that waits
     priority: Priority = Priority.default  # of its tasks among those that wait for a worker; 1 comes first, 3 is usual
 
@@ -113,13 +129,30 @@ class ProcessType:
         except ValidationError as error:
             raise BadInput(field_errors(error)) from None
 
-    def id_for(self, prepared: Any, chosen: str | None = None) -> str:
+    def ids_for(
+        self, prepared: Any, digests: AddressDigests = NO_DIGESTS, *, confirms_addresses: bool = False
+    ) -> list[str]:
+        """Return the process ids that a run with this prepared input may have: that of a new run first."""
+        if self.address is None:
+            return [self.id(prepared)]
+        known = digests.process_ids(self.id(prepared), self.address(prepared))
+        return [f"{known[0]}-{self.tag(prepared)}"] if self.tag and confirms_addresses else known
+
+    def id_for(
+        self,
+        prepared: Any,
+        chosen: str | None = None,
+        digests: AddressDigests = NO_DIGESTS,
+        *,
+        confirms_addresses: bool = False,
+    ) -> str:
         """Return the process id for this prepared input: the caller's choice if this process type accepts any id.
 
-        Raises WrongProcessId if it does not, and BadInput if the chosen id is malformed or belongs to another type.
+        `confirms_addresses`: whether a registration waits until its address is proven. Raises WrongProcessId if a
+        choice is not accepted, and BadInput if the chosen id is malformed or belongs to another type.
         """
-        derived = self.id(prepared)
-        if chosen is None or chosen == derived:
+        derived, *_ = known = self.ids_for(prepared, digests, confirms_addresses=confirms_addresses)
+        if chosen is None or chosen in known:
             return derived
         if not self.accepts_any_id:
             raise WrongProcessId(derived)
@@ -178,14 +211,52 @@ PROCESS_TYPES: Mapping[str, ProcessType] = {
             )
         },
     ),
+    "cancel-order": ProcessType(
+        CancelOrder,
+        CancelResult,
+        id=lambda order: cancel_process_id(order.order_id),
+        title=lambda order: f"Cancel order {order.order_id}",
+        search_attributes=lambda order: [SearchAttributePair(ORDER_ID, order.order_id)],
+        signal=lambda order: ("start-again", order),
+        questions={
+            "offer-cancellation": Question(
+                Nothing,
+                "Take back the order of the process {process}, void its labels and put its goods back?",
+                {"success": "Take the order back", "failure": "Leave it as it is"},
+            ),
+            "refund-at-shop": Question(
+                NotedRefund,
+                "Is the payment of the process {process} refunded at the shop?",
+                {"success": "It is refunded", "failure": "It will not be refunded"},
+            ),
+        },
+    ),
     "customer-registration": ProcessType(
         Registration,
         RegistrationResult,
-        id=lambda customer: registration_process_id(customer.email),
+        id=lambda _: REGISTRATION_ID_PREFIX,
+        address=lambda customer: customer.email,
+        tag=lambda customer: request_tag(customer.password_hash),
         title=lambda _: "Customer registration",
         prepare=registration.prepare,
         input=CustomerRegistration,
         in_progress_error=lambda _: RegistrationInProgress(),
+        questions={
+            "confirm-address": Question(
+                Nothing,
+                "Enter the password that you have chosen. If you have not registered, close this page.",
+                {"success": "Confirm my address"},
+                asks_password=True,
+            )
+        },
+    ),
+    "forget-customer": ProcessType(
+        ForgetCustomer,
+        Forgotten,
+        id=lambda _: FORGET_ID_PREFIX,
+        address=lambda person: person.email,
+        title=lambda _: "Forget a customer",
+        prepare=with_normal_address,
     ),
     "cleanup-expired-carts": job_type("cleanup-expired-carts", CleanUpCarts, CartsExpired, "Delete expired carts"),
     "sync-inventory": job_type("sync-inventory", SyncInventory, StockSynced, "Sync stock with the warehouse"),

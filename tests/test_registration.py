@@ -16,16 +16,21 @@ CONTRACT_ACTIVITIES = """
     validate-order check-inventory reserve-inventory release-inventory create-fulfillment cancel-fulfillment
     create-shipping-label void-shipping-label complete-order send-notification
     validate-customer-data create-customer delete-customer create-auth-user delete-auth-user assign-customer-group
-    remove-from-customer-group send-welcome-email
+    remove-from-customer-group send-welcome-email find-customer erase-customer confirm-address
+    withdraw-confirmation
 """
 TUTORIAL_ACTIVITIES = "step-1 step-2 get-product-count"
 OTHER_ACTIVITIES = """
     record-refusal hold-order fail-notification alert-admins begin-job find-lost-steps list-pending-orders
     delete-expired-carts sync-stock-page collect-day recount-day prune-ledger prune-events prune-notifications
     post-webhook cancel-fulfillments open-wait close-wait record-answer review-order
+    refund-payment refund-at-shop note-refund
+    begin-cancellation offer-cancellation mark-cancelling check-parcels void-label restock-order complete-cancellation
+    keep-order
 """
 PROCESS_TYPES = """
-    order-processing customer-registration cleanup-expired-carts sync-inventory process-pending-orders
+    order-processing cancel-order customer-registration forget-customer cleanup-expired-carts sync-inventory
+    process-pending-orders
     collect-analytics-data upkeep deliver-webhook hello-world product-count
 """
 MAX_SUMMARY_BYTES = 200  # Temporal's limit

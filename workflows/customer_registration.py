@@ -1,16 +1,19 @@
 """Register a customer: validate, create account and login, add to the group, send the welcome mail; or undo it all."""
 
+from datetime import timedelta
 from typing import NoReturn
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.auth import AuthActivities
+    from activities.confirmations import ConfirmationActivities
     from activities.customers import CustomerActivities
     from activities.notifications import NotificationActivities
     from commerce.messages.base import Nothing
     from commerce.messages.customers import (
         AuthUser,
+        ConfirmationRequest,
         Customer,
         CustomerData,
         CustomerRef,
@@ -24,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.notifications import Alert, NotificationRef
     from commerce.messages.progress import Progress
     from workflows.engine.alerts import alert_admins, run_key, send_or_alert
+    from workflows.engine.calls import name_of
     from workflows.engine.cancellation import CANCEL_OR_FAILURE
     from workflows.engine.policies import FINAL_STEP, MAIL, REGULAR_STEP
     from workflows.engine.saga import Saga
@@ -36,11 +40,15 @@ PLAN = (
     CustomerActivities.assign_group,
     NotificationActivities.send_welcome,
 )
+CONFIRM_TIME = timedelta(hours=1)  # for an answer to the mailed link
 
 
 @workflow.defn(name="customer-registration")
 class CustomerRegistrationWorkflow:
-    """One address, one process: its id is `customer-registration-` and a digest, so it does not reveal the address."""
+    """One address, one process: its id is `customer-registration-` and a digest, so it does not reveal the address.
+
+    Where addresses must be proven, each request has a process of its own: those of one address wait side by side.
+    """
 
     def __init__(self) -> None:
         self._saga = Saga(PLAN)
@@ -70,6 +78,8 @@ class CustomerRegistrationWorkflow:
             start = RegistrationRequest(**request.model_dump())
             valid = await saga.begin(CustomerActivities.validate, start, policy=REGULAR_STEP)
             data = CustomerData(email=valid.email, first_name=valid.first_name, last_name=valid.last_name)
+            if valid.confirms and not valid.registered:
+                await self._confirm(ConfirmationRequest(email=valid.email, password_hash=request.password_hash))
             made = valid.registered or await self._make_account(data, request.password_hash)
             if workflow.info().typed_search_attributes.get(CUSTOMER_ID) != made.customer_id:
                 workflow.upsert_search_attributes([CUSTOMER_ID.value_set(made.customer_id)])
@@ -79,6 +89,14 @@ class CustomerRegistrationWorkflow:
             auth_user=AuthUser(id=made.auth_user_id),
             email_sent=welcomed,
             group_assigned=True,
+        )
+
+    async def _confirm(self, request: ConfirmationRequest) -> None:
+        """Wait until somebody proves that the address is theirs; without a proof, nothing is created (A9)."""
+        ask, withdraw = ConfirmationActivities.request, ConfirmationActivities.withdraw
+        self._saga.plan([name_of(ask)], after=name_of(CustomerActivities.validate))
+        await self._saga.wait(
+            ask, request, answer=Nothing, until=CONFIRM_TIME, undo=withdraw, undo_input=Nothing(), policy=MAIL
         )
 
     async def _make_account(self, data: CustomerData, password_hash: str) -> EarlierRegistration:

@@ -56,13 +56,15 @@ async def import_orders(
     skip_bad: bool = False,
     currency: str,
     source: str = DEFAULT_SOURCE,
+    as_history: bool = False,
     progress: Progress | None = None,
     options: Options = DEFAULT_OPTIONS,
 ) -> ImportReport:
     """Import order exports, each file in its own transaction. A file with a bad row is rejected as a whole.
 
     With `skip_bad` only the orders that have a bad row are left out. `currency` is for orders that have none, `source`
-    names the shop that the orders come from. An empty `Shipping` means 0, an empty `Lineitem requires shipping` means
+    names the shop that the orders come from. With `as_history`, new orders are recorded as fulfilled elsewhere, so that
+    none of them is shipped. An empty `Shipping` means 0, an empty `Lineitem requires shipping` means
     true, and a missing `Total` is what the other amounts add up to. What is odd about an order but leaves it right is
     a warning. Known orders change as far as the file can be later, and publish `order.updated` and `order.cancelled`.
     Calls `progress` with the number of rows read so far. Raises DatabaseUnavailable and UnreadableFile; files before
@@ -71,7 +73,7 @@ async def import_orders(
     return await _import_files(
         database,
         files,
-        partial(orders.import_file, currency=currency, source=source),
+        partial(orders.import_file, currency=currency, source=source, as_history=as_history),
         skip_bad,
         progress,
         options,

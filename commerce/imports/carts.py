@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce import forgotten
 from commerce.imports import staging
 from commerce.imports.cart_rows import COLUMNS, CartRows, NewCart, NewCartLine, read_carts
 from commerce.imports.content_hash import content_hash
@@ -110,6 +111,7 @@ WRITE_LINES = text("""
 """)
 STATEMENTS = Statements(
     table="staged_carts",
+    forget=forgotten.drop_staged_carts,
     find_repeated=FIND_REPEATED,
     find_known=FIND_KNOWN,
     write=(WRITE_CARTS, CHANGE_CARTS, DELETE_LINES, WRITE_LINES),

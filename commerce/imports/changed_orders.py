@@ -19,7 +19,7 @@ INDEX_LINES = text("CREATE INDEX ON staged_lines (first_line)")
 MARK_KNOWN = text("UPDATE staged_orders SET state = 'known' WHERE line = ANY(:lines)")
 ANY_CHANGED = text("SELECT EXISTS (SELECT FROM staged_orders WHERE state = 'changed')")
 NEXT_ORDERS = text(f"""
-    SELECT line, known_id, content_hash, {", ".join(ORDER_FIELDS)} FROM staged_orders
+    SELECT line, known_id, content_hash, forgotten_at, {", ".join(ORDER_FIELDS)} FROM staged_orders
     WHERE state = 'changed' AND known_id > :after ORDER BY known_id LIMIT {BATCH}
 """)  # noqa: S608 - our own columns
 LINES = text(f"""

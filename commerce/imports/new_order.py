@@ -98,9 +98,12 @@ class NewOrder:
     lines: tuple[NewOrderLine, ...]
     stated: Stated
     warnings: tuple[FieldError, ...] = ()
+    forgotten_at: datetime | None = None  # when its customer was forgotten, see `commerce/forgotten.py`
 
 
 IDENTITY_FIELDS = ("id", "source", "external_id", "name", "name_key")
 ORDER_FIELDS = tuple(  # the stored ones, without what identifies the order
-    name for name in NewOrder.__dataclass_fields__ if name not in (*IDENTITY_FIELDS, "lines", "stated", "warnings")
+    name
+    for name in NewOrder.__dataclass_fields__
+    if name not in (*IDENTITY_FIELDS, "lines", "stated", "warnings", "forgotten_at")
 )

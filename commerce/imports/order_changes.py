@@ -8,7 +8,7 @@ from pydantic_core import to_json
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import outbox, sales
+from commerce import forgotten, outbox, sales
 from commerce.imports import order_merge
 from commerce.imports.new_order import ORDER_FIELDS, NewOrderLine
 from commerce.imports.order_merge import DECISIVE, MergedLines, StoredLine
@@ -32,7 +32,7 @@ LINE_FIELDS = NewOrderLine._fields
 
 # The order's lock makes changes, and the decisions of its run, take turns.
 LOCK_ORDERS = text(f"""
-    SELECT id, revision, corrections, {", ".join(ORDER_FIELDS)}
+    SELECT id, revision, corrections, cancellation, content_hash, forgotten_at, {", ".join(ORDER_FIELDS)}
     FROM orders WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE
 """)  # noqa: S608 - our own columns
 READ_LINES = text(f"""
@@ -53,7 +53,10 @@ WRITE_ORDERS = text(f"""
         UPDATE orders
         SET {", ".join(f"{name} = changed.{name}" for name in ORDER_FIELDS)},
             corrections = changed.corrections, content_hash = changed.content_hash,
-            customer_id = (SELECT customers.id FROM customers WHERE customers.email = changed.email),
+            customer_id = CASE WHEN orders.forgotten_at IS NULL
+                THEN (SELECT customers.id FROM customers WHERE customers.email = changed.email)
+                ELSE orders.customer_id END,
+            forgotten_at = changed.forgotten_at,
             revision = orders.revision + 1,
             decisive_revision = CASE WHEN decisive THEN orders.revision + 1 ELSE orders.decisive_revision END,
             hold_reason = CASE WHEN NOT decisive OR orders.hold_reason NOT LIKE 'failed:%' THEN orders.hold_reason END,
@@ -162,12 +165,37 @@ async def apply(tx: AsyncSession, received: Sequence[ReceivedOrder]) -> list[Dif
     return [change.difference for change in changes]
 
 
+async def correct(tx: AsyncSession, order_id: str, values: Mapping[str, Any]) -> list[str] | None:
+    """Change columns of an order to what an operator says; return the names of those that differ, None: no such order.
+
+    This is a change like any other, but its values stay until the source states others than it does now (V11).
+    """
+    stored = (await tx.execute(LOCK_ORDERS, {"ids": [order_id]})).one_or_none()
+    if stored is None:
+        return None
+    old = stored._asdict()
+    changes = {name: value for name, value in values.items() if value != old[name]}
+    if changes:
+        sources = {name: old[name] for name in changes} | (old["corrections"] or {})
+        corrections = {name: value for name, value in sources.items() if (old | changes)[name] != value}
+        same = ReceivedOrder(order_id, old, (), old["content_hash"])
+        change = _Change(
+            same, stored, changes | {"corrections": corrections or None}, None, Difference(order_id, [*changes])
+        )
+        await _write(tx, [change])
+    return _source_names([*changes])
+
+
 def _change(received: ReceivedOrder, stored: Row[Any], stored_lines: Sequence[StoredLine]) -> _Change:
-    old, new = stored._asdict(), received.columns
+    old = stored._asdict()
+    new = forgotten.keep_forgotten(old, received.columns)
+    received = received._replace(columns=new)
     merged = order_merge.merge(old, new)
     lines = order_merge.merge_lines(stored_lines, received.lines, later=order_merge.states_later_time(old, new))
     lines_differ = bool(lines.changed or lines.added)
     keeps_lines = order_merge.keeps_lines(old, new)
+    if forgotten.is_forgotten_now(old, new):
+        merged = order_merge.Merged(merged.changes | forgotten.erasure(old, new), [])
     changed = _source_names([name for name in merged.changes if name in ORDER_FIELDS and name != "updated_at"])
     kept = [*merged.kept, *(["lines"] if lines_differ and keeps_lines else [])]
     if lines_differ and not keeps_lines:
@@ -207,7 +235,7 @@ async def _write(tx: AsyncSession, changes: Sequence[_Change]) -> None:
 
 
 def _row(change: _Change) -> dict[str, Any]:
-    stored = {name: getattr(change.stored, name) for name in ("id", "corrections", *ORDER_FIELDS)}
+    stored = {name: getattr(change.stored, name) for name in ("id", "corrections", "forgotten_at", *ORDER_FIELDS)}
     return stored | change.columns | {"content_hash": change.received.content_hash, "decisive": change.decisive}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import listings, sales
+from commerce import forgotten, listings, sales
 from commerce.countries import INVALID_COUNTRY
 from commerce.imports import staging
 from commerce.imports.changed_orders import change_orders
@@ -20,10 +20,11 @@ from commerce.imports.order_rows import COLUMNS, OrderRows, read_orders
 from commerce.imports.parsers import ORDER_ID
 from commerce.imports.report import Tally
 from commerce.imports.staging import StagingTables, Statements
+from commerce.messages.base import count_of
 from commerce.open_orders import IS_OPEN, LACKS_METHOD
 from commerce.order_identity import name_key_of
 
-RECORD_FIELDS = (*IDENTITY_FIELDS, *ORDER_FIELDS)
+RECORD_FIELDS = (*IDENTITY_FIELDS, *ORDER_FIELDS, "forgotten_at")
 get_record_fields = attrgetter(*RECORD_FIELDS)
 # What the first import after an upgrade adds to an order that an older version has stored.
 FILLED_FIELDS = (
@@ -110,11 +111,20 @@ WRITE_GUESTS = text("""
     ON CONFLICT (email) DO UPDATE SET created_at = excluded.created_at
     WHERE customers.created_at > excluded.created_at AND NOT customers.has_account
 """)
+# Orders of the past, which nobody ships here. What their source states stays known: the same again changes nothing.
+CLOSE_HISTORY = text("""
+    UPDATE staged_orders
+    SET fulfillment_status = 'fulfilled_elsewhere',
+        corrections = jsonb_build_object('fulfillment_status', fulfillment_status)
+    WHERE state = 'new' AND fulfillment_status IN ('not_fulfilled', 'partially_fulfilled', 'scheduled', 'on_hold')
+""")
+COUNT_HISTORY = text("SELECT count(*) FROM staged_orders WHERE state = 'written' AND corrections IS NOT NULL")
+AS_HISTORY = "{} recorded as fulfilled elsewhere: nothing of them is shipped"
 WRITE_ORDERS = text(f"""
     WITH written AS (
-        INSERT INTO orders ({", ".join(RECORD_FIELDS)}, customer_id, content_hash)
+        INSERT INTO orders ({", ".join(RECORD_FIELDS)}, customer_id, content_hash, corrections)
         SELECT {", ".join(RECORD_FIELDS)},
-               (SELECT customers.id FROM customers WHERE customers.email = staged.email), content_hash
+               (SELECT customers.id FROM customers WHERE customers.email = staged.email), content_hash, corrections
         FROM staged_orders AS staged WHERE state = 'new' ORDER BY line
         ON CONFLICT DO NOTHING
         RETURNING id
@@ -157,6 +167,7 @@ COMPLETE_IDENTITIES = text("""
 """)
 STATEMENTS = Statements(
     table="staged_orders",
+    forget=forgotten.strip_staged_orders,
     find_repeated=FIND_REPEATED,
     find_known=FIND_KNOWN,
     write=(
@@ -173,16 +184,21 @@ STATEMENTS = Statements(
 )
 
 
-async def import_file(session: AsyncSession, file: Path, tally: Tally, *, currency: str, source: str) -> None:
+async def import_file(
+    session: AsyncSession, file: Path, tally: Tally, *, currency: str, source: str, as_history: bool = False
+) -> None:
     """Import one file within this transaction; `currency` is for orders that have none."""
     await staging.create_tables(session, STAGED_ORDERS, STAGED_LINES)
     with open_rows(file, COLUMNS) as rows:
         await _stage(session, tally, read_orders(tally.count(rows), currency, tally.add_bad_row, source))
-    await staging.check_and_write(session, STATEMENTS, tally)
+    statements = STATEMENTS._replace(write=(CLOSE_HISTORY, *STATEMENTS.write)) if as_history else STATEMENTS
+    await staging.check_and_write(session, statements, tally)
     if not tally.rejected:
         await listings.link_lines(session, marks_days=False)  # only new and changed lines, whose days are marked
         if count := (await session.execute(COUNT_WITHOUT_METHOD)).scalar_one():
-            tally.add_note(WITHOUT_METHOD.format("1 order" if count == 1 else f"{count:,} orders"))
+            tally.add_note(WITHOUT_METHOD.format(count_of(count, "order")))
+        if as_history and (count := (await session.execute(COUNT_HISTORY)).scalar_one()):
+            tally.add_note(AS_HISTORY.format(count_of(count, "order")))
 
 
 async def _stage(session: AsyncSession, tally: Tally, groups: Iterable[OrderRows]) -> None:

@@ -31,6 +31,7 @@ class Statements(NamedTuple):
     """
 
     table: str
+    forget: Callable[[AsyncSession], Awaitable[None]]  # takes out forgotten persons
     find_repeated: TextClause  # new -> bad where the file has an id twice
     find_known: TextClause  # new -> known, and changed (or bad) if the known content differs
     write: Sequence[TextClause]  # new -> written, except what another transaction has inserted meanwhile
@@ -108,6 +109,7 @@ async def collect_warnings(session: AsyncSession, table: str, tally: Tally) -> N
 async def check_and_write(session: AsyncSession, statements: Statements, tally: Tally) -> None:
     """Import what is staged, or roll the transaction back if a bad row rejects the file."""
     await session.execute(LOCK)
+    await statements.forget(session)
     await session.execute(statements.find_repeated)
     await _find_known(session, statements, tally)
     if not tally.rejected:

@@ -5,18 +5,24 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from commerce.address_digests import NO_DIGESTS
 from commerce.messages.base import Message, ProcessInput
 from commerce.messages.steps import BeginResult
 from commerce.passwords import validate_hash
 
 REGISTRATION_ID_PREFIX = "customer-registration-"
-HASH_DIGITS = 32  # hex digits of the address's hash in a process id
+TAG_DIGITS = 12  # hexadecimal digits
 MAX_LENGTH = 1_000  # characters; the first step has lower limits
 
 
 def registration_process_id(email: str) -> str:
-    """Return the process id for a normalised address; there is one per address, and it does not reveal the address."""
-    return REGISTRATION_ID_PREFIX + sha256(email.encode()).hexdigest()[:HASH_DIGITS]
+    """Return the process id for a normalised address in a shop without COMMERCE_ADDRESS_KEYS."""
+    return NO_DIGESTS.process_ids(REGISTRATION_ID_PREFIX, email)[0]
+
+
+def request_tag(password_hash: str) -> str:
+    """Return what tells registrations of one address apart, whose ids it follows: hashes are salted."""
+    return sha256(password_hash.encode()).hexdigest()[:TAG_DIGITS]
 
 
 def welcome_key(customer_id: str) -> str:
@@ -62,10 +68,28 @@ class ValidCustomer(BeginResult):
     first_name: str = ""
     last_name: str = ""
     registered: EarlierRegistration | None = None
+    confirms: bool = False  # whether the address must be proven first (A9)
 
     def summary(self) -> str:
         """Return whether an earlier run has registered the customer."""
         return "registered by an earlier run" if self.registered else ""
+
+
+class ConfirmationRequest(Message):
+    """The input of `confirm-address`."""
+
+    email: str
+    password_hash: str = Field(repr=False)
+
+
+class ConfirmationAsked(Message):
+    """The result of `confirm-address`: the key of the mail, or None if no more may be sent to the address today."""
+
+    mail: str | None
+
+    def summary(self) -> str:
+        """Return whether a mail was sent."""
+        return "mailed" if self.mail else "no mail: the address got enough of them today"
 
 
 class CustomerRef(Message):

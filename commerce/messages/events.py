@@ -27,7 +27,7 @@ class OrderPlaced(EventData):
 
 
 class OrderUpdated(EventData):
-    """The source of an order has changed it."""
+    """The source of an order, or an operator, has changed it."""
 
     type: ClassVar[str] = "order.updated"
     order_id: str
@@ -39,12 +39,15 @@ class OrderUpdated(EventData):
 
 
 class OrderCancelled(EventData):
-    """The source of an order has cancelled it."""
+    """The source of an order, or an operator, has cancelled it, or this shop has taken it back."""
 
     type: ClassVar[str] = "order.cancelled"
     order_id: str
-    revision: int = Field(description="That of the order.updated event of the same change")
+    revision: int = Field(description="That of the order.updated event of the same change, if there is one")
     fulfilled: bool = Field(description="Whether it had been fulfilled already")
+    taken_back: bool = Field(False, description="Whether this shop has voided its labels and put its goods back")
+    refunded: int = Field(0, description="What this shop has refunded, in minor units of the currency")
+    refund_due: int = Field(0, description="What is still to be refunded")
 
 
 class OrderFulfilled(EventData):
@@ -76,6 +79,14 @@ class CustomerCreated(EventData):
     created_at: datetime
 
 
+class CustomerForgotten(EventData):
+    """A person was erased on request: forget what you have stored about this customer."""
+
+    type: ClassVar[str] = "customer.forgotten"
+    customer_id: str
+    forgotten_at: datetime
+
+
 class CartExpired(EventData):
     """An abandoned cart was deleted."""
 
@@ -101,6 +112,7 @@ EVENTS: tuple[type[EventData], ...] = (
     OrderFulfilled,
     OrderShort,
     CustomerCreated,
+    CustomerForgotten,
     CartExpired,
     InventoryUpdated,
 )

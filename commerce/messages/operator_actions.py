@@ -6,12 +6,29 @@ from pydantic import Field
 
 from commerce.messages.base import Message
 
+ActionName = Literal[
+    "cancel",
+    "retry",
+    "dismiss",
+    "pause",
+    "resume",
+    "edit",
+    "hold",
+    "release",
+    "cancel-order",
+    "set-stock",
+    "resend",
+]
+
 
 class Action(Message):
-    """An operator's action on a process or schedule. The reason is free text that may hold personal data."""
+    """An operator's action on a process or schedule, or on an order, under the id of its process.
+
+    The reason is free text that may hold personal data.
+    """
 
     process_id: str
     run_id: str = ""
-    action: Literal["cancel", "retry", "pause", "resume"]
+    action: ActionName
     reason: str = Field(max_length=1_000)
     actor: str = Field("", max_length=200)

@@ -11,6 +11,7 @@ from commerce.messages.progress import ProcessState, StepProgress
 RunStatus = Literal["running", "completed", "failed", "cancelled", "terminated", "timed_out"]
 StatusFilter = Literal["running", "waiting", "completed", "cancelled", "failed", "stuck"]
 RetryableStatus = Literal["failed", "cancelled"]
+CancellableStatus = Literal["running", "waiting"]
 
 
 class StepStatus(StepProgress):
@@ -96,3 +97,31 @@ class BulkRetry(Message):
     more: bool = False
     retried: list[Retried] = Field(default=[])
     refused: list[NotRetried] = Field(default=[])
+
+
+class Cancelled(Message):
+    """A process whose cancellation was requested, and the id of its run."""
+
+    transaction_id: str
+    run_id: str
+
+
+class NotCancelled(Message):
+    """A process that was not cancelled: the class of the error, and its message."""
+
+    transaction_id: str
+    code: str
+    error: str
+
+
+class BulkCancel(Message):
+    """The result of a cancellation of many processes. `workflows`: those selected, by their runs.
+
+    After a dry run nothing was cancelled. `more`: further processes are selected, because of the limit.
+    """
+
+    dry_run: bool
+    workflows: list[Run]
+    more: bool = False
+    cancelled: list[Cancelled] = Field(default=[])
+    refused: list[NotCancelled] = Field(default=[])

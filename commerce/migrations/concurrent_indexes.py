@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from alembic import op
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from commerce import migrations
 
 INVALID = text("SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(:name) AND NOT indisvalid")
 
 
-def create_index(name: str, table: str, columns: Sequence[str], **options: Any) -> None:
+def create_index(name: str, table: str, columns: Sequence[str | TextClause], **options: Any) -> None:
     """Build an index without blocking the table; drop the invalid index of an interrupted attempt first."""
     with _outside_transaction():
         if op.get_bind().execute(INVALID, {"name": name}).scalar():

@@ -1,7 +1,6 @@
 """`python -m starter.api`: runs the API server."""
 
 import asyncio
-import ipaddress
 import logging
 import signal
 import socket
@@ -84,6 +83,8 @@ def main() -> NoReturn:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     for library in ("uvicorn.error", "asyncio"):
         logging.getLogger(library).addFilter(OncePerMinute(limits))
+    for warning in settings.warnings:
+        log.warning(warning)
     with bound:
         log.info("The API listens on %s port %d", *bound.getsockname()[:2])
         asyncio.run(_Server(config, app).serve(sockets=[bound]))
@@ -97,7 +98,7 @@ def _bind_socket(settings: Settings) -> socket.socket:
     Raises SettingsError if other machines could reach it and no token is set, OSError if it is in use.
     """
     host, port = settings.api_host, settings.api_port
-    if not (_is_loopback(host) or settings.api_tokens):
+    if not (settings.is_local or settings.api_tokens):
         raise SettingsError(f"COMMERCE_API_HOST: other machines can reach {host}: set COMMERCE_API_TOKENS first")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # TCP, or asyncio keeps Nagle's delay
@@ -108,13 +109,6 @@ def _bind_socket(settings: Settings) -> socket.socket:
         bound.close()
         raise OSError(error.errno, f"{error.strerror}: {host} port {port}") from error
     return bound
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -54,7 +54,9 @@ class Admission:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._starts = parse_rates(settings.limit_starts)
         self._per_caller = parse_rates(settings.limit_registrations)
-        self._per_address = parse_rates(settings.limit_registrations_per_address)
+        # Where addresses are proven, registrations in somebody else's name must not use up what the owner may do.
+        unlimited = settings.confirm_address == "on"
+        self._per_address = () if unlimited else parse_rates(settings.limit_registrations_per_address)
         self._deliveries = parse_rates(settings.limit_intake)
         self._waiting = 0
         self._hashing = asyncio.Semaphore(passwords.THREADS)
@@ -78,6 +80,10 @@ class Admission:
             yield
         finally:
             self._hashing.release()
+
+    async def confirmation(self, request: Request) -> None:
+        """Count an attempt to confirm a registration, which compares passwords; raises ApiError after too many."""
+        await self._hit(self._per_caller, TOO_MANY_REGISTRATIONS, "confirmation", _caller(request))
 
     async def delivery(self, platform: str) -> None:
         """Count a signed delivery of a platform; raises ApiError if there were too many."""

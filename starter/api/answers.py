@@ -9,10 +9,11 @@ from fastapi import APIRouter, Body, Header, Path, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import ConfigDict, Field
 
-from commerce import waits
+from commerce import confirmations, passwords, waits
 from commerce.answer_links import PATH, AnswerLinks, Link
 from commerce.errors import ActionRefused, AlreadyAnswered, LinkInvalid, ProcessNotFound, WaitNotFound, WaitOver
 from commerce.messages.waits import MAX_REASON, Answer, AnswerKind, AnswerReceipt, WaitKey
+from starter.api.admission import AdmissionDep
 from starter.api.backends import Backends, BackendsDep, ClientDep, DatabaseDep
 from starter.api.errors import COMMON_ERRORS, Responses, error_examples, json_example, prefix_field_errors
 from starter.api.parameters import ACTOR, MAX_ID_LENGTH, RequestBody, Text, TransactionId
@@ -56,12 +57,19 @@ PAGE = """<!doctype html>
 {form}</body>
 </html>
 """
+CONFIRM_FORM = """<form method="post">
+<p><label>Password:<br>
+<input type="password" name="password" maxlength="{max}" autocomplete="current-password" required></label></p>
+<p><button>{label}</button></p></form>
+"""
 FORM = """<form method="post">
 <p><label>Why, if you want to say so:<br>
 <textarea name="reason" rows="3" cols="40" maxlength="{max}"></textarea></label></p>
 <p><button>{label}</button></p></form>
 """
+NOT_FOUND = "No registration of this address that still waits has this password."
 NO_LINK = "This link is not valid, or no longer"
+MAX_FIELDS = 10  # of a form, which has one
 
 routes = APIRouter(prefix="/workflows", tags=["workflows"], responses=COMMON_ERRORS)
 links = APIRouter(prefix=PATH.rstrip("/"), include_in_schema=False)  # pages for people, not for programs
@@ -128,6 +136,8 @@ async def show_question(token: str, backends: BackendsDep) -> HTMLResponse:
     """Show what a link from a mail answers. It answers nothing itself: mail programs open links by themselves."""
     try:
         link, wait, question = await _resolve(backends, token)
+        if question.asks_password:
+            return _password_page(question, question.text, HTTPStatus.OK)
         async with backends.database.transaction() as tx:
             await waits.is_open(tx, wait)
     except (LinkInvalid, ProcessNotFound, WaitNotFound):
@@ -140,14 +150,24 @@ async def show_question(token: str, backends: BackendsDep) -> HTMLResponse:
 
 
 @links.post("/{token}")
-async def answer_by_link(token: str, backends: BackendsDep, request: Request) -> HTMLResponse:
+async def answer_by_link(token: str, backends: BackendsDep, admission: AdmissionDep, request: Request) -> HTMLResponse:
     """Answer the question of a link from a mail, once. It needs no token: the link is signed and expires."""
     try:
+        form = _read_form(await request.body())
+    except ValueError:
+        return _page("This form is not valid", "Open the link again.", HTTPStatus.UNPROCESSABLE_ENTITY)
+    try:
         link, wait, question = await _resolve(backends, token)
-        given = Answer(answer=link.answer, reason=_reason(await request.body()))
+        given = Answer(answer=link.answer, reason=form.get("reason", "").strip()[:MAX_REASON])
+        if question.asks_password:
+            await admission.confirmation(request)
+            found = await _find_registration(backends, wait, form.get("password", ""))
+            if found is None:
+                return _password_page(question, NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
+            wait, given = found, Answer(answer=link.answer)
         await answers.answer(
             await backends.client(), backends.database, wait.business_key, wait.step, given,
-            by=BY_LINK, idempotency_key=link.idempotency_key, wait=wait,
+            by=BY_LINK, idempotency_key=None if question.asks_password else link.idempotency_key, wait=wait,
         )  # fmt: skip
     except (LinkInvalid, ProcessNotFound, WaitNotFound):
         return _page(NO_LINK, "", HTTPStatus.NOT_FOUND)
@@ -173,10 +193,27 @@ async def _resolve(backends: Backends, token: str) -> tuple[Link, WaitKey, Quest
     return link, wait, question
 
 
-def _reason(body: bytes) -> str:
-    """Return the reason in a form, without what PostgreSQL cannot store."""
-    fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
-    return fields.get("reason", [""])[0].replace("\0", "").strip()[:MAX_REASON]
+async def _find_registration(backends: Backends, wait: WaitKey, password: str) -> WaitKey | None:
+    """Return the wait of the newest registration of the link's address that has this password, or None."""
+    async with backends.database.transaction() as tx:
+        candidates = await confirmations.pending(tx, wait.business_key)
+    for candidate in candidates:
+        if await passwords.verify(password, candidate.password_hash):
+            async with backends.database.transaction() as tx:
+                return await waits.latest(tx, candidate.process_id, wait.step)
+    return None
+
+
+def _read_form(body: bytes) -> dict[str, str]:
+    """Return the fields of a form, without what PostgreSQL cannot store. Raises ValueError if there are too many."""
+    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    return {name: values[0].replace("\0", "") for name, values in fields.items()}
+
+
+def _password_page(question: Question, text: str, status: HTTPStatus) -> HTMLResponse:
+    label = question.words["success"]
+    form = CONFIRM_FORM.format(max=passwords.MAX_INPUT_LENGTH, label=escape(label))
+    return _page(label, text, status, form)
 
 
 def _page(title: str, text: str, status: HTTPStatus, form: str = "") -> HTMLResponse:

@@ -11,14 +11,19 @@ from commerce.settings import Settings
 from commerce.version import NAME, VERSION
 from starter.api import (
     answers,
+    bulk_workflows,
     codec,
+    customers,
     errors,
     exports,
     health,
     intake,
     metrics,
+    order_corrections,
+    order_lists,
     orders,
     progress,
+    records,
     schedules,
     tutorial,
     workflows,
@@ -81,7 +86,21 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     app.state.health = health.Health(backends)
     app.state.codec = payloads
     app.state.admission = Admission(settings)
-    for protected in (workflows, answers, progress, schedules, orders, exports, codec, tutorial):
+    for protected in (
+        workflows,
+        bulk_workflows,
+        answers,
+        progress,
+        schedules,
+        order_lists,
+        order_corrections,
+        orders,
+        records,
+        customers,
+        exports,
+        codec,
+        tutorial,
+    ):
         app.include_router(protected.routes, dependencies=[BEARER_TOKEN])
     for public in (health.routes, metrics.routes, intake.routes, answers.links):
         app.include_router(public)

@@ -42,11 +42,19 @@ STATUSES: Mapping[type[CommerceError], HTTPStatus] = {
     errors.ProcessNotFound: HTTPStatus.NOT_FOUND,
     errors.ScheduleNotFound: HTTPStatus.NOT_FOUND,
     errors.WaitNotFound: HTTPStatus.NOT_FOUND,
+    errors.OrderNotFound: HTTPStatus.NOT_FOUND,
+    errors.ItemNotFound: HTTPStatus.NOT_FOUND,
+    errors.NotificationNotFound: HTTPStatus.NOT_FOUND,
+    errors.ResendRefused: HTTPStatus.CONFLICT,
     errors.ProcessIdTaken: HTTPStatus.CONFLICT,
     errors.ActionRefused: HTTPStatus.CONFLICT,
+    errors.CorrectionRefused: HTTPStatus.CONFLICT,
     errors.JobInProgress: HTTPStatus.CONFLICT,
     errors.RegistrationInProgress: HTTPStatus.CONFLICT,
     errors.CustomerAlreadyExists: HTTPStatus.CONFLICT,
+    errors.CustomerHasOpenOrders: HTTPStatus.CONFLICT,
+    errors.AddressKeyMissing: HTTPStatus.CONFLICT,
+    errors.CustomerNotFound: HTTPStatus.NOT_FOUND,
     errors.OrderDiffers: HTTPStatus.CONFLICT,
     errors.ConstraintViolated: HTTPStatus.CONFLICT,
     errors.InvalidData: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -230,9 +238,13 @@ async def _validation_error(request: Request, error: RequestValidationError) -> 
     return error_response(HTTPStatus.UNPROCESSABLE_ENTITY, problem)
 
 
+def status_of(error: CommerceError) -> HTTPStatus:
+    """Return the status of the response to an error of the shop that has one."""
+    return next(STATUSES[error_class] for error_class in type(error).__mro__ if error_class in STATUSES)
+
+
 async def _shop_error(_request: Request, error: CommerceError) -> JSONResponse:
-    status = next(STATUSES[error_class] for error_class in type(error).__mro__ if error_class in STATUSES)
-    return error_response(status, problem_of(error))
+    return error_response(status_of(error), problem_of(error))
 
 
 async def _unexpected_error(request: Request, _error: Exception) -> JSONResponse:

@@ -1,9 +1,9 @@
 """Orders sent by another system."""
 
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Response
 from pydantic import Field
 
 from commerce import open_orders, order_intake
@@ -11,21 +11,11 @@ from commerce.errors import BadInput, OrderDiffers
 from commerce.imports.order_parser import parse_order
 from commerce.messages.base import FieldError
 from commerce.messages.orders import order_process_id
-from commerce.order_identity import ORDER_ID_PATTERN, split_order_id
+from commerce.order_identity import split_order_id
 from starter.api.backends import BackendsDep
 from starter.api.errors import COMMON_ERRORS, Responses, error_examples, json_example, prefix_field_errors
 from starter.api.order_schema import PlacedOrder
-from starter.api.parameters import ResponseBody
-
-OrderId = Annotated[
-    str,
-    Path(
-        pattern=ORDER_ID_PATTERN,
-        description="The order's id in the shop that it comes from, or its name without #. "
-        "`SOURCE~ID` for another source than COMMERCE_ORDER_SOURCE",
-        examples=["1001", "etsy~1001"],
-    ),
-]
+from starter.api.parameters import OrderId, ResponseBody
 
 
 class StoredOrder(ResponseBody):

@@ -7,6 +7,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from commerce.order_identity import ORDER_ID_PATTERN
+
 ACTOR = "http"  # recorded as who took an operator's action: tokens do not identify people
 DEFAULT_REASON = "requested over HTTP"
 MAX_ID_LENGTH = 200  # characters of up to four bytes; Temporal accepts a thousand bytes
@@ -23,6 +25,16 @@ Text = Annotated[str, AfterValidator(_check_storable)]
 TransactionId = Annotated[
     str,
     Path(min_length=1, max_length=MAX_ID_LENGTH, description="The process id", examples=["order-processing-1001"]),
+]
+
+OrderId = Annotated[
+    str,
+    Path(
+        pattern=ORDER_ID_PATTERN,
+        description="The order's id in the shop that it comes from, or its name without #. "
+        "`SOURCE~ID` for another source than COMMERCE_ORDER_SOURCE",
+        examples=["1001", "etsy~1001"],
+    ),
 ]
 
 

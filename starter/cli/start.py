@@ -25,7 +25,13 @@ def start(data_dir: Path | None, kind: str, json: str, *, follow: bool, wait: bo
     """Start a process, or join its open run, and return the exit code. `json` is its input; `-`: standard input."""
     if follow and not wait:
         raise typer.BadParameter("--follow waits for the end: omit --no-wait")
-    request = _parse(kind, json)
+    return start_request(data_dir, kind, _parse(kind, json), follow=follow, wait=wait, as_json=as_json)
+
+
+def start_request(
+    data_dir: Path | None, kind: str, request: Message, *, follow: bool = False, wait: bool = True, as_json: bool
+) -> int:
+    """Start a process with this entry, or join its open run, and return the exit code."""
 
     async def start_and_wait(connections: Connections) -> int:
         await connections.database.ping()  # without the database, the process would only wait

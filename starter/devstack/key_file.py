@@ -10,6 +10,7 @@ from starter.devstack.data_folder import write_private
 
 FILE = "encryption.keys"
 LINKS_FILE = "links.keys"
+ADDRESSES_FILE = "addresses.keys"
 KEY_BYTES = 32
 
 
@@ -30,9 +31,8 @@ def prepare(data_dir: Path, settings: Settings) -> Path:
     return file
 
 
-def prepare_links(data_dir: Path) -> Path:
-    """Return the file with the key that signs links in mails, creating it if necessary."""
-    file = data_dir / LINKS_FILE
-    if not file.exists():
-        write_private(file, f"{token_hex(KEY_BYTES)}\n")
-    return file
+def prepare_own(data_dir: Path) -> None:
+    """Create, if necessary, the files with the key that signs links in mails and that of the digests of addresses."""
+    for name in (LINKS_FILE, ADDRESSES_FILE):
+        if not (data_dir / name).exists():
+            write_private(data_dir / name, f"{token_hex(KEY_BYTES)}\n")

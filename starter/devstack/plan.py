@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from commerce.messages.payments import AT_SHOP
 from commerce.settings import PREFIX, load_settings
 from starter.connection.encryption_keys import ENCRYPTION_VARIABLE, KEYS_FILE_VARIABLE, KEYS_VARIABLE
 from starter.devstack import key_file, postgres, temporal
@@ -18,6 +19,7 @@ USUAL_PORTS = {
     "mail": 1025,
     "carrier": 9010,
     "warehouse": 9020,
+    "payments": 9030,
     "metrics": 9464,
 }
 LABELS = {
@@ -27,6 +29,7 @@ LABELS = {
     "mail": "The mail catcher",
     "carrier": "The carrier",
     "warehouse": "The warehouse",
+    "payments": "The payment provider",
     "metrics": "The worker's metrics",
     "worker": "The worker",
     "api": "The API",
@@ -35,8 +38,16 @@ SMTP_URL, CARRIER_URL, WAREHOUSE_URL = f"{PREFIX}SMTP_URL", f"{PREFIX}CARRIER_UR
 DATABASE_URL, MIGRATION_DATABASE_URL = f"{PREFIX}DATABASE_URL", f"{PREFIX}MIGRATION_DATABASE_URL"
 DIRECT_DATABASE_URL = f"{PREFIX}DIRECT_DATABASE_URL"
 METRICS_ADDRESS = f"{PREFIX}METRICS_ADDRESS"
-LINK_KEYS, LINK_KEYS_FILE, LINK_URL = f"{PREFIX}LINK_KEYS", f"{PREFIX}LINK_KEYS_FILE", f"{PREFIX}LINK_URL"
-REPLACEABLE = {SMTP_URL: "mail", CARRIER_URL: "carrier", WAREHOUSE_URL: "warehouse", METRICS_ADDRESS: "metrics"}
+LINK_URL = f"{PREFIX}LINK_URL"
+OWN_KEYS = {f"{PREFIX}LINK_KEYS": key_file.LINKS_FILE, f"{PREFIX}ADDRESS_KEYS": key_file.ADDRESSES_FILE}
+PAYMENTS_URL, PAYMENTS_API_KEY = f"{PREFIX}PAYMENTS_URL", f"{PREFIX}PAYMENTS_API_KEY"
+REPLACEABLE = {
+    SMTP_URL: "mail",
+    CARRIER_URL: "carrier",
+    WAREHOUSE_URL: "warehouse",
+    PAYMENTS_URL: "payments",
+    METRICS_ADDRESS: "metrics",
+}
 IGNORED = (DATABASE_URL, DIRECT_DATABASE_URL, MIGRATION_DATABASE_URL, "TEMPORAL_ADDRESS")
 ADMIN = "admin@shop.example"
 
@@ -72,10 +83,12 @@ class Plan:
                 echo(f"{name} is ignored: this stack has its own")
         ports = Ports(data_dir / "ports.json", echo)
         replaced = {name for variable, name in REPLACEABLE.items() if given.get(variable)}
+        if settings.payments == AT_SHOP:  # nothing would call it
+            replaced.add("payments")
         usual = USUAL_PORTS if api_port else dict.fromkeys(USUAL_PORTS, 0)
         wanted = {name: port for name, port in (usual | {"api": api_port}).items() if name not in replaced}
         chosen = {name: ports.choose(name, LABELS[name], port) for name, port in wanted.items()}
-        key_file.prepare_links(data_dir)
+        key_file.prepare_own(data_dir)
         own = {name: given.get(name) or value for name, value in (defaults or {}).items()}
         return cls(data_dir, given, chosen, key_file.prepare(data_dir, settings), own)
 
@@ -111,6 +124,7 @@ class Plan:
             SMTP_URL: self.given.get(SMTP_URL) or f"smtp://{LOOPBACK}:{self.ports['mail']}",
             CARRIER_URL: self.given.get(CARRIER_URL) or f"{self._carrier_root()}/v2",
             WAREHOUSE_URL: self.given.get(WAREHOUSE_URL) or f"http://{LOOPBACK}:{self.ports['warehouse']}",
+            **self._payments(),
             f"{PREFIX}ADMIN_EMAILS": self.given.get(f"{PREFIX}ADMIN_EMAILS") or ADMIN,
             ENCRYPTION_VARIABLE: self.given.get(ENCRYPTION_VARIABLE) or "on",
             KEYS_FILE_VARIABLE: str(self.keys_file),
@@ -118,7 +132,7 @@ class Plan:
             **({KEYS_VARIABLE: ""} if self.given.get(KEYS_VARIABLE) else {}),
             **self.own,
             LINK_URL: self.given.get(LINK_URL) or self.api_url,
-            **({} if self.given.get(LINK_KEYS) else {LINK_KEYS_FILE: self._links_file()}),
+            **self._key_files(),
             f"{PREFIX}TEMPORAL_UI_URL": self.temporal_ui,
             "TEMPORAL_ADDRESS": self.temporal_address,
             "TEMPORAL_NAMESPACE": temporal.NAMESPACE,
@@ -145,8 +159,20 @@ class Plan:
             "environment": environment | {MIGRATION_DATABASE_URL: self.database_url(postgres.MIGRATOR)},
         }
 
-    def _links_file(self) -> str:
-        return self.given.get(LINK_KEYS_FILE) or str(self.data_dir / key_file.LINKS_FILE)
+    def _payments(self) -> dict[str, str]:
+        """Return what programs need to use the embedded payment provider, if there is one. It accepts any key."""
+        if "payments" not in self.ports:
+            return {}
+        url = f"http://{LOOPBACK}:{self.ports['payments']}/v1"
+        return {PAYMENTS_URL: url, PAYMENTS_API_KEY: self.given.get(PAYMENTS_API_KEY) or "test"}
+
+    def _key_files(self) -> dict[str, str]:
+        """Return the files of keys that are not given."""
+        return {
+            f"{name}_FILE": self.given.get(f"{name}_FILE") or str(self.data_dir / file)
+            for name, file in OWN_KEYS.items()
+            if not self.given.get(name)
+        }
 
     def _carrier_root(self) -> str:
         return f"http://{LOOPBACK}:{self.ports['carrier']}"

@@ -1,7 +1,6 @@
 """Retry many processes at once: those whose latest run failed, or was cancelled, in the same way."""
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,18 +10,17 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.boundary.failures import run_failure_type
 from commerce.database import Database
-from commerce.errors import BadInput, PermanentError, TransientError
+from commerce.errors import BadInput
 from commerce.messages.base import FieldError
 from commerce.messages.runs import BulkRetry, NotRetried, Retried, RetryableStatus, Run
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
 from starter.operate.actions import retry
-from starter.operate.process_list import MAX_CONCURRENT_CALLS, build_query, fetch_page, only_latest
+from starter.operate.bulk import act_on_all
+from starter.operate.process_list import MAX_CONCURRENT_CALLS, NAME, build_query, fetch_page, only_latest
 
 MAX_RETRIES = 1_000  # at once
 MAX_EXAMINED = 20_000  # runs that Temporal lists, superseded ones included
 PAGE = 500
-CONCURRENT_RETRIES = 10
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -73,33 +71,21 @@ async def retry_found(
     One that cannot be retried does not stop the others. Raises Unreachable and DatabaseUnavailable, after the retries
     that are under way; it is safe to find and retry again then.
     """
-    free = asyncio.Semaphore(CONCURRENT_RETRIES)
-    outcomes: dict[str, Retried | NotRetried] = {}
-    interruptions: list[TransientError] = []
-
-    async def retry_one(process_id: str) -> None:
-        async with free:
-            if interruptions:
-                return
-            try:
-                run_id = await retry(client, database, process_id, reason=reason, actor=actor)
-                outcomes[process_id] = Retried(transaction_id=process_id, run_id=run_id)
-            except PermanentError as error:
-                code = type(error).__name__
-                outcomes[process_id] = NotRetried(transaction_id=process_id, code=code, error=str(error))
-            except TransientError as error:
-                interruptions.append(error)
-            progress(len(outcomes))
-
-    await asyncio.gather(*(retry_one(run.transaction_id) for run in found.workflows))
-    if interruptions:
-        raise interruptions[0]
-    done = [outcomes[run.transaction_id] for run in found.workflows]
+    outcomes = await act_on_all(
+        found.workflows,
+        lambda process_id: retry(client, database, process_id, reason=reason, actor=actor),
+        progress,
+    )
+    done = {process: outcome for process, outcome in outcomes.items() if isinstance(outcome, str)}
+    refused = {process: outcome for process, outcome in outcomes.items() if not isinstance(outcome, str)}
     return found.model_copy(
         update={
             "dry_run": False,
-            "retried": [each for each in done if isinstance(each, Retried)],
-            "refused": [each for each in done if isinstance(each, NotRetried)],
+            "retried": [Retried(transaction_id=process, run_id=run) for process, run in done.items()],
+            "refused": [
+                NotRetried(transaction_id=process, code=type(error).__name__, error=str(error))
+                for process, error in refused.items()
+            ],
         }
     )
 

@@ -1,13 +1,18 @@
 """Lists and counts of processes, from Temporal's visibility store, which lags behind by up to a second."""
 
 import asyncio
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from typing import get_args
 
 from temporalio.client import Client, WorkflowExecution
 
+from commerce import operator_actions
+from commerce.database import Database
 from commerce.errors import BadInput, ProcessNotFound
 from commerce.messages.base import FieldError
 from commerce.messages.orders import order_process_id
@@ -23,6 +28,8 @@ MAX_RUNNING_ORDERS = 10_000
 MAX_CONCURRENT_CALLS = 20
 MAX_FETCHES = 10  # requests to Temporal for one page; if most runs have newer ones, the page is short
 CURSOR_DIGEST_BYTES = 8
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
+PROCESS_ID_START = re.compile(r"[A-Za-z0-9._:~@/-]{1,200}")
 OUR_RUNS = f"TaskQueue = '{TASK_QUEUE}'"
 STATUSES_BY_NAME: Mapping[str, RunStatus] = {  # Temporal's list calls them Running, TimedOut …
     status.name.title().replace("_", ""): ours for status, ours in STATUSES.items()
@@ -38,25 +45,73 @@ FILTERS: Mapping[StatusFilter | None, str] = {
 }
 
 
+@dataclass(frozen=True)
+class Narrowing:
+    """Which of the processes of a list are wanted; several conditions select those that meet all of them.
+
+    `outcome`: as a completed process has it. `search`: how the process id starts, or the id of an order or customer.
+    `since` and `until` (exclusive) limit when a process ended, or when it started if it runs.
+    """
+
+    outcome: str | None = None
+    search: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def conditions(self) -> list[str]:
+        """Return the conditions of Temporal's query. Raises BadInput naming the wrong fields."""
+        problems = [
+            FieldError(field=field, message=message)
+            for field, pattern, message in (
+                ("outcome", NAME, "must be a name of letters, digits, - and _"),
+                ("search", PROCESS_ID_START, "must have 1 to 200 of the characters A-Z a-z 0-9 . _ : ~ @ / -"),
+            )
+            if (value := getattr(self, field)) is not None and not pattern.fullmatch(value)
+        ]
+        if self.since and self.until and self.since >= self.until:
+            problems.append(FieldError(field="until", message="must be later than since"))
+        if problems:
+            raise BadInput(problems)
+        found = []
+        if self.outcome:
+            found.append(f"Outcome = '{self.outcome}'")
+        if self.search:
+            ids = " OR ".join(f"{name} = '{self.search}'" for name in ("OrderId", "CustomerId"))
+            found.append(f"(WorkflowId STARTS_WITH '{self.search}' OR {ids})")
+        for sign, time in ((">=", self.since), ("<", self.until)):
+            if time:
+                running = f"ExecutionStatus = 'Running' AND StartTime {sign} '{time.isoformat()}'"
+                found.append(f"(CloseTime {sign} '{time.isoformat()}' OR {running})")
+        return found
+
+
+EVERYTHING = Narrowing()
+
+
 async def list_processes(
     client: Client,
     status: StatusFilter | None = None,
     kind: str | None = None,
     limit: int = 50,
     cursor: str | None = None,
+    *,
+    only: Narrowing = EVERYTHING,
+    database: Database | None = None,
 ) -> Page:
     """Return a page of processes, each by its latest run.
 
     The status `failed` includes timed out and terminated; `stuck` means running, but with workflow code that fails;
-    `waiting` means running, and waiting for an answer from outside. `limit` is 1 to 500. Raises BadInput naming the
-    wrong fields, Unreachable.
+    `waiting` means running, and waiting for an answer from outside. `limit` is 1 to 500. With a `database`, failed
+    processes that an operator has dismissed are left out. Raises BadInput naming the wrong fields, Unreachable,
+    DatabaseUnavailable.
     """
-    query = build_query(status, kind, limit)
+    query = build_query(status, kind, limit, also=only.conditions())
     token = _decode_cursor(query, cursor) if cursor else None
     runs: list[Run] = []
     for _ in range(MAX_FETCHES):
         executions, token = await fetch_page(client, query, limit - len(runs), token)
-        runs += await only_latest(client, executions)
+        found = await only_latest(client, executions)
+        runs += await _not_dismissed(database, found) if database and status == "failed" else found
         if token is None or len(runs) == limit:
             break
     return Page(workflows=runs, next_cursor=_encode_cursor(query, token) if token else None)
@@ -105,6 +160,12 @@ def build_query(
     if problems:
         raise BadInput(problems)
     return " AND ".join([OUR_RUNS, FILTERS[status], *([f"WorkflowType = '{kind}'"] if kind else []), *also])
+
+
+async def _not_dismissed(database: Database, runs: Sequence[Run]) -> list[Run]:
+    async with database.transaction() as tx:
+        dismissed = await operator_actions.dismissed_runs(tx, [run.transaction_id for run in runs])
+    return [run for run in runs if run.run_id not in dismissed]
 
 
 def _encode_cursor(query: str, token: bytes) -> str:

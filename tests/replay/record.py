@@ -17,12 +17,16 @@ from commerce.telemetry import logs
 from starter.client import connect
 from starter.devstack.stack import Stack
 from starter.telemetry.exit import exit_process
-from tests.replay.scenarios import FAULTS, SCENARIOS
-from tests.running_shop import running_shop
+from tests.replay.scenarios import CONFIRMED, FAULTS, SCENARIOS
+from tests.running_shop import RunningShop, running_shop
 
 HISTORIES = Path(__file__).parent / "histories"
-REVIEWED = {"COMMERCE_REVIEW_RISK": "high"}  # what scenarios about reviews need; it changes no other
-UNENCRYPTED = {"COMMERCE_ENCRYPTION": "off"}  # committed histories must be readable without the stack's key
+# What scenarios about reviews and about forgetting need; it changes no others.
+SETTINGS = {"COMMERCE_REVIEW_RISK": "high", "COMMERCE_ADDRESS_KEYS": "a-key-of-addresses-of-at-least-32-characters"}
+# What those need in which addresses must be proven.
+CONFIRMING = {"COMMERCE_CONFIRM_ADDRESS": "on", "COMMERCE_LINK_KEYS": "a-key-for-links-of-at-least-32-characters"}
+# Committed histories must be readable without the stack's key, and their ids the same each time.
+KEYLESS = {"COMMERCE_ENCRYPTION": "off", "COMMERCE_ADDRESS_KEYS_FILE": ""}
 REPLACED_FIELDS = {"identity": "recorder", "stackTrace": ""}  # reveal this machine and are not used by a replay
 
 
@@ -38,15 +42,23 @@ def write_history(history: WorkflowHistory, path: Path) -> None:
 async def record(names: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="record ") as folder:
         async with Stack(Path(folder) / "stack", port=0, worker=False, echo=print_line) as stack:
-            client = await connect(stack.environment | UNENCRYPTED)
-            database_url = stack.environment["COMMERCE_DATABASE_URL"]
-            async with running_shop(Path(folder), database_url, client, **REVIEWED) as shop, shop.worker([FAULTS]):
-                await shop.data.stock("MUG", main=100)
-                for name in names:
-                    process_id, _, run_id = (await SCENARIOS[name](shop, name)).partition("/")
-                    history = await client.get_workflow_handle(process_id, run_id=run_id or None).fetch_history()
-                    write_history(history, HISTORIES / f"{name}.json")
-                    print_line(f"Recorded {name}")
+            client = await connect(stack.environment | KEYLESS)
+            for number, settings in enumerate((SETTINGS, SETTINGS | CONFIRMING)):
+                (part := Path(folder) / f"part {number}").mkdir()
+                url = stack.environment["COMMERCE_DATABASE_URL"]
+                async with running_shop(part, url, client, **settings) as shop, shop.worker([FAULTS]):
+                    if not number:
+                        await shop.data.stock("MUG", main=100)
+                    for name in names:
+                        if (name in CONFIRMED) == bool(number):
+                            await record_one(shop, name)
+
+
+async def record_one(shop: RunningShop, name: str) -> None:
+    process_id, _, run_id = (await SCENARIOS[name](shop, name)).partition("/")
+    history = await shop.client.get_workflow_handle(process_id, run_id=run_id or None).fetch_history()
+    write_history(history, HISTORIES / f"{name}.json")
+    print_line(f"Recorded {name}")
 
 
 def print_line(line: str) -> None:

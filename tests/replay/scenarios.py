@@ -5,7 +5,7 @@ Each one runs a process to its end and returns the process id, or `PROCESS/RUN` 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -19,8 +19,10 @@ from commerce import outbox, sales, webhooks
 from commerce.errors import CommerceError
 from commerce.messages.analytics import Analytics
 from commerce.messages.base import Message
+from commerce.messages.cancellations import CancelOrder
 from commerce.messages.carts import CleanUpCarts
 from commerce.messages.customers import registration_process_id
+from commerce.messages.forgetting import ForgetCustomer
 from commerce.messages.orders import OrderChange, OrderProcessing, order_process_id
 from commerce.messages.pending_orders import PendingOrders
 from commerce.messages.stock_sync import SyncInventory
@@ -32,8 +34,9 @@ from commerce.outbox import NewEvent, event_id
 from starter.client import register_customer, start
 from starter.operate.answers import answer
 from starter.processes import TASK_QUEUE
+from starter.registration import Registration
 from tests.faults import Faults
-from tests.running_shop import Handle, RunningShop, wait_for_end
+from tests.running_shop import Handle, RunningShop, carrier_client, wait_for_end
 from tests.webhook_receiver import webhook_receiver
 from workflows.engine.search_attributes import FAILED_STEP, SAGA_STATE
 from workflows.order_processing import OrderProcessingWorkflow
@@ -44,6 +47,7 @@ INSERT_CARTS = """
     INSERT INTO carts (id, currency, created_at, updated_at)
     SELECT 'C' || n, 'GBP', '2026-01-01', '2026-01-01' FROM generate_series(1, 3) AS n
 """
+MAILED = "SELECT 1 FROM notifications WHERE recipient = :to AND status = 'sent'"
 LABEL_STARTED = "SELECT 1 FROM step_ledger WHERE step = 'create-shipping-label' AND business_key = :key"
 
 
@@ -483,11 +487,100 @@ async def register(shop: RunningShop, email: str) -> str:
     return registration_process_id(email)
 
 
+async def address_confirmed(shop: RunningShop, _name: str) -> str:
+    """A registration waits until its address is proven."""
+    return await answer_confirmation(shop, "confirmed@customer.example", Answer(answer="success"))
+
+
+async def address_not_confirmed(shop: RunningShop, _name: str) -> str:
+    """An operator ends a registration that waits until its address is proven."""
+    return await answer_confirmation(shop, "not-confirmed@customer.example", Answer(answer="failure"))
+
+
+async def answer_confirmation(shop: RunningShop, email: str, given: Answer) -> str:
+    customer = {"email": email, "password": "correct horse", "first_name": "Ann", "last_name": "Miller"}
+    handle = await start(shop.client, "customer-registration", Registration.model_validate(customer))
+    while await shop.data.sql(MAILED, to=email) == []:  # noqa: ASYNC110 - polls a server
+        await asyncio.sleep(0.02)
+    await answer(shop.client, shop.database, handle.id, "confirm-address", given, by="record")
+    with suppress(WorkflowFailureError):
+        await handle.result()
+    return handle.id
+
+
+async def forgotten(shop: RunningShop, _name: str) -> str:
+    """A guest with a cancelled order is forgotten."""
+    return await forget(shop, "forgotten@customer.example", cancelled_at=datetime(2026, 3, 2, tzinfo=UTC))
+
+
+async def not_forgotten(shop: RunningShop, _name: str) -> str:
+    """A guest has an open order."""
+    return await forget(shop, "not-forgotten@customer.example")
+
+
+async def forget(shop: RunningShop, email: str, **columns: Any) -> str:
+    await shop.data.order(email.partition("@")[0], MUG=1, columns=columns | {"email": email})
+    handle = await start(shop.client, "forget-customer", ForgetCustomer(email=email))
+    with suppress(WorkflowFailureError):
+        await handle.result()
+    return handle.id
+
+
 async def run_job(shop: RunningShop, job: str, job_id: str, *options: Message) -> str:
     handle: Any = await shop.client.start_workflow(job, args=options, id=job_id, task_queue=TASK_QUEUE)
     with suppress(WorkflowFailureError):
         await handle.result()
     return job_id
+
+
+async def fulfilled_to_cancel(shop: RunningShop, order_id: str, **columns: object) -> None:
+    await shop.data.order(order_id, MUG=1, columns=columns)
+    await shop.process(order_id)
+
+
+async def cancel_order(shop: RunningShop, order_id: str) -> str:
+    handle = await start(shop.client, "cancel-order", CancelOrder(order_id=order_id))
+    with suppress(WorkflowFailureError):
+        await handle.result()
+    return handle.id
+
+
+async def taken_back(shop: RunningShop, order_id: str) -> str:
+    """A fulfilled order is taken back. It was refunded at the shop before."""
+    await fulfilled_to_cancel(shop, order_id, refunded_total=0, payment_status="captured", total=0)
+    return await cancel_order(shop, order_id)
+
+
+async def refund_at_shop(shop: RunningShop, order_id: str) -> str:
+    """The payment is refunded at the shop, and a person notes that."""
+    await fulfilled_to_cancel(shop, order_id)
+    handle = await start(shop.client, "cancel-order", CancelOrder(order_id=order_id))
+    wait = "SELECT 1 FROM step_waits WHERE business_key = :key"
+    while await shop.data.sql(wait, key=handle.id) == []:  # noqa: ASYNC110 - polls a server
+        await asyncio.sleep(0.05)
+    await answer(shop.client, shop.database, handle.id, "refund-at-shop", Answer(answer="success"), by="test")
+    await handle.result()
+    return handle.id
+
+
+async def parcel_handed_over(shop: RunningShop, order_id: str) -> str:
+    """The carrier has the parcel, so the order is kept."""
+    await fulfilled_to_cancel(shop, order_id)
+    async with carrier_client(shop.carrier_url) as http:
+        await http.post("/trial/states", json={"order_id": order_id, "tracker": "in_transit"})
+    return await cancel_order(shop, order_id)
+
+
+async def offer_declined(shop: RunningShop, order_id: str) -> str:
+    """The admins are asked whether to take the order back, and decline."""
+    await fulfilled_to_cancel(shop, order_id)
+    handle = await start(shop.client, "cancel-order", CancelOrder(order_id=order_id, ask=True))
+    wait = "SELECT 1 FROM step_waits WHERE business_key = :key"
+    while await shop.data.sql(wait, key=handle.id) == []:  # noqa: ASYNC110 - polls a server
+        await asyncio.sleep(0.05)
+    await answer(shop.client, shop.database, handle.id, "offer-cancellation", Answer(answer="failure"), by="test")
+    await handle.result()
+    return handle.id
 
 
 SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
@@ -516,6 +609,10 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "registered": registered,
     "registration-undone": registration_undone,
     "not-welcomed": not_welcomed,
+    "address-confirmed": address_confirmed,
+    "address-not-confirmed": address_not_confirmed,
+    "forgotten": forgotten,
+    "not-forgotten": not_forgotten,
     "carts-cleaned": carts_cleaned,
     "job-failed": job_failed,
     "job-waited": job_waited,
@@ -532,6 +629,10 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "product-count": product_count,
     "without-input": without_input,
     "webhook-delivered": webhook_delivered,
+    "taken-back": taken_back,
+    "refund-at-shop": refund_at_shop,
+    "parcel-handed-over": parcel_handed_over,
+    "offer-declined": offer_declined,
     "two-parcels": two_parcels,
     "two-parcels-undone": two_parcels_undone,
     # The same with local steps; the histories above are of versions that had none.
@@ -551,4 +652,11 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "local-cancel-asked-for": cancel_asked_for,
     "local-two-parcels": two_parcels,
     "local-two-parcels-undone": two_parcels_undone,
+    # The same with a regular step that asks for lost steps; in the histories above it is local.
+    "regular-insufficient": insufficient,
+    "regular-refused-by-carrier": refused_by_carrier,
+    "regular-cancelled": cancelled,
+    "regular-changed": changed,
+    "regular-registration-undone": registration_undone,
 }
+CONFIRMED = ("address-confirmed", "address-not-confirmed")  # in a shop where addresses must be proven

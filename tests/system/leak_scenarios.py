@@ -15,7 +15,9 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from commerce.errors import CustomerAlreadyExists, ProcessFailed
-from commerce.messages.customers import registration_process_id
+from commerce.messages.cancellations import CancelOrder
+from commerce.messages.customers import REGISTRATION_ID_PREFIX
+from commerce.messages.forgetting import ForgetCustomer
 from commerce.messages.orders import order_process_id
 from commerce.messages.waits import Answer
 from starter.client import register_customer, start
@@ -51,13 +53,15 @@ class Setup:
     @property
     def faults(self) -> dict[str, str]:
         """Return the worker's faults by process id, see leak_worker."""
-        failing_steps = {registration_process_id(self.address(step)): step for step in STEPS}
-        waiting_steps = {
-            registration_process_id(self.address(scenario)): "create-auth-user waits" for scenario in WAITING
-        }
+        failing_steps = {self.registration(step): step for step in STEPS}
+        waiting_steps = {self.registration(scenario): "create-auth-user waits" for scenario in WAITING}
         return (
             failing_steps | waiting_steps | {order_process_id(f"{self.name}-cancelled"): "create-shipping-label waits"}
         )
+
+    def registration(self, scenario: str) -> str:
+        digests = self.shop.settings.address_digests
+        return digests.process_ids(REGISTRATION_ID_PREFIX, self.address(scenario))[0]
 
     async def register(self, address: str) -> None:
         await register_customer(self.shop.client, email=address, password=words.PASSWORD, **PERSON)
@@ -116,6 +120,16 @@ async def registering_as_guest(setup: Setup) -> None:
     address = setup.address("guest")
     await setup.shop.data.sql("INSERT INTO customers (email) VALUES (:address)", address=address)
     await setup.register(address)
+
+
+async def customer_forgotten(setup: Setup) -> None:
+    """A customer is forgotten, and a client asks for somebody whom the shop does not know."""
+    address = setup.address("forgotten")
+    await setup.register(address)
+    for email in (address, address, setup.address("unknown")):
+        run = await start(setup.shop.client, "forget-customer", ForgetCustomer(email=email))
+        await wait_for_end(run)
+    assert await setup.shop.data.sql("SELECT count(*) FROM customers WHERE email = :a", a=address) == [0]
 
 
 async def welcome_mail_refused(setup: Setup) -> None:
@@ -193,6 +207,21 @@ async def order_cancelled(setup: Setup) -> None:
     await setup.cancel(run.id)
 
 
+async def order_taken_back(setup: Setup) -> None:
+    """An order is fulfilled and taken back; its payment is refunded at the shop, as somebody notes with a reason."""
+    order_id = await setup.create_order("taken-back")
+    await setup.shop.process(order_id)
+    run = await start(setup.shop.client, "cancel-order", CancelOrder(order_id=order_id))
+
+    async def waiting() -> bool | None:
+        return (await run.query("progress"))["state"] == "waiting" or None
+
+    await until(waiting)
+    done = Answer(answer="success", reason=words.REASON)
+    await answer(setup.shop.client, setup.shop.database, run.id, "refund-at-shop", done, by=words.ACTOR)
+    await run.result()
+
+
 async def order_rejected(setup: Setup) -> None:
     """An operator rejects an order that waits for a review, and says why."""
     process = await setup.start_review("rejected")
@@ -236,6 +265,7 @@ WAITING = ("cancelled", "interrupted")
 SCENARIOS: list[Callable[[Setup], Coroutine[Any, Any, None]]] = [
     registering_twice,
     registering_as_guest,
+    customer_forgotten,
     welcome_mail_refused,
     each_step_failing,
     registration_cancelled,
@@ -245,6 +275,7 @@ SCENARIOS: list[Callable[[Setup], Coroutine[Any, Any, None]]] = [
     order_refused,
     order_mail_refused,
     order_cancelled,
+    order_taken_back,
     order_rejected,
     order_rejected_in_temporal,
     workflow_bug,

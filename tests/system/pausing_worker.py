@@ -24,8 +24,9 @@ from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 import worker
-from commerce import analytics, carts, stock_sync, upkeep
+from commerce import analytics, carts, erasure, stock_sync, upkeep
 from commerce.integrations.easypost import EasyPost
+from commerce.integrations.stripe import Stripe
 from commerce.integrations.warehouse import Warehouse
 from commerce.mail.smtp import MailServer
 from commerce.messages.orders import order_process_id
@@ -34,6 +35,7 @@ EXTERNAL_CALLS = (
     (EasyPost, "create"),
     (EasyPost, "buy"),
     (EasyPost, "refund"),
+    (Stripe, "refund"),
     (MailServer, "send"),
     (Warehouse, "levels"),
 )
@@ -43,6 +45,7 @@ CALLS_IN_BATCHES = (
     (stock_sync, "count_changes"),
     (analytics, "count_day"),
     (upkeep, "prune_keys"),
+    (erasure, "erase"),
 )
 CALLS = (*EXTERNAL_CALLS, *CALLS_IN_BATCHES)
 

@@ -107,6 +107,24 @@ async def test_an_order_that_is_cancelled_by_the_shop_after_a_worker_was_lost_is
     assert await shop.findings() == []
 
 
+async def test_an_order_that_was_short_when_a_worker_was_lost_is_fulfilled_when_it_no_longer_is(
+    shop: RunningShop, workers: WorkerProcesses
+) -> None:  # (E2, E12)
+    """The lost worker asks the ledger what to undo. History does not have that, so the next one decides anew."""
+    await shop.data.stock("CUP", main=0)
+    await shop.data.order("1", CUP=1)
+    first = await workers.start_pausing({"1": "find-lost-steps after"})
+    await shop.start("1")
+    await workers.wait_until_hanging("1")
+    await first.kill()
+    await shop.data.add_stock("CUP", main=5)
+    await workers.start()
+    result = await shop.handle("1").result()
+    assert result.status in ("fulfilled", "insufficient_inventory")
+    assert await shop.data.order_columns("1", "hold_reason") == (None,)
+    assert await shop.findings() == []
+
+
 async def test_a_cancel_after_a_worker_was_lost_undoes_what_it_did(
     shop: RunningShop, workers: WorkerProcesses
 ) -> None:  # (E2, E10)

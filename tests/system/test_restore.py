@@ -78,7 +78,7 @@ def complete_shop_backup(source: Path, target: Path) -> None:
     owner = (source / "postgres").stat()
     for path in (target / "postgres", *(target / "postgres").rglob("*")):
         os.chown(path, owner.st_uid, owner.st_gid)
-    for name in ("postgres.password", "encryption.keys"):
+    for name in ("postgres.password", "encryption.keys", "addresses.keys"):
         shutil.copy2(source / name, target / name)
 
 

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import asyncpg
 import pytest
@@ -14,8 +14,12 @@ from commerce import backlog, fulfillment_export
 from commerce.messages.analytics import Analytics
 from commerce.messages.carts import CleanUpCarts
 from commerce.messages.jobs import JobInput
+from commerce.messages.order_views import OrderStatus
 from commerce.messages.pending_orders import PendingOrders
 from commerce.messages.upkeep import Upkeep
+from commerce.queries.orders import OrderFilter, find_order, list_orders, load_order
+from commerce.queries.records import list_events, list_notifications
+from commerce.queries.stock import list_movements, list_stock, load_item
 from starter.client import register_customer, wait_for_result
 from starter.devstack.postgres import MIGRATOR
 from tests.conftest import DEADLINE, run_sql
@@ -181,9 +185,42 @@ async def next_export(shop: RunningShop) -> None:
     await shop.data.call(fulfillment_export.load_page, ROWS)
 
 
+async def lists_of_orders(shop: RunningShop) -> None:
+    for selected in (
+        OrderFilter(),
+        *(OrderFilter(status=status) for status in get_args(OrderStatus)),
+        OrderFilter(hold_reason="rejected"),
+        OrderFilter(since=datetime(2025, 3, 1, tzinfo=UTC), until=datetime(2025, 3, 2, tzinfo=UTC)),
+    ):
+        await shop.data.call(list_orders, selected, cursor="old-500")
+
+
+async def searched_orders(shop: RunningShop) -> None:
+    assert (await shop.data.call(list_orders, OrderFilter(search="old-7@customer.example"))).orders
+    assert not (await shop.data.call(list_orders, OrderFilter(search="nobody"))).orders
+
+
+async def order_in_full(shop: RunningShop) -> None:
+    order_id = await shop.data.call(find_order, "#old-500", default_source="shop")
+    assert (await shop.data.call(load_order, order_id)).fulfillments
+
+
+async def lists_of_mails_events_and_movements(shop: RunningShop) -> None:
+    for options in ({}, {"status": "sent"}, {"status": "failed"}, {"order_id": "old-7"}):
+        await shop.data.call(list_notifications, **options, cursor="order-shipped/old-7")
+    first = await shop.data.call(list_events)
+    for more in ({"unpublished": True}, {"about": "order/old-7"}):
+        await shop.data.call(list_events, **more, cursor=first.next_cursor)
+    moved = await shop.data.call(list_movements, "SKU-7")
+    await shop.data.call(list_movements, "SKU-7", cursor=moved.next_cursor)
+    await shop.data.call(load_item, "SKU-7")
+    await shop.data.call(list_stock, oversold=True)
+
+
 ACTIONS: tuple[Action, ...] = (
     *(new_order, changed_order, customer, expired_carts),
     *(pending_orders, report_of_a_day, upkeep, gauges, next_export),
+    *(lists_of_orders, searched_orders, order_in_full, lists_of_mails_events_and_movements),
 )
 
 

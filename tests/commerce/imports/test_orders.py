@@ -532,3 +532,31 @@ async def test_a_week_is_imported_completely(database: Database, week: Week) -> 
     counted["order_total"] = counted.pop("total")
     for name, value in (counted | lines).items():
         assert value == week.totals[name], name
+
+
+async def test_v11_history_is_not_shipped_and_stays_so(database: Database, write: Callable[..., Path]) -> None:
+    known = write(first(Name="#1", Id="1"), name="known.csv")
+    await run_import(database, known)
+    new = [first(Name=f"#{n}", Id=str(n), **facts) for n, facts in enumerate(HISTORY, 2)]
+    report = await import_orders(database, [write(first(Name="#1", Id="1"), *new)], currency="GBP", as_history=True)
+    assert (report.taken, report.unchanged) == (len(HISTORY), 1)
+    [note] = [note for note in report.notes if "elsewhere" in note]
+    assert note.endswith("2 orders recorded as fulfilled elsewhere: nothing of them is shipped")
+    status = "SELECT id, fulfillment_status, corrections ->> 'fulfillment_status' AS stated FROM orders ORDER BY id"
+    expected = [
+        ("1", "not_fulfilled", None),
+        ("2", "fulfilled_elsewhere", "not_fulfilled"),
+        ("3", "fulfilled_elsewhere", "partially_fulfilled"),
+        ("4", "fulfilled_elsewhere", None),
+    ]
+    assert [tuple(row.values()) for row in await rows(database, status)] == expected
+    changed = write(*[row | {"Tags": "old"} for row in new], name="changed.csv")
+    assert (await run_import(database, changed)).changed == len(HISTORY)  # without the option: they stay history
+    assert [tuple(row.values()) for row in await rows(database, status)] == expected
+
+
+HISTORY: list[dict[str, str]] = [
+    {},
+    {"Fulfillment_Status": "partial"},
+    {"Fulfillment_Status": "fulfilled"},
+]

@@ -146,6 +146,9 @@ async def test_a_link_shows_the_question_and_answers_once(
     assert shown.headers["referrer-policy"] == "no-referrer" and shown.headers["cache-control"] == "no-store"
     assert "default-src 'none'" in shown.headers["content-security-policy"]
     assert await shop.data.sql("SELECT kind FROM step_waits") == [None]  # opening it answers nothing
+    crowded = await http.post(approve, headers=PERSON, data={f"field-{number}": "1" for number in range(11)})
+    assert (crowded.status_code, "not valid" in crowded.text) == (422, True)
+    assert await shop.data.sql("SELECT kind FROM step_waits") == [None]
     async with shop.worker():
         posted = await http.post(approve, headers=PERSON, data={"reason": "Fine \0 <b>"})
         assert (posted.status_code, "approve the order" in posted.text) == (200, True)

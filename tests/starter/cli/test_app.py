@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from commerce.countries import INVALID_COUNTRY
 from commerce.imports.order_rows import COLUMNS
+from commerce.version import NAME, VERSION
 from starter.devstack.postgres import MIGRATOR
 from tests.conftest import run_sql
 from tests.faults import Gate
@@ -199,6 +201,18 @@ async def test_migrate_connects_as_the_owner_of_the_tables(
     monkeypatch.setenv("COMMERCE_MIGRATION_DATABASE_URL", migrator.replace("password-of", "wrong"))
     failed = await commerce("migrate")
     assert failed.code == 3 and "InvalidPasswordError" in failed.err and "wrong" not in failed.err
+
+
+async def test_the_version_and_the_settings_of_the_shop_are_printed(commerce: Commerce, database_url: str) -> None:
+    assert (await commerce("--version")).out == f"{NAME} {VERSION}\n"
+    lines = (await commerce("env")).out.splitlines()
+    assert f"export COMMERCE_DATABASE_URL={shlex.quote(database_url)}" in lines
+    assert (await commerce("env", "--json")).json["COMMERCE_DATABASE_URL"] == database_url
+
+
+async def test_a_mistyped_command_is_recognized(commerce: Commerce) -> None:
+    assert await commerce("ordres") == (2, "", "No such command 'ordres'. Did you mean 'orders'?\n")
+    assert "Did you mean 'list'?" in (await commerce("orders", "lst")).err
 
 
 async def test_every_command_has_help(commerce: Commerce) -> None:

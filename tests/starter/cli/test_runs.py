@@ -150,6 +150,23 @@ async def test_a_cancel_waits_until_the_order_is_undone(shop: RunningShop, order
     assert undone.code == 0 and f"{order_process_id(order)}  cancelled, compensated" in undone.out.splitlines()
 
 
+async def test_many_are_cancelled_and_one_is_dismissed(shop: RunningShop, order: str, runs: Commerce) -> None:
+    process = order_process_id(order)
+    handle = await shop.start(order)
+    select = ("cancel", "--search", process)
+
+    async def selected() -> bool | None:
+        return (await runs(*select, "--dry-run")).out == f"{process}  running\n1 process selected\n" or None
+
+    assert await until(selected)
+    assert (await runs(*select, "--yes")).out == "1 process being cancelled\n"
+    assert await shop.data.sql("SELECT reason FROM operator_actions") == [f"--search {process}"]
+    await handle.terminate()
+    assert (await runs("dismiss", process, "--reason", "known")).out == f"{process} is dismissed\n"
+    shown = await runs("list", "--search", process, "--json")
+    assert [run["transaction_id"] for run in shown.json["workflows"]] == [process]
+
+
 async def test_a_cancel_does_not_wait_with_no_wait(shop: RunningShop, order: str, runs: Commerce) -> None:
     await shop.start(order)
     requested = await runs("cancel", order_process_id(order), "--reason", "by mistake", "--no-wait")
@@ -182,10 +199,19 @@ async def test_wrong_usage_is_one_line_and_exit_code_2(runs: Commerce) -> None:
         ["retry", "--since", "soon", "--yes"],
         ["retry", "--failed-with", "X", "--limit", "0", "--yes"],
         ["retry", "--failed-with", "X", "--wait"],
+        ["list", "--search", "' OR 1"],
+        ["list", "--outcome", "' OR 1"],
+        ["list", "--since", "soon"],
+        ["cancel"],
+        ["cancel", "--status", "running", "--yes"],
+        ["cancel", "--type", "hello-world"],
+        ["cancel", "--type", "hello-world", "--yes", "--wait"],
+        ["cancel", "x", "--type", "hello-world", "--reason", "x"],
     ):
         wait_for_end = await runs(*arguments)
         assert wait_for_end.code == 2 and len(wait_for_end.err.splitlines()) == 1, wait_for_end
-    assert (await runs("retry", "unknown")).err == "Missing option '--reason'.\n"
+    for command in ("retry", "cancel", "dismiss"):
+        assert (await runs(command, "unknown")).err == "Missing option '--reason'.\n"
 
 
 async def test_an_unknown_process_is_exit_code_1_and_an_unreachable_server_3(
@@ -202,7 +228,7 @@ async def test_an_unknown_process_is_exit_code_1_and_an_unreachable_server_3(
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("list", "show", "failed", "stuck", "retry", "cancel"):
+    for command in ("list", "show", "failed", "stuck", "retry", "cancel", "dismiss"):
         assert run(["runs", command, "--help"]) == 0
         assert f"Usage: commerce runs {command}" in capsys.readouterr().out
 

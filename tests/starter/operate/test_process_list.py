@@ -3,10 +3,13 @@
 import pytest
 from temporalio.client import Client
 
-from commerce.errors import BadInput
+from commerce.errors import BadInput, DismissRefused
 from commerce.messages.orders import order_process_id
 from commerce.messages.runs import Page, Run, StatusFilter
-from starter.operate.process_list import count_runs, list_processes
+from starter.operate import bulk_cancel
+from starter.operate.actions import dismiss
+from starter.operate.process_list import Narrowing, count_runs, list_processes
+from tests.commerce.shop import NOON
 from tests.polling import until
 from tests.running_shop import RunningShop
 from tests.starter.operate.conftest import place_order
@@ -58,6 +61,56 @@ async def test_terminated_processes_are_listed_as_failed(shop: RunningShop, orde
     assert (run.status, run.state) == ("terminated", "failed")
 
 
+async def test_lists_are_narrowed_and_many_processes_cancelled(shop: RunningShop) -> None:
+    orders = [await place_order(shop) for _ in range(2)]
+    for order_id in orders:
+        await shop.start(order_id)
+    first = Narrowing(search=orders[0])
+
+    async def found(only: Narrowing) -> list[str]:
+        page = await list_processes(shop.client, None, KIND, only=only)
+        return [run.transaction_id for run in page.workflows]
+
+    await until_listed(shop, "running", *orders)
+    process = order_process_id(orders[0])
+    assert await found(first) == await found(Narrowing(search=process)) == [process]
+    assert await found(Narrowing(search=orders[0], until=NOON)) == []
+    assert await found(Narrowing(search=orders[0], since=NOON)) == [process]
+
+    selected = await bulk_cancel.find(shop.client, bulk_cancel.Selection(only=first), 10)
+    assert [run.transaction_id for run in selected.workflows] == [process] and not selected.more
+    done = await bulk_cancel.cancel_found(shop.client, shop.database, selected, reason="by mistake")
+    assert [each.transaction_id for each in done.cancelled] == [process] and not done.refused
+    async with shop.worker():
+        await until_listed(shop, "cancelled", orders[0])
+        await shop.process(orders[1])
+    await until_listed(shop, "completed", orders[1])
+    assert await found(Narrowing(search=orders[1], outcome="fulfilled")) == [order_process_id(orders[1])]
+    again = await bulk_cancel.cancel_found(shop.client, shop.database, selected, reason="by mistake")
+    assert [(each.transaction_id, each.code) for each in again.refused] == [(process, "CancelRefused")]
+
+
+async def test_a_dismissed_process_is_off_the_list_until_it_fails_again(shop: RunningShop) -> None:
+    order_id = await place_order(shop)
+    process = order_process_id(order_id)
+    handle = await shop.start(order_id)
+    with pytest.raises(DismissRefused, match="running"):
+        await dismiss(shop.client, shop.database, process, reason="known")
+    await handle.terminate()
+    await until_listed(shop, "failed", order_id)
+    for _ in range(2):
+        await dismiss(shop.client, shop.database, process, reason="known")
+    only = Narrowing(search=process)
+    assert not (await list_processes(shop.client, "failed", only=only, database=shop.database)).workflows
+    assert await shop.data.sql("SELECT action FROM operator_actions") == ["dismiss"]
+    await (await shop.start(order_id)).terminate()
+
+    async def listed_again() -> bool | None:
+        return bool((await list_processes(shop.client, "failed", only=only, database=shop.database)).workflows) or None
+
+    assert await until(listed_again)
+
+
 async def test_wrong_arguments_are_refused_with_the_name_of_the_field(client: Client) -> None:
     wrong: list[tuple[dict[str, object], str]] = [
         ({"status": "happy"}, "status"),
@@ -67,6 +120,9 @@ async def test_wrong_arguments_are_refused_with_the_name_of_the_field(client: Cl
         ({"cursor": "aGVsbG8="}, "cursor"),
         ({"cursor": "ä"}, "cursor"),
         ({"cursor": "a"}, "cursor"),
+        ({"only": Narrowing(outcome="x' OR '1'='1")}, "outcome"),
+        ({"only": Narrowing(search="x' OR '1'='1")}, "search"),
+        ({"only": Narrowing(since=NOON, until=NOON)}, "until"),
     ]
     for arguments, field in wrong:
         with pytest.raises(BadInput) as refused:

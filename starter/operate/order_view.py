@@ -1,0 +1,42 @@
+"""One order in full: what the shop's database has, and the runs of its process."""
+
+from collections.abc import Awaitable, Callable
+
+from temporalio.client import Client
+
+from commerce.database import Database
+from commerce.errors import Unreachable
+from commerce.messages.order_views import OrderView
+from commerce.messages.orders import order_process_id
+from commerce.messages.runs import Run
+from commerce.queries import orders
+from starter.operate.process_list import OUR_RUNS, fetch_page
+from starter.operate.process_status import to_run
+
+MAX_RUNS = 20
+
+
+async def view_order(
+    database: Database, connect: Callable[[], Awaitable[Client]], reference: str, *, default_source: str
+) -> OrderView:
+    """Return the order with this id, or with this id or name at its source.
+
+    `connect` returns the connection to Temporal. Without Temporal, the order has no runs. Raises OrderNotFound,
+    DatabaseUnavailable.
+    """
+    async with database.transaction() as tx:
+        order_id = await orders.find_order(tx, reference, default_source=default_source)
+        facts = await orders.load_order(tx, order_id)
+    process_id = order_process_id(order_id)
+    runs, missing = None, None
+    try:
+        runs = await _list_runs(await connect(), process_id)
+    except Unreachable as error:
+        missing = str(error)
+    return OrderView(**dict(facts), transaction_id=process_id, runs=runs, runs_missing=missing)
+
+
+async def _list_runs(client: Client, process_id: str) -> list[Run]:
+    """Return the runs of a process, latest first. A new one may appear only after a second."""
+    executions, _ = await fetch_page(client, f"{OUR_RUNS} AND WorkflowId = '{process_id}'", MAX_RUNS, None)
+    return [to_run(run) for run in executions]
