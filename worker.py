@@ -22,6 +22,7 @@ from activities.analytics import AnalyticsActivities
 from activities.auth import AuthActivities
 from activities.boundary.former_names import under_former_names
 from activities.boundary.outages import OutageAlerts
+from activities.cancellations import CancellationActivities
 from activities.carts import CartActivities
 from activities.confirmations import ConfirmationActivities
 from activities.customers import CustomerActivities
@@ -32,6 +33,7 @@ from activities.inventory import InventoryActivities
 from activities.jobs import JobActivities
 from activities.notifications import NotificationActivities
 from activities.orders import OrderActivities
+from activities.payments import PaymentActivities
 from activities.products import ProductActivities
 from activities.reviews import ReviewActivities
 from activities.sagas import SagaActivities
@@ -44,6 +46,7 @@ from commerce.database import Database
 from commerce.errors import DatabaseUnavailable, SettingsError, Unreachable
 from commerce.integrations.alerts import AlertWebhook
 from commerce.integrations.carriers import open_carriers
+from commerce.integrations.payment_providers import open_providers
 from commerce.integrations.public_transport import PublicTransport
 from commerce.integrations.warehouse import Warehouse
 from commerce.integrations.webhooks import WebhookPoster
@@ -62,6 +65,7 @@ from starter.subscribers import SUBSCRIBERS, Subscriber, create_relay
 from starter.telemetry import tracing
 from starter.telemetry.exit import exit_process
 from starter.telemetry.metrics import create_runtime, event_counter, zero_counters
+from workflows.cancel_order import CancelOrderWorkflow
 from workflows.cleanup_expired_carts import CleanUpExpiredCartsWorkflow
 from workflows.collect_analytics_data import CollectAnalyticsDataWorkflow
 from workflows.customer_registration import CustomerRegistrationWorkflow
@@ -80,6 +84,7 @@ MIN_WORKFLOW_TASKS = 2  # at once; with fewer, the SDK could not poll for runs i
 HARD_EXIT_SECONDS = 28  # after the signal: the process exits even if something hangs
 WORKFLOWS: Sequence[type] = (
     OrderProcessingWorkflow,
+    CancelOrderWorkflow,
     CustomerRegistrationWorkflow,
     ForgetCustomerWorkflow,
     CleanUpExpiredCartsWorkflow,
@@ -100,6 +105,7 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
     """Yield all activities, with the database and external services they use; raises DatabaseUnavailable."""
     database = Database.of(settings, pool_size=settings.worker_activities + 2)
     carriers = open_carriers(settings)
+    providers = open_providers(settings)
     warehouse = Warehouse(settings.warehouse_url)
     poster = poster_for(settings)
     webhook = AlertWebhook.of(settings)
@@ -113,6 +119,8 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
             OrderActivities(database, settings.zone, settings.shipping_rules, settings.review_rules),
             InventoryActivities(database),
             FulfillmentActivities(database, carriers, settings.carrier, outages),
+            CancellationActivities(database, carriers, settings.carrier, notifier, outages),
+            PaymentActivities(database, providers, notifier, outages),
             CustomerActivities(database, confirms=settings.confirm_address == "on"),
             ConfirmationActivities(database, notifier, outages),
             AuthActivities(database),
@@ -122,7 +130,7 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
             CartActivities(database),
             StockSyncActivities(database, warehouse),
             AnalyticsActivities(database, settings.zone, settings.currency, settings.admin_emails),
-            UpkeepActivities(database, retention_of(settings)),
+            UpkeepActivities(database, Retention.of(settings)),
             WebhookActivities(database, poster),
             WaitActivities(database),
             ReviewActivities(database, notifier, outages),
@@ -133,22 +141,13 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
     finally:
         for carrier in carriers.values():
             await carrier.close()
+        for provider in providers.values():
+            await provider.close()
         await warehouse.close()
         await poster.close()
         if webhook:
             await webhook.close()
         await database.close()
-
-
-def retention_of(settings: Settings) -> Retention:
-    """Return how long each kind of record is kept."""
-    return Retention(
-        ledger=timedelta(days=settings.keep_ledger_days),
-        events=timedelta(days=settings.keep_events_days),
-        notifications=timedelta(days=settings.keep_notifications_days),
-        intake=timedelta(days=settings.keep_intake_days),
-        invoices=timedelta(days=settings.keep_invoices_days),
-    )
 
 
 def activities_of(*objects: object) -> list[Callable[..., Any]]:

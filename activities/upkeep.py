@@ -11,6 +11,7 @@ from commerce import ledger, upkeep
 from commerce.database import Database
 from commerce.messages.steps import Call
 from commerce.messages.upkeep import Prune, Pruned
+from commerce.settings import Settings
 
 PENDING = timedelta(days=2)  # a registration waits for an hour
 Prunes = Callable[[AsyncSession, datetime, int], Awaitable[int]]
@@ -25,6 +26,17 @@ class Retention:
     notifications: timedelta
     intake: timedelta = timedelta(days=14)  # webhooks of shops
     invoices: timedelta = timedelta(0)  # of forgotten customers, counted from their orders
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Retention":
+        """Return how long the settings keep each kind of record."""
+        return cls(
+            ledger=timedelta(days=settings.keep_ledger_days),
+            events=timedelta(days=settings.keep_events_days),
+            notifications=timedelta(days=settings.keep_notifications_days),
+            intake=timedelta(days=settings.keep_intake_days),
+            invoices=timedelta(days=settings.keep_invoices_days),
+        )
 
 
 class UpkeepActivities:

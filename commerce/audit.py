@@ -14,6 +14,7 @@ from commerce.address_digests import DIGITS
 from commerce.audit_rules import FINDINGS, PAGED_TABLES, RULES, STRAYS, UNLESS_RUNNING
 from commerce.customers import DEFAULT_GROUP
 from commerce.messages.base import Message
+from commerce.messages.cancellations import cancel_process_id
 from commerce.messages.customers import REGISTRATION_ID_PREFIX
 from commerce.messages.orders import order_process_id
 
@@ -21,6 +22,7 @@ MAX_FINDINGS = 100  # reported per rule; all are counted
 
 CONSTANTS = {
     "order_key": order_process_id(""),
+    "cancel_key": cancel_process_id(""),
     "registration_key": REGISTRATION_ID_PREFIX,
     "digits": DIGITS,
     "default_group": DEFAULT_GROUP,

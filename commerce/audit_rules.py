@@ -90,7 +90,16 @@ ALWAYS = {
             AS fulfillment ON fulfillment.order_id = orders.id
         LEFT JOIN (SELECT order_id, count(*) AS held FROM reservations GROUP BY order_id)
             AS reservation ON reservation.order_id = orders.id
-        WHERE fulfillment_status = 'fulfilled' AND (live IS DISTINCT FROM coalesce(last, 1) OR held > 0)
+        WHERE fulfillment_status = 'fulfilled' AND cancellation IS NULL
+          AND (live IS DISTINCT FROM coalesce(last, 1) OR held > 0)
+    """,
+    "refunded-is-captured": """
+        SELECT 'order ' || order_id AS subject, NULL AS business_key,
+               'captured ' || captured || ', refunded here ' || refunded || ', elsewhere ' || refunded_elsewhere
+               || '; its refunds sum to ' || coalesce(amount, 0) AS detail
+        FROM order_payments LEFT JOIN (SELECT order_id, sum(amount) AS amount FROM order_refunds GROUP BY order_id)
+            AS refund USING (order_id)
+        WHERE refunded + refunded_elsewhere > captured OR refunded <> coalesce(amount, 0)
     """,
 }
 # These rules may be violated while the process of the business key runs.
@@ -104,7 +113,19 @@ UNLESS_RUNNING = {
         FULL JOIN (SELECT order_id, count(*) AS held FROM reservations GROUP BY order_id)
             AS reservation USING (order_id)
         JOIN orders ON orders.id = order_id
-        WHERE fulfillment_status NOT IN ('fulfilled', 'fulfilled_elsewhere')
+        WHERE fulfillment_status NOT IN ('fulfilled', 'fulfilled_elsewhere') AND cancellation IS NULL
+    """,
+    # An order that is being taken back has a process that does so.
+    "cancelled-order-holds-nothing": """
+        SELECT 'order ' || orders.id AS subject, :cancel_key || orders.id AS business_key,
+               'is ' || cancellation || '; live fulfillments: ' || coalesce(live, 0)
+               || ', reservations: ' || coalesce(held, 0) AS detail
+        FROM orders
+        LEFT JOIN (SELECT order_id, count(*) AS live FROM fulfillments WHERE cancelled_at IS NULL GROUP BY order_id)
+            AS fulfillment ON fulfillment.order_id = orders.id
+        LEFT JOIN (SELECT order_id, count(*) AS held FROM reservations GROUP BY order_id)
+            AS reservation ON reservation.order_id = orders.id
+        WHERE cancellation = 'cancelling' OR cancellation = 'cancelled' AND (live > 0 OR held > 0)
     """,
     "account-has-one-auth-user": """
         SELECT 'customer ' || account.id AS subject, account.business_key,
@@ -132,7 +153,8 @@ UNLESS_RUNNING = {
             FROM step_ledger WHERE undo IS NOT NULL AND state <> 'undone' GROUP BY business_key
         ) AS standing FULL JOIN (
             SELECT :order_key || id AS business_key,
-                   CASE fulfillment_status WHEN 'fulfilled' THEN 1 WHEN 'fulfilled_elsewhere' THEN NULL ELSE 0 END
+                   CASE WHEN cancellation = 'cancelling' OR fulfillment_status = 'fulfilled_elsewhere' THEN NULL
+                        WHEN fulfillment_status = 'fulfilled' THEN 1 ELSE 0 END
                    AS expected,
                    (SELECT min(created_at) FROM fulfillments
                     WHERE order_id = orders.id AND cancelled_at IS NULL) AS ended_at
@@ -174,6 +196,8 @@ PAGED_TABLES: Mapping[str, Mapping[str, str]] = {
         "order_lines": OF_ORDERS,
         "fulfillments": OF_ORDERS,
         "reservations": OF_ORDERS,
+        "order_payments": OF_ORDERS,
+        "order_refunds": OF_ORDERS,
         "fulfillment_items": "SELECT * FROM {0} WHERE fulfillment_id = ANY(SELECT id FROM fulfillments)",
         "step_ledger": """
             SELECT * FROM {0} WHERE business_key = ANY(
@@ -211,6 +235,8 @@ RULES: Mapping[str, Sequence[str]] = {  # by kind of page
     "orders": (
         "fulfillment-is-complete",
         "fulfilled-order-has-one-fulfillment",
+        "refunded-is-captured",
+        "cancelled-order-holds-nothing",
         "open-order-holds-nothing",
         "one-generation-stands",
     ),

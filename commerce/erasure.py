@@ -27,6 +27,7 @@ KEPT_BODIES = 50  # webhooks of shops that are searched at once
 TO_CUSTOMER = "NOT data ? 'severity' AND kind <> 'daily-report'"
 # Paid or to be paid, and not sent yet, here or in the shop that it comes from; or a process holds something for it.
 UNFINISHED = f"""({IS_OPEN}
+    OR orders.cancellation = 'cancelling'
     OR orders.cancelled_at IS NULL
        AND orders.payment_status IN ('authorized', 'captured', 'partially_captured', 'partially_refunded')
        AND orders.fulfillment_status IN ('not_fulfilled', 'partially_fulfilled', 'scheduled', 'on_hold')

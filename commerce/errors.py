@@ -12,7 +12,8 @@ CommerceError
 │   ├── OrderRefused
 │   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
 │   │   ├── FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased, OrderOnHold,
-│   │   └── OrderChanged, HighRisk, PartlyRefunded, NoShippingMethod
+│   │   ├── OrderChanged, HighRisk, PartlyRefunded, NoShippingMethod
+│   │   └── ParcelHandedOver, ParcelUnknown, LabelNotRefunded
 │   ├── CorrectionRefused, ItemNotFound
 │   ├── NotificationNotFound, ResendRefused
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
@@ -22,6 +23,7 @@ CommerceError
 │   ├── StepWithdrawn, StepDiffers, StaleGeneration, ResetTooLate, CancelRequested
 │   ├── InvalidData, ConstraintViolated
 │   ├── CarrierRefused, AddressIncomplete
+│   ├── PaymentRefused
 │   ├── WarehouseRefused, WarehouseAnswerInvalid, WarehouseIncomplete
 │   ├── WebhookExists, WebhookNotFound, WebhookForbidden, EventNotFound
 │   └── MailRefused
@@ -31,6 +33,9 @@ CommerceError
 │   ├── CarrierUnavailable
 │   │   └── CarrierDown (not counted, alerted once)
 │   ├── CarrierUnknown (not counted, alerted once)
+│   ├── PaymentUnavailable
+│   │   └── PaymentsDown (not counted, alerted once)
+│   ├── PaymentProviderUnknown (not counted, alerted once)
 │   ├── WarehouseUnavailable
 │   ├── MailUnavailable
 │   │   └── MailServerDown (not counted, alerted once)
@@ -330,6 +335,18 @@ class OrderOnHold(OrderRefused):
     """Order {order_id} is on hold; an operator must start or retry it."""
 
 
+class ParcelHandedOver(OrderRefused):
+    """The carrier has the parcel of order {order_id}; it is not cancelled."""
+
+
+class ParcelUnknown(OrderRefused):
+    """The carrier does not know whether it has the parcel of order {order_id}; with `force` it is cancelled anyway."""
+
+
+class LabelNotRefunded(OrderRefused):
+    """The carrier has not refunded a label of order {order_id}, as if the parcel were on its way."""
+
+
 @dataclass(eq=False)
 class VariantWithoutItems(PermanentError):
     """Variant {variant_id} has managed inventory but no inventory item; import its stock."""
@@ -457,6 +474,14 @@ class AddressIncomplete(PermanentError):
 
 
 @dataclass(eq=False)
+class PaymentRefused(PermanentError):
+    """The payment provider refused the request: {code} (HTTP {status})."""
+
+    code: str
+    status: int
+
+
+@dataclass(eq=False)
 class WarehouseRefused(PermanentError):
     """The warehouse refused the request (HTTP {status})."""
 
@@ -565,6 +590,35 @@ class CarrierUnknown(TransientError):
     carrier: str
     counts: ClassVar[bool] = False
     service: ClassVar[str] = "carrier"
+
+
+@dataclass(eq=False)
+class PaymentUnavailable(TransientError):
+    """The payment provider is unavailable: {reason}."""
+
+    reason: str
+
+    def for_all(self) -> "PaymentsDown":
+        """Return the error that says so of all payments."""
+        return PaymentsDown(self.reason)
+
+
+@dataclass(eq=False)
+class PaymentsDown(PaymentUnavailable):
+    """The payment provider is unavailable for all payments: {reason}."""
+
+    status: int = 0  # of the response; 0: there was none
+    counts: ClassVar[bool] = False
+    service: ClassVar[str] = "payment provider"
+
+
+@dataclass(eq=False)
+class PaymentProviderUnknown(TransientError):
+    """The refund was planned at the payment provider {provider!r}, which COMMERCE_PAYMENTS does not name."""
+
+    provider: str
+    counts: ClassVar[bool] = False
+    service: ClassVar[str] = "payment provider"
 
 
 @dataclass(eq=False)

@@ -165,6 +165,16 @@ CANCEL = text("""
 """)
 
 
+async def cancel_live(tx: AsyncSession, order_id: str) -> int:
+    """Cancel all live fulfillments of an order, as `cancel` does, and return their units. The order must be locked."""
+    live = (await tx.execute(LIVE, {"order_id": order_id})).all()
+    if live:
+        values = {"ids": [row.id for row in live], "order_id": order_id}
+        await tx.execute(LOCK_FULFILLED, values)
+        await tx.execute(CANCEL, values)
+    return sum(int(row.units) for row in live)
+
+
 async def create(tx: AsyncSession, order_id: str, *, per_location: bool = False) -> CreatedFulfillment:
     """Take the order's reserved units off the shelves, or return its live fulfillments with `created` false (V4).
 

@@ -29,6 +29,7 @@ NUMBER = text(f"""
     WITH completed AS MATERIALIZED (
         SELECT fulfillment.id FROM fulfillments AS fulfillment JOIN orders ON orders.id = order_id
         WHERE export_number IS NULL AND fulfillment.cancelled_at IS NULL AND orders.fulfillment_status = 'fulfilled'
+          AND orders.cancellation IS NULL
         ORDER BY coalesce(completed_at, fulfillment.created_at), order_id, position LIMIT {NUMBERED_AT_ONCE}
     ), numbered AS MATERIALIZED (
         SELECT id, nextval('fulfillment_export_numbers') AS number FROM completed

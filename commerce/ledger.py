@@ -31,6 +31,11 @@ BEGIN = text("""
     WHERE current.generation IN (excluded.generation, :replaced)
     RETURNING generation
 """)
+TAKE_OVER = text("""
+    INSERT INTO process_generations AS current (business_key, generation, started_at)
+    VALUES (:business_key, :generation, clock_timestamp())
+    ON CONFLICT (business_key) DO UPDATE SET generation = excluded.generation, started_at = excluded.started_at
+""")
 # It waits for the steps that have claimed their keys, and is done even if no first step of the run has succeeded.
 CLOSE = text("""
     INSERT INTO process_generations AS current (business_key, generation, started_at, closed_generation)
@@ -50,6 +55,14 @@ UNDOABLE = text("""
     SELECT undo, call FROM step_ledger
     WHERE business_key = :business_key AND generation = :generation AND undo IS NOT NULL AND state <> 'undone'
     ORDER BY created_at DESC, step
+""")
+ALL_UNDOABLE = text("""
+    SELECT undo, call FROM step_ledger WHERE business_key = :business_key AND undo IS NOT NULL AND state <> 'undone'
+    ORDER BY created_at DESC, step
+""")
+WRITE_OFF = text("""
+    UPDATE step_ledger SET state = 'undone', lease_until = NULL, updated_at = clock_timestamp()
+    WHERE business_key = :business_key AND undo IS NOT NULL AND state <> 'undone'
 """)
 # FOR SHARE waits for the transaction in which a newer generation begins. READ COMMITTED then checks the row again and
 # does not find it.
@@ -146,6 +159,22 @@ async def find_leftovers(tx: AsyncSession, key: StepKey) -> list[Leftover]:
     """Return the steps that other generations left to undo, newest first."""
     rows = await tx.execute(LEFTOVERS, key.model_dump())
     return [Leftover(undo=undo, call=recorded) for undo, recorded in rows]
+
+
+async def take_over(tx: AsyncSession, business_key: str, generation: str) -> None:
+    """Let another process act for a business key: no step of its own runs begins any more."""
+    await tx.execute(TAKE_OVER, {"business_key": business_key, "generation": generation})
+
+
+async def find_all_undoable(tx: AsyncSession, business_key: str) -> list[Leftover]:
+    """Return the steps of all generations that are not undone, newest first, also of those that have completed."""
+    rows = await tx.execute(ALL_UNDOABLE, {"business_key": business_key})
+    return [Leftover(undo=undo, call=recorded) for undo, recorded in rows]
+
+
+async def write_off(tx: AsyncSession, business_key: str) -> None:
+    """Record that nothing of a business key is to be undone any more."""
+    await tx.execute(WRITE_OFF, {"business_key": business_key})
 
 
 async def close(tx: AsyncSession, key: StepKey) -> None:

@@ -12,13 +12,13 @@ from commerce.messages.pending_orders import OrderCursor, PendingIds, PendingPag
 # that no condition depends on who asks.
 MAY_BE_OPEN = """orders.payment_status IN ('captured', 'awaiting', 'partially_refunded')
              AND orders.fulfillment_status = 'not_fulfilled' AND orders.cancelled_at IS NULL"""
-# An order is open if it may be processed: it is paid, or its payment method is one of those that are paid later. A
-# person decides about an open order that was partly refunded.
+# An order is open if it may be processed: it is not being cancelled here, and it is paid, or its payment method is one
+# of those that are paid later. A person decides about an open order that was partly refunded.
 IS_PAID = """(orders.payment_status IN ('captured', 'partially_refunded') OR EXISTS (
                  SELECT FROM ship_unpaid_methods AS unpaid
                  WHERE orders.payment_status = 'awaiting'
                    AND unpaid.method = lower(btrim(orders.payment_method)) OFFSET 0))"""
-IS_OPEN = f"{MAY_BE_OPEN} AND {IS_PAID}"
+IS_OPEN = f"{MAY_BE_OPEN} AND {IS_PAID} AND orders.cancellation IS NULL"
 IS_HELD = f"{IS_OPEN} AND orders.hold_reason IS NOT NULL"  # only of an open order: nothing else would be processed
 # A line without SKU that needs no shipping, such as a gift card, needs no stock either, nor does one that needs no
 # shipping and that its shop has fulfilled by itself.

@@ -29,7 +29,7 @@ MAX_LENGTHS: Mapping[str, int] = {
     **dict.fromkeys(("city", "zip", "province", "country", "phone", "method"), SHORT_TEXT),
 }
 LOCK = text(f"""
-    SELECT fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
+    SELECT fulfillment_status, cancellation, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
            {IS_OPEN} AS open, hold_reason, forgotten_at IS NOT NULL AS forgotten
     FROM orders WHERE id = :order_id FOR NO KEY UPDATE
 """)  # noqa: S608 - our own constant
@@ -112,7 +112,9 @@ async def _lock_unfulfilled(tx: AsyncSession, order_id: str) -> Row[Any]:
     if order is None:
         raise OrderNotFound(order_id)
     if order.fulfillment_status == "fulfilled":
-        raise CorrectionRefused(order_id, "it is fulfilled")
+        raise CorrectionRefused(order_id, "it is fulfilled; commerce start cancel-order takes it back")
+    if order.cancellation is not None:
+        raise CorrectionRefused(order_id, f"it is {order.cancellation}")
     return order
 
 

@@ -16,7 +16,8 @@ CLOSED: Mapping[str, str] = {
     "unpaid": f"""{UNSHIPPED}
              AND orders.payment_status IN ('awaiting', 'authorized', 'partially_captured', 'expired')""",
     "other": f"""{UNSHIPPED} AND orders.payment_status IN ('captured', 'partially_refunded', 'refunded')
-             AND (orders.payment_status = 'refunded' OR orders.fulfillment_status <> 'not_fulfilled')""",
+             AND (orders.payment_status = 'refunded' OR orders.fulfillment_status <> 'not_fulfilled'
+                  OR orders.cancellation IS NOT NULL)""",
 }
 OPEN: Mapping[str, str] = {
     "on_hold": "orders.hold_reason IS NOT NULL",

@@ -32,6 +32,7 @@ READ = text(f"""
            {IS_PAID} AS paid,
            CASE WHEN approved_revision >= decisive_revision THEN approved_reasons END AS approved,
            cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
+           cancellation IS NOT NULL AS taken_back,
            coalesce(email, '') <> '' AS has_email, total, currency, billing_country, shipping_country,
            ships, lines, units, refunded_units, knows_refunds, unknown, unknown_sku, empty_variant_id
     FROM orders, LATERAL (
@@ -63,7 +64,8 @@ FULFILLED = text("""
     WHERE order_id = :order_id AND fulfillment.cancelled_at IS NULL GROUP BY orders.id
 """)
 LOCK_TO_COMPLETE = text("""
-    SELECT decisive_revision, fulfillment_status, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
+    SELECT decisive_revision, fulfillment_status,
+           cancelled_at IS NOT NULL OR payment_status = 'cancelled' OR cancellation IS NOT NULL AS cancelled,
            email, total, currency, coalesce(btrim(shipping_method), '') AS method,
            (SELECT coalesce(bool_or(requires_shipping), false) FROM order_lines
             WHERE order_id = orders.id AND quantity > 0) AS ships,
@@ -122,6 +124,8 @@ async def validate(
     order = (await tx.execute(READ, {"order_id": order_id})).one_or_none()
     if order is None:
         raise OrderNotFound(order_id)
+    if order.taken_back:
+        raise OrderCancelled(order_id)
     fulfilled = await _fulfilled(tx, order_id) if order.fulfillment_status == "fulfilled" else None
     if fulfilled is None:
         _check_status(order_id, order)

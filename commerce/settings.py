@@ -45,6 +45,7 @@ FILE_SETTINGS = (
     "migration_database_url",
     "smtp_url",
     "carrier_api_key",
+    "payments_api_key",
     "alert_webhook_url",
     "api_tokens",
     "link_keys",
@@ -53,7 +54,7 @@ FILE_SETTINGS = (
     "woocommerce_secrets",
 )
 # An empty file of these turns a route off; an empty file of tokens would open the API.
-MAY_BE_EMPTY = ("link_keys", "address_keys", "shopify_secrets", "woocommerce_secrets")
+MAY_BE_EMPTY = ("link_keys", "address_keys", "payments_api_key", "shopify_secrets", "woocommerce_secrets")
 ADDRESS = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")  # a rough check: only sending shows whether an address works
 
 
@@ -85,6 +86,13 @@ class Settings(BaseSettings):
     )
     carrier_url: str = Field("http://127.0.0.1:9010/v2", description="Base URL of the carrier's API")
     carrier_api_key: SecretStr = Field(SecretStr("test"), description="Key for the carrier's API")
+    payments: str = Field(
+        "shop",
+        description="Payment provider that makes refunds: a name in commerce/integrations/payment_providers.py; shop: "
+        "payments are refunded at the shop that orders come from",
+    )
+    payments_url: str = Field("https://api.stripe.com/v1", description="Base URL of the payment provider's API")
+    payments_api_key: SecretStr = Field(SecretStr(""), description="Secret key for the payment provider's API")
     warehouse_url: str = Field("http://127.0.0.1:9020", description="Base URL of the warehouse's API")
     ship_from_name: str = Field("Shop", description="Sender on shipping labels: name")
     ship_from_street1: str = Field("1 Warehouse Way", description="Sender on shipping labels: street")
@@ -337,7 +345,17 @@ class Settings(BaseSettings):
             raise ValueError("must be an IP address and a port, like 127.0.0.1:9464")
         return value
 
-    @field_validator("carrier_url", "warehouse_url", "alert_webhook_url", "link_url", "temporal_ui_url", "traces_url")
+    @field_validator(
+        *(
+            "carrier_url",
+            "payments_url",
+            "warehouse_url",
+            "alert_webhook_url",
+            "link_url",
+            "temporal_ui_url",
+            "traces_url",
+        )
+    )
     @classmethod
     def _is_http(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):

@@ -319,6 +319,7 @@ class Order(Base):
     updated_at: Mapped[datetime | None]  # when the source last changed the order, if it says so
     paid_at: Mapped[datetime | None]
     cancelled_at: Mapped[datetime | None]
+    cancellation: Mapped[str | None]  # here, not at the source: `cancelling` while the process takes the order back
     hold_reason: Mapped[str | None]
     held_by: Mapped[str | None]  # the generation of the run that was refused
     approved_revision: Mapped[int | None]  # the decisive revision that a person has approved as it is
@@ -346,6 +347,7 @@ class Order(Base):
             *("not_fulfilled", "partially_fulfilled", "fulfilled", "fulfilled_elsewhere"),
             *("restocked", "scheduled", "on_hold"),
         ),
+        one_of("cancellation", "cancelling", "cancelled"),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
         CheckConstraint("total >= 0 AND shipping_total >= 0", name="money"),
         Index("uq_orders_source_external_id", "source", "external_id", unique=True),
@@ -625,6 +627,48 @@ class Refund(Base):
     order_id: Mapped[str] = mapped_column(ForeignKey("orders.id"), index=True)
     amount: Mapped[int] = mapped_column(BigInteger)
     known_at: Mapped[Now] = mapped_column(index=True)
+
+
+class OrderPayment(Base):
+    """What was captured of an order's payment, and how much of that was refunded, never more (P1).
+
+    The amounts are those of the time at which the last refund was planned.
+    """
+
+    __tablename__ = "order_payments"
+    order_id: Mapped[str] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    captured: Mapped[int] = mapped_column(BigInteger)
+    refunded_elsewhere: Mapped[int] = mapped_column(BigInteger, server_default="0")  # at the shop or the provider
+    refunded: Mapped[int] = mapped_column(BigInteger, server_default="0")  # the sum of `order_refunds`
+    __table_args__ = (
+        CheckConstraint(
+            "refunded >= 0 AND refunded_elsewhere >= 0 AND refunded + refunded_elsewhere <= captured", name="refunded"
+        ),
+    )
+
+
+class OrderRefund(Base):
+    """A refund that this shop makes: `due` once it is planned, `made` when the provider has made it or a person has.
+
+    Its id identifies it at the provider, whatever run of whatever process asks for it.
+    """
+
+    __tablename__ = "order_refunds"
+    id: Mapped[Uuid]
+    order_id: Mapped[str] = mapped_column(ForeignKey("order_payments.order_id"))
+    purpose: Mapped[str]
+    amount: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(server_default="due")
+    provider: Mapped[str]  # `shop`: it is made where the order comes from
+    payment_id: Mapped[str]  # at the provider; empty at the shop
+    refund_id: Mapped[str | None]
+    created_at: Mapped[Now]
+    made_at: Mapped[datetime | None]
+    __table_args__ = (
+        UniqueConstraint("order_id", "purpose"),
+        one_of("state", "due", "made"),
+        CheckConstraint("amount > 0", name="amount"),
+    )
 
 
 class DayToCount(Base):

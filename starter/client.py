@@ -108,7 +108,8 @@ async def start(
         return open_run
     conflict_policy = WorkflowIDConflictPolicy.FAIL if in_progress else WorkflowIDConflictPolicy.USE_EXISTING
     try:
-        return await start_run(client, kind, prepared, process_id, conflict_policy=conflict_policy)
+        signal = process_type.signal and process_type.signal(prepared)
+        return await start_run(client, kind, prepared, process_id, conflict_policy=conflict_policy, signal=signal)
     except WorkflowAlreadyStartedError:
         if in_progress is None:
             raise

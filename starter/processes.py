@@ -22,11 +22,13 @@ from commerce.errors import (
 )
 from commerce.messages.analytics import IN_THE_FUTURE, Analytics, AnalyticsResult
 from commerce.messages.base import FieldError, Message, Nothing, ProcessInput, field_errors
+from commerce.messages.cancellations import CancelOrder, CancelResult, cancel_process_id
 from commerce.messages.carts import CartsExpired, CleanUpCarts
 from commerce.messages.customers import REGISTRATION_ID_PREFIX, CustomerRegistration, RegistrationResult, request_tag
 from commerce.messages.forgetting import FORGET_ID_PREFIX, ForgetCustomer, Forgotten
 from commerce.messages.jobs import Counts, JobInput
 from commerce.messages.orders import OrderProcessing, OrderResult, order_process_id
+from commerce.messages.payments import NotedRefund
 from commerce.messages.pending_orders import PendingOrders, PendingOrdersResult
 from commerce.messages.stock_sync import StockSynced, SyncInventory
 from commerce.messages.tutorial import CountProducts, Greeting, HelloWorld, ProductCount
@@ -116,6 +118,7 @@ class ProcessType:
     accepts_any_id: bool = False
     address: Callable[[Any], str] | None = None
     tag: Callable[[Any], str] | None = None
+    signal: Callable[[Any], tuple[str, Message]] | None = None  # what an open run gets when it is started again
     questions: Mapping[str, Question] = field(default_factory=dict)  # by step that waits
     priority: Priority = Priority.default  # of its tasks among those that wait for a worker; 1 comes first, 3 is usual
 
@@ -206,6 +209,26 @@ PROCESS_TYPES: Mapping[str, ProcessType] = {
                 "May the order of the process {process} be fulfilled?",
                 {"success": "Approve the order", "failure": "Reject the order"},
             )
+        },
+    ),
+    "cancel-order": ProcessType(
+        CancelOrder,
+        CancelResult,
+        id=lambda order: cancel_process_id(order.order_id),
+        title=lambda order: f"Cancel order {order.order_id}",
+        search_attributes=lambda order: [SearchAttributePair(ORDER_ID, order.order_id)],
+        signal=lambda order: ("start-again", order),
+        questions={
+            "offer-cancellation": Question(
+                Nothing,
+                "Take back the order of the process {process}, void its labels and put its goods back?",
+                {"success": "Take the order back", "failure": "Leave it as it is"},
+            ),
+            "refund-at-shop": Question(
+                NotedRefund,
+                "Is the payment of the process {process} refunded at the shop?",
+                {"success": "It is refunded", "failure": "It will not be refunded"},
+            ),
         },
     ),
     "customer-registration": ProcessType(

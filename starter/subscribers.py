@@ -12,6 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from commerce.errors import OrderNotFound, OrderNotRead, Unreachable
 from commerce.messages.base import Message, ProcessInput
+from commerce.messages.cancellations import CancelOrder
 from commerce.messages.orders import UNLESS_HELD, OrderChange, OrderProcessing, order_process_id
 from commerce.pending_events import PendingEvent
 from commerce.relay import Relay, Subscribers
@@ -54,6 +55,12 @@ async def process_changed_order(client: Client, event: PendingEvent) -> None:
         await _signal_if_open(client, process_id, *signal)
 
 
+async def offer_cancellation(client: Client, event: PendingEvent) -> None:
+    """Offer the admins to take back an order that its shop has cancelled after it was fulfilled here."""
+    if event.data["fulfilled"] and not event.data.get("taken_back"):
+        await start_once(client, "cancel-order", CancelOrder(order_id=event.data["order_id"], ask=True))
+
+
 async def deliver_to_webhooks(client: Client, event: PendingEvent) -> None:
     """Start a `deliver-webhook` process for each endpoint that subscribes to this event."""
     await asyncio.gather(*(start_once(client, "deliver-webhook", delivery) for delivery in event.deliveries))
@@ -62,6 +69,7 @@ async def deliver_to_webhooks(client: Client, event: PendingEvent) -> None:
 SUBSCRIBERS: Mapping[str, Sequence[Subscriber]] = {
     "order.placed": (process_order,),
     "order.updated": (process_changed_order,),
+    "order.cancelled": (offer_cancellation,),
 }
 
 

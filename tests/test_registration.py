@@ -24,9 +24,13 @@ OTHER_ACTIVITIES = """
     record-refusal hold-order fail-notification alert-admins begin-job find-lost-steps list-pending-orders
     delete-expired-carts sync-stock-page collect-day recount-day prune-ledger prune-events prune-notifications
     post-webhook cancel-fulfillments open-wait close-wait record-answer review-order
+    refund-payment refund-at-shop note-refund
+    begin-cancellation offer-cancellation mark-cancelling check-parcels void-label restock-order complete-cancellation
+    keep-order
 """
 PROCESS_TYPES = """
-    order-processing customer-registration forget-customer cleanup-expired-carts sync-inventory process-pending-orders
+    order-processing cancel-order customer-registration forget-customer cleanup-expired-carts sync-inventory
+    process-pending-orders
     collect-analytics-data upkeep deliver-webhook hello-world product-count
 """
 MAX_SUMMARY_BYTES = 200  # Temporal's limit

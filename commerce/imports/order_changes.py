@@ -32,7 +32,7 @@ LINE_FIELDS = NewOrderLine._fields
 
 # The order's lock makes changes, and the decisions of its run, take turns.
 LOCK_ORDERS = text(f"""
-    SELECT id, revision, corrections, content_hash, forgotten_at, {", ".join(ORDER_FIELDS)}
+    SELECT id, revision, corrections, cancellation, content_hash, forgotten_at, {", ".join(ORDER_FIELDS)}
     FROM orders WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE
 """)  # noqa: S608 - our own columns
 READ_LINES = text(f"""

@@ -32,7 +32,8 @@ RANKS: Mapping[str, Mapping[str, int]] = {
 }
 MOMENTS = ("paid_at", "cancelled_at")  # once set, they stay
 SUMS = ("refunded_total",)  # they only grow
-# Of an order that is fulfilled here, only these change: the goods are on their way to the old address.
+# Of an order that is fulfilled or cancelled here, only these change: the goods are on their way to the old address, or
+# back on the shelf.
 NOTED_AFTER_FULFILLMENT = (
     *("payment_status", "paid_at", "cancelled_at", "refunded_total", "outstanding_total"),
     *("payment_method", "payment_reference", "risk_level", "note", "note_attributes", "tags"),
@@ -75,8 +76,8 @@ class MergedLines(NamedTuple):
 def merge(stored: Mapping[str, Any], received: Mapping[str, Any]) -> Merged:
     """Return what changes of a known order. Both have the columns of `ORDER_FIELDS`.
 
-    `stored` also has `corrections`: the source's values of the fields that an operator has corrected. A correction
-    stays until the source states another value.
+    `stored` also has `cancellation`, and `corrections`: the source's values of the fields that an operator has
+    corrected. A correction stays until the source states another value.
     """
     corrected = stored["corrections"] or {}
     differing = [
@@ -167,6 +168,8 @@ def _takes_over(field: str, stored: Mapping[str, Any], received: Mapping[str, An
         return new is not None
     if _is_fulfilled(stored) and field not in NOTED_AFTER_FULFILLMENT:
         return False
+    if field == "cancelled_at" and stored.get("cancellation"):  # the source may not know of it
+        return old is None
     if states_later_time(stored, received):
         return True
     if ranks := RANKS.get(field):
@@ -179,7 +182,7 @@ def _takes_over(field: str, stored: Mapping[str, Any], received: Mapping[str, An
 
 
 def _is_fulfilled(stored: Mapping[str, Any]) -> bool:
-    return bool(stored["fulfillment_status"] == "fulfilled")
+    return bool(stored["fulfillment_status"] == "fulfilled" or stored.get("cancellation"))
 
 
 def _is_unsure(stored: Mapping[str, Any], received: Mapping[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """What the shop requires of a carrier; `carriers.py` lists the carriers that the shop has."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from commerce.errors import CarrierDown, CarrierRefused, CarrierUnavailable
 from commerce.messages.orders import Label
@@ -21,6 +21,18 @@ class Parcel:
     width: float
     height: float
     weight: float
+
+
+@dataclass(frozen=True)
+class LabelState:
+    """What a carrier knows of a label that was bought.
+
+    `handed_over`: whether the carrier has the parcel; None: it does not know. `refund`: whether the label was returned.
+    A carrier may take days to make a refund that was `requested`, and refuse it if the label was used.
+    """
+
+    handed_over: bool | None
+    refund: Literal["none", "requested", "made", "refused"] = "none"
 
 
 class Carrier(Protocol):
@@ -54,6 +66,9 @@ class Carrier(Protocol):
         CarrierRefused means that the carrier does not take the label back. That it has been returned already is no
         reason to refuse, even if the carrier reports it as an error.
         """
+
+    async def look_up(self, shipment_id: str) -> LabelState | None:
+        """Return what the carrier knows of a shipment's label, or None if no label was bought."""
 
     async def close(self) -> None:
         """Close open connections."""

@@ -6,11 +6,11 @@ shipment. Its error messages and our requests contain addresses, so only its err
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from commerce.errors import CarrierDown, CarrierRefused, CarrierUnavailable
 from commerce.integrations import capped_http
 from commerce.integrations.capped_http import Response, TooLarge
-from commerce.integrations.carrier import Parcel, error_of
+from commerce.integrations.carrier import LabelState, Parcel, error_of
 from commerce.integrations.tls import tls_context
 from commerce.messages.orders import Label
 from commerce.shipments import Address, Shipment
@@ -30,6 +30,14 @@ ALREADY_BOUGHT = "SHIPMENT.POSTAGE.EXISTS"
 # The purchase may still succeed; another request shows whether it did.
 UNDECIDED = {"SHIPMENT.PURCHASE.IN_PROGRESS", "SHIPMENT.POSTAGE.NO_RESPONSE", "SHIPMENT.POSTAGE.TIMED_OUT"}
 REFUNDED = {"submitted", "refunded", "not_applicable"}
+REFUNDS: Mapping[str, Literal["requested", "made", "refused"]] = {
+    "submitted": "requested",
+    "refunded": "made",
+    "not_applicable": "made",
+    "rejected": "refused",
+}
+NOT_HANDED_OVER = {"pre_transit", "cancelled"}  # statuses of trackers
+NOT_KNOWN = {"unknown", "error"}
 ALREADY_REFUNDED = re.compile(r"ALREADY_?REFUNDED|REFUND\w*\.(ALREADY\w*|EXISTS|REQUESTED|SUBMITTED)|REFUND_EXISTS")
 
 
@@ -50,6 +58,10 @@ class _PostageLabel(_Response):
     label_url: str
 
 
+class _Tracker(_Response):
+    status: str
+
+
 class _Shipment(_Response):
     id: Annotated[str, Field(pattern=r"^[\w-]{1,100}$")]  # is put into a path
     rates: list[_Rate] = []
@@ -57,6 +69,7 @@ class _Shipment(_Response):
     postage_label: _PostageLabel | None = None
     selected_rate: _SelectedRate | None = None
     refund_status: str | None = None
+    tracker: _Tracker | None = None
 
 
 class _Error(_Response):
@@ -128,6 +141,21 @@ class EasyPost:
             if shipment.postage_label is None:
                 return False
             return shipment.refund_status in REFUNDED or await self._refund(shipment_id)
+
+    async def look_up(self, shipment_id: str) -> LabelState | None:
+        """Return the status of the shipment's tracker, and that of its refund."""
+        async with _limit(self._timeout):
+            try:
+                shipment = await self._request("GET", f"/shipments/{shipment_id}")
+            except CarrierRefused as refused:
+                if refused.status == httpx.codes.NOT_FOUND:
+                    return None
+                raise
+        if shipment.postage_label is None:
+            return None
+        status = shipment.tracker.status if shipment.tracker else "unknown"
+        handed_over = None if status in NOT_KNOWN else status not in NOT_HANDED_OVER
+        return LabelState(handed_over, REFUNDS.get(shipment.refund_status or "", "none"))
 
     async def close(self) -> None:
         """Close open connections."""

@@ -42,6 +42,21 @@ REVIEW = text("""
            (SELECT coalesce(sum(quantity), 0) FROM order_lines WHERE order_id = orders.id) AS units
     FROM orders, step_waits WHERE orders.id = :order_id AND step_waits.id = CAST(:wait_id AS uuid)
 """)
+UNTIL = text("SELECT until FROM step_waits WHERE id = CAST(:wait_id AS uuid)")
+CANCELLED = text("""
+    SELECT shipping_name AS name, currency,
+           (SELECT coalesce(sum(amount), 0) FROM order_refunds
+            WHERE order_id = orders.id AND state = 'made') AS refunded,
+           (SELECT coalesce(sum(amount), 0) FROM order_refunds
+            WHERE order_id = orders.id AND state = 'due') AS refund_due
+    FROM orders WHERE id = :order_id
+""")
+SHOP_REFUND = text("""
+    SELECT refund.amount, currency, until
+    FROM step_waits, order_refunds AS refund JOIN orders ON orders.id = order_id
+    WHERE order_id = :order_id AND refund.provider = 'shop' AND step_waits.id = CAST(:wait_id AS uuid)
+    ORDER BY refund.created_at DESC LIMIT 1
+""")
 CUSTOMER = text("SELECT first_name FROM customers WHERE id = CAST(:customer_id AS uuid)")
 METRICS = text("""
     SELECT day, currency, orders, revenue, average_order_value, new_customers, returning_customers, awaiting, refunded,
@@ -100,6 +115,18 @@ async def _order_review(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, A
 
 async def _confirm_address(_tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
     return {"until": datetime.fromisoformat(queued["until"])}
+
+
+async def _refund_at_shop(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
+    return dict((await tx.execute(SHOP_REFUND, queued)).mappings().one())
+
+
+async def _cancellation_offer(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
+    return dict((await tx.execute(UNTIL, queued)).mappings().one())
+
+
+async def _order_cancelled(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
+    return dict((await tx.execute(CANCELLED, queued)).mappings().one())
 
 
 async def _welcome(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
@@ -168,6 +195,9 @@ LOADERS = {
     "order-shipped": _order_shipped,
     "insufficient-inventory": _insufficient_inventory,
     "order-review": _order_review,
+    "refund-at-shop": _refund_at_shop,
+    "cancellation-offer": _cancellation_offer,
+    "order-cancelled": _order_cancelled,
     "confirm-address": _confirm_address,
     "welcome": _welcome,
     "daily-report": _daily_report,

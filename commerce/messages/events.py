@@ -39,12 +39,15 @@ class OrderUpdated(EventData):
 
 
 class OrderCancelled(EventData):
-    """The source of an order, or an operator, has cancelled it."""
+    """The source of an order, or an operator, has cancelled it, or this shop has taken it back."""
 
     type: ClassVar[str] = "order.cancelled"
     order_id: str
-    revision: int = Field(description="That of the order.updated event of the same change")
+    revision: int = Field(description="That of the order.updated event of the same change, if there is one")
     fulfilled: bool = Field(description="Whether it had been fulfilled already")
+    taken_back: bool = Field(False, description="Whether this shop has voided its labels and put its goods back")
+    refunded: int = Field(0, description="What this shop has refunded, in minor units of the currency")
+    refund_due: int = Field(0, description="What is still to be refunded")
 
 
 class OrderFulfilled(EventData):

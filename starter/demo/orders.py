@@ -11,15 +11,16 @@ from temporalio.client import Client
 from commerce.audit import Finding
 from commerce.database import Database
 from commerce.errors import PermanentError
+from commerce.messages.cancellations import CancelOrder
 from commerce.messages.waits import Answer
-from starter.client import process_order, start_order
+from starter.client import process_order, start, start_order, wait_for_result
 from starter.demo.outcomes import OrderOutcomes
 from starter.demo.sample_orders import Outcome
 from starter.operate.answers import answer
 from starter.operate.process_status import get_status
 
 AT_ONCE = 30  # orders in flight
-REVIEW = "review-order"
+REVIEW, SHOP_REFUND = "review-order", "refund-at-shop"
 POLL_SECONDS = 0.2
 
 
@@ -93,6 +94,21 @@ async def process(
         for task in lanes:
             task.cancel()
     return endings
+
+
+async def take_back(client: Client, database: Database, order_id: str) -> None:
+    """Cancel an order that is fulfilled, and note that its payment is refunded at the shop. Raises as `process` does.
+
+    Doing so again changes nothing.
+    """
+    handle = await start(client, "cancel-order", CancelOrder(order_id=order_id))
+    while (status := await get_status(client, handle.id)).status == "running":
+        if status.waiting_for == SHOP_REFUND:
+            yes = Answer(answer="success", reason="The demo refunds it")
+            await answer(client, database, handle.id, SHOP_REFUND, yes, by="demo")
+            break
+        await asyncio.sleep(POLL_SECONDS)
+    await wait_for_result(handle)
 
 
 async def _process(client: Client, database: Database, order_id: str, review: Outcome | None) -> Ending:

@@ -16,7 +16,7 @@ ORDERS = text(f"""
     WITH chosen AS (
         SELECT id, EXISTS (SELECT FROM step_waits JOIN process_generations USING (business_key, generation)
                            WHERE kind IS NULL AND business_key = '{order_process_id("")}' || orders.id) AS waits,
-               fulfillment_status, cancelled_at, refused_at, {IS_OPEN} AS is_open, {IS_HELD} AS is_held,
+               fulfillment_status, cancellation, cancelled_at, refused_at, {IS_OPEN} AS is_open, {IS_HELD} AS is_held,
                (SELECT sum(quantity) FROM order_lines WHERE order_id = orders.id) AS units
         FROM orders WHERE id = ANY(CAST(:order_ids AS text[]))
     ), open AS (
@@ -28,6 +28,7 @@ ORDERS = text(f"""
         FROM chosen WHERE fulfillment_status = 'not_fulfilled'
     )
     SELECT (SELECT count(*) FROM chosen WHERE fulfillment_status = 'fulfilled') AS fulfilled,
+           (SELECT count(*) FROM chosen WHERE cancellation = 'cancelled') AS taken_back,
            (SELECT count(*) FROM chosen WHERE fulfillment_status = 'fulfilled_elsewhere') AS fulfilled_elsewhere,
            (SELECT count(*) FROM open WHERE state = 'refused') AS refused,
            (SELECT count(*) FROM open WHERE state = 'undone') AS undone,
@@ -49,6 +50,7 @@ class OrderOutcomes(Message):
     """Orders counted by outcome, and the units, labels and mails sent out for them."""
 
     fulfilled: int
+    taken_back: int  # cancelled here after they were fulfilled
     refused: int  # for stock
     undone: int
     waiting: int  # for a review

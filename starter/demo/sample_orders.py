@@ -68,6 +68,12 @@ class Order:
         return self.case not in get_args(NotStartedReason)
 
     @property
+    def can_be_taken_back(self) -> bool:
+        """Whether it is sure to be fulfilled, with a label and a mail, and shows nothing else."""
+        plain = self.case == "ordinary" and self.review is None and self.expected == "fulfilled"
+        return plain and self.has_email and self.method is not None
+
+    @property
     def expected(self) -> Outcome | None:
         """How its process ends; None if that depends on which order comes first."""
         if self.review:

@@ -17,6 +17,7 @@ CURRENCY = "GBP"
 SCARCITY, PLENTY, SPARE = 0.65, 1.3, 4  # stock as shares of the demand, and extra units
 AT_HARBOUR = (0, 0, 0.3, 0.5)  # shares of a variant's stock at this location
 NOT_STOCKED = "not stocked"
+TAKEN_BACK = 250  # from this position on, the first order that can be
 ORDER_COLUMNS = (
     *("Name", "Email", "Financial Status", "Paid at", "Fulfillment Status", "Currency", "Shipping", "Total"),
     *("Shipping Method", "Created at", "Cancelled at", "Lineitem quantity", "Lineitem name", "Lineitem price"),
@@ -38,6 +39,7 @@ class SampleShop:
     expected: Mapping[str, Outcome | None]  # of the orders that can be processed; None: not determined
     cases: Mapping[Case, str]  # order ids of the special cases
     reviews: Mapping[str, Outcome]  # by id of the orders that wait for a review: how they end
+    taken_back: str  # id of an order that is cancelled after it was fulfilled
 
 
 def write_sample_shop(folder: Path, seed: int = SEED) -> SampleShop:
@@ -51,6 +53,7 @@ def write_sample_shop(folder: Path, seed: int = SEED) -> SampleShop:
         expected={order.id: order.expected for order in orders if order.started},
         cases={order.case: order.id for order in orders if order.case != "ordinary"},
         reviews={order.id: order.review for order in orders if order.review},
+        taken_back=next(order.id for order in orders[TAKEN_BACK:] if order.can_be_taken_back),
     )
     _write(shop.inventory, INVENTORY_COLUMNS, _stock(random, orders))
     _write(shop.orders, ORDER_COLUMNS, chain.from_iterable(map(_rows, orders)))

@@ -13,6 +13,7 @@ from temporalio.client import Client
 
 from commerce import imports
 from commerce.database import Database
+from commerce.messages.cancellations import cancel_process_id
 from commerce.messages.orders import order_process_id
 from commerce.settings import load_settings
 from starter.client import connect
@@ -106,6 +107,7 @@ async def _process(database: Database, client: Client, shop: SampleShop, screen:
     with screen.progress(len(pending)) as on_ending:
         endings = await orders.process(client, database, pending, shop.reviews, on_ending)
     seconds = time.monotonic() - began
+    await orders.take_back(client, database, shop.taken_back)
     findings = await audit(database, client)
     async with database.transaction() as tx:
         after = await outcomes.count_outcomes(tx, shop.order_ids)
@@ -121,6 +123,7 @@ def _links(stack: Stack, client: Client, shop: SampleShop) -> Mapping[str, str]:
     return {
         "Every process": processes,
         "The undone order": f"{processes}/{order_process_id(shop.cases['refused by carrier'])}",
+        "The cancelled order": f"{processes}/{cancel_process_id(shop.taken_back)}",
         "The order to review": f"{processes}/{order_process_id(waiting)}",
         "The mails": addresses["mail_dir"],
         "The API": f"{addresses['api_url']}/docs",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from commerce.messages.payments import AT_SHOP
 from commerce.settings import PREFIX, load_settings
 from starter.connection.encryption_keys import ENCRYPTION_VARIABLE, KEYS_FILE_VARIABLE, KEYS_VARIABLE
 from starter.devstack import key_file, postgres, temporal
@@ -18,6 +19,7 @@ USUAL_PORTS = {
     "mail": 1025,
     "carrier": 9010,
     "warehouse": 9020,
+    "payments": 9030,
     "metrics": 9464,
 }
 LABELS = {
@@ -27,6 +29,7 @@ LABELS = {
     "mail": "The mail catcher",
     "carrier": "The carrier",
     "warehouse": "The warehouse",
+    "payments": "The payment provider",
     "metrics": "The worker's metrics",
     "worker": "The worker",
     "api": "The API",
@@ -37,7 +40,14 @@ DIRECT_DATABASE_URL = f"{PREFIX}DIRECT_DATABASE_URL"
 METRICS_ADDRESS = f"{PREFIX}METRICS_ADDRESS"
 LINK_URL = f"{PREFIX}LINK_URL"
 OWN_KEYS = {f"{PREFIX}LINK_KEYS": key_file.LINKS_FILE, f"{PREFIX}ADDRESS_KEYS": key_file.ADDRESSES_FILE}
-REPLACEABLE = {SMTP_URL: "mail", CARRIER_URL: "carrier", WAREHOUSE_URL: "warehouse", METRICS_ADDRESS: "metrics"}
+PAYMENTS_URL, PAYMENTS_API_KEY = f"{PREFIX}PAYMENTS_URL", f"{PREFIX}PAYMENTS_API_KEY"
+REPLACEABLE = {
+    SMTP_URL: "mail",
+    CARRIER_URL: "carrier",
+    WAREHOUSE_URL: "warehouse",
+    PAYMENTS_URL: "payments",
+    METRICS_ADDRESS: "metrics",
+}
 IGNORED = (DATABASE_URL, DIRECT_DATABASE_URL, MIGRATION_DATABASE_URL, "TEMPORAL_ADDRESS")
 ADMIN = "admin@shop.example"
 
@@ -73,6 +83,8 @@ class Plan:
                 echo(f"{name} is ignored: this stack has its own")
         ports = Ports(data_dir / "ports.json", echo)
         replaced = {name for variable, name in REPLACEABLE.items() if given.get(variable)}
+        if settings.payments == AT_SHOP:  # nothing would call it
+            replaced.add("payments")
         usual = USUAL_PORTS if api_port else dict.fromkeys(USUAL_PORTS, 0)
         wanted = {name: port for name, port in (usual | {"api": api_port}).items() if name not in replaced}
         chosen = {name: ports.choose(name, LABELS[name], port) for name, port in wanted.items()}
@@ -112,6 +124,7 @@ class Plan:
             SMTP_URL: self.given.get(SMTP_URL) or f"smtp://{LOOPBACK}:{self.ports['mail']}",
             CARRIER_URL: self.given.get(CARRIER_URL) or f"{self._carrier_root()}/v2",
             WAREHOUSE_URL: self.given.get(WAREHOUSE_URL) or f"http://{LOOPBACK}:{self.ports['warehouse']}",
+            **self._payments(),
             f"{PREFIX}ADMIN_EMAILS": self.given.get(f"{PREFIX}ADMIN_EMAILS") or ADMIN,
             ENCRYPTION_VARIABLE: self.given.get(ENCRYPTION_VARIABLE) or "on",
             KEYS_FILE_VARIABLE: str(self.keys_file),
@@ -145,6 +158,13 @@ class Plan:
             "temporal_pid": pids.get("temporal"),
             "environment": environment | {MIGRATION_DATABASE_URL: self.database_url(postgres.MIGRATOR)},
         }
+
+    def _payments(self) -> dict[str, str]:
+        """Return what programs need to use the embedded payment provider, if there is one. It accepts any key."""
+        if "payments" not in self.ports:
+            return {}
+        url = f"http://{LOOPBACK}:{self.ports['payments']}/v1"
+        return {PAYMENTS_URL: url, PAYMENTS_API_KEY: self.given.get(PAYMENTS_API_KEY) or "test"}
 
     def _key_files(self) -> dict[str, str]:
         """Return the files of keys that are not given."""

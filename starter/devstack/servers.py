@@ -16,7 +16,7 @@ from starter.devstack.server_process import ServerProcess, rotate
 WORKER_GRACE = 30.0  # seconds; the worker exits by itself after 28
 CODE = Path(starter.__file__).parent.parent
 # The order of stopping: dependents before what they depend on.
-STOP_ORDER = (("api",), ("worker",), ("mail", "carrier", "warehouse"), ("temporal",), ("postgres",))
+STOP_ORDER = (("api",), ("worker",), ("mail", "carrier", "warehouse", "payments"), ("temporal",), ("postgres",))
 
 
 def make_postgres(plan: Plan) -> ServerProcess:
@@ -34,11 +34,15 @@ def make_temporal(plan: Plan) -> ServerProcess:
 
 
 def make_stand_ins(plan: Plan) -> list[ServerProcess]:
-    """Return the stand-ins for external services: mail catcher, carrier, warehouse, unless a setting replaces one."""
+    """Return the stand-ins for external services: mail catcher, carrier, warehouse, unless a setting replaces one.
+
+    There is a payment provider as well if COMMERCE_PAYMENTS names one.
+    """
     folders = {
         "mail": ("--mail-dir", plan.data_dir / "mail"),
         "carrier": ("--data-dir", plan.data_dir / "carrier"),
         "warehouse": ("--data-dir", plan.data_dir / "warehouse"),
+        "payments": ("--data-dir", plan.data_dir / "payments"),
     }
     return [
         _python(plan, name, f"starter.devstack.{name}", option, str(folder), "--port", str(plan.ports[name]))

@@ -21,6 +21,7 @@ from commerce import operator_actions
 from commerce.database import Database
 from commerce.errors import BadInput, CancelRefused, DismissRefused, RetryRefused, Unreachable
 from commerce.messages.base import FieldError
+from commerce.messages.cancellations import cancelled_key
 from commerce.messages.customers import welcome_key
 from commerce.messages.operator_actions import Action
 from commerce.messages.orders import OrderProcessing, shipped_key
@@ -29,9 +30,10 @@ from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
 from starter.operate.run_history import REPORTED_PROBLEMS, get_latest_run, recent_events, status_of, stuck_reason
 from starter.processes import PROCESS_TYPES, ProcessType
 from starter.telemetry.trace_headers import current_trace_headers
-from workflows.engine.search_attributes import CUSTOMER_ID, ORDER_ID
+from workflows.engine.search_attributes import CUSTOMER_ID, ORDER_ID, OUTCOME
 
 FAILED = ("failed", "timed_out", "terminated")
+REFUND_DUE = "refund_due"  # the outcome of a cancelled order whose refund may succeed now
 STUCK_INTERVAL = 2  # seconds between two checks whether the code of a cancelled process fails
 ALLOW_AFTER_FAILURE = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
 ALLOW_ALWAYS = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
@@ -126,11 +128,12 @@ async def _stuck_reason(client: Client, run: WorkflowExecutionDescription) -> st
 
 
 async def _refuse_if_completed(database: Database, run: WorkflowExecutionDescription) -> None:
-    """Raise RetryRefused for a completed process, unless its mail to the customer was not sent."""
-    if status_of(run) != "completed":
+    """Raise RetryRefused for a completed process, unless a mail to the customer was not sent or a refund is due."""
+    if status_of(run) != "completed" or run.typed_search_attributes.get(OUTCOME) == REFUND_DUE:
         return
     order_id, customer_id = (run.typed_search_attributes.get(attribute) for attribute in (ORDER_ID, CUSTOMER_ID))
-    mail = shipped_key(order_id) if order_id else welcome_key(customer_id) if customer_id else None
+    order_key = cancelled_key if run.workflow_type == "cancel-order" else shipped_key
+    mail = order_key(order_id) if order_id else welcome_key(customer_id) if customer_id else None
     async with database.transaction() as tx:
         if mail is None or not await operator_actions.is_unsent(tx, mail):
             raise RetryRefused(run.id, "it is completed")

@@ -13,6 +13,7 @@ from commerce import audit as rules
 from commerce.audit import Finding, Page
 from commerce.audit_rules import FINDINGS, RULES, STRAYS
 from commerce.database import Database
+from commerce.messages.cancellations import CancelOrder, cancel_process_id
 from commerce.messages.orders import OrderProcessing, order_process_id
 from starter.connection.rpc import find_latest_run, unreachable_if_refused
 
@@ -20,7 +21,7 @@ MAX_CONCURRENT_CALLS = 20
 FIRST_PAGE, LARGEST_PAGE = 500, 1_000  # items, orders or customers; the time per order grows with larger pages
 PAGE_SECONDS = 5.0  # a page that takes longer than twice this is followed by a smaller one
 
-ORDER_KEY = order_process_id("")
+ORDER_KEY, CANCEL_KEY = order_process_id(""), cancel_process_id("")
 INTERRUPTED = (  # what `commerce runs retry` starts again
     WorkflowExecutionStatus.TERMINATED,
     WorkflowExecutionStatus.FAILED,
@@ -122,6 +123,9 @@ def _cure(finding: Finding, ended: EndedRuns) -> str | None:
         return None
     if run := ended[key]:
         return f"commerce runs retry {quote(key)} --reason …" if run.status in INTERRUPTED else None
+    if key.startswith(CANCEL_KEY):
+        cancellation = CancelOrder(order_id=key.removeprefix(CANCEL_KEY))
+        return f"commerce start cancel-order --input {quote(cancellation.model_dump_json(include={'order_id'}))}"
     if not key.startswith(ORDER_KEY):
         return None
     order = OrderProcessing(order_id=key.removeprefix(ORDER_KEY))

@@ -12,7 +12,7 @@ from activities.fulfillment import FulfillmentActivities
 from commerce import fulfillment, inventory, ledger, shipments
 from commerce.database import Database
 from commerce.errors import CarrierUnavailable, CarrierUnknown, StaleGeneration, StepInProgress, StepWithdrawn
-from commerce.integrations.carrier import Carrier
+from commerce.integrations.carrier import Carrier, LabelState
 from commerce.integrations.carriers import open_carriers
 from commerce.messages.orders import Label, LabelRequest
 from commerce.messages.steps import Call, StepKey
@@ -44,6 +44,9 @@ class PausingCarrier:
 
     async def refund(self, shipment_id: str) -> bool:
         return await self._carrier.refund(shipment_id)
+
+    async def look_up(self, shipment_id: str) -> LabelState | None:
+        return await self._carrier.look_up(shipment_id)
 
     async def close(self) -> None:
         await self._carrier.close()
@@ -247,6 +250,9 @@ class Unused:
         raise AssertionError
 
     async def refund(self, shipment_id: str) -> bool:
+        raise AssertionError
+
+    async def look_up(self, shipment_id: str) -> LabelState | None:
         raise AssertionError
 
     async def close(self) -> None:

@@ -373,3 +373,24 @@ async def test_only_running_processes_wait(backend: Backend) -> None:  # (W6)
     assert await violations(backend.shop) == {"only-running-processes-wait": REGISTRATION}
     await backend.shop.sql("UPDATE process_generations SET generation = 'newer'")
     assert "only-running-processes-wait" not in {finding.rule for finding in await find(backend.shop)}
+
+
+async def test_an_order_that_was_cancelled_here_but_holds_goods_is_reported(backend: Backend) -> None:  # (B4)
+    await backend.shop.sql(
+        "UPDATE orders SET cancellation = 'cancelled', fulfillment_status = 'restocked' WHERE id = '1'"
+    )
+    found = await find(backend.shop)
+    assert [(each.rule, each.business_key) for each in found if each.rule.startswith("cancelled")] == [
+        ("cancelled-order-holds-nothing", "cancel-order-1")
+    ]
+
+
+async def test_an_order_that_is_cancelling_without_a_process_is_reported(backend: Backend) -> None:  # (B2)
+    await backend.shop.sql("UPDATE orders SET cancellation = 'cancelling' WHERE id = '1'")
+    assert await violations(backend.shop) == {"cancelled-order-holds-nothing": "order 1"}
+    assert await find(backend.shop, ended=set()) == []
+
+
+async def test_refunds_that_do_not_add_up_are_reported(backend: Backend) -> None:  # (P1)
+    await backend.shop.sql("INSERT INTO order_payments (order_id, captured, refunded) VALUES ('1', 500, 300)")
+    assert await violations(backend.shop) == {"refunded-is-captured": "order 1"}

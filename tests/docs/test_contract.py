@@ -25,6 +25,7 @@ from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from tests.documents import prose, tables
 from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
+from workflows.cancel_order import PLAN as CANCEL_PLAN
 from workflows.customer_registration import PLAN as REGISTRATION_PLAN
 from workflows.engine.calls import name_of
 from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
@@ -102,7 +103,8 @@ def test_the_id_of_every_type_is_described() -> None:
 
 
 @pytest.mark.parametrize(
-    ("process", "plan"), [("order-processing", ORDER_PLAN), ("customer-registration", REGISTRATION_PLAN)]
+    ("process", "plan"),
+    [("order-processing", ORDER_PLAN), ("cancel-order", CANCEL_PLAN), ("customer-registration", REGISTRATION_PLAN)],
 )
 def test_the_steps_are_listed_in_their_order(process: str, plan: Any) -> None:
     assert CODE.findall(table("process")[f"`{process}`"][0]) == [name_of(step) for step in plan]

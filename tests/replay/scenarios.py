@@ -19,6 +19,7 @@ from commerce import outbox, sales, webhooks
 from commerce.errors import CommerceError
 from commerce.messages.analytics import Analytics
 from commerce.messages.base import Message
+from commerce.messages.cancellations import CancelOrder
 from commerce.messages.carts import CleanUpCarts
 from commerce.messages.customers import registration_process_id
 from commerce.messages.forgetting import ForgetCustomer
@@ -35,7 +36,7 @@ from starter.operate.answers import answer
 from starter.processes import TASK_QUEUE
 from starter.registration import Registration
 from tests.faults import Faults
-from tests.running_shop import Handle, RunningShop, wait_for_end
+from tests.running_shop import Handle, RunningShop, carrier_client, wait_for_end
 from tests.webhook_receiver import webhook_receiver
 from workflows.engine.search_attributes import FAILED_STEP, SAGA_STATE
 from workflows.order_processing import OrderProcessingWorkflow
@@ -532,6 +533,56 @@ async def run_job(shop: RunningShop, job: str, job_id: str, *options: Message) -
     return job_id
 
 
+async def fulfilled_to_cancel(shop: RunningShop, order_id: str, **columns: object) -> None:
+    await shop.data.order(order_id, MUG=1, columns=columns)
+    await shop.process(order_id)
+
+
+async def cancel_order(shop: RunningShop, order_id: str) -> str:
+    handle = await start(shop.client, "cancel-order", CancelOrder(order_id=order_id))
+    with suppress(WorkflowFailureError):
+        await handle.result()
+    return handle.id
+
+
+async def taken_back(shop: RunningShop, order_id: str) -> str:
+    """A fulfilled order is taken back. It was refunded at the shop before."""
+    await fulfilled_to_cancel(shop, order_id, refunded_total=0, payment_status="captured", total=0)
+    return await cancel_order(shop, order_id)
+
+
+async def refund_at_shop(shop: RunningShop, order_id: str) -> str:
+    """The payment is refunded at the shop, and a person notes that."""
+    await fulfilled_to_cancel(shop, order_id)
+    handle = await start(shop.client, "cancel-order", CancelOrder(order_id=order_id))
+    wait = "SELECT 1 FROM step_waits WHERE business_key = :key"
+    while await shop.data.sql(wait, key=handle.id) == []:  # noqa: ASYNC110 - polls a server
+        await asyncio.sleep(0.05)
+    await answer(shop.client, shop.database, handle.id, "refund-at-shop", Answer(answer="success"), by="test")
+    await handle.result()
+    return handle.id
+
+
+async def parcel_handed_over(shop: RunningShop, order_id: str) -> str:
+    """The carrier has the parcel, so the order is kept."""
+    await fulfilled_to_cancel(shop, order_id)
+    async with carrier_client(shop.carrier_url) as http:
+        await http.post("/trial/states", json={"order_id": order_id, "tracker": "in_transit"})
+    return await cancel_order(shop, order_id)
+
+
+async def offer_declined(shop: RunningShop, order_id: str) -> str:
+    """The admins are asked whether to take the order back, and decline."""
+    await fulfilled_to_cancel(shop, order_id)
+    handle = await start(shop.client, "cancel-order", CancelOrder(order_id=order_id, ask=True))
+    wait = "SELECT 1 FROM step_waits WHERE business_key = :key"
+    while await shop.data.sql(wait, key=handle.id) == []:  # noqa: ASYNC110 - polls a server
+        await asyncio.sleep(0.05)
+    await answer(shop.client, shop.database, handle.id, "offer-cancellation", Answer(answer="failure"), by="test")
+    await handle.result()
+    return handle.id
+
+
 SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "fulfilled": fulfilled,
     "without-label": without_label,
@@ -578,6 +629,10 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "product-count": product_count,
     "without-input": without_input,
     "webhook-delivered": webhook_delivered,
+    "taken-back": taken_back,
+    "refund-at-shop": refund_at_shop,
+    "parcel-handed-over": parcel_handed_over,
+    "offer-declined": offer_declined,
     "two-parcels": two_parcels,
     "two-parcels-undone": two_parcels_undone,
     # The same with local steps; the histories above are of versions that had none.

@@ -15,6 +15,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from commerce.errors import CustomerAlreadyExists, ProcessFailed
+from commerce.messages.cancellations import CancelOrder
 from commerce.messages.customers import REGISTRATION_ID_PREFIX
 from commerce.messages.forgetting import ForgetCustomer
 from commerce.messages.orders import order_process_id
@@ -206,6 +207,21 @@ async def order_cancelled(setup: Setup) -> None:
     await setup.cancel(run.id)
 
 
+async def order_taken_back(setup: Setup) -> None:
+    """An order is fulfilled and taken back; its payment is refunded at the shop, as somebody notes with a reason."""
+    order_id = await setup.create_order("taken-back")
+    await setup.shop.process(order_id)
+    run = await start(setup.shop.client, "cancel-order", CancelOrder(order_id=order_id))
+
+    async def waiting() -> bool | None:
+        return (await run.query("progress"))["state"] == "waiting" or None
+
+    await until(waiting)
+    done = Answer(answer="success", reason=words.REASON)
+    await answer(setup.shop.client, setup.shop.database, run.id, "refund-at-shop", done, by=words.ACTOR)
+    await run.result()
+
+
 async def order_rejected(setup: Setup) -> None:
     """An operator rejects an order that waits for a review, and says why."""
     process = await setup.start_review("rejected")
@@ -259,6 +275,7 @@ SCENARIOS: list[Callable[[Setup], Coroutine[Any, Any, None]]] = [
     order_refused,
     order_mail_refused,
     order_cancelled,
+    order_taken_back,
     order_rejected,
     order_rejected_in_temporal,
     workflow_bug,

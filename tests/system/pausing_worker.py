@@ -26,6 +26,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 import worker
 from commerce import analytics, carts, erasure, stock_sync, upkeep
 from commerce.integrations.easypost import EasyPost
+from commerce.integrations.stripe import Stripe
 from commerce.integrations.warehouse import Warehouse
 from commerce.mail.smtp import MailServer
 from commerce.messages.orders import order_process_id
@@ -34,6 +35,7 @@ EXTERNAL_CALLS = (
     (EasyPost, "create"),
     (EasyPost, "buy"),
     (EasyPost, "refund"),
+    (Stripe, "refund"),
     (MailServer, "send"),
     (Warehouse, "levels"),
 )

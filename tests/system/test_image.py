@@ -88,6 +88,7 @@ def _create_secrets(shop: RunningShop, folder: Path) -> Path:
         "migration_database_url": url_of(MIGRATOR, shop.settings.database_url.get_secret_value()),
         "smtp_url": shop.settings.smtp_url.get_secret_value(),
         "carrier_api_key": "test",
+        "payments_api_key": "",
         "api_tokens": TOKEN,
         "shopify_secrets": "",
         "woocommerce_secrets": "",

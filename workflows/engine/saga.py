@@ -22,12 +22,13 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.base import Message
     from commerce.messages.notifications import Alert
     from commerce.messages.progress import ProcessState, Progress, StepProgress
-    from commerce.messages.steps import Begin, BeginResult, Call, StepKey
+    from commerce.messages.steps import Begin, BeginResult, Call, Leftover, StepKey
     from commerce.messages.waits import WaitKey
     from workflows.engine.calls import (
         CHILD,
         Method,
         execute,
+        execute_undo,
         is_reset,
         key_of,
         name_of,
@@ -35,7 +36,7 @@ with workflow.unsafe.imports_passed_through():
         runs_locally,
     )
     from workflows.engine.cancellation import CANCEL_OR_FAILURE, uninterrupted
-    from workflows.engine.policies import DATABASE_STEP, REGULAR_STEP, Policy
+    from workflows.engine.policies import DATABASE_STEP, REGULAR_STEP, UNDO, Policy
     from workflows.engine.search_attributes import clear_copied_attributes, publish_failed_step, publish_state
     from workflows.engine.undos import Undos
     from workflows.engine.waits import AnswerT, Waits
@@ -181,7 +182,7 @@ class Saga:
 
         `until`: how long it waits. The alert `remind` is sent to the admins on the way. Raises ApplicationError:
         AnsweredWithFailure, and Unanswered if there is no answer in time and no `default`. The answer `retry` runs the
-        step again, as a step of its own with its own undo. The saga must have begun, and the final step comes later.
+        step again, as a step of its own with its own undo. The saga must have begun.
         """
 
         async def request(key: WaitKey) -> None:
@@ -200,6 +201,11 @@ class Saga:
             raise
         self._raise_if_ended()
         return answer
+
+    async def take_back(self, step: Leftover, name: str) -> None:
+        """Run the undo of another process's step. From then on nothing here is undone, as after a final step."""
+        self._final = True
+        await self._track(name, uninterrupted(execute_undo(step, UNDO)))
 
     def plan(self, names: Sequence[str], *, after: str) -> None:
         """Show more steps as pending, after one of the plan."""
@@ -221,20 +227,18 @@ class Saga:
         publish_state(self.progress, state)
 
     def call(self, step: str, value: InputT) -> Call[InputT]:
-        """Return the call of a step that the saga does not undo; it is done under the saga's generation."""
+        """Return the call of a step that the saga does not undo, under the saga's generation."""
         return Call(key=self._key(step), input=value)
 
     def final_failure(self, failure: BaseException) -> BaseException:
         """Return what the run fails with because of `failure`: a cancel, the innermost cause, or ResetTooLate."""
-        if self._was_reset_too_late() and self.progress.state != "compensation_failed":
+        # Such a run has the generation of another one.
+        was_reset_too_late = is_reset() and self._generation not in ("", workflow.info().run_id)
+        if was_reset_too_late and self.progress.state != "compensation_failed":
             late = to_failure(ResetTooLate())
             late.__cause__ = failure
             return late
         return failure if isinstance(failure, asyncio.CancelledError) else surface(failure)
-
-    def _was_reset_too_late(self) -> bool:
-        """Return whether this run was reset to an event after its first step: it has the generation of another run."""
-        return is_reset() and self._generation not in ("", workflow.info().run_id)
 
     def _key(self, step: str) -> StepKey:
         return key_of(step, self._generation or workflow.info().run_id)
@@ -258,8 +262,7 @@ class Saga:
     async def _interruptibly(self, step: Coroutine[Any, Any, T]) -> T:
         if self._final:
             return await step
-        task = asyncio.create_task(step)
-        self._interruptible.add(task)
+        self._interruptible.add(task := asyncio.create_task(step))
         try:
             return await task
         finally:

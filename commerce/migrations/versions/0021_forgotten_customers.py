@@ -6,7 +6,7 @@ from alembic import op
 from commerce.migrations import concurrent_indexes
 
 revision = "0021"
-down_revision = "0018"
+down_revision = "0020"
 
 TIME = sa.DateTime(timezone=True)
 

@@ -16,7 +16,7 @@ INDEXED = {
     "fulfilled_elsewhere": f"{NOT_CANCELLED} AND fulfillment_status = 'fulfilled_elsewhere'",
     "unpaid": f"{UNSHIPPED} AND payment_status IN ('awaiting', 'authorized', 'partially_captured', 'expired')",
     "other": f"{UNSHIPPED} AND payment_status IN ('captured', 'partially_refunded', 'refunded')"
-    " AND (payment_status = 'refunded' OR fulfillment_status <> 'not_fulfilled')",
+    " AND (payment_status = 'refunded' OR fulfillment_status <> 'not_fulfilled' OR cancellation IS NOT NULL)",
     "waiting_for_stock": "payment_status IN ('captured', 'awaiting', 'partially_refunded')"
     " AND fulfillment_status = 'not_fulfilled' AND cancelled_at IS NULL"
     " AND hold_reason IS NULL AND waits_for_backorders IS NOT NULL",

@@ -115,6 +115,16 @@ def with_refund(shipment: Json) -> Json:
     return shipment | {"refund_status": "submitted", "updated_at": now()}
 
 
+def with_state(shipment: Json, *, tracker: str | None, refund: str | None) -> Json:
+    """Return the shipment with a bought label after its parcel was scanned, or its refund decided."""
+    new: Json = {"updated_at": now()}
+    if tracker:
+        new["tracker"] = shipment["tracker"] | {"status": tracker, "updated_at": now()}
+    if refund:
+        new["refund_status"] = refund
+    return shipment | new
+
+
 def _label(url: str) -> Json:
     others = ("label_pdf_url", "label_zpl_url", "label_epl2_url", "label_file")
     label = _object("pl", "PostageLabel") | dict.fromkeys(others)
@@ -126,7 +136,12 @@ def _label(url: str) -> Json:
 
 def _tracker(shipment_id: str, tracking_code: str, root: str) -> Json:
     tracker = _object("trk", "Tracker") | dict.fromkeys(("signed_by", "weight", "est_delivery_date", "carrier_detail"))
-    tracker |= {"tracking_code": tracking_code, "status": "unknown", "status_detail": "unknown", "carrier": CARRIER}
+    tracker |= {
+        "tracking_code": tracking_code,
+        "status": "pre_transit",
+        "status_detail": "label_created",
+        "carrier": CARRIER,
+    }
     return tracker | {
         "shipment_id": shipment_id,
         "tracking_details": [],

@@ -3,14 +3,15 @@
     python -m starter.devstack.carrier --data-dir D --port P
 
 Like the real API it has no idempotency keys: each POST of a shipment creates another one. It accepts any API key as the
-user name of HTTP Basic. It permanently refuses to ship to the country `AQ`, Antarctica, and to the postal code
-`REFUSED`.
+user name of HTTP Basic. It permanently refuses to ship to the country `AQ` and to the postal code `REFUSED`.
 
 Routes that control it, described in `/docs`:
 POST /trial/faults     {"operation": "create" | "buy" | "refund" | "get",
                         "fault": "401" | "402" | "403" | "409" | "422" | "423" | "429" | "500" | "503" | "cut" | "slow",
                         "times": 1, "reference": null, "order_id": null, "seconds": 15}
 GET, DELETE /trial/faults
+POST /trial/states     {"order_id": "#1001", "tracker": "in_transit", "refund": "rejected"}: what becomes of its labels
+POST /trial/refunds    {"decision": "refunded" | "rejected" | null}: what becomes of a requested refund (null: nothing)
 GET /trial/labels      ?reference= or ?order_id= : numbers of shipments, bought, refunded, live; the newest labels
 """
 
@@ -30,7 +31,7 @@ from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from starter.devstack.carrier import schemas
+from starter.devstack.carrier import labels_in_use, schemas
 from starter.devstack.carrier.faults import CuttableProtocol, Fault, Faults, Operation, cut
 from starter.devstack.carrier.schemas import Json, ShipmentInput
 from starter.devstack.carrier.store import Shipments
@@ -90,8 +91,13 @@ async def create(request: Request) -> JSONResponse:
 
 @api.get("/{shipment_id}")
 async def get(request: Request, shipment_id: str) -> JSONResponse:
-    """Return a shipment."""
-    return await _respond(request, "get", _find(request, shipment_id), lambda found: found)
+    """Return a shipment. A requested refund has been decided when somebody looks."""
+
+    def look(found: Json) -> Json:
+        decision = found["refund_status"] == "submitted" and request.app.state.refund_decision
+        return _store(request, schemas.with_state(found, tracker=None, refund=decision)) if decision else found
+
+    return await _respond(request, "get", _find(request, shipment_id), look)
 
 
 @api.post("/{shipment_id}/buy")
@@ -262,8 +268,10 @@ def create_app(data_dir: Path) -> FastAPI:
         exception_handlers={Refusal: _refused, HTTPException: _no_route},
     )
     app.state.shipments, app.state.faults = shipments, Faults()
+    app.state.refund_decision = labels_in_use.REFUNDED
     app.include_router(api)
     app.include_router(control)
+    app.include_router(labels_in_use.control)
     return app
 
 

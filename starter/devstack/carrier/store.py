@@ -24,9 +24,11 @@ LABELS = f"""
     SELECT id AS shipment_id, reference, order_id, tracking_code, refund_status FROM shipments
     WHERE tracking_code IS NOT NULL AND {FILTER} ORDER BY rowid DESC LIMIT :limit
 """  # noqa: S608 - both parts are constants
+BOUGHT = "SELECT body FROM shipments WHERE order_id = ? AND tracking_code IS NOT NULL"
+REFUND = "nullif(refund_status, 'rejected')"
 COUNTS = f"""
-    SELECT count(*) AS shipments, count(tracking_code) AS bought, count(refund_status) AS refunded,
-           count(tracking_code) - count(refund_status) AS live
+    SELECT count(*) AS shipments, count(tracking_code) AS bought, count({REFUND}) AS refunded,
+           count(tracking_code) - count({REFUND}) AS live
     FROM shipments WHERE {FILTER}
 """  # noqa: S608
 MAX_LABELS = 1000
@@ -55,6 +57,11 @@ class Shipments:
         row = self._rows.execute("SELECT body FROM shipments WHERE id = ?", (shipment_id,)).fetchone()
         found: Json | None = None if row is None else json.loads(row["body"])
         return found
+
+    def of_order(self, order_id: str) -> list[Json]:
+        """Return the shipments of an order whose labels were bought."""
+        rows = self._rows.execute(BOUGHT, (order_id,))
+        return [json.loads(row["body"]) for row in rows]
 
     def labels(self, reference: str | None, order_id: str | None) -> Json:
         """Return the numbers of shipments and labels, and the newest labels."""

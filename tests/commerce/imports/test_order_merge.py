@@ -142,3 +142,14 @@ def test_a_line_that_the_source_has_removed_has_no_units() -> None:
 
 def test_a_line_that_the_source_has_added_is_new() -> None:
     assert merge_lines([StoredLine(1, MUG)], [MUG, MUG, BOX]) == ([], [MUG, BOX], True)
+
+
+@pytest.mark.parametrize("cancellation", ["cancelling", "cancelled"])
+def test_a_source_does_not_bring_back_an_order_that_is_cancelled_here(cancellation: str) -> None:  # (B2)
+    stored = columns(
+        updated_at=NOON, cancelled_at=NOON, fulfillment_status="restocked", cancellation=cancellation, note=None
+    )
+    received = columns(updated_at=LATER, fulfillment_status="fulfilled_elsewhere", shipping_city="Leeds", note="?")
+    assert merge(stored, received).changes == {"updated_at": LATER, "note": "?"}
+    assert keeps_lines(stored, received)
+    assert merge(stored | {"cancelled_at": None}, columns(cancelled_at=LATER)).changes == {"cancelled_at": LATER}

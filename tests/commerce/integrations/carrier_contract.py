@@ -6,7 +6,7 @@ from typing import Protocol
 import pytest
 
 from commerce.errors import CarrierDown, CarrierRefused, CarrierUnavailable
-from commerce.integrations.carrier import Carrier, Parcel
+from commerce.integrations.carrier import Carrier, LabelState, Parcel
 from commerce.shipments import Address, Shipment
 
 SENDER = Address("Shop", "1 Warehouse Way", "London", "N1 9GU", "", "GB", "")
@@ -25,6 +25,9 @@ class Service(Protocol):
 
     async def lose_response(self, operation: str) -> None:
         """Carry out the next `buy` or `refund`, but drop the connection instead of responding."""
+
+    async def scan(self) -> None:
+        """Let the carrier collect all parcels."""
 
     async def fail(self, operation: str, status: int = 500) -> None:
         """Fail the next `create`, `buy` or `refund` with this HTTP status, without doing anything."""
@@ -77,6 +80,19 @@ class CarrierContract:
         with pytest.raises(CarrierRefused):
             await service.carrier.buy(shipment_id)
         assert await service.labels() == (1, 1)
+
+    async def test_the_carrier_knows_whether_it_has_the_parcel_and_whether_the_label_was_returned(
+        self, service: Service
+    ) -> None:
+        shipment_id = await service.carrier.create(SHIPMENT, "ref")
+        assert await service.carrier.look_up(shipment_id) is None
+        await service.carrier.buy(shipment_id)
+        assert await service.carrier.look_up(shipment_id) == LabelState(handed_over=False)
+        await service.scan()
+        assert await service.carrier.look_up(shipment_id) == LabelState(handed_over=True)
+        await service.carrier.refund(shipment_id)
+        state = await service.carrier.look_up(shipment_id)
+        assert state and state.refund in ("requested", "made")
 
     @pytest.mark.parametrize("operation", ["create", "buy", "refund"])
     async def test_a_server_error_can_be_retried(self, service: Service, operation: str) -> None:

@@ -9,7 +9,7 @@ import httpx
 
 from commerce.errors import CarrierDown, CarrierRefused, CarrierUnavailable
 from commerce.integrations import capped_http
-from commerce.integrations.carrier import Parcel, error_of
+from commerce.integrations.carrier import LabelState, Parcel, error_of
 from commerce.messages.orders import Label
 from commerce.shipments import Shipment
 
@@ -40,6 +40,13 @@ class ParcelPost:
             if refused.status != httpx.codes.GONE:  # the label was returned before
                 raise
         return True
+
+    async def look_up(self, shipment_id: str) -> LabelState | None:
+        consignment = await self._request("GET", f"/consignments/{shipment_id}")
+        if "number" not in consignment:
+            return None
+        returned = consignment["returned"]
+        return LabelState(handed_over=consignment["collected"], refund="made" if returned else "none")
 
     async def close(self) -> None:
         await self._client.aclose()

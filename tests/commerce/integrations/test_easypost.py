@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from commerce.errors import CarrierDown, CarrierRefused, CarrierUnavailable
+from commerce.integrations.carrier import LabelState
 from commerce.integrations.easypost import EasyPost
 from commerce.shipments import Address
 from starter.devstack.carrier import server as embedded
@@ -71,6 +72,10 @@ class Service:
 
     async def fail(self, operation: str, status: int = 500) -> None:
         await self.inject_fault(operation, str(status))
+
+    async def scan(self) -> None:
+        body = {"order_id": "#1001", "tracker": "in_transit"}
+        (await self._trial.post("/trial/states", json=body)).raise_for_status()
 
     async def labels(self) -> tuple[int, int]:
         """Return how many labels were bought, and how many of them were refunded."""
@@ -292,3 +297,26 @@ class TestResponses:
     async def test_an_error_is_understood(self) -> None:
         with pytest.raises(CarrierRefused, match=r"PARAMETER\.REQUIRED \(HTTP 422\)"):
             await responding(*self.responses("error")).create(SHIPMENT, "ref")
+
+
+@pytest.mark.parametrize(
+    ("tracker", "handed_over"),
+    [("pre_transit", False), ("in_transit", True), ("return_to_sender", True), ("unknown", None), (None, None)],
+)
+async def test_the_status_of_the_tracker_says_whether_the_parcel_was_handed_over(
+    tracker: str | None, handed_over: bool | None
+) -> None:
+    carrier = responding((200, BOUGHT | {"tracker": tracker and {"status": tracker}}))
+    assert await carrier.look_up("shp_1") == LabelState(handed_over)
+
+
+@pytest.mark.parametrize(
+    ("status", "refund"), [("submitted", "requested"), ("refunded", "made"), ("rejected", "refused"), (None, "none")]
+)
+async def test_a_submitted_refund_is_only_requested(status: str | None, refund: Any) -> None:  # (B3)
+    carrier = responding((200, BOUGHT | {"refund_status": status}))
+    assert await carrier.look_up("shp_1") == LabelState(None, refund)
+
+
+async def test_an_unknown_shipment_has_no_label() -> None:
+    assert await responding((404, error("NOT_FOUND"))).look_up("shp_1") is None

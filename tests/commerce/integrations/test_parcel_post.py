@@ -19,6 +19,7 @@ class Server:
         self.consignments: dict[str, str] = {}
         self.failing: tuple[str, int] | None = None
         self.silent: str | None = None
+        self.collected = False
         self.carrier: Carrier = ParcelPost(
             "https://parcelpost.example", "token", PARCEL, transport=httpx.MockTransport(self._respond)
         )
@@ -34,6 +35,8 @@ class Server:
         self.failing = operation, status
 
     def _respond(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return self._look_up(request.url.path.split("/")[2])
         operation = OPERATIONS[request.method]
         if self.failing and self.failing[0] == operation:
             status, self.failing = self.failing[1], None
@@ -43,6 +46,14 @@ class Server:
             self.silent = None
             raise httpx.ReadError("connection reset")
         return response
+
+    async def scan(self) -> None:
+        self.collected = True
+
+    def _look_up(self, consignment_id: str) -> httpx.Response:
+        state = self.consignments[consignment_id]
+        sold = {"number": consignment_id, "collected": self.collected, "returned": state == "refunded"}
+        return httpx.Response(200, json={} if state == "created" else sold)
 
     def _create(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content)

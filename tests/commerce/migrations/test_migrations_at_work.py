@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncpg
@@ -42,28 +43,41 @@ INVALID = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
 async def test_an_upgrade_interrupted_after_any_command_can_be_repeated(
     postgres_server: PostgresServer, admin: asyncpg.Connection, filled_template: str
 ) -> None:
-    schemas = []
-    for number in itertools.count(1):
-        async with database_copy(admin, filled_template) as name:
-            url = postgres_server.superuser_url(name)
-            await run_sql(url, INTERRUPT.format(number=number))
-            was_interrupted = await upgrade_is_interrupted(url)
-            await migrations.upgrade(url)
-            await run_sql(url, "DROP EVENT TRIGGER interrupt; DROP FUNCTION interrupt; DROP SEQUENCE commands")
-            schemas.append(await fetch_column(url, SCHEMA))
-        if not was_interrupted:
-            break
-    assert len(schemas) > len(REVISIONS)
-    assert all(schema == schemas[-1] for schema in schemas)
+    """Each revision starts from a database whose upgrade to the one before was interrupted and repeated."""
+    interruptions, before, previous = 0, filled_template, AsyncExitStack()
+    for revision in REVISIONS[1:]:
+        schemas, following = [], AsyncExitStack()
+        async with AsyncExitStack() as copies:
+            for number in itertools.count(1):
+                name = await copies.enter_async_context(database_copy(admin, before))
+                url = postgres_server.superuser_url(name)
+                was_interrupted = await upgrade_interrupted(url, revision, number)
+                schemas.append(await fetch_column(url, SCHEMA))
+                if was_interrupted or number == 1:
+                    repeated = name
+                if not was_interrupted:
+                    break
+                interruptions += 1
+            assert all(schema == schemas[-1] for schema in schemas)
+            before = await following.enter_async_context(database_copy(admin, repeated))
+        await previous.aclose()
+        previous = following
+    await check_schema(postgres_server.superuser_url(before))
+    await previous.aclose()
+    assert interruptions >= len(REVISIONS)
 
 
-async def upgrade_is_interrupted(url: str) -> bool:
-    """Upgrade; return whether that was interrupted."""
+async def upgrade_interrupted(url: str, revision: str, number: int) -> bool:
+    """Upgrade to a revision, again if the command with this number interrupted it; return whether it did."""
+    await run_sql(url, INTERRUPT.format(number=number))
     try:
-        await migrations.upgrade(url)
+        await migrations.upgrade(url, revision)
     except DBAPIError as error:
         assert "interrupted" in str(error.orig)
+        await migrations.upgrade(url, revision)
         return True
+    finally:
+        await run_sql(url, "DROP EVENT TRIGGER interrupt; DROP FUNCTION interrupt; DROP SEQUENCE commands")
     return False
 
 

@@ -289,6 +289,15 @@ class TestPlan:
         plan, _ = self.make(tmp_path, {"COMMERCE_METRICS_ADDRESS": "127.0.0.1:9999"})
         assert plan.describe({"worker": 7})["metrics_url"] == "http://127.0.0.1:9999/metrics"
 
+    def test_there_is_a_payment_provider_only_for_a_shop_that_uses_one(self, tmp_path: Path) -> None:
+        (tmp_path / "logs").mkdir()
+        assert "payments" not in self.make(tmp_path, {})[0].ports
+        plan, _ = self.make(tmp_path, {"COMMERCE_PAYMENTS": "stripe"})
+        assert plan.environment()["COMMERCE_PAYMENTS_URL"] == f"http://127.0.0.1:{plan.ports['payments']}/v1"
+        assert "payments" in {child.name for child in servers.make_stand_ins(plan)}
+        url = {"COMMERCE_PAYMENTS_URL": "https://api.stripe.com/v1"}
+        assert "payments" not in self.make(tmp_path, {"COMMERCE_PAYMENTS": "stripe", **url})[0].ports
+
     def test_a_setting_replaces_an_embedded_server(self, tmp_path: Path) -> None:
         own = {
             "COMMERCE_CARRIER_URL": "https://carrier.example/v2",

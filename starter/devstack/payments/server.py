@@ -1,0 +1,300 @@
+"""The embedded payment provider: a small copy of Stripe's API, so that the shop runs without an account.
+
+    python -m starter.devstack.payments --data-dir D --port P
+
+It has payment intents (retrieve, capture, cancel) and refunds (create, retrieve, list), `Idempotency-Key` with stored
+responses, and Stripe's error bodies. It accepts any key as the bearer token.
+
+Routes that control it, described in `/docs`:
+POST /trial/payments   {"id": "pi_1", "amount": 250, "currency": "gbp", "status": "succeeded"}: a customer has paid
+GET /trial/payments/ID the payment intent, its refunds, and the sum of those that have not failed
+POST /trial/refunds/ID {"status": "failed"}: changes a refund, as a bank does
+POST /trial/faults     {"operation": "retrieve" | "capture" | "cancel" | "refund" | "list",
+                        "fault": "401" | "402" | "403" | "409" | "424" | "429" | "500" | "503" | "done_500" | "cut" |
+                        "slow", "times": 1, "payment_intent": null, "seconds": 15}
+GET, DELETE /trial/faults
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi_offline import FastAPIOffline
+
+from starter.devstack.carrier.faults import CuttableProtocol, cut
+from starter.devstack.payments import schemas
+from starter.devstack.payments.faults import Fault, Faults, Operation
+from starter.devstack.payments.schemas import Json, NewPayment
+from starter.devstack.payments.store import Payments, Stored
+from starter.devstack.serving import (
+    LOOPBACK,
+    Arguments,
+    BrowserGuard,
+    parse_arguments,
+    run,
+    serving,
+    wait_for_stop_signal,
+)
+
+MAX_PAGE = 100
+TYPES = {401: "invalid_request_error", 402: "card_error", 429: "invalid_request_error", 500: "api_error"}
+
+log = logging.getLogger(__name__)
+
+
+class Refusal(Exception):
+    """An error response of the API. Private to this package: a handler turns it into a response."""
+
+    def __init__(self, status: int, code: str, message: str, kind: str = "invalid_request_error") -> None:
+        super().__init__(code)
+        self.status = status
+        self.body: Json = {"error": {"type": kind, "code": code, "message": message}}
+
+
+async def require_key(
+    key: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
+) -> None:
+    """Refuse a request without an API key."""
+    if key is None or not key.credentials:
+        raise Refusal(401, "api_key_missing", "You did not provide an API key.")
+
+
+api = APIRouter(prefix="/v1", dependencies=[Depends(require_key)])
+control = APIRouter(prefix="/trial")
+
+
+@api.get("/payment_intents/{payment_id}")
+async def retrieve(request: Request, payment_id: str) -> JSONResponse:
+    """Return a payment intent."""
+    return await _respond(request, "retrieve", payment_id, lambda: _intent(request, payment_id))
+
+
+@api.post("/payment_intents/{payment_id}/capture")
+async def capture(request: Request, payment_id: str) -> JSONResponse:
+    """Capture a payment intent, once."""
+    form = await _form(request)
+
+    def change() -> Json:
+        intent = _intent(request, payment_id)
+        amount = int(form.get("amount_to_capture") or intent["amount_capturable"])
+        if intent["status"] != "requires_capture":
+            raise Refusal(400, "payment_intent_unexpected_state", "This PaymentIntent could not be captured.")
+        if amount > intent["amount_capturable"]:
+            raise Refusal(400, "amount_too_large", "The amount is more than can be captured.")
+        return _payments(request).put(schemas.captured(intent, amount))
+
+    return await _respond(request, "capture", payment_id, change)
+
+
+@api.post("/payment_intents/{payment_id}/cancel")
+async def cancel(request: Request, payment_id: str) -> JSONResponse:
+    """Cancel a payment intent that was not captured."""
+
+    def change() -> Json:
+        intent = _intent(request, payment_id)
+        if intent["status"] in ("succeeded", "canceled"):
+            raise Refusal(400, "payment_intent_unexpected_state", "This PaymentIntent could not be cancelled.")
+        return _payments(request).put(schemas.cancelled(intent))
+
+    return await _respond(request, "cancel", payment_id, change)
+
+
+@api.post("/refunds")
+async def refund(request: Request) -> JSONResponse:
+    """Refund a payment intent, at most what was captured of it."""
+    form = await _form(request)
+    payment_id = form.get("payment_intent", "")
+
+    def change() -> Json:
+        intent = _intent(request, payment_id)
+        left = intent["amount_received"] - _refunded(_payments(request).refunds(payment_id))
+        amount = int(form.get("amount") or left)
+        if intent["status"] != "succeeded":
+            raise Refusal(400, "payment_intent_unexpected_state", "This PaymentIntent has no successful charge.")
+        if left == 0:
+            raise Refusal(400, "charge_already_refunded", "The charge has already been refunded.")
+        if amount > left:
+            raise Refusal(400, "amount_too_large", "Refund amount is greater than unrefunded amount on charge.")
+        names = {
+            name: name.removeprefix("metadata[").removesuffix("]") for name in form if name.startswith("metadata[")
+        }
+        metadata = {name: form[field] for field, name in names.items()}
+        return _payments(request).put(schemas.new_refund(intent, amount, metadata))
+
+    return await _respond(request, "refund", payment_id, change)
+
+
+@api.get("/refunds")
+async def list_refunds(
+    request: Request, payment_intent: str, limit: int = 10, starting_after: str | None = None
+) -> JSONResponse:
+    """List the refunds of a payment intent, newest first."""
+
+    def page() -> Json:
+        found = _payments(request).refunds(payment_intent)
+        ids = [each["id"] for each in found]
+        found = found[ids.index(starting_after) + 1 :] if starting_after in ids else found
+        size = min(limit, MAX_PAGE)
+        return {"object": "list", "url": "/v1/refunds", "data": found[:size], "has_more": len(found) > size}
+
+    return await _respond(request, "list", payment_intent, page)
+
+
+@api.get("/refunds/{refund_id}")
+async def retrieve_refund(request: Request, refund_id: str) -> JSONResponse:
+    """Return a refund."""
+    return JSONResponse(_find(request, refund_id, "refund"))
+
+
+@control.post("/payments")
+async def add_payment(request: Request, payment: NewPayment) -> Json:
+    """Let a customer pay."""
+    return _payments(request).put(schemas.new_payment_intent(payment))
+
+
+@control.get("/payments/{payment_id}")
+async def payment(request: Request, payment_id: str) -> Json:
+    """Return a payment intent, its refunds, and their sum."""
+    refunds = _payments(request).refunds(payment_id)
+    return {"payment": _intent(request, payment_id), "refunds": refunds, "refunded": _refunded(refunds)}
+
+
+@control.post("/refunds/{refund_id}")
+async def change_refund(request: Request, refund_id: str, values: Json) -> Json:
+    """Change a refund, as a bank does that cannot pay it out."""
+    return _payments(request).put(_find(request, refund_id, "refund") | values)
+
+
+@control.post("/faults")
+async def add_fault(request: Request, fault: Fault) -> list[Fault]:
+    """Inject a fault; the first fault that applies is used, in the order in which they were added."""
+    faults: Faults = request.app.state.faults
+    faults.all.append(fault)
+    return faults.all
+
+
+@control.get("/faults")
+async def list_faults(request: Request) -> list[Fault]:
+    """Return the faults, with the times that are left."""
+    faults: Faults = request.app.state.faults
+    return faults.all
+
+
+@control.delete("/faults", status_code=204)
+async def clear_faults(request: Request) -> None:
+    """Remove all faults."""
+    request.app.state.faults.all.clear()
+
+
+async def _respond(request: Request, operation: Operation, payment_id: str, work: Callable[[], Json]) -> JSONResponse:
+    """Carry out an operation, once per idempotency key, with the fault that applies to it."""
+    key, payments = request.headers.get("Idempotency-Key"), _payments(request)
+    wanted = f"{request.url.path} {(await request.body()).decode()}"
+    if key and (stored := payments.stored(key)):
+        if stored.request != wanted:
+            message = (
+                "Keys for idempotent requests can only be used with the same parameters they were first used with."
+            )
+            raise Refusal(400, "idempotency_error", message, "idempotency_error")
+        return JSONResponse(stored.body, stored.status, {"Idempotent-Replayed": "true"})
+    fault = request.app.state.faults.take(operation, payment_id)
+    kind = fault.fault if fault else None
+    if kind == "slow":
+        await asyncio.sleep(fault.seconds)
+    status, body = _carry_out(kind, work)
+    if key and (status < 400 or status >= 500):
+        payments.store(key, Stored(wanted, status, body))
+    if kind == "cut":
+        await cut(request)
+    return JSONResponse(body, status)
+
+
+def _carry_out(kind: str | None, work: Callable[[], Json]) -> tuple[int, Json]:
+    """Return status and body of the response to an operation."""
+    status = int(kind) if kind and kind.isdecimal() else 200
+    if status == 200:
+        try:
+            body = work()
+        except Refusal as refusal:
+            return refusal.status, refusal.body
+        if kind != "done_500":
+            return status, body
+        status = 500
+    code = "card_declined" if status == 402 else "lock_timeout" if status == 429 else "error"
+    return status, Refusal(status, code, "An error that a test has asked for.", TYPES.get(status, "api_error")).body
+
+
+async def _form(request: Request) -> dict[str, str]:
+    return dict(parse_qsl((await request.body()).decode(), keep_blank_values=True))
+
+
+def _payments(request: Request) -> Payments:
+    payments: Payments = request.app.state.payments
+    return payments
+
+
+def _intent(request: Request, payment_id: str) -> Json:
+    return _find(request, payment_id, "payment_intent")
+
+
+def _find(request: Request, object_id: str, kind: str) -> Json:
+    found = _payments(request).get(object_id)
+    if found is None or found["object"] != kind:
+        raise Refusal(404, "resource_missing", f"No such {kind}.")
+    return found
+
+
+def _refunded(refunds: list[Json]) -> int:
+    return sum(int(each["amount"]) for each in refunds if each["status"] not in ("failed", "canceled"))
+
+
+async def _refused(_request: Request, refusal: Exception) -> JSONResponse:
+    assert isinstance(refusal, Refusal)
+    return JSONResponse(refusal.body, refusal.status)
+
+
+def create_app(data_dir: Path) -> FastAPI:
+    """Return the app of the payment provider; its objects are stored in this folder."""
+    payments = Payments(data_dir)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        payments.close()
+
+    app = FastAPIOffline(title="Embedded payment provider", lifespan=lifespan, exception_handlers={Refusal: _refused})
+    app.state.payments, app.state.faults = payments, Faults()
+    app.include_router(api)
+    app.include_router(control)
+    return app
+
+
+def running(data_dir: Path, port: int, host: str = LOOPBACK) -> AbstractAsyncContextManager[str]:
+    """Serve the payment provider during the block; yields its URL. Raises OSError."""
+    app = create_app(data_dir)
+    app.add_middleware(BrowserGuard, host=host)
+    return serving(app, port, host, http=CuttableProtocol)
+
+
+async def serve(arguments: Arguments) -> None:
+    """Serve the payment provider until SIGTERM or SIGINT."""
+    async with running(*arguments) as url:
+        log.info("listening on %s", url)
+        await wait_for_stop_signal()
+
+
+def main() -> None:
+    """Run the payment provider as a process."""
+    arguments = parse_arguments("The embedded payment provider, a copy of Stripe's API.", "--data-dir")
+    run("payments", lambda: serve(arguments))
+
+
+if __name__ == "__main__":
+    main()

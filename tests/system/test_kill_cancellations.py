@@ -1,0 +1,81 @@
+"""Orders are taken back once, although the worker is killed inside each step of `cancel-order` (E11, B2, B6)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from commerce.messages.cancellations import CancelOrder, CancelResult, cancel_process_id
+from starter.client import start
+from tests.payment_provider import EmbeddedPayments, embedded_payments
+from tests.running_shop import RunningShop, running_shop
+from tests.system.workers import WorkerProcesses, worker_processes
+
+# The points where the worker hangs when killed.
+POINTS = """
+    begin-cancellation     before after
+    mark-cancelling        before after
+    check-parcels          before
+    void-label             before before-refund after-refund after
+    void-shipping-label    before after
+    cancel-fulfillment     after
+    release-inventory      after
+    restock-order          before after
+    refund-payment         before before-refund after-refund after
+    complete-cancellation  before after
+    send-notification      before-send after-send
+"""
+DEADLINE = 180  # seconds
+PAID = 250  # minor units
+
+
+@pytest.fixture
+async def payments(tmp_path: Path) -> AsyncIterator[EmbeddedPayments]:
+    async with embedded_payments(tmp_path / "payments") as embedded:
+        yield embedded
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as running:
+        yield running
+
+
+@pytest.fixture
+async def workers(shop: RunningShop, payments: EmbeddedPayments, tmp_path: Path) -> AsyncIterator[WorkerProcesses]:
+    settings = {"COMMERCE_PAYMENTS": "stripe", "COMMERCE_PAYMENTS_URL": payments.api, "COMMERCE_PAYMENTS_API_KEY": "k"}
+    async with worker_processes(shop, tmp_path / "workers", **settings) as processes:
+        yield processes
+
+
+async def test_orders_are_taken_back_once_after_a_kill_inside_each_step(
+    shop: RunningShop, payments: EmbeddedPayments, workers: WorkerProcesses
+) -> None:  # (E11, B2, B6)
+    rows = [line.split() for line in POINTS.strip().splitlines()]
+    points = {f"{step}.{where}": f"{step} {where}" for step, *places in rows for where in places}
+    await shop.data.stock("MUG", main=len(points))
+    for number, order_id in enumerate(points):
+        await payments.pay(f"pi_{number}", PAID)
+        await shop.data.order(order_id, MUG=1, columns={"payment_reference": f"pi_{number}"})
+    first = await workers.start_pausing({cancel_process_id(order_id): point for order_id, point in points.items()})
+    await asyncio.gather(*(shop.process(order_id) for order_id in points))
+    handles = [await start(shop.client, "cancel-order", CancelOrder(order_id=order_id)) for order_id in points]
+    await workers.wait_until_hanging(*map(cancel_process_id, points))
+    await first.kill()
+
+    await workers.start()
+    async with asyncio.timeout(DEADLINE):
+        results = [CancelResult.model_validate(await handle.result()) for handle in handles]
+    assert {(result.status, result.refunded) for result in results} == {("cancelled", PAID)}
+    refunds = {order_id: await payments.refunds(f"pi_{number}") for number, order_id in enumerate(points)}
+    assert refunds == {order_id: [PAID] for order_id in points}
+    labels = {order_id: await shop.labels(order_id) for order_id in points}
+    assert {(each["bought"], each["refunded"]) for each in labels.values()} == {(1, 1)}
+    assert await shop.data.levels("MUG") == {"main": (len(points), 0)}
+    mails = {mail["Message-ID"] for mail in shop.mails("order-cancelled")}
+    assert len(mails) == len(points)  # one can arrive twice with the same Message-ID, see (N1)
+    assert [kind for kind, *_ in await shop.data.events()].count("order.cancelled") == len(points)
+    assert await shop.data.breaches() == []
+    assert await shop.findings() == []
