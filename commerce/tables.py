@@ -519,10 +519,11 @@ class Notification(Base):
     attempts: Mapped[int] = mapped_column(server_default="0")
     lease_until: Mapped[datetime | None]  # until then, an attempt may be sending it; queued: no worker sends it unasked
     error: Mapped[str | None]
-    created_at: Mapped[Now] = mapped_column(index=True)
+    created_at: Mapped[Now]
     sent_at: Mapped[datetime | None]
     __table_args__ = (
         one_of("status", "queued", "sending", "sent", "failed"),
+        Index(None, "created_at", "key"),
         Index("ix_notifications_unsent", "created_at", postgresql_where=text("status <> 'sent'")),
     )
 

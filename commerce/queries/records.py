@@ -34,13 +34,13 @@ async def list_notifications(
     """
     _check(limit)
     values: dict[str, Any] = {"limit": limit + 1, "status": status, "order_id": order_id}
-    conditions = []
+    source, conditions = "notifications", []
     if status in ("sent", "unsent"):
         conditions.append(f"status {'=' if status == 'sent' else '<>'} 'sent'")
     elif status is not None:
         conditions.append("status <> 'sent' AND status = :status")  # the first part is that of an index
-    if order_id is not None:
-        conditions.append("order_id = :order_id")
+    if order_id is not None:  # OFFSET 0: they are found by their index, and then sorted
+        source = "(SELECT * FROM notifications WHERE order_id = :order_id OFFSET 0) AS notifications"
     if cursor is not None:
         place = (await tx.execute(PLACE, {"key": cursor})).one_or_none()
         if place is None:
@@ -49,7 +49,7 @@ async def list_notifications(
         conditions.append("(created_at, key) < (CAST(:before AS timestamptz), CAST(:before_key AS text))")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     statement = text(f"""
-        SELECT {NOTIFICATION} FROM notifications {where} ORDER BY created_at DESC, key DESC LIMIT :limit
+        SELECT {NOTIFICATION} FROM {source} {where} ORDER BY created_at DESC, key DESC LIMIT :limit
     """)  # noqa: S608 - our own columns and conditions
     rows = (await tx.execute(statement, values)).mappings().all()
     found = [_masked(row) for row in rows[:limit]]

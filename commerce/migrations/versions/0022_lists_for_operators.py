@@ -41,6 +41,8 @@ def upgrade() -> None:
         op.execute("ALTER TABLE operator_actions VALIDATE CONSTRAINT ck_operator_actions_action")
     concurrent_indexes.create_index("ix_orders_created_at_id", "orders", ["created_at", "id"])
     concurrent_indexes.drop_index("ix_orders_created_at", "orders")
+    concurrent_indexes.create_index("ix_notifications_created_at_key", "notifications", ["created_at", "key"])
+    concurrent_indexes.drop_index("ix_notifications_created_at", "notifications")
     concurrent_indexes.create_index(
         "ix_inventory_levels_oversold",
         "inventory_levels",
