@@ -14,6 +14,8 @@ from temporalio.worker import Worker, WorkflowInstance, WorkflowInstanceDetails
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import SandboxImportNotificationPolicy
 
+from commerce.messages.cancellations import CancelOrder
+from commerce.messages.forgetting import ForgetCustomer
 from commerce.messages.tutorial import HelloWorld
 from commerce.messages.webhooks import WebhookDelivery
 from starter.client import register_customer, start
@@ -28,6 +30,8 @@ from worker import WORKFLOWS
 STRICT = SandboxImportNotificationPolicy.RAISE_ON_UNINTENTIONAL_PASSTHROUGH
 EMPTY_MODULES = {"workflows", "__main__"}  # the SDK creates the second one
 INPUTS = {  # the other process types need no input
+    "cancel-order": CancelOrder(order_id="free"),
+    "forget-customer": ForgetCustomer(email="ann@shop.example"),
     "hello-world": HelloWorld(name="John"),
     "deliver-webhook": WebhookDelivery(endpoint_id=uuid4(), event_id=uuid4()),
 }
@@ -107,6 +111,7 @@ async def run_orders_with_different_outcomes(shop: RunningShop) -> None:
     await shop.expect_failure("refused")
     await shop.data.order("short", MUG=4)
     assert (await shop.process("short")).status == "insufficient_inventory"
+    await shop.data.order("free", MUG=1, columns={"total": 0})  # without a refund that would be waited for
     await shop.data.order("fulfilled", MUG=1)
     assert (await shop.process("fulfilled")).status == "fulfilled"
 
