@@ -6,7 +6,7 @@ from temporalio import activity
 from temporalio.client import WorkflowExecutionStatus
 
 from activities.boundary.generations import begin, key_of_run, latest_run
-from commerce import confirmations, customers, email_addresses, ledger, person_names
+from commerce import confirmations, customers, email_addresses, generations, ledger, person_names
 from commerce.database import Database, digests_of
 from commerce.errors import BadInput, RegistrationInProgress, WrongProcessId
 from commerce.messages.base import FieldError, Nothing
@@ -41,7 +41,7 @@ class CustomerActivities:
         """Make this run the current one, and check that address and names are valid and the address has no account."""
         key = key_of_run(call.key)
         # First, so that what an older run left is undone even if the input was valid only when that run started.
-        if leftovers := await begin(self._database, key, lambda tx: ledger.find_leftovers(tx, key)):
+        if leftovers := await begin(self._database, key, lambda tx: generations.find_leftovers(tx, key)):
             return ValidCustomer(leftovers=leftovers, generation=key.generation)
         data = _validate(call.input)
         async with self._database.transaction() as tx:
@@ -62,13 +62,13 @@ class CustomerActivities:
         Raises RegistrationInProgress while it is open, and Unreachable.
         """
         async with self._database.transaction() as tx:
-            if await ledger.current_generation(tx, process_id) in (None, key.generation):
+            if await generations.current_generation(tx, process_id) in (None, key.generation):
                 return []
         run = await latest_run(process_id)
         if run is not None and run.status == WorkflowExecutionStatus.RUNNING:
             raise RegistrationInProgress
         earlier = key.model_copy(update={"business_key": process_id})
-        return await begin(self._database, earlier, lambda tx: ledger.find_leftovers(tx, earlier))
+        return await begin(self._database, earlier, lambda tx: generations.find_leftovers(tx, earlier))
 
     @activity.defn(name="create-customer")
     async def create(self, call: Call[CustomerData]) -> CreatedCustomer:

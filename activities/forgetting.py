@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from activities.boundary.generations import begin, key_of_run
-from commerce import erasure, ledger
+from commerce import erasure, generations, ledger
 from commerce.database import Database, digests_of
 from commerce.email_addresses import normalise_address
 from commerce.errors import BadInput, WrongProcessId
@@ -23,7 +23,7 @@ class ForgettingActivities:
     async def find(self, call: Begin[PersonRef]) -> PersonFound:
         """Make this run the current one, and check that the person is known and has no open order."""
         key = key_of_run(call.key)
-        if leftovers := await begin(self._database, key, lambda tx: ledger.find_leftovers(tx, key)):
+        if leftovers := await begin(self._database, key, lambda tx: generations.find_leftovers(tx, key)):
             return PersonFound(leftovers=leftovers, generation=key.generation)
         address = call.input.email
         if normalise_address(address) != address:

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
 from activities.boundary.generations import begin, key_of_run
-from commerce import approvals, backlog, ledger, open_orders, orders
+from commerce import approvals, backlog, generations, ledger, open_orders, orders
 from commerce.database import Database
 from commerce.errors import (
     OrderNotFound,
@@ -52,7 +52,7 @@ class OrderActivities:
         async def validate(tx: AsyncSession) -> ValidOrder | PermanentError:
             if not await orders.lock(tx, order_id):
                 raise OrderNotFound(order_id)
-            if leftovers := await ledger.find_leftovers(tx, key):
+            if leftovers := await generations.find_leftovers(tx, key):
                 return ValidOrder(order_id=order_id, leftovers=leftovers)
             if not call.input.unless_held:
                 await approvals.approve(tx, order_id, key.generation)

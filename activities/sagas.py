@@ -2,7 +2,7 @@
 
 from temporalio import activity
 
-from commerce import ledger
+from commerce import generations
 from commerce.database import Database
 from commerce.messages.base import Nothing
 from commerce.messages.steps import Call, UndoableSteps
@@ -18,5 +18,5 @@ class SagaActivities:
     async def find_undoable(self, call: Call[Nothing]) -> UndoableSteps:
         """Find steps that a lost worker did and history does not have, and let it do no more if it was only frozen."""
         async with self._database.transaction() as tx:
-            await ledger.close(tx, call.key)
-            return UndoableSteps(steps=await ledger.find_undoable(tx, call.key))
+            await generations.close(tx, call.key)
+            return UndoableSteps(steps=await generations.find_undoable(tx, call.key))

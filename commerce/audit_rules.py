@@ -142,8 +142,8 @@ UNLESS_RUNNING = {
             SELECT FROM customer_group_members AS member JOIN customer_groups ON customer_groups.id = group_id
             WHERE member.customer_id = account.id AND name = :default_group)
     """,
-    # A generation stands while it has steps that the next one would have to undo (LEFTOVERS in ledger.py). If no known
-    # generation started before the process ended, upkeep has deleted its steps.
+    # A generation stands while it has steps that the next one would have to undo (LEFTOVERS in generations.py). If no
+    # known generation started before the process ended, upkeep has deleted its steps.
     "one-generation-stands": """
         SELECT business_key AS subject, business_key,
                'generations with undoable steps: ' || coalesce(generations, 0) || ', expected: '

@@ -7,7 +7,7 @@ nor its states. `cancelling` lasts from the mark until everything is taken back,
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import fulfillment, inventory, ledger, notifications, orders, outbox, sales
+from commerce import fulfillment, generations, inventory, notifications, orders, outbox, sales
 from commerce.errors import FulfilledElsewhere, OrderNotFound, PartlyFulfilled
 from commerce.messages.cancellations import (
     PURPOSE,
@@ -75,7 +75,7 @@ async def mark(tx: AsyncSession, order_id: str, generation: str) -> MarkedOrder:
     `generation` becomes the one that may act for the order, so that no step of `order-processing` begins any more.
     """
     business_key = order_process_id(order_id)
-    await ledger.take_over(tx, business_key, generation)  # as in every step, before the order is locked
+    await generations.take_over(tx, business_key, generation)  # as in every step, before the order is locked
     if not await orders.lock(tx, order_id):
         raise OrderNotFound(order_id)
     await check(tx, order_id)
@@ -83,7 +83,7 @@ async def mark(tx: AsyncSession, order_id: str, generation: str) -> MarkedOrder:
     return MarkedOrder(
         revision=marked.revision,
         labels=await bought_labels(tx, order_id),
-        steps=await ledger.find_all_undoable(tx, business_key),
+        steps=await generations.find_all_undoable(tx, business_key),
     )
 
 
@@ -117,7 +117,7 @@ async def complete(tx: AsyncSession, order_id: str) -> CancelledOrder:
     await sales.mark_days(tx, [order_id])  # as they were before
     order = (await tx.execute(COMPLETE, {"order_id": order_id, "purpose": PURPOSE})).one()
     await sales.record(tx, [order_id])
-    await ledger.write_off(tx, order_process_id(order_id))
+    await generations.write_off(tx, order_process_id(order_id))
     data = OrderCancelled(
         order_id=order_id,
         revision=order.revision,

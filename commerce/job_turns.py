@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import ledger
+from commerce import generations
 from commerce.messages.steps import StepKey
 
 KEY_PREFIX = "job/"
@@ -23,9 +23,9 @@ class Turn(NamedTuple):
 async def take(tx: AsyncSession, job: str, turn: Turn, *, ended: Turn | None = None) -> Turn | None:
     """Take a job's turn if it is free, or is that of the run `ended`. Return None, or the turn that prevents it."""
     key = StepKey(business_key=f"{KEY_PREFIX}{job}", step="", generation=_to_text(turn))
-    if await ledger.begin(tx, key, replaced=_to_text(ended) if ended else None):
+    if await generations.begin(tx, key, replaced=_to_text(ended) if ended else None):
         return None
-    current = await ledger.current_generation(tx, key.business_key)
+    current = await generations.current_generation(tx, key.business_key)
     assert current is not None  # or the turn would have been free; upkeep does not delete turns
     process, _, generation = current.rpartition(" ")
     return Turn(process, generation)

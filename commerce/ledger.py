@@ -15,55 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.errors import StaleGeneration, StepDiffers, StepInProgress, StepWithdrawn
 from commerce.messages.base import Message, Nothing
-from commerce.messages.steps import Call, Leftover, StepKey
+from commerce.messages.steps import Call, StepKey
 
 ResultT = TypeVar("ResultT", bound=Message)
 
 JSON_OBJECT = TypeAdapter(dict[str, Any] | None)
 
-BEGIN = text("""
-    INSERT INTO process_generations AS current (business_key, generation, started_at)
-    VALUES (:business_key, :generation, clock_timestamp())
-    ON CONFLICT (business_key) DO UPDATE
-    SET generation = excluded.generation,
-        started_at = CASE current.generation WHEN excluded.generation THEN current.started_at
-                                             ELSE excluded.started_at END
-    WHERE current.generation IN (excluded.generation, :replaced)
-    RETURNING generation
-""")
-TAKE_OVER = text("""
-    INSERT INTO process_generations AS current (business_key, generation, started_at)
-    VALUES (:business_key, :generation, clock_timestamp())
-    ON CONFLICT (business_key) DO UPDATE SET generation = excluded.generation, started_at = excluded.started_at
-""")
-# It waits for the steps that have claimed their keys, and is done even if no first step of the run has succeeded.
-CLOSE = text("""
-    INSERT INTO process_generations AS current (business_key, generation, started_at, closed_generation)
-    VALUES (:business_key, :generation, clock_timestamp(), :generation)
-    ON CONFLICT (business_key) DO UPDATE SET closed_generation = excluded.generation
-    WHERE current.generation = excluded.generation OR current.generation IS DISTINCT FROM current.closed_generation
-""")
-CURRENT = text("SELECT generation FROM process_generations WHERE business_key = :business_key")
-LEFTOVERS = text("""
-    SELECT undo, call FROM step_ledger AS step
-    WHERE business_key = :business_key AND generation <> :generation AND undo IS NOT NULL AND state <> 'undone'
-      AND NOT EXISTS (SELECT FROM step_ledger AS last WHERE last.business_key = step.business_key
-                      AND last.generation = step.generation AND last.final AND last.state = 'done')
-    ORDER BY created_at DESC, step
-""")
-UNDOABLE = text("""
-    SELECT undo, call FROM step_ledger
-    WHERE business_key = :business_key AND generation = :generation AND undo IS NOT NULL AND state <> 'undone'
-    ORDER BY created_at DESC, step
-""")
-ALL_UNDOABLE = text("""
-    SELECT undo, call FROM step_ledger WHERE business_key = :business_key AND undo IS NOT NULL AND state <> 'undone'
-    ORDER BY created_at DESC, step
-""")
-WRITE_OFF = text("""
-    UPDATE step_ledger SET state = 'undone', lease_until = NULL, updated_at = clock_timestamp()
-    WHERE business_key = :business_key AND undo IS NOT NULL AND state <> 'undone'
-""")
 # FOR SHARE waits for the transaction in which a newer generation begins. READ COMMITTED then checks the row again and
 # does not find it.
 CLAIM = text("""
@@ -138,54 +95,6 @@ class StepRecord:
     leased: bool  # another attempt may be calling the external service
     lease_until: datetime | None = None  # the end of this attempt's lease, which also identifies the attempt
     outcome_unknown: bool = False  # an attempt ended without an answer: the service may still carry out its request
-
-
-async def begin(tx: AsyncSession, key: StepKey, *, replaced: str | None = None) -> bool:
-    """Make the key's generation the current one if the business key has none, or has the generation `replaced`.
-
-    Return False if another generation is current.
-    """
-    row = await tx.execute(BEGIN, key.model_dump() | {"replaced": replaced})
-    return row.one_or_none() is not None
-
-
-async def current_generation(tx: AsyncSession, business_key: str) -> str | None:
-    """Return the generation that may act for a business key, or None if no run has begun."""
-    generation: str | None = (await tx.execute(CURRENT, {"business_key": business_key})).scalar_one_or_none()
-    return generation
-
-
-async def find_leftovers(tx: AsyncSession, key: StepKey) -> list[Leftover]:
-    """Return the steps that other generations left to undo, newest first."""
-    rows = await tx.execute(LEFTOVERS, key.model_dump())
-    return [Leftover(undo=undo, call=recorded) for undo, recorded in rows]
-
-
-async def take_over(tx: AsyncSession, business_key: str, generation: str) -> None:
-    """Let another process act for a business key: no step of its own runs begins any more."""
-    await tx.execute(TAKE_OVER, {"business_key": business_key, "generation": generation})
-
-
-async def find_all_undoable(tx: AsyncSession, business_key: str) -> list[Leftover]:
-    """Return the steps of all generations that are not undone, newest first, also of those that have completed."""
-    rows = await tx.execute(ALL_UNDOABLE, {"business_key": business_key})
-    return [Leftover(undo=undo, call=recorded) for undo, recorded in rows]
-
-
-async def write_off(tx: AsyncSession, business_key: str) -> None:
-    """Record that nothing of a business key is to be undone any more."""
-    await tx.execute(WRITE_OFF, {"business_key": business_key})
-
-
-async def close(tx: AsyncSession, key: StepKey) -> None:
-    """Let the key's generation begin no more steps. Its undos, and steps that use `begin`, are still done."""
-    await tx.execute(CLOSE, {"business_key": key.business_key, "generation": key.generation})
-
-
-async def find_undoable(tx: AsyncSession, key: StepKey) -> list[Leftover]:
-    """Return the steps of the key's generation that are not undone, newest first."""
-    rows = await tx.execute(UNDOABLE, {"business_key": key.business_key, "generation": key.generation})
-    return [Leftover(undo=undo, call=recorded) for undo, recorded in rows]
 
 
 async def once(

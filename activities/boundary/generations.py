@@ -12,7 +12,7 @@ from temporalio import activity
 from temporalio.client import WorkflowExecutionDescription
 from temporalio.service import RPCError, RPCStatusCode
 
-from commerce import ledger
+from commerce import generations
 from commerce.database import Database
 from commerce.errors import StaleGeneration, Unreachable
 from commerce.messages.steps import StepKey
@@ -37,9 +37,9 @@ async def begin(database: Database, key: StepKey, effect: Callable[[AsyncSession
     replaced: str | None = None
     while True:
         async with database.transaction() as tx:
-            if await ledger.begin(tx, key, replaced=replaced):
+            if await generations.begin(tx, key, replaced=replaced):
                 return await effect(tx)
-            current = await ledger.current_generation(tx, key.business_key)
+            current = await generations.current_generation(tx, key.business_key)
         # If a newer run begins after this answer, `current` is replaced and the next attempt does not succeed.
         if not await _is_newest_run():
             raise StaleGeneration(key.business_key)

@@ -12,7 +12,7 @@ from activities.fulfillment import FulfillmentActivities
 from activities.inventory import InventoryActivities
 from activities.orders import OrderActivities
 from activities.payments import PaymentActivities
-from commerce import ledger, orders
+from commerce import generations, orders
 from commerce.database import Database
 from commerce.errors import OrderCancelled, PermanentError, StaleGeneration
 from commerce.messages.base import Message
@@ -79,7 +79,7 @@ class Bench:
             return Call(key=key, input=value, undo=undo)
 
         try:
-            await self.shop.call(ledger.take_over, order_process_id(order_id), "processing")
+            await self.shop.call(generations.take_over, order_process_id(order_id), "processing")
             await self.shop.call(orders.validate, order_id)
             done.append(reserve := call("reserve-inventory", ref, "release-inventory"))
             await self.inventory.reserve(reserve)
@@ -103,7 +103,7 @@ class Bench:
 
         order = OrderToCancel(order_id=order_id)
         try:
-            await self.shop.call(ledger.take_over, cancel_process_id(order_id), generation)  # the last one may act
+            await self.shop.call(generations.take_over, cancel_process_id(order_id), generation)  # the last one may act
             marked = await self.cancellations.mark(call("mark-cancelling", order))
             for step in marked.steps:
                 await self.undos[step.undo](Call[OrderRef].model_validate(step.call))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from activities.fulfillment import FulfillmentActivities
-from commerce import fulfillment, inventory, ledger, shipments
+from commerce import fulfillment, generations, inventory, ledger, shipments
 from commerce.database import Database
 from commerce.errors import CarrierUnavailable, CarrierUnknown, StaleGeneration, StepInProgress, StepWithdrawn
 from commerce.integrations.carrier import Carrier, LabelState
@@ -69,7 +69,7 @@ class Bench:
         key = self.call(generation).key
         async with self.database.transaction() as tx:
             await begin_generation(tx, key)
-            return [leftover.undo for leftover in await ledger.find_leftovers(tx, key)]
+            return [leftover.undo for leftover in await generations.find_leftovers(tx, key)]
 
     async def create_shipment(self) -> str:
         async with self.database.transaction() as tx:

@@ -7,7 +7,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import CursorResult, insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import audit, ledger, tables
+from commerce import audit, generations, tables
 from commerce.audit import Finding, Page
 from commerce.audit_rules import RULES
 from commerce.database import Database
@@ -58,7 +58,7 @@ DELETE_ALL = "TRUNCATE locations, products, inventory_items, orders, outbox_even
 
 async def begin_generation(tx: AsyncSession, key: StepKey) -> None:
     """Make the key's generation the current one, whichever was current before."""
-    assert await ledger.begin(tx, key, replaced=await ledger.current_generation(tx, key.business_key))
+    assert await generations.begin(tx, key, replaced=await generations.current_generation(tx, key.business_key))
 
 
 async def let_pass(database: Database, time: timedelta) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import ledger
+from commerce import generations, ledger
 from commerce.database import Database
 from commerce.errors import StaleGeneration, StepDiffers, StepInProgress, StepWithdrawn
 from commerce.ledger import StepRecord
@@ -57,8 +57,8 @@ class Effect:
         """Begin a run that may replace a generation, and return the leftovers."""
         first = key("validate", generation, business_key)
         async with self.database.transaction() as tx:
-            assert await ledger.begin(tx, first, replaced=replaced)
-            return await ledger.find_leftovers(tx, first)
+            assert await generations.begin(tx, first, replaced=replaced)
+            return await generations.find_leftovers(tx, first)
 
     async def do(self, step: Call[OrderRef], *, final: bool = False) -> Reserved:
         async with self.database.transaction() as tx:
@@ -122,8 +122,8 @@ async def test_the_undoable_steps_of_a_generation_are_found_newest_first(effect:
     await effect.do(call("complete", undo=None))
     await effect.undo(call("label"))
     async with effect.database.transaction() as tx:
-        found = await ledger.find_undoable(tx, key("any", "g1"))
-        assert await ledger.find_undoable(tx, key("any", "g2")) == []
+        found = await generations.find_undoable(tx, key("any", "g1"))
+        assert await generations.find_undoable(tx, key("any", "g2")) == []
     assert [(each.undo, each.call["key"]["step"]) for each in found] == [("release", "fulfill"), ("release", "reserve")]
 
 
@@ -251,9 +251,9 @@ async def test_a_run_replaces_only_the_generation_that_it_has_seen(effect: Effec
     await effect.begin("g2", "g1")
     async with effect.database.transaction() as tx:
         for generation, replaced in (("g1", None), ("g1.5", "g1"), ("g3", "g1"), ("g3", None)):
-            assert not await ledger.begin(tx, key("validate", generation), replaced=replaced)
-            assert await ledger.current_generation(tx, "order-1") == "g2"
-        assert await ledger.current_generation(tx, "order-2") is None
+            assert not await generations.begin(tx, key("validate", generation), replaced=replaced)
+            assert await generations.current_generation(tx, "order-1") == "g2"
+        assert await generations.current_generation(tx, "order-2") is None
     await effect.begin("g2")  # the same again may
     await effect.do(call(generation="g2"))
 
@@ -261,7 +261,7 @@ async def test_a_run_replaces_only_the_generation_that_it_has_seen(effect: Effec
 async def test_of_two_runs_that_replace_the_same_generation_one_begins(effect: Effect) -> None:
     async def begin(generation: str) -> bool:
         async with effect.database.transaction() as tx:
-            return await ledger.begin(tx, key("validate", generation), replaced="g1")
+            return await generations.begin(tx, key("validate", generation), replaced="g1")
 
     assert sorted(await asyncio.gather(begin("g2"), begin("g3"))) == [False, True]
 
@@ -325,7 +325,7 @@ async def test_a_new_run_waits_for_an_uncommitted_final_step(effect: Effect) -> 
 async def test_a_step_waits_for_an_uncommitted_new_run_and_is_refused(effect: Effect) -> None:
     await effect.do(call())
     async with effect.database.transaction() as tx:
-        assert await ledger.begin(tx, key("validate", "g2"), replaced="g1")
+        assert await generations.begin(tx, key("validate", "g2"), replaced="g1")
         late = [asyncio.create_task(effect.do(call(step))) for step in ("reserve", "fulfill")]
         assert await is_waiting(late[0])
         assert not late[1].done()
@@ -455,7 +455,7 @@ async def test_the_undo_of_a_step_that_was_never_claimed_leaves_a_tombstone(effe
 async def test_a_closed_generation_begins_no_more_steps_and_can_be_undone(effect: Effect) -> None:
     await effect.do(call("reserve"))
     async with effect.database.transaction() as tx:
-        await ledger.close(tx, key("any", "g1"))
+        await generations.close(tx, key("any", "g1"))
     with pytest.raises(StaleGeneration):
         await effect.do(call("fulfill"))
     assert await effect.begin("g1") == []  # a late first step
@@ -470,8 +470,8 @@ async def test_a_closed_generation_begins_no_more_steps_and_can_be_undone(effect
 async def test_closing_waits_for_a_step_that_has_claimed_its_key(effect: Effect) -> None:
     async def close() -> list[Leftover]:
         async with effect.database.transaction() as tx:
-            await ledger.close(tx, key("any", "g1"))
-            return await ledger.find_undoable(tx, key("any", "g1"))
+            await generations.close(tx, key("any", "g1"))
+            return await generations.find_undoable(tx, key("any", "g1"))
 
     async with uncommitted(effect, call("reserve")):
         closing = asyncio.create_task(close())
@@ -481,7 +481,7 @@ async def test_closing_waits_for_a_step_that_has_claimed_its_key(effect: Effect)
 
 async def test_a_run_whose_first_step_never_succeeded_can_be_closed(effect: Effect) -> None:
     async with effect.database.transaction() as tx:
-        await ledger.close(tx, key("any", "g1", "order-2"))
+        await generations.close(tx, key("any", "g1", "order-2"))
     await effect.begin("g1", business_key="order-2")
     with pytest.raises(StaleGeneration):
         await effect.do(Call(key=key("reserve", "g1", "order-2"), input=ORDER, undo="release"))
@@ -490,6 +490,6 @@ async def test_a_run_whose_first_step_never_succeeded_can_be_closed(effect: Effe
 async def test_a_late_close_of_an_older_generation_does_not_reopen_the_current_one(effect: Effect) -> None:
     for generation in ("g1", "g0"):
         async with effect.database.transaction() as tx:
-            await ledger.close(tx, key("any", generation))
+            await generations.close(tx, key("any", generation))
     with pytest.raises(StaleGeneration):
         await effect.do(call("reserve"))

@@ -12,7 +12,7 @@ from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.boundary.generations import begin, key_of_run
-    from commerce import ledger
+    from commerce import generations, ledger
     from commerce.database import Database
     from commerce.errors import CarrierDown, CarrierRefused, CarrierUnavailable, StepWithdrawn
     from commerce.messages.base import Message, Nothing, ProcessInput
@@ -75,7 +75,7 @@ class ScriptedSteps:
     async def first(self, call: Begin[Script]) -> BeginResult:
         """Begin the run in the ledger."""
         key = key_of_run(call.key)
-        leftovers = await begin(self._database, key, lambda tx: ledger.find_leftovers(tx, key))
+        leftovers = await begin(self._database, key, lambda tx: generations.find_leftovers(tx, key))
         return BeginResult(leftovers=leftovers, generation=key.generation)
 
     @activity.defn(name="do")

@@ -8,7 +8,7 @@ from temporalio import activity, workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.boundary.generations import begin, key_of_run
-    from commerce import ledger
+    from commerce import generations, ledger
     from commerce.database import Database
     from commerce.errors import CarrierRefused
     from commerce.messages.base import Message, Nothing, ProcessInput
@@ -48,7 +48,7 @@ class ErrandSteps:
     async def first(self, call: Begin[Errand]) -> BeginResult:
         """Begin the run in the ledger."""
         key = key_of_run(call.key)
-        leftovers = await begin(self._database, key, lambda tx: ledger.find_leftovers(tx, key))
+        leftovers = await begin(self._database, key, lambda tx: generations.find_leftovers(tx, key))
         return BeginResult(leftovers=leftovers, generation=key.generation)
 
     @activity.defn(name="reserve")
