@@ -13,6 +13,7 @@ from commerce.database import digests_of
 from commerce.email_addresses import normalise_address
 from commerce.errors import AddressKeyMissing, CustomerHasOpenOrders, CustomerNotFound
 from commerce.forgotten import BILLING, HASH, PERSONAL
+from commerce.messages.cancellations import cancel_process_id
 from commerce.messages.customers import REGISTRATION_ID_PREFIX
 from commerce.messages.events import CustomerForgotten
 from commerce.messages.forgetting import Forgotten
@@ -25,12 +26,15 @@ KEPT_BODIES = 50  # webhooks of shops that are searched at once
 
 # A mail to a customer. Alerts have a severity; they hold nothing personal, and neither does the report.
 TO_CUSTOMER = "NOT data ? 'severity' AND kind <> 'daily-report'"
-# Paid or to be paid, and not sent yet, here or in the shop that it comes from; or a process holds something for it.
+# Paid or to be paid, and not sent yet, here or in the shop that it comes from; or a process holds something for it, or
+# takes it back.
 UNFINISHED = f"""({IS_OPEN}
     OR orders.cancellation = 'cancelling'
     OR orders.cancelled_at IS NULL
        AND orders.payment_status IN ('authorized', 'captured', 'partially_captured', 'partially_refunded')
        AND orders.fulfillment_status IN ('not_fulfilled', 'partially_fulfilled', 'scheduled', 'on_hold')
+    OR orders.cancellation = 'cancelling'
+    OR EXISTS (SELECT FROM step_waits WHERE business_key = '{cancel_process_id("")}' || orders.id AND kind IS NULL)
     OR EXISTS (SELECT FROM reservations WHERE order_id = orders.id)
     OR orders.fulfillment_status NOT IN ('fulfilled', 'fulfilled_elsewhere')
        AND EXISTS (SELECT FROM fulfillments WHERE order_id = orders.id AND fulfillments.cancelled_at IS NULL))"""  # noqa: S608 - our own constant
@@ -141,7 +145,8 @@ async def erase(tx: AsyncSession, address: str, *, keep_invoices: int) -> Forgot
     ids = list(await tx.scalars(LOCK_ORDERS, person))
     await _raise_if_open(tx, person)
     registered_by = [customer.registered_by] if customer and customer.registered_by else []
-    await _erase_processes(tx, [*registrations, *registered_by, *map(order_process_id, ids)])
+    of_orders = [process_id(order_id) for order_id in ids for process_id in (order_process_id, cancel_process_id)]
+    await _erase_processes(tx, [*registrations, *registered_by, *of_orders])
     at = await forgotten.add(tx, address)
     for statement in (DELETE_LOGIN, LEAVE_GROUPS, ERASE_CUSTOMER):
         await tx.execute(statement, person)

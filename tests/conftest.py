@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, ClassVar
 
 import asyncpg
 import pytest
@@ -20,6 +21,7 @@ import structlog
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from commerce.database import Database
 from commerce.errors import Unreachable
@@ -39,6 +41,20 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 TEMPLATE = "template_commerce"
 PASSED_THROUGH = plugin.PASSED_THROUGH  # of an installed worker; those in the process of a test run workflows sandboxed
 plugin.PASSED_THROUGH = tuple(name for name in PASSED_THROUGH if name != "workflows")
+
+
+class PreparedOnce(SandboxedWorkflowRunner):
+    """Checks each workflow in the sandbox once per test run, not once per worker. Each run has its own sandbox."""
+
+    prepared: ClassVar[set[type]] = set()
+
+    def prepare_workflow(self, defn: Any) -> None:
+        if defn.cls not in self.prepared:
+            super().prepare_workflow(defn)
+            self.prepared.add(defn.cls)
+
+
+plugin.SandboxedWorkflowRunner = PreparedOnce  # type: ignore[misc]
 # Temporal reports a run as stuck after two failed workflow tasks instead of five, which takes half a minute.
 STUCK_SOON = (
     "--dynamic-config-value",

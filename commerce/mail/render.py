@@ -5,6 +5,7 @@ templates uses those of `alert`.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -37,25 +38,7 @@ class MailTemplates:
     """
 
     def __init__(self, locale: str) -> None:
-        formats = Formats(locale)
-        self._environment = Environment(
-            loader=PackageLoader("commerce.mail"),
-            autoescape=select_autoescape(enabled_extensions=("html.j2",)),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            finalize=_without_controls,
-        )
-        self._environment.filters |= {
-            "plain": neutralize,
-            "money": formats.money,
-            "number": formats.number,
-            "count": formats.count,
-            "change": formats.change,
-            "weekday": formats.weekday,
-            "month_day": formats.month_day,
-            "full_date": formats.full_date,
-        }
+        self._environment = _environment(locale)
 
     def render(self, kind: str, data: dict[str, Any]) -> RenderedMail:
         """Return a mail of this kind; `data` has the variables of its templates, always `shop` and `key`."""
@@ -65,6 +48,31 @@ class MailTemplates:
         html = self._environment.select_template([f"{kind}.html.j2", "alert.html.j2"]).render(variables)
         subject, _, body = text.partition("\n")
         return RenderedMail(one_line(subject)[:MAX_SUBJECT], body.strip("\n") + "\n", html)
+
+
+@cache
+def _environment(locale: str) -> Environment:
+    """Return the compiled templates, which a program needs once; raises ValueError."""
+    formats = Formats(locale)
+    environment = Environment(
+        loader=PackageLoader("commerce.mail"),
+        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_without_controls,
+    )
+    environment.filters |= {
+        "plain": neutralize,
+        "money": formats.money,
+        "number": formats.number,
+        "count": formats.count,
+        "change": formats.change,
+        "weekday": formats.weekday,
+        "month_day": formats.month_day,
+        "full_date": formats.full_date,
+    }
+    return environment
 
 
 def _without_controls(value: Any) -> Any:

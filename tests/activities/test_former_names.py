@@ -24,6 +24,7 @@ UNDO_NAMES = {
     "delete-customer",
     "delete-auth-user",
     "remove-from-customer-group",
+    "withdraw-confirmation",
 }
 
 

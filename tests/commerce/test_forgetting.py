@@ -39,7 +39,8 @@ IMPERSONAL = """
     locations.*, products.*, variants.*, listings.*, variant_links.*, inventory_items.*, variant_inventory_items.*,
     inventory_levels.*, stock_movements.*, reservations.*, customer_groups.*, customer_group_members.*,
     ship_unpaid_methods.*, order_lines.*, fulfillment_items.*, daily_metrics.*, refunds.*, days_to_count.*,
-    webhook_endpoints.*, outbox_events.*, process_generations.*, step_ledger.*, forgotten_addresses.*, cart_lines.*,
+    order_payments.*, order_refunds.*, webhook_endpoints.*, outbox_events.*, process_generations.*, step_ledger.*,
+    forgotten_addresses.*, cart_lines.*, orders.cancellation,
     pending_registrations.process_id, auth_users.provider_id,
     customers.registered_by, carts.id, carts.currency, carts.content_hash,
     orders.id, orders.source, orders.external_id, orders.name, orders.name_key, orders.number, orders.payment_status,
@@ -106,6 +107,11 @@ FILL = (
 RESERVE = """
     INSERT INTO reservations (order_id, order_line_id, inventory_item_id, location_id, quantity)
     SELECT order_id, id, 'MUG', 'main', 1 FROM order_lines
+"""
+
+OFFER = """
+    INSERT INTO step_waits (business_key, generation, step, round, asked_at, until)
+    VALUES ('cancel-order-1', 'g', 'offer-cancellation', 1, now(), now())
 """
 
 
@@ -218,14 +224,20 @@ async def test_the_export_has_what_is_stored_except_the_hash_of_the_password(sho
         {"payment_status": "authorized"},
         {"fulfillment_status": "partially_fulfilled"},
         {"cancelled_at": NOON, "reserved": True},  # its run still undoes its steps
+        {"fulfillment_status": "fulfilled", "cancellation": "cancelling"},
+        {
+            "fulfillment_status": "fulfilled",
+            "cancelled_at": NOON,
+            "offered": True,
+        },  # `cancel-order` waits for an answer
     ],
 )
 async def test_nobody_with_an_open_order_is_forgotten(shop: Shop, columns: Mapping[str, Any]) -> None:  # (A7)
     await shop.stock("MUG", main=9)
-    reserved = columns.get("reserved")
-    await shop.order("1", MUG=1, columns={k: v for k, v in columns.items() if k != "reserved"} | {"email": ANN})
-    if reserved:
-        await shop.sql(RESERVE)
+    states = {"reserved": RESERVE, "offered": OFFER}
+    await shop.order("1", MUG=1, columns={k: v for k, v in columns.items() if k not in states} | {"email": ANN})
+    for state in states.keys() & columns.keys():
+        await shop.sql(states[state])
     for refusing in (shop.call(erasure.find, ANN), forget(shop)):
         with pytest.raises(CustomerHasOpenOrders, match="1 order is open, first 1"):
             await refusing

@@ -221,6 +221,7 @@ async def test_every_command_has_help(commerce: Commerce) -> None:
         assert ended.code == 0 and "Usage: commerce" in ended.out
 
 
+@pytest.mark.programs
 def test_help_is_shown_without_loading_the_large_libraries() -> None:
     program = (
         "import sys, starter.cli.app\nsys.exit(', '.join(sys.modules.keys() & {'sqlalchemy', 'temporalio', 'fastapi'}))"
@@ -228,6 +229,7 @@ def test_help_is_shown_without_loading_the_large_libraries() -> None:
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stderr.strip() == ""
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("command", ["runs list", "schedules list", "audit"])
 def test_without_a_shop_a_command_says_how_to_start_one(tmp_path: Path, command: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("COMMERCE_", "TEMPORAL_"))}

@@ -185,6 +185,7 @@ class TestControl:
         assert (await api.get("/trial/labels")).json()["shipments"] == 3
 
 
+@pytest.mark.programs
 class TestProcess:
     def test_a_kill_loses_nothing(self, start: Start) -> None:
         process, client = start()

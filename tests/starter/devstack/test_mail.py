@@ -88,6 +88,7 @@ async def test_a_mail_that_cannot_be_stored_is_not_accepted(port: int, tmp_path:
     assert refused.value.code == 452
 
 
+@pytest.mark.programs
 def test_an_accepted_mail_survives_a_kill(process: tuple["subprocess.Popen[str]", int], tmp_path: Path) -> None:
     running, port = process
     with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
@@ -98,6 +99,7 @@ def test_an_accepted_mail_survives_a_kill(process: tuple["subprocess.Popen[str]"
     assert len(names(tmp_path / "mails")) == 1
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_cleanly(process: tuple["subprocess.Popen[str]", int], number: signal.Signals) -> None:
     running, port = process

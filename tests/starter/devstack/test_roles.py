@@ -116,6 +116,7 @@ async def old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
         server.wait(DEADLINE)
 
 
+@pytest.mark.programs
 async def test_an_older_data_folder_gets_the_roles_and_keeps_its_data(old_folder: tuple[Path, int]) -> None:
     folder, port = old_folder
     url, migrator = (postgres.url(folder, port, role=role) for role in (APPLICATION, MIGRATOR))
