@@ -30,7 +30,7 @@ MAX_LENGTHS: Mapping[str, int] = {
 }
 LOCK = text(f"""
     SELECT fulfillment_status, cancellation, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
-           {IS_OPEN} AS open, hold_reason, forgotten_at IS NOT NULL AS forgotten
+           {IS_OPEN} AS open, hold_reason, forgotten_at IS NOT NULL AS forgotten, cancellation
     FROM orders WHERE id = :order_id FOR NO KEY UPDATE
 """)  # noqa: S608 - our own constant
 HOLD = text("""
@@ -113,6 +113,8 @@ async def _lock_unfulfilled(tx: AsyncSession, order_id: str) -> Row[Any]:
         raise OrderNotFound(order_id)
     if order.fulfillment_status == "fulfilled":
         raise CorrectionRefused(order_id, "it is fulfilled; commerce start cancel-order takes it back")
+    if order.cancellation == "cancelling":
+        raise CorrectionRefused(order_id, "cancel-order is taking it back")
     if order.cancellation is not None:
         raise CorrectionRefused(order_id, f"it is {order.cancellation}")
     return order

@@ -175,7 +175,10 @@ def release(order: OrderReference, reason: Reason, as_json: AsJson = False, data
 
 @orders_app.command()
 def cancel(order: OrderReference, reason: Reason, as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Cancel an order that is not fulfilled. A run under way undoes its steps."""
+    """Cancel an order that is not fulfilled. A run under way undoes its steps.
+
+    This refunds nothing and mails nobody; `commerce start cancel-order` does.
+    """
     from commerce import order_corrections
 
     _decide(data_dir, order, order_corrections.cancel, reason, "is cancelled", as_json=as_json)

@@ -94,6 +94,9 @@ async def test_v17_a_fulfilled_order_does_not_change(shop: Shop) -> None:
             await shop.call(call, "2", **WHO)
     with pytest.raises(CorrectionRefused, match="fulfilled"):
         await shop.call(corrections.correct_address, "1", {"city": "London"}, **WHO)
+    await shop.sql("UPDATE orders SET fulfillment_status = 'not_fulfilled', cancellation = 'cancelling'")
+    with pytest.raises(CorrectionRefused, match="taking it back"):
+        await shop.call(corrections.correct_address, "1", {"city": "London"}, **WHO)
     assert not await events(shop) and not await actions(shop)
 
 
