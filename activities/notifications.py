@@ -30,9 +30,10 @@ class NotificationActivities:
 
     @activity.defn(name="fail-notification")
     async def fail(self, call: Call[FailedNotification]) -> Nothing:
-        """Mark a notification as failed; an alert is queued instead, and workers send it later (N1)."""
+        """Mark a notification as failed; try an alert once more instead, and leave it to the workers otherwise (N1)."""
         if call.input.alert:
-            await self._notifier.hand_over(call.input.alert)
+            if await self._notifier.alert_or_hand_over(call.input.alert):
+                _count(call.input.alert.kind, "sent")
         else:
             await self._notifier.mark_failed(call.input.key, call.input.error)
             _count(_kind(call.input.key), "failed")

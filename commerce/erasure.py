@@ -13,11 +13,10 @@ from commerce.database import digests_of
 from commerce.email_addresses import normalise_address
 from commerce.errors import AddressKeyMissing, CustomerHasOpenOrders, CustomerNotFound
 from commerce.forgotten import BILLING, HASH, PERSONAL
-from commerce.messages.cancellations import cancel_process_id
+from commerce.messages.cancellations import cancel_process_id, processes_of
 from commerce.messages.customers import REGISTRATION_ID_PREFIX
 from commerce.messages.events import CustomerForgotten
 from commerce.messages.forgetting import Forgotten
-from commerce.messages.orders import order_process_id
 from commerce.open_orders import IS_OPEN
 from commerce.outbox import NewEvent
 
@@ -145,7 +144,7 @@ async def erase(tx: AsyncSession, address: str, *, keep_invoices: int) -> Forgot
     ids = list(await tx.scalars(LOCK_ORDERS, person))
     await _raise_if_open(tx, person)
     registered_by = [customer.registered_by] if customer and customer.registered_by else []
-    of_orders = [process_id(order_id) for order_id in ids for process_id in (order_process_id, cancel_process_id)]
+    of_orders = [process_id for order_id in ids for process_id in processes_of(order_id)]
     await _erase_processes(tx, [*registrations, *registered_by, *of_orders])
     at = await forgotten.add(tx, address)
     for statement in (DELETE_LOGIN, LEAVE_GROUPS, ERASE_CUSTOMER):

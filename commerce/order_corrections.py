@@ -1,11 +1,10 @@
-"""What operators change about an order that is not fulfilled: its shipping address, its hold, and that it is cancelled.
+"""What operators change about an order that is not fulfilled: its shipping address, and its hold.
 
 Changes follow the rules of those that the source makes (V11, V12): they raise the revision, write `order.updated`, and
 a run under way begins anew.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row, text
@@ -30,7 +29,7 @@ MAX_LENGTHS: Mapping[str, int] = {
 }
 LOCK = text(f"""
     SELECT fulfillment_status, cancellation, cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
-           {IS_OPEN} AS open, hold_reason, forgotten_at IS NOT NULL AS forgotten, cancellation
+           {IS_OPEN} AS open, hold_reason, forgotten_at IS NOT NULL AS forgotten
     FROM orders WHERE id = :order_id FOR NO KEY UPDATE
 """)  # noqa: S608 - our own constant
 HOLD = text("""
@@ -94,25 +93,12 @@ async def release(tx: AsyncSession, order_id: str, *, reason: str, actor: str) -
     await operator_actions.record(tx, action)
 
 
-async def cancel(tx: AsyncSession, order_id: str, *, reason: str, actor: str) -> None:
-    """Cancel an order that is not fulfilled; a run under way undoes its steps. Cancelling it again does nothing.
-
-    Raises OrderNotFound, CorrectionRefused if it is fulfilled, BadInput.
-    """
-    action = _action(order_id, "cancel-order", reason, actor)
-    order = await _lock_unfulfilled(tx, order_id)
-    if order.cancelled:
-        return
-    await order_changes.correct(tx, order_id, {"cancelled_at": datetime.now(UTC)})
-    await operator_actions.record(tx, action)
-
-
 async def _lock_unfulfilled(tx: AsyncSession, order_id: str) -> Row[Any]:
     order = (await tx.execute(LOCK, {"order_id": order_id})).one_or_none()
     if order is None:
         raise OrderNotFound(order_id)
     if order.fulfillment_status == "fulfilled":
-        raise CorrectionRefused(order_id, "it is fulfilled; commerce start cancel-order takes it back")
+        raise CorrectionRefused(order_id, "it is fulfilled; commerce orders cancel takes it back")
     if order.cancellation == "cancelling":
         raise CorrectionRefused(order_id, "cancel-order is taking it back")
     if order.cancellation is not None:

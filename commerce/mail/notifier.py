@@ -113,9 +113,16 @@ class Notifier:
             raise min(errors, key=lambda error: isinstance(error, PermanentError))
         return SendOutcome(status="sent" if keys else "skipped")
 
-    async def hand_over(self, alert: Alert) -> None:
-        """Queue an alert, for `send_left_behind`. Raises DatabaseUnavailable."""
-        await self._queue_alert(alert)
+    async def alert_or_hand_over(self, alert: Alert) -> bool:
+        """Try once to alert the admins, and return whether that worked; if not, `send_left_behind` does it later.
+
+        Raises DatabaseUnavailable.
+        """
+        try:
+            await self.alert(alert)
+        except (PermanentError, MailUnavailable, AlertUnavailable, StepInProgress):
+            return False
+        return True
 
     async def send_left_behind(self, grace: timedelta = GRACE) -> None:
         """Send a few notifications that no run sends any more; call this again and again (N1).

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from commerce.messages.base import Message, ProcessInput, count_of
-from commerce.messages.orders import OrderId
+from commerce.messages.orders import OrderId, order_process_id
 from commerce.messages.steps import BeginResult, Leftover
 
 PURPOSE = "cancel-order"  # of its refund
@@ -14,6 +14,11 @@ PURPOSE = "cancel-order"  # of its refund
 def cancel_process_id(order_id: str) -> str:
     """Return the process id of the cancellation of an order."""
     return f"cancel-order-{order_id}"
+
+
+def processes_of(order_id: str) -> list[str]:
+    """Return the ids of all processes that an order can have."""
+    return [order_process_id(order_id), cancel_process_id(order_id)]
 
 
 def cancelled_key(order_id: str) -> str:

@@ -27,7 +27,8 @@ class NotificationRef(Message):
 class FailedNotification(NotificationRef):
     """A notification to mark as failed; `error` is an error class, never text from outside.
 
-    `alert`: the alert that could not be sent. It may not even be queued yet; it is queued, and workers send it later.
+    `alert`: the alert that could not be sent. It may not even be queued yet, so it is queued and tried
+    once more; after that, workers send it later.
     """
 
     error: str

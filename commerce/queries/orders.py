@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.errors import BadInput, OrderNotFound
 from commerce.messages.base import FieldError
+from commerce.messages.cancellations import processes_of
 from commerce.messages.order_views import (
     ActionView,
     Address,
@@ -25,7 +26,6 @@ from commerce.messages.order_views import (
     OrderSummary,
     ReservationView,
 )
-from commerce.messages.orders import order_process_id
 from commerce.open_orders import NEEDS_VARIANT
 from commerce.order_identity import name_key_of, split_order_id
 from commerce.order_status import STATUS, WORDS, has_status
@@ -105,11 +105,11 @@ EVENTS = text(f"""
 """)  # noqa: S608 - our own constant
 ANSWERS = text(f"""
     SELECT step, round, asked_at, until, kind AS answer, reason, answered_by, answered_at FROM step_waits
-    WHERE business_key = :process ORDER BY asked_at DESC LIMIT {MAX_ENTRIES}
+    WHERE business_key = ANY(CAST(:processes AS text[])) ORDER BY asked_at DESC LIMIT {MAX_ENTRIES}
 """)  # noqa: S608 - our own constant
 ACTIONS = text(f"""
     SELECT action, reason, actor, created_at FROM operator_actions
-    WHERE process_id = :process ORDER BY created_at DESC LIMIT {MAX_ENTRIES}
+    WHERE process_id = ANY(CAST(:processes AS text[])) ORDER BY created_at DESC LIMIT {MAX_ENTRIES}
 """)  # noqa: S608 - our own constant
 
 
@@ -169,7 +169,7 @@ async def load_order(tx: AsyncSession, order_id: str) -> OrderFacts:
     order = (await tx.execute(FACTS, {"order_id": order_id})).mappings().one_or_none()
     if order is None:
         raise OrderNotFound(order_id)
-    values = {"order_id": order_id, "process": order_process_id(order_id)}
+    values = {"order_id": order_id, "processes": processes_of(order_id)}
 
     async def load(statement: TextClause, kind: type[Any]) -> list[Any]:
         return [kind.model_validate(dict(row)) for row in (await tx.execute(statement, values)).mappings()]

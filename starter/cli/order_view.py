@@ -27,7 +27,14 @@ FULFILLMENTS = (
     Column("created", 2),
 )
 HISTORY = (Column("time"), Column("what"), Column("details", 1, flexible=True))
-RUNS = (Column("started"), Column("status", styled=True), Column("ended", 2), Column("failed at", 1), Column("with", 1))
+RUNS = (
+    Column("process"),
+    Column("started"),
+    Column("status", styled=True),
+    Column("ended", 2),
+    Column("failed at", 1),
+    Column("with", 1),
+)
 
 
 def print_order(order: OrderView, settings: Settings) -> None:
@@ -55,7 +62,7 @@ def print_order(order: OrderView, settings: Settings) -> None:
     if order.fulfillments:
         _section("Parcels")
         print_table(FULFILLMENTS, [_parcel(order, i, zone) for i in range(len(order.fulfillments))])
-    _section(f"Runs of {order.transaction_id}")
+    _section("Runs")
     if order.runs:
         print_table(RUNS, [_run(order, i, zone) for i in range(len(order.runs))])
     else:
@@ -104,6 +111,7 @@ def _run(order: OrderView, index: int, zone: ZoneInfo) -> tuple[str, ...]:
     run = (order.runs or [])[index]
     status = _joined(*dict.fromkeys((run.status, run.outcome or run.state)))
     return (
+        run.type,
         time_text(run.started_at, zone),
         status,
         time_text(run.ended_at, zone),

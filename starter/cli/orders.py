@@ -10,7 +10,18 @@ import typer
 from commerce.messages.order_views import OrderPage, OrderStatus, OrderSummary, OrderView
 from commerce.settings import Settings, load_environment
 from starter.cli.order_view import money_text, print_order
-from starter.cli.shared import TIMES, AsJson, DataDir, in_zone, out, print_line, print_result, run_with_database
+from starter.cli.shared import (
+    TIMES,
+    AsJson,
+    Connections,
+    DataDir,
+    in_zone,
+    out,
+    print_line,
+    print_result,
+    run_connected,
+    run_with_database,
+)
 from starter.cli.tables import Column, print_table, time_text
 
 if TYPE_CHECKING:
@@ -174,14 +185,31 @@ def release(order: OrderReference, reason: Reason, as_json: AsJson = False, data
 
 
 @orders_app.command()
-def cancel(order: OrderReference, reason: Reason, as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Cancel an order that is not fulfilled. A run under way undoes its steps.
+def cancel(
+    order: OrderReference,
+    reason: Reason,
+    force: Annotated[
+        bool, typer.Option(help="Also if the carrier has the parcel, or will not refund the label")
+    ] = False,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Cancel an order, also a fulfilled one whose parcel the carrier does not have yet.
 
-    This refunds nothing and mails nobody; `commerce start cancel-order` does.
+    The process `cancel-order` undoes what was done for the order, refunds its payment and mails the customer.
     """
-    from commerce import order_corrections
+    from commerce.queries.orders import find_order
+    from starter.operate import actions
 
-    _decide(data_dir, order, order_corrections.cancel, reason, "is cancelled", as_json=as_json)
+    async def start(connections: Connections) -> tuple[str, str]:
+        client, database, settings = connections
+        async with database.transaction() as tx:
+            order_id = await find_order(tx, order, default_source=settings.order_source)
+        return order_id, await actions.cancel_order(client, database, order_id, reason=reason, force=force)
+
+    order_id, process_id = run_connected(data_dir, start)
+    line = f"{order_id} is being cancelled. To see how: commerce runs show {process_id}"
+    print_result({"order_id": order_id, "transaction_id": process_id}, line, as_json=as_json)
 
 
 def _decide(

@@ -21,11 +21,11 @@ from commerce import operator_actions
 from commerce.database import Database
 from commerce.errors import BadInput, CancelRefused, DismissRefused, RetryRefused, Unreachable
 from commerce.messages.base import FieldError
-from commerce.messages.cancellations import cancelled_key
+from commerce.messages.cancellations import CancelOrder, cancel_process_id, cancelled_key
 from commerce.messages.customers import welcome_key
 from commerce.messages.operator_actions import Action
 from commerce.messages.orders import OrderProcessing, shipped_key
-from starter.client import check_job_is_idle
+from starter.client import check_job_is_idle, start
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
 from starter.operate.run_history import REPORTED_PROBLEMS, get_latest_run, recent_events, status_of, stuck_reason
 from starter.processes import PROCESS_TYPES, ProcessType
@@ -93,6 +93,23 @@ async def cancel(
     if wait is not None:
         await _wait_for_end(client, handle, wait)
     return run.run_id
+
+
+async def cancel_order(
+    client: Client, database: Database, order_id: str, *, reason: str, force: bool = False, actor: str = ""
+) -> str:
+    """Start `cancel-order` for an order, or join its open run; return the id of the process.
+
+    `force`: neither ask the carrier whether it has the parcel, nor wait until it has refunded the label. Raises
+    BadInput, Unreachable, DatabaseUnavailable.
+    """
+    action = operator_actions.validate_action(
+        process_id=cancel_process_id(order_id), action="cancel-order", reason=reason, actor=actor
+    )
+    handle = await start(client, "cancel-order", CancelOrder(order_id=order_id, force=force))
+    async with database.transaction() as tx:
+        await operator_actions.record(tx, action.model_copy(update={"run_id": handle.first_execution_run_id or ""}))
+    return handle.id
 
 
 async def dismiss(client: Client, database: Database, process_id: str, *, reason: str, actor: str = "") -> str:

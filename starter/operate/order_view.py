@@ -1,11 +1,12 @@
 """One order in full: what the shop's database has, and the runs of its process."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from temporalio.client import Client
 
 from commerce.database import Database
 from commerce.errors import Unreachable
+from commerce.messages.cancellations import processes_of
 from commerce.messages.order_views import OrderView
 from commerce.messages.orders import order_process_id
 from commerce.messages.runs import Run
@@ -27,16 +28,16 @@ async def view_order(
     async with database.transaction() as tx:
         order_id = await orders.find_order(tx, reference, default_source=default_source)
         facts = await orders.load_order(tx, order_id)
-    process_id = order_process_id(order_id)
     runs, missing = None, None
     try:
-        runs = await _list_runs(await connect(), process_id)
+        runs = await _list_runs(await connect(), processes_of(order_id))
     except Unreachable as error:
         missing = str(error)
-    return OrderView(**dict(facts), transaction_id=process_id, runs=runs, runs_missing=missing)
+    return OrderView(**dict(facts), transaction_id=order_process_id(order_id), runs=runs, runs_missing=missing)
 
 
-async def _list_runs(client: Client, process_id: str) -> list[Run]:
-    """Return the runs of a process, latest first. A new one may appear only after a second."""
-    executions, _ = await fetch_page(client, f"{OUR_RUNS} AND WorkflowId = '{process_id}'", MAX_RUNS, None)
+async def _list_runs(client: Client, process_ids: Sequence[str]) -> list[Run]:
+    """Return the runs of processes, latest first. A new one may appear only after a second."""
+    ids = ", ".join(f"'{process_id}'" for process_id in process_ids)
+    executions, _ = await fetch_page(client, f"{OUR_RUNS} AND WorkflowId IN ({ids})", MAX_RUNS, None)
     return [to_run(run) for run in executions]

@@ -400,7 +400,8 @@ class TestLeftBehind:
     ) -> None:
         webhook = Webhook()
         notifier = Notifier(database, mail_server, admins=ADMINS, webhook=webhook)
-        await notifier.hand_over(ALERT)
+        down = MailServer(SecretStr(f"smtp://127.0.0.1:{free_port()}"), SENDER)
+        assert not await Notifier(database, down, admins=ADMINS, webhook=Webhook(500)).alert_or_hand_over(ALERT)
         await make_older(database, "1 minute")
         await notifier.send_left_behind()
         assert (len(caught(tmp_path)), len(webhook.got)) == (1, 1)

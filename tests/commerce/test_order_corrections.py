@@ -71,22 +71,9 @@ async def test_v1_a_release_approves_what_the_order_was_on_hold_for(shop: Shop) 
     assert approved == (["failed: HighRisk"], True, None)
 
 
-async def test_v17_a_cancelled_order_stays_cancelled_until_its_source_says_otherwise(shop: Shop) -> None:
-    await shop.order("1", columns=HELD)
-    await shop.call(corrections.cancel, "1", **WHO)
-    await shop.call(corrections.cancel, "1", **WHO)
-    assert await row(shop, "cancelled_at IS NOT NULL", "corrections") == (True, {"cancelled_at": None})
-    assert await events(shop) == [("order.updated", "outdated"), ("order.cancelled", "false")]
-    assert [action for _, action, *_ in await actions(shop)] == ["cancel-order"]
-    [day] = await shop.sql("SELECT DISTINCT moment FROM days_to_count")  # its figures change (J7)
-    assert day == NOON
-    with pytest.raises(CorrectionRefused, match="would be processed"):
-        await shop.call(corrections.hold, "1", **WHO)
-
-
 async def test_v17_a_fulfilled_order_does_not_change(shop: Shop) -> None:
     await shop.order("1", columns={"fulfillment_status": "fulfilled"})
-    calls: list[Any] = [corrections.hold, corrections.release, corrections.cancel]
+    calls: list[Any] = [corrections.hold, corrections.release]
     for call in calls:
         with pytest.raises(CorrectionRefused, match="fulfilled"):
             await shop.call(call, "1", **WHO)

@@ -71,7 +71,7 @@ BATCH = Policy(
 )
 LONG_BATCH = replace(BATCH, attempt=timedelta(minutes=3))
 # An alert to the admins: six tries within half a minute. Every try counts, because the run that raises the alert should
-# end. `fail-notification` then waits for the database and leaves the alert to the workers, which send it later (N1).
+# end. `fail-notification` then waits for the database and tries once more; after that, workers send it later (N1).
 ALERT = Policy(
     attempt=timedelta(seconds=15),
     deadline=None,

@@ -93,6 +93,7 @@ def test_operation_ids_are_names_of_functions() -> None:
         "GET /orders": "list_orders",
         "GET /orders/{order_id}": "get_order",
         "PATCH /orders/{order_id}": "correct_order",
+        "POST /orders/{order_id}/cancel": "cancel_order",
         "PUT /orders/{order_id}": "put_order",
         "GET /stock": "list_stock",
         "GET /stock/movements": "list_stock_movements",

@@ -10,6 +10,7 @@ import pytest
 from temporalio.client import Client
 
 from tests.faults import Gate
+from tests.polling import until
 from tests.running_shop import RunningShop, relaying, running_shop, wait_for_end
 from tests.starter.api.api_client import create_api, in_process_client
 from tests.starter.api.test_orders import ORDER
@@ -69,7 +70,7 @@ async def test_v17_an_operator_stops_an_order_under_way_and_lets_it_go_on(
     [
         ({"hold": True}, 422, "body.reason"),
         (CALLED, 422, "body"),
-        (CALLED | {"hold": True, "cancelled": True}, 422, "body"),
+        (CALLED | {"hold": True, "shipping_method": "Express"}, 422, "body"),
         (CALLED | {"shipping_address": {}}, 422, "body"),
         (CALLED | {"shipping_address": {"country": "Atlantis"}}, 422, "body.shipping_address.country"),
         (CALLED | {"shipping_address": {"street": "x"}}, 422, "body.shipping_address.street"),
@@ -85,3 +86,24 @@ async def test_wrong_corrections_are_refused(
     refused = await http.patch("/orders/1", json=body)
     assert refused.status_code == status
     assert [problem["field"] for problem in refused.json().get("fields", [])] == ([field] if field else [])
+
+
+async def test_a_fulfilled_order_is_cancelled(shop_and_http: tuple[RunningShop, httpx.AsyncClient]) -> None:
+    shop, http = shop_and_http
+    await shop.data.order("taken16", MUG=1)
+    async with shop.worker():
+        assert (await shop.process("taken16")).status == "fulfilled"
+        started = await http.post("/orders/taken16/cancel", json=CALLED)
+        assert started.json() == {"order_id": "taken16", "transaction_id": "cancel-order-taken16"}
+
+        async def refund_is_noted() -> bool | None:
+            noted = await http.post("/workflows/cancel-order-taken16/steps/refund-at-shop/success", json={})
+            return noted.is_success or None  # until then the step does not wait yet
+
+        await until(refund_is_noted)
+        await shop.client.get_workflow_handle("cancel-order-taken16").result()
+    shown = (await http.get("/orders/taken16")).json()
+    assert shown["status"] == "cancelled"
+    assert ("cancel-order", CALLED["reason"]) in [(each["action"], each["reason"]) for each in shown["actions"]]
+    assert await shop.findings() == []
+    assert (await http.post("/orders/none/cancel", json=CALLED)).status_code == 404
