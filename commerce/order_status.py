@@ -6,18 +6,19 @@ from functools import reduce
 from commerce.open_orders import IS_OPEN, MAY_BE_OPEN
 
 NOT_CANCELLED = "orders.cancelled_at IS NULL AND orders.payment_status <> 'cancelled'"
-UNSHIPPED = f"{NOT_CANCELLED} AND orders.fulfillment_status NOT IN ('fulfilled', 'fulfilled_elsewhere')"
+SETTLED = "orders.cancellation IS DISTINCT FROM 'cancelling'"
+UNSHIPPED = f"{NOT_CANCELLED} AND orders.fulfillment_status NOT IN ('fulfilled', 'fulfilled_elsewhere') AND {SETTLED}"
 # Each order that is not open meets exactly one of these conditions, which depend on the order alone: each has a partial
 # index. An order that awaits payment can be open all the same, if its payment method is one of those paid later.
 CLOSED: Mapping[str, str] = {
-    "fulfilled": "orders.fulfillment_status = 'fulfilled'",
-    "cancelled": f"NOT ({NOT_CANCELLED}) AND orders.fulfillment_status <> 'fulfilled'",
-    "fulfilled_elsewhere": f"{NOT_CANCELLED} AND orders.fulfillment_status = 'fulfilled_elsewhere'",
+    "cancelling": "orders.cancellation = 'cancelling'",
+    "fulfilled": f"orders.fulfillment_status = 'fulfilled' AND {SETTLED}",
+    "cancelled": f"NOT ({NOT_CANCELLED}) AND orders.fulfillment_status <> 'fulfilled' AND {SETTLED}",
+    "fulfilled_elsewhere": f"{NOT_CANCELLED} AND orders.fulfillment_status = 'fulfilled_elsewhere' AND {SETTLED}",
     "unpaid": f"""{UNSHIPPED}
              AND orders.payment_status IN ('awaiting', 'authorized', 'partially_captured', 'expired')""",
     "other": f"""{UNSHIPPED} AND orders.payment_status IN ('captured', 'partially_refunded', 'refunded')
-             AND (orders.payment_status = 'refunded' OR orders.fulfillment_status <> 'not_fulfilled'
-                  OR orders.cancellation IS NOT NULL)""",
+             AND (orders.payment_status = 'refunded' OR orders.fulfillment_status <> 'not_fulfilled')""",
 }
 OPEN: Mapping[str, str] = {
     "on_hold": "orders.hold_reason IS NOT NULL",

@@ -9,7 +9,15 @@ from commerce.messages.base import Message
 from commerce.messages.runs import Run
 
 OrderStatus = Literal[
-    "open", "waiting_for_stock", "on_hold", "fulfilled", "fulfilled_elsewhere", "cancelled", "unpaid", "other"
+    "open",
+    "waiting_for_stock",
+    "on_hold",
+    "fulfilled",
+    "fulfilled_elsewhere",
+    "cancelling",
+    "cancelled",
+    "unpaid",
+    "other",
 ]
 
 

@@ -21,7 +21,7 @@ GOOD, BAD, WAITS, DIM = "green", "red", "yellow", "dim"
 STYLES = {
     **dict.fromkeys(("fulfilled", "completed", "sent", "done", "delivered"), GOOD),
     **dict.fromkeys(("on_hold", "failed", "terminated", "timed_out", "stuck", "oversold"), BAD),
-    **dict.fromkeys(("waiting_for_stock", "waiting", "queued", "sending", "running", "open"), WAITS),
+    **dict.fromkeys(("waiting_for_stock", "waiting", "queued", "sending", "running", "open", "cancelling"), WAITS),
     **dict.fromkeys(("cancelled", "fulfilled_elsewhere", "unpaid", "other"), DIM),
 }
 UNITS = ((timedelta(days=1), "day"), (timedelta(hours=1), "hour"), (timedelta(minutes=1), "minute"))

@@ -9,14 +9,16 @@ revision = "0022"
 down_revision = "0021"
 
 NOT_CANCELLED = "cancelled_at IS NULL AND payment_status <> 'cancelled'"
-UNSHIPPED = f"{NOT_CANCELLED} AND fulfillment_status NOT IN ('fulfilled', 'fulfilled_elsewhere')"
+SETTLED = "cancellation IS DISTINCT FROM 'cancelling'"
+UNSHIPPED = f"{NOT_CANCELLED} AND fulfillment_status NOT IN ('fulfilled', 'fulfilled_elsewhere') AND {SETTLED}"
 INDEXED = {
-    "fulfilled": "fulfillment_status = 'fulfilled'",
-    "cancelled": f"NOT ({NOT_CANCELLED}) AND fulfillment_status <> 'fulfilled'",
-    "fulfilled_elsewhere": f"{NOT_CANCELLED} AND fulfillment_status = 'fulfilled_elsewhere'",
+    "cancelling": "cancellation = 'cancelling'",
+    "fulfilled": f"fulfillment_status = 'fulfilled' AND {SETTLED}",
+    "cancelled": f"NOT ({NOT_CANCELLED}) AND fulfillment_status <> 'fulfilled' AND {SETTLED}",
+    "fulfilled_elsewhere": f"{NOT_CANCELLED} AND fulfillment_status = 'fulfilled_elsewhere' AND {SETTLED}",
     "unpaid": f"{UNSHIPPED} AND payment_status IN ('awaiting', 'authorized', 'partially_captured', 'expired')",
     "other": f"{UNSHIPPED} AND payment_status IN ('captured', 'partially_refunded', 'refunded')"
-    " AND (payment_status = 'refunded' OR fulfillment_status <> 'not_fulfilled' OR cancellation IS NOT NULL)",
+    " AND (payment_status = 'refunded' OR fulfillment_status <> 'not_fulfilled')",
     "waiting_for_stock": "payment_status IN ('captured', 'awaiting', 'partially_refunded')"
     " AND fulfillment_status = 'not_fulfilled' AND cancelled_at IS NULL"
     " AND hold_reason IS NULL AND waits_for_backorders IS NOT NULL",

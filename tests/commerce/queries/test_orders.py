@@ -18,6 +18,12 @@ STATUSES: dict[OrderStatus, list[dict[str, Any]]] = {
     "on_hold": [{"hold_reason": "failed: CarrierRefused"}],
     "waiting_for_stock": [{"waits_for_backorders": False}],
     "fulfilled": [{"fulfillment_status": "fulfilled"}, {"fulfillment_status": "fulfilled", "cancelled_at": NOON}],
+    "cancelling": [
+        {"cancellation": "cancelling"},
+        {"cancellation": "cancelling", "fulfillment_status": "fulfilled"},
+        {"cancellation": "cancelling", "cancelled_at": NOON, "fulfillment_status": "restocked"},
+        {"cancellation": "cancelling", "payment_status": "awaiting"},
+    ],
     "cancelled": [{"cancelled_at": NOON}, {"payment_status": "cancelled", "fulfillment_status": "fulfilled_elsewhere"}],
     "fulfilled_elsewhere": [{"fulfillment_status": "fulfilled_elsewhere"}],
     "unpaid": [{"payment_status": "awaiting"}, {"payment_status": "partially_captured", "hold_reason": "old"}],
