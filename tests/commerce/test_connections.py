@@ -177,7 +177,7 @@ async def test_after_an_error_the_connection_is_used_again(one: Database) -> Non
     first = await pid_of(one)
     with pytest.raises(ConstraintViolated):
         async with one.transaction() as tx:
-            await tx.execute(text("INSERT INTO customers (email) VALUES (NULL)"))
+            await tx.execute(text("INSERT INTO products (id, title) VALUES (NULL, NULL)"))
     assert await pid_of(one) == first
 
 

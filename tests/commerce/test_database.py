@@ -40,7 +40,7 @@ async def test_invalid_data_is_permanent(
     ("statement", "reason"),
     [
         ("INSERT INTO customers (email) VALUES ('a'), ('a')", "23505, uq_customers_email"),
-        ("INSERT INTO customers (email) VALUES (NULL)", "23502"),
+        ("INSERT INTO products (id, title) VALUES (NULL, NULL)", "23502"),
         ("INSERT INTO locations (id, name, priority) VALUES ('a', NULL, 1)", "23502"),
         ("INSERT INTO auth_users (customer_id, password_hash) VALUES (uuidv7(), '')", "23503"),
         ("INSERT INTO notifications (key, kind, recipient, message_id, status) VALUES ('', '', '', '', 'x')", "23514"),
