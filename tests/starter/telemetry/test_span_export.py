@@ -62,7 +62,7 @@ async def test_of_a_request_only_route_method_and_status_are_recorded(
     assert [(span.name, (span.attributes or {})["http.response.status_code"]) for span in spans] == [
         ("GET", 403),
         ("GET", 404),
-        ("GET /orders/{order_id}", 405),
+        ("GET /orders/{order_id}", 422),
         ("PUT /orders/{order_id}", 422),
         ("HTTP /orders/{order_id}", 405),
     ]
