@@ -21,6 +21,7 @@ import structlog
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
+from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from commerce.database import Database
@@ -38,6 +39,22 @@ from tests.week import Week, sample_week
 # Without bytecode files each program that a test starts would compile all modules again, for two to five seconds.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Now and then the SDK's shutdown waits for ever for an activity that its core has lost (sdk-python#1837). Our worker
+# ends by itself then (HARD_EXIT_SECONDS); a test must not wait for its time limit.
+SHUTDOWN_SECONDS = 60
+leave_worker = Worker.__aexit__
+
+
+async def leave_worker_in_time(worker: Worker, *error: Any) -> None:
+    """Leave the block of a worker, also if its shutdown hangs."""
+    try:
+        async with asyncio.timeout(SHUTDOWN_SECONDS):
+            await leave_worker(worker, *error)
+    except TimeoutError:
+        sys.stderr.write(f"A worker has not shut down within {SHUTDOWN_SECONDS} s\n")
+
+
+Worker.__aexit__ = leave_worker_in_time  # type: ignore[method-assign]
 TEMPLATE = "template_commerce"
 PASSED_THROUGH = plugin.PASSED_THROUGH  # of an installed worker; those in the process of a test run workflows sandboxed
 plugin.PASSED_THROUGH = tuple(name for name in PASSED_THROUGH if name != "workflows")
