@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy, one_of
@@ -53,6 +54,8 @@ BODIES: dict[str, list[Any]] = {
 }
 
 
+# The API and the worker run in this process, and use random numbers while Hypothesis draws its own.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 async def test_every_response_conforms_to_the_openapi_document(
     tmp_path: Path, database_url: str, client: Client
 ) -> None:
