@@ -38,9 +38,9 @@ demo: install
 up: install
 	@$(PY) -m starter up
 
-# Four workers, since tests often wait for servers. Tests are handed out one by one, the long ones first.
+# Three workers, since tests often wait for servers. Tests are handed out one by one, the long ones first.
 test: lint
-	@$(PY) -m pytest -n 4 --dist load --maxschedchunk 1
+	@$(PY) -m pytest -n 3 --dist load --maxschedchunk 1
 
 # Checks and tests at the same time: both take long.
 quick: install
