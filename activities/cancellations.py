@@ -7,7 +7,8 @@ from temporalio import activity
 
 from activities.boundary.generations import begin, key_of_run
 from activities.boundary.outages import OutageAlerts
-from commerce import cancellations, ledger, waits
+from activities.boundary.questions import ask_admins
+from commerce import cancellations, ledger
 from commerce.database import Database
 from commerce.errors import (
     CarrierDown,
@@ -17,7 +18,6 @@ from commerce.errors import (
     MailServerDown,
     ParcelHandedOver,
     ParcelUnknown,
-    PermanentError,
     StaleGeneration,
 )
 from commerce.integrations.carrier import Carrier
@@ -37,7 +37,6 @@ from commerce.messages.cancellations import (
 )
 from commerce.messages.notifications import Alert
 from commerce.messages.steps import Begin, Call
-from commerce.messages.waits import WaitKey
 
 OFFER = "cancellation-offer"
 
@@ -72,22 +71,13 @@ class CancellationActivities:
 
         An alert that cannot be sent stops nothing: the process is in the list of what waits.
         """
-        async with self._database.transaction() as tx:
-            wait_id = await waits.open_id(tx, WaitKey.of(call.key))
-        if wait_id is None:  # it is answered or over already
-            return Nothing()
-        alert = Alert(
+        question = Alert(
             kind=OFFER,
-            key=f"{OFFER}/{call.input.order_id}/{wait_id}",
+            key=f"{OFFER}/{call.input.order_id}",
             message="The shop has cancelled an order that is fulfilled here",
             order_id=call.input.order_id,
-            wait_id=wait_id,
         )
-        try:
-            async with self._watched(MailServerDown.service):
-                await self._notifier.alert(alert)
-        except PermanentError as error:
-            await self._notifier.mark_failed(alert.key, type(error).__name__)
+        await ask_admins(self._database, self._notifier, self._watched(MailServerDown.service), call.key, question)
         return Nothing()
 
     @activity.defn(name="mark-cancelling")

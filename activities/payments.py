@@ -9,9 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
 from activities.boundary.outages import OutageAlerts
-from commerce import ledger, payments, waits
+from activities.boundary.questions import ask_admins
+from commerce import ledger, payments
 from commerce.database import Database
-from commerce.errors import MailServerDown, PaymentProviderUnknown, PaymentsDown, PermanentError
+from commerce.errors import MailServerDown, PaymentProviderUnknown, PaymentsDown
 from commerce.external_steps import ExternalEffect
 from commerce.integrations.payment_provider import PaymentProvider
 from commerce.mail.notifier import Notifier
@@ -19,7 +20,6 @@ from commerce.messages.base import Message, Nothing
 from commerce.messages.notifications import Alert
 from commerce.messages.payments import AT_SHOP, Refund, RefundRequest, ShopRefund
 from commerce.messages.steps import Call
-from commerce.messages.waits import WaitKey
 from commerce.payments import RefundPlan
 
 LEASE = timedelta(seconds=25)  # shorter than the start-to-close timeout of the step
@@ -58,23 +58,14 @@ class PaymentActivities:
 
         An alert that cannot be sent stops nothing: the process is in the list of what waits.
         """
-        async with self._database.transaction() as tx:
-            wait_id = await waits.open_id(tx, WaitKey.of(call.key))
-        if wait_id is None:  # it is answered or over already
-            return Nothing()
-        alert = Alert(
+        question = Alert(
             kind=KIND,
-            key=f"{KIND}/{call.input.order_id}/{wait_id}",
+            key=f"{KIND}/{call.input.order_id}",
             severity="medium",
             message="The order's payment must be refunded at the shop that it comes from",
             order_id=call.input.order_id,
-            wait_id=wait_id,
         )
-        try:
-            async with self._watched(MailServerDown.service):
-                await self._notifier.alert(alert)
-        except PermanentError as error:
-            await self._notifier.mark_failed(alert.key, type(error).__name__)
+        await ask_admins(self._database, self._notifier, self._watched(MailServerDown.service), call.key, question)
         return Nothing()
 
     @activity.defn(name="note-refund")

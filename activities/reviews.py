@@ -3,15 +3,14 @@
 from temporalio import activity
 
 from activities.boundary.outages import OutageAlerts
-from commerce import waits
+from activities.boundary.questions import ask_admins
 from commerce.database import Database
-from commerce.errors import MailServerDown, PermanentError
+from commerce.errors import MailServerDown
 from commerce.mail.notifier import Notifier
 from commerce.messages.base import Nothing
 from commerce.messages.notifications import Alert
 from commerce.messages.orders import ReviewRequest
 from commerce.messages.steps import Call
-from commerce.messages.waits import WaitKey
 
 KIND = "order-review"
 
@@ -30,22 +29,15 @@ class ReviewActivities:
 
         An alert that cannot be sent stops nothing: the order is in the list of what waits.
         """
-        async with self._database.transaction() as tx:
-            wait_id = await waits.open_id(tx, WaitKey.of(call.key))
-        if wait_id is None:  # it is answered or over already
-            return Nothing()
         order_id = call.input.order_id
-        alert = Alert(
+        question = Alert(
             kind=KIND,
-            key=f"{KIND}/{order_id}/{wait_id}",
+            key=f"{KIND}/{order_id}",
             severity="medium",
             message=f"The order waits for a review because of {' and '.join(call.input.reasons)}",
             order_id=order_id,
-            wait_id=wait_id,
         )
-        try:
-            async with self._outages.watch(MailServerDown.service):
-                await self._notifier.alert(alert)
-        except PermanentError as error:
-            await self._notifier.mark_failed(alert.key, type(error).__name__)
+        await ask_admins(
+            self._database, self._notifier, self._outages.watch(MailServerDown.service), call.key, question
+        )
         return Nothing()
