@@ -16,6 +16,7 @@ from starter.api.errors import UNAUTHORIZED, error_response
 OPEN_PATHS = ("/metrics", "/docs", "/openapi.json")
 DOCS_FILES = "/docs/files"  # scripts and styles of the page /docs
 HEALTH_PREFIX = "/health/"
+CONSOLE = "/console"  # checks its own sessions
 SIGNED_PATHS = ("/intake/shopify", "/intake/woocommerce")  # a signature of each body stands in for the token
 
 
@@ -48,7 +49,8 @@ class TokenAuth:
             not self._tokens
             or path in OPEN_PATHS
             or is_signed(path)
-            or path.startswith((HEALTH_PREFIX, f"{DOCS_FILES}/"))
+            or path == CONSOLE
+            or path.startswith((HEALTH_PREFIX, f"{DOCS_FILES}/", f"{CONSOLE}/"))
         ):
             return True
         scheme, _, credentials = authorization.partition(" ")
