@@ -45,6 +45,6 @@ async def sign_out(view: OpenViewDep) -> Response:
 
 
 def _own_page(path: str) -> str:
-    """Return a path of the console; for any other address, which a link to the sign-in page may name, its first page."""
+    """Return a path of the console, or its first page for any other address, such as one of another site."""
     is_own = path.startswith(f"{PATH}/") and path.isprintable()
     return path if is_own and not path.startswith(f"{PATH}/sign-in") else f"{PATH}/"

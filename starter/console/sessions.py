@@ -85,7 +85,7 @@ class Sessions:
         if who == NOBODY:
             return self._nobodys_key
         token = self._tokens.get(who)
-        return token and hmac.digest(token.secret.encode(), SESSION_PURPOSE, sha256)
+        return hmac.digest(token.secret.encode(), SESSION_PURPOSE, sha256) if token else None
 
 
 def _token_id(token: str) -> str:

@@ -1,4 +1,4 @@
-"""How pages write times, amounts and states. Variables of templates are escaped; what this returns as Markup is HTML."""
+"""How pages write times, amounts and states. Templates escape their variables; Markup, which this returns, is HTML."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -51,7 +51,7 @@ def badge(name: str | None, tone: str = "") -> Markup:
 def duration(seconds: float | timedelta) -> str:
     """Return a duration in its largest unit and the next one if it matters: `1.2 s`, `3 min`, `2 h 5 min`, `4 d`."""
     value = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
-    if value < 10:  # noqa: PLR2004 - seconds that are worth a decimal
+    if value < 10:  # such short ones are worth a decimal
         return f"{max(value, 0):.1f} s"
     size, unit = next(span for span in SPANS if value >= span[0])
     text = f"{int(value // size)} {unit}"

@@ -86,7 +86,9 @@ async def test_a_wrong_token_does_not_sign_in(http: httpx.AsyncClient) -> None:
     assert (await http.get("/console/")).status_code == 303
 
 
-@pytest.mark.parametrize("target", ["https://evil.example", "//evil.example", "/orders", "/console/sign-in", "/console\n"])
+@pytest.mark.parametrize(
+    "target", ["https://evil.example", "//evil.example", "/orders", "/console/sign-in", "/console\n"]
+)
 async def test_signing_in_leads_to_no_other_site(http: httpx.AsyncClient, target: str) -> None:
     assert (await sign_in(http, target=target)).headers["location"] == "/console/"
 
@@ -128,9 +130,7 @@ async def test_the_form_key_of_another_session_is_refused(http: httpx.AsyncClien
 async def test_a_page_of_another_site_can_send_no_form(http: httpx.AsyncClient) -> None:
     await sign_in(http)
     key = form_key(await http.get("/console/nothing"))
-    response = await http.post(
-        "/console/sign-out", data={"form_key": key}, headers={"Sec-Fetch-Site": "cross-site"}
-    )
+    response = await http.post("/console/sign-out", data={"form_key": key}, headers={"Sec-Fetch-Site": "cross-site"})
     assert response.status_code == 403
     assert COOKIE in http.cookies
 
