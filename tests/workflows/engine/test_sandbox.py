@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 from uuid import uuid4
 
 import pytest
@@ -42,6 +43,7 @@ class RecordingRunner(Sandbox):
     """Keep every sandbox, so that tests can check what it imported."""
 
     sandboxes: list[WorkflowInstance] = field(default_factory=list)
+    prepared: ClassVar[set[type]] = set()  # its own: each worker of these tests checks its workflows
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         self.sandboxes.append(super().create_instance(det))
