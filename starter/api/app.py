@@ -38,6 +38,7 @@ from starter.api.errors import MAX_MEBIBYTES
 from starter.api.limits import MAX_SIGNED_MEBIBYTES, BodyLimit
 from starter.api.requests import RequestLog
 from starter.api.tokens import DOCS_FILES, TokenAuth
+from starter.console.app import mount_console
 from starter.operate.background import run_in_background
 from starter.operate.gauges import publish_gauges
 
@@ -112,6 +113,7 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     for public in (health.routes, metrics.routes, intake.routes, answers.links):
         app.include_router(public)
     errors.install_handlers(app)
+    mount_console(app)
     restore_nulls(app)
     # The last one added runs first. CORS must run before authentication: preflight requests carry no token.
     app.add_middleware(BodyLimit)

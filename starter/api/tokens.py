@@ -18,6 +18,7 @@ from starter.api.errors import UNAUTHORIZED, error_response
 OPEN_PATHS = ("/metrics", "/docs", "/openapi.json")
 DOCS_FILES = "/docs/files"  # scripts and styles of the page /docs
 HEALTH_PREFIX = "/health/"
+CONSOLE = "/console"  # checks its own sessions
 SIGNED_PATHS = ("/intake/shopify", "/intake/woocommerce")  # a signature of each body stands in for the token
 
 
@@ -28,7 +29,11 @@ def is_signed(path: str) -> bool:
 
 def is_public(path: str) -> bool:
     """Return whether no token is needed for a path."""
-    return path in OPEN_PATHS or is_signed(path) or path.startswith((HEALTH_PREFIX, f"{DOCS_FILES}/"))
+    return (
+        path in (*OPEN_PATHS, CONSOLE)
+        or is_signed(path)
+        or path.startswith((HEALTH_PREFIX, f"{DOCS_FILES}/", f"{CONSOLE}/"))
+    )
 
 
 class TokenAuth:
