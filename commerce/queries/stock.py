@@ -125,7 +125,7 @@ async def not_found(tx: AsyncSession, sku: str) -> ItemNotFound:
     starts = [start for start in dict.fromkeys((sku[:2], sku[:2].upper())) if start]
     known = [found for start in starts for found in await tx.scalars(STARTING, {"start": start})]
     close = get_close_matches(sku.upper(), [each.upper() for each in known], 3, SIMILAR)
-    similar = [each for each in known if each.upper() in close]
+    similar = sorted((each for each in known if each.upper() in close), key=lambda each: close.index(each.upper()))
     return ItemNotFound(sku, f"; similar: {', '.join(similar[:3])}" if similar else "")
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from commerce import locations as places
-from commerce.errors import BadInput, Unreachable
+from commerce.errors import BadInput, ScheduleNotFound, Unreachable
 from commerce.messages.base import FieldError
 from commerce.messages.stock_views import StockPage
 from commerce.queries import stock
@@ -94,5 +94,7 @@ async def _last_sync(view: View) -> tuple[LastRun | None, str | None]:
     """Return the last run of the sync, and why it is not known."""
     try:
         return await last_run_of(await view.temporal(), SYNC), None
+    except ScheduleNotFound:
+        return None, None
     except Unreachable as error:
         return None, str(error)

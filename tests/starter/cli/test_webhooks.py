@@ -122,8 +122,8 @@ async def test_the_listener_prints_signed_events_and_refuses_others(webhooks: Co
     await webhooks("add", f"http://127.0.0.1:{port}{PATH}")
     listening = asyncio.create_task(listen(database, port, ["*"], printed.append))
 
-    async def is_listening() -> bool:
-        return any("Listening" in line for line in printed)
+    async def is_listening() -> bool | None:
+        return any("Listening" in line for line in printed) or None
 
     await until(is_listening)
     [endpoint] = (await webhooks("list", "--json")).json

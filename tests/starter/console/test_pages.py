@@ -223,8 +223,8 @@ async def test_jobs_are_run_paused_and_resumed(shop: RunningShop, http: httpx.As
     try:
         await be(http, Role.operator)
 
-        async def is_listed() -> bool:
-            return NIGHTLY.id in await get(http, "jobs")
+        async def is_listed() -> bool | None:
+            return NIGHTLY.id in await get(http, "jobs") or None
 
         await until(is_listed)
         paused = await post(http, f"jobs/{NIGHTLY.id}/pause", reason=HOSTILE)
@@ -238,8 +238,8 @@ async def test_jobs_are_run_paused_and_resumed(shop: RunningShop, http: httpx.As
             run = await post(http, f"jobs/{NIGHTLY.id}/backfill", first="2026-03-01", last="2026-03-03")
             assert notice(run) == f"2 runs of {NIGHTLY.id}, one after the other."
 
-            async def has_run() -> bool:
-                return ">completed</span>" in await get(http, "jobs")
+            async def has_run() -> bool | None:
+                return ">completed</span>" in await get(http, "jobs") or None
 
             await until(has_run)
         for wrong in ({"first": "", "last": ""}, {"first": "2026-03-03", "last": "2026-03-01"}):
