@@ -50,7 +50,7 @@ def badge(name: str | None, tone: str = "") -> Markup:
 
 
 def duration(seconds: float | timedelta) -> str:
-    """Return a duration in its largest unit and the next one if it matters: `12 ms`, `1.2 s`, `3 min`, `2 h 5 min`, `4 d`."""
+    """Return a duration in its largest unit, such as `12 ms`, `1.2 s`, `3 min`, `2 h 5 min` or `4 d`."""
     value = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
     if value < 1:
         return f"{max(round(value * 1000), 0)} ms"
