@@ -19,6 +19,7 @@ from commerce.messages.schedules import JobSchedule
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
 from starter.schedules.queries import find_open_run, get_schedule, list_schedules
 
+COUNTS_DAYS = "collect-analytics-data"
 SECOND = timedelta(seconds=1)
 MAX_NOMINAL_TIMES = 1000  # that Temporal lists in one answer
 MAX_BACKFILL = 100  # runs
@@ -101,6 +102,18 @@ async def backfill(client: Client, schedule_id: str, start: date | datetime, end
         with unreachable_if_refused(f"backfill {schedule_id}"):
             await client.get_schedule_handle(schedule_id).backfill(span, rpc_timeout=RPC_TIMEOUT)
     return times
+
+
+def counting_period(schedule_id: str, first: date, last: date) -> tuple[date, date]:
+    """Return the days [start, end) of the nominal times at which a job counts the days from `first` to `last`.
+
+    `collect-analytics-data` counts the day before its nominal time; no other job counts days. Raises BadInput.
+    """
+    if schedule_id != COUNTS_DAYS:
+        raise BadInput([FieldError(field="days", message=f"only {COUNTS_DAYS} counts days; others have from and to")])
+    if first > last:
+        raise BadInput([FieldError(field="days", message="the last day must not be before the first one")])
+    return first + timedelta(days=1), last + timedelta(days=2)
 
 
 async def _record(database: Database, **facts: str) -> str:
