@@ -16,4 +16,8 @@ class Place(NamedTuple):
         return path == self.path or (self.path != f"{PATH}/" and path.startswith(f"{self.path}/"))
 
 
-NAVIGATION = (Place(f"{PATH}/", "Today"), Place(f"{PATH}/orders", "Orders"))
+NAVIGATION = (
+    Place(f"{PATH}/", "Today"),
+    Place(f"{PATH}/orders", "Orders"),
+    Place(f"{PATH}/processes", "Processes"),
+)

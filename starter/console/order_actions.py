@@ -1,28 +1,22 @@
 """What operators do to an order on its page. The functions behind are those of the HTTP API, with its rules."""
 
 from http import HTTPStatus
-from typing import TypedDict
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from commerce import order_corrections
 from commerce.errors import BadInput
-from commerce.messages.base import FieldError
 from commerce.messages.order_views import Address
 from commerce.messages.orders import order_process_id
-from commerce.messages.waits import Answer, AnswerKind
 from commerce.queries.orders import find_order
 from starter.api.callers import Role, requires
 from starter.api.parameters import OrderId
 from starter.client import start_order
 from starter.console.orders import load_order_page, order_path
+from starter.console.process_actions import action_of
 from starter.console.views import View, ViewDep
-from starter.operate import actions, answers
-
-MAX_REASON = 1_000
-NO_REASON = "Say why: the reason is kept with the order."
-ANSWERS: tuple[AnswerKind, ...] = ("success", "failure", "retry")
+from starter.operate import actions
 
 routes = APIRouter(prefix="/orders/{order_id}", dependencies=[requires(Role.operator)])
 
@@ -40,7 +34,7 @@ async def correct_address(view: ViewDep, order_id: OrderId) -> Response:
         return view.redirect(order_path(found), "The address is as it was.")
     try:
         async with view.database.transaction() as tx:
-            changed = await order_corrections.correct_address(tx, found, address, **_action(view))
+            changed = await order_corrections.correct_address(tx, found, address, **action_of(view))
     except BadInput as error:
         problems = {field.field: field.message for field in error.fields}
         shown |= {"typed": typed, "address_problems": problems, "problem": _listed(error)}
@@ -54,7 +48,7 @@ async def hold(view: ViewDep, order_id: OrderId) -> Response:
     """Put the order on hold."""
     found = await _find(view, order_id)
     async with view.database.transaction() as tx:
-        await order_corrections.hold(tx, found, **_action(view))
+        await order_corrections.hold(tx, found, **action_of(view))
     return view.redirect(order_path(found), "The order is on hold.")
 
 
@@ -63,7 +57,7 @@ async def release(view: ViewDep, order_id: OrderId) -> Response:
     """End the hold of the order."""
     found = await _find(view, order_id)
     async with view.database.transaction() as tx:
-        await order_corrections.release(tx, found, **_action(view))
+        await order_corrections.release(tx, found, **action_of(view))
     return view.redirect(order_path(found), "The order is released, and will be processed.")
 
 
@@ -79,7 +73,7 @@ async def process(view: ViewDep, order_id: OrderId) -> Response:
 async def retry(view: ViewDep, order_id: OrderId) -> Response:
     """Run the order's process again."""
     found = await _find(view, order_id)
-    await actions.retry(await view.temporal(), view.database, order_process_id(found), **_action(view))
+    await actions.retry(await view.temporal(), view.database, order_process_id(found), **action_of(view))
     return view.redirect(order_path(found), "The order's process runs again.")
 
 
@@ -87,7 +81,7 @@ async def retry(view: ViewDep, order_id: OrderId) -> Response:
 async def stop(view: ViewDep, order_id: OrderId) -> Response:
     """Cancel the order's process, which undoes its steps."""
     found = await _find(view, order_id)
-    await actions.cancel(await view.temporal(), view.database, order_process_id(found), **_action(view))
+    await actions.cancel(await view.temporal(), view.database, order_process_id(found), **action_of(view))
     return view.redirect(order_path(found), "The run undoes what it has done.")
 
 
@@ -98,46 +92,13 @@ async def cancel_order(view: ViewDep, order_id: OrderId) -> Response:
     if force:
         view.caller.require(Role.admin)
     found = await _find(view, order_id)
-    await actions.cancel_order(await view.temporal(), view.database, found, force=force, **_action(view))
+    await actions.cancel_order(await view.temporal(), view.database, found, force=force, **action_of(view))
     return view.redirect(order_path(found), "The order is being cancelled.")
-
-
-@routes.post("/answer")
-async def answer_step(view: ViewDep, order_id: OrderId) -> Response:
-    """Answer a step that waits."""
-    found = await _find(view, order_id)
-    given = next((kind for kind in ANSWERS if kind == view.form.get("answer")), None)
-    if given is None:
-        raise BadInput([FieldError(field="answer", message=f"must be one of {', '.join(ANSWERS)}")])
-    process_id, step = view.form.get("process"), view.form.get("step").partition("/")[0]
-    receipt = await answers.answer(
-        await view.temporal(),
-        view.database,
-        process_id,
-        step,
-        Answer(answer=given, reason=view.form.get("reason")[:MAX_REASON]),
-        by=view.caller.name,
-    )
-    done = "The process has the answer." if receipt.status == "taken" else "The answer counts once a worker runs."
-    return view.redirect(order_path(found), done)
 
 
 async def _find(view: View, order_id: str) -> str:
     async with view.database.transaction() as tx:
         return await find_order(tx, order_id, default_source=view.settings.order_source)
-
-
-class _Who(TypedDict):
-    reason: str
-    actor: str
-
-
-def _action(view: View) -> _Who:
-    """Return the reason of an action, and whose it is. Raises BadInput without a reason."""
-    reason = view.form.get("reason")
-    if not reason:
-        raise BadInput([FieldError(field="reason", message=NO_REASON)])
-    return {"reason": reason, "actor": view.caller.name}
 
 
 def _listed(error: BadInput) -> str:

@@ -16,12 +16,11 @@ from starter.api.parameters import OrderId
 from starter.api.personal_data import order_for, process_for
 from starter.api.progress import ProgressStream
 from starter.console.live import Fragment, follow
+from starter.console.processes import process_path, questions_of
 from starter.console.sessions import PATH
 from starter.console.timeline import tell
 from starter.console.views import View, ViewDep
-from starter.operate.answers import question_of
 from starter.operate.order_view import view_order_and_processes
-from starter.processes import PROCESS_TYPES
 
 PAGE_SIZE = 50
 STATUSES: tuple[OrderStatus, ...] = get_args(OrderStatus)
@@ -100,31 +99,17 @@ async def load_order_page(view: View, order_id: str) -> dict[str, Any]:
     processes = [process_for(view.caller, process) for process in processes]
     main = next((process for process in processes if process.transaction_id == order.transaction_id), None)
     is_busy = any(process.status == "running" for process in processes)
-    questions = [
-        (process, step, question)
-        for process in processes
-        if process.progress and process.status == "running"
-        for step in process.progress.steps
-        if step.state == "waiting" and (question := _question(process.type, process.transaction_id, step.name))
-    ]
     return {
         "order": order,
         "processes": processes,
         "main": main,
         "is_busy": is_busy,
-        "questions": questions,
+        "questions": [each for process in processes for each in questions_of(process)],
         "timeline": tell(order, processes, view.settings),
         "path_of": order_path(order.order_id),
+        "process_path": process_path,
         "may_change": order.status in ("open", "on_hold", "waiting_for_stock", "unpaid", "other"),
     }
-
-
-def _question(kind: str, process_id: str, step: str) -> Any:
-    name = step.partition("/")[0]
-    if kind not in PROCESS_TYPES or name not in PROCESS_TYPES[kind].questions:
-        return None
-    question = question_of(kind, process_id, name)
-    return None if question.asks_password else question
 
 
 def _selection(filters: dict[str, str], view: View) -> OrderFilter:

@@ -138,7 +138,8 @@ def _step(step: StepStatus) -> Entry:
     if step.scheduled_at and step.ended_at:
         details.append(duration(step.ended_at - step.scheduled_at))
     outcome = f" {STEP_WORDS[step.state]}" if step.state in STEP_WORDS else ""
-    return Entry(step.scheduled_at, f"{step.name}{outcome}", STEP_TONES.get(step.state, "calm"), details)
+    tone = "bad" if step.error and step.state == "undone" else STEP_TONES.get(step.state, "calm")
+    return Entry(step.scheduled_at, f"{step.name}{outcome}", tone, details)
 
 
 def _parcels(order: OrderView) -> Iterator[Entry]:
