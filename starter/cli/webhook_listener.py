@@ -18,14 +18,17 @@ from starter.devstack.serving import serving
 
 PATH = "/listen"  # of the URL, so that a webhook which an interrupted run has left is recognized
 MAX_BODY = 1_000_000  # bytes; our events are much smaller
+PREFIX = "whsec_"
 SIGNED, FORGED = "signed", "NOT SIGNED with this secret"
 
 
 def check_secret(secret: str) -> Webhook:
     """Return what verifies signatures made with a secret. Raises BadInput."""
     try:
+        if not secret.startswith(PREFIX):
+            raise ValueError
         return Webhook(secret)
-    except ValueError:
+    except ValueError:  # also: it is not base64
         problem = "must be the secret of a webhook, like whsec_…"
         raise BadInput([FieldError(field="secret", message=problem)]) from None
 

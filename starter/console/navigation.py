@@ -20,4 +20,10 @@ NAVIGATION = (
     Place(f"{PATH}/", "Today"),
     Place(f"{PATH}/orders", "Orders"),
     Place(f"{PATH}/processes", "Processes"),
+    Place(f"{PATH}/stock", "Stock"),
+    Place(f"{PATH}/jobs", "Jobs"),
+    Place(f"{PATH}/reports", "Reports"),
+    Place(f"{PATH}/mails", "Mails"),
+    Place(f"{PATH}/webhooks", "Webhooks"),
+    Place(f"{PATH}/customers", "Customers"),
 )
