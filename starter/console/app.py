@@ -14,7 +14,22 @@ from starlette.responses import Response
 from commerce.errors import BadInput, CommerceError
 from commerce.messages.base import problem_message
 from starter.api.errors import REQUEST_ID, STATUSES, status_of
-from starter.console import assets, customers, frame, jobs, mails, reports, stock, today, webhooks
+from starter.console import (
+    assets,
+    customers,
+    frame,
+    jobs,
+    mails,
+    order_actions,
+    orders,
+    process_actions,
+    processes,
+    reports,
+    stock,
+    today,
+    webhooks,
+)
+from starter.console.checks import Checks
 from starter.console.sessions import PATH, Sessions
 from starter.console.views import HEADERS, NotSignedIn, View, open_view, signed_in
 
@@ -46,9 +61,23 @@ def _create_console(state: State) -> FastAPI:
     console = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     console.state = state
     console.state.sessions = Sessions(state.backends.settings)
+    console.state.snapshots = today.Snapshots()
+    console.state.checks = Checks()
     console.include_router(assets.routes)
     console.include_router(frame.routes)
-    for pages in (today, stock, jobs, reports, mails, webhooks, customers):
+    for pages in (
+        today,
+        orders,
+        order_actions,
+        processes,
+        process_actions,
+        stock,
+        jobs,
+        reports,
+        mails,
+        webhooks,
+        customers,
+    ):
         console.include_router(pages.routes, dependencies=[Depends(signed_in)])
     console.exception_handler(NotSignedIn)(_lead_to_sign_in)
     console.exception_handler(CommerceError)(_shop_error)

@@ -18,6 +18,8 @@ class Place(NamedTuple):
 
 NAVIGATION = (
     Place(f"{PATH}/", "Today"),
+    Place(f"{PATH}/orders", "Orders"),
+    Place(f"{PATH}/processes", "Processes"),
     Place(f"{PATH}/stock", "Stock"),
     Place(f"{PATH}/jobs", "Jobs"),
     Place(f"{PATH}/reports", "Reports"),
