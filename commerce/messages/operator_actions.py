@@ -12,6 +12,8 @@ ActionName = Literal[
     "dismiss",
     "pause",
     "resume",
+    "trigger",
+    "backfill",
     "edit",
     "hold",
     "release",

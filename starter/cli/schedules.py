@@ -81,7 +81,9 @@ def trigger(schedule_id: ScheduleId, as_json: AsJson = False, data_dir: DataDir 
     """
     from starter.schedules.actions import trigger
 
-    process_id = run_connected(data_dir, lambda connections: trigger(connections.client, schedule_id))
+    process_id = run_connected(
+        data_dir, lambda connections: trigger(connections.client, schedule_id, database=connections.database)
+    )
     line = f"{schedule_id} is running as {process_id or '…'}"
     print_result({"id": schedule_id, "process": process_id}, line, as_json=as_json)
 
@@ -136,7 +138,10 @@ def backfill(
     from starter.schedules.actions import backfill, counting_period
 
     first, last = counting_period(schedule_id, *_parse_days(days, start, end)) if days else _parse_period(start, end)
-    nominal_times = run_connected(data_dir, lambda connections: backfill(connections.client, schedule_id, first, last))
+    nominal_times = run_connected(
+        data_dir,
+        lambda connections: backfill(connections.client, schedule_id, first, last, database=connections.database),
+    )
     times = [time.isoformat() for time in nominal_times]
     count = f"{count_of(len(times), 'run')} of {schedule_id}"
     line = f"{count}, for {times[0]} to {times[-1]}" if times else count

@@ -30,8 +30,8 @@ CustomerId = Annotated[UUID, Path()]
 @routes.get("", dependencies=[requires(Role.viewer)])
 async def show_customers(view: ViewDep) -> Response:
     """List customers, masked unless an operator asks for them in clear."""
-    listing = Listing(view, "customers", ("search", "clear"))
-    clear = bool(listing.filters["clear"])
+    listing = Listing(view, "customers", ("search", "unmasked"))
+    clear = bool(listing.filters["unmasked"])
     if clear:
         view.caller.require(Role.operator)
     found, problem = CustomerPage(customers=[]), None

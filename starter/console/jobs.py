@@ -73,7 +73,7 @@ async def show_jobs(view: ViewDep) -> Response:
 @routes.post("/{job}/trigger", dependencies=[requires(Role.operator)])
 async def trigger(view: ViewDep, job: JobId) -> Response:
     """Run a job now."""
-    await actions.trigger(await view.temporal(), job)
+    await actions.trigger(await view.temporal(), job, database=view.database, actor=view.caller.name)
     return view.redirect(JOBS, f"{job} runs.")
 
 
@@ -95,7 +95,9 @@ async def resume(view: ViewDep, job: JobId) -> Response:
 async def backfill(view: ViewDep, job: JobId) -> Response:
     """Run a job for past days: those of its times, or those that it counts."""
     start, end = _backfill_period(view, job)
-    times = await actions.backfill(await view.temporal(), job, start, end)
+    times = await actions.backfill(
+        await view.temporal(), job, start, end, database=view.database, actor=view.caller.name
+    )
     runs = f"{len(times)} runs" if len(times) != 1 else "1 run"
     return view.redirect(JOBS, f"{runs} of {job}, one after the other.")
 

@@ -41,10 +41,14 @@ async def show_stock(view: ViewDep) -> Response:
     except BadInput as error:
         problem = summary(error)
     status = HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK
+    return view.render("stock.html.j2", status, problem=problem, found=found, sync_known=False, **listing.variables)
+
+
+@routes.get("/sync", dependencies=[requires(Role.viewer)])
+async def show_last_sync(view: ViewDep) -> Response:
+    """Show the last sync with the warehouse; the page of the stock asks for it when it is shown."""
     last, missing = await _last_sync(view)
-    return view.render(
-        "stock.html.j2", status, problem=problem, found=found, sync=last, sync_missing=missing, **listing.variables
-    )
+    return view.render("stock.html.j2", found=None, sync_known=True, sync=last, sync_missing=missing)
 
 
 @routes.get("/item", dependencies=[requires(Role.viewer)])

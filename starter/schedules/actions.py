@@ -38,14 +38,17 @@ async def list_schedules_with_reasons(client: Client, database: Database) -> lis
     return [schedule.model_copy(update={"note": reasons.get(schedule.note, schedule.note)}) for schedule in schedules]
 
 
-async def trigger(client: Client, schedule_id: str) -> str | None:
+async def trigger(client: Client, schedule_id: str, *, database: Database | None = None, actor: str = "") -> str | None:
     """Run a job now, even if it is paused. Return the process id, or None if Temporal does not report it yet.
 
-    Raises ScheduleNotFound, JobInProgress, Unreachable.
+    With a database, it is recorded as an operator's action. Raises ScheduleNotFound, JobInProgress, Unreachable,
+    DatabaseUnavailable.
     """
     before = await get_schedule(client, schedule_id)
     if process := await find_open_run(client, schedule_id):
         raise JobInProgress(schedule_id, process)
+    if database:
+        await _record(database, process_id=schedule_id, action="trigger", reason="", actor=actor)
     with unreachable_if_refused(f"trigger {schedule_id}"):
         await client.get_schedule_handle(schedule_id).trigger(
             overlap=ScheduleOverlapPolicy.SKIP, rpc_timeout=RPC_TIMEOUT
@@ -78,11 +81,20 @@ async def resume(client: Client, database: Database, schedule_id: str, *, reason
         await client.get_schedule_handle(schedule_id).unpause(note=note, rpc_timeout=RPC_TIMEOUT)
 
 
-async def backfill(client: Client, schedule_id: str, start: date | datetime, end: date | datetime) -> list[datetime]:
+async def backfill(
+    client: Client,
+    schedule_id: str,
+    start: date | datetime,
+    end: date | datetime,
+    *,
+    database: Database | None = None,
+    actor: str = "",
+) -> list[datetime]:
     """Run a job for its nominal times in [start, end), one after the other, and return these times.
 
-    A day starts at midnight in the job's time zone. Future times are left to the schedule. Raises BadInput, also for
-    more than MAX_BACKFILL runs and while runs of an earlier backfill wait, ScheduleNotFound, Unreachable.
+    A day starts at midnight in the job's time zone. Future times are left to the schedule. With a database, it is
+    recorded as an operator's action. Raises BadInput, also for more than MAX_BACKFILL runs and while runs of an earlier
+    backfill wait, ScheduleNotFound, Unreachable, DatabaseUnavailable.
     """
     found = await get_schedule(client, schedule_id)
     zone = ZoneInfo(found.schedule.spec.time_zone_name or "UTC")
@@ -98,6 +110,9 @@ async def backfill(client: Client, schedule_id: str, start: date | datetime, end
         )
     if times:
         # Versions of Temporal differ on whether the ends are included; no cron line matches these ends.
+        if database:
+            what = f"{times[0].isoformat()} to {times[-1].isoformat()}"
+            await _record(database, process_id=schedule_id, action="backfill", reason=what, actor=actor)
         span = ScheduleBackfill(times[0] - SECOND, times[-1] + SECOND, overlap=ScheduleOverlapPolicy.BUFFER_ALL)
         with unreachable_if_refused(f"backfill {schedule_id}"):
             await client.get_schedule_handle(schedule_id).backfill(span, rpc_timeout=RPC_TIMEOUT)

@@ -1,4 +1,4 @@
-"""Lists of customers, and what operators do with webhooks."""
+"""Lists of customers, and what operators do with webhooks and jobs."""
 
 from alembic import op
 
@@ -8,8 +8,8 @@ revision = "0026"
 down_revision = "0022"
 
 ACTIONS = (
-    "'cancel', 'retry', 'dismiss', 'pause', 'resume', 'edit', 'hold', 'release', 'cancel-order', 'set-stock', 'resend', "
-    "'add-webhook', 'remove-webhook', 'test-webhook'"
+    "'cancel', 'retry', 'dismiss', 'pause', 'resume', 'trigger', 'backfill', 'edit', 'hold', 'release', 'cancel-order', "
+    "'set-stock', 'resend', 'add-webhook', 'remove-webhook', 'test-webhook'"
 )
 
 

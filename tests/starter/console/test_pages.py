@@ -185,11 +185,12 @@ async def test_customers_are_masked_exported_and_forgotten_by_their_address(
     await be(http, Role.viewer)
     for page in ("customers", f"customers/{found}"):
         shown = await get(http, page)
+        assert "checked" not in shown
         assert "ann@customer.example" not in shown and "a…@customer.example" in shown and "<script>a" not in shown
-    await get(http, "customers?clear=yes", 403)
+    await get(http, "customers?unmasked=yes", 403)
     await get(http, f"customers/{found}/export", 403)
     await be(http, Role.admin)
-    for page in ("customers?clear=yes&search=ann", f"customers/{found}"):
+    for page in ("customers?unmasked=yes&search=ann", f"customers/{found}"):
         shown = await get(http, page)
         assert "ann@customer.example" in shown and "<script>a" not in shown
     exported = await http.get(f"{PATH}/customers/{found}/export")
@@ -242,6 +243,8 @@ async def test_jobs_are_run_paused_and_resumed(shop: RunningShop, http: httpx.As
                 return ">completed</span>" in await get(http, "jobs") or None
 
             await until(has_run)
+        recorded = await shop.data.sql("SELECT action, actor FROM operator_actions ORDER BY created_at")
+        assert recorded == [(action, "operator-ann") for action in ("pause", "resume", "backfill")]
         for wrong in ({"first": "", "last": ""}, {"first": "2026-03-03", "last": "2026-03-01"}):
             assert (await post(http, f"jobs/{NIGHTLY.id}/backfill", **wrong)).status_code == 422
         assert (await post(http, "jobs/collect-analytics-data/backfill", first="x", last="y")).status_code == 422
