@@ -1,262 +1,251 @@
-"""The pages of the console, without a browser: what they show to whom, and what their forms do."""
+"""Pages of stock, jobs, reports, mails, webhooks and customers: what they show, who may do what, and hostile input."""
 
 import re
-from http import HTTPStatus
+from collections.abc import AsyncIterator
+from html import unescape
+from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import Mount
+from temporalio.client import Client
 
+from commerce import notifications
+from commerce.api_tokens import Role
 from commerce.settings import load_settings
 from starter.api.app import create_app
+from starter.console.sessions import PATH
+from starter.schedules.apply import apply_jobs
 from tests.keys import ENCRYPTION_ENV
 from tests.polling import until
-from tests.running_shop import RunningShop
-from tests.starter.api.api_client import in_process_client
-from tests.starter.console.console_client import FORM_KEY, SECRETS, TOKENS, Console, text_of
+from tests.running_shop import RunningShop, running_shop
+from tests.starter.api.api_client import create_api, in_process_client, offline_client
+from tests.starter.api.test_callers import SECRET, TOKENS
+from tests.starter.console.test_frame import form_key, sign_in
+from tests.starter.sample_jobs import NIGHTLY, delete_schedules, worker
+from tests.webhook_receiver import webhook_receiver
 
-HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}\u202e"
-ORDER = {
-    "email": "ann@customer.example",
-    "financial_status": "paid",
-    "created_at": "2026-03-05T12:00:00Z",
-    "shipping": "3.95",
-    "shipping_method": "Standard",
-    "shipping_name": "Ann Lee",
-    "shipping_address1": "1 High Street",
-    "shipping_city": "London",
-    "shipping_zip": "N1 9GU",
-    "shipping_country": "GB",
-    "lines": [{"quantity": 1, "name": "Mug", "price": "19.00", "sku": "MUG"}],
-}
-PAGES = ("/", "/orders", "/processes", "/stock", "/jobs", "/reports", "/mails", "/webhooks", "/customers")
+HOSTILE = "<script>alert(1)</script>\"'{{7*7}}"
+LISTS = ("stock", "jobs", "reports", "mails", "webhooks", "customers")
+UNKNOWN = "0199a1b2-6f4e-7c3d-9a10-5b7e2f0c4d11"
 
 
-async def place(http: httpx.AsyncClient, order_id: str, **fields: object) -> None:
-    token = {"Authorization": f"Bearer {SECRETS['operator']}"}
-    (await http.put(f"/orders/{order_id}", json=ORDER | fields, headers=token)).raise_for_status()
+@pytest.fixture
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as running:
+        yield running
 
 
-def console_routes() -> list[APIRoute]:
-    environment = {"COMMERCE_API_TOKENS": TOKENS, **ENCRYPTION_ENV}
-    api = create_app(load_settings(environment), environment)
-    console = next(route.app for route in api.routes if isinstance(route, Mount) and route.path == "/console")
-    return [route for route in console.routes if isinstance(route, APIRoute)]
+@pytest.fixture
+async def http(shop: RunningShop) -> AsyncIterator[httpx.AsyncClient]:
+    async with in_process_client(create_api(shop, COMMERCE_API_TOKENS=TOKENS)) as made:
+        yield made
 
 
-async def test_a_viewer_can_change_nothing() -> None:
-    environment = {"COMMERCE_API_TOKENS": TOKENS, **ENCRYPTION_ENV}
-    forms = [
-        route.path
-        for route in console_routes()
-        if route.methods != {"GET"} and route.path not in ("/sign-in", "/sign-out")
-    ]
-    assert len(forms) > 15
-    async with in_process_client(create_app(load_settings(environment), environment)) as http:
-        viewer = await Console(http).sign_in("viewer")
-        for path in forms:
-            filled = re.sub(r"\{[^}]*\}", "1001", path)
-            response = await viewer.send(filled, reason="x", action="retry", id="1001", confirmed="yes")
-            assert response.status_code == HTTPStatus.FORBIDDEN, path
-            assert "requires the role" in text_of(response)
+async def be(http: httpx.AsyncClient, role: Role) -> None:
+    """Sign in with the token of a role."""
+    http.cookies.clear()
+    assert (await sign_in(http, f"{role}-{SECRET}")).status_code == 303
 
 
-async def test_every_page_needs_a_session_and_every_form_its_key() -> None:
-    environment = {"COMMERCE_API_TOKENS": TOKENS, **ENCRYPTION_ENV}
-    async with in_process_client(create_app(load_settings(environment), environment)) as http:
-        for route in console_routes():
-            path = "/console" + re.sub(r"\{[^}]*\}", "1001", route.path)
-            if route.path.startswith(("/assets", "/sign-in")):
-                continue
-            if route.methods == {"GET"}:
-                assert (await http.get(path)).status_code == HTTPStatus.SEE_OTHER, path
-            else:
-                assert (await http.post(path)).status_code == HTTPStatus.FORBIDDEN, path
-        admin = await Console(http).sign_in("admin")
-        for route in console_routes():
-            if route.methods != {"GET"}:
-                path = re.sub(r"\{[^}]*\}", "1001", route.path)
-                response = await admin.http.post(f"/console{path}", data={"form_key": "x", "reason": "x"})
-                assert response.status_code == HTTPStatus.FORBIDDEN, path
-                assert "out of date" in response.text
+async def get(http: httpx.AsyncClient, path: str, status: int = 200) -> str:
+    response = await http.get(f"{PATH}/{path}")
+    assert response.status_code == status, path
+    return response.text
 
 
-async def test_what_customers_write_is_text_and_no_html(operator: Console) -> None:
-    text_fields = (
-        *("shipping_name", "shipping_company", "shipping_address1", "shipping_address2", "shipping_city"),
-        *("shipping_zip", "shipping_province", "shipping_phone", "billing_name", "note", "tags", "shipping_method"),
-    )
-    hostile = dict.fromkeys(text_fields, HOSTILE)
-    line = {"quantity": 1, "name": HOSTILE, "price": "1.00", "sku": HOSTILE[:40]}
-    await place(operator.http, "1001", lines=[line], email="<b>@customer.example", name=f"#{HOSTILE[:20]}", **hostile)
-    await operator.send("/orders/1001/hold", reason=HOSTILE)
-    for path in ("/orders", "/orders/1001", f"/orders?search={HOSTILE[:30]}", f"/orders?hold_reason={HOSTILE}", "/"):
-        page = await operator.open(path)
-        assert page.status_code == HTTPStatus.OK, path
-        assert "<script>alert" not in page.text, path
-        assert "<img" not in page.text, path
-        assert "\u202e" not in page.text, path
-    shown = await operator.text("/orders/1001")
-    assert shown.count("onerror=alert(2)>{{7*7}}") > 8, "it is shown as it was written"
+async def post(http: httpx.AsyncClient, path: str, **fields: str) -> httpx.Response:
+    """Send a form as the page of all lists would."""
+    key = form_key(await http.get(f"{PATH}/reports"))
+    return await http.post(f"{PATH}/{path}", data={"form_key": key, **fields})
 
 
-async def test_a_viewer_sees_no_personal_data(viewer: Console) -> None:
-    await place(viewer.http, "1001", note="The key is under the mat")
-    for path in ("/orders", "/orders/1001", "/orders?search=lee"):
-        shown = await viewer.text(path)
-        assert "A… L…" in shown
-        assert not any(personal in shown for personal in ("Ann", "Lee", "ann@", "High Street", "mat"))
-    assert "Hold" not in await viewer.text("/orders/1001")
+def notice(response: httpx.Response) -> str:
+    """Return what the next page will say."""
+    assert response.status_code == 303
+    found = re.search(r"notice=([^;]*)", response.headers["set-cookie"])
+    return httpx.URL(f"http://x/?n={found[1]}").params["n"] if found else ""
 
 
-async def test_orders_are_found_by_filters_that_are_the_address(operator: Console) -> None:
-    for number in range(1, 54):
-        await place(operator.http, f"{1000 + number}")
-    await operator.send("/orders/1007/hold", reason="The customer called")
-    first = await operator.open("/orders")
-    following = re.search(r'href="([^"]*cursor=[^"]*)" class="button" rel="next"', first.text)
-    assert following
-    second = await operator.text(following[1].removeprefix("/console"))
-    assert {number for number in range(1001, 1054) if f" {number} " in f"{text_of(first)} {second}"} == set(
-        range(1001, 1054)
-    )
-    held = await operator.text("/orders?status=on_hold&search=&since=2026-03-05&until=2026-03-05")
-    assert "1007" in held
-    assert "1008" not in held
-    assert "No order matches" in await operator.text("/orders?since=2026-03-06")
-    assert "No order matches" in await operator.text("/orders?until=0001-01-01")
+def written(path: str) -> str:
+    """Return a path with something in the place of each parameter."""
+    return re.sub(r"\{(\w+)\}", lambda found: UNKNOWN if found[1].endswith("_id") else "x", path)
 
 
-@pytest.mark.parametrize(
-    ("path", "wrong"),
-    [
-        ("/orders?status=lost", "status: must be one of"),
-        ("/orders?since=yesterday", "since: must be a day like"),
-        ("/orders?since=2026-03-02&until=2026-03-01", "until: must be later"),
-        ("/orders?status=open&hold_reason=x", "hold_reason: only orders on hold"),
-        (f"/orders?search={'x' * 201}", "search: must have at most"),
-        ("/orders?cursor=none", "cursor: must be"),
-        ("/processes?status=lost", "status: must be one of"),
-        ("/processes?type=lost", "type: must be one of"),
-        ("/processes?search='", "search: must have"),
-        ("/processes?cursor=x", "cursor: must be"),
-    ],
-)
-async def test_a_wrong_filter_is_named(operator: Console, path: str, wrong: str) -> None:
-    page = await operator.open(path)
-    assert page.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
-    assert wrong in text_of(page)
-
-
-async def test_what_is_not_there_is_a_404(operator: Console) -> None:
-    for path in ("/orders/none", "/orders/none/live", "/processes/none", "/nothing"):
-        assert (await operator.open(path)).status_code == HTTPStatus.NOT_FOUND, path
-    assert (await operator.send("/orders/none/hold", reason="x")).status_code == HTTPStatus.NOT_FOUND
-    assert (await operator.send("/processes/none/retry", reason="x")).status_code == HTTPStatus.NOT_FOUND
-
-
-async def test_an_order_has_one_address(operator: Console) -> None:
-    await place(operator.http, "1001", name="#S1001")
-    response = await operator.open("/orders/S1001")
-    assert response.headers["location"] == "/console/orders/1001"
-
-
-async def test_an_address_is_corrected(operator: Console, shop: RunningShop) -> None:
-    await place(operator.http, "1001")
-    wrong = await operator.send("/orders/1001/address", country="Nowhere", city="Leeds", reason="The customer called")
-    assert wrong.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
-    assert 'value="Nowhere"' in wrong.text, "what was typed is still there"
-    assert 'value="Leeds"' in wrong.text
-    assert "data-open" in wrong.text
-    again = await operator.send("/orders/1001/address", city="Leeds", name="Ann Lee", reason="The customer called")
-    assert await operator.notice(again) == "The address is corrected."
-    assert await shop.data.order_columns("1001", "shipping_city", "shipping_name") == ("Leeds", "Ann Lee")
-    assert await shop.data.sql("SELECT action, reason, actor FROM operator_actions") == [
-        ("edit", "The customer called", "ope")
-    ]
-    twice = await operator.send("/orders/1001/address", city="Leeds", reason="The customer called")
-    assert await operator.notice(twice) == "The address is as it was."
-    assert "ope corrected the order" in await operator.text("/orders/1001")
-
-
-async def test_an_order_is_put_on_hold_and_released(operator: Console) -> None:
-    await place(operator.http, "1001")
-    assert (await operator.send("/orders/1001/hold", reason=" ")).status_code == HTTPStatus.UNPROCESSABLE_ENTITY
-    assert await operator.notice(await operator.send("/orders/1001/hold", reason="Wait")) == "The order is on hold."
-    assert "on hold" in await operator.text("/orders/1001")
-    await operator.notice(await operator.send("/orders/1001/release", reason="Go"))
-    refused = await operator.send("/orders/1001/release", reason="Go")
-    assert refused.status_code == HTTPStatus.CONFLICT
-    assert "it is not on hold" in text_of(refused)
-
-
-async def test_only_an_admin_cancels_by_force(operator: Console) -> None:
-    await place(operator.http, "1001")
-    refused = await operator.send("/orders/1001/cancel", reason="x", force="yes")
-    assert refused.status_code == HTTPStatus.FORBIDDEN
-
-
-async def test_processes_are_cancelled_together_after_a_look(operator: Console, shop: RunningShop) -> None:
-    ids = ["console-1", "console-2"]
-    for each in ids:
-        await shop.data.order(each, MUG=1)
-        await shop.start(each)
-    processes = [f"order-processing-{each}" for each in ids]
-    look = await operator.send("/processes/many", action="cancel", id=[*processes, "none"])
-    assert "Nothing has been done yet" in text_of(look)
-    assert "There is no process none" in text_of(look)
-    assert (await shop.status(ids[0])).name == "RUNNING"
-    without_reason = await operator.send("/processes/many", action="cancel", id=processes, confirmed="yes")
-    assert without_reason.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
-    done = await operator.send("/processes/many", action="cancel", id=processes, confirmed="yes", reason="A mistake")
-    assert "2 of 2 done" in text_of(done)
-    actors = await shop.data.sql("SELECT DISTINCT action, reason, actor FROM operator_actions")
-    assert actors == [("cancel", "A mistake", "ope")]
-    refused = await operator.send("/processes/many", action="retry", id=processes, confirmed="yes", reason="Again")
-    assert "2 refused" in text_of(refused)
-    none = await operator.send("/processes/many", action="retry")
-    assert none.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
-
-
-async def test_the_input_of_a_process_is_shown_to_operators_only(operator: Console, shop: RunningShop) -> None:
-    await shop.data.order("console-3", MUG=1)
-    await shop.start("console-3")
-    assert '"order_id": "console-3"' in await operator.text("/processes/order-processing-console-3")
-    viewer = await operator.sign_in("viewer")
-    shown = await viewer.text("/processes/order-processing-console-3")
-    assert "Only operators see it" in shown
-    assert '"order_id"' not in shown
-    await shop.handle("console-3").terminate()
-
-
-async def test_the_audit_runs_when_somebody_asks_for_it(operator: Console) -> None:
-    assert "It has not been run" in await operator.text("/")
-    assert await operator.notice(await operator.send("/checks/audit")) == "The audit runs."
-
-    async def is_well() -> bool | None:
-        return "all well" in await operator.text("/") or None
-
-    await until(is_well)
-
-
-async def test_without_temporal_the_pages_say_so(shop: RunningShop) -> None:
-    environment = {
-        "COMMERCE_DATABASE_URL": shop.settings.database_url.get_secret_value(),
-        "TEMPORAL_ADDRESS": "127.0.0.1:1",
-        **ENCRYPTION_ENV,
+async def test_h1_on_no_page_a_viewer_can_change_something() -> None:
+    app = create_app(load_settings(ENCRYPTION_ENV), ENCRYPTION_ENV)
+    [console] = [route.app for route in app.routes if isinstance(route, Mount) and route.path == PATH]
+    posts = {
+        found.path
+        for found in iter_route_contexts(console.routes)  # type: ignore[attr-defined]
+        if isinstance(found.original_route, APIRoute) and "POST" in (found.methods or ())
     }
-    await shop.data.order("1001", MUG=1)
-    async with in_process_client(create_app(load_settings(environment), environment)) as http:
-        console = Console(http)
-        assert "What Temporal knows is not shown" in await console.text("/")
-        assert "The runs of this order are not shown" in await console.text("/orders/1001")
-        assert (await console.open("/processes")).status_code == HTTPStatus.SERVICE_UNAVAILABLE
+    posts -= {"/sign-in", "/sign-out"}
+    assert len(posts) >= 10
+    async with offline_client(COMMERCE_API_TOKENS=TOKENS) as http:
+        page = await sign_in(http, f"viewer-{SECRET}")
+        key = form_key(await http.get(f"{PATH}/nothing"))
+        for path in posts:
+            page = await http.post(f"{PATH}{written(path)}", data={"form_key": key})
+            assert (page.status_code, "This requires the role" in page.text) == (403, True), path
 
 
-async def test_every_page_opens_in_an_empty_shop(operator: Console) -> None:
-    for path in PAGES:
-        page = await operator.open(path)
-        assert page.status_code == HTTPStatus.OK, path
-        assert FORM_KEY.search(page.text)
-        assert not re.search(r"<style|\son\w+=|\sstyle=|<script(?![^>]* src=)", page.text), path
+@pytest.mark.parametrize("role", [Role.viewer, Role.admin])
+async def test_every_list_is_a_page_also_of_an_empty_shop(http: httpx.AsyncClient, role: Role) -> None:
+    await be(http, role)
+    for page in LISTS:
+        shown = await get(http, page)
+        assert f'href="/console/{page}" aria-current="page"' in shown
+        forms = [form for form in re.findall(r'<form method="post" action="([^"]+)"', shown) if "sign-out" not in form]
+        assert role == Role.admin or forms == []
+    for wrong in ("mails?status=new", "mails?cursor=x", "reports?since=March", "customers?cursor=x"):
+        assert 'role="alert"' in await get(http, wrong, 422)
+    for unknown in ("stock/item?sku=x", "mails/mail?key=x", f"webhooks/{UNKNOWN}", f"customers/{UNKNOWN}"):
+        await get(http, unknown, 404)
+
+
+async def test_stock_is_shown_and_set(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    await shop.data.stock("MUG/1", main=3)
+    await shop.data.stock(f"M{HOSTILE}", main=1)
+    await shop.data.sql("UPDATE inventory_levels SET oversold = true WHERE inventory_item_id = 'MUG/1'")
+    await be(http, Role.operator)
+    for page in ("stock", "stock?oversold=yes", "stock?search=MUG"):
+        assert 'href="/console/stock/item?sku=MUG/1"' in (shown := await get(http, page))
+        assert "<script>alert" not in shown
+    item = await get(http, f"stock/item?sku={quote(f'M{HOSTILE}')}")
+    assert "<script>alert" not in item and HOSTILE in unescape(item)
+    done = await post(http, "stock/set", sku="MUG/1", location="main", units="5", reason="Counted")
+    assert (notice(done), done.headers["location"]) == (
+        "main: 5 instead of 3 units.", "/console/stock/item?sku=MUG%2F1"
+    )  # fmt: skip
+    assert "+2" in await get(http, "stock/item?sku=MUG/1")
+    assert await shop.data.sql("SELECT actor FROM operator_actions") == ["operator-ann"]
+    for wrong in ({"units": "-1"}, {"units": "1.5"}, {"units": "٣"}, {"location": "x"}, {"reason": ""}):
+        fields = {"sku": "MUG/1", "location": "main", "units": "5", "reason": "Counted"} | wrong
+        assert (await post(http, "stock/set", **fields)).status_code == 422
+
+
+async def test_mails_look_as_they_are_sent_and_are_sent_again(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    await shop.data.order("1")
+    data = {"message": HOSTILE, "severity": "error", "link": "x"}
+    await shop.data.call(
+        notifications.queue, key="alert/a b", kind="alert", recipient="ann@shop.example", order_id="1", data=data
+    )
+    await shop.data.call(notifications.queue, key="gone", kind="welcome", recipient="a@b.example", data={})
+    await shop.data.sql("UPDATE notifications SET status = 'failed', error = :error", error=HOSTILE)
+    page, preview = "mails/mail?key=alert/a%20b", f"{PATH}/mails/preview?key=alert/a%20b"
+    await be(http, Role.viewer)
+    shown = await get(http, page)
+    assert "ann@shop.example" not in shown and "iframe" not in shown and "a…@shop.example" in shown
+    assert (await http.get(preview)).status_code == 403
+    await be(http, Role.operator)
+    for path in ("mails", "mails?status=failed&order=1", page):
+        assert "<script>alert" not in (shown := await get(http, path)) and "alert" in shown
+    assert "ann@shop.example" in shown and "<iframe" in shown
+    mail = await http.get(preview)
+    assert "<script>" not in mail.text and "alert(1)" in mail.text
+    policy = mail.headers["content-security-policy"]
+    assert "sandbox" in policy and "script-src" not in policy and mail.headers["x-frame-options"] == "SAMEORIGIN"
+    assert "not known any more" in await get(http, "mails/mail?key=gone")
+    again = await post(http, "mails/resend", key="alert/a b", reason="It works again")
+    assert again.headers["location"] == "/console/mails/mail?key=alert%2Fa+b"
+    assert (await post(http, "mails/resend", key="alert/a b", reason="twice")).status_code == 409
+
+
+async def test_webhooks_are_added_tested_and_removed(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    await be(http, Role.admin)
+    url = "https://receiver.example/<hook>"
+    added = await post(http, "webhooks", url=url, types="order.placed")
+    assert "whsec_" in added.text and "whsec_" not in await get(http, "webhooks")
+    for refused in (url, "http://localhost/x", "ftp://x"):
+        again = await post(http, "webhooks", url=refused)
+        assert again.status_code == 422 and "<hook>" not in again.text and "data-open" in again.text
+    [endpoint] = await shop.data.sql("SELECT CAST(id AS text) FROM webhook_endpoints")
+    assert "Nothing was delivered yet" in await get(http, f"webhooks/{endpoint}")
+    async with webhook_receiver() as receiver:
+        await shop.data.sql("UPDATE webhook_endpoints SET url = :url", url=receiver.url)
+        tested = await post(http, f"webhooks/{endpoint}/test")
+        assert notice(tested) == "The receiver has accepted the test event." and len(receiver.received) == 1
+    assert notice(await post(http, f"webhooks/{endpoint}/test")).startswith("The receiver has not accepted")
+    assert notice(await post(http, f"webhooks/{endpoint}/remove")) == "The webhook is removed."
+    assert (await post(http, f"webhooks/{endpoint}/remove")).status_code == 404
+
+
+async def test_customers_are_masked_exported_and_forgotten_by_their_address(
+    shop: RunningShop, http: httpx.AsyncClient
+) -> None:
+    [found] = await shop.data.sql(
+        """INSERT INTO customers (email, first_name) VALUES ('ann@customer.example', :name)
+           RETURNING CAST(id AS text)""",
+        name=HOSTILE,
+    )
+    await shop.data.order("1", columns={"customer_id": found, "hold_reason": HOSTILE})
+    await be(http, Role.viewer)
+    for page in ("customers", f"customers/{found}"):
+        shown = await get(http, page)
+        assert "ann@customer.example" not in shown and "a…@customer.example" in shown and "<script>a" not in shown
+    await get(http, "customers?clear=yes", 403)
+    await get(http, f"customers/{found}/export", 403)
+    await be(http, Role.admin)
+    for page in ("customers?clear=yes&search=ann", f"customers/{found}"):
+        shown = await get(http, page)
+        assert "ann@customer.example" in shown and "<script>a" not in shown
+    exported = await http.get(f"{PATH}/customers/{found}/export")
+    assert exported.json()["email"] == "ann@customer.example" and exported.headers["cache-control"] == "no-store"
+    refused = await post(http, f"customers/{found}/forget", email="bob@customer.example")
+    assert refused.status_code == 422 and "nobody is erased by mistake" in refused.text
+    assert await shop.data.sql("SELECT email FROM customers") == ["ann@customer.example"]
+
+
+async def test_reports_are_shown_and_exported(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    await shop.data.sql(
+        """INSERT INTO daily_metrics (day, currency, orders, revenue, average_order_value, new_customers,
+                                      returning_customers, top_products)
+           SELECT day, 'GBP', 2, 12345, 50, 1, 0,
+                  jsonb_build_array(jsonb_build_object('id', 'x', 'title', CAST(:title AS text), 'units_sold', 3,
+                                                       'revenue', 9))
+           FROM (VALUES (date '2026-03-01'), (date '2026-03-03')) AS days (day)""",
+        title=f"={HOSTILE}",
+    )
+    await be(http, Role.viewer)
+    shown = await get(http, "reports?since=2026-03-01&until=2026-03-03&currency=gbp")
+    assert "£123.45" in shown and "2026-03-02: not counted" in shown and "<script>a" not in shown
+    assert '/console/reports.csv?since=2026-03-01&amp;until=2026-03-03&amp;currency=gbp"' in shown
+    exported = await http.get(f"{PATH}/reports.csv?currency=gbp")
+    assert exported.text.splitlines()[1].startswith("2026-03-03,GBP,2,123.45,0.50,1,0,0.00,0.00,\"'=<script>")
+    assert "No day was counted" in await get(http, "reports?since=2026-04-01")
+
+
+async def test_jobs_are_run_paused_and_resumed(shop: RunningShop, http: httpx.AsyncClient, client: Client) -> None:
+    await apply_jobs(client, [NIGHTLY], key_id="a")
+    try:
+        await be(http, Role.operator)
+
+        async def is_listed() -> bool:
+            return NIGHTLY.id in await get(http, "jobs")
+
+        await until(is_listed)
+        paused = await post(http, f"jobs/{NIGHTLY.id}/pause", reason=HOSTILE)
+        assert notice(paused) == f"{NIGHTLY.id} is paused."
+        assert "<script>a" not in (shown := await get(http, "jobs")) and HOSTILE in unescape(shown)
+        await be(http, Role.viewer)
+        assert "alert(1)" not in await get(http, "jobs")
+        await be(http, Role.operator)
+        assert notice(await post(http, f"jobs/{NIGHTLY.id}/resume", reason="again")).endswith("runs on schedule again.")
+        async with worker(client):
+            run = await post(http, f"jobs/{NIGHTLY.id}/backfill", first="2026-03-01", last="2026-03-03")
+            assert notice(run) == f"2 runs of {NIGHTLY.id}, one after the other."
+
+            async def has_run() -> bool:
+                return ">completed</span>" in await get(http, "jobs")
+
+            await until(has_run)
+        for wrong in ({"first": "", "last": ""}, {"first": "2026-03-03", "last": "2026-03-01"}):
+            assert (await post(http, f"jobs/{NIGHTLY.id}/backfill", **wrong)).status_code == 422
+        assert (await post(http, "jobs/collect-analytics-data/backfill", first="x", last="y")).status_code == 422
+        assert (await post(http, f"jobs/{NIGHTLY.id}/pause")).status_code == 422
+        assert (await post(http, "jobs/none/trigger")).status_code == 404
+    finally:
+        await delete_schedules(client, NIGHTLY.id)
