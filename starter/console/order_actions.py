@@ -13,8 +13,8 @@ from commerce.queries.orders import find_order
 from starter.api.callers import Role, requires
 from starter.api.parameters import OrderId
 from starter.client import start_order
+from starter.console.listing import summary, who
 from starter.console.orders import load_order_page, order_path
-from starter.console.process_actions import action_of
 from starter.console.views import View, ViewDep
 from starter.operate import actions
 
@@ -34,10 +34,10 @@ async def correct_address(view: ViewDep, order_id: OrderId) -> Response:
         return view.redirect(order_path(found), "The address is as it was.")
     try:
         async with view.database.transaction() as tx:
-            changed = await order_corrections.correct_address(tx, found, address, **action_of(view))
+            changed = await order_corrections.correct_address(tx, found, address, **who(view))
     except BadInput as error:
         problems = {field.field: field.message for field in error.fields}
-        shown |= {"typed": typed, "address_problems": problems, "problem": _listed(error)}
+        shown |= {"typed": typed, "address_problems": problems, "problem": summary(error)}
         return view.render("order.html.j2", HTTPStatus.UNPROCESSABLE_ENTITY, **shown)
     notice = "The address is corrected." if changed else "The address is as it was."
     return view.redirect(order_path(found), notice)
@@ -48,7 +48,7 @@ async def hold(view: ViewDep, order_id: OrderId) -> Response:
     """Put the order on hold."""
     found = await _find(view, order_id)
     async with view.database.transaction() as tx:
-        await order_corrections.hold(tx, found, **action_of(view))
+        await order_corrections.hold(tx, found, **who(view))
     return view.redirect(order_path(found), "The order is on hold.")
 
 
@@ -57,7 +57,7 @@ async def release(view: ViewDep, order_id: OrderId) -> Response:
     """End the hold of the order."""
     found = await _find(view, order_id)
     async with view.database.transaction() as tx:
-        await order_corrections.release(tx, found, **action_of(view))
+        await order_corrections.release(tx, found, **who(view))
     return view.redirect(order_path(found), "The order is released, and will be processed.")
 
 
@@ -73,7 +73,7 @@ async def process(view: ViewDep, order_id: OrderId) -> Response:
 async def retry(view: ViewDep, order_id: OrderId) -> Response:
     """Run the order's process again."""
     found = await _find(view, order_id)
-    await actions.retry(await view.temporal(), view.database, order_process_id(found), **action_of(view))
+    await actions.retry(await view.temporal(), view.database, order_process_id(found), **who(view))
     return view.redirect(order_path(found), "The order's process runs again.")
 
 
@@ -81,7 +81,7 @@ async def retry(view: ViewDep, order_id: OrderId) -> Response:
 async def stop(view: ViewDep, order_id: OrderId) -> Response:
     """Cancel the order's process, which undoes its steps."""
     found = await _find(view, order_id)
-    await actions.cancel(await view.temporal(), view.database, order_process_id(found), **action_of(view))
+    await actions.cancel(await view.temporal(), view.database, order_process_id(found), **who(view))
     return view.redirect(order_path(found), "The run undoes what it has done.")
 
 
@@ -92,14 +92,10 @@ async def cancel_order(view: ViewDep, order_id: OrderId) -> Response:
     if force:
         view.caller.require(Role.admin)
     found = await _find(view, order_id)
-    await actions.cancel_order(await view.temporal(), view.database, found, force=force, **action_of(view))
+    await actions.cancel_order(await view.temporal(), view.database, found, force=force, **who(view))
     return view.redirect(order_path(found), "The order is being cancelled.")
 
 
 async def _find(view: View, order_id: str) -> str:
     async with view.database.transaction() as tx:
         return await find_order(tx, order_id, default_source=view.settings.order_source)
-
-
-def _listed(error: BadInput) -> str:
-    return "; ".join(f"{field.field}: {field.message}" for field in error.fields)

@@ -1,22 +1,22 @@
 """Orders: the list, and one with its whole story, live while something happens."""
 
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from http import HTTPStatus
 from typing import Any, get_args
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from commerce.errors import BadInput
-from commerce.messages.base import FieldError
 from commerce.messages.order_views import OrderPage, OrderStatus
 from commerce.queries.orders import MAX_SEARCH, OrderFilter, list_orders
 from starter.api.parameters import OrderId
 from starter.api.personal_data import order_for, process_for
 from starter.api.progress import ProgressStream
+from starter.console.listing import Listing, process_path, summary
 from starter.console.live import Fragment, follow
-from starter.console.processes import process_path, questions_of
+from starter.console.processes import questions_of
 from starter.console.sessions import PATH
 from starter.console.timeline import tell
 from starter.console.views import View, ViewDep
@@ -33,28 +33,24 @@ routes = APIRouter(prefix="/orders")
 @routes.get("")
 async def show_orders(view: ViewDep) -> Response:
     """List orders. The filters are the address of the page, and empty ones do not count."""
-    sent = {name: value.strip() for name, value in view.request.query_params.items() if value.strip()}
-    filters = {name: sent.get(name, "") for name in FILTERS}
+    listing = Listing(view, "orders", FILTERS)
     found, problem = NO_ORDERS, None
     try:
-        selected = _selection(filters, view)
+        selected = _selection(listing, view)
         async with view.database.transaction() as tx:
             found = await list_orders(
-                tx, selected, limit=PAGE_SIZE, cursor=sent.get("cursor"), masked=not view.caller.sees_personal_data
+                tx, selected, limit=PAGE_SIZE, cursor=listing.cursor, masked=not view.caller.sees_personal_data
             )
     except BadInput as error:
-        problem = "; ".join(f"{field.field}: {field.message}" for field in error.fields)
-    here = f"{PATH}/orders" + (f"?{urlencode(used)}" if (used := {k: v for k, v in filters.items() if v}) else "")
+        problem = summary(error)
     return view.render(
         "orders.html.j2",
         HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,
         problem=problem,
         found=found,
-        filters=filters,
         statuses=STATUSES,
         max_search=MAX_SEARCH,
-        here=here,
-        is_first="cursor" not in sent,
+        **listing.variables,
     )
 
 
@@ -112,27 +108,20 @@ async def load_order_page(view: View, order_id: str) -> dict[str, Any]:
     }
 
 
-def _selection(filters: dict[str, str], view: View) -> OrderFilter:
+def _selection(listing: Listing, view: View) -> OrderFilter:
     """Return the filter that the address names; days are those of the shop. Raises BadInput."""
-    problems = []
-    status: OrderStatus | None = next((each for each in STATUSES if each == filters["status"]), None)
-    if filters["status"] and status is None:
-        problems.append(FieldError(field="status", message=f"must be one of {', '.join(STATUSES)}"))
-    days: dict[str, datetime | None] = {}
-    for name, later in (("since", 0), ("until", 1)):  # the last day is included
-        days[name] = None
-        if filters[name]:
-            try:
-                day = date.fromisoformat(filters[name]) + timedelta(days=later)
-                days[name] = datetime.combine(day, time(), view.settings.zone)
-            except (ValueError, OverflowError):
-                problems.append(FieldError(field=name, message="must be a day like 2026-03-01"))
-    if problems:
-        raise BadInput(problems)
+    chosen = listing.choice("status", STATUSES)
+    first, last = listing.day("since"), listing.day("until")
+    try:
+        after = last and last + timedelta(days=1)  # the last day is included
+    except OverflowError:
+        after = None
+    listing.check()
+    zone = view.settings.zone
     return OrderFilter(
-        status=status,
-        hold_reason=filters["hold_reason"] or None,
-        search=filters["search"] or None,
-        since=days["since"],
-        until=days["until"],
+        status=next((status for status in STATUSES if status == chosen), None),
+        hold_reason=listing.filters["hold_reason"] or None,
+        search=listing.filters["search"] or None,
+        since=datetime.combine(first, time(), zone) if first else None,
+        until=datetime.combine(after, time(), zone) if after else None,
     )

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -12,8 +11,9 @@ from commerce.messages.base import FieldError
 from commerce.messages.runs import Run
 from commerce.messages.waits import MAX_REASON, Answer, AnswerKind
 from starter.api.callers import Role, requires
+from starter.console.listing import Who, process_path, who
 from starter.console.orders import order_path
-from starter.console.processes import order_of, process_path
+from starter.console.processes import order_of
 from starter.console.views import View, ViewDep
 from starter.operate import actions, answers
 from starter.operate.bulk import act_on_all
@@ -25,24 +25,8 @@ ACTIONS = ("retry", "cancel", "dismiss")
 ANSWERS: tuple[AnswerKind, ...] = ("success", "failure", "retry")
 DONE: Mapping[str, str] = {"retry": "runs again", "cancel": "is being cancelled", "dismiss": "is dismissed"}
 MAX_PROCESSES = 500  # at once
-NO_REASON = "Say why: the reason is kept."
 
 routes = APIRouter(prefix="/processes", dependencies=[requires(Role.operator)])
-
-
-class Who(TypedDict):
-    """The reason of an action, and whose it is."""
-
-    reason: str
-    actor: str
-
-
-def action_of(view: View) -> Who:
-    """Return the reason of the action that a form asks for, and who asks. Raises BadInput without a reason."""
-    reason = view.form.get("reason")
-    if not reason:
-        raise BadInput([FieldError(field="reason", message=NO_REASON)])
-    return {"reason": reason, "actor": view.caller.name}
 
 
 @routes.post("/many")
@@ -59,8 +43,8 @@ async def act_on_many(view: ViewDep) -> Response:
     runs = await _latest_runs(view, ids)
     outcomes: Mapping[str, str | PermanentError] | None = None
     if view.form.get("confirmed") == "yes":
-        who = action_of(view)
-        outcomes = await act_on_all(runs, lambda process_id: _act(view, action, process_id, who))
+        reason = who(view)
+        outcomes = await act_on_all(runs, lambda process_id: _act(view, action, process_id, reason))
     return view.render(
         "many-processes.html.j2",
         action=action,
@@ -96,20 +80,20 @@ async def act_on_one(view: ViewDep, process_id: str, action: str) -> Response:
     """Retry, cancel or dismiss a process."""
     if action not in ACTIONS:
         raise BadInput([FieldError(field="action", message=f"must be one of {', '.join(ACTIONS)}")])
-    await _act(view, action, process_id, action_of(view))
+    await _act(view, action, process_id, who(view))
     return view.redirect(process_path(process_id), f"The process {DONE[action]}.")
 
 
-async def _act(view: View, action: str, process_id: str, who: Who) -> str:
+async def _act(view: View, action: str, process_id: str, reason: Who) -> str:
     """Do this to a process and return the id of its run. Raises what the functions of starter/operate/actions.py do."""
     client, database = await view.temporal(), view.database
     match action:
         case "retry":
-            return await actions.retry(client, database, process_id, **who)
+            return await actions.retry(client, database, process_id, **reason)
         case "cancel":
-            return await actions.cancel(client, database, process_id, reason=who["reason"], actor=who["actor"])
+            return await actions.cancel(client, database, process_id, reason=reason["reason"], actor=reason["actor"])
         case _:
-            return await actions.dismiss(client, database, process_id, **who)
+            return await actions.dismiss(client, database, process_id, **reason)
 
 
 async def _latest_runs(view: View, ids: Sequence[str]) -> list[Run]:

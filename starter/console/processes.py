@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, get_args
-from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -16,7 +15,7 @@ from commerce.messages.cancellations import cancel_process_id
 from commerce.messages.orders import order_process_id
 from commerce.messages.runs import Page, ProcessStatus, StatusFilter
 from starter.api.personal_data import process_for
-from starter.console.sessions import PATH
+from starter.console.listing import Listing, process_path, summary
 from starter.console.views import View, ViewDep
 from starter.operate.answers import question_of
 from starter.operate.process_list import Narrowing, list_processes
@@ -39,28 +38,25 @@ routes = APIRouter(prefix="/processes")
 @routes.get("")
 async def show_processes(view: ViewDep) -> Response:
     """List processes, by filters that are the address of the page; without filters, what needs somebody comes first."""
-    sent = {name: value.strip() for name, value in view.request.query_params.items() if value.strip()}
-    filters = {name: sent.get(name, "") for name in FILTERS}
-    used = {name: value for name, value in filters.items() if value}
+    listing = Listing(view, "processes", FILTERS)
+    filters = listing.filters
     lists: dict[str, Page] = {}
     problem = None
     try:
-        if not used and "cursor" not in sent:
+        if listing.cursor is None and not any(filters.values()):
             lists["stuck"] = await _list(view, {"status": "stuck"}, URGENT)
             lists["failed"] = await _list(view, {"status": "failed"}, URGENT)
-        lists["found"] = await _list(view, filters, PAGE_SIZE, sent.get("cursor"))
+        lists["found"] = await _list(view, filters, PAGE_SIZE, listing.cursor)
     except BadInput as error:
-        problem = "; ".join(f"{field.field}: {field.message}" for field in error.fields)
+        problem = summary(error)
     return view.render(
         "processes.html.j2",
         HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,
         problem=problem,
         lists=lists,
-        filters=filters,
         statuses=STATUSES,
         kinds=sorted(PROCESS_TYPES),
-        here=f"{PATH}/processes" + (f"?{urlencode(used)}" if used else ""),
-        is_first="cursor" not in sent,
+        **listing.variables,
         path_of=process_path,
         order_of=order_of,
     )
@@ -111,11 +107,6 @@ def questions_of(process: ProcessStatus) -> list[tuple[ProcessStatus, Any, Quest
         for step in process.progress.steps
         if step.state == "waiting" and step.kind in kind.questions and not kind.questions[step.kind].asks_password
     ]
-
-
-def process_path(process_id: str, part: str = "") -> str:
-    """Return the path of a process's page, or of what is below it."""
-    return f"{PATH}/processes/{quote(process_id, safe='~:@')}{part}"
 
 
 def order_of(process_id: str) -> str | None:

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
+from urllib.parse import quote
 
 from commerce.messages.order_views import OrderView
 from commerce.messages.runs import ProcessStatus, StepStatus
 from commerce.settings import Settings
+from starter.console.sessions import PATH
 from starter.console.texts import duration, is_web_address, words
 
 ACTIONS: Mapping[str, str] = {
@@ -177,7 +179,8 @@ def _mails(order: OrderView) -> Iterator[Entry]:
         if mail.attempts > 1:
             details.append(f"{mail.attempts} attempts")
         tone = {"sent": "good", "failed": "bad"}.get(mail.status, "busy")
-        yield Entry(mail.sent_at or mail.created_at, f"Mail {mail.kind} {mail.status}", tone, details)
+        links = [Link("Mail", f"{PATH}/mails/mail?key={quote(mail.key, safe='')}")]
+        yield Entry(mail.sent_at or mail.created_at, f"Mail {mail.kind} {mail.status}", tone, details, links)
 
 
 def _actions(order: OrderView) -> Iterator[Entry]:

@@ -22,7 +22,8 @@ from commerce.queries.today import MOST, Counts, count_today
 from starter.api.callers import Role, requires
 from starter.console.charts import Bar
 from starter.console.checks import Checks, Remark
-from starter.console.processes import order_of, process_path
+from starter.console.listing import process_path
+from starter.console.processes import order_of
 from starter.console.sessions import PATH
 from starter.console.views import View, ViewDep
 from starter.doctor.checks import CHECKS
@@ -34,7 +35,8 @@ from starter.processes import TASK_QUEUE
 from starter.schedules.queries import list_schedules
 
 T = TypeVar("T")
-DAYS = 30  # of the charts
+DAYS, FEWEST_DAYS = 30, 7  # of the charts
+READ = 5 * DAYS  # figures, of which a day has one per currency
 LISTED = 8  # processes of each kind
 FRESH_SECONDS = 4.0  # what was read is shown to everybody who looks within this time
 TEMPORAL_SECONDS = 5.0  # for Temporal to answer; the rest of the page does not wait longer
@@ -103,8 +105,7 @@ async def run_check(view: ViewDep, name: str, request: Request) -> Response:
 async def _read(view: View) -> Snapshot:
     async with view.database.transaction() as tx:
         counts = await count_today(tx)
-        since = datetime.now(view.settings.zone).date() - timedelta(days=DAYS)
-        reports = (await list_reports(tx, since=since, limit=1_000)).reports
+        reports = (await list_reports(tx, limit=READ)).reports
     problems: list[str] = []
 
     async def ask(question: Awaitable[T]) -> T | None:
@@ -147,8 +148,11 @@ def _charts(reports: Sequence[DailyReport], view: View) -> dict[str, Any] | None
     currency = max(orders, key=lambda each: (orders[each], each))
     known = {report.day: report for report in reports if report.currency == currency}
     formats = Formats(view.settings.locale)
-    last = max(datetime.now(view.settings.zone).date() - timedelta(days=1), max(known))
-    days = [last - timedelta(days=ago) for ago in range(DAYS - 1, -1, -1)]
+    # Up to yesterday, so that a day that was not counted is seen; in a shop that has stopped, up to its last day.
+    yesterday = datetime.now(view.settings.zone).date() - timedelta(days=1)
+    last = yesterday if yesterday - max(known) < timedelta(days=DAYS) else max(known)
+    shown = min(max((last - min(known)).days + 1, FEWEST_DAYS), DAYS)
+    days = [last - timedelta(days=ago) for ago in range(shown - 1, -1, -1)]
 
     def bars(amount: str) -> list[Bar]:
         found = []
@@ -165,8 +169,8 @@ def _charts(reports: Sequence[DailyReport], view: View) -> dict[str, Any] | None
         "others": sorted(set(orders) - {currency}),
         "revenue": bars("revenue"),
         "orders": bars("orders"),
-        "total_revenue": sum(report.revenue for report in known.values()),
-        "total_orders": sum(report.orders for report in known.values()),
+        "total_revenue": sum(known[day].revenue for day in days if day in known),
+        "total_orders": sum(known[day].orders for day in days if day in known),
         "first": days[0],
         "last": days[-1],
     }

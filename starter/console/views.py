@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -141,7 +141,10 @@ class View:
     @property
     def is_secure(self) -> bool:
         """Whether the browser reaches the console over TLS, so that it must never send the cookie without."""
-        return self.request.url.scheme == "https"
+        url = self.settings.console_url or ""
+        # A proxy that ends TLS may not say so, but the settings know its address.
+        is_behind_tls = url.startswith("https://") and urlsplit(url).netloc == self.request.headers.get("host")
+        return self.request.url.scheme == "https" or is_behind_tls
 
     def _variables(self, notice: str) -> dict[str, Any]:
         return {
