@@ -47,7 +47,6 @@ from commerce.errors import DatabaseUnavailable, SettingsError, Unreachable
 from commerce.integrations.alerts import AlertWebhook
 from commerce.integrations.carriers import open_carriers
 from commerce.integrations.payment_providers import open_providers
-from commerce.integrations.public_transport import PublicTransport
 from commerce.integrations.warehouse import Warehouse
 from commerce.integrations.webhooks import WebhookPoster
 from commerce.mail.notifier import Notifier
@@ -107,7 +106,7 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
     carriers = open_carriers(settings)
     providers = open_providers(settings)
     warehouse = Warehouse(settings.warehouse_url)
-    poster = poster_for(settings)
+    poster = WebhookPoster.of(settings)
     webhook = AlertWebhook.of(settings)
     notifier = Notifier.of(settings, database, webhook)
     outages = OutageAlerts(notifier)
@@ -286,12 +285,6 @@ def _runtime(settings: Settings) -> Runtime:
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False
     return create_runtime(settings.metrics_address)
-
-
-def poster_for(settings: Settings) -> WebhookPoster:
-    """Return the client that posts events to webhooks."""
-    transport = PublicTransport(private=settings.webhook_private == "allow")
-    return WebhookPoster(source=settings.event_source, prefix=settings.event_prefix, transport=transport)
 
 
 if __name__ == "__main__":

@@ -157,9 +157,10 @@ class ActionRefused(PermanentError):
 
 @dataclass(eq=False)
 class ItemNotFound(PermanentError):
-    """No inventory item has the SKU {sku!r}."""
+    """No inventory item has the SKU {sku!r}{similar}."""
 
     sku: str
+    similar: str = ""  # the rest of the sentence, such as `; similar: MUG-WHITE`
 
 
 @dataclass(eq=False)
@@ -392,7 +393,7 @@ class RegistrationInProgress(PermanentError):
 
 
 class CustomerNotFound(PermanentError):
-    """Nothing is stored about this e-mail address."""
+    """Nothing is stored about this person."""
 
 
 @dataclass(eq=False)

@@ -248,6 +248,11 @@ class Settings(BaseSettings):
     encryption_keys_file: Path | None = Field(
         None, description="File with the encryption keys, one per line, newest first"
     )
+    console_url: str | None = Field(
+        None,
+        description="URL of the console as operators reach it, like https://office.example/console, for links in "
+        "alerts; empty: alerts have no links",
+    )
     temporal_ui_url: str = Field(
         "http://localhost:8233", description="URL of Temporal's UI, whose pages may ask the API to decrypt payloads"
     )
@@ -363,6 +368,7 @@ class Settings(BaseSettings):
             "warehouse_url",
             "alert_webhook_url",
             "link_url",
+            "console_url",
             "temporal_ui_url",
             "traces_url",
         )

@@ -210,6 +210,10 @@ class Customer(Base):
     created_at: Mapped[Now]
     registered_at: Mapped[datetime | None] = mapped_column(index=True)
     registered_by: Mapped[str | None]  # the process id; null: that without a key, see AddressDigests
+    __table_args__ = (
+        Index("ix_customers_created_at_id", "created_at", "id"),
+        Index("ix_customers_email_start", "email", postgresql_ops={"email": "text_pattern_ops"}),
+    )
 
 
 class PendingRegistration(Base):

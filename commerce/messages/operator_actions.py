@@ -12,17 +12,22 @@ ActionName = Literal[
     "dismiss",
     "pause",
     "resume",
+    "trigger",
+    "backfill",
     "edit",
     "hold",
     "release",
     "cancel-order",
     "set-stock",
     "resend",
+    "add-webhook",
+    "remove-webhook",
+    "test-webhook",
 ]
 
 
 class Action(Message):
-    """An operator's action on a process or schedule, or on an order, under the id of its process.
+    """An operator's action on a process or schedule, on an order, under the id of its process, or on `webhook/ID`.
 
     The reason is free text that may hold personal data.
     """

@@ -12,6 +12,7 @@ from starter.api import (
     answers,
     bulk_workflows,
     codec,
+    customer_lists,
     customers,
     errors,
     exports,
@@ -23,8 +24,10 @@ from starter.api import (
     orders,
     progress,
     records,
+    reports,
     schedules,
     tutorial,
+    webhooks,
     workflows,
 )
 from starter.api.admission import Admission
@@ -99,6 +102,9 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
         orders,
         records,
         customers,
+        customer_lists,
+        reports,
+        webhooks,
         exports,
         codec,
         tutorial,

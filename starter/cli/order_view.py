@@ -7,7 +7,7 @@ from commerce.messages.base import count_of
 from commerce.messages.order_views import Address, EventView, OrderView
 from commerce.settings import Settings
 from starter.cli.shared import out, print_line
-from starter.cli.tables import Column, print_fact, print_table, time_text
+from starter.cli.tables import Column, exact_time_text, moment_text, print_fact, print_table, time_text
 
 LINES = (
     Column("units", right=True),
@@ -42,9 +42,9 @@ def print_order(order: OrderView, settings: Settings) -> None:
     zone = settings.zone
     print_fact(order.order_id, _joined(order.status.replace("_", " "), order.hold_reason))
     print_fact("number", order.number if order.number != order.order_id else None)
-    print_fact("placed", time_text(order.created_at, zone))
-    print_fact("cancelled", time_text(order.cancelled_at, zone))
-    print_fact("refused", f"for lack of stock, {time_text(order.refused_at, zone)}" if order.refused_at else None)
+    print_fact("placed", moment_text(order.created_at, zone))
+    print_fact("cancelled", moment_text(order.cancelled_at, zone))
+    print_fact("refused", f"for lack of stock, {moment_text(order.refused_at, zone)}" if order.refused_at else None)
     print_fact("total", _total(order, settings))
     print_fact("payment", _joined(order.payment_status.replace("_", " "), order.payment_method))
     print_fact("customer", _joined(order.customer, order.email))
@@ -69,7 +69,7 @@ def print_order(order: OrderView, settings: Settings) -> None:
         print_line(order.runs_missing or "none that Temporal still has")
     if history := _history(order):
         _section("History")
-        print_table(HISTORY, [(time_text(moment, zone), what, details) for moment, what, details in history])
+        print_table(HISTORY, [(exact_time_text(moment, zone), what, details) for moment, what, details in history])
 
 
 def _section(title: str) -> None:

@@ -121,6 +121,7 @@ def _links(stack: Stack, client: Client, shop: SampleShop) -> Mapping[str, str]:
     processes = f"{addresses['temporal_ui']}/namespaces/{client.namespace}/workflows"
     waiting = next(order_id for order_id, outcome in shop.reviews.items() if outcome == "waiting")
     return {
+        "The console": addresses["console_url"],
         "Every process": processes,
         "The undone order": f"{processes}/{order_process_id(shop.cases['refused by carrier'])}",
         "The cancelled order": f"{processes}/{cancel_process_id(shop.taken_back)}",
