@@ -84,7 +84,8 @@ LISTS = {
 @pytest.mark.parametrize("name", LISTS)
 def test_every_list_fits_the_usual_terminals(name: str, width: int) -> None:
     columns, longest_id = LISTS[name]
-    row = [longest_id, *("x" * 50 if column.flexible else "12 minutes ago" for column in columns[1:])]
+    texts = {True: "1,234", False: "12 minutes ago"}
+    row = [longest_id, *("x" * 50 if column.flexible else texts[column.right] for column in columns[1:])]
     shown = [line.plain for line in table_lines(columns, [row], width=width)]
     assert all(cell_len(line) <= width for line in shown)
     assert shown[1].startswith(longest_id)
