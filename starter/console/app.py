@@ -31,7 +31,7 @@ from starter.console import (
 )
 from starter.console.checks import Checks
 from starter.console.sessions import PATH, Sessions
-from starter.console.views import HEADERS, NotSignedIn, View, open_view, signed_in
+from starter.console.views import HEADERS, NotSignedIn, View, signed_in, view_without_form
 
 TITLES = {
     HTTPStatus.FORBIDDEN: "You may not do this",
@@ -125,12 +125,8 @@ async def _unexpected_error(request: Request, _error: Exception) -> Response:
 
 
 async def _problem(request: Request, status: int, message: str, fields: Any = ()) -> Response:
-    try:
-        view: View = await open_view(request)
-    except HTTPException:  # the form is not ours; the page is shown all the same
-        sessions: Sessions = request.app.state.sessions
-        session = sessions.read(request.cookies.get(sessions.cookie_name, "")) or sessions.start()
-        view = View(request, request.app.state.backends, sessions, session, frame.NO_FORM)
+    # Not read again: an error handler may get no more of the request.
+    view: View = getattr(request.state, "view", None) or view_without_form(request)
     if view.session.caller is None and status == HTTPStatus.NOT_FOUND:
         return await _lead_to_sign_in(request, NotSignedIn())
     return view.render(

@@ -37,7 +37,7 @@ async def correct_address(view: ViewDep, order_id: OrderId) -> Response:
             changed = await order_corrections.correct_address(tx, found, address, **who(view))
     except BadInput as error:
         problems = {field.field: field.message for field in error.fields}
-        shown |= {"typed": typed, "address_problems": problems, "problem": summary(error)}
+        shown |= {"typed": before.model_dump() | typed, "address_problems": problems, "problem": summary(error)}
         return view.render("order.html.j2", HTTPStatus.UNPROCESSABLE_ENTITY, **shown)
     notice = "The address is corrected." if changed else "The address is as it was."
     return view.redirect(order_path(found), notice)

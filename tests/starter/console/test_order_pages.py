@@ -71,7 +71,7 @@ async def test_every_page_needs_a_session_and_every_form_its_key() -> None:
 async def test_what_customers_write_is_text_and_no_html(operator: Console) -> None:
     text_fields = (
         *("shipping_name", "shipping_company", "shipping_address1", "shipping_address2", "shipping_city"),
-        *("shipping_zip", "shipping_province", "shipping_phone", "billing_name", "note", "tags", "shipping_method"),
+        *("shipping_zip", "shipping_province", "shipping_phone", "billing_name", "notes", "tags", "shipping_method"),
     )
     hostile = dict.fromkeys(text_fields, HOSTILE)
     line = {"quantity": 1, "name": HOSTILE, "price": "1.00", "sku": HOSTILE[:40]}
@@ -88,7 +88,7 @@ async def test_what_customers_write_is_text_and_no_html(operator: Console) -> No
 
 
 async def test_a_viewer_sees_no_personal_data(viewer: Console) -> None:
-    await place(viewer.http, "1001", note="The key is under the mat")
+    await place(viewer.http, "1001", notes="The key is under the mat")
     for path in ("/orders", "/orders/1001", "/orders?search=lee"):
         shown = await viewer.text(path)
         assert "A… L…" in shown
