@@ -16,6 +16,7 @@ ActionName = Literal[
     "hold",
     "release",
     "cancel-order",
+    "return-order",
     "set-stock",
     "resend",
 ]

@@ -1,0 +1,244 @@
+"""Returns of orders: start them, list them, and note what came back."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi.responses import JSONResponse
+from pydantic import ConfigDict, Field
+
+from commerce.errors import (
+    AlreadyAnswered,
+    BadInput,
+    OrderCancelled,
+    OrderNotFound,
+    OrderNotFulfilled,
+    ReturnNotFound,
+    WaitOver,
+)
+from commerce.messages.base import FieldError
+from commerce.messages.return_views import ReturnPage, ReturnView
+from commerce.messages.returns import MAX_ITEMS, Item, ReceivedItem, ReturnReceipt, ReturnState
+from commerce.messages.waits import MAX_REASON, AnswerReceipt
+from commerce.queries import returns as queries
+from commerce.queries.orders import find_order
+from commerce.queries.returns import MAX_PAGE
+from starter.api.backends import BackendsDep, ClientDep, DatabaseDep
+from starter.api.errors import COMMON_ERRORS, Responses, error_examples, json_example, prefix_field_errors
+from starter.api.parameters import ACTOR, OrderId, Reason, RequestBody, ResponseBody, Text
+from starter.operate import returns
+from starter.operate.answers import MAX_KEY
+
+PRIVATE = "no-store"  # no cache keeps customers' data
+ID, PROCESS = "f3a1c09b77d2e415", "return-order-f3a1c09b77d2e415"
+VIEW = {
+    "return_id": ID,
+    "order_id": "1001",
+    "number": "#1001",
+    "state": "open",
+    "transaction_id": PROCESS,
+    "location": "London",
+    "carrier": "USPS",
+    "tracking_number": "9400111899223456789012",
+    "label_url": "https://carrier.example/labels/shp_1.pdf",
+    "currency": "GBP",
+    "amount": None,
+    "refunded": 0,
+    "refund_due": 0,
+    "refunded_elsewhere": 0,
+    "created_at": "2026-03-09T10:00:00Z",
+    "received_at": None,
+    "ended_at": None,
+    "lines": [
+        {"line": 1, "sku": "MUG", "title": "Mug", "quantity": 2, "received": None, "sellable": None},
+    ],
+}
+PAGE = {"returns": [VIEW], "next_cursor": None}
+RECEIPT = {"transaction_id": PROCESS, "step": "await-return", "answer": "success", "round": 1, "status": "taken"}
+NO_ORDER = error_examples(HTTPStatus.NOT_FOUND, "There is no such order", OrderNotFound("1001"))
+NO_RETURN = error_examples(HTTPStatus.NOT_FOUND, "There is no such return", ReturnNotFound(ID))
+START_RESPONSES: Responses = {
+    202: json_example({"order_id": "1001", "return_id": ID, "transaction_id": PROCESS}, "The return is started"),
+    **NO_ORDER,
+    **error_examples(
+        HTTPStatus.CONFLICT,
+        "Nothing of the order can be returned",
+        OrderNotFulfilled("1001"),
+        OrderCancelled("1001"),
+    ),
+    **error_examples(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "The order has not as many units that can be returned",
+        BadInput([FieldError(field="body.items.0.quantity", message="the order has 1 fewer units of it")]),
+    ),
+}
+RECEIPT_RESPONSES: Responses = {
+    200: json_example(RECEIPT, "The process has what came back"),
+    202: {"model": AnswerReceipt}
+    | json_example(RECEIPT | {"status": "recorded"}, "It is noted; the process gets it when a worker runs"),
+    **NO_RETURN,
+    **error_examples(
+        HTTPStatus.CONFLICT,
+        "Something else is noted already, or the return is closed",
+        AlreadyAnswered(PROCESS, "step await-return has an answer already"),
+        WaitOver(PROCESS, "step await-return no longer waits"),
+    ),
+}
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=MAX_KEY, description="The same request under the same key is done once"),
+]
+ReturnId = Annotated[
+    str,
+    Path(
+        min_length=1, max_length=200, description="The return's id, or the tracking number of its label", examples=[ID]
+    ),
+]
+routes = APIRouter(tags=["returns"], responses=COMMON_ERRORS)
+
+
+class ReturnRequest(Reason):
+    """What comes back, and why."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"reason": "Too small", "items": [{"sku": "MUG", "quantity": 2}]}},
+    )
+
+    items: list[Item] = Field([], max_length=MAX_ITEMS, description="Default: all units that are not returned yet")
+    label: bool = Field(True, description="Buy a label for goods that were sent with one. Default: true")
+    refund: bool = Field(True, description="Refund the goods here. false: the shop of the order does. Default: true")
+    refund_shipping: bool = Field(False, description="Refund the shipping costs, too, once per order. Default: false")
+
+
+class ReceiptRequest(RequestBody):
+    """What came back: `items`, or `everything`. What is not listed did not come back."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"items": [{"sku": "MUG", "quantity": 2, "sellable": 1}]}}
+    )
+
+    items: list[ReceivedItem] = Field([], max_length=MAX_ITEMS, description="Default: none")
+    everything: bool = Field(False, description="All of it came back, and is sellable. Default: false")
+    reason: Text = Field(
+        "", max_length=MAX_REASON, description="A remark, stored in the shop's own database only. Default: none"
+    )
+
+
+class StartedReturn(ResponseBody):
+    """A return, and its process."""
+
+    order_id: str
+    return_id: str
+    transaction_id: str
+
+
+@routes.post(
+    "/orders/{order_id}/returns",
+    status_code=HTTPStatus.ACCEPTED,
+    summary="Start a return",
+    responses=START_RESPONSES,
+)
+async def start_return(
+    order_id: OrderId,
+    body: ReturnRequest,
+    backends: BackendsDep,
+    temporal: ClientDep,
+    idempotency_key: IdempotencyKey = None,
+) -> StartedReturn:
+    """Start the process `return-order`: it mails the customer a label, waits for the goods, restocks and refunds them.
+
+    An order can have several returns. Without an `Idempotency-Key`, sending the request again starts another one.
+    """
+    async with backends.database.transaction() as tx:
+        found = await find_order(tx, order_id, default_source=backends.settings.order_source)
+    with prefix_field_errors("body"):
+        started = await returns.start_return(
+            temporal,
+            backends.database,
+            found,
+            body.items,
+            reason=body.reason,
+            actor=ACTOR,
+            label=body.label,
+            refund=body.refund,
+            refund_shipping=body.refund_shipping,
+            idempotency_key=idempotency_key,
+        )
+    return StartedReturn(order_id=found, return_id=started.return_id, transaction_id=started.process_id)
+
+
+@routes.get(
+    "/orders/{order_id}/returns",
+    summary="List the returns of an order",
+    responses={200: json_example(PAGE, "The returns of the order"), **NO_ORDER},
+)
+async def list_returns_of_order(order_id: OrderId, backends: BackendsDep, response: Response) -> ReturnPage:
+    """Return the last 200 returns of an order, latest first."""
+    response.headers["Cache-Control"] = PRIVATE
+    async with backends.database.transaction() as tx:
+        found = await find_order(tx, order_id, default_source=backends.settings.order_source)
+        return await queries.list_returns(tx, order_id=found, limit=MAX_PAGE)
+
+
+@routes.get("/returns", summary="List returns", responses={200: json_example(PAGE, "A page of returns")})
+async def list_returns(
+    database: DatabaseDep,
+    response: Response,
+    state: Annotated[
+        ReturnState | None,
+        Query(description="`open`: the goods are waited for; `received`: they are back, and are being refunded"),
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="The maximum number of returns")] = 50,
+    cursor: Annotated[Text | None, Query(max_length=200, description="The `next_cursor` of the previous page")] = None,
+) -> ReturnPage:
+    """List returns, latest first. Amounts are in minor units."""
+    response.headers["Cache-Control"] = PRIVATE
+    with prefix_field_errors("query"):
+        async with database.transaction() as tx:
+            return await queries.list_returns(tx, state=state, limit=limit, cursor=cursor)
+
+
+@routes.get(
+    "/returns/{return_id}", summary="Get a return", responses={200: json_example(VIEW, "The return"), **NO_RETURN}
+)
+async def get_return(return_id: ReturnId, database: DatabaseDep, response: Response) -> ReturnView:
+    """Return what is to come back, what came back, and what became of the refund."""
+    response.headers["Cache-Control"] = PRIVATE
+    async with database.transaction() as tx:
+        return await queries.find_return(tx, return_id)
+
+
+@routes.post(
+    "/returns/{return_id}/receipt",
+    summary="Note what came back",
+    response_model=AnswerReceipt,
+    responses=RECEIPT_RESPONSES,
+)
+async def receive_return(
+    return_id: ReturnId,
+    body: ReceiptRequest,
+    backends: BackendsDep,
+    temporal: ClientDep,
+    idempotency_key: IdempotencyKey = None,
+) -> JSONResponse:
+    """Note which units of a return came back, and how many of them are sellable, once: the rest is not waited for.
+
+    Sellable units go back on the shelf, and all that came back is refunded. After a 202 it counts as well: the process
+    gets it as soon as a worker runs. It is safe to send the request again.
+    """
+    if bool(body.items) == body.everything:
+        raise BadInput([FieldError(field="body", message="must have either items or everything")])
+    receipt = ReturnReceipt(items=body.items, everything=body.everything)
+    with prefix_field_errors("body"):
+        noted = await returns.receive_return(
+            temporal,
+            backends.database,
+            return_id,
+            receipt,
+            by=ACTOR,
+            reason=body.reason,
+            idempotency_key=idempotency_key,
+        )
+    status = HTTPStatus.OK if noted.status == "taken" else HTTPStatus.ACCEPTED
+    return JSONResponse(noted.model_dump(), status)
