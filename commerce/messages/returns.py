@@ -13,6 +13,7 @@ PROCESS_ID_PREFIX = "return-order-"
 AWAIT = "await-return"  # the step that waits until the goods are back
 MAX_ITEMS = 1_000
 MAX_UNITS = 2**31 - 1
+MAX_SKU = 500  # characters
 
 ReturnId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 ReturnState = Literal["open", "received", "completed", "closed"]
@@ -40,7 +41,7 @@ class Item(Message):
     """
 
     line: int | None = Field(None, ge=1, le=MAX_UNITS, description="Position of the line")
-    sku: str | None = Field(None, min_length=1, max_length=500)
+    sku: str | None = Field(None, min_length=1, max_length=MAX_SKU)
     quantity: int = Field(ge=1, le=MAX_UNITS)
 
     @model_validator(mode="after")

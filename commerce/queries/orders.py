@@ -79,7 +79,8 @@ FACTS = text(f"""
     FROM orders WHERE id = :order_id
 """)  # noqa: S608 - our own constants
 LINES = text(f"""
-    SELECT position, sku, title, quantity, refunded_quantity, returned_quantity, returning_quantity, unit_price, discount, requires_shipping,
+    SELECT position, sku, title, quantity, refunded_quantity, returned_quantity, returning_quantity, unit_price,
+           discount, requires_shipping,
            {NEEDS_VARIANT} AS lacks_product
     FROM order_lines AS line WHERE order_id = :order_id ORDER BY position
 """)  # noqa: S608 - our own constants

@@ -1,11 +1,11 @@
 """Returns of orders: start them, list them, and note what came back."""
 
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import JSONResponse
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 
 from commerce.errors import (
     AlreadyAnswered,
@@ -16,9 +16,17 @@ from commerce.errors import (
     ReturnNotFound,
     WaitOver,
 )
-from commerce.messages.base import FieldError
+from commerce.messages.base import FieldError, field_errors
 from commerce.messages.return_views import ReturnPage, ReturnView
-from commerce.messages.returns import MAX_ITEMS, Item, ReceivedItem, ReturnReceipt, ReturnState
+from commerce.messages.returns import (
+    MAX_ITEMS,
+    MAX_SKU,
+    MAX_UNITS,
+    Item,
+    ReceivedItem,
+    ReturnReceipt,
+    ReturnState,
+)
 from commerce.messages.waits import MAX_REASON, AnswerReceipt
 from commerce.queries import returns as queries
 from commerce.queries.orders import find_order
@@ -29,6 +37,7 @@ from starter.api.parameters import ACTOR, OrderId, Reason, RequestBody, Response
 from starter.operate import returns
 from starter.operate.answers import MAX_KEY
 
+ItemT = TypeVar("ItemT", bound=Item)
 PRIVATE = "no-store"  # no cache keeps customers' data
 ID, PROCESS = "f3a1c09b77d2e415", "return-order-f3a1c09b77d2e415"
 VIEW = {
@@ -97,6 +106,26 @@ ReturnId = Annotated[
 routes = APIRouter(tags=["returns"], responses=COMMON_ERRORS)
 
 
+class Units(RequestBody):
+    """Units of a line of the order, which is named by its position or by its SKU."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    line: int | None = Field(None, ge=1, le=MAX_UNITS, description="Position of the line; or `sku`")
+    sku: Text | None = Field(
+        None, min_length=1, max_length=MAX_SKU, description="All lines with this SKU, in their order; or `line`"
+    )
+    quantity: int = Field(ge=1, le=MAX_UNITS)
+
+
+class UnitsBack(Units):
+    """Units that came back."""
+
+    sellable: int | None = Field(
+        None, ge=0, le=MAX_UNITS, description="How many of them go back on the shelf. Default: all"
+    )
+
+
 class ReturnRequest(Reason):
     """What comes back, and why."""
 
@@ -105,7 +134,7 @@ class ReturnRequest(Reason):
         json_schema_extra={"example": {"reason": "Too small", "items": [{"sku": "MUG", "quantity": 2}]}},
     )
 
-    items: list[Item] = Field([], max_length=MAX_ITEMS, description="Default: all units that are not returned yet")
+    items: list[Units] = Field([], max_length=MAX_ITEMS, description="Default: all units that are not returned yet")
     label: bool = Field(True, description="Buy a label for goods that were sent with one. Default: true")
     refund: bool = Field(True, description="Refund the goods here. false: the shop of the order does. Default: true")
     refund_shipping: bool = Field(False, description="Refund the shipping costs, too, once per order. Default: false")
@@ -118,7 +147,7 @@ class ReceiptRequest(RequestBody):
         extra="forbid", json_schema_extra={"example": {"items": [{"sku": "MUG", "quantity": 2, "sellable": 1}]}}
     )
 
-    items: list[ReceivedItem] = Field([], max_length=MAX_ITEMS, description="Default: none")
+    items: list[UnitsBack] = Field([], max_length=MAX_ITEMS, description="Default: none")
     everything: bool = Field(False, description="All of it came back, and is sellable. Default: false")
     reason: Text = Field(
         "", max_length=MAX_REASON, description="A remark, stored in the shop's own database only. Default: none"
@@ -157,7 +186,7 @@ async def start_return(
             temporal,
             backends.database,
             found,
-            body.items,
+            [_item(Item, number, given) for number, given in enumerate(body.items)],
             reason=body.reason,
             actor=ACTOR,
             label=body.label,
@@ -229,8 +258,9 @@ async def receive_return(
     """
     if bool(body.items) == body.everything:
         raise BadInput([FieldError(field="body", message="must have either items or everything")])
-    receipt = ReturnReceipt(items=body.items, everything=body.everything)
     with prefix_field_errors("body"):
+        items = [_item(ReceivedItem, number, given) for number, given in enumerate(body.items)]
+        receipt = ReturnReceipt(items=items, everything=body.everything)
         noted = await returns.receive_return(
             temporal,
             backends.database,
@@ -242,3 +272,13 @@ async def receive_return(
         )
     status = HTTPStatus.OK if noted.status == "taken" else HTTPStatus.ACCEPTED
     return JSONResponse(noted.model_dump(), status)
+
+
+def _item(kind: type[ItemT], number: int, given: Units) -> ItemT:
+    try:
+        return kind.model_validate(given.model_dump())
+    except ValidationError as error:
+        problems = [found.field for found in field_errors(error)]
+        message = field_errors(error)[0].message
+        field = f"items.{number}" if problems == ["input"] else f"items.{number}.{problems[0]}"
+        raise BadInput([FieldError(field=field, message=message)]) from None

@@ -76,8 +76,16 @@ def start(
         client, database, settings = connections
         async with database.transaction() as tx:
             order_id = await find_order(tx, order, default_source=settings.order_source)
-        options = {"label": label, "refund": refund, "refund_shipping": refund_shipping}
-        started = await returns.start_return(client, database, order_id, items, reason=reason, **options)
+        started = await returns.start_return(
+            client,
+            database,
+            order_id,
+            items,
+            reason=reason,
+            label=label,
+            refund=refund,
+            refund_shipping=refund_shipping,
+        )
         return order_id, started.return_id, started.process_id
 
     order_id, return_id, process_id = run_connected(data_dir, run)
