@@ -48,7 +48,7 @@ class ReturnActivities:
         carriers: Mapping[str, Carrier],
         carrier: str,
         notifier: Notifier,
-        days: int,
+        days: float,
         outages: OutageAlerts | None = None,
     ) -> None:
         self._database = database

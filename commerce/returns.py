@@ -171,7 +171,7 @@ async def check_items(tx: AsyncSession, wanted: NewReturn) -> list[Part]:
     return parts
 
 
-async def register(tx: AsyncSession, wanted: NewReturn, days: int) -> RegisteredReturn:
+async def register(tx: AsyncSession, wanted: NewReturn, days: float) -> RegisteredReturn:
     """Register a return and claim its units; one that was closed is opened again. Raises what `check` raises."""
     if not await orders.lock(tx, wanted.order_id):
         raise OrderNotFound(wanted.order_id)

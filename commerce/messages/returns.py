@@ -123,7 +123,7 @@ class RegisteredReturn(Message):
 
     units: int
     needs_label: bool
-    days: int
+    days: float
 
     def summary(self) -> str:
         """Return the number of units."""
