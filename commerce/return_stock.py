@@ -43,8 +43,9 @@ RESTOCK = text(f"""
     SELECT inventory_item_id, :location_id, quantity, 'returned', :return_id, clock_timestamp() FROM total
 """)  # noqa: S608 - our own constant
 # `goods`: what was paid for all lines, with their share of the order's discount and of the taxes. Each unit of a line
-# has the same share, and rounding is done on the sum, so all units together are worth exactly the goods. The shipping
-# costs are the rest of what was paid, apart from duties and tips. They come back once.
+# has the same share, and the sum is rounded down, so all units together are worth exactly the goods. (6 digits undo the
+# rounding of divisions.) The shipping costs are the rest of what was paid, apart from duties and tips. They come back
+# once.
 WORTH = text("""
     WITH line AS (
         SELECT CAST(unit_price AS numeric) * ordered - discount AS price, ordered, returned_quantity
@@ -58,12 +59,13 @@ WORTH = text("""
         SELECT greatest(total - duties_total - tip_total, 0) AS amount, shipping_total,
                greatest(sums.price - greatest(discount_total - (
                    SELECT sum(discount) FROM order_lines WHERE order_id = orders.id), 0), 0) AS goods,
-               sums.returned / nullif(sums.price, 0) AS share
+               sums.returned, nullif(sums.price, 0) AS price
         FROM orders, sums WHERE id = :order_id
     ), parts AS (
-        SELECT amount, floor(amount * goods / nullif(goods + shipping_total, 0)) AS goods, share FROM paid
+        SELECT amount, floor(round(amount * goods / nullif(goods + shipping_total, 0), 6)) AS goods, returned, price
+        FROM paid
     )
-    SELECT CAST(floor(coalesce(goods * least(greatest(share, 0), 1), 0)) + CASE WHEN EXISTS (
+    SELECT CAST(floor(coalesce(round(least(greatest(goods * returned / price, 0), goods), 6), 0)) + CASE WHEN EXISTS (
                     SELECT FROM order_returns AS other
                     WHERE other.order_id = :order_id AND refund AND refund_shipping
                       AND (state IN ('received', 'completed') OR id = :return_id AND :received))

@@ -175,7 +175,8 @@ async def register(tx: AsyncSession, wanted: NewReturn, days: float) -> Register
     """Register a return and claim its units; one that was closed is opened again. Raises what `check` raises."""
     if not await orders.lock(tx, wanted.order_id):
         raise OrderNotFound(wanted.order_id)
-    await check(tx, wanted)
+    if await check(tx, wanted) or await _is_open(tx, wanted.return_id):
+        raise BadInput([FieldError(field="return_id", message="is that of another return")])
     parts = await check_items(tx, wanted)
     values = {
         "order_id": wanted.order_id,
@@ -186,8 +187,8 @@ async def register(tx: AsyncSession, wanted: NewReturn, days: float) -> Register
         "ids": [part.line_id for part in parts],
         "units": [part.quantity for part in parts],
     }
-    if (await tx.execute(REGISTER, values)).one_or_none() is None:
-        raise BadInput([FieldError(field="return_id", message="is that of another return")])
+    if (await tx.execute(REGISTER, values)).one_or_none() is None:  # one of another order has just taken the id
+        raise BadInput([FieldError(field="return_id", message="is that of another order's return")])
     await tx.execute(DELETE_LINES, values)
     await tx.execute(ADD_LINES, values)
     needs_label = wanted.label and bool(await tx.scalar(NEEDS_LABEL, values))
@@ -279,6 +280,11 @@ async def _receive(tx: AsyncSession, came: ReceivedUnits, found: Row[Any], parts
     await return_stock.restock(tx, came, found.location_id)
     amount = worth - before if found.refund else 0
     await tx.execute(MARK_RECEIVED, {"return_id": came.return_id, "amount": amount})
+
+
+async def _is_open(tx: AsyncSession, return_id: str) -> bool:
+    known = (await tx.execute(READ, {"return_id": return_id})).one_or_none()
+    return known is not None and known.state == "open"
 
 
 async def _find(tx: AsyncSession, return_id: str) -> Row[Any]:

@@ -188,9 +188,7 @@ def receive(
 def receive_file(
     file: Annotated[
         Path,
-        typer.Argument(
-            metavar="FILE", exists=True, dir_okay=False, help="CSV with the columns Return, SKU, Quantity, Sellable"
-        ),
+        typer.Argument(metavar="FILE", help="CSV with the columns Return, SKU, Quantity, Sellable"),
     ],
     as_json: AsJson = False,
     data_dir: DataDir = None,

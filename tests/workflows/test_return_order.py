@@ -234,7 +234,7 @@ async def test_goods_that_do_not_come_back_close_the_return(
         shop.settings = shop.settings.model_copy(update={"return_days": timedelta(seconds=2) / timedelta(days=1)})
     async with shop.worker():
         await shop.process(order_id)
-        handle = await begin_and_wait(shop, order_id)
+        handle = await (begin if ending == "deadline" else begin_and_wait)(shop, order_id)
         if ending == "failure":
             no = Answer(answer="failure", reason="The customer keeps them")
             await answer(shop.client, shop.database, handle.id, AWAIT, no, by="test")

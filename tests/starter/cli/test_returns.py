@@ -58,7 +58,6 @@ async def test_goods_are_returned_by_commands(returns: Commerce, shop: RunningSh
         ["receive", "r", "--item", "MUG=1:2"],
         ["receive", "r"],
         ["receive", "r", "--everything", "--item", "MUG=1"],
-        ["receive-file", "none.csv"],
         ["list", "--limit", "0"],
     ],
 )
