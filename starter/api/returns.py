@@ -32,8 +32,10 @@ from commerce.queries import returns as queries
 from commerce.queries.orders import find_order
 from commerce.queries.returns import MAX_PAGE
 from starter.api.backends import BackendsDep, ClientDep, DatabaseDep
+from starter.api.callers import Caller, CallerDep, Role, requires
 from starter.api.errors import COMMON_ERRORS, Responses, error_examples, json_example, prefix_field_errors
-from starter.api.parameters import ACTOR, OrderId, Reason, RequestBody, ResponseBody, Text
+from starter.api.parameters import OrderId, Reason, RequestBody, ResponseBody, Text
+from starter.api.personal_data import return_for
 from starter.operate import returns
 from starter.operate.answers import MAX_KEY
 
@@ -167,12 +169,14 @@ class StartedReturn(ResponseBody):
     status_code=HTTPStatus.ACCEPTED,
     summary="Start a return",
     responses=START_RESPONSES,
+    dependencies=[requires(Role.operator)],
 )
 async def start_return(
     order_id: OrderId,
     body: ReturnRequest,
     backends: BackendsDep,
     temporal: ClientDep,
+    caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> StartedReturn:
     """Start the process `return-order`: it mails the customer a label, waits for the goods, restocks and refunds them.
@@ -188,7 +192,7 @@ async def start_return(
             found,
             [_item(Item, number, given) for number, given in enumerate(body.items)],
             reason=body.reason,
-            actor=ACTOR,
+            actor=caller.name,
             label=body.label,
             refund=body.refund,
             refund_shipping=body.refund_shipping,
@@ -201,18 +205,27 @@ async def start_return(
     "/orders/{order_id}/returns",
     summary="List the returns of an order",
     responses={200: json_example(PAGE, "The returns of the order"), **NO_ORDER},
+    dependencies=[requires(Role.viewer)],
 )
-async def list_returns_of_order(order_id: OrderId, backends: BackendsDep, response: Response) -> ReturnPage:
-    """Return the last 200 returns of an order, latest first."""
+async def list_returns_of_order(
+    order_id: OrderId, backends: BackendsDep, caller: CallerDep, response: Response
+) -> ReturnPage:
+    """Return the last 200 returns of an order, latest first. Viewers do not get what leads to a parcel."""
     response.headers["Cache-Control"] = PRIVATE
     async with backends.database.transaction() as tx:
         found = await find_order(tx, order_id, default_source=backends.settings.order_source)
-        return await queries.list_returns(tx, order_id=found, limit=MAX_PAGE)
+        return _page_for(caller, await queries.list_returns(tx, order_id=found, limit=MAX_PAGE))
 
 
-@routes.get("/returns", summary="List returns", responses={200: json_example(PAGE, "A page of returns")})
+@routes.get(
+    "/returns",
+    summary="List returns",
+    responses={200: json_example(PAGE, "A page of returns")},
+    dependencies=[requires(Role.viewer)],
+)
 async def list_returns(
     database: DatabaseDep,
+    caller: CallerDep,
     response: Response,
     state: Annotated[
         ReturnState | None,
@@ -225,17 +238,21 @@ async def list_returns(
     response.headers["Cache-Control"] = PRIVATE
     with prefix_field_errors("query"):
         async with database.transaction() as tx:
-            return await queries.list_returns(tx, state=state, limit=limit, cursor=cursor)
+            page = await queries.list_returns(tx, state=state, limit=limit, cursor=cursor)
+    return _page_for(caller, page)
 
 
 @routes.get(
-    "/returns/{return_id}", summary="Get a return", responses={200: json_example(VIEW, "The return"), **NO_RETURN}
+    "/returns/{return_id}",
+    summary="Get a return",
+    responses={200: json_example(VIEW, "The return"), **NO_RETURN},
+    dependencies=[requires(Role.viewer)],
 )
-async def get_return(return_id: ReturnId, database: DatabaseDep, response: Response) -> ReturnView:
+async def get_return(return_id: ReturnId, database: DatabaseDep, caller: CallerDep, response: Response) -> ReturnView:
     """Return what is to come back, what came back, and what became of the refund."""
     response.headers["Cache-Control"] = PRIVATE
     async with database.transaction() as tx:
-        return await queries.find_return(tx, return_id)
+        return return_for(caller, await queries.find_return(tx, return_id))
 
 
 @routes.post(
@@ -243,12 +260,14 @@ async def get_return(return_id: ReturnId, database: DatabaseDep, response: Respo
     summary="Note what came back",
     response_model=AnswerReceipt,
     responses=RECEIPT_RESPONSES,
+    dependencies=[requires(Role.operator)],
 )
 async def receive_return(
     return_id: ReturnId,
     body: ReceiptRequest,
     backends: BackendsDep,
     temporal: ClientDep,
+    caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
     """Note which units of a return came back, and how many of them are sellable, once: the rest is not waited for.
@@ -266,12 +285,16 @@ async def receive_return(
             backends.database,
             return_id,
             receipt,
-            by=ACTOR,
+            by=caller.name,
             reason=body.reason,
             idempotency_key=idempotency_key,
         )
     status = HTTPStatus.OK if noted.status == "taken" else HTTPStatus.ACCEPTED
     return JSONResponse(noted.model_dump(), status)
+
+
+def _page_for(caller: Caller, page: ReturnPage) -> ReturnPage:
+    return page.model_copy(update={"returns": [return_for(caller, each) for each in page.returns]})
 
 
 def _item(kind: type[ItemT], number: int, given: Units) -> ItemT:
