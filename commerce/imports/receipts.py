@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from commerce.errors import UnreadableFile
 from commerce.imports.text_files import READ_ERRORS, damaged, open_text, undecodable
 from commerce.messages.base import field_errors
-from commerce.messages.returns import ReceivedItem, ReturnReceipt
+from commerce.messages.returns import ReceivedItem, ReturnReceipt, line_named
 
 REQUIRED = ("return", "sku", "quantity")
 SEPARATORS = ",;\t"
@@ -27,6 +27,8 @@ class Receipts(NamedTuple):
 def read_receipts(path: Path) -> Receipts:
     """Read a file with the columns Return, SKU, Quantity and, optionally, Sellable (default: all of the quantity).
 
+    A SKU like `#1` is the position of a line, for those that have none.
+
     A return with a wrong row is left out as a whole. Raises UnreadableFile.
     """
     items: dict[str, list[ReceivedItem]] = {}
@@ -38,7 +40,9 @@ def read_receipts(path: Path) -> Receipts:
             if not reference:
                 raise ValueError("Return: must not be empty")
             sellable = row.get("sellable") or None
-            item = ReceivedItem.model_validate({"sku": row["sku"], "quantity": row["quantity"], "sellable": sellable})
+            item = ReceivedItem.model_validate(
+                line_named(row["sku"]) | {"quantity": row["quantity"], "sellable": sellable}
+            )
             items.setdefault(reference, []).append(item)
         except ValidationError as error:
             wrong.add(reference)

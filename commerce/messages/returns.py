@@ -1,5 +1,6 @@
 """Messages of `return-order` and its steps: ids, amounts and short texts, no personal data."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -12,6 +13,7 @@ from commerce.messages.steps import BeginResult
 PROCESS_ID_PREFIX = "return-order-"
 AWAIT = "await-return"  # the step that waits until the goods are back
 MAX_ITEMS = 1_000
+POSITION = re.compile(r"#[0-9]{1,9}")
 MAX_UNITS = 2**31 - 1
 MAX_SKU = 500  # characters
 
@@ -49,6 +51,11 @@ class Item(Message):
         if (self.line is None) == (self.sku is None):
             raise ValueError("must have either a line or a sku")
         return self
+
+
+def line_named(name: str) -> dict[str, str]:
+    """Return the field of an Item for a line that a person has named: by its SKU, or by its position, like `#1`."""
+    return {"line": name[1:]} if POSITION.fullmatch(name) else {"sku": name}
 
 
 class ReceivedItem(Item):

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from commerce.errors import BadInput
 from commerce.messages.base import count_of, field_errors
 from commerce.messages.return_views import ReturnView
-from commerce.messages.returns import Item, ReceivedItem, ReturnReceipt, ReturnState
+from commerce.messages.returns import Item, ReceivedItem, ReturnReceipt, ReturnState, line_named
 from commerce.settings import Settings
 from starter.cli.order_view import money_text
 from starter.cli.shared import (
@@ -56,7 +56,8 @@ def start(
     order: Annotated[str, typer.Argument(metavar="ORDER", help="Id of the order, or its number")],
     reason: Annotated[str, typer.Option(help="Why; stored in the shop's own database only")],
     item: Annotated[
-        list[str] | None, typer.Option(help="SKU=UNITS to come back; repeatable. Default: all that is not back yet")
+        list[str] | None,
+        typer.Option(help="SKU=UNITS to come back, or #LINE=UNITS; repeatable. Default: all that is not back"),
     ] = None,
     label: Annotated[bool, typer.Option(help="Buy a label for goods that were sent with one")] = True,
     refund: Annotated[bool, typer.Option(help="Refund the goods here, when they are back")] = True,
@@ -221,10 +222,10 @@ def receive_file(
 
 
 def _item(text: str, kind: type[ItemT]) -> ItemT:
-    """Return an item like MUG=2, or MUG=2:1 of which 1 unit is sellable."""
+    """Return an item like MUG=2, or MUG=2:1 of which 1 unit is sellable; #1 is the line at position 1."""
     sku, _, units = text.rpartition("=")
     quantity, _, sellable = units.partition(":")
-    fields = {"sku": sku, "quantity": quantity} | ({"sellable": sellable} if sellable else {})
+    fields = line_named(sku) | {"quantity": quantity} | ({"sellable": sellable} if sellable else {})
     if sellable and kind is not ReceivedItem:
         raise typer.BadParameter(f"{text}: must be like MUG=2", param_hint="--item")
     try:

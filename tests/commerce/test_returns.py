@@ -222,7 +222,7 @@ FILE = """Return;SKU;Quantity;Sellable
 r1;MUG;2;1
 r1;CUP;1;
 
-9400111;MUG;1;1
+9400111;#2;1;1
 r2;MUG;none;1
 r2;CUP;1;1
 ;CUP;1;1
@@ -237,7 +237,7 @@ def test_a_file_says_what_came_back_by_return(tmp_path: Path) -> None:  # (R3)
         "r1": ReturnReceipt(
             items=[ReceivedItem(sku="MUG", quantity=2, sellable=1), ReceivedItem(sku="CUP", quantity=1)]
         ),
-        "9400111": ReturnReceipt(items=[ReceivedItem(sku="MUG", quantity=1, sellable=1)]),
+        "9400111": ReturnReceipt(items=[ReceivedItem(line=2, quantity=1, sellable=1)]),
     }
     assert [problem.partition(":")[0] for problem in receipts.problems] == ["line 6", "line 8", "line 9"]
 
