@@ -35,6 +35,7 @@ from activities.notifications import NotificationActivities
 from activities.orders import OrderActivities
 from activities.payments import PaymentActivities
 from activities.products import ProductActivities
+from activities.returns import ReturnActivities
 from activities.reviews import ReviewActivities
 from activities.sagas import SagaActivities
 from activities.stock_sync import StockSyncActivities
@@ -74,6 +75,7 @@ from workflows.hello_world import HelloWorldWorkflow
 from workflows.order_processing import OrderProcessingWorkflow
 from workflows.process_pending_orders import ProcessPendingOrdersWorkflow
 from workflows.product_count import ProductCountWorkflow
+from workflows.return_order import ReturnOrderWorkflow
 from workflows.sync_inventory import SyncInventoryWorkflow
 from workflows.upkeep import UpkeepWorkflow
 
@@ -84,6 +86,7 @@ HARD_EXIT_SECONDS = 28  # after the signal: the process exits even if something 
 WORKFLOWS: Sequence[type] = (
     OrderProcessingWorkflow,
     CancelOrderWorkflow,
+    ReturnOrderWorkflow,
     CustomerRegistrationWorkflow,
     ForgetCustomerWorkflow,
     CleanUpExpiredCartsWorkflow,
@@ -120,6 +123,7 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
             FulfillmentActivities(database, carriers, settings.carrier, outages),
             CancellationActivities(database, carriers, settings.carrier, notifier, outages),
             PaymentActivities(database, providers, notifier, outages),
+            ReturnActivities(database, carriers, settings.carrier, notifier, settings.return_days, outages),
             CustomerActivities(database, confirms=settings.confirm_address == "on"),
             ConfirmationActivities(database, notifier, outages),
             AuthActivities(database),

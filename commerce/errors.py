@@ -13,8 +13,9 @@ CommerceError
 │   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
 │   │   ├── FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased, OrderOnHold,
 │   │   ├── OrderChanged, HighRisk, PartlyRefunded, NoShippingMethod
-│   │   └── ParcelHandedOver, ParcelUnknown, LabelNotRefunded
-│   ├── CorrectionRefused, ItemNotFound
+│   │   ├── ParcelHandedOver, ParcelUnknown, LabelNotRefunded
+│   │   └── OrderHasReturn, OrderNotFulfilled
+│   ├── CorrectionRefused, ItemNotFound, ReturnNotFound
 │   ├── NotificationNotFound, ResendRefused
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, FulfillmentMissing
@@ -346,6 +347,21 @@ class ParcelUnknown(OrderRefused):
 
 class LabelNotRefunded(OrderRefused):
     """The carrier has not refunded a label of order {order_id}, as if the parcel were on its way."""
+
+
+class OrderHasReturn(OrderRefused):
+    """Order {order_id} has a return: its goods are with the customer or back, so it cannot be cancelled."""
+
+
+class OrderNotFulfilled(OrderRefused):
+    """Order {order_id} is not fulfilled, so nothing of it can be returned."""
+
+
+@dataclass(eq=False)
+class ReturnNotFound(PermanentError):
+    """Return {return_id} does not exist, or was closed."""
+
+    return_id: str
 
 
 @dataclass(eq=False)

@@ -32,7 +32,7 @@ READ = text(f"""
         refunded_elsewhere = least(
             greatest(payment.refunded_elsewhere, excluded.refunded_elsewhere - payment.refunded),
             greatest(payment.captured, excluded.captured) - payment.refunded)
-    RETURNING captured - refunded_elsewhere - refunded AS due, captured,
+    RETURNING captured - refunded_elsewhere - refunded AS due, captured, refunded_elsewhere,
               (SELECT currency FROM orders WHERE id = :order_id) AS currency,
               (SELECT payment_status FROM orders WHERE id = :order_id) AS payment_status,
               (SELECT coalesce(btrim(payment_reference), '') FROM orders WHERE id = :order_id) AS payment_reference
@@ -67,6 +67,18 @@ MOVE_ELSEWHERE = text("""
     SET refunded = refunded - amount, refunded_elsewhere = refunded_elsewhere + amount
     FROM dropped WHERE order_id = :order_id
 """)
+# What was refunded elsewhere, and counts for no return.
+UNCLAIMED = """(SELECT refunded_elsewhere FROM order_payments WHERE order_id = :order_id)
+    - (SELECT coalesce(sum(refunded_elsewhere), 0) FROM order_returns AS other
+       WHERE other.order_id = :order_id AND id IS DISTINCT FROM :return_id)"""
+READ_UNCLAIMED = text(f"SELECT CAST({UNCLAIMED} AS bigint)")
+# What was refunded elsewhere since a return was registered counts as refunded for it.
+OWED = text(f"""
+    UPDATE order_returns
+    SET refunded_elsewhere = least(amount, greatest({UNCLAIMED} - unclaimed_before, 0))
+    WHERE id = :return_id AND order_id = :order_id AND amount IS NOT NULL
+    RETURNING amount - refunded_elsewhere AS owed
+""")  # noqa: S608 - our own constant
 DUE = text("SELECT amount FROM order_refunds WHERE order_id = :order_id AND purpose = :purpose AND state = 'due'")
 
 
@@ -90,6 +102,7 @@ class RefundPlan:
 async def plan_refund(tx: AsyncSession, request: RefundRequest, provider_of: Callable[[str], str]) -> RefundPlan:
     """Return the refund of all that is left of an order's payment, the same one each time for the same purpose.
 
+    For a return, it is what its goods are worth, less what was refunded elsewhere since it was registered (R4).
     `provider_of` names the provider for a payment reference. Raises OrderNotFound.
     """
     values = request.model_dump()
@@ -102,13 +115,23 @@ async def plan_refund(tx: AsyncSession, request: RefundRequest, provider_of: Cal
         return _planned(planned, payment.currency)
     provider = provider_of(payment.payment_reference)
     payment_id = "" if provider == AT_SHOP else payment.payment_reference
-    if payment.due == 0:
-        release = payment.payment_status == "authorized" and provider != AT_SHOP
+    amount = payment.due
+    if request.return_id is not None:
+        amount = min(amount, await tx.scalar(OWED, values) or 0)
+    if amount == 0:
+        release = payment.payment_status == "authorized" and provider != AT_SHOP and request.return_id is None
         reference = f"{request.purpose}/{request.order_id}"
         return RefundPlan(0, payment.currency, provider, payment_id, reference, release=release)
-    row = values | {"amount": payment.due, "provider": provider, "payment_id": payment_id}
+    row = values | {"amount": amount, "provider": provider, "payment_id": payment_id}
     reference = (await tx.execute(PLAN, row)).scalar_one()
-    return RefundPlan(payment.due, payment.currency, provider, payment_id, reference)
+    return RefundPlan(amount, payment.currency, provider, payment_id, reference)
+
+
+async def unclaimed(tx: AsyncSession, order_id: str) -> int:
+    """Return what is known to be refunded elsewhere and counts for no return yet. The order must be locked."""
+    values = {"order_id": order_id, "return_id": None}
+    await tx.execute(READ, values)
+    return int(await tx.scalar(READ_UNCLAIMED, values) or 0)
 
 
 async def record_made(tx: AsyncSession, request: RefundRequest, refund_id: str | None) -> None:

@@ -144,6 +144,7 @@ class Settings(BaseSettings):
         description="Totals above which an order waits until a person has approved it, by currency, like "
         "EUR=500,GBP=400",
     )
+    return_days: int = Field(30, ge=1, le=365, description="Days that a return waits for its goods, then it is closed")
     review_risk: Literal["off", "high"] = Field(
         "off", description="Whether orders of high risk wait for that approval, instead of being put on hold"
     )

@@ -18,6 +18,7 @@ ActionName = Literal[
     "hold",
     "release",
     "cancel-order",
+    "return-order",
     "set-stock",
     "resend",
     "add-webhook",

@@ -29,6 +29,7 @@ from commerce.messages.order_views import (
 from commerce.open_orders import NEEDS_VARIANT
 from commerce.order_identity import name_key_of, split_order_id
 from commerce.order_status import STATUS, WORDS, has_status
+from commerce.queries import returns
 from commerce.queries.masking import mask_name
 from commerce.queries.search import has_number, search_query
 
@@ -78,7 +79,8 @@ FACTS = text(f"""
     FROM orders WHERE id = :order_id
 """)  # noqa: S608 - our own constants
 LINES = text(f"""
-    SELECT position, sku, title, quantity, refunded_quantity, unit_price, discount, requires_shipping,
+    SELECT position, sku, title, quantity, refunded_quantity, returned_quantity, returning_quantity, unit_price,
+           discount, requires_shipping,
            {NEEDS_VARIANT} AS lacks_product
     FROM order_lines AS line WHERE order_id = :order_id ORDER BY position
 """)  # noqa: S608 - our own constants
@@ -176,7 +178,8 @@ async def load_order(tx: AsyncSession, order_id: str) -> OrderFacts:
     order = (await tx.execute(FACTS, {"order_id": order_id})).mappings().one_or_none()
     if order is None:
         raise OrderNotFound(order_id)
-    values = {"order_id": order_id, "processes": processes_of(order_id)}
+    found = await returns.load_returns(tx, await returns.of_orders(tx, [order_id]))
+    values = {"order_id": order_id, "processes": [*processes_of(order_id), *(each.transaction_id for each in found)]}
 
     async def load(statement: TextClause, kind: type[Any]) -> list[Any]:
         return [kind.model_validate(dict(row)) for row in (await tx.execute(statement, values)).mappings()]
@@ -189,6 +192,7 @@ async def load_order(tx: AsyncSession, order_id: str) -> OrderFacts:
         lines=await load(LINES, LineView),
         reservations=await load(RESERVATIONS, ReservationView),
         fulfillments=await load(FULFILLMENTS, FulfillmentView),
+        returns=found,
         mails=await load(MAILS, MailView),
         events=await load(EVENTS, EventView),
         answers=await load(ANSWERS, AnswerView),

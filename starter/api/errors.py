@@ -43,6 +43,8 @@ STATUSES: Mapping[type[CommerceError], HTTPStatus] = {
     errors.ScheduleNotFound: HTTPStatus.NOT_FOUND,
     errors.WaitNotFound: HTTPStatus.NOT_FOUND,
     errors.OrderNotFound: HTTPStatus.NOT_FOUND,
+    errors.OrderRefused: HTTPStatus.CONFLICT,
+    errors.ReturnNotFound: HTTPStatus.NOT_FOUND,
     errors.ItemNotFound: HTTPStatus.NOT_FOUND,
     errors.NotificationNotFound: HTTPStatus.NOT_FOUND,
     errors.WebhookNotFound: HTTPStatus.NOT_FOUND,

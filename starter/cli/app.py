@@ -25,6 +25,7 @@ from starter.cli.locations import locations_app
 from starter.cli.mails import mails_app
 from starter.cli.orders import orders_app
 from starter.cli.products import products_app
+from starter.cli.returns import returns_app
 from starter.cli.runs import runs_app
 from starter.cli.schedules import schedules_app
 from starter.cli.shared import (
@@ -68,6 +69,7 @@ app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
 app.add_typer(customers_app, name="customers")
 app.add_typer(orders_app, name="orders")
+app.add_typer(returns_app, name="returns")
 app.add_typer(products_app, name="products")
 app.add_typer(stock_app, name="stock")
 app.add_typer(mails_app, name="mails")

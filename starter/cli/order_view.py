@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 from commerce.messages.base import count_of
 from commerce.messages.order_views import Address, EventView, OrderView
+from commerce.messages.return_views import ReturnView
 from commerce.settings import Settings
 from starter.cli.shared import out, print_line
 from starter.cli.tables import Column, exact_time_text, moment_text, print_fact, print_table, time_text
@@ -18,6 +19,14 @@ LINES = (
     Column("", 1),
 )
 RESERVATIONS = (Column("units", right=True), Column("SKU", flexible=True), Column("location", flexible=True))
+RETURNS = (
+    Column("units", right=True),
+    Column("back", right=True),
+    Column("return"),
+    Column("state", styled=True),
+    Column("tracking number", 1, flexible=True),
+    Column("started", 2),
+)
 FULFILLMENTS = (
     Column("units", right=True),
     Column("location", 1, flexible=True),
@@ -62,6 +71,9 @@ def print_order(order: OrderView, settings: Settings) -> None:
     if order.fulfillments:
         _section("Parcels")
         print_table(FULFILLMENTS, [_parcel(order, i, zone) for i in range(len(order.fulfillments))])
+    if order.returns:
+        _section("Returns")
+        print_table(RETURNS, [_return(each, zone) for each in order.returns])
     _section("Runs")
     if order.runs:
         print_table(RUNS, [_run(order, i, zone) for i in range(len(order.runs))])
@@ -83,6 +95,7 @@ def _line(order: OrderView, index: int, settings: Settings) -> tuple[str, ...]:
         "has no product" if line.lacks_product else "",
         "removed" if not line.quantity and not line.refunded_quantity else "",
         "" if line.requires_shipping else "not shipped",
+        f"{line.returned_quantity:,} returned" if line.returned_quantity else "",
     ]
     return (
         f"{line.quantity:,}",
@@ -104,6 +117,17 @@ def _parcel(order: OrderView, index: int, zone: ZoneInfo) -> tuple[str, ...]:
         parcel.carrier or "",
         state,
         time_text(parcel.created_at, zone),
+    )
+
+
+def _return(each: ReturnView, zone: ZoneInfo) -> tuple[str, ...]:
+    return (
+        f"{sum(line.quantity for line in each.lines):,}",
+        f"{sum(line.received or 0 for line in each.lines):,}" if each.received_at else "",
+        each.return_id,
+        each.state,
+        each.tracking_number or "",
+        time_text(each.created_at, zone),
     )
 
 

@@ -25,6 +25,7 @@ from commerce.messages.cancellations import CancelOrder, cancel_process_id, canc
 from commerce.messages.customers import welcome_key
 from commerce.messages.operator_actions import Action
 from commerce.messages.orders import OrderProcessing, shipped_key
+from commerce.messages.returns import PROCESS_ID_PREFIX, returned_key
 from starter.client import check_job_is_idle, start
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
 from starter.operate.run_history import (
@@ -159,6 +160,8 @@ async def _refuse_if_completed(database: Database, run: WorkflowExecutionDescrip
     order_id, customer_id = (run.typed_search_attributes.get(attribute) for attribute in (ORDER_ID, CUSTOMER_ID))
     order_key = cancelled_key if run.workflow_type == "cancel-order" else shipped_key
     mail = order_key(order_id) if order_id else welcome_key(customer_id) if customer_id else None
+    if run.workflow_type == "return-order":
+        mail = returned_key(run.id.removeprefix(PROCESS_ID_PREFIX))
     async with database.transaction() as tx:
         if mail is None or not await operator_actions.is_unsent(tx, mail):
             raise RetryRefused(run.id, "it is completed")

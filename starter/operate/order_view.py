@@ -1,4 +1,4 @@
-"""One order in full: what the shop's database has, and the runs of its process."""
+"""One order in full: what the shop's database has, and the runs of its processes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -31,7 +31,8 @@ async def view_order(
         facts = await orders.load_order(tx, order_id)
     runs, missing = None, None
     try:
-        runs = await _list_runs(await connect(), processes_of(order_id))
+        processes = [*processes_of(order_id), *(each.transaction_id for each in facts.returns)]
+        runs = await _list_runs(await connect(), processes)
     except Unreachable as error:
         missing = str(error)
     return OrderView(**dict(facts), transaction_id=order_process_id(order_id), runs=runs, runs_missing=missing)

@@ -43,7 +43,8 @@ LEVELS = text("""
          LATERAL (SELECT coalesce(sum(quantity) FILTER (WHERE created_at > since), 0) AS since_fixed,
                          coalesce(sum(quantity) FILTER (WHERE created_at > :as_of), 0) AS since_reading
                   FROM stock_movements
-                  WHERE inventory_item_id = item_id AND location_id = location AND reason IN ('fulfillment', 'cancel')
+                  WHERE inventory_item_id = item_id AND location_id = location
+                    AND reason IN ('fulfillment', 'cancel', 'returned')
                     AND created_at > least(since, :as_of)) AS moved
     ORDER BY sku, location
 """)
@@ -51,7 +52,8 @@ BASES = text("""
     SELECT sku, location, on_hand - (
                SELECT coalesce(sum(quantity), 0) FROM inventory_items AS item
                JOIN stock_movements ON inventory_item_id = item.id
-               WHERE item.sku = fixed.sku AND location_id = fixed.location AND reason IN ('fulfillment', 'cancel')
+               WHERE item.sku = fixed.sku AND location_id = fixed.location
+                    AND reason IN ('fulfillment', 'cancel', 'returned')
                  AND created_at > :since) AS base
     FROM unnest(CAST(:skus AS text[]), CAST(:locations AS text[]), CAST(:on_hand AS bigint[]))
         AS fixed (sku, location, on_hand)
