@@ -55,6 +55,7 @@ ALWAYS = {
         FROM moved FULL JOIN taken USING (reference, inventory_item_id, location_id)
         WHERE coalesce(moved.units, 0) <> coalesce(taken.units, 0)
     """,
+    # What a short pick did not find was taken at first. The lines of a fulfilled order then say what was shipped.
     # Only facts of that time count: a variant may be tracked or have other items since. Each unit of a line needs the
     # same number of units of an item.
     "fulfillment-is-complete": """
@@ -63,16 +64,23 @@ ALWAYS = {
                     ELSE 'needed ' || required_units || ' units, but took ' || taken END AS detail
         FROM (
             SELECT taken.order_id, sum(required) AS required_units, coalesce(sum(units), 0) AS taken,
-                   min(line.quantity || ' units of line ' || position || ' took ' || units || ' of '
-                       || inventory_item_id) FILTER (WHERE units % line.quantity <> 0) AS uneven
+                   min(line.quantity || ' units of line ' || position || ' took ' || shipped || ' of '
+                       || inventory_item_id) FILTER (WHERE units % nullif(line.quantity, 0) <> 0
+                                                     AND shipped % nullif(line.quantity, 0) <> 0) AS uneven
             FROM (
-                SELECT order_id, order_line_id, inventory_item_id, sum(quantity) AS units, sum(required) AS required
-                FROM (SELECT order_id, order_line_id, inventory_item_id, quantity,
+                SELECT order_id, order_line_id, inventory_item_id, sum(quantity + short) AS units,
+                       sum(quantity) AS shipped, sum(required) AS required
+                FROM (SELECT order_id, order_line_id, inventory_item_id, quantity, 0 AS short,
                              CAST(NULL AS bigint) AS required
                       FROM fulfillments JOIN fulfillment_items ON fulfillment_id = fulfillments.id
                       WHERE cancelled_at IS NULL
                       UNION ALL
-                      SELECT order_id, NULL, NULL, NULL, required_units FROM fulfillments WHERE cancelled_at IS NULL
+                      SELECT order_id, order_line_id, inventory_item_id, 0, quantity, NULL
+                      FROM fulfillments JOIN pick_shorts ON fulfillment_id = fulfillments.id
+                      WHERE cancelled_at IS NULL
+                      UNION ALL
+                      SELECT order_id, NULL, NULL, NULL, NULL, required_units
+                      FROM fulfillments WHERE cancelled_at IS NULL
                      ) AS part
                 GROUP BY order_id, order_line_id, inventory_item_id
             ) AS taken LEFT JOIN order_lines AS line ON line.id = order_line_id
@@ -96,10 +104,16 @@ ALWAYS = {
     "refunded-is-captured": """
         SELECT 'order ' || order_id AS subject, NULL AS business_key,
                'captured ' || captured || ', refunded here ' || refunded || ', elsewhere ' || refunded_elsewhere
-               || '; its refunds sum to ' || coalesce(amount, 0) AS detail
-        FROM order_payments LEFT JOIN (SELECT order_id, sum(amount) AS amount FROM order_refunds GROUP BY order_id)
+               || '; its refunds sum to ' || coalesce(refund.amount, 0) || ', its captures to '
+               || coalesce(capture.amount, 0) AS detail
+        FROM (SELECT order_id FROM order_payments UNION SELECT order_id FROM order_captures WHERE amount > 0) AS paid
+        LEFT JOIN order_payments USING (order_id)
+        LEFT JOIN (SELECT order_id, sum(amount) AS amount FROM order_refunds GROUP BY order_id)
             AS refund USING (order_id)
-        WHERE refunded + refunded_elsewhere > captured OR refunded <> coalesce(amount, 0)
+        LEFT JOIN (SELECT order_id, sum(amount) AS amount FROM order_captures GROUP BY order_id)
+            AS capture USING (order_id)
+        WHERE captured IS NULL OR refunded + refunded_elsewhere > captured OR refunded <> coalesce(refund.amount, 0)
+           OR captured < coalesce(capture.amount, 0)
     """,
 }
 # These rules may be violated while the process of the business key runs.
@@ -198,7 +212,9 @@ PAGED_TABLES: Mapping[str, Mapping[str, str]] = {
         "reservations": OF_ORDERS,
         "order_payments": OF_ORDERS,
         "order_refunds": OF_ORDERS,
+        "order_captures": OF_ORDERS,
         "fulfillment_items": "SELECT * FROM {0} WHERE fulfillment_id = ANY(SELECT id FROM fulfillments)",
+        "pick_shorts": "SELECT * FROM {0} WHERE fulfillment_id = ANY(SELECT id FROM fulfillments)",
         "step_ledger": """
             SELECT * FROM {0} WHERE business_key = ANY(
                 SELECT :order_key || id FROM unnest(CAST(:page AS text[])) AS paged (id))""",

@@ -296,6 +296,13 @@ class PaymentNotCaptured(OrderRefused):
     payment_status: str
 
 
+@dataclass(eq=False)
+class CaptureRefused(OrderRefused):
+    """The payment of order {order_id} could not be captured: {code}."""
+
+    code: str
+
+
 class HighRisk(OrderRefused):
     """Order {order_id} may be a fraud, says the shop that it comes from; start it to ship it all the same."""
 
@@ -479,6 +486,13 @@ class PaymentRefused(PermanentError):
 
     code: str
     status: int
+
+
+@dataclass(eq=False)
+class PickNotFound(PermanentError):
+    """There is no pick {pick_id}."""
+
+    pick_id: str
 
 
 @dataclass(eq=False)

@@ -22,6 +22,7 @@ from starter.api import (
     order_corrections,
     order_lists,
     orders,
+    picks,
     progress,
     records,
     schedules,
@@ -102,7 +103,7 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
         tutorial,
     ):
         app.include_router(protected.routes, dependencies=[BEARER_TOKEN])
-    for public in (health.routes, metrics.routes, intake.routes, answers.links):
+    for public in (health.routes, metrics.routes, intake.routes, picks.routes, answers.links):
         app.include_router(public)
     errors.install_handlers(app)
     restore_nulls(app)

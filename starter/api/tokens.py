@@ -16,7 +16,11 @@ from starter.api.errors import UNAUTHORIZED, error_response
 OPEN_PATHS = ("/metrics", "/docs", "/openapi.json")
 DOCS_FILES = "/docs/files"  # scripts and styles of the page /docs
 HEALTH_PREFIX = "/health/"
-SIGNED_PATHS = ("/intake/shopify", "/intake/woocommerce")  # a signature of each body stands in for the token
+SIGNED_PATHS = (
+    "/intake/shopify",
+    "/intake/woocommerce",
+    "/intake/warehouse",
+)  # a signature of each body stands in for the token
 
 
 def is_signed(path: str) -> bool:
