@@ -39,14 +39,15 @@ def upgrade() -> None:
         sa.Column("amount", sa.BigInteger(), nullable=False),
         sa.Column("ours", sa.Boolean(), nullable=False),
         sa.Column("captured_at", TIME, server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("amount >= 0", name="ck_order_captures_amount"),
+        sa.CheckConstraint("amount >= 0", name="amount"),
         sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name="fk_order_captures_order_id"),
         sa.PrimaryKeyConstraint("order_id", "payment_id", name="pk_order_captures"),
         sa.UniqueConstraint("payment_id", name="uq_order_captures_payment_id"),
         if_not_exists=True,
     )
     op.add_column("order_refunds", sa.Column("checked_at", TIME, nullable=True), if_not_exists=True)
-    op.execute("ALTER TABLE order_refunds DROP CONSTRAINT IF EXISTS ck_order_refunds_state")
+    for name in ("ck_order_refunds_ck_order_refunds_state", "ck_order_refunds_state"):  # the first is that of 0019
+        op.execute(f"ALTER TABLE order_refunds DROP CONSTRAINT IF EXISTS {name}")
     op.execute(
         "ALTER TABLE order_refunds ADD CONSTRAINT ck_order_refunds_state CHECK (state IN ('due', 'pending', 'made'))"
         " NOT VALID"
