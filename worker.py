@@ -129,7 +129,7 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
                 settings.review_rules,
                 picks=settings.fulfillment == "confirmed",
             ),
-            PickActivities(database, picking, ships_parts=settings.part_shipments == "on"),
+            PickActivities(database, picking, outages, ships_parts=settings.part_shipments == "on"),
             InventoryActivities(database),
             FulfillmentActivities(database, carriers, settings.carrier, outages),
             CancellationActivities(database, carriers, settings.carrier, notifier, outages),

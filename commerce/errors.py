@@ -37,6 +37,7 @@ CommerceError
 │   │   └── PaymentsDown (not counted, alerted once)
 │   ├── PaymentProviderUnknown (not counted, alerted once)
 │   ├── WarehouseUnavailable
+│   │   └── WarehouseDown (not counted, alerted once)
 │   ├── MailUnavailable
 │   │   └── MailServerDown (not counted, alerted once)
 │   ├── WebhookUnavailable
@@ -640,6 +641,18 @@ class WarehouseUnavailable(TransientError):
     """The warehouse is unavailable: {reason}."""
 
     reason: str
+
+    def for_all(self) -> "WarehouseDown":
+        """Return the error that says so of all picks."""
+        return WarehouseDown(self.reason)
+
+
+@dataclass(eq=False)
+class WarehouseDown(WarehouseUnavailable):
+    """The warehouse is unavailable for all picks: {reason}."""
+
+    counts: ClassVar[bool] = False
+    service: ClassVar[str] = "warehouse"
 
 
 @dataclass(eq=False)

@@ -49,6 +49,15 @@ LOAD_OPEN = text(f"""
     SELECT {PICK} FROM picks AS pick JOIN fulfillments ON fulfillments.id = pick.fulfillment_id
     WHERE pick.id = ANY(CAST(:ids AS uuid[])) AND answered_at IS NULL AND withdrawn_at IS NULL ORDER BY pick.id
 """)  # noqa: S608 - our own constant
+REPLACED = text("""
+    SELECT CAST(id AS text) FROM picks
+    WHERE fulfillment_id = ANY(CAST(:fulfillment_ids AS uuid[])) AND lines IS NOT NULL
+      AND id <> ALL(CAST(:newest AS uuid[]))
+    ORDER BY id
+""")
+WAIT = text(f"""
+    SELECT kind, data FROM step_waits WHERE {OF_WAIT} AND step = :step
+""")  # noqa: S608 - our own constant
 FIND = text("SELECT business_key, generation, round FROM picks WHERE id = CAST(:id AS uuid)")
 LOCK = text(f"""
     SELECT CAST(id AS text) AS id, CAST(fulfillment_id AS text) AS fulfillment_id, lines, missing,
@@ -86,6 +95,12 @@ async def newest(tx: AsyncSession, fulfillment_ids: Sequence[str]) -> list[Pick]
     return [_pick(row) for row in await tx.execute(NEWEST, {"fulfillment_ids": [*fulfillment_ids]})]
 
 
+async def replaced(tx: AsyncSession, fulfillment_ids: Sequence[str], newest: Sequence[str]) -> list[str]:
+    """Return the ids of the picks of earlier rounds."""
+    values = {"fulfillment_ids": [*fulfillment_ids], "newest": [*newest]}
+    return list(await tx.scalars(REPLACED, values))
+
+
 async def load_open(tx: AsyncSession, ids: Sequence[str]) -> list[Pick]:
     """Return those of these picks that are neither answered nor withdrawn."""
     return [_pick(row) for row in await tx.execute(LOAD_OPEN, {"ids": [*ids]})]
@@ -112,11 +127,15 @@ async def answer(tx: AsyncSession, pick_id: str, picked: Sequence[PickLine]) -> 
     dumped = [each.model_dump() for each in missing]
     if pick.missing is not None and pick.missing != dumped:
         raise AlreadyAnswered(key.business_key, f"pick {pick_id} was answered otherwise before")
+    is_known = await _agrees(tx, key, pick.fulfillment_id, dumped)
     if pick.missing is None:
         if pick.withdrawn:
             raise WaitOver(key.business_key, f"pick {pick_id} is withdrawn")
-        await waits.is_open(tx, key)
+        if not is_known:
+            await waits.is_open(tx, key)
         await tx.execute(RECORD, {"id": pick_id, "missing": json.dumps(dumped)})
+    if is_known:
+        return Recorded(key, "")
     asked = [each for each in picks if each.lines is not None]
     if any(each.missing is None for each in asked if each.id != pick_id):
         return None
@@ -124,6 +143,15 @@ async def answer(tx: AsyncSession, pick_id: str, picked: Sequence[PickLine]) -> 
     everything.sort(key=lambda line: (line["fulfillment_id"], line["sku"]))
     whole = Answer(answer="success", data={"missing": everything})
     return await waits.record(tx, key, whole, by=BY, idempotency_key=f"pick/{picks[0].id}")
+
+
+async def _agrees(tx: AsyncSession, key: WaitKey, fulfillment_id: str, missing: list[dict[str, Any]]) -> bool:
+    """Return whether the step is answered already, maybe by a person, and the same was said of this pick."""
+    wait = (await tx.execute(WAIT, key.model_dump())).one_or_none()
+    if wait is None or wait.kind != "success":
+        return False
+    said = [each for each in (wait.data or {}).get("missing", []) if each["fulfillment_id"] == fulfillment_id]
+    return sorted(said, key=lambda line: str(line["sku"])) == sorted(missing, key=lambda line: str(line["sku"]))
 
 
 def _pick(row: Row[Any]) -> Pick:

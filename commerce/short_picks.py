@@ -102,7 +102,9 @@ async def record(tx: AsyncSession, pick: ShortPick, *, ships_parts: bool) -> Rec
     lost = _lost(items, pick.missing)
     kept = _kept(items, lost)
     live = (await tx.execute(LIVE, {"order_id": pick.order_id})).all()
-    ships = ships_parts and (any(kept.values()) or any(each.has_other_lines for each in live))
+    ships = not any(lost.values()) or (
+        ships_parts and (any(kept.values()) or any(each.has_other_lines for each in live))
+    )
     spare = _spare(items, lost, kept) if ships else {}
     parts = [
         {"id": row.id, "lost": lost[row.id], "spare": spare.get(row.id, 0)}

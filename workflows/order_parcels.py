@@ -24,6 +24,9 @@ async def pick(saga: Saga, order: OrderRef, created: CreatedFulfillment, remind:
 
     `remind`: the alert while there is no answer. Raises ApplicationError: InsufficientInventory, and what a wait does.
     """
+    if not created.units:
+        saga.skip(PickActivities.request, "nothing to pick")
+        return None
     parts = [part.fulfillment_id for part in created.parts] or [created.fulfillment_id]
     picked = await saga.wait(
         PickActivities.request,

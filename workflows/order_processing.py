@@ -161,7 +161,7 @@ class OrderProcessingWorkflow:
         request, cancel = self._fulfillment_request(reserved)
         created = await saga.step(FulfillmentActivities.create, request, undo=cancel)
         short = None
-        if valid.picks and created.units:
+        if valid.picks:
             alert = self._alert("pick-missing", "The warehouse has not answered yet what it has picked for the order")
             short = await pick(saga, order, created, alert)
         for name, parcel in parcels(saga, order, valid, created, short.empty if short else []).items():

@@ -8,19 +8,23 @@ from typing import Any
 
 import httpx
 
-from commerce.errors import WarehouseRefused, WarehouseUnavailable
+from commerce.errors import WarehouseDown, WarehouseRefused, WarehouseUnavailable
 from commerce.integrations import capped_http
 from commerce.integrations.capped_http import Response, TooLarge
 from commerce.integrations.tls import tls_context
 from commerce.picks import Pick
 
 CALL_TIMEOUT = 5  # seconds for one request; a step makes one per location
-RETRYABLE = {408, 425, 429}
+DOWN = {401, 403, 429, 502, 503, 504}  # about all picks alike; any other 5xx, and these, may work a moment later:
+RETRYABLE = {408, 425}
 MAX_BYTES = 64 * 1024  # of a response, which is not read
 
 
 class Picking:
-    """The part about picks of the warehouse's API at the root `url`; it answers to `answer_url`."""
+    """The part about picks of the warehouse's API at the root `url`; it answers to `answer_url`.
+
+    Methods raise WarehouseDown for what would stop every pick alike.
+    """
 
     def __init__(
         self,
@@ -62,8 +66,12 @@ class Picking:
             response = await capped_http.send(self._client, "POST", path, max_bytes=MAX_BYTES, json=dict(body))
         except TooLarge:
             raise WarehouseUnavailable("the response is too large") from None
-        except (httpx.HTTPError, OSError) as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout, OSError) as error:
+            raise WarehouseDown(type(error).__name__) from None
+        except httpx.HTTPError as error:
             raise WarehouseUnavailable(type(error).__name__) from None
+        if response.status in DOWN:
+            raise WarehouseDown(f"HTTP {response.status}")
         if response.status in RETRYABLE or response.status >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise WarehouseUnavailable(f"HTTP {response.status}")
         return response

@@ -104,6 +104,7 @@ class ErrorCode(StrEnum):
     WaitNotFound = "WaitNotFound"
     WaitOver = "WaitOver"
     WarehouseAnswerInvalid = "WarehouseAnswerInvalid"
+    WarehouseDown = "WarehouseDown"
     WarehouseIncomplete = "WarehouseIncomplete"
     WarehouseRefused = "WarehouseRefused"
     WarehouseUnavailable = "WarehouseUnavailable"

@@ -11,7 +11,7 @@ from commerce import fulfillment, inventory, picks, short_picks, waits
 from commerce.errors import ActionRefused, AlreadyAnswered, BadInput, PickNotFound, WaitOver
 from commerce.messages.orders import InsufficientItem
 from commerce.messages.picks import STEP, Missing, PickLine, RecordedShortPick, ShortPick
-from commerce.messages.waits import CloseWait, OpenWait, WaitKey
+from commerce.messages.waits import Answer, CloseWait, OpenWait, WaitKey
 from tests.commerce.shop import Shop, begin_generation
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -125,6 +125,36 @@ async def test_a_late_answer_is_refused(shop: Shop) -> None:  # (K2, K4)
         with pytest.raises(WaitOver):
             await answer(shop, pick_id, MUG=1)
         assert await shop.sql("SELECT missing FROM picks WHERE id = CAST(:id AS uuid)", id=pick_id) == [None]
+
+
+@pytest.mark.parametrize("found", [3, 2])
+async def test_an_answer_after_that_of_a_person_must_agree_with_it(shop: Shop, found: int) -> None:  # (K2)
+    await shop.stock("MUG", main=9)
+    await shop.order("1", MUG=3)
+    [pick_id] = await ask(shop, await fulfill(shop))
+    await shop.call(waits.record, key(), Answer(answer="success"), by="cli", idempotency_key=None)
+    if found == 3:
+        assert await answer(shop, pick_id, MUG=3)
+        assert await answer(shop, pick_id, MUG=3)
+    else:
+        with pytest.raises(AlreadyAnswered):
+            await answer(shop, pick_id, MUG=2)
+
+
+async def test_a_second_round_has_other_picks(shop: Shop) -> None:  # (K4, W4)
+    await shop.stock("MUG", main=9)
+    await shop.order("1", MUG=3)
+    parts = await fulfill(shop)
+    [first] = await ask(shop, parts)
+    await shop.call(waits.record, key(), Answer(answer="retry"), by="cli", idempotency_key=None)
+    [second] = await ask(shop, parts, key(number=2))
+    assert await shop.call(picks.replaced, parts, [second]) == [first]
+    with pytest.raises(AlreadyAnswered):
+        await answer(shop, first, MUG=3)
+    await shop.call(picks.withdraw, [first])
+    with pytest.raises(WaitOver):
+        await answer(shop, first, MUG=3)
+    assert await answer(shop, second, MUG=3)
 
 
 async def test_of_an_answer_and_the_end_or_another_answer_at_once_one_counts(shop: Shop) -> None:  # (K2, W2)
