@@ -55,6 +55,20 @@ ALWAYS = {
         FROM moved FULL JOIN taken USING (reference, inventory_item_id, location_id)
         WHERE coalesce(moved.units, 0) <> coalesce(taken.units, 0)
     """,
+    "short-picks-are-written-off": """
+        WITH moved AS (
+            SELECT reference, inventory_item_id, location_id, -sum(quantity) AS units
+            FROM stock_movements WHERE reason = 'pick_short' GROUP BY reference, inventory_item_id, location_id
+        ), lost AS (
+            SELECT CAST(fulfillment_id AS text) AS reference, inventory_item_id, location_id, sum(lost) AS units
+            FROM pick_shorts WHERE lost > 0 GROUP BY fulfillment_id, inventory_item_id, location_id
+        )
+        SELECT 'fulfillment ' || reference || ': ' || inventory_item_id || ' at ' || location_id AS subject,
+               NULL AS business_key, 'lost ' || coalesce(lost.units, 0) || ', but ' || coalesce(moved.units, 0)
+               || ' were written off' AS detail
+        FROM moved FULL JOIN lost USING (reference, inventory_item_id, location_id)
+        WHERE coalesce(moved.units, 0) <> coalesce(lost.units, 0)
+    """,
     # What a short pick did not find was taken at first. The lines of a fulfilled order then say what was shipped.
     # Only facts of that time count: a variant may be tracked or have other items since. Each unit of a line needs the
     # same number of units of an item.
@@ -204,6 +218,7 @@ PAGED_TABLES: Mapping[str, Mapping[str, str]] = {
         "stock_movements": OF_ITEMS,
         "reservations": OF_ITEMS,
         "fulfillment_items": OF_ITEMS,
+        "pick_shorts": OF_ITEMS,
     },
     "orders": {
         "orders": "SELECT * FROM {0} WHERE id = ANY(CAST(:page AS text[]))",
@@ -247,6 +262,7 @@ RULES: Mapping[str, Sequence[str]] = {  # by kind of page
         "reserved-is-sum-of-reservations",
         "reserved-is-in-stock",
         "movements-are-fulfilled-units",
+        "short-picks-are-written-off",
     ),
     "orders": (
         "fulfillment-is-complete",
