@@ -23,6 +23,7 @@ from activities.auth import AuthActivities
 from activities.boundary.former_names import under_former_names
 from activities.boundary.outages import OutageAlerts
 from activities.cancellations import CancellationActivities
+from activities.captures import CaptureActivities
 from activities.carts import CartActivities
 from activities.confirmations import ConfirmationActivities
 from activities.customers import CustomerActivities
@@ -34,6 +35,7 @@ from activities.jobs import JobActivities
 from activities.notifications import NotificationActivities
 from activities.orders import OrderActivities
 from activities.payments import PaymentActivities
+from activities.picks import PickActivities
 from activities.products import ProductActivities
 from activities.returns import ReturnActivities
 from activities.reviews import ReviewActivities
@@ -48,6 +50,7 @@ from commerce.errors import DatabaseUnavailable, SettingsError, Unreachable
 from commerce.integrations.alerts import AlertWebhook
 from commerce.integrations.carriers import open_carriers
 from commerce.integrations.payment_providers import open_providers
+from commerce.integrations.picking import Picking
 from commerce.integrations.warehouse import Warehouse
 from commerce.integrations.webhooks import WebhookPoster
 from commerce.mail.notifier import Notifier
@@ -110,6 +113,7 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
     providers = open_providers(settings)
     warehouse = Warehouse(settings.warehouse_url)
     poster = WebhookPoster.of(settings)
+    picking = Picking(settings.warehouse_url, settings.pick_answer_url)
     webhook = AlertWebhook.of(settings)
     notifier = Notifier.of(settings, database, webhook)
     outages = OutageAlerts(notifier)
@@ -117,13 +121,23 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
         await database.ping()
         async with database.transaction() as tx:
             await open_orders.set_unpaid_methods(tx, settings.ship_unpaid_methods)
+            captured = providers.values() if settings.capture == "on_fulfillment" else ()
+            await open_orders.set_capturable(tx, [provider.references for provider in captured])
         yield activities_of(
-            OrderActivities(database, settings.zone, settings.shipping_rules, settings.review_rules),
+            OrderActivities(
+                database,
+                settings.zone,
+                settings.shipping_rules,
+                settings.review_rules,
+                picks=settings.fulfillment == "confirmed",
+            ),
+            PickActivities(database, picking, outages, ships_parts=settings.part_shipments == "on"),
             InventoryActivities(database),
             FulfillmentActivities(database, carriers, settings.carrier, outages),
             CancellationActivities(database, carriers, settings.carrier, notifier, outages),
             PaymentActivities(database, providers, notifier, outages),
             ReturnActivities(database, carriers, settings.carrier, notifier, settings.return_days, outages),
+            CaptureActivities(database, providers, outages),
             CustomerActivities(database, confirms=settings.confirm_address == "on"),
             ConfirmationActivities(database, notifier, outages),
             AuthActivities(database),
@@ -147,6 +161,7 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
         for provider in providers.values():
             await provider.close()
         await warehouse.close()
+        await picking.close()
         await poster.close()
         if webhook:
             await webhook.close()

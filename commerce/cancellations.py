@@ -7,7 +7,7 @@ nor its states. `cancelling` lasts from the mark until everything is taken back,
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import fulfillment, generations, inventory, notifications, orders, outbox, sales
+from commerce import captures, fulfillment, generations, inventory, notifications, orders, outbox, sales
 from commerce.errors import FulfilledElsewhere, OrderHasReturn, OrderNotFound, PartlyFulfilled
 from commerce.messages.cancellations import (
     PURPOSE,
@@ -62,7 +62,7 @@ COMPLETE = text(f"""
     WHERE id = :order_id
     RETURNING revision, {WAS_FULFILLED} AS fulfilled, email, currency,
               (SELECT coalesce(sum(amount), 0) FROM order_refunds AS refund
-               WHERE refund.order_id = orders.id AND purpose = :purpose AND state = 'made') AS refunded,
+               WHERE refund.order_id = orders.id AND purpose = :purpose AND state IN ('made', 'pending')) AS refunded,
               (SELECT coalesce(sum(amount), 0) FROM order_refunds AS refund
                WHERE refund.order_id = orders.id AND purpose = :purpose AND state = 'due') AS refund_due
 """)  # noqa: S608 - our own constant
@@ -90,7 +90,8 @@ async def mark(tx: AsyncSession, order_id: str, generation: str) -> MarkedOrder:
     return MarkedOrder(
         revision=marked.revision,
         labels=await bought_labels(tx, order_id),
-        steps=await generations.find_all_undoable(tx, business_key),
+        # What was captured goes back with `refund-payment`, as all of the payment.
+        steps=[step for step in await generations.find_all_undoable(tx, business_key) if step.undo != captures.UNDO],
     )
 
 

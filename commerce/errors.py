@@ -38,6 +38,7 @@ CommerceError
 │   │   └── PaymentsDown (not counted, alerted once)
 │   ├── PaymentProviderUnknown (not counted, alerted once)
 │   ├── WarehouseUnavailable
+│   │   └── WarehouseDown (not counted, alerted once)
 │   ├── MailUnavailable
 │   │   └── MailServerDown (not counted, alerted once)
 │   ├── WebhookUnavailable
@@ -298,6 +299,13 @@ class PaymentNotCaptured(OrderRefused):
     payment_status: str
 
 
+@dataclass(eq=False)
+class CaptureRefused(OrderRefused):
+    """The payment of order {order_id} could not be captured: {code}."""
+
+    code: str
+
+
 class HighRisk(OrderRefused):
     """Order {order_id} may be a fraud, says the shop that it comes from; start it to ship it all the same."""
 
@@ -499,6 +507,13 @@ class PaymentRefused(PermanentError):
 
 
 @dataclass(eq=False)
+class PickNotFound(PermanentError):
+    """There is no pick {pick_id}."""
+
+    pick_id: str
+
+
+@dataclass(eq=False)
 class WarehouseRefused(PermanentError):
     """The warehouse refused the request (HTTP {status})."""
 
@@ -643,6 +658,18 @@ class WarehouseUnavailable(TransientError):
     """The warehouse is unavailable: {reason}."""
 
     reason: str
+
+    def for_all(self) -> "WarehouseDown":
+        """Return the error that says so of all picks."""
+        return WarehouseDown(self.reason)
+
+
+@dataclass(eq=False)
+class WarehouseDown(WarehouseUnavailable):
+    """The warehouse is unavailable for all picks: {reason}."""
+
+    counts: ClassVar[bool] = False
+    service: ClassVar[str] = "warehouse"
 
 
 @dataclass(eq=False)

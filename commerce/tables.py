@@ -171,7 +171,7 @@ class StockMovement(Base):
             ["inventory_item_id", "location_id"],
             ["inventory_levels.inventory_item_id", "inventory_levels.location_id"],
         ),
-        one_of("reason", "import", "sync", "fulfillment", "cancel", "returned"),
+        one_of("reason", "import", "sync", "fulfillment", "cancel", "returned", "pick_short"),
         CheckConstraint("quantity <> 0", name="quantity"),
         Index(None, "inventory_item_id", "location_id", "created_at"),
     )
@@ -389,6 +389,13 @@ class ShipUnpaidMethod(Base):
     method: Mapped[str] = mapped_column(primary_key=True)
 
 
+class CapturablePayment(Base):
+    """A pattern of the references of authorized payments that are captured here; written like ShipUnpaidMethod (P4)."""
+
+    __tablename__ = "capturable_payments"
+    pattern: Mapped[str] = mapped_column(primary_key=True)
+
+
 class OrderLine(Base):
     """A quantity of a variant at a unit price; it has no variant if its SKU is unknown."""
 
@@ -485,6 +492,40 @@ class FulfillmentItem(Base):
         Index(None, "inventory_item_id", "location_id"),
         CheckConstraint("quantity >= 1", name="quantity"),
     )
+
+
+class PickRecord(Base):
+    """What the warehouse was asked to pick for a fulfillment, in one round of the step that waits for it (K1)."""
+
+    __tablename__ = "picks"
+    id: Mapped[Uuid]  # identifies the pick at the warehouse
+    fulfillment_id: Mapped[UUID] = mapped_column(ForeignKey("fulfillments.id"))
+    round: Mapped[int]
+    business_key: Mapped[str]
+    generation: Mapped[str]
+    lines: Mapped[list[Json] | None]  # units by SKU; null: the fulfillment had no goods
+    missing: Mapped[list[Json] | None]  # what was not found; null: not answered
+    created_at: Mapped[Now]
+    answered_at: Mapped[datetime | None]
+    withdrawn_at: Mapped[datetime | None]
+    __table_args__ = (
+        UniqueConstraint("fulfillment_id", "round"),
+        Index(None, "business_key", "generation", "round"),
+        CheckConstraint("(missing IS NULL) = (answered_at IS NULL)", name="answered"),
+    )
+
+
+class PickShort(Base):
+    """Units that left a fulfillment because its pick was short: `lost` ones were not found (K3)."""
+
+    __tablename__ = "pick_shorts"
+    fulfillment_id: Mapped[UUID] = mapped_column(ForeignKey("fulfillments.id"), primary_key=True)
+    order_line_id: Mapped[int] = mapped_column(ForeignKey("order_lines.id"), primary_key=True, index=True)
+    inventory_item_id: Mapped[str] = mapped_column(ForeignKey("inventory_items.id"), primary_key=True)
+    location_id: Mapped[str] = mapped_column(ForeignKey("locations.id"), primary_key=True)
+    quantity: Mapped[int]
+    lost: Mapped[int]
+    __table_args__ = (CheckConstraint("quantity >= 1 AND lost BETWEEN 0 AND quantity", name="quantity"),)
 
 
 class OrderReturn(Base):
@@ -730,8 +771,23 @@ class OrderPayment(Base):
     )
 
 
+class OrderCapture(Base):
+    """A payment that is captured for an order, for no other one, and included in its captured amount (P4)."""
+
+    __tablename__ = "order_captures"
+    order_id: Mapped[str] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    payment_id: Mapped[str] = mapped_column(primary_key=True)
+    provider: Mapped[str]
+    amount: Mapped[int] = mapped_column(BigInteger)
+    ours: Mapped[bool]  # this shop has captured it, and so refunds it if the order is undone
+    captured_at: Mapped[Now]
+    __table_args__ = (UniqueConstraint("payment_id"), CheckConstraint("amount >= 0", name="amount"))
+
+
 class OrderRefund(Base):
     """A refund that this shop makes: `due` once it is planned, `made` when the provider has made it or a person has.
+
+    It is `pending` while the provider has accepted it, but may still fail; then it is `due` again.
 
     Its id identifies it at the provider, whatever run of whatever process asks for it.
     """
@@ -747,9 +803,11 @@ class OrderRefund(Base):
     refund_id: Mapped[str | None]
     created_at: Mapped[Now]
     made_at: Mapped[datetime | None]
+    checked_at: Mapped[datetime | None]  # when the provider was last asked what has become of a pending refund
     __table_args__ = (
         UniqueConstraint("order_id", "purpose"),
-        one_of("state", "due", "made"),
+        one_of("state", "due", "pending", "made"),
+        Index("ix_order_refunds_pending", "checked_at", postgresql_where=text("state = 'pending'")),
         CheckConstraint("amount > 0", name="amount"),
     )
 

@@ -30,6 +30,7 @@ from commerce.messages.jobs import Counts, JobInput
 from commerce.messages.orders import OrderProcessing, OrderResult, order_process_id
 from commerce.messages.payments import NotedRefund
 from commerce.messages.pending_orders import PendingOrders, PendingOrdersResult
+from commerce.messages.picks import Picked
 from commerce.messages.returns import ReturnOrder, ReturnReceipt, ReturnResult, return_process_id
 from commerce.messages.stock_sync import StockSynced, SyncInventory
 from commerce.messages.tutorial import CountProducts, Greeting, HelloWorld, ProductCount
@@ -219,7 +220,12 @@ PROCESS_TYPES: Mapping[str, ProcessType] = {
                 Nothing,
                 "May the order of the process {process} be fulfilled?",
                 {"success": "Approve the order", "failure": "Reject the order"},
-            )
+            ),
+            "await-pick": Question(
+                Picked,
+                "Has the warehouse picked everything for the order of the process {process}?",
+                {"success": "Everything is picked", "failure": "Undo the order", "retry": "Ask the warehouse again"},
+            ),
         },
     ),
     "cancel-order": ProcessType(

@@ -47,7 +47,7 @@ UNTIL = text("SELECT until FROM step_waits WHERE id = CAST(:wait_id AS uuid)")
 CANCELLED = text("""
     SELECT shipping_name AS name, currency,
            (SELECT coalesce(sum(amount), 0) FROM order_refunds
-            WHERE order_id = orders.id AND state = 'made') AS refunded,
+            WHERE order_id = orders.id AND state IN ('made', 'pending')) AS refunded,
            (SELECT coalesce(sum(amount), 0) FROM order_refunds
             WHERE order_id = orders.id AND state = 'due') AS refund_due
     FROM orders WHERE id = :order_id

@@ -23,6 +23,7 @@ from starter.api import (
     order_corrections,
     order_lists,
     orders,
+    picks,
     progress,
     records,
     reports,
@@ -114,7 +115,7 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
         tutorial,
     ):
         app.include_router(protected.routes)
-    for public in (health.routes, metrics.routes, intake.routes, answers.links):
+    for public in (health.routes, metrics.routes, intake.routes, picks.routes, answers.links):
         app.include_router(public)
     errors.install_handlers(app)
     mount_console(app)

@@ -42,6 +42,7 @@ STATUSES: Mapping[type[CommerceError], HTTPStatus] = {
     errors.ProcessNotFound: HTTPStatus.NOT_FOUND,
     errors.ScheduleNotFound: HTTPStatus.NOT_FOUND,
     errors.WaitNotFound: HTTPStatus.NOT_FOUND,
+    errors.PickNotFound: HTTPStatus.NOT_FOUND,
     errors.OrderNotFound: HTTPStatus.NOT_FOUND,
     errors.OrderRefused: HTTPStatus.CONFLICT,
     errors.ReturnNotFound: HTTPStatus.NOT_FOUND,

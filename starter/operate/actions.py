@@ -17,14 +17,15 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.boundary.failures import cause
-from commerce import operator_actions
+from commerce import operator_actions, payments
 from commerce.database import Database
 from commerce.errors import BadInput, CancelRefused, DismissRefused, RetryRefused, Unreachable
 from commerce.messages.base import FieldError
-from commerce.messages.cancellations import CancelOrder, cancel_process_id, cancelled_key
+from commerce.messages.cancellations import PURPOSE, CancelOrder, cancel_process_id, cancelled_key
 from commerce.messages.customers import welcome_key
 from commerce.messages.operator_actions import Action
 from commerce.messages.orders import OrderProcessing, shipped_key
+from commerce.messages.payments import RefundRequest
 from commerce.messages.returns import PROCESS_ID_PREFIX, returned_key
 from starter.client import check_job_is_idle, start
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
@@ -158,6 +159,8 @@ async def _refuse_if_completed(database: Database, run: WorkflowExecutionDescrip
     if status_of(run) != "completed" or run.typed_search_attributes.get(OUTCOME) == REFUND_DUE:
         return
     order_id, customer_id = (run.typed_search_attributes.get(attribute) for attribute in (ORDER_ID, CUSTOMER_ID))
+    if run.workflow_type == "cancel-order" and order_id and await _is_refund_due(database, order_id):
+        return
     order_key = cancelled_key if run.workflow_type == "cancel-order" else shipped_key
     mail = order_key(order_id) if order_id else welcome_key(customer_id) if customer_id else None
     if run.workflow_type == "return-order":
@@ -165,6 +168,12 @@ async def _refuse_if_completed(database: Database, run: WorkflowExecutionDescrip
     async with database.transaction() as tx:
         if mail is None or not await operator_actions.is_unsent(tx, mail):
             raise RetryRefused(run.id, "it is completed")
+
+
+async def _is_refund_due(database: Database, order_id: str) -> bool:
+    """Return whether the refund of a cancelled order is due, because it has failed since."""
+    async with database.transaction() as tx:
+        return await payments.due(tx, RefundRequest(order_id=order_id, purpose=PURPOSE)) > 0
 
 
 async def _start_event(client: Client, run: WorkflowExecutionDescription) -> HistoryEvent:

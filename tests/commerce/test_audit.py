@@ -412,3 +412,19 @@ async def test_an_order_that_is_cancelling_without_a_process_is_reported(backend
 async def test_refunds_that_do_not_add_up_are_reported(backend: Backend) -> None:  # (P1)
     await backend.shop.sql("INSERT INTO order_payments (order_id, captured, refunded) VALUES ('1', 500, 300)")
     assert await violations(backend.shop) == {"refunded-is-captured": "order 1"}
+
+
+async def test_a_capture_that_is_not_counted_is_reported(backend: Backend) -> None:  # (P4)
+    await backend.shop.sql("INSERT INTO order_captures VALUES ('1', 'pi_1', 'stripe', 500, true)")
+    assert await violations(backend.shop) == {"refunded-is-captured": "order 1"}
+    await backend.shop.sql("INSERT INTO order_payments (order_id, captured) VALUES ('1', 500)")
+    assert await violations(backend.shop) == {}
+
+
+async def test_a_short_pick_that_is_not_written_off_is_reported(backend: Backend) -> None:  # (K3)
+    await backend.shop.sql(
+        """INSERT INTO pick_shorts
+           SELECT fulfillment_id, order_line_id, inventory_item_id, location_id, 1, 1 FROM fulfillment_items LIMIT 1"""
+    )
+    found = await violations(backend.shop)
+    assert "short-picks-are-written-off" in found

@@ -5,7 +5,7 @@ from alembic import op
 from commerce.migrations import concurrent_indexes
 
 revision = "0026"
-down_revision = "0022"
+down_revision = "0025"
 
 ACTIONS = (
     "'cancel', 'retry', 'dismiss', 'pause', 'resume', 'trigger', 'backfill', 'edit', 'hold', 'release', 'cancel-order', "

@@ -125,6 +125,7 @@ def test_operation_ids_are_names_of_functions() -> None:
         "GET /webhooks/{webhook_id}/deliveries": "list_deliveries",
         "POST /intake/shopify": "receive_shopify_order",
         "POST /intake/woocommerce": "receive_woocommerce_order",
+        "POST /intake/warehouse": "receive_pick",
         "POST /customers/export": "export_customer",
         "POST /customers/forget": "forget_customer",
         "GET /exports/fulfillments": "export_fulfillments",
