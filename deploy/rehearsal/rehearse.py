@@ -13,16 +13,20 @@ import traceback
 from pathlib import Path
 
 import checks
+import entrances
+import later
 from stack import CACHE, Failed, Stack, run
 
-ALL = [
+FIRST = [
     checks.start,
     checks.states,
     checks.again,
     checks.doctor,
     checks.orders,
+    later.ui,
     checks.isolation,
     checks.schedules,
+    checks.observability,
     checks.logs,
     checks.load,
     checks.secrets,
@@ -30,8 +34,10 @@ ALL = [
     checks.kills,
     checks.engine,
     checks.backup,
-    checks.observability,
+    later.upgrade,
+    later.image,
 ]
+PARTS = {"first": FIRST, "entrances": entrances.ALL}
 LEFT_OUT = Path(__file__).with_name("left-out.md")
 
 
@@ -40,31 +46,34 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--keep", action="store_true", help="leave the services running")
     parser.add_argument("--report", type=Path, default=Path(__file__).with_name("report.md"))
-    parser.add_argument("checks", nargs="*", help="names; default: all")
+    parser.add_argument("checks", nargs="*", help="parts (first, entrances) or names of checks; default: all")
     chosen = parser.parse_args()
-    wanted = [check for check in ALL if not chosen.checks or check.__name__ in ("start", *chosen.checks)]
     begun, rows = time.monotonic(), []
-    run(
-        "docker",
-        "compose",
-        "-p",
-        "durable-commerce",
-        "down",
-        "--volumes",
-        "--timeout",
-        "5",
-        folder=Path("/"),
-        check=False,
-    )
-    shop = Stack(CACHE / "shop" / "durable-commerce")
-    try:
-        for check in wanted:
-            rows.append(_tried(check, shop))
-            if rows[-1][1] != "yes" and check is checks.start:
-                break
-    finally:
-        if not chosen.keep:
-            shop.compose("--profile", "*", "down", "--volumes", "--timeout", "5", check=False)
+    for part, listed in PARTS.items():
+        start, *others = listed
+        wanted = [check for check in others if not chosen.checks or {part, check.__name__} & {*chosen.checks}]
+        if not wanted:
+            continue
+        run(
+            "docker",
+            "compose",
+            "-p",
+            "durable-commerce",
+            "down",
+            "--volumes",
+            "--timeout",
+            "5",
+            folder=Path("/"),
+            check=False,
+        )
+        shop = Stack(CACHE / "shop" / "durable-commerce")
+        try:
+            rows.append(_tried(start, shop))
+            if rows[-1][1] == "yes":
+                rows += [_tried(check, shop) for check in wanted]
+        finally:
+            if not chosen.keep:
+                shop.compose("--profile", "*", "down", "--volumes", "--timeout", "5", check=False)
     text = _report(rows, time.monotonic() - begun)
     chosen.report.write_text(text)
     return sum(result != "yes" for _, result, _, _ in rows)

@@ -145,6 +145,17 @@ class Stack:
         found: list[dict[str, Any]] = json.loads(out)["messages"]
         return found
 
+    def write_sample_shop(self) -> None:
+        """Write the sample files that `commerce demo` leaves on a laptop."""
+        program = "import sys, pathlib, starter.demo.sample_shop as s; s.write_sample_shop(pathlib.Path(sys.argv[1]))"
+        run(ROOT / ".venv" / "bin" / "python", "-c", program, self.folder)
+
+    def wait_for_mails(self, prefix: str, count: int) -> None:
+        """Wait until the mails of these orders are sent."""
+        sent = "FROM notifications WHERE kind = 'order-shipped' AND status = 'sent'"
+        query = f"SELECT count(*) {sent} AND order_id LIKE '{prefix}%'"
+        wait_until(lambda: self.sql(query)[0][0] == str(count), 300, f"the mails of {prefix}")
+
     def import_orders(self, prefix: str, count: int) -> None:
         """Import this many paid orders of one mug, and the mugs."""
         stock = self.folder / f"{prefix}-inventory.csv"
@@ -173,6 +184,15 @@ class Stack:
             file.chmod(0o644)
         self.sh(f'docker compose run --rm -T -v "$PWD:/in:ro" cli import inventory /in/{stock.name}')
         self.sh(f'docker compose run --rm -T -v "$PWD:/in:ro" cli import orders /in/{orders.name}')
+
+    def begin(self, prefix: str) -> None:
+        """Start the job that processes pending orders, and wait for the first of these orders."""
+
+        def first() -> bool:
+            self.cli("start", "process-pending-orders", "--no-wait", check=False)  # fails while the last one works
+            return self.fulfilled(prefix) > 0
+
+        wait_until(first, 180, f"the first order of {prefix}")
 
     def fulfilled(self, prefix: str) -> int:
         """Return how many of the orders with this prefix are fulfilled."""
