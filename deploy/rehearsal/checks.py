@@ -210,6 +210,7 @@ def load(shop: Stack) -> str:
     """Memory, CPU and connections while 300 orders are processed, within the file's limits."""
     count = 300
     shop.import_orders("LOAD", count)
+    used = shop.cpu_seconds()
     begun = time.monotonic()
     shop.begin("LOAD")
     peaks: dict[str, float] = {}
@@ -226,9 +227,11 @@ def load(shop: Stack) -> str:
     expect(not killed, f"out of memory: {killed}")
     shop.wait_for_mails("LOAD", count)
     shop.check_nothing_is_lost_or_doubled("LOAD", count)
+    after = shop.cpu_seconds()
+    cpu = ", ".join(f"{service} {1000 * (after[service] - used[service]) / count:.0f}" for service in after)
     shares = ", ".join(f"{service} {share:.0f}%" for service, share in sorted(peaks.items()))
     rate = f"{count} orders in {took:.0f} s ({count / took:.1f}/s)"
-    return f"{rate}; of its memory limit: {shares}; {connections} connections"
+    return f"{rate}; CPU ms per order: {cpu}; of its memory limit: {shares}; {connections} connections"
 
 
 def backup(shop: Stack) -> str:

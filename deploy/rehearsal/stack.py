@@ -121,6 +121,16 @@ class Stack:
         lines = [line for line in file.read_text().splitlines() if line.partition("=")[0] not in changes]
         file.write_text("\n".join([*lines, *(f"{name}={value}" for name, value in changes.items())]) + "\n")
 
+    def cpu_seconds(self) -> dict[str, float]:
+        """Return the CPU seconds that the containers of each service have used since they started."""
+        read = "cat /sys/fs/cgroup/cpuacct/cpuacct.usage 2>/dev/null || grep ^usage_usec /sys/fs/cgroup/cpu.stat"
+        used = dict.fromkeys(SERVICES, 0.0)
+        for service in SERVICES:
+            for container in self.containers(service):
+                *version_2, number = run("docker", "exec", container, "sh", "-c", read).split()
+                used[service] += int(number) / (1e6 if version_2 else 1e9)
+        return used
+
     def token(self) -> str:
         """Return the last API token."""
         return (self.folder / "secrets" / "api_tokens").read_text().split()[-1]

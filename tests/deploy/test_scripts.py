@@ -221,7 +221,7 @@ def test_the_server_gets_the_password_from_the_secret(tmp_path: Path, secrets: P
     assert done.stdout == (secrets / "temporal_password").read_text()
 
 
-@pytest.mark.parametrize("password", ["plain", "a\"b", "a\\b\\", "{{ env }}: #'%$x ü"])
+@pytest.mark.parametrize("password", ["plain", 'a"b', "a\\b\\", "{{ env }}: #'%$x ü"])
 def test_the_server_reads_a_password_of_any_characters(tmp_path: Path, password: str) -> None:
     file = tmp_path / "password"
     file.write_text(password + "\n")
