@@ -101,6 +101,12 @@ async def open_id(tx: AsyncSession, key: WaitKey) -> str | None:
     return found
 
 
+async def asks_anew(tx: AsyncSession, key: WaitKey) -> bool:
+    """Return whether this round asks for the first time, or because the one before was answered with `retry`."""
+    before = key.model_copy(update={"round": key.round - 1})
+    return key.round == 1 or (await tx.execute(READ, before.model_dump())).scalar_one_or_none() == "retry"
+
+
 async def latest(tx: AsyncSession, process: str, step: str) -> WaitKey:
     """Return the latest round of a step, open or not, in the process's current generation. Raises WaitNotFound."""
     row = (await tx.execute(LATEST, {"business_key": process, "step": step})).mappings().one_or_none()
