@@ -130,7 +130,7 @@ COMPLETE = text("""
     WHERE id = :return_id
 """)
 REFUNDS = text("""
-    SELECT coalesce(sum(amount) FILTER (WHERE state = 'made'), 0) AS made,
+    SELECT coalesce(sum(amount) FILTER (WHERE state <> 'due'), 0) AS made,
            coalesce(sum(amount) FILTER (WHERE state = 'due'), 0) AS due
     FROM order_refunds WHERE order_id = :order_id AND purpose = :purpose
 """)
