@@ -85,6 +85,9 @@ from workflows.upkeep import UpkeepWorkflow
 SERVICE = "commerce-worker"  # in traces
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)  # for running activities to end
 MIN_WORKFLOW_TASKS = 2  # at once; with fewer, the SDK could not poll for runs in the cache and for others
+# Runs that wait for days need no memory: what is not among the last ones is replayed from history when it goes on. The
+# runs at work at the same time should fit in.
+CACHED_RUNS, CACHED_RUNS_PER_ACTIVITY = 100, 5
 HARD_EXIT_SECONDS = 28  # after the signal: the process exits even if something hangs
 WORKFLOWS: Sequence[type] = (
     OrderProcessingWorkflow,
@@ -192,6 +195,7 @@ def make_worker(
         # A workflow task runs its local steps one by one. What waits for one waits at the server, by its priority.
         max_concurrent_workflow_tasks=max(settings.worker_activities, MIN_WORKFLOW_TASKS),
         max_concurrent_local_activities=settings.worker_activities,
+        max_cached_workflows=max(CACHED_RUNS, CACHED_RUNS_PER_ACTIVITY * settings.worker_activities),
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,

@@ -18,7 +18,6 @@ from commerce.messages.base import Nothing
 from commerce.messages.notifications import Alert
 from commerce.messages.orders import Label
 from commerce.messages.returns import (
-    AskedReturn,
     BegunReturn,
     CheckedReceipt,
     CompletedReturn,
@@ -95,14 +94,19 @@ class ReturnActivities:
             return await self._label.undo(call)
 
     @activity.defn(name="await-return")
-    async def ask(self, call: Call[AskedReturn]) -> Nothing:
-        """Mail the customer the label, once per wait (N1). The goods are waited for whatever becomes of the mail."""
+    async def ask(self, call: Call[ReturnRef]) -> Nothing:
+        """Mail the customer the label, once per wait (N1). The goods are waited for whatever becomes of the mail.
+
+        A receipt that could not be right asks again, but that is no matter of the customer's.
+        """
+        wait = WaitKey.of(call.key)
 
         async def ask(tx: AsyncSession) -> str | None:
-            wait_id = await waits.open_id(tx, WaitKey.of(call.key))
+            wait_id = await waits.open_id(tx, wait)
+            if wait_id is None or not await waits.asks_anew(tx, wait):
+                return None
             key = f"return-label/{call.input.return_id}/{wait_id}"
-            asked = wait_id and await returns.ask(tx, call.input, key, call.input.until.isoformat())
-            return key if asked else None
+            return key if await returns.ask(tx, call.input, key, await waits.deadline(tx, wait_id)) else None
 
         async with self._database.transaction() as tx:
             mail = await ask(tx)

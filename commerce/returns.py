@@ -4,6 +4,7 @@ All changes of an order's returns take turns by the lock of the order. Its lines
 those that are to, and a CHECK keeps both within what was sent.
 """
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, text
@@ -129,7 +130,7 @@ COMPLETE = text("""
     WHERE id = :return_id
 """)
 REFUNDS = text("""
-    SELECT coalesce(sum(amount) FILTER (WHERE state = 'made'), 0) AS made,
+    SELECT coalesce(sum(amount) FILTER (WHERE state <> 'due'), 0) AS made,
            coalesce(sum(amount) FILTER (WHERE state = 'due'), 0) AS due
     FROM order_refunds WHERE order_id = :order_id AND purpose = :purpose
 """)
@@ -206,15 +207,15 @@ async def close(tx: AsyncSession, ref: ReturnRef, key: str) -> None:
         await _mail(tx, ref, "return-closed", key, found.email)
 
 
-async def ask(tx: AsyncSession, ref: ReturnRef, key: str, until: str) -> bool:
+async def ask(tx: AsyncSession, ref: ReturnRef, key: str, until: datetime) -> bool:
     """Queue the mail that asks the customer for the goods, with this key; return False without an address.
 
-    `until`: when the return is closed, in ISO 8601.
+    `until`: when the return is closed.
     """
     asked = (await tx.execute(MARK_ASKED, {"return_id": ref.return_id})).one_or_none()
     if asked is None or asked.email is None:
         return False
-    await _mail(tx, ref, "return-label", key, asked.email, until=until)
+    await _mail(tx, ref, "return-label", key, asked.email, until=until.isoformat())
     return True
 
 

@@ -24,7 +24,7 @@ AWAITING = f"""CASE WHEN orders.cancelled_at IS NULL
 # What was refunded here, with what was known to be refunded elsewhere then: the source may never learn of ours.
 REFUNDED_HERE = """(SELECT refunded_elsewhere + made
     FROM order_payments, (SELECT coalesce(sum(amount), 0) AS made FROM order_refunds
-                          WHERE order_refunds.order_id = orders.id AND state = 'made') AS refund
+                          WHERE order_refunds.order_id = orders.id AND state <> 'due') AS refund
     WHERE order_payments.order_id = orders.id AND made > 0)"""
 # The refunds of a paid order, at most its captured money; null if it is not paid. `refunded` without an amount means
 # all of it.

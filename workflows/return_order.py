@@ -16,7 +16,6 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.progress import Progress
     from commerce.messages.returns import (
         PROCESS_ID_PREFIX,
-        AskedReturn,
         CheckedReceipt,
         CompletedReturn,
         NewReturn,
@@ -114,9 +113,10 @@ class ReturnOrderWorkflow:
         else:
             saga.skip(ReturnActivities.create_label, "no label is needed")
         time = timedelta(days=registered.days)
-        asked = AskedReturn(**dict(self._ref), until=workflow.now() + time)
         self._asks = True
-        return await saga.wait(ReturnActivities.ask, asked, answer=ReturnReceipt, until=time, accepts=self._is_possible)
+        return await saga.wait(
+            ReturnActivities.ask, self._ref, answer=ReturnReceipt, until=time, accepts=self._is_possible
+        )
 
     async def _is_possible(self, receipt: ReturnReceipt) -> bool:
         """Return whether the return has the units that came back. Answers in Temporal's UI are not checked before."""

@@ -65,7 +65,7 @@ RETURN = text("""
             WHERE return_id = returned.id) AS received,
            (SELECT count(*) FROM order_return_lines WHERE return_id = returned.id) AS line_count,
            (SELECT coalesce(sum(amount), 0) FROM order_refunds
-            WHERE order_id = orders.id AND purpose = :purpose AND state = 'made') AS refunded,
+            WHERE order_id = orders.id AND purpose = :purpose AND state <> 'due') AS refunded,
            (SELECT coalesce(sum(amount), 0) FROM order_refunds
             WHERE order_id = orders.id AND purpose = :purpose AND state = 'due') AS refund_due
     FROM order_returns AS returned JOIN orders ON orders.id = order_id WHERE returned.id = :return_id

@@ -1,7 +1,6 @@
 """Messages of `return-order` and its steps: ids, amounts and short texts, no personal data."""
 
 import re
-from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -135,12 +134,6 @@ class RegisteredReturn(Message):
     def summary(self) -> str:
         """Return the number of units."""
         return f"{count_of(self.units, 'unit')} to come back"
-
-
-class AskedReturn(ReturnRef):
-    """The input of `await-return`: the return that the customer is mailed about, and until when it is waited for."""
-
-    until: datetime
 
 
 class CheckedReceipt(ReturnRef):

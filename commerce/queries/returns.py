@@ -27,7 +27,7 @@ VIEWS = text("""
     SELECT returned.id AS return_id, returned.order_id, number, returned.state, location.name AS location, carrier,
            tracking_number, label_url, currency, worth AS amount, refunded_elsewhere, returned.created_at, received_at,
            ended_at,
-           coalesce(sum(refund.amount) FILTER (WHERE refund.state = 'made'), 0) AS refunded,
+           coalesce(sum(refund.amount) FILTER (WHERE refund.state <> 'due'), 0) AS refunded,
            coalesce(sum(refund.amount) FILTER (WHERE refund.state = 'due'), 0) AS refund_due
     FROM (SELECT id, order_id, state, location_id, carrier, tracking_number, label_url, amount AS worth,
                  refunded_elsewhere, created_at, received_at, ended_at

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from commerce.messages.payments import AT_SHOP
-from commerce.settings import PREFIX, load_settings
+from commerce.settings import MIN_KEY_LENGTH, PREFIX, load_settings
 from starter.connection.encryption_keys import ENCRYPTION_VARIABLE, KEYS_FILE_VARIABLE, KEYS_VARIABLE
 from starter.devstack import key_file, postgres, temporal
 from starter.devstack.ports import LOOPBACK, Ports
@@ -82,7 +82,9 @@ class Plan:
 
         Raises StackError, SettingsError.
         """
-        settings = load_settings({name: value for name, value in given.items() if name not in IGNORED})
+        own_keys = {name: "k" * MIN_KEY_LENGTH for name in OWN_KEYS if not given.get(f"{name}_FILE")}  # made below
+        usable = {name: each for name, each in given.items() if each and name not in IGNORED}
+        settings = load_settings(own_keys | usable)
         for name in IGNORED:
             if given.get(name):
                 echo(f"{name} is ignored: this stack has its own")

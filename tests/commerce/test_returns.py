@@ -22,7 +22,7 @@ from commerce.messages.returns import (
     return_process_id,
 )
 from commerce.queries.returns import find_return, list_returns
-from tests.commerce.shop import Shop
+from tests.commerce.shop import NOON, Shop
 
 PRICE = 250
 
@@ -207,7 +207,7 @@ async def test_a_closed_return_leaves_its_units_and_can_be_registered_again(shop
     await fulfil(shop)
     ref = ReturnRef(order_id="1", return_id="r")
     await register(shop)
-    assert await shop.call(returns.ask, ref, "return-label/r/1", "2026-04-01T00:00:00+00:00")
+    assert await shop.call(returns.ask, ref, "return-label/r/1", NOON)
     for _ in range(2):
         await shop.call(returns.close, ref, "return-closed/r/1")
     assert await shop.sql("SELECT kind FROM notifications ORDER BY kind") == ["return-closed", "return-label"]
