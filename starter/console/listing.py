@@ -27,8 +27,9 @@ class Listing:
     """
 
     def __init__(self, view: View, path: str, names: Sequence[str]) -> None:
-        sent = {name: value.strip() for name, value in view.request.query_params.items() if value.strip()}
-        self.filters = {name: sent.get(name, "").replace("\0", "") for name in names}
+        query = {name: value.replace("\0", "").strip() for name, value in view.request.query_params.items()}
+        sent = {name: value for name, value in query.items() if value}
+        self.filters = {name: sent.get(name, "") for name in names}
         self.cursor = sent.get("cursor")
         used = {name: value for name, value in self.filters.items() if value}
         self.here = f"{PATH}/{path}" + (f"?{urlencode(used)}" if used else "")

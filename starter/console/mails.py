@@ -1,10 +1,10 @@
 """Mails: what was sent, what waits and what has failed, as the recipient sees it."""
 
 from http import HTTPStatus
-from typing import get_args
+from typing import Annotated, get_args
 from urllib.parse import urlencode
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.responses import HTMLResponse, Response
 
 from commerce import notifications
@@ -15,6 +15,7 @@ from commerce.messages.record_views import NotificationPage, NotificationStatus
 from commerce.queries import records
 from commerce.queries.masking import mask_addresses
 from starter.api.callers import Role, requires
+from starter.api.parameters import Text
 from starter.console.listing import Listing, summary, who
 from starter.console.sessions import PATH
 from starter.console.views import HEADERS, ViewDep
@@ -28,6 +29,7 @@ PREVIEW_HEADERS = HEADERS | {
 }
 
 routes = APIRouter(prefix="/mails")
+Key = Annotated[Text, Query(max_length=500)]
 
 
 @routes.get("", dependencies=[requires(Role.viewer)])
@@ -59,7 +61,7 @@ async def show_mails(view: ViewDep) -> Response:
 
 
 @routes.get("/mail", dependencies=[requires(Role.viewer)])
-async def show_mail(view: ViewDep, key: str) -> Response:
+async def show_mail(view: ViewDep, key: Key) -> Response:
     """Show a mail, to operators as its recipient sees it."""
     async with view.database.transaction() as tx:
         mail = await records.load_notification(tx, key)
@@ -72,7 +74,7 @@ async def show_mail(view: ViewDep, key: str) -> Response:
 
 
 @routes.get("/preview", dependencies=[requires(Role.operator)])
-async def show_preview(view: ViewDep, key: str) -> Response:
+async def show_preview(view: ViewDep, key: Key) -> Response:
     """Return the HTML page of a mail alone, for the frame in the page about it."""
     async with view.database.transaction() as tx:
         shown = await preview(tx, view.settings, key)

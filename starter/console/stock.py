@@ -1,9 +1,10 @@
 """Stock: levels of all items, and one item with who has reserved it and what has moved it."""
 
 from http import HTTPStatus
+from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from commerce import locations as places
@@ -13,6 +14,7 @@ from commerce.messages.stock_views import StockPage
 from commerce.queries import stock
 from commerce.stock_corrections import set_stock
 from starter.api.callers import Role, requires
+from starter.api.parameters import Text
 from starter.console.jobs import LastRun, last_run_of
 from starter.console.listing import Listing, summary, who
 from starter.console.sessions import PATH
@@ -22,6 +24,8 @@ PAGE_SIZE = 50
 SYNC = "sync-inventory"
 
 routes = APIRouter(prefix="/stock")
+Sku = Annotated[Text, Query(max_length=255)]
+Cursor = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
 
 
 @routes.get("", dependencies=[requires(Role.viewer)])
@@ -52,7 +56,7 @@ async def show_last_sync(view: ViewDep) -> Response:
 
 
 @routes.get("/item", dependencies=[requires(Role.viewer)])
-async def show_item(view: ViewDep, sku: str, cursor: int | None = None) -> Response:
+async def show_item(view: ViewDep, sku: Sku, cursor: Cursor = None) -> Response:
     """Show an item in full; `cursor` continues the list of its movements."""
     return await _item_page(view, sku, cursor)
 

@@ -1,4 +1,4 @@
-"""Lists of customers, and what operators do with webhooks and jobs."""
+"""Lists of customers, and what operators do with jobs, webhooks, locations and products."""
 
 from alembic import op
 
@@ -9,7 +9,8 @@ down_revision = "0022"
 
 ACTIONS = (
     "'cancel', 'retry', 'dismiss', 'pause', 'resume', 'trigger', 'backfill', 'edit', 'hold', 'release', 'cancel-order', "
-    "'set-stock', 'resend', 'add-webhook', 'remove-webhook', 'test-webhook'"
+    "'set-stock', 'resend', 'add-webhook', 'remove-webhook', 'test-webhook', "
+    "'set-location', 'link-product', 'retry-intake'"
 )
 
 

@@ -128,3 +128,46 @@ async def test_stock_mails_and_reports_over_http(shop: RunningShop, http: httpx.
     assert (exported.headers["content-type"], exported.text.split(",")[0]) == ("text/csv; charset=utf-8", "Day")
     wrong = await http.get("/reports", params={"cursor": "x"}, headers=VIEWER)
     assert wrong.json()["fields"][0]["field"] == "query.cursor"
+
+
+async def test_locations_products_and_unusable_webhooks(shop: RunningShop, http: httpx.AsyncClient) -> None:
+    await shop.data.stock("MUG", main=3)
+    await shop.data.order("1", ("White mug", 1))
+    await shop.data.sql("UPDATE order_lines SET sku = '', title = 'White mug'")
+    await shop.data.sql(
+        """INSERT INTO intake_deliveries
+               (platform, delivery_id, content_hash, topic, source, status, problem, reason, body)
+           VALUES ('shopify', 'd', 'h', 'orders/create', 'shopify', 'unusable', 'invalid', 'no lines', '')"""
+    )
+    [location] = (await http.get("/locations", headers=VIEWER)).json()["locations"]
+    assert (location["name"], location["city"]) == ("main", None)
+    address = {"street1": "2 Quay", "city": "Hull", "country": "United Kingdom", "priority": None}
+    changed = await http.patch("/locations/main", json=address, headers=ADMIN)
+    assert (changed.json()["country"], changed.json()["priority"]) == ("GB", 0)
+    for path, body, field in [
+        ("/locations/none", {}, "path.location"),
+        ("/locations/main", {"city": None}, "body.city"),
+        ("/locations/main", {"priority": 2**31}, "body.priority"),
+        ("/locations/main", {"name": "x"}, "body.name"),
+    ]:
+        refused = await http.patch(path, json=body, headers=ADMIN)
+        assert (refused.status_code, refused.json()["fields"][0]["field"]) == (422, field)
+    assert (await http.patch("/locations/main", json={}, headers=OPERATOR)).json()["code"] == "RoleRequired"
+    [line] = (await http.get("/products/unlinked", headers=VIEWER)).json()["lines"]
+    assert (line["text"], line["orders"]) == ("White mug", 1)
+    unknown = await http.post("/products/link", json={"text": "White mug", "sku": "x"}, headers=OPERATOR)
+    assert unknown.json()["fields"][0]["field"] == "body.sku"
+    linked = await http.post("/products/link", json={"text": "White mug", "sku": "MUG"}, headers=OPERATOR)
+    assert linked.json() == {"lines": 1}
+    [delivery] = (await http.get("/intake/unusable", headers=VIEWER)).json()["deliveries"]
+    assert (delivery["delivery_id"], delivery["reason"]) == ("d", "no lines")
+    for retried in (1, 0):
+        again = await http.post("/intake/unusable/retry", json={}, headers=OPERATOR)
+        assert (again.status_code, again.json()) == (202, {"retried": retried})
+    recorded = await shop.data.sql("SELECT action, actor FROM operator_actions ORDER BY created_at")
+    assert recorded == [
+        ("set-location", "admin-ann"),
+        ("link-product", "operator-ann"),
+        ("retry-intake", "operator-ann"),
+        ("retry-intake", "operator-ann"),
+    ]

@@ -100,8 +100,23 @@ async def test_every_list_is_a_page_also_of_an_empty_shop(http: httpx.AsyncClien
         assert f'href="/console/{page}" aria-current="page"' in shown
         forms = [form for form in re.findall(r'<form method="post" action="([^"]+)"', shown) if "sign-out" not in form]
         assert role == Role.admin or forms == []
-    for wrong in ("mails?status=new", "mails?cursor=x", "reports?since=March", "customers?cursor=x"):
+    for wrong in (
+        "stock/item?sku=%00",
+        "mails/mail?key=%00",
+        f"stock/item?sku=x&cursor={2**63}",
+        "mails?status=new",
+        "mails?cursor=x",
+        "reports?since=March",
+        "customers?cursor=x",
+    ):
         assert 'role="alert"' in await get(http, wrong, 422)
+    for strange in (
+        "stock?search=%00&cursor=%00",
+        "mails?order=%00",
+        "customers?search=%F0%28",
+        "reports?currency=%00",
+    ):
+        await get(http, strange)
     for unknown in ("stock/item?sku=x", "mails/mail?key=x", f"webhooks/{UNKNOWN}", f"customers/{UNKNOWN}"):
         await get(http, unknown, 404)
 
