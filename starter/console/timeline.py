@@ -94,6 +94,8 @@ def _pruned(order: OrderView, settings: Settings) -> Iterator[Entry]:
     """Say what was deleted because of its age."""
     now = datetime.now(UTC)
     kept = {"Events": settings.keep_events_days, "Mails": settings.keep_notifications_days}
+    if any(event.type == "order.placed" for event in order.events):  # the first one is still there
+        del kept["Events"]
     for what, days in kept.items():
         if order.created_at < (since := now - timedelta(days=days)):
             yield Entry(
