@@ -37,7 +37,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.engine.policies import FINAL_STEP, MAIL, OUTSIDE_STEP, UNDO
     from workflows.engine.saga import Saga
     from workflows.engine.search_attributes import ORDER_ID, OUTCOME
-    from workflows.refunds import refund_or_alert
+    from workflows.parts.refunds import refund_or_alert
 
 PLAN = (
     CancellationActivities.begin,

@@ -199,6 +199,7 @@ def test_every_error_that_a_caller_may_get_has_a_code() -> None:
         "CarrierUnavailable",
         "MailUnavailable",
         "PaymentUnavailable",
+        "WarehouseUnavailable",
     }  # about one item; their subclasses are about the whole service
     # Only commands and the relay raise these.
     assert raised - set(ErrorCode) == {"OrderNotRead", "UnreadableFile"}
