@@ -3,6 +3,16 @@
 // A window whose form was refused opens again, with what was typed.
 for (const found of document.querySelectorAll("[popover][data-open]")) found.showPopover();
 
+// What somebody is writing is not replaced by newer content.
+for (const name of ["htmx:beforeSwap", "htmx:sseBeforeMessage"]) {
+  document.addEventListener(name, (event) => {
+    const writing = document.activeElement?.matches("input:not([type=checkbox]), textarea") && document.activeElement;
+    const isOpen = event.target.querySelector?.(":popover-open");
+    const isSearch = writing && event.target.id === "found";
+    if (isOpen || (writing && !isSearch && event.target.contains(writing))) event.preventDefault();
+  });
+}
+
 // The box above a list ticks all boxes of its form.
 document.addEventListener("change", (event) => {
   if (!event.target.matches("[data-tick-all]")) return;
