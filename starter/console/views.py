@@ -1,6 +1,6 @@
 """What each route of the console gets: who asks, the forms they send, and how to answer with a page.
 
-A route takes a `ViewDep`, which also refuses those who are not signed in and forms that our pages have not made. What
+A route takes a `ViewDep`, which also refuses those who are not signed in and forms that our pages have not made (H5). What
 somebody must be at least is in the route's `dependencies`, as in the HTTP API: `requires(Role.operator)`.
 """
 

@@ -1,4 +1,4 @@
-"""The pages of the console, without a browser: what they show to whom, and what their forms do."""
+"""The pages of the console, without a browser: what they show to whom, and what their forms do (H5)."""
 
 import re
 from http import HTTPStatus
