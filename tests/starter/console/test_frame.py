@@ -1,4 +1,4 @@
-"""The frame of the console: sign-in, forms, headers and errors, which need neither the database nor Temporal."""
+"""The frame of the console: sign-in, forms, headers and errors, which need neither database nor Temporal (H5)."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The pages of the console, without a browser: what they show to whom, and what their forms do."""
+"""The pages of the console, without a browser: what they show to whom, and what their forms do (H5)."""
 
 import re
 from http import HTTPStatus
@@ -197,6 +197,14 @@ async def test_processes_are_cancelled_together_after_a_look(operator: Console, 
     assert without_reason.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
     done = await operator.send("/processes/many", action="cancel", id=processes, confirmed="yes", reason="A mistake")
     assert "2 of 2 done" in text_of(done)
+    everything = await operator.send("/processes/many", action="retry", all="yes")
+    assert everything.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+
+    async def are_found() -> bool | None:
+        found = await operator.send("/processes/many", action="retry", all="yes", search="order-processing-console-")
+        return all(process in text_of(found) for process in processes) or None
+
+    await until(are_found)
     actors = await shop.data.sql("SELECT DISTINCT action, reason, actor FROM operator_actions")
     assert actors == [("cancel", "A mistake", "ope")]
     refused = await operator.send("/processes/many", action="retry", id=processes, confirmed="yes", reason="Again")

@@ -1,4 +1,4 @@
-"""Sessions of the console: who gets one, how long it lasts, and what cannot pass for one."""
+"""Sessions of the console: who gets one, how long it lasts, and what cannot pass for one (H4)."""
 
 import pytest
 
