@@ -25,7 +25,7 @@ from starter.cli.app import app
 from starter.demo.sample_carts import write_sample_carts
 from starter.demo.sample_shop import CURRENCY, write_sample_shop
 from starter.devstack import postgres
-from tests.documents import MARKDOWN, PAGES, UNTRIED, ShownCommand, commands, shown_commands
+from tests.documents import PAGES, UNTRIED, ShownCommand, commands, parsed, shown_commands
 from tests.forks import completed
 from tests.paths import ROOT
 
@@ -53,7 +53,7 @@ INLINE = sorted(
     {
         (page.stem, part.content)
         for page in PAGES
-        for token in MARKDOWN.parse(page.read_text())
+        for token in parsed(page)
         for part in token.children or ()
         if part.type == "code_inline" and part.content.startswith("commerce ")
     }
