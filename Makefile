@@ -15,7 +15,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
 export PIP_USER := 0
 
-.PHONY: help install demo up test tests quick units chaos lint bench clean environment packages peers
+.PHONY: help install demo up test tests quick units chaos lint bench release licenses clean environment packages peers
 
 help:
 	@echo 'make demo     process a sample shop with everything embedded'
@@ -26,6 +26,7 @@ help:
 	@echo 'make install  only set up .venv; the other targets do it when needed'
 	@echo 'make lint     only check style, types and imports'
 	@echo 'make bench    compare the cost of an order with other engines (takes about half an hour)'
+	@echo 'make release  build source archive, wheel, bill of materials and checksums into dist'
 	@echo 'make clean    remove .venv, .bench and caches, but not the data in .commerce'
 
 install:
@@ -68,6 +69,14 @@ lint: install
 bench: install
 	@$(MAKE) --no-print-directory peers || echo 'The environment of DBOS and Restate is incomplete: what is missing is left out'
 	@PYTHONPATH=. $(PY) benchmarks/compare.py $(BENCH)
+
+# The same commit gives the same files.
+release: install
+	@deploy/release/build
+
+licenses: install
+	@$(UV) export --quiet --locked --no-dev --all-extras --preview-features sbom-export --format cyclonedx1.5 \
+		--output-file .venv/uv.cdx.json >/dev/null && $(PY) deploy/release/sbom.py --licenses .venv/uv.cdx.json > docs/licenses.md
 
 # The other engines have an environment of their own: nothing in the project depends on them.
 peers:

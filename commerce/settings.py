@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from commerce.address_digests import AddressDigests
 from commerce.answer_links import AnswerLinks
+from commerce.api_tokens import parse_token
 from commerce.cron import parse_cron
 from commerce.errors import SettingsError
 from commerce.order_identity import DEFAULT_SOURCE, SOURCE
@@ -30,7 +31,7 @@ STACK_FILE = "stack.json"
 DEFAULT_DATA_DIR = Path(".commerce")
 CURRENCY = re.compile(r"[A-Z]{3}")
 EVENT_PREFIX = re.compile(r"([A-Za-z0-9-]+\.)+")
-MIN_TOKEN_LENGTH = 16  # characters, also of the secrets of webhooks
+MIN_TOKEN_LENGTH = 16  # characters of the secrets of webhooks
 MIN_KEY_LENGTH = 32  # characters of the keys that sign links and make digests
 SOURCE_OR_DEFAULT = rf"^({SOURCE.pattern})?$"
 MAX_PORT = 65_535
@@ -196,7 +197,9 @@ class Settings(BaseSettings):
         512, ge=16, le=50_000, description="Connections that the API keeps open; further ones replace idle ones"
     )
     api_tokens: tuple[SecretStr, ...] = Field(
-        (), description="Bearer tokens that give access to the API, separated by commas"
+        (),
+        description="Bearer tokens that give access to the API, separated by commas: SECRET, or NAME:ROLE:SECRET with "
+        "the role viewer, operator or admin",
     )
     link_keys: tuple[SecretStr, ...] = Field(
         (),
@@ -304,7 +307,15 @@ class Settings(BaseSettings):
             raise ValueError("must be addresses separated by commas, like ann@shop.example, bob@shop.example")
         return value
 
-    @field_validator("api_tokens", "shopify_secrets", "woocommerce_secrets")
+    @field_validator("api_tokens")
+    @classmethod
+    def _are_tokens(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        secrets = [parse_token(entry.get_secret_value()).secret for entry in value]
+        if len(set(secrets)) < len(secrets):
+            raise ValueError("two have the same secret")
+        return value
+
+    @field_validator("shopify_secrets", "woocommerce_secrets")
     @classmethod
     def _are_long(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if any(len(token) < MIN_TOKEN_LENGTH for token in value):

@@ -22,6 +22,7 @@ class ErrorCode(StrEnum):
     NotFound = "NotFound"
     NotReady = "NotReady"
     RequestTimeout = "RequestTimeout"
+    RoleRequired = "RoleRequired"
     TooManyConnections = "TooManyConnections"
     TooManyRequests = "TooManyRequests"
     Unauthorized = "Unauthorized"

@@ -13,6 +13,7 @@ from commerce.messages.base import FieldError
 from commerce.messages.orders import order_process_id
 from commerce.order_identity import split_order_id
 from starter.api.backends import BackendsDep
+from starter.api.callers import Role, requires
 from starter.api.errors import COMMON_ERRORS, Responses, error_examples, json_example, prefix_field_errors
 from starter.api.order_schema import PlacedOrder
 from starter.api.parameters import OrderId, ResponseBody
@@ -64,7 +65,13 @@ WITHOUT_METHOD = FieldError(
 )
 
 
-@routes.put("/{order_id}", summary="Store an order", response_model=StoredOrder, responses=RESPONSES)
+@routes.put(
+    "/{order_id}",
+    summary="Store an order",
+    response_model=StoredOrder,
+    responses=RESPONSES,
+    dependencies=[requires(Role.operator)],
+)
 async def put_order(order_id: OrderId, order: PlacedOrder, backends: BackendsDep, response: Response) -> StoredOrder:
     """Store an order and publish `order.placed`, which starts its process, or change a known order.
 

@@ -9,7 +9,6 @@ from pydantic_core import CoreSchema
 
 from commerce.order_identity import ORDER_ID_PATTERN
 
-ACTOR = "http"  # recorded as who took an operator's action: tokens do not identify people
 DEFAULT_REASON = "requested over HTTP"
 MAX_ID_LENGTH = 200  # characters of up to four bytes; Temporal accepts a thousand bytes
 

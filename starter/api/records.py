@@ -13,9 +13,10 @@ from commerce.order_identity import ORDER_ID_PATTERN
 from commerce.queries import records, stock
 from commerce.queries.records import MAX_PAGE
 from starter.api.backends import DatabaseDep
+from starter.api.callers import CallerDep, Role, requires
 from starter.api.errors import COMMON_ERRORS, Responses, error_examples, json_example, prefix_field_errors
 from starter.api.order_examples import DONE, EVENT
-from starter.api.parameters import ACTOR, ReasonBody, Text
+from starter.api.parameters import ReasonBody, Text
 
 NO_ITEM = error_examples(HTTPStatus.NOT_FOUND, "No item has this SKU", ItemNotFound("MUG-WHITE"))
 LEVEL = {
@@ -46,7 +47,7 @@ Sku = Annotated[Text, Query(min_length=1, max_length=255, description="The SKU o
 routes = APIRouter(tags=["records"], responses=COMMON_ERRORS)
 
 
-@routes.get("/stock", summary="List stock", responses={200: STOCK})
+@routes.get("/stock", summary="List stock", responses={200: STOCK}, dependencies=[requires(Role.viewer)])
 async def list_stock(
     database: DatabaseDep,
     search: Annotated[Text, Query(max_length=255, description="Only items whose SKU starts like this")] = "",
@@ -63,6 +64,7 @@ async def list_stock(
     "/stock/movements",
     summary="List movements of stock",
     responses={200: json_example({"movements": [MOVEMENT], "next_cursor": None}, "A page of movements"), **NO_ITEM},
+    dependencies=[requires(Role.viewer)],
 )
 async def list_stock_movements(
     sku: Sku,
@@ -82,6 +84,7 @@ async def list_stock_movements(
     "/notifications",
     summary="List mails and alerts",
     responses={200: json_example({"notifications": [MAIL], "next_cursor": None}, "A page of mails")},
+    dependencies=[requires(Role.viewer)],
 )
 async def list_notifications(
     database: DatabaseDep,
@@ -103,15 +106,17 @@ async def list_notifications(
     summary="Send a mail again",
     status_code=HTTPStatus.ACCEPTED,
     responses=RESEND_RESPONSES,
+    dependencies=[requires(Role.operator)],
 )
 async def resend_notification(
     key: Annotated[Text, Path(min_length=1, max_length=500, description="Its key", examples=["order-shipped/1001"])],
     database: DatabaseDep,
+    caller: CallerDep,
     body: ReasonBody,
 ) -> ResentNotification:
     """Queue a mail or alert again; a worker sends it within minutes. One that was sent before is sent as a copy."""
     async with database.transaction() as tx:
-        queued = await notifications.resend(tx, key, reason=body.reason, actor=ACTOR)
+        queued = await notifications.resend(tx, key, reason=body.reason, actor=caller.name)
     return ResentNotification(key=queued)
 
 
@@ -119,6 +124,7 @@ async def resend_notification(
     "/events",
     summary="List events",
     responses={200: json_example({"events": [EVENT], "next_cursor": None}, "A page of events")},
+    dependencies=[requires(Role.viewer)],
 )
 async def list_events(
     database: DatabaseDep,

@@ -57,9 +57,11 @@ class RequestLog:
 
 def _measure(scope: Scope, status: int, seconds: float) -> None:
     """Record the duration under the route's pattern, since paths contain ids; a stream counts when it ends."""
+    route = getattr(scope.get("route"), "path", None)
     labels = {
         "method": scope["method"] if scope["method"] in METHODS else "other",
-        "route": getattr(scope.get("route"), "path", "unmatched"),
+        # The root path is that of a mounted app.
+        "route": "unmatched" if route is None else scope.get("root_path", "") + route,
         "status": str(status),
     }
     create_histogram(exporter().meter, HTTP_DURATION).record(seconds, labels)

@@ -635,6 +635,10 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "offer-declined": offer_declined,
     "two-parcels": two_parcels,
     "two-parcels-undone": two_parcels_undone,
+    # The same with local mails, too.
+    "local-mail-fulfilled": fulfilled,
+    "local-mail-failed": notification_failed,
+    "local-mail-registered": registered,
     # The same with local steps; the histories above are of versions that had none.
     "local-fulfilled": fulfilled,
     "local-without-label": without_label,

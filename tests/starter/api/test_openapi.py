@@ -187,7 +187,7 @@ def test_every_error_that_a_caller_may_get_has_a_code() -> None:
             "MethodNotAllowed",
             "MetricsUnavailable",
         ),
-        *("NamespaceNotFound", "NotFound", "NotReady", "RequestTimeout", "TooManyConnections"),
+        *("NamespaceNotFound", "NotFound", "NotReady", "RequestTimeout", "RoleRequired", "TooManyConnections"),
         "TooManyRequests",
         *("Unauthorized", "UnknownWorkflow"),
     }
