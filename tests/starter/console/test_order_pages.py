@@ -10,11 +10,13 @@ from starlette.routing import Mount
 
 from commerce.settings import load_settings
 from starter.api.app import create_app
+from starter.client import connect, start_order
 from starter.console.sessions import PATH
+from starter.operate import actions
 from tests.keys import ENCRYPTION_ENV
 from tests.polling import until
 from tests.running_shop import RunningShop
-from tests.starter.api.api_client import in_process_client
+from tests.starter.api.api_client import in_process_client, shop_environment
 from tests.starter.console.console_client import FORM_KEY, SECRETS, TOKENS, Console, text_of
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}\u202e"
@@ -222,6 +224,20 @@ async def test_the_input_of_a_process_is_shown_to_operators_only(operator: Conso
     assert "Only operators see it" in shown
     assert '"order_id"' not in shown
     await shop.handle("console-3").terminate()
+
+
+async def test_a_run_leads_back_to_the_console_also_after_a_retry(shop: RunningShop) -> None:
+    console = {"COMMERCE_CONSOLE_URL": "https://office.example/console"}
+    client = await connect(shop_environment(shop) | console)
+    process = "order-processing-console-4"
+    await shop.data.order("console-4", MUG=1)
+    handle = await start_order(client, "console-4")
+    await handle.terminate()
+    await actions.retry(client, shop.database, process, reason="Again")
+    for run in (handle, client.get_workflow_handle(process)):
+        details = await (await run.describe()).static_details()
+        assert details == f"[Open it in the console](https://office.example/console/processes/{process})"
+    await client.get_workflow_handle(process).terminate()
 
 
 async def test_the_audit_runs_when_somebody_asks_for_it(operator: Console) -> None:
