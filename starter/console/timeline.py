@@ -19,6 +19,7 @@ ACTIONS: Mapping[str, str] = {
     "retry": "retried the process",
     "cancel": "stopped the process",
     "cancel-order": "cancelled the order",
+    "return-order": "started a return",
     "dismiss": "dismissed the failure",
 }
 EVENTS: Mapping[str, str] = {
@@ -26,10 +27,12 @@ EVENTS: Mapping[str, str] = {
     "order.updated": "Changed",
     "order.cancelled": "Cancelled",
     "order.fulfilled": "Fulfilled",
+    "order.returned": "Goods came back",
     "order.insufficient_inventory": "Not enough stock",
 }
 EVENT_TONES: Mapping[str, str] = {
     "order.fulfilled": "good",
+    "order.returned": "warn",
     "order.cancelled": "bad",
     "order.insufficient_inventory": "warn",
 }
