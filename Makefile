@@ -15,18 +15,19 @@ export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
 export PIP_USER := 0
 
-.PHONY: help install demo up test quick units chaos lint bench release licenses clean environment packages peers
+.PHONY: help install demo up test tests quick units chaos lint bench release licenses rehearsal clean environment packages peers
 
 help:
 	@echo 'make demo     process a sample shop with everything embedded'
-	@echo 'make test     check style, types and imports, then run the tests'
-	@echo 'make quick    check the same, then run the tests that need no server'
+	@echo 'make test     run all tests, and check style, types and imports'
+	@echo 'make quick    check the same, and run the tests that need no server'
 	@echo 'make chaos    kill workers, cut connections and more, at random for 200 s; SEED=7 repeats a run'
 	@echo 'make up       run everything embedded until Ctrl-C'
 	@echo 'make install  only set up .venv; the other targets do it when needed'
 	@echo 'make lint     only check style, types and imports'
 	@echo 'make bench    compare the cost of an order with other engines (takes about half an hour)'
 	@echo 'make release  build source archive, wheel, bill of materials and checksums into dist'
+	@echo 'make rehearsal  run docker-compose.yml with an engine and images of its own, and check it (root, Go)'
 	@echo 'make clean    remove .venv, .bench and caches, but not the data in .commerce'
 
 install:
@@ -39,11 +40,14 @@ demo: install
 up: install
 	@$(PY) -m starter up
 
-# Three workers, since tests often wait for servers. Tests are handed out one by one, the long ones first.
-test: lint
-	@$(PY) -m pytest -n 3 --dist load --maxschedchunk 1
-
 # Checks and tests at the same time: both take long.
+test: install
+	@$(MAKE) --no-print-directory -j 2 lint tests
+
+# Four workers, since tests often wait. Tests are handed out one by one, in the order of tests/order.py.
+tests: install
+	@$(PY) -m pytest -n 4 --dist load --maxschedchunk 1
+
 quick: install
 	@$(MAKE) --no-print-directory -j 2 lint units
 
@@ -74,6 +78,10 @@ release: install
 licenses: install
 	@$(UV) export --quiet --locked --no-dev --all-extras --preview-features sbom-export --format cyclonedx1.5 \
 		--output-file .venv/uv.cdx.json >/dev/null && $(PY) deploy/release/sbom.py --licenses .venv/uv.cdx.json > docs/licenses.md
+
+# REHEARSAL: names of parts or checks, such as 'entrances' or 'kills backup'.
+rehearsal: install
+	@deploy/rehearsal/run $(REHEARSAL)
 
 # The other engines have an environment of their own: nothing in the project depends on them.
 peers:

@@ -37,6 +37,7 @@ from activities.orders import OrderActivities
 from activities.payments import PaymentActivities
 from activities.picks import PickActivities
 from activities.products import ProductActivities
+from activities.returns import ReturnActivities
 from activities.reviews import ReviewActivities
 from activities.sagas import SagaActivities
 from activities.stock_sync import StockSyncActivities
@@ -50,7 +51,6 @@ from commerce.integrations.alerts import AlertWebhook
 from commerce.integrations.carriers import open_carriers
 from commerce.integrations.payment_providers import open_providers
 from commerce.integrations.picking import Picking
-from commerce.integrations.public_transport import PublicTransport
 from commerce.integrations.warehouse import Warehouse
 from commerce.integrations.webhooks import WebhookPoster
 from commerce.mail.notifier import Notifier
@@ -78,6 +78,7 @@ from workflows.hello_world import HelloWorldWorkflow
 from workflows.order_processing import OrderProcessingWorkflow
 from workflows.process_pending_orders import ProcessPendingOrdersWorkflow
 from workflows.product_count import ProductCountWorkflow
+from workflows.return_order import ReturnOrderWorkflow
 from workflows.sync_inventory import SyncInventoryWorkflow
 from workflows.upkeep import UpkeepWorkflow
 
@@ -91,6 +92,7 @@ HARD_EXIT_SECONDS = 28  # after the signal: the process exits even if something 
 WORKFLOWS: Sequence[type] = (
     OrderProcessingWorkflow,
     CancelOrderWorkflow,
+    ReturnOrderWorkflow,
     CustomerRegistrationWorkflow,
     ForgetCustomerWorkflow,
     CleanUpExpiredCartsWorkflow,
@@ -113,8 +115,8 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
     carriers = open_carriers(settings)
     providers = open_providers(settings)
     warehouse = Warehouse(settings.warehouse_url)
+    poster = WebhookPoster.of(settings)
     picking = Picking(settings.warehouse_url, settings.pick_answer_url)
-    poster = poster_for(settings)
     webhook = AlertWebhook.of(settings)
     notifier = Notifier.of(settings, database, webhook)
     outages = OutageAlerts(notifier)
@@ -137,6 +139,7 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
             FulfillmentActivities(database, carriers, settings.carrier, outages),
             CancellationActivities(database, carriers, settings.carrier, notifier, outages),
             PaymentActivities(database, providers, notifier, outages),
+            ReturnActivities(database, carriers, settings.carrier, notifier, settings.return_days, outages),
             CaptureActivities(database, providers, outages),
             CustomerActivities(database, confirms=settings.confirm_address == "on"),
             ConfirmationActivities(database, notifier, outages),
@@ -305,12 +308,6 @@ def _runtime(settings: Settings) -> Runtime:
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False
     return create_runtime(settings.metrics_address)
-
-
-def poster_for(settings: Settings) -> WebhookPoster:
-    """Return the client that posts events to webhooks."""
-    transport = PublicTransport(private=settings.webhook_private == "allow")
-    return WebhookPoster(source=settings.event_source, prefix=settings.event_prefix, transport=transport)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,44 @@ ALWAYS = {
         FROM moved FULL JOIN taken USING (reference, inventory_item_id, location_id)
         WHERE coalesce(moved.units, 0) <> coalesce(taken.units, 0)
     """,
+    # A returned unit is on a shelf exactly once.
+    "movements-are-returned-units": """
+        WITH moved AS (
+            SELECT reference, inventory_item_id, location_id, sum(quantity) AS units
+            FROM stock_movements WHERE reason = 'returned' GROUP BY reference, inventory_item_id, location_id
+        ), restocked AS (
+            SELECT return_id AS reference, inventory_item_id, location_id, sum(quantity) AS units
+            FROM order_return_items GROUP BY return_id, inventory_item_id, location_id
+        )
+        SELECT 'return ' || reference || ': ' || inventory_item_id || ' at ' || location_id AS subject,
+               NULL AS business_key, 'put back ' || coalesce(restocked.units, 0) || ', but its movements sum to '
+               || coalesce(moved.units, 0) AS detail
+        FROM moved FULL JOIN restocked USING (reference, inventory_item_id, location_id)
+        WHERE coalesce(moved.units, 0) <> coalesce(restocked.units, 0)
+    """,
+    "returned-units-were-sent": """
+        SELECT 'order ' || order_id || ', line ' || position AS subject, NULL AS business_key,
+               'of ' || line.quantity || ' units ' || returned_quantity || ' are back and ' || returning_quantity
+               || ' under way; its returns say ' || coalesce(came, 0) || ' and ' || coalesce(coming, 0)
+               || coalesce('; ' || excess, '') AS detail
+        FROM order_lines AS line
+        LEFT JOIN (
+            SELECT order_line_id, sum(received) FILTER (WHERE state IN ('received', 'completed')) AS came,
+                   sum(quantity) FILTER (WHERE state = 'open') AS coming
+            FROM order_return_lines JOIN order_returns ON order_returns.id = return_id GROUP BY order_line_id
+        ) AS part ON part.order_line_id = line.id
+        LEFT JOIN (
+            SELECT order_line_id, min('more of ' || inventory_item_id || ' is back than was sent') AS excess
+            FROM (SELECT order_line_id, inventory_item_id, quantity AS units FROM order_return_items
+                  UNION ALL
+                  SELECT order_line_id, inventory_item_id, -quantity
+                  FROM fulfillment_items JOIN fulfillments ON fulfillments.id = fulfillment_id
+                  WHERE cancelled_at IS NULL) AS moved
+            GROUP BY order_line_id, inventory_item_id HAVING sum(units) > 0
+        ) AS item ON item.order_line_id = line.id
+        WHERE returned_quantity <> coalesce(came, 0) OR returning_quantity <> coalesce(coming, 0)
+           OR excess IS NOT NULL
+    """,
     "short-picks-are-written-off": """
         WITH moved AS (
             SELECT reference, inventory_item_id, location_id, -sum(quantity) AS units
@@ -155,6 +193,10 @@ UNLESS_RUNNING = {
             AS reservation ON reservation.order_id = orders.id
         WHERE cancellation = 'cancelling' OR cancellation = 'cancelled' AND (live > 0 OR held > 0)
     """,
+    "unfinished-return-has-a-process": """
+        SELECT 'return ' || id AS subject, :return_key || id AS business_key, 'is ' || state AS detail
+        FROM order_returns WHERE state IN ('open', 'received')
+    """,
     "account-has-one-auth-user": """
         SELECT 'customer ' || account.id AS subject, account.business_key,
                CASE WHEN has_account THEN 'is an account without an auth user' ELSE 'is a guest with an auth user' END
@@ -218,6 +260,7 @@ PAGED_TABLES: Mapping[str, Mapping[str, str]] = {
         "stock_movements": OF_ITEMS,
         "reservations": OF_ITEMS,
         "fulfillment_items": OF_ITEMS,
+        "order_return_items": OF_ITEMS,
         "pick_shorts": OF_ITEMS,
     },
     "orders": {
@@ -227,6 +270,9 @@ PAGED_TABLES: Mapping[str, Mapping[str, str]] = {
         "reservations": OF_ORDERS,
         "order_payments": OF_ORDERS,
         "order_refunds": OF_ORDERS,
+        "order_returns": OF_ORDERS,
+        "order_return_lines": "SELECT * FROM {0} WHERE return_id = ANY(SELECT id FROM order_returns)",
+        "order_return_items": "SELECT * FROM {0} WHERE return_id = ANY(SELECT id FROM order_returns)",
         "order_captures": OF_ORDERS,
         "fulfillment_items": "SELECT * FROM {0} WHERE fulfillment_id = ANY(SELECT id FROM fulfillments)",
         "pick_shorts": "SELECT * FROM {0} WHERE fulfillment_id = ANY(SELECT id FROM fulfillments)",
@@ -262,12 +308,15 @@ RULES: Mapping[str, Sequence[str]] = {  # by kind of page
         "reserved-is-sum-of-reservations",
         "reserved-is-in-stock",
         "movements-are-fulfilled-units",
+        "movements-are-returned-units",
         "short-picks-are-written-off",
     ),
     "orders": (
         "fulfillment-is-complete",
         "fulfilled-order-has-one-fulfillment",
         "refunded-is-captured",
+        "returned-units-were-sent",
+        "unfinished-return-has-a-process",
         "cancelled-order-holds-nothing",
         "open-order-holds-nothing",
         "one-generation-stands",

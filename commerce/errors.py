@@ -13,8 +13,9 @@ CommerceError
 │   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
 │   │   ├── FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased, OrderOnHold,
 │   │   ├── OrderChanged, HighRisk, PartlyRefunded, NoShippingMethod
-│   │   └── ParcelHandedOver, ParcelUnknown, LabelNotRefunded
-│   ├── CorrectionRefused, ItemNotFound
+│   │   ├── ParcelHandedOver, ParcelUnknown, LabelNotRefunded
+│   │   └── OrderHasReturn, OrderNotFulfilled
+│   ├── CorrectionRefused, ItemNotFound, ReturnNotFound
 │   ├── NotificationNotFound, ResendRefused
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, FulfillmentMissing
@@ -158,9 +159,10 @@ class ActionRefused(PermanentError):
 
 @dataclass(eq=False)
 class ItemNotFound(PermanentError):
-    """No inventory item has the SKU {sku!r}."""
+    """No inventory item has the SKU {sku!r}{similar}."""
 
     sku: str
+    similar: str = ""  # the rest of the sentence, such as `; similar: MUG-WHITE`
 
 
 @dataclass(eq=False)
@@ -355,6 +357,21 @@ class LabelNotRefunded(OrderRefused):
     """The carrier has not refunded a label of order {order_id}, as if the parcel were on its way."""
 
 
+class OrderHasReturn(OrderRefused):
+    """Order {order_id} has a return: its goods are with the customer or back, so it cannot be cancelled."""
+
+
+class OrderNotFulfilled(OrderRefused):
+    """Order {order_id} is not fulfilled, so nothing of it can be returned."""
+
+
+@dataclass(eq=False)
+class ReturnNotFound(PermanentError):
+    """Return {return_id} does not exist, or was closed."""
+
+    return_id: str
+
+
 @dataclass(eq=False)
 class VariantWithoutItems(PermanentError):
     """Variant {variant_id} has managed inventory but no inventory item; import its stock."""
@@ -400,7 +417,7 @@ class RegistrationInProgress(PermanentError):
 
 
 class CustomerNotFound(PermanentError):
-    """Nothing is stored about this e-mail address."""
+    """Nothing is stored about this person."""
 
 
 @dataclass(eq=False)

@@ -5,11 +5,11 @@ under the order's lock, before the provider is asked: its row fixes amount and r
 is `due` until the provider has it, `pending` while that may still fail, and then `made`, or `due` again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import orders
@@ -34,7 +34,7 @@ READ = text(f"""
         refunded_elsewhere = least(
             greatest(payment.refunded_elsewhere, excluded.refunded_elsewhere - payment.refunded),
             greatest(payment.captured, excluded.captured) - payment.refunded)
-    RETURNING captured - refunded_elsewhere - refunded AS due, captured,
+    RETURNING captured - refunded_elsewhere - refunded AS due, captured, refunded_elsewhere,
               (SELECT currency FROM orders WHERE id = :order_id) AS currency,
               (SELECT payment_status FROM orders WHERE id = :order_id) AS payment_status,
               (SELECT coalesce(btrim(payment_reference), '') FROM orders WHERE id = :order_id) AS payment_reference
@@ -73,6 +73,18 @@ MOVE_ELSEWHERE = text("""
     SET refunded = refunded - amount, refunded_elsewhere = refunded_elsewhere + amount
     FROM dropped WHERE order_id = :order_id
 """)
+# What was refunded elsewhere, and counts for no return.
+UNCLAIMED = """(SELECT refunded_elsewhere FROM order_payments WHERE order_id = :order_id)
+    - (SELECT coalesce(sum(refunded_elsewhere), 0) FROM order_returns AS other
+       WHERE other.order_id = :order_id AND id IS DISTINCT FROM :return_id)"""
+READ_UNCLAIMED = text(f"SELECT CAST({UNCLAIMED} AS bigint)")
+# What was refunded elsewhere since a return was registered counts as refunded for it.
+OWED = text(f"""
+    UPDATE order_returns
+    SET refunded_elsewhere = least(amount, greatest({UNCLAIMED} - unclaimed_before, 0))
+    WHERE id = :return_id AND order_id = :order_id AND amount IS NOT NULL
+    RETURNING amount - refunded_elsewhere AS owed
+""")  # noqa: S608 - our own constant
 DUE = text("SELECT amount FROM order_refunds WHERE order_id = :order_id AND purpose = :purpose AND state = 'due'")
 # A refund is checked after a minute, and then each time that a tenth of its age has passed, at least once in 6 hours.
 # Several workers may ask at once: each takes other rows, and marks them as checked.
@@ -134,6 +146,7 @@ class PendingRefund(NamedTuple):
 async def plan_refund(tx: AsyncSession, request: RefundRequest, provider_of: Callable[[str], str]) -> RefundPlan:
     """Return the refund of all that is left of an order's payment, the same one each time for the same purpose.
 
+    For a return, it is what its goods are worth, less what was refunded elsewhere since it was registered (R4).
     `provider_of` names the provider for a payment reference. Raises OrderNotFound.
     """
     values = request.model_dump()
@@ -143,9 +156,12 @@ async def plan_refund(tx: AsyncSession, request: RefundRequest, provider_of: Cal
     payment = (await tx.execute(READ, values)).one()
     provider = provider_of(payment.payment_reference)
     payment_id = "" if provider == AT_SHOP else payment.payment_reference
-    planned = await _plan(tx, payment, request.order_id, request.purpose, provider, payment_id)
+    planned = await _find(tx, values)
     if planned is None:
-        release = payment.payment_status == "authorized" and provider != AT_SHOP
+        at_most = payment.due if request.return_id is None else await tx.scalar(OWED, values) or 0
+        planned = await _plan(tx, values | {"provider": provider, "payment_id": payment_id}, min(payment.due, at_most))
+    if planned is None:
+        release = payment.payment_status == "authorized" and provider != AT_SHOP and request.return_id is None
         reference = f"{request.purpose}/{request.order_id}"
         return RefundPlan(0, payment.currency, provider, payment_id, reference, release=release)
     return RefundPlan(
@@ -159,31 +175,29 @@ async def plan_refund(tx: AsyncSession, request: RefundRequest, provider_of: Cal
     )
 
 
+async def unclaimed(tx: AsyncSession, order_id: str) -> int:
+    """Return what is known to be refunded elsewhere and counts for no return yet. The order must be locked."""
+    values = {"order_id": order_id, "return_id": None}
+    await tx.execute(READ, values)
+    return int(await tx.scalar(READ_UNCLAIMED, values) or 0)
+
+
 async def plan(
     tx: AsyncSession, order_id: str, purpose: str, provider: str, payment_id: str, *, at_most: int
 ) -> PlannedRefund | None:
     """Plan a refund of one payment, the same one each time; None if nothing is left. The order must be locked."""
-    payment = (await tx.execute(READ, {"order_id": order_id})).one()
-    return await _plan(tx, payment, order_id, purpose, provider, payment_id, at_most=at_most)
+    values = {"order_id": order_id, "purpose": purpose, "provider": provider, "payment_id": payment_id}
+    payment = (await tx.execute(READ, values)).one()
+    return await _find(tx, values) or await _plan(tx, values, min(payment.due, at_most))
 
 
-async def _plan(
-    tx: AsyncSession,
-    payment: Row[Any],
-    order_id: str,
-    purpose: str,
-    provider: str,
-    payment_id: str,
-    *,
-    at_most: int | None = None,
-) -> PlannedRefund | None:
-    values = {"order_id": order_id, "purpose": purpose}
+async def _find(tx: AsyncSession, values: Mapping[str, Any]) -> PlannedRefund | None:
     row = (await tx.execute(PLANNED, values)).one_or_none()
-    amount = payment.due if at_most is None else min(payment.due, at_most)
-    if row is None and amount > 0:
-        values |= {"amount": amount, "provider": provider, "payment_id": payment_id}
-        row = (await tx.execute(PLAN, values)).one()
     return PlannedRefund(*row) if row else None
+
+
+async def _plan(tx: AsyncSession, values: Mapping[str, Any], amount: int) -> PlannedRefund | None:
+    return PlannedRefund(*(await tx.execute(PLAN, {**values, "amount": amount})).one()) if amount > 0 else None
 
 
 async def record_made(

@@ -168,6 +168,7 @@ class Settings(BaseSettings):
         description="Totals above which an order waits until a person has approved it, by currency, like "
         "EUR=500,GBP=400",
     )
+    return_days: int = Field(30, ge=1, le=365, description="Days that a return waits for its goods, then it is closed")
     review_risk: Literal["off", "high"] = Field(
         "off", description="Whether orders of high risk wait for that approval, instead of being put on hold"
     )
@@ -271,6 +272,11 @@ class Settings(BaseSettings):
     )
     encryption_keys_file: Path | None = Field(
         None, description="File with the encryption keys, one per line, newest first"
+    )
+    console_url: str | None = Field(
+        None,
+        description="URL of the console as operators reach it, like https://office.example/console, for links in "
+        "alerts; empty: alerts have no links",
     )
     temporal_ui_url: str = Field(
         "http://localhost:8233", description="URL of Temporal's UI, whose pages may ask the API to decrypt payloads"
@@ -402,6 +408,7 @@ class Settings(BaseSettings):
             "warehouse_url",
             "alert_webhook_url",
             "link_url",
+            "console_url",
             "temporal_ui_url",
             "traces_url",
         )

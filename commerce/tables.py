@@ -171,7 +171,7 @@ class StockMovement(Base):
             ["inventory_item_id", "location_id"],
             ["inventory_levels.inventory_item_id", "inventory_levels.location_id"],
         ),
-        one_of("reason", "import", "sync", "fulfillment", "cancel", "pick_short"),
+        one_of("reason", "import", "sync", "fulfillment", "cancel", "returned", "pick_short"),
         CheckConstraint("quantity <> 0", name="quantity"),
         Index(None, "inventory_item_id", "location_id", "created_at"),
     )
@@ -210,6 +210,10 @@ class Customer(Base):
     created_at: Mapped[Now]
     registered_at: Mapped[datetime | None] = mapped_column(index=True)
     registered_by: Mapped[str | None]  # the process id; null: that without a key, see AddressDigests
+    __table_args__ = (
+        Index("ix_customers_created_at_id", "created_at", "id"),
+        Index("ix_customers_email_start", "email", postgresql_ops={"email": "text_pattern_ops"}),
+    )
 
 
 class PendingRegistration(Base):
@@ -409,9 +413,15 @@ class OrderLine(Base):
     discount: Mapped[int] = mapped_column(BigInteger, server_default="0")  # of the whole line
     fulfillment_status: Mapped[str] = mapped_column(server_default="not_fulfilled")  # at the source
     vendor: Mapped[str | None]
+    returned_quantity: Mapped[int] = mapped_column(server_default="0")  # came back
+    returning_quantity: Mapped[int] = mapped_column(server_default="0")  # in returns that are open
     __table_args__ = (
         UniqueConstraint("order_id", "position"),
         CheckConstraint("quantity >= 0", name="quantity"),
+        CheckConstraint(
+            "returned_quantity >= 0 AND returning_quantity >= 0 AND returned_quantity + returning_quantity <= quantity",
+            name="returned_quantity",
+        ),
         CheckConstraint("refunded_quantity >= 0", name="refunded_quantity"),
         CheckConstraint("unit_price >= 0", name="unit_price"),
         one_of("fulfillment_status", "not_fulfilled", "partially_fulfilled", "fulfilled_elsewhere", "restocked"),
@@ -516,6 +526,79 @@ class PickShort(Base):
     quantity: Mapped[int]
     lost: Mapped[int]
     __table_args__ = (CheckConstraint("quantity >= 1 AND lost BETWEEN 0 AND quantity", name="quantity"),)
+
+
+class OrderReturn(Base):
+    """A return of a fulfilled order: `open` until the goods are back, `closed` if they are not (R1, R4).
+
+    Its id is part of its process's id. It goes to the location that most of its units came from.
+    """
+
+    __tablename__ = "order_returns"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    order_id: Mapped[str] = mapped_column(ForeignKey("orders.id"), index=True)
+    state: Mapped[str] = mapped_column(server_default="open")
+    location_id: Mapped[str | None] = mapped_column(ForeignKey("locations.id"))  # null: nothing came from stock
+    refund: Mapped[bool]  # whether it is refunded here
+    refund_shipping: Mapped[bool]
+    amount: Mapped[int | None] = mapped_column(BigInteger)  # what the units that came back are worth
+    # What was refunded elsewhere, and counted for no return, when it was registered; and what counts for this one.
+    unclaimed_before: Mapped[int] = mapped_column(BigInteger)
+    refunded_elsewhere: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    shipment_id: Mapped[str | None]
+    tracking_number: Mapped[str | None]
+    label_url: Mapped[str | None]
+    carrier: Mapped[str | None]  # that delivers the parcel
+    created_at: Mapped[Now]
+    asked_at: Mapped[datetime | None]  # when the mail to the customer was queued
+    received_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    __table_args__ = (
+        one_of("state", "open", "received", "completed", "closed"),
+        CheckConstraint("amount >= 0 AND refunded_elsewhere BETWEEN 0 AND amount", name="amount"),
+        Index(None, "created_at", "id"),
+        Index(
+            "ix_order_returns_unfinished",
+            "created_at",
+            "id",
+            postgresql_where=text("state IN ('open', 'received')"),
+        ),
+        Index(None, "tracking_number", postgresql_where=text("tracking_number IS NOT NULL")),
+    )
+
+
+class OrderReturnLine(Base):
+    """Units of an order line in a return: to come back, and those that came back."""
+
+    __tablename__ = "order_return_lines"
+    return_id: Mapped[str] = mapped_column(ForeignKey("order_returns.id"), primary_key=True)
+    order_line_id: Mapped[int] = mapped_column(ForeignKey("order_lines.id"), primary_key=True, index=True)
+    quantity: Mapped[int]
+    received: Mapped[int | None]
+    sellable: Mapped[int | None]  # of those received
+    __table_args__ = (
+        CheckConstraint("quantity >= 1", name="quantity"),
+        CheckConstraint("received BETWEEN 0 AND quantity AND sellable BETWEEN 0 AND received", name="received"),
+    )
+
+
+class OrderReturnItem(Base):
+    """Units of an item that a return has put back into the stock of a location, per order line (R3)."""
+
+    __tablename__ = "order_return_items"
+    return_id: Mapped[str] = mapped_column(ForeignKey("order_returns.id"), primary_key=True)
+    order_line_id: Mapped[int] = mapped_column(ForeignKey("order_lines.id"), primary_key=True, index=True)
+    inventory_item_id: Mapped[str] = mapped_column(primary_key=True)
+    location_id: Mapped[str]
+    quantity: Mapped[int]
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["inventory_item_id", "location_id"],
+            ["inventory_levels.inventory_item_id", "inventory_levels.location_id"],
+        ),
+        Index(None, "inventory_item_id", "location_id"),
+        CheckConstraint("quantity >= 1", name="quantity"),
+    )
 
 
 class Cart(Base):
@@ -673,7 +756,7 @@ class Refund(Base):
 class OrderPayment(Base):
     """What was captured of an order's payment, and how much of that was refunded, never more (P1).
 
-    The amounts are those of the time at which the last refund was planned.
+    The amounts are those of the time at which the last refund was planned, or the last return registered.
     """
 
     __tablename__ = "order_payments"

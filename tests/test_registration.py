@@ -28,9 +28,12 @@ OTHER_ACTIVITIES = """
     await-pick withdraw-pick record-short-pick
     begin-cancellation offer-cancellation mark-cancelling check-parcels void-label restock-order complete-cancellation
     keep-order
+    begin-return register-return close-return create-return-label void-return-label await-return check-receipt
+    receive-return complete-return
 """
 PROCESS_TYPES = """
-    order-processing cancel-order customer-registration forget-customer cleanup-expired-carts sync-inventory
+    order-processing cancel-order return-order customer-registration forget-customer cleanup-expired-carts
+    sync-inventory
     process-pending-orders
     collect-analytics-data upkeep deliver-webhook hello-world product-count
 """

@@ -37,6 +37,7 @@ with workflow.unsafe.imports_passed_through():
         UNLESS_HELD,
         CompletedOrder,
         Completion,
+        CreatedFulfillment,
         FulfillmentRequest,
         Hold,
         OrderChange,
@@ -51,6 +52,7 @@ with workflow.unsafe.imports_passed_through():
         order_process_id,
         shipped_key,
     )
+    from commerce.messages.picks import RecordedShortPick
     from commerce.messages.progress import Progress
     from commerce.telemetry.metrics import STOCK_OUTS
     from workflows.engine.alerts import alert_admins, run_key, send_or_alert
@@ -60,7 +62,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.engine.policies import FINAL_STEP, MAIL, OUTSIDE_STEP
     from workflows.engine.saga import Saga
     from workflows.engine.search_attributes import ORDER_ID, OUTCOME
-    from workflows.order_parcels import parcels, pick
+    from workflows.parts.order_parcels import parcels, pick
 
 PLAN = (
     OrderActivities.validate,
@@ -160,18 +162,22 @@ class OrderProcessingWorkflow:
             await self._wait_for_review(valid.review)
         request, cancel = self._fulfillment_request(reserved)
         created = await saga.step(FulfillmentActivities.create, request, undo=cancel)
-        short = None
-        if valid.picks:
-            alert = self._alert("pick-missing", "The warehouse has not answered yet what it has picked for the order")
-            short = await pick(saga, order, created, alert)
-        for name, parcel in parcels(saga, order, valid, created, short.empty if short else []).items():
+        short = await self._wait_for_pick(created) if valid.picks else None
+        for name, parcel in parcels(saga, order, valid, created, short).items():
             void = FulfillmentActivities.void_label
             await saga.step(FulfillmentActivities.create_label, parcel, undo=void, policy=OUTSIDE_STEP, name=name)
         if valid.captures:
-            refund = CaptureActivities.refund
-            await saga.step(CaptureActivities.capture, order, undo=refund, policy=OUTSIDE_STEP)
-        completion = Completion(**dict(order), short_pick=short is not None)
-        completed = await saga.step(OrderActivities.complete, completion, policy=FINAL_STEP, final=True)
+            await saga.step(CaptureActivities.capture, order, undo=CaptureActivities.refund, policy=OUTSIDE_STEP)
+        return await self._complete(short)
+
+    async def _wait_for_pick(self, created: CreatedFulfillment) -> RecordedShortPick | None:
+        """Wait until the warehouse has picked the goods; return what was short, if the rest ships all the same (K1)."""
+        alert = self._alert("pick-missing", "The warehouse has not answered yet what it has picked for the order")
+        return await pick(self._saga, self._order, created, alert)
+
+    async def _complete(self, short: RecordedShortPick | None) -> CompletedOrder:
+        completion = Completion(**dict(self._order), short_pick=short is not None)
+        completed = await self._saga.step(OrderActivities.complete, completion, policy=FINAL_STEP, final=True)
         if short:
             found = ", ".join(f"{item.sku}: {item.available} of {item.requested}" for item in short.items)
             message = "The order was shipped without units that the warehouse has not found: refund them"

@@ -8,10 +8,14 @@ AT_SHOP = "shop"  # the provider of payments that are refunded at the shop that 
 
 
 class RefundRequest(Message):
-    """The input of `refund-payment`: all that is left of an order's payment goes back. `purpose`: one refund each."""
+    """The input of `refund-payment`: all that is left of an order's payment goes back. `purpose`: one refund each.
+
+    `return_id`: only what the goods of this return are worth goes back, as far as that much is left.
+    """
 
     order_id: str
     purpose: str
+    return_id: str | None = None
 
 
 class Refund(Message):

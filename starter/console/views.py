@@ -1,15 +1,15 @@
 """What each route of the console gets: who asks, the forms they send, and how to answer with a page.
 
-A route takes a `ViewDep`, which also refuses those who are not signed in and forms that our pages have not made. What
-somebody must be at least is in the route's `dependencies`, as in the HTTP API: `requires(Role.operator)`.
+A route takes a `ViewDep`, which also refuses those who are not signed in and forms that our pages have not made (H5).
+What somebody must be at least is in the route's `dependencies`, as in the HTTP API: `requires(Role.operator)`.
 """
 
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Annotated, Any
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -27,7 +27,7 @@ from starter.console.texts import templates
 
 FORM_KEY = "form_key"  # the field of every form that shows that a page of ours has made it
 MAX_FIELDS = 2_000  # of a form
-MAX_NOTICE = 1_000  # characters
+MAX_NOTICE = 300  # characters: a cookie has 4 KB, and some letters take nine bytes of it
 NOTICE = "commerce-console-notice"  # the cookie with what the next page says about what has just been done
 OUT_OF_DATE = "This page is out of date. Go back, reload it, and try again."
 HEADERS = {
@@ -141,7 +141,10 @@ class View:
     @property
     def is_secure(self) -> bool:
         """Whether the browser reaches the console over TLS, so that it must never send the cookie without."""
-        return self.request.url.scheme == "https"
+        url = self.settings.console_url or ""
+        # A proxy that ends TLS may not say so, but the settings know its address.
+        is_behind_tls = url.startswith("https://") and urlsplit(url).netloc == self.request.headers.get("host")
+        return self.request.url.scheme == "https" or is_behind_tls
 
     def _variables(self, notice: str) -> dict[str, Any]:
         return {
@@ -157,18 +160,24 @@ class View:
         }
 
 
-async def open_view(request: Request) -> View:
-    """Return the view of a request, signed in or not. Raises HTTPException for a form that we have not made."""
+def view_without_form(request: Request) -> View:
+    """Return the view of a request, signed in or not, that sends no form, or none that counts."""
     sessions: Sessions = request.app.state.sessions
     session = sessions.read(request.cookies.get(sessions.cookie_name, "")) or sessions.start()
-    if session.caller:
-        request.state.caller = session.caller
-    form = Form({})
+    return View(request, request.app.state.backends, sessions, session, Form({}))
+
+
+async def open_view(request: Request) -> View:
+    """Return the view of a request, signed in or not. Raises HTTPException for a form that we have not made."""
+    view = view_without_form(request)
+    if view.session.caller:
+        request.state.caller = view.session.caller
     if request.method not in READS:
-        form = await _read_form(request)
-        if not hmac.compare_digest(form.get(FORM_KEY).encode(), session.form_key.encode()):
+        view = replace(view, form=await _read_form(request))
+        if not hmac.compare_digest(view.form.get(FORM_KEY).encode(), view.session.form_key.encode()):
             raise HTTPException(HTTPStatus.FORBIDDEN, OUT_OF_DATE)
-    return View(request, request.app.state.backends, sessions, session, form)
+    request.state.view = view
+    return view
 
 
 async def signed_in(view: Annotated[View, Depends(open_view)]) -> View:

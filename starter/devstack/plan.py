@@ -39,6 +39,7 @@ DATABASE_URL, MIGRATION_DATABASE_URL = f"{PREFIX}DATABASE_URL", f"{PREFIX}MIGRAT
 DIRECT_DATABASE_URL = f"{PREFIX}DIRECT_DATABASE_URL"
 METRICS_ADDRESS = f"{PREFIX}METRICS_ADDRESS"
 LINK_URL = f"{PREFIX}LINK_URL"
+CONSOLE_URL = f"{PREFIX}CONSOLE_URL"
 OWN_KEYS = {
     f"{PREFIX}LINK_KEYS": key_file.LINKS_FILE,
     f"{PREFIX}ADDRESS_KEYS": key_file.ADDRESSES_FILE,
@@ -138,6 +139,7 @@ class Plan:
             **({KEYS_VARIABLE: ""} if self.given.get(KEYS_VARIABLE) else {}),
             **self.own,
             LINK_URL: self.given.get(LINK_URL) or self.api_url,
+            CONSOLE_URL: self.given.get(CONSOLE_URL) or f"{self.api_url}/console",
             **self._key_files(),
             f"{PREFIX}TEMPORAL_UI_URL": self.temporal_ui,
             "TEMPORAL_ADDRESS": self.temporal_address,
@@ -154,6 +156,7 @@ class Plan:
             "temporal_address": self.temporal_address,
             "temporal_ui": self.temporal_ui,
             "api_url": self.api_url,
+            "console_url": environment[CONSOLE_URL],
             "metrics_url": f"http://{self.metrics_address}/metrics" if pids.get("worker") else None,
             "smtp_url": environment[SMTP_URL],
             "carrier_url": self._carrier_root() if "carrier" in self.ports else environment[CARRIER_URL],

@@ -17,6 +17,7 @@ ENCRYPTED = (KEYS, NAMESPACE)
 CHECKS = (
     VALUES,
     Check("Settings", "names", settings.check_names),
+    Check("Settings", "stack", settings.check_stack),
     TEMPORAL_VARIABLES,
     Check("Settings", "admins", settings.check_admins, (VALUES,)),
     DATABASE,

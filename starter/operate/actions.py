@@ -26,9 +26,18 @@ from commerce.messages.customers import welcome_key
 from commerce.messages.operator_actions import Action
 from commerce.messages.orders import OrderProcessing, shipped_key
 from commerce.messages.payments import RefundRequest
+from commerce.messages.returns import PROCESS_ID_PREFIX, returned_key
 from starter.client import check_job_is_idle, start
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
-from starter.operate.run_history import REPORTED_PROBLEMS, get_latest_run, recent_events, status_of, stuck_reason
+from starter.operate.run_history import (
+    REPORTED_PROBLEMS,
+    first_run_id,
+    get_latest_run,
+    recent_events,
+    start_event,
+    status_of,
+    stuck_reason,
+)
 from starter.processes import PROCESS_TYPES, ProcessType
 from starter.telemetry.trace_headers import current_trace_headers
 from workflows.engine.search_attributes import CUSTOMER_ID, ORDER_ID, OUTCOME
@@ -84,7 +93,7 @@ async def cancel(
         raise CancelRefused(process_id, f"it cannot undo its steps, because its code fails: {bug}")
     note = await _record(database, action)
     # By its first run, so that a job that has continued as a new run in the meantime is cancelled too.
-    handle = client.get_workflow_handle(process_id, first_execution_run_id=_first_run_id(run))
+    handle = client.get_workflow_handle(process_id, first_execution_run_id=first_run_id(run))
     try:
         await handle.cancel(reason=note, rpc_timeout=RPC_TIMEOUT)
     except RPCError as error:
@@ -154,6 +163,8 @@ async def _refuse_if_completed(database: Database, run: WorkflowExecutionDescrip
         return
     order_key = cancelled_key if run.workflow_type == "cancel-order" else shipped_key
     mail = order_key(order_id) if order_id else welcome_key(customer_id) if customer_id else None
+    if run.workflow_type == "return-order":
+        mail = returned_key(run.id.removeprefix(PROCESS_ID_PREFIX))
     async with database.transaction() as tx:
         if mail is None or not await operator_actions.is_unsent(tx, mail):
             raise RetryRefused(run.id, "it is completed")
@@ -166,14 +177,10 @@ async def _is_refund_due(database: Database, order_id: str) -> bool:
 
 
 async def _start_event(client: Client, run: WorkflowExecutionDescription) -> HistoryEvent:
-    """Return the start event of the first run in the chain that this run continues: it holds the original input."""
-    first = client.get_workflow_handle(run.id, run_id=_first_run_id(run))
-    try:
-        return await anext(first.fetch_history_events(page_size=1, rpc_timeout=RPC_TIMEOUT))
-    except RPCError as error:
-        if error.status == RPCStatusCode.NOT_FOUND:
-            raise RetryRefused(run.id, "Temporal has deleted its input") from None
-        raise Unreachable(f"Temporal could not return the input of {run.id}: {error.message}") from error
+    started = await start_event(client, run)
+    if started is None:
+        raise RetryRefused(run.id, "Temporal has deleted its input")
+    return started
 
 
 async def _start_request(
@@ -237,7 +244,8 @@ async def _title(client: Client, started: HistoryEvent) -> UserMetadata | None:
     original = started.user_metadata
     if not original.HasField("summary"):
         return None
-    return UserMetadata(summary=(await _reencrypt(client, original.summary))[0])
+    details = (await _reencrypt(client, original.details))[0] if original.HasField("details") else None
+    return UserMetadata(summary=(await _reencrypt(client, original.summary))[0], details=details)
 
 
 async def _reencrypt(client: Client, *payloads: Payload) -> list[Payload]:
@@ -270,7 +278,3 @@ async def _wait_until_stuck(client: Client, process_id: str) -> None:
             if await _stuck_reason(client, await get_latest_run(client, process_id)):
                 return
         await asyncio.sleep(STUCK_INTERVAL)
-
-
-def _first_run_id(run: WorkflowExecutionDescription) -> str:
-    return run.raw_description.workflow_execution_info.first_run_id

@@ -14,8 +14,6 @@ from commerce.messages.jobs import Counts, ItemFailure
 from commerce.messages.orders import InsufficientItem, order_process_id
 from commerce.messages.progress import ProcessState, Progress, StepProgress, StepState
 from commerce.messages.runs import ProcessStatus
-from commerce.settings import load_settings
-from starter.api.app import create_app
 from starter.api.errors import Problem
 from starter.api.tokens import OPEN_PATHS
 from starter.cli import shared
@@ -23,13 +21,14 @@ from starter.cli.app import app
 from starter.cli.contract import contract
 from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from tests.documents import prose, tables
-from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
+from tests.starter.api.api_client import openapi_document
 from workflows.cancel_order import PLAN as CANCEL_PLAN
 from workflows.customer_registration import PLAN as REGISTRATION_PLAN
 from workflows.engine.calls import name_of
 from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 from workflows.order_processing import PLAN as ORDER_PLAN
+from workflows.return_order import PLAN as RETURN_PLAN
 
 PAGE = ROOT / "docs" / "contract.md"
 TEXT = " ".join(prose(PAGE).split())
@@ -37,7 +36,7 @@ CODE = re.compile(r"`([^`]+)`")
 OPTIONAL = re.compile(r"\*`([^`]+)`\*")
 IN_PARENTHESES = re.compile(r"\([^)]*\)")
 INTERNAL_FIELDS = {"resume", "after"}  # set by processes only
-DOCUMENT: dict[str, Any] = create_app(load_settings(ENCRYPTION_ENV), ENCRYPTION_ENV).openapi()
+DOCUMENT = openapi_document()
 CONTRACT = {kind: parts for kind, parts in contract().items() if kind in PROCESS_TYPES}
 
 
@@ -104,7 +103,12 @@ def test_the_id_of_every_type_is_described() -> None:
 
 @pytest.mark.parametrize(
     ("process", "plan"),
-    [("order-processing", ORDER_PLAN), ("cancel-order", CANCEL_PLAN), ("customer-registration", REGISTRATION_PLAN)],
+    [
+        ("order-processing", ORDER_PLAN),
+        ("cancel-order", CANCEL_PLAN),
+        ("return-order", RETURN_PLAN),
+        ("customer-registration", REGISTRATION_PLAN),
+    ],
 )
 def test_the_steps_are_listed_in_their_order(process: str, plan: Any) -> None:
     assert CODE.findall(table("process")[f"`{process}`"][0]) == [name_of(step) for step in plan]

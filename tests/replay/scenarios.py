@@ -27,6 +27,7 @@ from commerce.messages.forgetting import ForgetCustomer
 from commerce.messages.orders import OrderChange, OrderProcessing, order_process_id
 from commerce.messages.pending_orders import PendingOrders
 from commerce.messages.picks import PickLine
+from commerce.messages.returns import AWAIT, Item, ReturnOrder
 from commerce.messages.stock_sync import SyncInventory
 from commerce.messages.tutorial import CountProducts, HelloWorld
 from commerce.messages.upkeep import Upkeep
@@ -587,6 +588,62 @@ async def offer_declined(shop: RunningShop, order_id: str) -> str:
     return handle.id
 
 
+async def start_return(shop: RunningShop, order_id: str) -> Handle:
+    """Start the return of one of two mugs, and wait until it waits for the goods."""
+    await shop.data.order(order_id, MUG=2)
+    await shop.process(order_id)
+    request = ReturnOrder(order_id=order_id, return_id=order_id, items=[Item(sku="MUG", quantity=1)])
+    handle: Any = await start(shop.client, "return-order", request)
+    await until_waiting(handle, AWAIT)
+    return handle
+
+
+async def until_waiting(handle: Handle, step: str) -> None:
+    def waits(steps: Any) -> bool:
+        return any((each["name"], each["state"]) == (step, "waiting") for each in steps)
+
+    while not waits((await handle.query("progress"))["steps"]):  # noqa: ASYNC110 - polls a server
+        await asyncio.sleep(0.05)
+
+
+async def goods_returned(shop: RunningShop, order_id: str) -> str:
+    """The goods come back after a receipt that cannot be right, and the payment is refunded at the shop."""
+    handle = await start_return(shop, order_id)
+    for units in (2, 1):
+        receipt = {"items": [{"sku": "MUG", "quantity": units}]}
+        await handle.execute_update("answer-step", {"step": AWAIT, "answer": "success", "data": receipt})
+        if units == 2:
+            await until_waiting(handle, f"{AWAIT}/2")
+    await until_waiting(handle, "refund-at-shop")
+    await answer(shop.client, shop.database, handle.id, "refund-at-shop", Answer(answer="success"), by="test")
+    await wait_for_end(handle)
+    return handle.id
+
+
+async def goods_not_returned(shop: RunningShop, order_id: str) -> str:
+    """Somebody answers that the goods will not come back."""
+    handle = await start_return(shop, order_id)
+    await answer(shop.client, shop.database, handle.id, AWAIT, Answer(answer="failure"), by="test")
+    await wait_for_end(handle)
+    return handle.id
+
+
+async def return_cancelled(shop: RunningShop, order_id: str) -> str:
+    """The return is cancelled while it waits for the goods."""
+    handle = await start_return(shop, order_id)
+    await handle.cancel()
+    await wait_for_end(handle)
+    return handle.id
+
+
+async def nothing_to_return(shop: RunningShop, order_id: str) -> str:
+    """The order is not fulfilled."""
+    await shop.data.order(order_id, MUG=1)
+    handle: Any = await start(shop.client, "return-order", ReturnOrder(order_id=order_id, return_id=order_id))
+    await wait_for_end(handle)
+    return str(handle.id)
+
+
 async def authorized(shop: RunningShop, order_id: str) -> None:
     """Create an order for three mugs whose payment is authorized."""
     payment = {"id": f"pi_{order_id.replace('-', '')}", "amount": 750, "currency": "gbp", "status": "requires_capture"}
@@ -690,6 +747,10 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "refund-at-shop": refund_at_shop,
     "parcel-handed-over": parcel_handed_over,
     "offer-declined": offer_declined,
+    "goods-returned": goods_returned,
+    "goods-not-returned": goods_not_returned,
+    "return-cancelled": return_cancelled,
+    "nothing-to-return": nothing_to_return,
     "two-parcels": two_parcels,
     "two-parcels-undone": two_parcels_undone,
     # The same with local mails, too.

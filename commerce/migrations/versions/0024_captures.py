@@ -6,7 +6,7 @@ from alembic import op
 from commerce.migrations import concurrent_indexes
 
 revision = "0024"
-down_revision = "0022"
+down_revision = "0023"
 
 TIME = sa.DateTime(timezone=True)
 MAY_BE_OPEN = (

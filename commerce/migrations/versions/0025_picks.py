@@ -8,7 +8,7 @@ revision = "0025"
 down_revision = "0024"
 
 TIME = sa.DateTime(timezone=True)
-REASONS = "'import', 'sync', 'fulfillment', 'cancel', 'pick_short'"
+REASONS = "'import', 'sync', 'fulfillment', 'cancel', 'returned', 'pick_short'"
 
 
 def upgrade() -> None:

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from commerce.database import Database
 from starter.devstack.warehouse.schemas import FixedLevel, Json, SetLevel
 
-MOVING = ["fulfillment", "cancel", "pick_short"]
+MOVING = ["fulfillment", "cancel", "returned", "pick_short"]
 READ_ONLY = text("SET TRANSACTION READ ONLY")
 # This runs before the statement that reads levels. A transaction that ends in between has committed, and that statement
 # sees it. Seeing the transactions of other roles takes a privilege, but only the application's role moves goods.

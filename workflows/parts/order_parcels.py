@@ -47,13 +47,13 @@ async def pick(saga: Saga, order: OrderRef, created: CreatedFulfillment, remind:
 
 
 def parcels(
-    saga: Saga, order: OrderRef, valid: ValidOrder, created: CreatedFulfillment, empty: list[str]
+    saga: Saga, order: OrderRef, valid: ValidOrder, created: CreatedFulfillment, short: RecordedShortPick | None
 ) -> dict[str, LabelRequest]:
     """Return the labels to buy, by name of the step: each is a step of its own (V15).
 
-    `empty`: fulfillments of which nothing is left to ship.
+    Fulfillments of which a short pick has left nothing to ship get none.
     """
-    first = name_of(FulfillmentActivities.create_label)
+    first, empty = name_of(FulfillmentActivities.create_label), short.empty if short else []
     to_ship: list[str | None] = [part.fulfillment_id for part in created.parts if part.needs_label]
     left = [each for each in to_ship or [None] if (each or created.fulfillment_id) not in empty]
     if not (valid.needs_label and left):
