@@ -5,24 +5,33 @@ ARG PYTHON=3.11-slim-trixie
 FROM python:${PYTHON} AS build
 COPY uv.txt /
 RUN python -m venv /uv && /uv/bin/pip install --quiet --no-cache-dir --require-hashes --only-binary :all: -r /uv.txt
+# Compiled files do not contain the time of their source, so the same commit gives the same files.
 ENV UV_PROJECT_ENVIRONMENT=/app \
     UV_COMPILE_BYTECODE=1 \
+    PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never
 WORKDIR /src
 # First what rarely changes: the locked packages, without the embedded servers and the packages for tests.
-# Mails are in English, so 30 MB of data about other languages are left out.
+# Mails are in English, so 30 MB of data about other languages are left out; so are Temporal's sources in Rust.
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=cache,target=/root/.cache/uv \
     /uv/bin/uv sync --quiet --locked --no-dev --no-install-project --python python && \
-    find /app -path '*/babel/locale-data/*' ! -name 'en*' ! -name root.dat -delete
+    find /app -path '*/babel/locale-data/*' ! -name 'en*' ! -name root.dat -delete && \
+    rm -r /app/lib/python*/site-packages/temporalio/bridge/sdk-core
 COPY LICENSE README.md worker.py ./
 COPY activities activities
 COPY commerce commerce
 COPY starter starter
 COPY workflows workflows
+COPY --chmod=755 deploy/image/answers /answers
+# The time of this build is left out: in a file that uv writes, and of all files.
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /uv/bin/uv sync --quiet --locked --no-dev --no-editable --python python && mkdir /empty
+    /uv/bin/uv sync --quiet --locked --no-dev --no-editable --python python && \
+    sed -i '/uv_cache/d' /app/lib/python*/site-packages/durable_commerce-*.dist-info/RECORD && \
+    rm /app/lib/python*/site-packages/durable_commerce-*.dist-info/uv_cache.json && \
+    mkdir -p /image /volumes/data && mv /answers /app/bin && mv /app /image && \
+    find /image /volumes -exec touch --no-dereference --date=2020-02-02 {} +
 
 FROM python:${PYTHON}
 ARG VERSION=0.1.0
@@ -32,10 +41,9 @@ LABEL org.opencontainers.image.title="durable-commerce" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-COPY --from=build /app /app
-COPY --chmod=755 deploy/image/answers /app/bin/answers
+COPY --from=build /image /
 # The root file system can be read-only: everything writes to /tmp, and the stand-ins of the trial profile to /data.
-COPY --from=build --chown=10001:10001 /empty /data
+COPY --from=build --chown=10001:10001 /volumes /
 ENV PATH=/app/bin:$PATH \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -15,7 +15,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
 export PIP_USER := 0
 
-.PHONY: help install demo up test tests quick units chaos lint bench release licenses clean environment packages peers
+.PHONY: help install demo up test tests quick units chaos lint bench release licenses rehearsal clean environment packages peers
 
 help:
 	@echo 'make demo     process a sample shop with everything embedded'
@@ -27,6 +27,7 @@ help:
 	@echo 'make lint     only check style, types and imports'
 	@echo 'make bench    compare the cost of an order with other engines (takes about half an hour)'
 	@echo 'make release  build source archive, wheel, bill of materials and checksums into dist'
+	@echo 'make rehearsal  run docker-compose.yml with an engine and images of its own, and check it (root, Go)'
 	@echo 'make clean    remove .venv, .bench and caches, but not the data in .commerce'
 
 install:
@@ -77,6 +78,10 @@ release: install
 licenses: install
 	@$(UV) export --quiet --locked --no-dev --all-extras --preview-features sbom-export --format cyclonedx1.5 \
 		--output-file .venv/uv.cdx.json >/dev/null && $(PY) deploy/release/sbom.py --licenses .venv/uv.cdx.json > docs/licenses.md
+
+# REHEARSAL: names of parts or checks, such as 'entrances' or 'kills backup'.
+rehearsal: install
+	@deploy/rehearsal/run $(REHEARSAL)
 
 # The other engines have an environment of their own: nothing in the project depends on them.
 peers:

@@ -12,6 +12,8 @@ from starter.api import (
     answers,
     bulk_workflows,
     codec,
+    corrections,
+    customer_lists,
     customers,
     errors,
     exports,
@@ -21,10 +23,14 @@ from starter.api import (
     order_corrections,
     order_lists,
     orders,
+    picks,
     progress,
     records,
+    reports,
+    returns,
     schedules,
     tutorial,
+    webhooks,
     workflows,
 )
 from starter.api.admission import Admission
@@ -96,15 +102,20 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
         schedules,
         order_lists,
         order_corrections,
+        returns,
         orders,
         records,
         customers,
+        customer_lists,
+        reports,
+        webhooks,
+        corrections,
         exports,
         codec,
         tutorial,
     ):
         app.include_router(protected.routes)
-    for public in (health.routes, metrics.routes, intake.routes, answers.links):
+    for public in (health.routes, metrics.routes, intake.routes, picks.routes, answers.links):
         app.include_router(public)
     errors.install_handlers(app)
     mount_console(app)

@@ -63,6 +63,10 @@ WITHOUT_METHOD = FieldError(
     field="shipping_method",
     message="missing, although goods are to be shipped: they get no label, unless COMMERCE_NO_METHOD=hold",
 )
+NOT_CAPTURABLE = FieldError(
+    field="payment_reference",
+    message="is no payment that can be captured here: the order is processed when its shop has captured it",
+)
 
 
 @routes.put(
@@ -101,5 +105,9 @@ async def put_order(order_id: OrderId, order: PlacedOrder, backends: BackendsDep
         changed=difference.changed,
         kept=difference.kept,
         transaction_id=order_process_id(difference.order_id) if now.is_open else None,
-        warnings=[*new_order.warnings, *([WITHOUT_METHOD] if now.lacks_method else [])],
+        warnings=[
+            *new_order.warnings,
+            *([WITHOUT_METHOD] if now.lacks_method else []),
+            *([NOT_CAPTURABLE] if now.not_capturable else []),
+        ],
     )

@@ -1,6 +1,7 @@
 """What callers who may not see personal data get instead of it."""
 
 from commerce.messages.order_views import Address, OrderView
+from commerce.messages.return_views import ReturnView
 from commerce.messages.runs import ProcessStatus
 from commerce.messages.schedules import JobSchedule
 from commerce.queries.masking import mask_address, mask_name
@@ -26,10 +27,17 @@ def order_for(caller: Caller, order: OrderView) -> OrderView:
             "fulfillments": [
                 parcel.model_copy(update={"tracking_number": None, "label_url": None}) for parcel in order.fulfillments
             ],
+            "returns": [return_for(caller, each) for each in order.returns],
             "answers": [answer.model_copy(update={"reason": None}) for answer in order.answers],
             "actions": [action.model_copy(update={"reason": ""}) for action in order.actions],
         }
     )
+
+
+def return_for(caller: Caller, found: ReturnView) -> ReturnView:
+    """Return a return as the caller may see it: without what leads to its parcel."""
+    hidden = {"tracking_number": None, "label_url": None}
+    return found if caller.sees_personal_data else found.model_copy(update=hidden)
 
 
 def process_for(caller: Caller, status: ProcessStatus) -> ProcessStatus:

@@ -93,7 +93,7 @@ class Watch:
     async def _poll_once(self) -> None:
         """Read the status if the run has changed; only then is its worker queried."""
         try:
-            seen = _fingerprint(await run_history.get_latest_run(self._client, self.status.transaction_id))
+            seen = run_fingerprint(await run_history.get_latest_run(self._client, self.status.transaction_id))
             if seen == self._seen and self.status.progress:
                 return
             status = await process_status.get_status(self._client, self.status.transaction_id, ui=self._ui)
@@ -228,7 +228,7 @@ def _event_id(name: str, status: ProcessStatus) -> str:
     return f"{status.run_id}.{version}"
 
 
-def _fingerprint(run: WorkflowExecutionDescription) -> tuple[Any, ...]:
+def run_fingerprint(run: WorkflowExecutionDescription) -> tuple[Any, ...]:
     """Return values of which at least one differs as soon as the status of a process changes."""
     info = run.raw_description
     pending = [(step.activity_id, step.state, step.attempt) for step in info.pending_activities]

@@ -69,6 +69,7 @@ def _measure(scope: Scope, status: int, seconds: float) -> None:
 
 def _log(scope: Scope, status: int, seconds: float) -> None:
     """Log the request; of the query only the names, since values may be personal."""
+    caller = scope.get("state", {}).get("caller")
     write = log.debug if scope["path"].startswith(PROBES) else log.info
     query = sorted({name for name, _ in QueryParams(scope["query_string"]).multi_items()})
     write(
@@ -77,5 +78,6 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         path=f"{ANSWERS}…" if scope["path"].startswith(ANSWERS) else scope["path"],  # whoever has the link can answer
         query=query,
         status=status,
+        **({"caller": caller.name} if caller else {}),
         milliseconds=round(seconds * 1000, 1),
     )

@@ -85,9 +85,12 @@ async def list_schedules(temporal: ClientDep, database: DatabaseDep, caller: Cal
     responses=examples.TRIGGER_RESPONSES,
     dependencies=[requires(Role.operator)],
 )
-async def trigger_schedule(schedule_id: ScheduleId, temporal: ClientDep) -> Triggered:
+async def trigger_schedule(
+    schedule_id: ScheduleId, temporal: ClientDep, database: DatabaseDep, caller: CallerDep
+) -> Triggered:
     """Run a job now, even if its schedule is paused. 409 if it is already running."""
-    return Triggered(id=schedule_id, transaction_id=await actions.trigger(temporal, schedule_id))
+    process = await actions.trigger(temporal, schedule_id, database=database, actor=caller.name)
+    return Triggered(id=schedule_id, transaction_id=process)
 
 
 @routes.post(
@@ -125,11 +128,15 @@ async def resume_schedule(
     responses=examples.BACKFILL_RESPONSES,
     dependencies=[requires(Role.operator)],
 )
-async def backfill_schedule(schedule_id: ScheduleId, temporal: ClientDep, span: Backfill) -> Backfilled:
+async def backfill_schedule(
+    schedule_id: ScheduleId, temporal: ClientDep, database: DatabaseDep, caller: CallerDep, span: Backfill
+) -> Backfilled:
     """Run a job for past nominal times, one after the other, even if its schedule is paused.
 
     Future times are ignored.
     """
     with prefix_field_errors("body"):
-        times = await actions.backfill(temporal, schedule_id, span.start, span.end)
+        times = await actions.backfill(
+            temporal, schedule_id, span.start, span.end, database=database, actor=caller.name
+        )
     return Backfilled(id=schedule_id, nominal_times=times)

@@ -19,7 +19,8 @@ OPEN_PATHS = ("/metrics", "/docs", "/openapi.json")
 DOCS_FILES = "/docs/files"  # scripts and styles of the page /docs
 HEALTH_PREFIX = "/health/"
 CONSOLE = "/console"  # checks its own sessions
-SIGNED_PATHS = ("/intake/shopify", "/intake/woocommerce")  # a signature of each body stands in for the token
+# A signature of each body stands in for the token.
+SIGNED_PATHS = ("/intake/shopify", "/intake/woocommerce", "/intake/warehouse")
 
 
 def is_signed(path: str) -> bool:

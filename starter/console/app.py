@@ -14,9 +14,24 @@ from starlette.responses import Response
 from commerce.errors import BadInput, CommerceError
 from commerce.messages.base import problem_message
 from starter.api.errors import REQUEST_ID, STATUSES, status_of
-from starter.console import assets, frame, today
+from starter.console import (
+    assets,
+    customers,
+    frame,
+    jobs,
+    mails,
+    order_actions,
+    orders,
+    process_actions,
+    processes,
+    reports,
+    stock,
+    today,
+    webhooks,
+)
+from starter.console.checks import Checks
 from starter.console.sessions import PATH, Sessions
-from starter.console.views import HEADERS, NotSignedIn, View, open_view, signed_in
+from starter.console.views import HEADERS, NotSignedIn, View, signed_in, view_without_form
 
 TITLES = {
     HTTPStatus.FORBIDDEN: "You may not do this",
@@ -46,9 +61,23 @@ def _create_console(state: State) -> FastAPI:
     console = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     console.state = state
     console.state.sessions = Sessions(state.backends.settings)
+    console.state.snapshots = today.Snapshots()
+    console.state.checks = Checks()
     console.include_router(assets.routes)
     console.include_router(frame.routes)
-    for pages in (today,):
+    for pages in (
+        today,
+        orders,
+        order_actions,
+        processes,
+        process_actions,
+        stock,
+        jobs,
+        reports,
+        mails,
+        webhooks,
+        customers,
+    ):
         console.include_router(pages.routes, dependencies=[Depends(signed_in)])
     console.exception_handler(NotSignedIn)(_lead_to_sign_in)
     console.exception_handler(CommerceError)(_shop_error)
@@ -96,12 +125,8 @@ async def _unexpected_error(request: Request, _error: Exception) -> Response:
 
 
 async def _problem(request: Request, status: int, message: str, fields: Any = ()) -> Response:
-    try:
-        view: View = await open_view(request)
-    except HTTPException:  # the form is not ours; the page is shown all the same
-        sessions: Sessions = request.app.state.sessions
-        session = sessions.read(request.cookies.get(sessions.cookie_name, "")) or sessions.start()
-        view = View(request, request.app.state.backends, sessions, session, frame.NO_FORM)
+    # Not read again: an error handler may get no more of the request.
+    view: View = getattr(request.state, "view", None) or view_without_form(request)
     if view.session.caller is None and status == HTTPStatus.NOT_FOUND:
         return await _lead_to_sign_in(request, NotSignedIn())
     return view.render(

@@ -6,9 +6,8 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from starter.console.sessions import PATH
-from starter.console.views import Form, OpenViewDep
+from starter.console.views import OpenViewDep
 
-NO_FORM = Form({})
 WRONG_TOKEN = "This is not a token of this shop."  # noqa: S105 - a message
 
 routes = APIRouter()

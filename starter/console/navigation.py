@@ -16,4 +16,14 @@ class Place(NamedTuple):
         return path == self.path or (self.path != f"{PATH}/" and path.startswith(f"{self.path}/"))
 
 
-NAVIGATION = (Place(f"{PATH}/", "Today"),)
+NAVIGATION = (
+    Place(f"{PATH}/", "Today"),
+    Place(f"{PATH}/orders", "Orders"),
+    Place(f"{PATH}/processes", "Processes"),
+    Place(f"{PATH}/stock", "Stock"),
+    Place(f"{PATH}/jobs", "Jobs"),
+    Place(f"{PATH}/reports", "Reports"),
+    Place(f"{PATH}/mails", "Mails"),
+    Place(f"{PATH}/webhooks", "Webhooks"),
+    Place(f"{PATH}/customers", "Customers"),
+)

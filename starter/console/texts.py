@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from commerce.formats import Formats
+from commerce.order_corrections import MAX_LENGTHS
 from commerce.plain_text import CONTROLS_IN_LINES
 from commerce.settings import Settings
 from starter.console.assets import asset_url
@@ -49,15 +50,22 @@ def badge(name: str | None, tone: str = "") -> Markup:
 
 
 def duration(seconds: float | timedelta) -> str:
-    """Return a duration in its largest unit and the next one if it matters: `1.2 s`, `3 min`, `2 h 5 min`, `4 d`."""
+    """Return a duration in its largest unit, such as `12 ms`, `1.2 s`, `3 min`, `2 h 5 min` or `4 d`."""
     value = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+    if value < 1:
+        return f"{max(round(value * 1000), 0)} ms"
     if value < 10:  # such short ones are worth a decimal
-        return f"{max(value, 0):.1f} s"
+        return f"{value:.1f} s"
     size, unit = next(span for span in SPANS if value >= span[0])
     text = f"{int(value // size)} {unit}"
     if unit == "h" and (minutes := int(value % HOUR // MINUTE)):
         text += f" {minutes} min"
     return text
+
+
+def is_web_address(url: str | None) -> bool:
+    """Return whether a browser may open this address: it is that of a web page, and no script."""
+    return bool(url) and str(url).lower().startswith(("https://", "http://"))
 
 
 class Times:
@@ -130,7 +138,12 @@ def templates(settings: Settings) -> Environment:
         "badge": badge,
         "or_none": lambda value: NONE if value in (None, "") else value,
     }
-    environment.globals |= {"asset_url": asset_url, "bar_chart": bar_chart}
+    environment.globals |= {
+        "asset_url": asset_url,
+        "bar_chart": bar_chart,
+        "is_web_address": is_web_address,
+        "max_lengths": MAX_LENGTHS,
+    }
     return environment
 
 

@@ -6,10 +6,10 @@ somebody must be at least is in the route's `dependencies`, as in the HTTP API: 
 
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Annotated, Any
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -141,7 +141,10 @@ class View:
     @property
     def is_secure(self) -> bool:
         """Whether the browser reaches the console over TLS, so that it must never send the cookie without."""
-        return self.request.url.scheme == "https"
+        url = self.settings.console_url or ""
+        # A proxy that ends TLS may not say so, but the settings know its address.
+        is_behind_tls = url.startswith("https://") and urlsplit(url).netloc == self.request.headers.get("host")
+        return self.request.url.scheme == "https" or is_behind_tls
 
     def _variables(self, notice: str) -> dict[str, Any]:
         return {
@@ -157,18 +160,24 @@ class View:
         }
 
 
-async def open_view(request: Request) -> View:
-    """Return the view of a request, signed in or not. Raises HTTPException for a form that we have not made."""
+def view_without_form(request: Request) -> View:
+    """Return the view of a request, signed in or not, that sends no form, or none that counts."""
     sessions: Sessions = request.app.state.sessions
     session = sessions.read(request.cookies.get(sessions.cookie_name, "")) or sessions.start()
-    if session.caller:
-        request.state.caller = session.caller
-    form = Form({})
+    return View(request, request.app.state.backends, sessions, session, Form({}))
+
+
+async def open_view(request: Request) -> View:
+    """Return the view of a request, signed in or not. Raises HTTPException for a form that we have not made."""
+    view = view_without_form(request)
+    if view.session.caller:
+        request.state.caller = view.session.caller
     if request.method not in READS:
-        form = await _read_form(request)
-        if not hmac.compare_digest(form.get(FORM_KEY).encode(), session.form_key.encode()):
+        view = replace(view, form=await _read_form(request))
+        if not hmac.compare_digest(view.form.get(FORM_KEY).encode(), view.session.form_key.encode()):
             raise HTTPException(HTTPStatus.FORBIDDEN, OUT_OF_DATE)
-    return View(request, request.app.state.backends, sessions, session, form)
+    request.state.view = view
+    return view
 
 
 async def signed_in(view: Annotated[View, Depends(open_view)]) -> View:

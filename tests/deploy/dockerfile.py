@@ -131,7 +131,7 @@ class Builder:
         place = _in(image, str(Path(image.workdir, target)))
         for source in sources:
             if stage := options.get("from"):
-                shutil.copytree(_in(self._stages[stage], source), place, symlinks=True)
+                shutil.copytree(_in(self._stages[stage], source), place, symlinks=True, dirs_exist_ok=True)
             else:
                 self._copy_own(source, place, to_folder=target.endswith("/") or len(sources) > 1)
         if mode := options.get("chmod"):

@@ -1,5 +1,6 @@
 """docs/deployment.md and docs/operations.md agree with the compose file and the scripts."""
 
+import csv
 import re
 from pathlib import Path
 
@@ -54,6 +55,9 @@ def test_the_first_order_is_a_sample_order_that_is_fulfilled(tmp_path: Path) -> 
     ids = set(re.findall(r'"order_id": "(\w+)"', TEXT))
     assert {example.expected[order_id] for order_id in ids} == {"fulfilled"}
     assert not ids & set(example.cases.values())
+    with example.orders.open(newline="") as file:
+        addresses = [row["Email"] for row in csv.DictReader(file) if row["Id"] in ids and row["Paid at"]]
+    assert addresses and all(addresses)  # it gets a mail
 
 
 def test_ports_on_the_page_are_published() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import yaml
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
@@ -218,6 +219,17 @@ def test_the_server_gets_the_password_from_the_secret(tmp_path: Path, secrets: P
     server.chmod(0o755)
     done = run("temporal/server.sh", ENTRYPOINT=server, POSTGRES_PWD_FILE=secrets / "temporal_password")
     assert done.stdout == (secrets / "temporal_password").read_text()
+
+
+@pytest.mark.parametrize("password", ["plain", 'a"b', "a\\b\\", "{{ env }}: #'%$x ü"])
+def test_the_server_reads_a_password_of_any_characters(tmp_path: Path, password: str) -> None:
+    file = tmp_path / "password"
+    file.write_text(password + "\n")
+    server = tmp_path / "entrypoint.sh"
+    server.write_text('#!/bin/sh\nprintf "%s" "$POSTGRES_PWD"\n')
+    server.chmod(0o755)
+    done = run("temporal/server.sh", ENTRYPOINT=server, POSTGRES_PWD_FILE=file)
+    assert yaml.safe_load(f'password: "{done.stdout}"') == {"password": password}  # as in the server's configuration
 
 
 @pytest.mark.parametrize("namespace", ["default", "shop-of-the-scripts"])

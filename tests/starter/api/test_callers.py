@@ -65,7 +65,7 @@ async def shop_and_http(
         yield shop, http
 
 
-def test_every_route_states_one_role() -> None:
+def test_h1_every_route_states_one_role() -> None:
     assert [f"{method} {path}" for method, path, roles in ROUTES if len(roles) != 1] == []
 
 
@@ -103,7 +103,7 @@ async def test_only_admins_may_forget_and_force(http: httpx.AsyncClient) -> None
         assert (response.status_code, response.json()["code"]) == (403, "RoleRequired")
 
 
-async def test_personal_data_is_masked_for_viewers(shop_and_http: tuple[RunningShop, httpx.AsyncClient]) -> None:
+async def test_h2_personal_data_is_masked_for_viewers(shop_and_http: tuple[RunningShop, httpx.AsyncClient]) -> None:
     shop, http = shop_and_http
     columns = {"shipping_name": "Ann Lee", "shipping_address1": "1 High St", "note": "call 555", "shipping_zip": "N1"}
     await shop.data.order("mask1", columns=columns | {"billing_name": "Bob Lee", "tags": "vip", "phone": "555"})
@@ -115,7 +115,9 @@ async def test_personal_data_is_masked_for_viewers(shop_and_http: tuple[RunningS
     assert '"customer":"A… L…"' in masked and '"email":"a…@customer.example"' in masked
 
 
-async def test_the_record_of_actions_has_the_callers_name(shop_and_http: tuple[RunningShop, httpx.AsyncClient]) -> None:
+async def test_h3_the_record_of_actions_has_the_callers_name(
+    shop_and_http: tuple[RunningShop, httpx.AsyncClient],
+) -> None:
     shop, http = shop_and_http
     await shop.data.order("named1")
     await http.patch("/orders/named1", json={"reason": "wait", "hold": True}, headers=bearer(Role.operator))

@@ -10,8 +10,11 @@ import httpx
 import pytest
 
 from commerce.settings import load_settings
+from starter.api.app import create_app
+from starter.console import frame, today
 from starter.console.sessions import Sessions
-from tests.starter.api.api_client import offline_client
+from tests.keys import ENCRYPTION_ENV
+from tests.starter.api.api_client import in_process_client, offline_client
 
 TOKEN = "a-token-of-the-shop"
 COOKIE = "commerce-console-9000"
@@ -182,6 +185,22 @@ async def test_what_an_address_contains_is_no_html_of_the_page() -> None:
         page = await http.get("/console/<script>alert(1)</script>")
         assert page.status_code == 404
         assert "<script>alert" not in page.text
+
+
+async def test_a_bug_of_ours_is_a_page_without_its_details(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a secret")
+
+    environment = ENCRYPTION_ENV | {"COMMERCE_API_TOKENS": TOKEN}
+    async with in_process_client(create_app(load_settings(environment), environment)) as http:
+        await sign_in(http)
+        key = form_key(await http.get("/console/nothing"))
+        monkeypatch.setattr(today.Snapshots, "get", fail)
+        monkeypatch.setattr(frame, "_own_page", fail)
+        for page in (await http.get("/console/"), await http.post("/console/sign-in", data={"form_key": key})):
+            assert page.status_code == 500
+            assert "Something went wrong" in page.text
+            assert "a secret" not in page.text
 
 
 async def test_without_the_database_a_page_says_so() -> None:

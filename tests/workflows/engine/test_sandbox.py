@@ -16,6 +16,7 @@ from temporalio.workflow import SandboxImportNotificationPolicy
 
 from commerce.messages.cancellations import CancelOrder
 from commerce.messages.forgetting import ForgetCustomer
+from commerce.messages.returns import ReturnOrder
 from commerce.messages.tutorial import HelloWorld
 from commerce.messages.webhooks import WebhookDelivery
 from starter.client import register_customer, start
@@ -31,6 +32,7 @@ STRICT = SandboxImportNotificationPolicy.RAISE_ON_UNINTENTIONAL_PASSTHROUGH
 EMPTY_MODULES = {"workflows", "__main__"}  # the SDK creates the second one
 INPUTS = {  # the other process types need no input
     "cancel-order": CancelOrder(order_id="free"),
+    "return-order": ReturnOrder(order_id="free", return_id="free"),
     "forget-customer": ForgetCustomer(email="ann@shop.example"),
     "hello-world": HelloWorld(name="John"),
     "deliver-webhook": WebhookDelivery(endpoint_id=uuid4(), event_id=uuid4()),

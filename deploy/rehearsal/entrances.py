@@ -1,0 +1,219 @@
+"""The ways in that the pages describe and the compose file does not use by itself, all at once.
+
+Temporal with mutual TLS, tokens (JWT) and a namespace of its own, PostgreSQL with `verify-full` and passwords of odd
+characters, PgBouncer in transaction mode, a mail server with TLS and login, a proxy with TLS, a time zone with daylight
+saving time.
+"""
+
+import json
+import os
+import shutil
+import time
+from base64 import urlsafe_b64encode
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from stack import HERE, Stack, expect, run, wait_until
+
+ODD = r"""p@s:s/w?o#r%d&=+ ,;'"`$HOME\x{}[]()<>|~ü€!*^"""  # no line break: a secret is a line
+NAMES = ["postgres", "temporal", "client", "mail", "proxy"]
+USERS = [0, 999, 1000, 10001]
+ALIASES = {"proxy": ["api.shop.example", "localhost"]}
+
+
+def start(shop: Stack) -> str:
+    """The services start with all of this, with odd passwords in the secrets."""
+    shop.sh("deploy/make-secrets >/dev/null; cp deploy/env.example .env")
+    password = f"{ODD}-mail"
+    for role, file in (("commerce", "database_url"), ("commerce_migrator", "migration_database_url")):
+        secret = {"commerce": "commerce_password", "commerce_migrator": "migrator_password"}[role]
+        _write(shop, secret, f"{ODD}-{role}")
+        server = "postgres:5432/commerce?sslmode=verify-full&sslrootcert=/tls/ca.pem"
+        _write(shop, file, f"postgresql://{role}:{quote(f'{ODD}-{role}', safe='')}@{server}")
+    token, keys = _token()
+    direct = (shop.folder / "secrets" / "database_url").read_text()
+    _write(shop, "temporal_password", f"{ODD}-temporal")
+    _write(shop, "smtp_url", f"smtp+starttls://{quote('shop@example.com')}:{quote(password, safe='')}@mail:587")
+    _certificates(
+        shop,
+        {
+            "direct_url": direct,
+            "mail.password": password,
+            "jwks.json": keys,
+            "pgbouncer.users": '"commerce" "' + f"{ODD}-commerce".replace('"', '""') + '"',
+        },
+    )
+    pooled = f"postgresql://commerce:{quote(f'{ODD}-commerce', safe='')}@pooler:6432/commerce"
+    shutil.copy(HERE / "entrances" / "docker-compose.override.yml", shop.folder)
+    shop.write_sample_shop()
+    shop.variables(
+        TEMPORAL_NAMESPACE="shop", COMMERCE_TIMEZONE="Europe/Berlin", COMPOSE_PROFILES="trial", REHEARSAL_JWT=token
+    )
+    shop.sh("docker compose up -d --wait")
+    _write(shop, "database_url", pooled)  # the migration has no pooler, and the page's database_url is for both
+    shop.sh("docker compose up -d --wait --no-deps --force-recreate worker api")
+    return "all healthy"
+
+
+def _write(shop: Stack, secret: str, text: str) -> None:
+    file = shop.folder / "secrets" / secret
+    file.unlink(missing_ok=True)
+    file.write_text(text + "\n")
+    file.chmod(0o444)
+
+
+def _token() -> tuple[str, str]:
+    """Return a token (JWT) for Temporal, and the set of keys with which its server checks it."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    numbers = key.public_key().public_numbers()
+    claims = {
+        "sub": "shop",
+        "permissions": ["temporal-system:admin", "shop:admin"],
+        "exp": int((datetime.now(UTC) + timedelta(days=1)).timestamp()),
+    }
+    parts = [_base64(json.dumps(each).encode()) for each in ({"alg": "RS256", "typ": "JWT", "kid": "one"}, claims)]
+    signature = key.sign(".".join(parts).encode(), padding.PKCS1v15(), hashes.SHA256())
+    public = {
+        name: _base64(number.to_bytes((number.bit_length() + 7) // 8, "big"))
+        for name, number in (("n", numbers.n), ("e", numbers.e))
+    }
+    keys = {"keys": [{"kty": "RSA", "kid": "one", "alg": "RS256", "use": "sig", **public}]}
+    return ".".join([*parts, _base64(signature)]), json.dumps(keys)
+
+
+def _base64(content: bytes) -> str:
+    return urlsafe_b64encode(content).decode().rstrip("=")
+
+
+def _certificates(shop: Stack, texts: dict[str, str]) -> None:
+    """Create a private authority, and certificates signed by it, in a folder for each user of an image."""
+    authority = ec.generate_private_key(ec.SECP256R1())
+    issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "rehearsal")])
+    files = {"ca.pem": _certificate(issuer, issuer, authority, authority, [], ca=True)}
+    for name in NAMES:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        files[f"{name}.pem"] = _certificate(subject, issuer, key, authority, ALIASES.get(name, [name]))
+        files[f"{name}.key"] = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    files |= {name: text.encode() for name, text in texts.items()}
+    for user in USERS:
+        folder = shop.folder / "tls" / str(user)
+        folder.mkdir(parents=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+            (folder / name).chmod(0o400)
+            os.chown(folder / name, user, user)
+
+
+def _certificate(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    signer: ec.EllipticCurvePrivateKey,
+    names: list[str],
+    *,
+    ca: bool = False,
+) -> bytes:
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=2))
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+    )
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), critical=False)
+    return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def doctor(shop: Stack) -> str:
+    """The doctor finds nothing; connections use TLS, pooled ones included."""
+    last = shop.cli("doctor").strip().splitlines()[-1].strip()
+    plain = shop.sql(
+        "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE NOT ssl AND client_addr IS NOT NULL"
+    )
+    expect(plain == [["0"]], f"{plain[0][0]} connections without TLS")
+    refused = shop.compose(
+        "run", "--rm", "-T", "--no-deps", "-e", "TEMPORAL_TLS_CLIENT_CERT_PATH=", "-e", "TEMPORAL_TLS_CLIENT_KEY_PATH=",
+        "temporal-namespace", "temporal", "operator", "cluster", "health", check=False,
+    )  # fmt: skip
+    expect("SERVING" not in refused, "Temporal answers without a client certificate")
+    listing = ["temporal", "workflow", "count", "--namespace", "shop"]
+    ask = ["run", "--rm", "-T", "--no-deps", "-e", "TEMPORAL_API_KEY=none", "temporal-namespace", *listing]
+    refused = shop.compose(*ask, check=False)
+    expect("Total" not in refused, "Temporal answers without a token")
+    return f"{last}; no connection without TLS; Temporal refuses without a client certificate, or without a token"
+
+
+def mails(shop: Stack) -> str:
+    """An order's mail arrives by STARTTLS with login, then another's by TLS from the start."""
+    for kind in ("inventory", "orders"):
+        shop.sh(f'docker compose run --rm -T -v "$PWD:/in:ro" cli import {kind} /in/sample-{kind}.csv')
+    _order_with_mail(shop, "S1002")
+    url = (shop.folder / "secrets" / "smtp_url").read_text().strip()
+    _write(shop, "smtp_url", url.replace("smtp+starttls:", "smtps:").replace(":587", ":465"))
+    shop.sh("docker compose up -d --wait --no-deps --force-recreate worker")
+    _order_with_mail(shop, "S1004")
+    return "both arrived, received with esmtpsa"
+
+
+def _order_with_mail(shop: Stack, order_id: str) -> None:
+    shop.cli("start", "order-processing", "--input", json.dumps({"order_id": order_id}))
+    (row,) = shop.sql(f"SELECT recipient FROM notifications WHERE order_id = '{order_id}' AND kind = 'order-shipped'")
+
+    def arrived() -> bool:
+        inbox = shop.compose("exec", "-T", "mail", "cat", "/mail/inbox")
+        return order_id in inbox and "esmtpsa" in inbox
+
+    wait_until(arrived, 60, f"the mail of {order_id} to {row[0]}")
+
+
+def proxy(shop: Stack) -> str:
+    """Caddy with TLS as on the page: no /metrics, and the stream of events is not held back."""
+    base = [
+        "curl",
+        "-sS",
+        "--cacert",
+        str(shop.folder / "tls" / "0" / "ca.pem"),
+        "--resolve",
+        "api.shop.example:9443:127.0.0.1",
+    ]
+    login = ["-H", f"Authorization: Bearer {shop.token()}"]
+    url = "https://api.shop.example:9443"
+    expect("404" in run(*base, "-o", "/dev/null", "-w", "%{http_code}", f"{url}/metrics"), "/metrics is open")
+    expect(run(*base, "-o", "/dev/null", "-w", "%{http_code}", f"{url}/health/ready") == "200", "not ready")
+    shop.compose("stop", "carrier")
+    try:
+        shop.cli("start", "order-processing", "--input", '{"order_id": "S1006"}', "--no-wait")
+        process = json.loads(shop.cli("runs", "list", "--search", "S1006", "--json"))
+        first = json.dumps(process)
+        process_id = process[0]["process_id"] if isinstance(process, list) else first
+        begun = time.monotonic()
+        stream = run(
+            *base, *login, "--max-time", "8", "-N", f"{url}/workflows/{quote(process_id, safe='')}/events", check=False
+        )
+        expect("validate-order" in stream, f"no event within 8 s of a stream that has not ended: {stream[:300]}")
+        expect(time.monotonic() - begun > 7, f"the stream has ended: {stream[:300]}")
+    finally:
+        shop.compose("start", "carrier")
+    return "TLS, /metrics hidden, events arrive while the stream is open"
+
+
+def clock(shop: Stack) -> str:
+    """Containers and schedules use the time zone of the shop; processes are in its namespace."""
+    out = shop.compose("exec", "-T", "worker", "date", "+%Z")
+    expect(out.strip() in ("CET", "CEST"), out)
+    where = shop.compose("exec", "-T", "worker", "sh", "-c", "echo $TEMPORAL_NAMESPACE").strip()
+    count = shop.compose(
+        "run", "--rm", "-T", "--no-deps", "temporal-namespace", "temporal", "workflow", "count", "--namespace", where
+    )
+    expect(where == "shop" and "Total" in count, count)
+    return f"{out.strip()}; namespace {where}: {count.strip()}"
+
+
+ALL = [start, doctor, mails, proxy, clock]
