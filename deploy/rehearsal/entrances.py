@@ -106,7 +106,7 @@ def _certificates(shop: Stack, texts: dict[str, str]) -> None:
         folder.mkdir(parents=True)
         for name, content in files.items():
             (folder / name).write_bytes(content)
-            (folder / name).chmod(0o400)
+            (folder / name).chmod(0o400 if user else 0o444)  # the mail server starts as root and changes its user
             os.chown(folder / name, user, user)
 
 

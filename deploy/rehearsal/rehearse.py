@@ -34,10 +34,12 @@ FIRST = [
     checks.kills,
     checks.engine,
     checks.backup,
+    later.pods,
     later.upgrade,
     later.image,
 ]
 PARTS = {"first": FIRST, "entrances": entrances.ALL}
+CLEAR = ["docker", "compose", "-p", "durable-commerce", "down", "--volumes", "--timeout", "5"]
 LEFT_OUT = Path(__file__).with_name("left-out.md")
 
 
@@ -54,28 +56,17 @@ def main() -> int:
         wanted = [check for check in others if not chosen.checks or {part, check.__name__} & {*chosen.checks}]
         if not wanted:
             continue
-        run(
-            "docker",
-            "compose",
-            "-p",
-            "durable-commerce",
-            "down",
-            "--volumes",
-            "--timeout",
-            "5",
-            folder=Path("/"),
-            check=False,
-        )
+        run(*CLEAR, folder=Path("/"), check=False)
         shop = Stack(CACHE / "shop" / "durable-commerce")
         try:
-            rows.append(_tried(start, shop))
-            if rows[-1][1] == "yes":
-                rows += [_tried(check, shop) for check in wanted]
+            for check in (start, *wanted):
+                rows.append(_tried(check, shop))
+                chosen.report.write_text(_report(rows, time.monotonic() - begun))
+                if check is start and rows[-1][1] != "yes":
+                    break
         finally:
             if not chosen.keep:
                 shop.compose("--profile", "*", "down", "--volumes", "--timeout", "5", check=False)
-    text = _report(rows, time.monotonic() - begun)
-    chosen.report.write_text(text)
     return sum(result != "yes" for _, result, _, _ in rows)
 
 
