@@ -7,6 +7,7 @@ saving time.
 
 import json
 import os
+import re
 import shutil
 import time
 from datetime import UTC, datetime, timedelta
@@ -48,10 +49,20 @@ def start(shop: Stack) -> str:
     shutil.copy(HERE / "entrances" / "docker-compose.override.yml", shop.folder)
     shop.write_sample_shop()
     shop.variables(TEMPORAL_NAMESPACE="shop", COMMERCE_TIMEZONE="Europe/Berlin", COMPOSE_PROFILES="trial")
+    _proxy_of_the_page(shop)
     shop.sh("docker compose up -d --wait")
     _write(shop, "database_url", pooled)  # the migration has no pooler, and the page's database_url is for both
     shop.sh("docker compose up -d --wait --no-deps --force-recreate worker api")
     return "all healthy"
+
+
+def _proxy_of_the_page(shop: Stack) -> None:
+    """Write the page's configuration of Caddy, with our certificate and addresses."""
+    page = (shop.folder / "docs" / "deployment.md").read_text()
+    (block,) = re.findall(r"```text\n(api\.shop\.example \{.*?)```", page, re.DOTALL)
+    own = "https://api.shop.example:9443 {\n    tls /tls/proxy.pem /tls/proxy.key"
+    text = block.replace("api.shop.example {", own).replace("127.0.0.1:9000", "api:9000")
+    (shop.folder / "tls" / "0" / "Caddyfile").write_text("{\n    auto_https off\n    admin off\n}\n" + text)
 
 
 def _write(shop: Stack, secret: str, text: str) -> None:
@@ -165,12 +176,9 @@ def proxy(shop: Stack) -> str:
     shop.compose("stop", "carrier")
     try:
         shop.cli("start", "order-processing", "--input", '{"order_id": "S1006"}', "--no-wait")
-        process = json.loads(shop.cli("runs", "list", "--search", "S1006", "--json"))
-        first = json.dumps(process)
-        process_id = process[0]["process_id"] if isinstance(process, list) else first
         begun = time.monotonic()
         stream = run(
-            *base, *login, "--max-time", "8", "-N", f"{url}/workflows/{quote(process_id, safe='')}/events", check=False
+            *base, *login, "--max-time", "8", "-N", f"{url}/workflows/order-processing-S1006/events", check=False
         )
         expect("validate-order" in stream, f"no event within 8 s of a stream that has not ended: {stream[:300]}")
         expect(time.monotonic() - begun > 7, f"the stream has ended: {stream[:300]}")
