@@ -116,7 +116,10 @@ async def test_an_order_is_found_and_watched_while_it_is_processed(browsing: Bro
     page = await browsing.open()
     await browsing.shop.data.order("browser-1", MUG=1, columns={"name": "#B1", "shipping_name": "Ann Lee"})
     await page.get_by_role("link", name="Orders", exact=True).click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Orders")
+    await page.wait_for_load_state("load")  # the scripts have run
     await page.keyboard.press("/")
+    await expect(page.get_by_role("searchbox")).to_be_focused()
     await page.keyboard.type("browser-1")
     await expect(page).to_have_url(re.compile("search=browser-1"))
     await page.get_by_role("row", name="#B1").get_by_role("link", name="#B1").click()
