@@ -23,6 +23,7 @@ from activities.auth import AuthActivities
 from activities.boundary.former_names import under_former_names
 from activities.boundary.outages import OutageAlerts
 from activities.cancellations import CancellationActivities
+from activities.captures import CaptureActivities
 from activities.carts import CartActivities
 from activities.confirmations import ConfirmationActivities
 from activities.customers import CustomerActivities
@@ -34,7 +35,9 @@ from activities.jobs import JobActivities
 from activities.notifications import NotificationActivities
 from activities.orders import OrderActivities
 from activities.payments import PaymentActivities
+from activities.picks import PickActivities
 from activities.products import ProductActivities
+from activities.returns import ReturnActivities
 from activities.reviews import ReviewActivities
 from activities.sagas import SagaActivities
 from activities.stock_sync import StockSyncActivities
@@ -47,7 +50,7 @@ from commerce.errors import DatabaseUnavailable, SettingsError, Unreachable
 from commerce.integrations.alerts import AlertWebhook
 from commerce.integrations.carriers import open_carriers
 from commerce.integrations.payment_providers import open_providers
-from commerce.integrations.public_transport import PublicTransport
+from commerce.integrations.picking import Picking
 from commerce.integrations.warehouse import Warehouse
 from commerce.integrations.webhooks import WebhookPoster
 from commerce.mail.notifier import Notifier
@@ -75,16 +78,21 @@ from workflows.hello_world import HelloWorldWorkflow
 from workflows.order_processing import OrderProcessingWorkflow
 from workflows.process_pending_orders import ProcessPendingOrdersWorkflow
 from workflows.product_count import ProductCountWorkflow
+from workflows.return_order import ReturnOrderWorkflow
 from workflows.sync_inventory import SyncInventoryWorkflow
 from workflows.upkeep import UpkeepWorkflow
 
 SERVICE = "commerce-worker"  # in traces
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)  # for running activities to end
 MIN_WORKFLOW_TASKS = 2  # at once; with fewer, the SDK could not poll for runs in the cache and for others
+# Runs that wait for days need no memory: what is not among the last ones is replayed from history when it goes on. The
+# runs at work at the same time should fit in.
+CACHED_RUNS, CACHED_RUNS_PER_ACTIVITY = 100, 5
 HARD_EXIT_SECONDS = 28  # after the signal: the process exits even if something hangs
 WORKFLOWS: Sequence[type] = (
     OrderProcessingWorkflow,
     CancelOrderWorkflow,
+    ReturnOrderWorkflow,
     CustomerRegistrationWorkflow,
     ForgetCustomerWorkflow,
     CleanUpExpiredCartsWorkflow,
@@ -107,7 +115,8 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
     carriers = open_carriers(settings)
     providers = open_providers(settings)
     warehouse = Warehouse(settings.warehouse_url)
-    poster = poster_for(settings)
+    poster = WebhookPoster.of(settings)
+    picking = Picking(settings.warehouse_url, settings.pick_answer_url)
     webhook = AlertWebhook.of(settings)
     notifier = Notifier.of(settings, database, webhook)
     outages = OutageAlerts(notifier)
@@ -115,12 +124,23 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
         await database.ping()
         async with database.transaction() as tx:
             await open_orders.set_unpaid_methods(tx, settings.ship_unpaid_methods)
+            captured = providers.values() if settings.capture == "on_fulfillment" else ()
+            await open_orders.set_capturable(tx, [provider.references for provider in captured])
         yield activities_of(
-            OrderActivities(database, settings.zone, settings.shipping_rules, settings.review_rules),
+            OrderActivities(
+                database,
+                settings.zone,
+                settings.shipping_rules,
+                settings.review_rules,
+                picks=settings.fulfillment == "confirmed",
+            ),
+            PickActivities(database, picking, outages, ships_parts=settings.part_shipments == "on"),
             InventoryActivities(database),
             FulfillmentActivities(database, carriers, settings.carrier, outages),
             CancellationActivities(database, carriers, settings.carrier, notifier, outages),
             PaymentActivities(database, providers, notifier, outages),
+            ReturnActivities(database, carriers, settings.carrier, notifier, settings.return_days, outages),
+            CaptureActivities(database, providers, outages),
             CustomerActivities(database, confirms=settings.confirm_address == "on"),
             ConfirmationActivities(database, notifier, outages),
             AuthActivities(database),
@@ -144,6 +164,7 @@ async def open_activities(settings: Settings) -> AsyncIterator[list[Callable[...
         for provider in providers.values():
             await provider.close()
         await warehouse.close()
+        await picking.close()
         await poster.close()
         if webhook:
             await webhook.close()
@@ -174,6 +195,7 @@ def make_worker(
         # A workflow task runs its local steps one by one. What waits for one waits at the server, by its priority.
         max_concurrent_workflow_tasks=max(settings.worker_activities, MIN_WORKFLOW_TASKS),
         max_concurrent_local_activities=settings.worker_activities,
+        max_cached_workflows=max(CACHED_RUNS, CACHED_RUNS_PER_ACTIVITY * settings.worker_activities),
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
@@ -286,12 +308,6 @@ def _runtime(settings: Settings) -> Runtime:
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False
     return create_runtime(settings.metrics_address)
-
-
-def poster_for(settings: Settings) -> WebhookPoster:
-    """Return the client that posts events to webhooks."""
-    transport = PublicTransport(private=settings.webhook_private == "allow")
-    return WebhookPoster(source=settings.event_source, prefix=settings.event_prefix, transport=transport)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
 from activities.boundary.generations import begin, key_of_run
-from commerce import approvals, backlog, generations, ledger, open_orders, orders
+from commerce import approvals, backlog, generations, ledger, open_orders, orders, short_picks
 from commerce.database import Database
 from commerce.errors import (
     OrderNotFound,
@@ -20,7 +20,7 @@ from commerce.errors import (
     VariantWithoutItems,
 )
 from commerce.messages.base import Nothing
-from commerce.messages.orders import CompletedOrder, Hold, OrderRef, OrderStart, Refusal, Refused, ValidOrder
+from commerce.messages.orders import CompletedOrder, Completion, Hold, OrderStart, Refusal, Refused, ValidOrder
 from commerce.messages.pending_orders import PendingIds, PendingPageRequest
 from commerce.messages.steps import Begin, Call
 from commerce.review_rules import NO_REVIEW, ReviewRules
@@ -36,11 +36,15 @@ class OrderActivities:
         zone: ZoneInfo,
         rules: ShippingRules = DEFAULT_RULES,
         reviews: ReviewRules = NO_REVIEW,
+        *,
+        picks: bool = False,
     ) -> None:
+        """`picks`: the warehouse picks orders, and answers what it has found."""
         self._database = database
         self._zone = zone
         self._rules = rules
         self._reviews = reviews
+        self._picks = picks
 
     @activity.defn(name="validate-order")
     async def validate(self, call: Begin[OrderStart]) -> ValidOrder:
@@ -76,7 +80,8 @@ class OrderActivities:
         answer = await begin(self._database, key, validate)
         if isinstance(answer, PermanentError):
             raise answer
-        return answer.model_copy(update={"generation": key.generation})
+        picks = self._picks and not answer.fulfilled
+        return answer.model_copy(update={"generation": key.generation, "picks": picks})
 
     @activity.defn(name="list-pending-orders")
     async def list_pending(self, call: Call[PendingPageRequest]) -> PendingIds:
@@ -93,17 +98,17 @@ class OrderActivities:
         return page.model_copy(update={"waiting_for_product": waiting, "day": today})
 
     @activity.defn(name="complete-order")
-    async def complete(self, call: Call[OrderRef]) -> CompletedOrder:
+    async def complete(self, call: Call[Completion]) -> CompletedOrder:
         """Final step: mark the order as fulfilled, write its event, queue the customer's mail (V8)."""
         order = call.input
         async with self._database.transaction() as tx:
-            return await ledger.once(
-                tx,
-                call,
-                CompletedOrder,
-                lambda: orders.complete(tx, order.order_id, order.revision, self._rules),
-                final=True,
-            )
+
+            async def complete() -> CompletedOrder:
+                if order.short_pick and await orders.lock(tx, order.order_id):
+                    await short_picks.close_lines(tx, order.order_id)
+                return await orders.complete(tx, order.order_id, order.revision, self._rules)
+
+            return await ledger.once(tx, call, CompletedOrder, complete, final=True)
 
     @activity.defn(name="record-refusal")
     async def refuse(self, call: Call[Refusal]) -> Refused:

@@ -14,7 +14,7 @@ from commerce import ledger, payments
 from commerce.database import Database
 from commerce.errors import MailServerDown, PaymentProviderUnknown, PaymentsDown
 from commerce.external_steps import ExternalEffect
-from commerce.integrations.payment_provider import PaymentProvider
+from commerce.integrations.payment_provider import PaymentProvider, is_payment_of
 from commerce.mail.notifier import Notifier
 from commerce.messages.base import Message, Nothing
 from commerce.messages.notifications import Alert
@@ -87,7 +87,7 @@ class PaymentActivities:
 class _RefundNote(Message):
     """The ledger's note of a refund: what is to be done where. The reference is the same in all runs."""
 
-    todo: Literal["refund", "release", "at_shop", "none", "made"]
+    todo: Literal["refund", "release", "at_shop", "none", "made", "pending"]
     provider: str
     payment_id: str
     amount: int
@@ -121,19 +121,21 @@ class _PaymentRefund(ExternalEffect[RefundRequest, RefundPlan, _RefundNote, Refu
         """Refund the payment, or cancel its authorization."""
         made = Refund(state="made", amount=note.amount, currency=note.currency, refund_id=note.refund_id)
         if note.todo == "refund":
-            refund_id = await self._provider(note).refund(note.payment_id, note.amount, note.currency, note.reference)
-            return made.model_copy(update={"refund_id": refund_id}) if refund_id else Refund(state="none")
+            refund = await self._provider(note).refund(note.payment_id, note.amount, note.currency, note.reference)
+            if refund is None:
+                return Refund(state="none")
+            return made.model_copy(update={"refund_id": refund.id, "state": refund.state})
         if note.todo == "release":
             await self._provider(note).release(note.payment_id, note.reference)
             return Refund(state="released")
-        if note.todo == "at_shop":
-            return made.model_copy(update={"state": "at_shop"})
+        if note.todo in ("at_shop", "pending"):
+            return made.model_copy(update={"state": note.todo})
         return made if note.todo == "made" else Refund(state="none")
 
     async def record(self, tx: AsyncSession, request: RefundRequest, result: Refund) -> None:
         """Record in the shop's own table what was refunded."""
-        if result.state == "made":
-            await payments.record_made(tx, request, result.refund_id)
+        if result.state in ("made", "pending"):
+            await payments.record_made(tx, request, result.refund_id, is_pending=result.state == "pending")
         elif result.state == "none":
             await payments.record_elsewhere(tx, request)
 
@@ -142,7 +144,7 @@ class _PaymentRefund(ExternalEffect[RefundRequest, RefundPlan, _RefundNote, Refu
         return True
 
     def _provider_of(self, reference: str) -> str:
-        owners = [name for name, provider in self._providers.items() if provider.owns(reference)]
+        owners = [name for name, provider in self._providers.items() if is_payment_of(provider, reference)]
         return owners[0] if owners else AT_SHOP
 
     def _provider(self, note: _RefundNote) -> PaymentProvider:
@@ -152,9 +154,9 @@ class _PaymentRefund(ExternalEffect[RefundRequest, RefundPlan, _RefundNote, Refu
             raise PaymentProviderUnknown(note.provider) from None
 
 
-def _todo(plan: RefundPlan) -> Literal["refund", "release", "at_shop", "none", "made"]:
-    if plan.is_made:
-        return "made"
+def _todo(plan: RefundPlan) -> Literal["refund", "release", "at_shop", "none", "made", "pending"]:
+    if plan.state != "due":
+        return plan.state
     if plan.amount:
         return "at_shop" if plan.provider == AT_SHOP else "refund"
     return "release" if plan.release else "none"

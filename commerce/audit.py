@@ -17,12 +17,14 @@ from commerce.messages.base import Message
 from commerce.messages.cancellations import cancel_process_id
 from commerce.messages.customers import REGISTRATION_ID_PREFIX
 from commerce.messages.orders import order_process_id
+from commerce.messages.returns import return_process_id
 
 MAX_FINDINGS = 100  # reported per rule; all are counted
 
 CONSTANTS = {
     "order_key": order_process_id(""),
     "cancel_key": cancel_process_id(""),
+    "return_key": return_process_id(""),
     "registration_key": REGISTRATION_ID_PREFIX,
     "digits": DIGITS,
     "default_group": DEFAULT_GROUP,

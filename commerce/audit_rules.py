@@ -55,6 +55,59 @@ ALWAYS = {
         FROM moved FULL JOIN taken USING (reference, inventory_item_id, location_id)
         WHERE coalesce(moved.units, 0) <> coalesce(taken.units, 0)
     """,
+    # A returned unit is on a shelf exactly once.
+    "movements-are-returned-units": """
+        WITH moved AS (
+            SELECT reference, inventory_item_id, location_id, sum(quantity) AS units
+            FROM stock_movements WHERE reason = 'returned' GROUP BY reference, inventory_item_id, location_id
+        ), restocked AS (
+            SELECT return_id AS reference, inventory_item_id, location_id, sum(quantity) AS units
+            FROM order_return_items GROUP BY return_id, inventory_item_id, location_id
+        )
+        SELECT 'return ' || reference || ': ' || inventory_item_id || ' at ' || location_id AS subject,
+               NULL AS business_key, 'put back ' || coalesce(restocked.units, 0) || ', but its movements sum to '
+               || coalesce(moved.units, 0) AS detail
+        FROM moved FULL JOIN restocked USING (reference, inventory_item_id, location_id)
+        WHERE coalesce(moved.units, 0) <> coalesce(restocked.units, 0)
+    """,
+    "returned-units-were-sent": """
+        SELECT 'order ' || order_id || ', line ' || position AS subject, NULL AS business_key,
+               'of ' || line.quantity || ' units ' || returned_quantity || ' are back and ' || returning_quantity
+               || ' under way; its returns say ' || coalesce(came, 0) || ' and ' || coalesce(coming, 0)
+               || coalesce('; ' || excess, '') AS detail
+        FROM order_lines AS line
+        LEFT JOIN (
+            SELECT order_line_id, sum(received) FILTER (WHERE state IN ('received', 'completed')) AS came,
+                   sum(quantity) FILTER (WHERE state = 'open') AS coming
+            FROM order_return_lines JOIN order_returns ON order_returns.id = return_id GROUP BY order_line_id
+        ) AS part ON part.order_line_id = line.id
+        LEFT JOIN (
+            SELECT order_line_id, min('more of ' || inventory_item_id || ' is back than was sent') AS excess
+            FROM (SELECT order_line_id, inventory_item_id, quantity AS units FROM order_return_items
+                  UNION ALL
+                  SELECT order_line_id, inventory_item_id, -quantity
+                  FROM fulfillment_items JOIN fulfillments ON fulfillments.id = fulfillment_id
+                  WHERE cancelled_at IS NULL) AS moved
+            GROUP BY order_line_id, inventory_item_id HAVING sum(units) > 0
+        ) AS item ON item.order_line_id = line.id
+        WHERE returned_quantity <> coalesce(came, 0) OR returning_quantity <> coalesce(coming, 0)
+           OR excess IS NOT NULL
+    """,
+    "short-picks-are-written-off": """
+        WITH moved AS (
+            SELECT reference, inventory_item_id, location_id, -sum(quantity) AS units
+            FROM stock_movements WHERE reason = 'pick_short' GROUP BY reference, inventory_item_id, location_id
+        ), lost AS (
+            SELECT CAST(fulfillment_id AS text) AS reference, inventory_item_id, location_id, sum(lost) AS units
+            FROM pick_shorts WHERE lost > 0 GROUP BY fulfillment_id, inventory_item_id, location_id
+        )
+        SELECT 'fulfillment ' || reference || ': ' || inventory_item_id || ' at ' || location_id AS subject,
+               NULL AS business_key, 'lost ' || coalesce(lost.units, 0) || ', but ' || coalesce(moved.units, 0)
+               || ' were written off' AS detail
+        FROM moved FULL JOIN lost USING (reference, inventory_item_id, location_id)
+        WHERE coalesce(moved.units, 0) <> coalesce(lost.units, 0)
+    """,
+    # What a short pick did not find was taken at first. The lines of a fulfilled order then say what was shipped.
     # Only facts of that time count: a variant may be tracked or have other items since. Each unit of a line needs the
     # same number of units of an item.
     "fulfillment-is-complete": """
@@ -63,16 +116,23 @@ ALWAYS = {
                     ELSE 'needed ' || required_units || ' units, but took ' || taken END AS detail
         FROM (
             SELECT taken.order_id, sum(required) AS required_units, coalesce(sum(units), 0) AS taken,
-                   min(line.quantity || ' units of line ' || position || ' took ' || units || ' of '
-                       || inventory_item_id) FILTER (WHERE units % line.quantity <> 0) AS uneven
+                   min(line.quantity || ' units of line ' || position || ' took ' || shipped || ' of '
+                       || inventory_item_id) FILTER (WHERE units % nullif(line.quantity, 0) <> 0
+                                                     AND shipped % nullif(line.quantity, 0) <> 0) AS uneven
             FROM (
-                SELECT order_id, order_line_id, inventory_item_id, sum(quantity) AS units, sum(required) AS required
-                FROM (SELECT order_id, order_line_id, inventory_item_id, quantity,
+                SELECT order_id, order_line_id, inventory_item_id, sum(quantity + short) AS units,
+                       sum(quantity) AS shipped, sum(required) AS required
+                FROM (SELECT order_id, order_line_id, inventory_item_id, quantity, 0 AS short,
                              CAST(NULL AS bigint) AS required
                       FROM fulfillments JOIN fulfillment_items ON fulfillment_id = fulfillments.id
                       WHERE cancelled_at IS NULL
                       UNION ALL
-                      SELECT order_id, NULL, NULL, NULL, required_units FROM fulfillments WHERE cancelled_at IS NULL
+                      SELECT order_id, order_line_id, inventory_item_id, 0, quantity, NULL
+                      FROM fulfillments JOIN pick_shorts ON fulfillment_id = fulfillments.id
+                      WHERE cancelled_at IS NULL
+                      UNION ALL
+                      SELECT order_id, NULL, NULL, NULL, NULL, required_units
+                      FROM fulfillments WHERE cancelled_at IS NULL
                      ) AS part
                 GROUP BY order_id, order_line_id, inventory_item_id
             ) AS taken LEFT JOIN order_lines AS line ON line.id = order_line_id
@@ -96,10 +156,16 @@ ALWAYS = {
     "refunded-is-captured": """
         SELECT 'order ' || order_id AS subject, NULL AS business_key,
                'captured ' || captured || ', refunded here ' || refunded || ', elsewhere ' || refunded_elsewhere
-               || '; its refunds sum to ' || coalesce(amount, 0) AS detail
-        FROM order_payments LEFT JOIN (SELECT order_id, sum(amount) AS amount FROM order_refunds GROUP BY order_id)
+               || '; its refunds sum to ' || coalesce(refund.amount, 0) || ', its captures to '
+               || coalesce(capture.amount, 0) AS detail
+        FROM (SELECT order_id FROM order_payments UNION SELECT order_id FROM order_captures WHERE amount > 0) AS paid
+        LEFT JOIN order_payments USING (order_id)
+        LEFT JOIN (SELECT order_id, sum(amount) AS amount FROM order_refunds GROUP BY order_id)
             AS refund USING (order_id)
-        WHERE refunded + refunded_elsewhere > captured OR refunded <> coalesce(amount, 0)
+        LEFT JOIN (SELECT order_id, sum(amount) AS amount FROM order_captures GROUP BY order_id)
+            AS capture USING (order_id)
+        WHERE captured IS NULL OR refunded + refunded_elsewhere > captured OR refunded <> coalesce(refund.amount, 0)
+           OR captured < coalesce(capture.amount, 0)
     """,
 }
 # These rules may be violated while the process of the business key runs.
@@ -126,6 +192,10 @@ UNLESS_RUNNING = {
         LEFT JOIN (SELECT order_id, count(*) AS held FROM reservations GROUP BY order_id)
             AS reservation ON reservation.order_id = orders.id
         WHERE cancellation = 'cancelling' OR cancellation = 'cancelled' AND (live > 0 OR held > 0)
+    """,
+    "unfinished-return-has-a-process": """
+        SELECT 'return ' || id AS subject, :return_key || id AS business_key, 'is ' || state AS detail
+        FROM order_returns WHERE state IN ('open', 'received')
     """,
     "account-has-one-auth-user": """
         SELECT 'customer ' || account.id AS subject, account.business_key,
@@ -190,6 +260,8 @@ PAGED_TABLES: Mapping[str, Mapping[str, str]] = {
         "stock_movements": OF_ITEMS,
         "reservations": OF_ITEMS,
         "fulfillment_items": OF_ITEMS,
+        "order_return_items": OF_ITEMS,
+        "pick_shorts": OF_ITEMS,
     },
     "orders": {
         "orders": "SELECT * FROM {0} WHERE id = ANY(CAST(:page AS text[]))",
@@ -198,7 +270,12 @@ PAGED_TABLES: Mapping[str, Mapping[str, str]] = {
         "reservations": OF_ORDERS,
         "order_payments": OF_ORDERS,
         "order_refunds": OF_ORDERS,
+        "order_returns": OF_ORDERS,
+        "order_return_lines": "SELECT * FROM {0} WHERE return_id = ANY(SELECT id FROM order_returns)",
+        "order_return_items": "SELECT * FROM {0} WHERE return_id = ANY(SELECT id FROM order_returns)",
+        "order_captures": OF_ORDERS,
         "fulfillment_items": "SELECT * FROM {0} WHERE fulfillment_id = ANY(SELECT id FROM fulfillments)",
+        "pick_shorts": "SELECT * FROM {0} WHERE fulfillment_id = ANY(SELECT id FROM fulfillments)",
         "step_ledger": """
             SELECT * FROM {0} WHERE business_key = ANY(
                 SELECT :order_key || id FROM unnest(CAST(:page AS text[])) AS paged (id))""",
@@ -231,11 +308,15 @@ RULES: Mapping[str, Sequence[str]] = {  # by kind of page
         "reserved-is-sum-of-reservations",
         "reserved-is-in-stock",
         "movements-are-fulfilled-units",
+        "movements-are-returned-units",
+        "short-picks-are-written-off",
     ),
     "orders": (
         "fulfillment-is-complete",
         "fulfilled-order-has-one-fulfillment",
         "refunded-is-captured",
+        "returned-units-were-sent",
+        "unfinished-return-has-a-process",
         "cancelled-order-holds-nothing",
         "open-order-holds-nothing",
         "one-generation-stands",

@@ -26,7 +26,8 @@ MEASURE = text(f"""
          (SELECT count(*) FROM orders WHERE {WAITS_FOR_PRODUCT}) AS incomplete,
          (SELECT count(*), coalesce(extract(epoch FROM now() - min(asked_at)), 0) AS age,
                  count(*) FILTER (WHERE now() - asked_at > (until - asked_at) / 2
-                                    AND step <> 'confirm-address') AS late FROM {OPEN_WAITS}) AS wait,
+                                    AND step NOT IN ('confirm-address', 'await-return')) AS late
+          FROM {OPEN_WAITS}) AS wait,
          (SELECT count(*), {AGE_OF_OLDEST} AS age FROM outbox_events WHERE published_at IS NULL) AS waiting,
          (SELECT count(*) FILTER (WHERE status <> 'failed' AND created_at < now() - interval '10 minutes') AS queued,
                  count(*) FILTER (WHERE status = 'failed' AND created_at > now() - interval '1 day') AS failed

@@ -7,8 +7,8 @@ nor its states. `cancelling` lasts from the mark until everything is taken back,
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce import fulfillment, generations, inventory, notifications, orders, outbox, sales
-from commerce.errors import FulfilledElsewhere, OrderNotFound, PartlyFulfilled
+from commerce import captures, fulfillment, generations, inventory, notifications, orders, outbox, sales
+from commerce.errors import FulfilledElsewhere, OrderHasReturn, OrderNotFound, PartlyFulfilled
 from commerce.messages.cancellations import (
     PURPOSE,
     BoughtLabel,
@@ -23,7 +23,11 @@ from commerce.outbox import NewEvent
 
 WAS_FULFILLED = "EXISTS (SELECT FROM fulfillments WHERE order_id = orders.id AND completed_at IS NOT NULL)"
 
-READ = text("SELECT cancellation, fulfillment_status FROM orders WHERE id = :order_id")
+READ = text("""
+    SELECT cancellation, fulfillment_status,
+           EXISTS (SELECT FROM order_returns WHERE order_id = orders.id AND state <> 'closed') AS has_return
+    FROM orders WHERE id = :order_id
+""")
 # The higher revision makes a run that has read the order begin anew; it finds the mark.
 MARK = text("""
     UPDATE orders
@@ -58,14 +62,17 @@ COMPLETE = text(f"""
     WHERE id = :order_id
     RETURNING revision, {WAS_FULFILLED} AS fulfilled, email, currency,
               (SELECT coalesce(sum(amount), 0) FROM order_refunds AS refund
-               WHERE refund.order_id = orders.id AND purpose = :purpose AND state = 'made') AS refunded,
+               WHERE refund.order_id = orders.id AND purpose = :purpose AND state IN ('made', 'pending')) AS refunded,
               (SELECT coalesce(sum(amount), 0) FROM order_refunds AS refund
                WHERE refund.order_id = orders.id AND purpose = :purpose AND state = 'due') AS refund_due
 """)  # noqa: S608 - our own constant
 
 
 async def check(tx: AsyncSession, order_id: str) -> None:
-    """Raise OrderNotFound, FulfilledElsewhere or PartlyFulfilled if the order cannot be cancelled here (B1)."""
+    """Check that the order can be cancelled here (B1).
+
+    Raises OrderNotFound, FulfilledElsewhere, PartlyFulfilled, OrderHasReturn.
+    """
     _check(order_id, (await tx.execute(READ, {"order_id": order_id})).one_or_none())
 
 
@@ -83,7 +90,8 @@ async def mark(tx: AsyncSession, order_id: str, generation: str) -> MarkedOrder:
     return MarkedOrder(
         revision=marked.revision,
         labels=await bought_labels(tx, order_id),
-        steps=await generations.find_all_undoable(tx, business_key),
+        # What was captured goes back with `refund-payment`, as all of the payment.
+        steps=[step for step in await generations.find_all_undoable(tx, business_key) if step.undo != captures.UNDO],
     )
 
 
@@ -142,3 +150,5 @@ def _check(order_id: str, order: Row[tuple[object, ...]] | None) -> None:
         raise FulfilledElsewhere(order_id)
     if order.fulfillment_status == "partially_fulfilled":
         raise PartlyFulfilled(order_id)
+    if order.has_return:
+        raise OrderHasReturn(order_id)

@@ -17,6 +17,7 @@ from commerce.messages.cancellations import cancel_process_id, processes_of
 from commerce.messages.customers import REGISTRATION_ID_PREFIX
 from commerce.messages.events import CustomerForgotten
 from commerce.messages.forgetting import Forgotten
+from commerce.messages.returns import return_process_id
 from commerce.open_orders import IS_OPEN
 from commerce.outbox import NewEvent
 
@@ -34,6 +35,7 @@ UNFINISHED = f"""({IS_OPEN}
        AND orders.fulfillment_status IN ('not_fulfilled', 'partially_fulfilled', 'scheduled', 'on_hold')
     OR orders.cancellation = 'cancelling'
     OR EXISTS (SELECT FROM step_waits WHERE business_key = '{cancel_process_id("")}' || orders.id AND kind IS NULL)
+    OR EXISTS (SELECT FROM order_returns WHERE order_id = orders.id AND state IN ('open', 'received'))
     OR EXISTS (SELECT FROM reservations WHERE order_id = orders.id)
     OR orders.fulfillment_status NOT IN ('fulfilled', 'fulfilled_elsewhere')
        AND EXISTS (SELECT FROM fulfillments WHERE order_id = orders.id AND fulfillments.cancelled_at IS NULL))"""  # noqa: S608 - our own constant
@@ -80,8 +82,12 @@ ERASE_ORDERS = text(f"""
 """)  # noqa: S608 - our own columns
 # Many carriers show where a parcel went to whoever has its number.
 ERASE_PARCELS = text("""
+    WITH returned AS (
+        UPDATE order_returns SET label_url = NULL, tracking_number = NULL WHERE order_id = ANY(CAST(:ids AS text[]))
+    )
     UPDATE fulfillments SET label_url = NULL, tracking_number = NULL WHERE order_id = ANY(CAST(:ids AS text[]))
 """)
+RETURNS = text("SELECT id FROM order_returns WHERE order_id = ANY(CAST(:ids AS text[]))")
 # What was sent stays known as sent, so that nothing sends it again.
 ERASE_MAILS = text(f"""
     WITH theirs AS (
@@ -145,6 +151,7 @@ async def erase(tx: AsyncSession, address: str, *, keep_invoices: int) -> Forgot
     await _raise_if_open(tx, person)
     registered_by = [customer.registered_by] if customer and customer.registered_by else []
     of_orders = [process_id for order_id in ids for process_id in processes_of(order_id)]
+    of_orders += [return_process_id(return_id) for return_id in await tx.scalars(RETURNS, {"ids": ids})]
     await _erase_processes(tx, [*registrations, *registered_by, *of_orders])
     at = await forgotten.add(tx, address)
     for statement in (DELETE_LOGIN, LEAVE_GROUPS, ERASE_CUSTOMER):

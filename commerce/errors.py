@@ -13,8 +13,9 @@ CommerceError
 │   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
 │   │   ├── FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased, OrderOnHold,
 │   │   ├── OrderChanged, HighRisk, PartlyRefunded, NoShippingMethod
-│   │   └── ParcelHandedOver, ParcelUnknown, LabelNotRefunded
-│   ├── CorrectionRefused, ItemNotFound
+│   │   ├── ParcelHandedOver, ParcelUnknown, LabelNotRefunded
+│   │   └── OrderHasReturn, OrderNotFulfilled
+│   ├── CorrectionRefused, ItemNotFound, ReturnNotFound
 │   ├── NotificationNotFound, ResendRefused
 │   ├── VariantWithoutItems, ItemNotStocked, InsufficientInventory
 │   ├── ReservationMissing, FulfillmentMissing
@@ -37,6 +38,7 @@ CommerceError
 │   │   └── PaymentsDown (not counted, alerted once)
 │   ├── PaymentProviderUnknown (not counted, alerted once)
 │   ├── WarehouseUnavailable
+│   │   └── WarehouseDown (not counted, alerted once)
 │   ├── MailUnavailable
 │   │   └── MailServerDown (not counted, alerted once)
 │   ├── WebhookUnavailable
@@ -157,9 +159,10 @@ class ActionRefused(PermanentError):
 
 @dataclass(eq=False)
 class ItemNotFound(PermanentError):
-    """No inventory item has the SKU {sku!r}."""
+    """No inventory item has the SKU {sku!r}{similar}."""
 
     sku: str
+    similar: str = ""  # the rest of the sentence, such as `; similar: MUG-WHITE`
 
 
 @dataclass(eq=False)
@@ -296,6 +299,13 @@ class PaymentNotCaptured(OrderRefused):
     payment_status: str
 
 
+@dataclass(eq=False)
+class CaptureRefused(OrderRefused):
+    """The payment of order {order_id} could not be captured: {code}."""
+
+    code: str
+
+
 class HighRisk(OrderRefused):
     """Order {order_id} may be a fraud, says the shop that it comes from; start it to ship it all the same."""
 
@@ -347,6 +357,21 @@ class LabelNotRefunded(OrderRefused):
     """The carrier has not refunded a label of order {order_id}, as if the parcel were on its way."""
 
 
+class OrderHasReturn(OrderRefused):
+    """Order {order_id} has a return: its goods are with the customer or back, so it cannot be cancelled."""
+
+
+class OrderNotFulfilled(OrderRefused):
+    """Order {order_id} is not fulfilled, so nothing of it can be returned."""
+
+
+@dataclass(eq=False)
+class ReturnNotFound(PermanentError):
+    """Return {return_id} does not exist, or was closed."""
+
+    return_id: str
+
+
 @dataclass(eq=False)
 class VariantWithoutItems(PermanentError):
     """Variant {variant_id} has managed inventory but no inventory item; import its stock."""
@@ -392,7 +417,7 @@ class RegistrationInProgress(PermanentError):
 
 
 class CustomerNotFound(PermanentError):
-    """Nothing is stored about this e-mail address."""
+    """Nothing is stored about this person."""
 
 
 @dataclass(eq=False)
@@ -479,6 +504,13 @@ class PaymentRefused(PermanentError):
 
     code: str
     status: int
+
+
+@dataclass(eq=False)
+class PickNotFound(PermanentError):
+    """There is no pick {pick_id}."""
+
+    pick_id: str
 
 
 @dataclass(eq=False)
@@ -626,6 +658,18 @@ class WarehouseUnavailable(TransientError):
     """The warehouse is unavailable: {reason}."""
 
     reason: str
+
+    def for_all(self) -> "WarehouseDown":
+        """Return the error that says so of all picks."""
+        return WarehouseDown(self.reason)
+
+
+@dataclass(eq=False)
+class WarehouseDown(WarehouseUnavailable):
+    """The warehouse is unavailable for all picks: {reason}."""
+
+    counts: ClassVar[bool] = False
+    service: ClassVar[str] = "warehouse"
 
 
 @dataclass(eq=False)

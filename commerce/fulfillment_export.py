@@ -7,7 +7,6 @@ therefore complete, which `after this time` would not be.
 
 import csv
 import io
-import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import UTC
 from typing import Any, NamedTuple
@@ -15,13 +14,13 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce.csv_cells import safe_cell
 from commerce.errors import BadInput
 from commerce.messages.base import FieldError
 from commerce.messages.exports import FulfillmentFormat
 
 MAX_PAGE = 1_000  # fulfillments
 NUMBERED_AT_ONCE = 10_000
-FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")  # how a cell starts that a spreadsheet might execute
 
 LOCK = text("SELECT pg_advisory_xact_lock(hashtext('commerce.fulfillment_export'))")
 # A build before this one has completed fulfillments without a time.
@@ -138,7 +137,7 @@ async def load_page(
     numbers = {line.export_number for line in lines}
     complete = {line.export_number for line in lines if line.quantity}  # others have only parts of units
     rows = [
-        [_safe(cell(line)) for cell in COLUMNS[layout].values()]
+        [safe_cell(cell(line)) for cell in COLUMNS[layout].values()]
         for line in lines
         if line.quantity or line.export_number not in complete
     ]
@@ -150,8 +149,3 @@ def csv_text(rows: Sequence[Sequence[str]], layout: FulfillmentFormat, *, header
     file = io.StringIO(newline="")
     csv.writer(file).writerows([list(COLUMNS[layout]), *rows] if header else rows)
     return file.getvalue()
-
-
-def _safe(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula: with an apostrophe before it, as shop admins write it."""
-    return f"'{cell}" if FORMULA.match(cell) else cell

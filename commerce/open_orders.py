@@ -8,16 +8,22 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.messages.pending_orders import OrderCursor, PendingIds, PendingPageRequest
 
-# What the partial indexes of open orders know (see tables.py). Which payment methods are paid later is in a table, so
-# that no condition depends on who asks.
-MAY_BE_OPEN = """orders.payment_status IN ('captured', 'awaiting', 'partially_refunded')
+# What the partial indexes of open orders know (see tables.py). Which payment methods are paid later, and which payments
+# are captured here, is in tables, so that no condition depends on who asks.
+MAY_BE_OPEN = """orders.payment_status IN ('captured', 'awaiting', 'authorized', 'partially_refunded')
              AND orders.fulfillment_status = 'not_fulfilled' AND orders.cancelled_at IS NULL"""
+# Its payment is authorized, and is captured here once it is fulfilled (P4).
+IS_CAPTURED_HERE = """EXISTS (
+                 SELECT FROM capturable_payments AS capturable
+                 WHERE orders.payment_status = 'authorized'
+                   AND btrim(orders.payment_reference) ~ capturable.pattern OFFSET 0)"""
 # An order is open if it may be processed: it is not being cancelled here, and it is paid, or its payment method is one
-# of those that are paid later. A person decides about an open order that was partly refunded.
-IS_PAID = """(orders.payment_status IN ('captured', 'partially_refunded') OR EXISTS (
+# of those that are paid later, or its payment is captured here. A person decides about an open order that was partly
+# refunded.
+IS_PAID = f"""(orders.payment_status IN ('captured', 'partially_refunded') OR EXISTS (
                  SELECT FROM ship_unpaid_methods AS unpaid
                  WHERE orders.payment_status = 'awaiting'
-                   AND unpaid.method = lower(btrim(orders.payment_method)) OFFSET 0))"""
+                   AND unpaid.method = lower(btrim(orders.payment_method)) OFFSET 0) OR {IS_CAPTURED_HERE})"""
 IS_OPEN = f"{MAY_BE_OPEN} AND {IS_PAID} AND orders.cancellation IS NULL"
 IS_HELD = f"{IS_OPEN} AND orders.hold_reason IS NOT NULL"  # only of an open order: nothing else would be processed
 # A line without SKU that needs no shipping, such as a gift card, needs no stock either, nor does one that needs no
@@ -28,13 +34,23 @@ NEEDS_VARIANT = """line.variant_id IS NULL AND line.quantity > 0
 LACKS_METHOD = """coalesce(btrim(orders.shipping_method), '') = '' AND EXISTS (
                  SELECT FROM order_lines AS line
                  WHERE line.order_id = orders.id AND line.quantity > 0 AND line.requires_shipping)"""
+# The order would be open if its payment could be captured here.
+NOT_CAPTURABLE = f"""orders.payment_status = 'authorized' AND {MAY_BE_OPEN} AND NOT {IS_CAPTURED_HERE}
+             AND EXISTS (SELECT FROM capturable_payments)"""
 OPEN = text(f"""
-    SELECT {IS_OPEN} AS is_open, {IS_OPEN} AND {LACKS_METHOD} AS lacks_method FROM orders WHERE id = :order_id
+    SELECT {IS_OPEN} AS is_open, {IS_OPEN} AND {LACKS_METHOD} AS lacks_method, {NOT_CAPTURABLE} AS not_capturable
+    FROM orders WHERE id = :order_id
 """)  # noqa: S608 - our own constants
 # Writes only what differs: each worker does this when it starts.
 SET_UNPAID_METHODS = text("""
     WITH gone AS (DELETE FROM ship_unpaid_methods WHERE method <> ALL (CAST(:methods AS text[])))
     INSERT INTO ship_unpaid_methods (method) SELECT DISTINCT unnest(CAST(:methods AS text[])) ORDER BY 1
+    ON CONFLICT DO NOTHING
+""")
+
+SET_CAPTURABLE = text("""
+    WITH gone AS (DELETE FROM capturable_payments WHERE pattern <> ALL (CAST(:patterns AS text[])))
+    INSERT INTO capturable_payments (pattern) SELECT DISTINCT unnest(CAST(:patterns AS text[])) ORDER BY 1
     ON CONFLICT DO NOTHING
 """)
 
@@ -85,10 +101,14 @@ async def list_pending(tx: AsyncSession, page: PendingPageRequest) -> PendingIds
 
 
 class Openness(NamedTuple):
-    """Whether an order may be processed, or is on hold until it may, and whether it then has goods but no method."""
+    """Whether an order may be processed, or is on hold until it may, and whether it then has goods but no method.
+
+    `not_capturable`: it waits for its shop to capture the payment, because that is none that can be captured here.
+    """
 
     is_open: bool
     lacks_method: bool
+    not_capturable: bool = False
 
 
 async def openness(tx: AsyncSession, order_id: str) -> Openness:
@@ -105,3 +125,8 @@ async def is_open(tx: AsyncSession, order_id: str) -> bool:
 async def set_unpaid_methods(tx: AsyncSession, methods: Sequence[str]) -> None:
     """Let orders of these payment methods be processed while they await payment, and no others."""
     await tx.execute(SET_UNPAID_METHODS, {"methods": [method.strip().lower() for method in methods]})
+
+
+async def set_capturable(tx: AsyncSession, patterns: Sequence[str]) -> None:
+    """Let orders be processed whose authorized payment has a reference of one of these patterns, and no others."""
+    await tx.execute(SET_CAPTURABLE, {"patterns": [f"^(?:{pattern})$" for pattern in patterns]})

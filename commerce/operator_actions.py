@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from commerce.errors import BadInput
 from commerce.messages.base import field_errors
 from commerce.messages.operator_actions import Action
+from commerce.messages.order_views import ActionView
 
 RECORD = text("""
     INSERT INTO operator_actions (process_id, run_id, action, reason, actor)
@@ -21,6 +22,10 @@ REASONS = text("""
 """)
 DISMISSED = text("""
     SELECT run_id FROM operator_actions WHERE process_id = ANY(CAST(:processes AS text[])) AND action = 'dismiss'
+""")
+LIST = text("""
+    SELECT action, reason, actor, created_at FROM operator_actions
+    WHERE process_id = :process_id ORDER BY created_at DESC LIMIT 100
 """)
 IS_UNSENT = text("SELECT EXISTS (SELECT FROM notifications WHERE key = :key AND status <> 'sent')")
 PREFIX = "operator action "
@@ -45,6 +50,12 @@ async def load_reasons(tx: AsyncSession, notes: Collection[str]) -> dict[str, st
     ids = [note.removeprefix(PREFIX) for note in notes if note.startswith(PREFIX)]
     rows = await tx.execute(REASONS, {"ids": ids})
     return {PREFIX + action_id: reason for action_id, reason in rows}
+
+
+async def list_actions(tx: AsyncSession, process_id: str) -> list[ActionView]:
+    """Return the last actions on a process, newest first."""
+    rows = (await tx.execute(LIST, {"process_id": process_id})).mappings()
+    return [ActionView.model_validate(dict(row)) for row in rows]
 
 
 async def dismissed_runs(tx: AsyncSession, process_ids: Collection[str]) -> set[str]:

@@ -9,7 +9,8 @@ NOT_CANCELLED = "orders.cancelled_at IS NULL AND orders.payment_status <> 'cance
 SETTLED = "orders.cancellation IS DISTINCT FROM 'cancelling'"
 UNSHIPPED = f"{NOT_CANCELLED} AND orders.fulfillment_status NOT IN ('fulfilled', 'fulfilled_elsewhere') AND {SETTLED}"
 # Each order that is not open meets exactly one of these conditions, which depend on the order alone: each has a partial
-# index. An order that awaits payment can be open all the same, if its payment method is one of those paid later.
+# index. An order that awaits payment can be open all the same, if its payment method is one of those paid later, and so
+# can one whose payment is authorized, if that is captured here.
 CLOSED: Mapping[str, str] = {
     "cancelling": "orders.cancellation = 'cancelling'",
     "fulfilled": f"orders.fulfillment_status = 'fulfilled' AND {SETTLED}",
@@ -35,8 +36,9 @@ _ALL = reduce(lambda left, column: f"(({left} || ' ') || coalesce(orders.{column
 WORDS = f"to_tsvector('simple', {_ALL[1:-1]})"
 
 
-# Most orders that await payment are not open. This excludes them without looking their methods up one by one.
-MAY_BE_PAID = """(orders.payment_status <> 'awaiting'
+# Most orders that await payment are not open. This excludes them without looking them up one by one.
+MAY_BE_PAID = """(orders.payment_status <> 'authorized' OR EXISTS (SELECT FROM capturable_payments))
+             AND (orders.payment_status <> 'awaiting'
              OR lower(btrim(orders.payment_method)) = ANY (ARRAY(SELECT method FROM ship_unpaid_methods)))"""
 
 

@@ -22,14 +22,14 @@ from commerce.errors import (
 )
 from commerce.messages.events import OrderFulfilled, OrderShort
 from commerce.messages.orders import CompletedOrder, Hold, OrderRef, Refusal, ValidOrder, shipped_key
-from commerce.open_orders import IS_HELD, IS_OPEN, IS_PAID, NEEDS_VARIANT, is_short
+from commerce.open_orders import IS_CAPTURED_HERE, IS_HELD, IS_OPEN, IS_PAID, NEEDS_VARIANT, is_short
 from commerce.outbox import NewEvent
 from commerce.review_rules import NO_REVIEW, ReviewRules
 from commerce.shipping_rules import DEFAULT_RULES, ShippingRules
 
 READ = text(f"""
     SELECT revision, payment_status, fulfillment_status, risk_level, coalesce(btrim(shipping_method), '') AS method,
-           {IS_PAID} AS paid,
+           {IS_PAID} AS paid, {IS_CAPTURED_HERE} AS captured_here,
            CASE WHEN approved_revision >= decisive_revision THEN approved_reasons END AS approved,
            cancelled_at IS NOT NULL OR payment_status = 'cancelled' AS cancelled,
            cancellation IS NOT NULL AS taken_back,
@@ -139,6 +139,7 @@ async def validate(
         needs_label=order.ships and rules.buys_label(order.method),
         has_email=order.has_email,
         review=[] if fulfilled else reviews.reasons(order),
+        captures=order.captured_here and not fulfilled,
         fulfilled=fulfilled,
     )
 

@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from commerce.database import digests_of
 from commerce.erasure import find_bodies
 from commerce.errors import CustomerNotFound
+from commerce.messages.cancellations import processes_of
 from commerce.messages.customers import REGISTRATION_ID_PREFIX
 from commerce.messages.forgetting import FORGET_ID_PREFIX
-from commerce.messages.orders import order_process_id
+from commerce.messages.returns import return_process_id
 
 CUSTOMER = text("""
     SELECT to_jsonb(customers) - 'registered_by' AS row, CAST(id AS text) AS id, registered_by
@@ -35,7 +36,11 @@ ORDERS = text("""
             'fulfillments', (SELECT coalesce(jsonb_agg(jsonb_build_object(
                           'created_at', created_at, 'carrier', carrier, 'tracking_number', tracking_number,
                           'label_url', label_url) ORDER BY fulfillments.created_at), '[]')
-                      FROM fulfillments WHERE order_id = orders.id AND cancelled_at IS NULL)) AS row
+                      FROM fulfillments WHERE order_id = orders.id AND cancelled_at IS NULL),
+            'returns', (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                          'created_at', created_at, 'received_at', received_at, 'carrier', carrier,
+                          'tracking_number', tracking_number, 'label_url', label_url) ORDER BY created_at), '[]')
+                      FROM order_returns WHERE order_id = orders.id)) AS row
     FROM orders WHERE customer_id = CAST(:customer_id AS uuid) OR email = :email ORDER BY created_at, id
 """)
 CARTS = text("""
@@ -61,6 +66,7 @@ REASONS = text("""
         FROM step_waits WHERE business_key = ANY(CAST(:processes AS text[])) AND reason <> ''
     ) AS noted ORDER BY at
 """)
+RETURNS = text("SELECT id FROM order_returns WHERE order_id = ANY(CAST(:orders AS text[]))")
 PREFIXES = (REGISTRATION_ID_PREFIX, FORGET_ID_PREFIX)
 
 
@@ -75,7 +81,8 @@ async def export(tx: AsyncSession, address: str) -> dict[str, Any]:
     processes = [
         *(process_id for prefix in PREFIXES for process_id in digests_of(tx).process_ids(prefix, address)),
         *([customer.registered_by] if customer and customer.registered_by else []),
-        *(order_process_id(row.id) for row in orders),
+        *(process_id for row in orders for process_id in processes_of(row.id)),
+        *(return_process_id(each) for each in await tx.scalars(RETURNS, {"orders": [row.id for row in orders]})),
     ]
     found: dict[str, Any] = {
         "customer": customer.row if customer else None,

@@ -21,10 +21,15 @@ IS_CAPTURED = f"{CAPTURED} IS NOT NULL"
 AWAITING = f"""CASE WHEN orders.cancelled_at IS NULL
     AND orders.payment_status IN ('awaiting', 'authorized', 'partially_captured')
     THEN orders.total - coalesce({CAPTURED}, 0) ELSE 0 END"""
+# What was refunded here, with what was known to be refunded elsewhere then: the source may never learn of ours.
+REFUNDED_HERE = """(SELECT refunded_elsewhere + made
+    FROM order_payments, (SELECT coalesce(sum(amount), 0) AS made FROM order_refunds
+                          WHERE order_refunds.order_id = orders.id AND state <> 'due') AS refund
+    WHERE order_payments.order_id = orders.id AND made > 0)"""
 # The refunds of a paid order, at most its captured money; null if it is not paid. `refunded` without an amount means
 # all of it.
 REFUNDED = f"""CASE WHEN orders.payment_status = 'refunded' AND orders.refunded_total = 0 THEN {CAPTURED}
-    WHEN {IS_CAPTURED} THEN least(orders.refunded_total, {CAPTURED}) END"""
+    WHEN {IS_CAPTURED} THEN least(greatest(orders.refunded_total, {REFUNDED_HERE}), {CAPTURED}) END"""
 # The columns of an order that its days' figures depend on, besides its lines.
 RELEVANT = frozenset(
     (

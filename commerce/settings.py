@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from commerce.address_digests import AddressDigests
 from commerce.answer_links import AnswerLinks
+from commerce.api_tokens import parse_token
 from commerce.cron import parse_cron
 from commerce.errors import SettingsError
 from commerce.order_identity import DEFAULT_SOURCE, SOURCE
@@ -30,7 +31,7 @@ STACK_FILE = "stack.json"
 DEFAULT_DATA_DIR = Path(".commerce")
 CURRENCY = re.compile(r"[A-Z]{3}")
 EVENT_PREFIX = re.compile(r"([A-Za-z0-9-]+\.)+")
-MIN_TOKEN_LENGTH = 16  # characters, also of the secrets of webhooks
+MIN_TOKEN_LENGTH = 16  # characters of the secrets of webhooks
 MIN_KEY_LENGTH = 32  # characters of the keys that sign links and make digests
 SOURCE_OR_DEFAULT = rf"^({SOURCE.pattern})?$"
 MAX_PORT = 65_535
@@ -46,6 +47,7 @@ FILE_SETTINGS = (
     "smtp_url",
     "carrier_api_key",
     "payments_api_key",
+    "warehouse_secrets",
     "alert_webhook_url",
     "api_tokens",
     "link_keys",
@@ -54,7 +56,10 @@ FILE_SETTINGS = (
     "woocommerce_secrets",
 )
 # An empty file of these turns a route off; an empty file of tokens would open the API.
-MAY_BE_EMPTY = ("link_keys", "address_keys", "payments_api_key", "shopify_secrets", "woocommerce_secrets")
+MAY_BE_EMPTY = (
+    *("link_keys", "address_keys", "payments_api_key"),
+    *("warehouse_secrets", "shopify_secrets", "woocommerce_secrets"),
+)
 ADDRESS = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")  # a rough check: only sending shows whether an address works
 
 
@@ -93,7 +98,27 @@ class Settings(BaseSettings):
     )
     payments_url: str = Field("https://api.stripe.com/v1", description="Base URL of the payment provider's API")
     payments_api_key: SecretStr = Field(SecretStr(""), description="Secret key for the payment provider's API")
+    capture: Literal["off", "on_fulfillment"] = Field(
+        "off",
+        description="Whether orders whose payment is authorized are processed, and their payment captured when they "
+        "are fulfilled; off: they wait until the shop that they come from has captured it",
+    )
     warehouse_url: str = Field("http://127.0.0.1:9020", description="Base URL of the warehouse's API")
+    warehouse_secrets: tuple[SecretStr, ...] = Field(
+        (),
+        description="Secrets that sign the warehouse's answers, newest first, separated by commas; empty: "
+        "POST /intake/warehouse is off",
+    )
+    fulfillment: Literal["immediate", "confirmed"] = Field(
+        "immediate",
+        description="Whether an order waits, before its label is bought, until the warehouse has answered what it has "
+        "picked",
+    )
+    part_shipments: Literal["off", "on"] = Field(
+        "off",
+        description="Whether an order ships without the units that the warehouse has not found; off: it is undone, and "
+        "waits for stock",
+    )
     ship_from_name: str = Field("Shop", description="Sender on shipping labels: name")
     ship_from_street1: str = Field("1 Warehouse Way", description="Sender on shipping labels: street")
     ship_from_city: str = Field("London", description="Sender on shipping labels: city")
@@ -143,6 +168,7 @@ class Settings(BaseSettings):
         description="Totals above which an order waits until a person has approved it, by currency, like "
         "EUR=500,GBP=400",
     )
+    return_days: int = Field(30, ge=1, le=365, description="Days that a return waits for its goods, then it is closed")
     review_risk: Literal["off", "high"] = Field(
         "off", description="Whether orders of high risk wait for that approval, instead of being put on hold"
     )
@@ -196,7 +222,9 @@ class Settings(BaseSettings):
         512, ge=16, le=50_000, description="Connections that the API keeps open; further ones replace idle ones"
     )
     api_tokens: tuple[SecretStr, ...] = Field(
-        (), description="Bearer tokens that give access to the API, separated by commas"
+        (),
+        description="Bearer tokens that give access to the API, separated by commas: SECRET, or NAME:ROLE:SECRET with "
+        "the role viewer, operator or admin",
     )
     link_keys: tuple[SecretStr, ...] = Field(
         (),
@@ -245,6 +273,11 @@ class Settings(BaseSettings):
     encryption_keys_file: Path | None = Field(
         None, description="File with the encryption keys, one per line, newest first"
     )
+    console_url: str | None = Field(
+        None,
+        description="URL of the console as operators reach it, like https://office.example/console, for links in "
+        "alerts; empty: alerts have no links",
+    )
     temporal_ui_url: str = Field(
         "http://localhost:8233", description="URL of Temporal's UI, whose pages may ask the API to decrypt payloads"
     )
@@ -256,6 +289,7 @@ class Settings(BaseSettings):
         "address_keys",
         "pickup_methods",
         "ship_unpaid_methods",
+        "warehouse_secrets",
         "shopify_secrets",
         "woocommerce_secrets",
         mode="before",
@@ -304,7 +338,15 @@ class Settings(BaseSettings):
             raise ValueError("must be addresses separated by commas, like ann@shop.example, bob@shop.example")
         return value
 
-    @field_validator("api_tokens", "shopify_secrets", "woocommerce_secrets")
+    @field_validator("api_tokens")
+    @classmethod
+    def _are_tokens(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        secrets = [parse_token(entry.get_secret_value()).secret for entry in value]
+        if len(set(secrets)) < len(secrets):
+            raise ValueError("two have the same secret")
+        return value
+
+    @field_validator("warehouse_secrets", "shopify_secrets", "woocommerce_secrets")
     @classmethod
     def _are_long(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if any(len(token) < MIN_TOKEN_LENGTH for token in value):
@@ -316,6 +358,20 @@ class Settings(BaseSettings):
     def _are_strong(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if any(len(key) < MIN_KEY_LENGTH for key in value):
             raise ValueError(f"each must have at least {MIN_KEY_LENGTH} characters")
+        return value
+
+    @field_validator("capture")
+    @classmethod
+    def _has_provider(cls, value: str, info: ValidationInfo) -> str:
+        if value != "off" and info.data.get("payments") == "shop":
+            raise ValueError("on_fulfillment needs COMMERCE_PAYMENTS, which names the payment provider")
+        return value
+
+    @field_validator("fulfillment")
+    @classmethod
+    def _has_secrets(cls, value: str, info: ValidationInfo) -> str:
+        if value == "confirmed" and not info.data.get("warehouse_secrets"):
+            raise ValueError("confirmed needs COMMERCE_WAREHOUSE_SECRETS, which sign the warehouse's answers")
         return value
 
     @field_validator("confirm_address")
@@ -352,6 +408,7 @@ class Settings(BaseSettings):
             "warehouse_url",
             "alert_webhook_url",
             "link_url",
+            "console_url",
             "temporal_ui_url",
             "traces_url",
         )
@@ -452,7 +509,17 @@ class Settings(BaseSettings):
     def answer_links(self) -> AnswerLinks | None:
         """What makes and reads the links with which people answer steps, or None if they are off."""
         keys = [key.get_secret_value() for key in self.link_keys]
-        return AnswerLinks(keys, self.link_url or f"http://{self.api_host}:{self.api_port}") if keys else None
+        return AnswerLinks(keys, self.public_url) if keys else None
+
+    @property
+    def public_url(self) -> str:
+        """The URL of the API, as others reach it."""
+        return self.link_url or f"http://{self.api_host}:{self.api_port}"
+
+    @property
+    def pick_answer_url(self) -> str:
+        """The URL at which the warehouse answers."""
+        return f"{self.public_url}/intake/warehouse"
 
     @property
     def is_local(self) -> bool:

@@ -6,8 +6,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import operator_actions
-from commerce.errors import BadInput, ItemNotFound
+from commerce.errors import BadInput
 from commerce.messages.base import FieldError
+from commerce.queries.stock import not_found
 
 MAX_UNITS = 2**31 - 1
 FIND_ITEM = text("SELECT id FROM inventory_items WHERE sku = :sku")
@@ -54,7 +55,7 @@ async def set_stock(tx: AsyncSession, sku: str, location: str, units: int, *, re
     action = operator_actions.validate_action(process_id=f"stock/{sku}", action="set-stock", reason=reason, actor=actor)
     item = await tx.scalar(FIND_ITEM, {"sku": sku})
     if item is None:
-        raise ItemNotFound(sku)
+        raise await not_found(tx, sku)
     place = await tx.scalar(FIND_LOCATION, {"location": location})
     if place is None:
         raise BadInput([FieldError(field="location", message="there is no such location")])

@@ -35,7 +35,8 @@ TARGETS = """
            least(2147483647, greatest(0, on_hand + (
                SELECT coalesce(sum(quantity), 0) FROM stock_movements AS moved
                WHERE moved.inventory_item_id = item.id AND location_id = location
-                 AND reason IN ('fulfillment', 'cancel') AND moved.created_at > as_of))) AS target
+                 AND reason IN ('fulfillment', 'cancel', 'returned', 'pick_short')
+                 AND moved.created_at > as_of))) AS target
     FROM unnest(CAST(:skus AS text[]), CAST(:locations AS text[]), CAST(:on_hand AS bigint[]),
                 CAST(:as_of AS timestamptz[])) AS counted (sku, location, on_hand, as_of)
     JOIN inventory_items AS item USING (sku)

@@ -171,7 +171,7 @@ class StockMovement(Base):
             ["inventory_item_id", "location_id"],
             ["inventory_levels.inventory_item_id", "inventory_levels.location_id"],
         ),
-        one_of("reason", "import", "sync", "fulfillment", "cancel"),
+        one_of("reason", "import", "sync", "fulfillment", "cancel", "returned", "pick_short"),
         CheckConstraint("quantity <> 0", name="quantity"),
         Index(None, "inventory_item_id", "location_id", "created_at"),
     )
@@ -210,6 +210,10 @@ class Customer(Base):
     created_at: Mapped[Now]
     registered_at: Mapped[datetime | None] = mapped_column(index=True)
     registered_by: Mapped[str | None]  # the process id; null: that without a key, see AddressDigests
+    __table_args__ = (
+        Index("ix_customers_created_at_id", "created_at", "id"),
+        Index("ix_customers_email_start", "email", postgresql_ops={"email": "text_pattern_ops"}),
+    )
 
 
 class PendingRegistration(Base):
@@ -385,6 +389,13 @@ class ShipUnpaidMethod(Base):
     method: Mapped[str] = mapped_column(primary_key=True)
 
 
+class CapturablePayment(Base):
+    """A pattern of the references of authorized payments that are captured here; written like ShipUnpaidMethod (P4)."""
+
+    __tablename__ = "capturable_payments"
+    pattern: Mapped[str] = mapped_column(primary_key=True)
+
+
 class OrderLine(Base):
     """A quantity of a variant at a unit price; it has no variant if its SKU is unknown."""
 
@@ -402,9 +413,15 @@ class OrderLine(Base):
     discount: Mapped[int] = mapped_column(BigInteger, server_default="0")  # of the whole line
     fulfillment_status: Mapped[str] = mapped_column(server_default="not_fulfilled")  # at the source
     vendor: Mapped[str | None]
+    returned_quantity: Mapped[int] = mapped_column(server_default="0")  # came back
+    returning_quantity: Mapped[int] = mapped_column(server_default="0")  # in returns that are open
     __table_args__ = (
         UniqueConstraint("order_id", "position"),
         CheckConstraint("quantity >= 0", name="quantity"),
+        CheckConstraint(
+            "returned_quantity >= 0 AND returning_quantity >= 0 AND returned_quantity + returning_quantity <= quantity",
+            name="returned_quantity",
+        ),
         CheckConstraint("refunded_quantity >= 0", name="refunded_quantity"),
         CheckConstraint("unit_price >= 0", name="unit_price"),
         one_of("fulfillment_status", "not_fulfilled", "partially_fulfilled", "fulfilled_elsewhere", "restocked"),
@@ -465,6 +482,113 @@ class FulfillmentItem(Base):
     fulfillment_id: Mapped[UUID] = mapped_column(ForeignKey("fulfillments.id"), index=True)
     order_line_id: Mapped[int] = mapped_column(ForeignKey("order_lines.id"), index=True)
     inventory_item_id: Mapped[str]
+    location_id: Mapped[str]
+    quantity: Mapped[int]
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["inventory_item_id", "location_id"],
+            ["inventory_levels.inventory_item_id", "inventory_levels.location_id"],
+        ),
+        Index(None, "inventory_item_id", "location_id"),
+        CheckConstraint("quantity >= 1", name="quantity"),
+    )
+
+
+class PickRecord(Base):
+    """What the warehouse was asked to pick for a fulfillment, in one round of the step that waits for it (K1)."""
+
+    __tablename__ = "picks"
+    id: Mapped[Uuid]  # identifies the pick at the warehouse
+    fulfillment_id: Mapped[UUID] = mapped_column(ForeignKey("fulfillments.id"))
+    round: Mapped[int]
+    business_key: Mapped[str]
+    generation: Mapped[str]
+    lines: Mapped[list[Json] | None]  # units by SKU; null: the fulfillment had no goods
+    missing: Mapped[list[Json] | None]  # what was not found; null: not answered
+    created_at: Mapped[Now]
+    answered_at: Mapped[datetime | None]
+    withdrawn_at: Mapped[datetime | None]
+    __table_args__ = (
+        UniqueConstraint("fulfillment_id", "round"),
+        Index(None, "business_key", "generation", "round"),
+        CheckConstraint("(missing IS NULL) = (answered_at IS NULL)", name="answered"),
+    )
+
+
+class PickShort(Base):
+    """Units that left a fulfillment because its pick was short: `lost` ones were not found (K3)."""
+
+    __tablename__ = "pick_shorts"
+    fulfillment_id: Mapped[UUID] = mapped_column(ForeignKey("fulfillments.id"), primary_key=True)
+    order_line_id: Mapped[int] = mapped_column(ForeignKey("order_lines.id"), primary_key=True, index=True)
+    inventory_item_id: Mapped[str] = mapped_column(ForeignKey("inventory_items.id"), primary_key=True)
+    location_id: Mapped[str] = mapped_column(ForeignKey("locations.id"), primary_key=True)
+    quantity: Mapped[int]
+    lost: Mapped[int]
+    __table_args__ = (CheckConstraint("quantity >= 1 AND lost BETWEEN 0 AND quantity", name="quantity"),)
+
+
+class OrderReturn(Base):
+    """A return of a fulfilled order: `open` until the goods are back, `closed` if they are not (R1, R4).
+
+    Its id is part of its process's id. It goes to the location that most of its units came from.
+    """
+
+    __tablename__ = "order_returns"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    order_id: Mapped[str] = mapped_column(ForeignKey("orders.id"), index=True)
+    state: Mapped[str] = mapped_column(server_default="open")
+    location_id: Mapped[str | None] = mapped_column(ForeignKey("locations.id"))  # null: nothing came from stock
+    refund: Mapped[bool]  # whether it is refunded here
+    refund_shipping: Mapped[bool]
+    amount: Mapped[int | None] = mapped_column(BigInteger)  # what the units that came back are worth
+    # What was refunded elsewhere, and counted for no return, when it was registered; and what counts for this one.
+    unclaimed_before: Mapped[int] = mapped_column(BigInteger)
+    refunded_elsewhere: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    shipment_id: Mapped[str | None]
+    tracking_number: Mapped[str | None]
+    label_url: Mapped[str | None]
+    carrier: Mapped[str | None]  # that delivers the parcel
+    created_at: Mapped[Now]
+    asked_at: Mapped[datetime | None]  # when the mail to the customer was queued
+    received_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    __table_args__ = (
+        one_of("state", "open", "received", "completed", "closed"),
+        CheckConstraint("amount >= 0 AND refunded_elsewhere BETWEEN 0 AND amount", name="amount"),
+        Index(None, "created_at", "id"),
+        Index(
+            "ix_order_returns_unfinished",
+            "created_at",
+            "id",
+            postgresql_where=text("state IN ('open', 'received')"),
+        ),
+        Index(None, "tracking_number", postgresql_where=text("tracking_number IS NOT NULL")),
+    )
+
+
+class OrderReturnLine(Base):
+    """Units of an order line in a return: to come back, and those that came back."""
+
+    __tablename__ = "order_return_lines"
+    return_id: Mapped[str] = mapped_column(ForeignKey("order_returns.id"), primary_key=True)
+    order_line_id: Mapped[int] = mapped_column(ForeignKey("order_lines.id"), primary_key=True, index=True)
+    quantity: Mapped[int]
+    received: Mapped[int | None]
+    sellable: Mapped[int | None]  # of those received
+    __table_args__ = (
+        CheckConstraint("quantity >= 1", name="quantity"),
+        CheckConstraint("received BETWEEN 0 AND quantity AND sellable BETWEEN 0 AND received", name="received"),
+    )
+
+
+class OrderReturnItem(Base):
+    """Units of an item that a return has put back into the stock of a location, per order line (R3)."""
+
+    __tablename__ = "order_return_items"
+    return_id: Mapped[str] = mapped_column(ForeignKey("order_returns.id"), primary_key=True)
+    order_line_id: Mapped[int] = mapped_column(ForeignKey("order_lines.id"), primary_key=True, index=True)
+    inventory_item_id: Mapped[str] = mapped_column(primary_key=True)
     location_id: Mapped[str]
     quantity: Mapped[int]
     __table_args__ = (
@@ -632,7 +756,7 @@ class Refund(Base):
 class OrderPayment(Base):
     """What was captured of an order's payment, and how much of that was refunded, never more (P1).
 
-    The amounts are those of the time at which the last refund was planned.
+    The amounts are those of the time at which the last refund was planned, or the last return registered.
     """
 
     __tablename__ = "order_payments"
@@ -647,8 +771,23 @@ class OrderPayment(Base):
     )
 
 
+class OrderCapture(Base):
+    """A payment that is captured for an order, for no other one, and included in its captured amount (P4)."""
+
+    __tablename__ = "order_captures"
+    order_id: Mapped[str] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    payment_id: Mapped[str] = mapped_column(primary_key=True)
+    provider: Mapped[str]
+    amount: Mapped[int] = mapped_column(BigInteger)
+    ours: Mapped[bool]  # this shop has captured it, and so refunds it if the order is undone
+    captured_at: Mapped[Now]
+    __table_args__ = (UniqueConstraint("payment_id"), CheckConstraint("amount >= 0", name="amount"))
+
+
 class OrderRefund(Base):
     """A refund that this shop makes: `due` once it is planned, `made` when the provider has made it or a person has.
+
+    It is `pending` while the provider has accepted it, but may still fail; then it is `due` again.
 
     Its id identifies it at the provider, whatever run of whatever process asks for it.
     """
@@ -664,9 +803,11 @@ class OrderRefund(Base):
     refund_id: Mapped[str | None]
     created_at: Mapped[Now]
     made_at: Mapped[datetime | None]
+    checked_at: Mapped[datetime | None]  # when the provider was last asked what has become of a pending refund
     __table_args__ = (
         UniqueConstraint("order_id", "purpose"),
-        one_of("state", "due", "made"),
+        one_of("state", "due", "pending", "made"),
+        Index("ix_order_refunds_pending", "checked_at", postgresql_where=text("state = 'pending'")),
         CheckConstraint("amount > 0", name="amount"),
     )
 

@@ -6,6 +6,7 @@ answers, between an answer and the deadline, and between an answer and the end o
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, text
@@ -40,6 +41,7 @@ LATEST = text(f"""
     SELECT business_key, generation, step, round FROM {OPEN_WAITS}
     WHERE business_key = :business_key AND step = :step ORDER BY round DESC LIMIT 1
 """)  # noqa: S608 - our own constant
+DEADLINE = text("SELECT until FROM step_waits WHERE id = CAST(:id AS uuid)")
 BY_ID = text("SELECT business_key, generation, step, round FROM step_waits WHERE id = CAST(:id AS uuid)")
 OPEN_ID = text(f"SELECT CAST(id AS text) FROM {OPEN_WAITS} WHERE {KEY} AND kind IS NULL")  # noqa: S608 - our own
 LOCK = text(f"SELECT kind FROM {OPEN_WAITS} WHERE {KEY} FOR UPDATE OF wait FOR SHARE OF current")  # noqa: S608
@@ -99,6 +101,18 @@ async def open_id(tx: AsyncSession, key: WaitKey) -> str | None:
     """Return the id of an open round, which links to it carry, or None if it is not open."""
     found: str | None = (await tx.execute(OPEN_ID, key.model_dump())).scalar_one_or_none()
     return found
+
+
+async def deadline(tx: AsyncSession, wait_id: str) -> datetime:
+    """Return until when the round with this id waits, to show it to people."""
+    until: datetime = (await tx.execute(DEADLINE, {"id": wait_id})).scalar_one()
+    return until
+
+
+async def asks_anew(tx: AsyncSession, key: WaitKey) -> bool:
+    """Return whether this round asks for the first time, or because the one before was answered with `retry`."""
+    before = key.model_copy(update={"round": key.round - 1})
+    return key.round == 1 or (await tx.execute(READ, before.model_dump())).scalar_one_or_none() == "retry"
 
 
 async def latest(tx: AsyncSession, process: str, step: str) -> WaitKey:

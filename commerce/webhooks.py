@@ -5,18 +5,20 @@ import secrets
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal
 from urllib.parse import urlsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import idna
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce import operator_actions
 from commerce.errors import BadInput, EventNotFound, WebhookExists, WebhookNotFound
 from commerce.messages.base import FieldError
+from commerce.messages.operator_actions import ActionName
 from commerce.messages.webhooks import Endpoint, NewEndpoint, WebhookDelivery
 from commerce.outbox import EVENT_NAMES
 
@@ -28,6 +30,8 @@ NUMERIC_END = re.compile(r"(?:\A|\.)(?:[0-9]+|0x[0-9a-f]*)\.?\Z", re.ASCII)
 SECRET_BYTES = 32
 LOOPBACK = re.compile(r"localhost\.?|127(\.\d{1,3}){3}|::1", re.ASCII | re.IGNORECASE)
 URL_RULE = "must be a URL like https://receiver.example/events; http:// is allowed for this machine only"
+NOT_HERE = "must not lead to the machine of the worker; to add it all the same: commerce webhooks add"
+TEST_EVENT = "webhook.test"  # posted only when an operator asks for it; no webhook subscribes to it
 
 # A disabled endpoint is enabled again, with a new secret.
 ADD = text("""
@@ -41,6 +45,9 @@ ADD = text("""
 LIST = text("SELECT id, url, event_types, created_at, disabled_at FROM webhook_endpoints ORDER BY created_at, id")
 REMOVE = text("DELETE FROM webhook_endpoints WHERE CAST(id AS text) = :id RETURNING id")
 DISABLE = text("UPDATE webhook_endpoints SET disabled_at = now() WHERE id = :id AND disabled_at IS NULL")
+FIND = text("""
+    SELECT id, url, event_types, created_at, disabled_at FROM webhook_endpoints WHERE CAST(id AS text) = :id
+""")
 ENDPOINT = text("SELECT url, secret, disabled_at FROM webhook_endpoints WHERE id = :id")
 EVENT = text("SELECT type, aggregate, data, created_at, traceparent FROM outbox_events WHERE id = :id")
 
@@ -64,16 +71,21 @@ def is_loopback(host: str) -> bool:
     return bool(LOOPBACK.fullmatch(host))
 
 
-async def add(tx: AsyncSession, url: str, event_types: Sequence[str] = (ALL_EVENTS,)) -> NewEndpoint:
+async def add(
+    tx: AsyncSession, url: str, event_types: Sequence[str] = (ALL_EVENTS,), *, actor: str = "", here: bool = True
+) -> NewEndpoint:
     """Subscribe a URL to events of these types from now on and return it with its secret.
 
-    Raises BadInput, WebhookExists.
+    `here`: whether the URL may lead to this machine. Raises BadInput, WebhookExists.
     """
     url, wanted = validate_url(url), validate_event_types(event_types)
+    if not here and is_loopback(urlsplit(url).hostname or ""):
+        raise _bad_input("url", NOT_HERE)
     secret = f"whsec_{b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}"
     added = (await tx.execute(ADD, {"url": url, "secret": secret, "event_types": wanted})).mappings().one_or_none()
     if added is None:
         raise WebhookExists
+    await _record(tx, "add-webhook", str(added["id"]), actor)
     return NewEndpoint.model_validate(dict(added))
 
 
@@ -82,10 +94,39 @@ async def list_endpoints(tx: AsyncSession) -> list[Endpoint]:
     return [Endpoint.model_validate(dict(row)) for row in (await tx.execute(LIST)).mappings()]
 
 
-async def remove(tx: AsyncSession, endpoint_id: str) -> None:
+async def find(tx: AsyncSession, endpoint_id: str) -> Endpoint:
+    """Return the endpoint with this id, without its secret. Raises WebhookNotFound."""
+    found = (await tx.execute(FIND, {"id": endpoint_id.lower()})).mappings().one_or_none()
+    if found is None:
+        raise WebhookNotFound(endpoint_id)
+    return Endpoint.model_validate(dict(found))
+
+
+async def remove(tx: AsyncSession, endpoint_id: str, *, actor: str = "") -> None:
     """Delete an endpoint; pending deliveries to it end without a request. Raises WebhookNotFound."""
     if (await tx.execute(REMOVE, {"id": endpoint_id.lower()})).one_or_none() is None:
         raise WebhookNotFound(endpoint_id)
+    await _record(tx, "remove-webhook", endpoint_id.lower(), actor)
+
+
+async def make_test(tx: AsyncSession, endpoint_id: str, *, actor: str = "") -> WebhookMessage:
+    """Return a test event for an endpoint, also for a disabled one, and record that it is sent.
+
+    Raises WebhookNotFound.
+    """
+    endpoint = await find(tx, endpoint_id)
+    row = (await tx.execute(ENDPOINT, {"id": endpoint.id})).one()
+    await _record(tx, "test-webhook", str(endpoint.id), actor)
+    about = f"webhook/{endpoint.id}"
+    data = {"webhook_id": str(endpoint.id)}
+    return WebhookMessage(row.url, row.secret, uuid4(), TEST_EVENT, about, data, datetime.now(UTC))
+
+
+async def _record(tx: AsyncSession, action: ActionName, endpoint_id: str, actor: str) -> None:
+    await operator_actions.record(
+        tx,
+        operator_actions.validate_action(process_id=f"webhook/{endpoint_id}", action=action, reason="", actor=actor),
+    )
 
 
 async def disable(tx: AsyncSession, delivery: WebhookDelivery) -> None:

@@ -30,6 +30,8 @@ from commerce.messages.jobs import Counts, JobInput
 from commerce.messages.orders import OrderProcessing, OrderResult, order_process_id
 from commerce.messages.payments import NotedRefund
 from commerce.messages.pending_orders import PendingOrders, PendingOrdersResult
+from commerce.messages.picks import Picked
+from commerce.messages.returns import ReturnOrder, ReturnReceipt, ReturnResult, return_process_id
 from commerce.messages.stock_sync import StockSynced, SyncInventory
 from commerce.messages.tutorial import CountProducts, Greeting, HelloWorld, ProductCount
 from commerce.messages.upkeep import Upkeep, UpkeepResult
@@ -81,6 +83,11 @@ async def without_after(delivery: Any) -> Any:
 async def with_normal_address(request: Any) -> Any:
     """Return the input with its e-mail address as customers are found by it."""
     return request.model_copy(update={"email": normalise_address(request.email)})
+
+
+async def with_return_id(request: Any) -> Any:
+    """Return the input with an id for the return, if the caller chose none."""
+    return request if request.return_id else request.model_copy(update={"return_id": uuid4().hex[:16]})
 
 
 @dataclass(frozen=True)
@@ -196,6 +203,11 @@ def tutorial_type(kind: str, entry: type[ProcessInput], result: type[Message], t
     )
 
 
+REFUND_AT_SHOP = Question(
+    NotedRefund,
+    "Is the payment of the process {process} refunded at the shop?",
+    {"success": "It is refunded", "failure": "It will not be refunded"},
+)
 PROCESS_TYPES: Mapping[str, ProcessType] = {
     "order-processing": ProcessType(
         OrderProcessing,
@@ -208,7 +220,12 @@ PROCESS_TYPES: Mapping[str, ProcessType] = {
                 Nothing,
                 "May the order of the process {process} be fulfilled?",
                 {"success": "Approve the order", "failure": "Reject the order"},
-            )
+            ),
+            "await-pick": Question(
+                Picked,
+                "Has the warehouse picked everything for the order of the process {process}?",
+                {"success": "Everything is picked", "failure": "Undo the order", "retry": "Ask the warehouse again"},
+            ),
         },
     ),
     "cancel-order": ProcessType(
@@ -224,11 +241,24 @@ PROCESS_TYPES: Mapping[str, ProcessType] = {
                 "Take back the order of the process {process}, void its labels and put its goods back?",
                 {"success": "Take the order back", "failure": "Leave it as it is"},
             ),
-            "refund-at-shop": Question(
-                NotedRefund,
-                "Is the payment of the process {process} refunded at the shop?",
-                {"success": "It is refunded", "failure": "It will not be refunded"},
+            "refund-at-shop": REFUND_AT_SHOP,
+        },
+    ),
+    "return-order": ProcessType(
+        ReturnOrder,
+        ReturnResult,
+        id=lambda order: return_process_id(order.return_id),
+        title=lambda order: f"Return of order {order.order_id}",
+        search_attributes=lambda order: [SearchAttributePair(ORDER_ID, order.order_id)],
+        prepare=with_return_id,
+        input=ReturnOrder,
+        questions={
+            "await-return": Question(
+                ReturnReceipt,
+                "Are the goods of the process {process} back?",
+                {"failure": "They will not come back"},
             ),
+            "refund-at-shop": REFUND_AT_SHOP,
         },
     ),
     "customer-registration": ProcessType(

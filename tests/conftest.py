@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import asyncpg
 import pytest
@@ -22,7 +22,6 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from commerce.database import Database
 from commerce.errors import Unreachable
@@ -33,6 +32,7 @@ from starter.devstack.ports import can_listen
 from starter.devstack.postgres import MIGRATOR
 from starter.telemetry.exit import exit_process
 from tests.keys import ENCRYPTION_ENV
+from tests.sandbox import Sandbox
 from tests.servers import PostgresServer, once_per_run, shared_postgres, stop_servers, url_of
 from tests.week import Week, sample_week
 
@@ -56,22 +56,7 @@ async def leave_worker_in_time(worker: Worker, *error: Any) -> None:
 
 Worker.__aexit__ = leave_worker_in_time  # type: ignore[method-assign]
 TEMPLATE = "template_commerce"
-PASSED_THROUGH = plugin.PASSED_THROUGH  # of an installed worker; those in the process of a test run workflows sandboxed
-plugin.PASSED_THROUGH = tuple(name for name in PASSED_THROUGH if name != "workflows")
-
-
-class PreparedOnce(SandboxedWorkflowRunner):
-    """Checks each workflow in the sandbox once per test run, not once per worker. Each run has its own sandbox."""
-
-    prepared: ClassVar[set[type]] = set()
-
-    def prepare_workflow(self, defn: Any) -> None:
-        if defn.cls not in self.prepared:
-            super().prepare_workflow(defn)
-            self.prepared.add(defn.cls)
-
-
-plugin.SandboxedWorkflowRunner = PreparedOnce  # type: ignore[misc]
+plugin.UnsandboxedWorkflowRunner = Sandbox  # type: ignore[misc,assignment]
 # Temporal reports a run as stuck after two failed workflow tasks instead of five, which takes half a minute.
 STUCK_SOON = (
     "--dynamic-config-value",

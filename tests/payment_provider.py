@@ -38,6 +38,9 @@ class EmbeddedPayments:
     async def change_refund(self, refund_id: str, **values: Any) -> None:
         (await self._http.post(f"/refunds/{refund_id}", json=values)).raise_for_status()
 
+    async def change_payment(self, payment_id: str, **values: Any) -> None:
+        (await self._http.post(f"/payments/{payment_id}", json=values)).raise_for_status()
+
     async def close(self) -> None:
         await self._http.aclose()
 

@@ -138,7 +138,9 @@ async def running_shop(folder: Path, database_url: str, client: Client, **more: 
     async with (
         mail.running(folder / "mail", 0) as smtp_url,
         carrier.running(folder / "carrier", 0) as carrier_url,
-        warehouse.running(folder / "warehouse", 0, database_url) as warehouse_url,
+        warehouse.running(
+            folder / "warehouse", 0, database_url, secret=more.get("COMMERCE_WAREHOUSE_SECRETS", "")
+        ) as warehouse_url,
     ):
         settings = load_settings(
             {

@@ -24,12 +24,16 @@ OTHER_ACTIVITIES = """
     record-refusal hold-order fail-notification alert-admins begin-job find-lost-steps list-pending-orders
     delete-expired-carts sync-stock-page collect-day recount-day prune-ledger prune-events prune-notifications
     post-webhook cancel-fulfillments open-wait close-wait record-answer review-order
-    refund-payment refund-at-shop note-refund
+    refund-payment refund-at-shop note-refund capture-payment refund-capture
+    await-pick withdraw-pick record-short-pick
     begin-cancellation offer-cancellation mark-cancelling check-parcels void-label restock-order complete-cancellation
     keep-order
+    begin-return register-return close-return create-return-label void-return-label await-return check-receipt
+    receive-return complete-return
 """
 PROCESS_TYPES = """
-    order-processing cancel-order customer-registration forget-customer cleanup-expired-carts sync-inventory
+    order-processing cancel-order return-order customer-registration forget-customer cleanup-expired-carts
+    sync-inventory
     process-pending-orders
     collect-analytics-data upkeep deliver-webhook hello-world product-count
 """

@@ -28,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from commerce.messages.notifications import Alert, NotificationRef
     from commerce.messages.orders import OrderChange, order_process_id
-    from commerce.messages.payments import NotedRefund, Refund, RefundRequest, ShopRefund
+    from commerce.messages.payments import RefundRequest
     from commerce.messages.progress import Progress
     from commerce.messages.steps import Leftover
     from workflows.engine.alerts import alert_admins, run_key, send_or_alert
@@ -37,6 +37,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.engine.policies import FINAL_STEP, MAIL, OUTSIDE_STEP, UNDO
     from workflows.engine.saga import Saga
     from workflows.engine.search_attributes import ORDER_ID, OUTCOME
+    from workflows.parts.refunds import refund_or_alert
 
 PLAN = (
     CancellationActivities.begin,
@@ -49,7 +50,6 @@ PLAN = (
     NotificationActivities.send,
 )
 OFFER_TIME = timedelta(days=7)  # for a person to agree to a cancellation
-SHOP_REFUND_TIME = timedelta(days=14)  # for a person to note a refund that is made at the shop
 # A carrier may take weeks to refund a label. It is asked after these pauses, and then twice a day.
 FIRST_PAUSE, LONGEST_PAUSE, VOID_TIME = timedelta(minutes=1), timedelta(hours=12), timedelta(days=30)
 
@@ -190,7 +190,7 @@ class CancelOrderWorkflow:
                 if not (self._forced and cause(failure, CarrierRefused)):  # it did not refund the label either
                     raise
         await saga.step(CancellationActivities.restock, self._order, final=True, policy=FINAL_STEP)
-        await self._refund()
+        await refund_or_alert(saga, RefundRequest(order_id=self._order.order_id, purpose=PURPOSE), "a cancelled order")
         completed = await saga.step(CancellationActivities.complete, self._order, policy=FINAL_STEP, final=True)
         return CancelResult(
             order_id=self._order.order_id,
@@ -201,42 +201,6 @@ class CancelOrderWorkflow:
             currency=completed.currency,
             notification_sent=await self._notify(has_email=completed.has_email),
         )
-
-    async def _refund(self) -> None:
-        """Refund the payment. If that fails, the refund stays due, and the admins are alerted (B5)."""
-        request = RefundRequest(**dict(self._order), purpose=PURPOSE)
-        try:
-            refund = await self._saga.step(PaymentActivities.refund, request, policy=OUTSIDE_STEP)
-        except FailureError as failure:
-            await self._alert("refund-due", "The payment of a cancelled order could not be refunded", failure)
-            return
-        if refund.state == "at_shop" and not await self._is_noted(request, refund):
-            await self._alert("refund-due", "The payment of a cancelled order was not refunded at the shop")
-
-    async def _is_noted(self, request: RefundRequest, refund: Refund) -> bool:
-        """Wait until a person has noted that the payment is refunded at the shop (P3)."""
-        asked = ShopRefund(**dict(request), amount=refund.amount, currency=refund.currency)
-        self._saga.plan([name_of(PaymentActivities.request)], after=name_of(PaymentActivities.refund))
-        message = "The payment of a cancelled order is still to be refunded at the shop"
-        order_id = self._order.order_id
-        remind = Alert(kind="refund-missing", key=f"refund-missing/{order_id}/{run_key()}", message=message)
-        try:
-            answer = await self._saga.wait(
-                PaymentActivities.request,
-                asked,
-                answer=NotedRefund,
-                until=SHOP_REFUND_TIME,
-                remind=remind.model_copy(update={"order_id": order_id, "severity": "medium"}),
-                default=NotedRefund(noted=False),
-            )
-        except FailureError as failure:
-            if not cause(failure, AnsweredWithFailure):
-                raise
-            return False
-        if answer.noted:
-            self._saga.plan([name_of(PaymentActivities.note)], after=name_of(PaymentActivities.request))
-            await self._saga.step(PaymentActivities.note, request, policy=FINAL_STEP)
-        return answer.noted
 
     async def _notify(self, *, has_email: bool) -> bool:
         if not has_email:

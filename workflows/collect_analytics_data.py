@@ -22,10 +22,10 @@ with workflow.unsafe.imports_passed_through():
     from workflows.engine.alerts import run_key, send_or_alert
     from workflows.engine.calls import call_of, execute
     from workflows.engine.job import Job
-    from workflows.engine.policies import LONG_BATCH, MAIL
+    from workflows.engine.policies import LONG_BATCH, REGULAR_MAIL
 
 # The report waits for the mail server, but not until the next day is to be counted: runs of a job never overlap.
-REPORT = replace(MAIL, deadline=timedelta(hours=12))
+REPORT = replace(REGULAR_MAIL, deadline=timedelta(hours=12))
 
 
 @workflow.defn(name="collect-analytics-data")

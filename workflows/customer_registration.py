@@ -29,7 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.engine.alerts import alert_admins, run_key, send_or_alert
     from workflows.engine.calls import name_of
     from workflows.engine.cancellation import CANCEL_OR_FAILURE
-    from workflows.engine.policies import FINAL_STEP, MAIL, REGULAR_STEP
+    from workflows.engine.policies import FINAL_STEP, MAIL, REGULAR_MAIL, REGULAR_STEP
     from workflows.engine.saga import Saga
     from workflows.engine.search_attributes import CUSTOMER_ID, OUTCOME
 
@@ -96,7 +96,7 @@ class CustomerRegistrationWorkflow:
         ask, withdraw = ConfirmationActivities.request, ConfirmationActivities.withdraw
         self._saga.plan([name_of(ask)], after=name_of(CustomerActivities.validate))
         await self._saga.wait(
-            ask, request, answer=Nothing, until=CONFIRM_TIME, undo=withdraw, undo_input=Nothing(), policy=MAIL
+            ask, request, answer=Nothing, until=CONFIRM_TIME, undo=withdraw, undo_input=Nothing(), policy=REGULAR_MAIL
         )
 
     async def _make_account(self, data: CustomerData, password_hash: str) -> EarlierRegistration:

@@ -9,10 +9,12 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.boundary.failures import cause, describe, failure_type, shop_error, to_failure
+    from activities.captures import CaptureActivities
     from activities.fulfillment import FulfillmentActivities
     from activities.inventory import InventoryActivities
     from activities.notifications import NotificationActivities
     from activities.orders import OrderActivities
+    from activities.picks import PickActivities
     from activities.reviews import ReviewActivities
     from commerce.errors import (
         AnsweredWithFailure,
@@ -34,10 +36,10 @@ with workflow.unsafe.imports_passed_through():
         RESTARTS,
         UNLESS_HELD,
         CompletedOrder,
+        Completion,
         CreatedFulfillment,
         FulfillmentRequest,
         Hold,
-        LabelRequest,
         OrderChange,
         OrderProcessing,
         OrderRef,
@@ -50,6 +52,7 @@ with workflow.unsafe.imports_passed_through():
         order_process_id,
         shipped_key,
     )
+    from commerce.messages.picks import RecordedShortPick
     from commerce.messages.progress import Progress
     from commerce.telemetry.metrics import STOCK_OUTS
     from workflows.engine.alerts import alert_admins, run_key, send_or_alert
@@ -59,6 +62,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.engine.policies import FINAL_STEP, MAIL, OUTSIDE_STEP
     from workflows.engine.saga import Saga
     from workflows.engine.search_attributes import ORDER_ID, OUTCOME
+    from workflows.parts.order_parcels import parcels, pick
 
 PLAN = (
     OrderActivities.validate,
@@ -129,6 +133,10 @@ class OrderProcessingWorkflow:
                 raise to_failure(OrderChanged(valid.order_id))
             if valid.review:
                 saga.plan([name_of(ReviewActivities.request)], after=name_of(InventoryActivities.reserve))
+            if valid.picks:
+                saga.plan([name_of(PickActivities.request)], after=name_of(FulfillmentActivities.create))
+            if valid.captures:
+                saga.plan([name_of(CaptureActivities.capture)], after=name_of(FulfillmentActivities.create_label))
             fulfilled = valid.fulfilled or await self._process(valid)
             notified = fulfilled.notification_sent or await self._notify(valid)
         return OrderResult(
@@ -154,10 +162,27 @@ class OrderProcessingWorkflow:
             await self._wait_for_review(valid.review)
         request, cancel = self._fulfillment_request(reserved)
         created = await saga.step(FulfillmentActivities.create, request, undo=cancel)
-        for name, parcel in self._parcels(valid, created).items():
+        short = await self._wait_for_pick(created) if valid.picks else None
+        for name, parcel in parcels(saga, order, valid, created, short).items():
             void = FulfillmentActivities.void_label
             await saga.step(FulfillmentActivities.create_label, parcel, undo=void, policy=OUTSIDE_STEP, name=name)
-        return await saga.step(OrderActivities.complete, order, policy=FINAL_STEP, final=True)
+        if valid.captures:
+            await saga.step(CaptureActivities.capture, order, undo=CaptureActivities.refund, policy=OUTSIDE_STEP)
+        return await self._complete(short)
+
+    async def _wait_for_pick(self, created: CreatedFulfillment) -> RecordedShortPick | None:
+        """Wait until the warehouse has picked the goods; return what was short, if the rest ships all the same (K1)."""
+        alert = self._alert("pick-missing", "The warehouse has not answered yet what it has picked for the order")
+        return await pick(self._saga, self._order, created, alert)
+
+    async def _complete(self, short: RecordedShortPick | None) -> CompletedOrder:
+        completion = Completion(**dict(self._order), short_pick=short is not None)
+        completed = await self._saga.step(OrderActivities.complete, completion, policy=FINAL_STEP, final=True)
+        if short:
+            found = ", ".join(f"{item.sku}: {item.available} of {item.requested}" for item in short.items)
+            message = "The order was shipped without units that the warehouse has not found: refund them"
+            await alert_admins(self._alert("pick-short", message, f"Found {found}"))
+        return completed
 
     async def _wait_for_review(self, reasons: list[str]) -> None:
         """Wait until a person has approved the order (V16)."""
@@ -171,18 +196,6 @@ class OrderProcessingWorkflow:
         several = reserved.locations > 1 and workflow.patched("fulfillment-per-location")
         cancel = FulfillmentActivities.cancel_all if several else FulfillmentActivities.cancel
         return FulfillmentRequest(**dict(self._order), per_location=several), cancel
-
-    def _parcels(self, valid: ValidOrder, created: CreatedFulfillment) -> dict[str, LabelRequest]:
-        """Return the labels to buy, by name of the step: each is a step of its own (V15)."""
-        first = name_of(FulfillmentActivities.create_label)
-        if not valid.needs_label:
-            self._saga.skip(FulfillmentActivities.create_label, "nothing to ship")
-            return {}
-        to_ship: list[str | None] = [part.fulfillment_id for part in created.parts if part.needs_label]
-        requests = [LabelRequest(**dict(self._order), fulfillment_id=each) for each in to_ship or [None]]
-        names = [first, *(f"{first}/{number}" for number in range(2, len(requests) + 1))]
-        self._saga.plan(names, after=first)
-        return dict(zip(names, requests, strict=True))
 
     async def _notify(self, valid: ValidOrder) -> bool:
         if not valid.has_email:
@@ -228,7 +241,7 @@ class OrderProcessingWorkflow:
             if cause(failure, UnknownVariant) and workflow.patched("wait-for-product"):
                 self._saga.enter("compensated")  # as for a shortage
                 return OrderResult(order_id=self._order.order_id, status="waiting_for_product")
-            if cause(failure, AnsweredWithFailure):
+            if (answered := cause(failure, AnsweredWithFailure)) and answered.step == name_of(ReviewActivities.request):
                 return await self._reject()
             if self._restarts and (withdrawn := _withdrawn_by_shop(failure)):
                 return OrderResult(order_id=self._order.order_id, status=withdrawn)

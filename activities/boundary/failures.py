@@ -13,7 +13,7 @@ from temporalio.worker import (
     Interceptor,
 )
 
-from commerce.errors import PermanentError, StepInProgress, TransientError
+from commerce.errors import CommerceError, PermanentError, StepInProgress, TransientError
 from commerce.messages.steps import TriesSoFar
 
 IN_PROGRESS_DELAY = timedelta(seconds=5)  # before the next attempt after StepInProgress
@@ -21,6 +21,7 @@ FIRST_DELAY = timedelta(milliseconds=500)  # before the next attempt after an er
 MAX_DELAY = timedelta(seconds=30)
 MAX_OUTAGE_DELAY = timedelta(minutes=5)  # while a service is down that all waiting steps would call
 ErrorT = TypeVar("ErrorT", bound=PermanentError)
+KindT = TypeVar("KindT", bound=CommerceError)
 
 
 def to_failure(error: PermanentError) -> ApplicationError:
@@ -45,7 +46,15 @@ def shop_error(failure: BaseException | None) -> PermanentError | None:
     return cause(failure, kinds[failure.type]) if failure and failure.type in kinds else None
 
 
-def _kinds(kind: type[PermanentError]) -> Iterator[type[PermanentError]]:
+def counts(failure: BaseException) -> bool:
+    """Return whether a failed try counts: all but those that the infrastructure or a time limit has ended."""
+    inner = innermost(failure)
+    return isinstance(inner, ApplicationError) and inner.type not in {
+        kind.__name__ for kind in _kinds(TransientError) if not kind.counts
+    }
+
+
+def _kinds(kind: type[KindT]) -> Iterator[type[KindT]]:
     yield kind
     for subclass in kind.__subclasses__():
         yield from _kinds(subclass)

@@ -21,7 +21,7 @@ from commerce.imports.parsers import ORDER_ID
 from commerce.imports.report import Tally
 from commerce.imports.staging import StagingTables, Statements
 from commerce.messages.base import count_of
-from commerce.open_orders import IS_OPEN, LACKS_METHOD
+from commerce.open_orders import IS_OPEN, LACKS_METHOD, NOT_CAPTURABLE
 from commerce.order_identity import name_key_of
 
 RECORD_FIELDS = (*IDENTITY_FIELDS, *ORDER_FIELDS, "forgotten_at")
@@ -37,6 +37,15 @@ COUNT_WITHOUT_METHOD = text(f"""
     FROM orders JOIN staged_orders AS staged ON orders.id = coalesce(staged.known_id, staged.id)
     WHERE staged.state <> 'bad' AND {IS_OPEN} AND {LACKS_METHOD}
 """)  # noqa: S608 - our own constants
+COUNT_NOT_CAPTURABLE = text(f"""
+    SELECT count(DISTINCT orders.id)
+    FROM orders JOIN staged_orders AS staged ON orders.id = coalesce(staged.known_id, staged.id)
+    WHERE staged.state <> 'bad' AND {NOT_CAPTURABLE}
+""")  # noqa: S608 - our own constants
+NO_CAPTURE = (
+    "{} with an authorized payment whose reference is no payment that can be captured here: processed when the shop "
+    "has captured it"
+)
 WITHOUT_METHOD = (
     "{} with goods to ship but without a Shipping Method: no label is bought and the mail says fulfilled, "
     "unless COMMERCE_NO_METHOD=hold"
@@ -197,6 +206,8 @@ async def import_file(
         await listings.link_lines(session, marks_days=False)  # only new and changed lines, whose days are marked
         if count := (await session.execute(COUNT_WITHOUT_METHOD)).scalar_one():
             tally.add_note(WITHOUT_METHOD.format(count_of(count, "order")))
+        if count := (await session.execute(COUNT_NOT_CAPTURABLE)).scalar_one():
+            tally.add_note(NO_CAPTURE.format(count_of(count, "order")))
         if as_history and (count := (await session.execute(COUNT_HISTORY)).scalar_one()):
             tally.add_note(AS_HISTORY.format(count_of(count, "order")))
 

@@ -14,6 +14,8 @@ gone from the shelves and must not come back with the count:
 An order that the shop itself has shipped in part is open with the rest of it. We do not ship that rest, but the shop
 counts and commits its units as it does those of other open orders.
 
+Units that a customer has returned since T are on the shelves again, and are added to both kinds of count.
+
 Cancelled fulfillments count nowhere: only a completed one is final, and only these are exported, so the shop never knew
 of the others, and their units never left. T, the times of orders and the times of fulfillments come from three clocks.
 Only T is compared with the others: an error of T moves units of that span of time from one of these cases to the other.
@@ -141,6 +143,10 @@ SET_TARGETS = text(f"""
             SELECT inventory_item_id, location_id,
                    CASE WHEN fulfilled_at <= :counted_at THEN 0 ELSE quantity END,
                    CASE WHEN ordered_at <= :counted_at THEN 0 ELSE -quantity END FROM shipped
+            UNION ALL
+            SELECT inventory_item_id, location_id, -moved.quantity, moved.quantity
+            FROM counted JOIN stock_movements AS moved USING (inventory_item_id, location_id)
+            WHERE reason = 'returned' AND moved.created_at > :counted_at
             UNION ALL
             SELECT inventory_item_id, location_id, least(quantity, greatest(shown - (upto - quantity), 0)), 0
             FROM earlier WHERE location_id IS NOT NULL

@@ -49,7 +49,8 @@ class Carrier(Protocol):
         """Register a shipment at the carrier and return its id. This must cost nothing.
 
         A repeated call may register another shipment: the caller uses the first id that it could save, and forgets the
-        others. `reference` is the same in repeated calls and differs between labels.
+        others. `reference` is the same in repeated calls and differs between labels. If the shipment `is_return`, its
+        label is for the way back: from its recipient to its sender.
         """
 
     async def buy(self, shipment_id: str) -> Label:

@@ -109,13 +109,15 @@ class EasyPost:
 
     async def create(self, shipment: Shipment, reference: str) -> str:
         """Create another shipment and return its id."""
-        body = {
+        body: dict[str, Any] = {
             "reference": reference,
             "to_address": _without_blanks(asdict(shipment.recipient)),
             "from_address": _without_blanks(asdict(shipment.sender_or(self._sender))),
             "parcel": asdict(self._parcel),
             "options": _without_blanks({"invoice_number": shipment.number, "currency": shipment.currency}),
         }
+        if shipment.is_return:  # EasyPost exchanges the addresses
+            body["is_return"] = True
         async with _limit(self._timeout):
             return (await self._request("POST", "/shipments", {"shipment": body})).id
 

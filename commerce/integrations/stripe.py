@@ -7,7 +7,6 @@ ended, and after the list does not have the refund. Only error codes leave this 
 """
 
 import asyncio
-import functools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -20,12 +19,13 @@ from commerce.currencies import decimals_of
 from commerce.errors import PaymentRefused, PaymentsDown, PaymentUnavailable
 from commerce.integrations import capped_http
 from commerce.integrations.capped_http import Response, TooLarge
+from commerce.integrations.payment_provider import ProviderRefund
 from commerce.integrations.tls import tls_context
 
 API_VERSION = "2024-06-20"
 CALL_TIMEOUT = 10  # seconds for one method, with all its requests
 CONNECT_TIMEOUT = 4  # seconds
-PAYMENT_INTENT = re.compile(r"pi_[A-Za-z0-9]{1,200}")
+PAYMENT_INTENT = "pi_[A-Za-z0-9]{1,200}"
 CODE = re.compile(r"[A-Za-z0-9_.]{1,100}")
 MAX_KEYS = 20  # of one effect: how many stored errors are looked through
 PAGE = 100  # refunds
@@ -35,6 +35,7 @@ DOWN = {401, 403, 429, 502, 503, 504}  # about our account or Stripe as a whole
 BUSY = {408, 409, 424, 425}  # about this request, which may work a moment later; so may any other 5xx
 CAPTURABLE, CAPTURED, CANCELLED = "requires_capture", "succeeded", "canceled"
 FAILED = ("failed", CANCELLED)  # of refunds
+PENDING = ("pending", "requires_action")
 ALREADY_REFUNDED = "charge_already_refunded"
 REPLAYED = "Idempotent-Replayed"  # the header of a stored response
 # Decimals of amounts in the API where they differ from ISO 4217. Those of ISK and UGX must be zeros.
@@ -53,6 +54,7 @@ class _PaymentIntent(_Response):
     status: str
     currency: str
     amount_received: int = 0
+    cancellation_reason: str | None = None
 
 
 class _Refund(_Response):
@@ -79,6 +81,8 @@ class _ErrorBody(_Response):
 class Stripe:
     """A Stripe account. `url` is the root of the API; `timeout` limits each method, in seconds."""
 
+    references = PAYMENT_INTENT
+
     def __init__(
         self,
         url: str,
@@ -97,10 +101,6 @@ class Stripe:
         )
         self._timeout = timeout
 
-    def owns(self, reference: str) -> bool:
-        """Return whether a payment reference is the id of a payment intent."""
-        return PAYMENT_INTENT.fullmatch(reference) is not None
-
     async def capture(self, payment_id: str, amount: int, currency: str, reference: str) -> None:
         """Capture an authorized payment intent, unless it was captured before."""
         form = {"amount_to_capture": str(to_stripe(amount, currency))}
@@ -108,8 +108,16 @@ class Stripe:
             intent = await self._intent(payment_id, currency)
             if intent.status == CAPTURABLE:
                 intent = await self._change(payment_id, "capture", form, reference, CAPTURED)
+        if intent.status == CANCELLED:
+            raise PaymentRefused(f"authorization_{_code(intent.cancellation_reason or CANCELLED)}", httpx.codes.OK)
         if intent.status != CAPTURED or str(intent.amount_received) != form["amount_to_capture"]:
             raise PaymentRefused(f"payment_{_code(intent.status)}", httpx.codes.OK)
+
+    async def captured(self, payment_id: str, currency: str) -> int:
+        """Return how much of a payment intent was received."""
+        async with _limit(self._timeout):
+            intent = await self._intent(payment_id, currency)
+        return from_stripe(intent.amount_received, currency) if intent.status == CAPTURED else 0
 
     async def release(self, payment_id: str, reference: str) -> None:
         """Cancel a payment intent that was not captured, unless it was cancelled before."""
@@ -120,24 +128,36 @@ class Stripe:
         if intent.status != CANCELLED:
             raise PaymentRefused(f"payment_{_code(intent.status)}", httpx.codes.OK)
 
-    async def refund(self, payment_id: str, amount: int, currency: str, reference: str) -> str | None:
-        """Refund an amount of a payment intent, unless a refund with this reference exists."""
+    async def refund(self, payment_id: str, amount: int, currency: str, reference: str) -> ProviderRefund | None:
+        """Refund an amount of a payment intent, unless a refund with this reference exists that has not failed."""
         wanted = {"payment_intent": payment_id, "amount": str(to_stripe(amount, currency))}
         form = wanted | {f"metadata[{REFERENCE}]": reference}
         async with _limit(self._timeout):
-            refund = await self._find_refund(payment_id, reference)
+            earlier = await self._find_refunds(payment_id, reference)
+            refund = next((each for each in earlier if each.status not in FAILED), None)
             if refund is None:
                 await self._intent(payment_id, currency)  # the amount must not be one of another currency
-                find = functools.partial(self._find_refund, payment_id, reference)
+
+                async def find() -> _Refund | None:
+                    found = await self._find_refunds(payment_id, reference)
+                    return found[0] if len(found) > len(earlier) else None
+
+                key = f"{reference}/refund" + (f"/{len(earlier)}" if earlier else "")
                 try:
-                    refund = await self._once("/refunds", form, f"{reference}/refund", _Refund, find)
+                    refund = await self._once("/refunds", form, key, _Refund, find)
                 except PaymentRefused as refused:
                     if refused.code == ALREADY_REFUNDED:
                         return None
                     raise
-        if refund.status in FAILED:
-            raise PaymentRefused(f"refund_{_code(refund.failure_reason or refund.status)}", httpx.codes.OK)
-        return refund.id
+        made = _state_of(refund)
+        if made.state == "failed":
+            raise PaymentRefused(f"refund_{made.reason}", httpx.codes.OK)
+        return made
+
+    async def look_up_refund(self, refund_id: str) -> ProviderRefund:
+        """Return what has become of a refund."""
+        async with _limit(self._timeout):
+            return _state_of(_read(await self._send("GET", f"/refunds/{refund_id}"), _Refund))
 
     async def close(self) -> None:
         """Close open connections."""
@@ -162,15 +182,15 @@ class Stripe:
             raise PaymentRefused("other_currency", httpx.codes.OK)
         return intent
 
-    async def _find_refund(self, payment_id: str, reference: str) -> _Refund | None:
+    async def _find_refunds(self, payment_id: str, reference: str) -> list[_Refund]:
+        """Return the refunds with this reference, newest first."""
+        found: list[_Refund] = []
         query = {"payment_intent": payment_id, "limit": str(PAGE)}
         for _ in range(MAX_PAGES):
             page = _read(await self._send("GET", "/refunds", params=query), _Refunds)
-            for refund in page.data:
-                if (refund.metadata or {}).get(REFERENCE) == reference:
-                    return refund
+            found += [refund for refund in page.data if (refund.metadata or {}).get(REFERENCE) == reference]
             if not (page.has_more and page.data):
-                return None
+                return found
             query["starting_after"] = page.data[-1].id
         raise PaymentRefused("too_many_refunds", httpx.codes.OK)
 
@@ -214,6 +234,18 @@ def to_stripe(amount: int, currency: str) -> int:
     if rest or (theirs == THREE_DECIMALS and converted % 10):
         raise PaymentRefused("amount_not_supported", httpx.codes.OK)
     return converted
+
+
+def from_stripe(amount: int, currency: str) -> int:
+    """Return an amount of Stripe's API in our minor units."""
+    ours = decimals_of(currency)
+    return amount * int(10**ours) // int(10 ** OTHER_DECIMALS.get(currency, ours))
+
+
+def _state_of(refund: _Refund) -> ProviderRefund:
+    if refund.status in FAILED:
+        return ProviderRefund(refund.id, "failed", _code(refund.failure_reason or refund.status or ""))
+    return ProviderRefund(refund.id, "pending" if refund.status in PENDING else "made")
 
 
 @asynccontextmanager

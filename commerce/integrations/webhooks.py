@@ -13,7 +13,9 @@ from standardwebhooks import Webhook
 
 from commerce.errors import WebhookUnavailable
 from commerce.integrations import capped_http
+from commerce.integrations.public_transport import PublicTransport
 from commerce.integrations.retry_after import parse_retry_after
+from commerce.settings import Settings
 from commerce.webhooks import WebhookMessage
 
 TIMEOUT = 10  # seconds for the whole call
@@ -39,6 +41,12 @@ class WebhookPoster:
         self._timeout = timeout
         self._quiet_period = quiet_period
         self._quiet_until: dict[str, float] = {}  # by URL, on the monotonic clock
+
+    @classmethod
+    def of(cls, settings: Settings) -> "WebhookPoster":
+        """Return what posts the events of the settings' shop."""
+        transport = PublicTransport(private=settings.webhook_private == "allow")
+        return cls(source=settings.event_source, prefix=settings.event_prefix, transport=transport)
 
     async def post(self, message: WebhookMessage) -> Literal["delivered", "gone"]:
         """Post an event. Return `gone` if the receiver wants no more events (410).

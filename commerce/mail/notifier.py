@@ -1,11 +1,12 @@
 """Send queued notifications: mails by SMTP, alerts also by webhook, each once per key (N1)."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from email.message import EmailMessage
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -58,6 +59,7 @@ class Notifier:
         webhook: AlertWebhook | None = None,
         locale: str = LOCALE,
         links: AnswerLinks | None = None,
+        console: str | None = None,
     ) -> None:
         self._database = database
         self._mail_server = mail_server
@@ -65,6 +67,7 @@ class Notifier:
         self._webhook = webhook
         self._templates = MailTemplates(locale)
         self._links = links
+        self._console = console
 
     @classmethod
     def of(cls, settings: Settings, database: Database, webhook: AlertWebhook | None) -> "Notifier":
@@ -80,6 +83,7 @@ class Notifier:
             webhook=webhook,
             locale=settings.locale,
             links=settings.answer_links,
+            console=settings.console_url,
         )
 
     async def send(self, key: str) -> SendOutcome:
@@ -230,6 +234,8 @@ class Notifier:
             variables["links"] = {
                 answer: self._links.make(data["wait_id"], answer, data["until"]) for answer in LINKED_ANSWERS
             }
+        if self._console:
+            variables["console"] = self._console + page_of(data)
         mail = self._templates.render(claimed.kind, variables)
         headers = {"message_id": claimed.message_id, "kind": claimed.kind, "key": claimed.key}
         return build_message(mail, sender, claimed.recipient, **headers)
@@ -239,6 +245,13 @@ class Notifier:
             raise AlertUnavailable("the webhook is no longer configured")
         number = {"order_number": data["number"]} if "number" in data else {}
         await self._webhook.post({name: value for name, value in claimed.data.items() if name != "wait_id"} | number)
+
+
+def page_of(data: Mapping[str, Any]) -> str:
+    """Return the path of the page of the console, below its own, that shows what an alert with this data is about."""
+    if order_id := data.get("order_id"):
+        return f"/orders/{quote(str(order_id), safe='~')}"
+    return "/jobs" if data.get("job_name") else "/"
 
 
 def _outage_prefix(kind: str, service: str) -> str:

@@ -16,7 +16,7 @@ from commerce.plain_text import CONTROLS_IN_LINES, neutralize
 
 MAX_SUBJECT = 150  # characters
 # Variables of the alert templates that an alert may leave out.
-OPTIONAL = dict.fromkeys(("message", "severity", "order_id", "job_name", "error", "links"), "") | {
+OPTIONAL = dict.fromkeys(("message", "severity", "order_id", "job_name", "error", "links", "console"), "") | {
     "items": [],
     "more_items": 0,
 }

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.mail.charts import DAYS, bars
 from commerce.mail.order_totals import included_tax, total_rows
+from commerce.messages.returns import return_process_id
 
 MAX_LINES = 30  # order lines in a mail; the others are only counted
 
@@ -46,16 +47,33 @@ UNTIL = text("SELECT until FROM step_waits WHERE id = CAST(:wait_id AS uuid)")
 CANCELLED = text("""
     SELECT shipping_name AS name, currency,
            (SELECT coalesce(sum(amount), 0) FROM order_refunds
-            WHERE order_id = orders.id AND state = 'made') AS refunded,
+            WHERE order_id = orders.id AND state IN ('made', 'pending')) AS refunded,
            (SELECT coalesce(sum(amount), 0) FROM order_refunds
             WHERE order_id = orders.id AND state = 'due') AS refund_due
     FROM orders WHERE id = :order_id
 """)
 SHOP_REFUND = text("""
-    SELECT refund.amount, currency, until
+    SELECT refund.amount, currency, until, business_key AS process
     FROM step_waits, order_refunds AS refund JOIN orders ON orders.id = order_id
     WHERE order_id = :order_id AND refund.provider = 'shop' AND step_waits.id = CAST(:wait_id AS uuid)
-    ORDER BY refund.created_at DESC LIMIT 1
+    ORDER BY refund.purpose = business_key DESC, refund.created_at DESC LIMIT 1
+""")
+RETURN = text("""
+    SELECT shipping_name AS name, currency, tracking_number, label_url, carrier,
+           (SELECT CAST(sum(quantity) AS bigint) FROM order_return_lines WHERE return_id = returned.id) AS units,
+           (SELECT CAST(coalesce(sum(received), 0) AS bigint) FROM order_return_lines
+            WHERE return_id = returned.id) AS received,
+           (SELECT count(*) FROM order_return_lines WHERE return_id = returned.id) AS line_count,
+           (SELECT coalesce(sum(amount), 0) FROM order_refunds
+            WHERE order_id = orders.id AND purpose = :purpose AND state <> 'due') AS refunded,
+           (SELECT coalesce(sum(amount), 0) FROM order_refunds
+            WHERE order_id = orders.id AND purpose = :purpose AND state = 'due') AS refund_due
+    FROM order_returns AS returned JOIN orders ON orders.id = order_id WHERE returned.id = :return_id
+""")
+RETURN_LINES = text("""
+    SELECT sku, title, part.quantity, received
+    FROM order_return_lines AS part JOIN order_lines ON order_lines.id = order_line_id
+    WHERE return_id = :return_id ORDER BY position LIMIT :limit
 """)
 CUSTOMER = text("SELECT first_name FROM customers WHERE id = CAST(:customer_id AS uuid)")
 METRICS = text("""
@@ -129,6 +147,15 @@ async def _order_cancelled(tx: AsyncSession, queued: dict[str, Any]) -> dict[str
     return dict((await tx.execute(CANCELLED, queued)).mappings().one())
 
 
+async def _return(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
+    """Return what a mail about a return says. `until`: when it is closed, if the goods are still waited for."""
+    values = {"return_id": queued["return_id"], "purpose": return_process_id(queued["return_id"]), "limit": MAX_LINES}
+    found = dict((await tx.execute(RETURN, values)).mappings().one())
+    lines = (await tx.execute(RETURN_LINES, values)).mappings().all()
+    until = {"until": datetime.fromisoformat(queued["until"])} if "until" in queued else {}
+    return found | until | {"lines": lines, "more_lines": found["line_count"] - len(lines)}
+
+
 async def _welcome(tx: AsyncSession, queued: dict[str, Any]) -> dict[str, Any]:
     return dict((await tx.execute(CUSTOMER, {"customer_id": queued["customer_id"]})).mappings().one())
 
@@ -198,6 +225,9 @@ LOADERS = {
     "refund-at-shop": _refund_at_shop,
     "cancellation-offer": _cancellation_offer,
     "order-cancelled": _order_cancelled,
+    "return-label": _return,
+    "return-closed": _return,
+    "order-returned": _return,
     "confirm-address": _confirm_address,
     "welcome": _welcome,
     "daily-report": _daily_report,

@@ -50,6 +50,19 @@ class OrderCancelled(EventData):
     refund_due: int = Field(0, description="What is still to be refunded")
 
 
+class OrderReturned(EventData):
+    """Goods of an order came back; what of them is sellable is in stock again."""
+
+    type: ClassVar[str] = "order.returned"
+    order_id: str
+    return_id: str
+    units: int = Field(description="That came back, on all lines")
+    restocked: int = Field(description="Units of inventory items that are in stock again")
+    refunded: int = Field(description="What this shop has refunded for them, in minor units of the currency")
+    refund_due: int = Field(description="What is still to be refunded")
+    currency: str
+
+
 class OrderFulfilled(EventData):
     """An order was fulfilled: its stock was removed and its shipping labels bought."""
 
@@ -110,6 +123,7 @@ EVENTS: tuple[type[EventData], ...] = (
     OrderUpdated,
     OrderCancelled,
     OrderFulfilled,
+    OrderReturned,
     OrderShort,
     CustomerCreated,
     CustomerForgotten,

@@ -12,17 +12,28 @@ ActionName = Literal[
     "dismiss",
     "pause",
     "resume",
+    "trigger",
+    "backfill",
     "edit",
     "hold",
     "release",
     "cancel-order",
+    "return-order",
     "set-stock",
     "resend",
+    "add-webhook",
+    "remove-webhook",
+    "test-webhook",
+    "set-location",
+    "link-product",
+    "retry-intake",
 ]
 
 
 class Action(Message):
     """An operator's action on a process or schedule, or on an order, under the id of its process.
+
+    Others are on `webhook/ID`, `stock/SKU`, `location/ID`, `product/SKU` or `intake`.
 
     The reason is free text that may hold personal data.
     """

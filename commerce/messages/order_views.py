@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from commerce.messages.base import Message
+from commerce.messages.return_views import ReturnView
 from commerce.messages.runs import Run
 
 OrderStatus = Literal[
@@ -67,6 +68,8 @@ class LineView(Message):
     title: str
     quantity: int
     refunded_quantity: int | None = Field(None, description="Units that are not shipped, if known")
+    returned_quantity: int = Field(0, description="Units that came back")
+    returning_quantity: int = Field(0, description="Units in returns that are open")
     unit_price: int
     discount: int
     requires_shipping: bool
@@ -170,6 +173,7 @@ class OrderFacts(OrderSummary):
     lines: list[LineView]
     reservations: list[ReservationView]
     fulfillments: list[FulfillmentView]
+    returns: list[ReturnView] = Field(default=[], description="Oldest first")
     mails: list[MailView]
     events: list[EventView]
     answers: list[AnswerView]

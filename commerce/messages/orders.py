@@ -65,6 +65,12 @@ class FulfillmentRequest(OrderRef):
     per_location: bool = False
 
 
+class Completion(OrderRef):
+    """The input of `complete-order`. `short_pick`: not everything was found; the lines then say what is shipped."""
+
+    short_pick: bool = False
+
+
 class LabelRequest(OrderRef):
     """The input of `create-shipping-label`. `fulfillment_id`: None for the order's first or only fulfillment."""
 
@@ -81,6 +87,8 @@ class ValidOrder(BeginResult):
     needs_label: bool = False
     has_email: bool = False
     review: list[str] = Field(default=[])  # why a person must review it, as that person reads it; empty: nobody must
+    picks: bool = False  # the warehouse picks its goods and answers, before labels are bought
+    captures: bool = False  # its payment is authorized, and captured before the order is completed
     fulfilled: "CompletedOrder | None" = None  # set if an earlier run has fulfilled the order
 
     def summary(self) -> str:

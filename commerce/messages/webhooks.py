@@ -23,6 +23,17 @@ class NewEndpoint(Endpoint):
     secret: str
 
 
+class TestResult(Message):
+    """What an endpoint has answered to a test event.
+
+    `gone`: it wants no more events (410). `failed`: `error` says why; unlike other events it is not sent again.
+    """
+
+    event_id: UUID
+    status: Literal["delivered", "gone", "failed"]
+    error: str | None = None
+
+
 class WebhookDelivery(ProcessInput):
     """The input of `deliver-webhook`; `after` is the event of the same aggregate that the endpoint gets before."""
 

@@ -20,6 +20,11 @@ def mask_address(email: str | None) -> str | None:
     return f"{_first_letter(local)}{HIDDEN}@{domain}"
 
 
+def mask_addresses(recipients: str) -> str:
+    """Return addresses that are separated by commas, each masked."""
+    return ", ".join(filter(None, (mask_address(address.strip()) for address in recipients.split(","))))
+
+
 def _first_letter(word: str) -> str:
     """Return the first letter with its marks, such as accents and vowel signs."""
     end = next((i for i, letter in enumerate(word) if i and not unicodedata.category(letter).startswith("M")), None)

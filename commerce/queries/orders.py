@@ -29,6 +29,7 @@ from commerce.messages.order_views import (
 from commerce.open_orders import NEEDS_VARIANT
 from commerce.order_identity import name_key_of, split_order_id
 from commerce.order_status import STATUS, WORDS, has_status
+from commerce.queries import returns
 from commerce.queries.masking import mask_name
 from commerce.queries.search import has_number, search_query
 
@@ -78,7 +79,8 @@ FACTS = text(f"""
     FROM orders WHERE id = :order_id
 """)  # noqa: S608 - our own constants
 LINES = text(f"""
-    SELECT position, sku, title, quantity, refunded_quantity, unit_price, discount, requires_shipping,
+    SELECT position, sku, title, quantity, refunded_quantity, returned_quantity, returning_quantity, unit_price,
+           discount, requires_shipping,
            {NEEDS_VARIANT} AS lacks_product
     FROM order_lines AS line WHERE order_id = :order_id ORDER BY position
 """)  # noqa: S608 - our own constants
@@ -130,9 +132,12 @@ class OrderFilter:
 
 
 async def list_orders(
-    tx: AsyncSession, selected: OrderFilter, *, limit: int = 50, cursor: str | None = None
+    tx: AsyncSession, selected: OrderFilter, *, limit: int = 50, cursor: str | None = None, masked: bool = True
 ) -> OrderPage:
-    """Return a page of orders, last placed first; `limit` is 1 to 200. Raises BadInput naming the wrong fields."""
+    """Return a page of orders, last placed first; `limit` is 1 to 200. `masked`: without the names of customers.
+
+    Raises BadInput naming the wrong fields.
+    """
     _check(selected, limit)
     values: dict[str, Any] = {
         "limit": limit + 1,
@@ -150,7 +155,11 @@ async def list_orders(
         values["ids"] = await _search(tx, selected.search, conditions, values)
         conditions = "orders.id = ANY(:ids)"
     rows = (await tx.execute(_statement(LIST, conditions), values)).mappings().all()
-    found = [OrderSummary.model_validate({**row, "customer": mask_name(row["customer"])}) for row in rows[:limit]]
+    named = mask_name if masked else str
+    found = [
+        OrderSummary.model_validate({**row, "customer": row["customer"] and named(row["customer"])})
+        for row in rows[:limit]
+    ]
     return OrderPage(orders=found, next_cursor=found[-1].order_id if len(rows) > limit else None)
 
 
@@ -169,7 +178,8 @@ async def load_order(tx: AsyncSession, order_id: str) -> OrderFacts:
     order = (await tx.execute(FACTS, {"order_id": order_id})).mappings().one_or_none()
     if order is None:
         raise OrderNotFound(order_id)
-    values = {"order_id": order_id, "processes": processes_of(order_id)}
+    found = await returns.load_returns(tx, await returns.of_orders(tx, [order_id]))
+    values = {"order_id": order_id, "processes": [*processes_of(order_id), *(each.transaction_id for each in found)]}
 
     async def load(statement: TextClause, kind: type[Any]) -> list[Any]:
         return [kind.model_validate(dict(row)) for row in (await tx.execute(statement, values)).mappings()]
@@ -182,6 +192,7 @@ async def load_order(tx: AsyncSession, order_id: str) -> OrderFacts:
         lines=await load(LINES, LineView),
         reservations=await load(RESERVATIONS, ReservationView),
         fulfillments=await load(FULFILLMENTS, FulfillmentView),
+        returns=found,
         mails=await load(MAILS, MailView),
         events=await load(EVENTS, EventView),
         answers=await load(ANSWERS, AnswerView),

@@ -10,7 +10,7 @@ from commerce.errors import BadInput, NotificationNotFound
 from commerce.messages.base import FieldError
 from commerce.messages.order_views import EventView
 from commerce.messages.record_views import EventPage, NotificationPage, NotificationStatus, NotificationView
-from commerce.queries.masking import mask_address
+from commerce.queries.masking import mask_addresses
 
 MAX_PAGE = 200
 NOTIFICATION = "key, kind, recipient, order_id, status, attempts, error, created_at, sent_at"
@@ -104,8 +104,7 @@ async def _sequence_of(tx: AsyncSession, event_id: str) -> int:
 
 
 def _masked(row: Any) -> NotificationView:
-    masked = ", ".join(filter(None, (mask_address(address.strip()) for address in row["recipient"].split(","))))
-    return NotificationView.model_validate({**row, "recipient": masked})
+    return NotificationView.model_validate({**row, "recipient": mask_addresses(row["recipient"])})
 
 
 def _wrong_cursor() -> BadInput:

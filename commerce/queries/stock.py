@@ -1,5 +1,6 @@
 """Lists of stock, and one item in full."""
 
+from difflib import get_close_matches
 from typing import Any
 
 from sqlalchemy import text
@@ -37,6 +38,12 @@ LIST_OVERSOLD = text(f"""
     ORDER BY sku LIMIT :limit
 """)  # noqa: S608 - our own constant
 FIND = text(f"SELECT item.id, sku, {TITLE} FROM inventory_items AS item WHERE sku = :sku")  # noqa: S608 - our own constant
+# Of a large shop only a part is compared.
+STARTING = text("""
+    SELECT sku FROM inventory_items
+    WHERE sku >= :start AND sku < CAST(:start AS text) || chr(1114111) ORDER BY sku LIMIT 500
+""")
+SIMILAR = 0.6  # how similar SKUs must be, from 0 to 1
 LEVELS = text("""
     SELECT inventory_item_id, name AS location, stocked_quantity AS stocked, reserved_quantity AS reserved,
            stocked_quantity - reserved_quantity AS available, oversold, counted_at
@@ -113,10 +120,19 @@ def _check(limit: int) -> None:
         raise BadInput([FieldError(field="limit", message=f"must be 1 to {MAX_PAGE}")])
 
 
+async def not_found(tx: AsyncSession, sku: str) -> ItemNotFound:
+    """Return the error for an unknown SKU, with similar ones that start like it."""
+    starts = [start for start in dict.fromkeys((sku[:2], sku[:2].upper())) if start]
+    known = [found for start in starts for found in await tx.scalars(STARTING, {"start": start})]
+    close = get_close_matches(sku.upper(), [each.upper() for each in known], 3, SIMILAR)
+    similar = sorted((each for each in known if each.upper() in close), key=lambda each: close.index(each.upper()))
+    return ItemNotFound(sku, f"; similar: {', '.join(similar[:3])}" if similar else "")
+
+
 async def _find(tx: AsyncSession, sku: str) -> Any:
     item = (await tx.execute(FIND, {"sku": sku})).one_or_none()
     if item is None:
-        raise ItemNotFound(sku)
+        raise await not_found(tx, sku)
     return item
 
 

@@ -156,6 +156,7 @@ def _take_screenshots(program: str, folder: Path, description: Mapping[str, str]
         return {
             **codec,
             "demo.png": _document(page, folder / "demo.html", terminal, width=900),
+            **_console_pages(page, description["console_url"]),
             "order.png": _process_page(page, f"{processes}1001", shown="Buy one shipping label", height=905),
             "undone-order.png": _process_page(
                 page, f"{processes}1002", shown="Undo create-fulfillment", height=740, script=NO_RESULT
@@ -178,6 +179,21 @@ def _set_up_codec(page: Browser, ui: TemporalUi, api: str) -> Mapping[str, bytes
     dialog = page.screenshot(width=box[2], height=box[3])
     ui.apply_codec_dialog()
     return {"codec-error.png": _compress(error), "codec-dialog.png": _compress(dialog, box)}
+
+
+def _console_pages(page: Browser, console: str) -> Mapping[str, bytes]:
+    """Sign in to the console, and take screenshots of its first page and of the undone order."""
+    page.open(f"{console}/sign-in", width=WIDTH, height=HEIGHT)
+    page.fill("#token", TOKEN)
+    page.click("Sign in")
+    page.wait("document.querySelector('h1')?.innerText === 'Today'")
+    pictures = {}
+    for name, path, last in (("today", "/", "#jobs"), ("order", "/orders/1002", ".timeline")):
+        page.open(f"{console}{path}", width=WIDTH, height=HEIGHT)
+        page.wait("document.readyState === 'complete'")
+        bottom = f"Math.ceil(document.querySelector('{last}').closest('.card').getBoundingClientRect().bottom) + 16"
+        pictures[f"console-{name}.png"] = _compress(page.screenshot(width=WIDTH, height=page.evaluate(bottom)))
+    return pictures
 
 
 def _process_page(page: Browser, url: str, *, shown: str, height: int, script: str = "") -> bytes:

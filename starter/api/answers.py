@@ -15,8 +15,9 @@ from commerce.errors import ActionRefused, AlreadyAnswered, LinkInvalid, Process
 from commerce.messages.waits import MAX_REASON, Answer, AnswerKind, AnswerReceipt, WaitKey
 from starter.api.admission import AdmissionDep
 from starter.api.backends import Backends, BackendsDep, ClientDep, DatabaseDep
+from starter.api.callers import CallerDep, Role, requires
 from starter.api.errors import COMMON_ERRORS, Responses, error_examples, json_example, prefix_field_errors
-from starter.api.parameters import ACTOR, MAX_ID_LENGTH, RequestBody, Text, TransactionId
+from starter.api.parameters import MAX_ID_LENGTH, RequestBody, Text, TransactionId
 from starter.operate import answers
 from starter.operate.answers import MAX_KEY, question_of
 from starter.operate.run_history import get_latest_run
@@ -95,6 +96,7 @@ class StepAnswerBody(RequestBody):
     summary="Answer a step that waits",
     response_model=AnswerReceipt,
     responses=RESPONSES,
+    dependencies=[requires(Role.operator)],
 )
 async def answer_step(
     transaction_id: TransactionId,
@@ -107,6 +109,7 @@ async def answer_step(
     ],
     temporal: ClientDep,
     database: DatabaseDep,
+    caller: CallerDep,
     body: Annotated[StepAnswerBody, Body(default_factory=StepAnswerBody)],
     idempotency_key: Annotated[
         str | None,
@@ -125,7 +128,7 @@ async def answer_step(
     given = Answer(answer=answer, data=body.data, reason=body.reason)
     with prefix_field_errors("body", idempotency_key="header.idempotency-key"):
         receipt = await answers.answer(
-            temporal, database, transaction_id, step, given, by=ACTOR, idempotency_key=idempotency_key
+            temporal, database, transaction_id, step, given, by=caller.name, idempotency_key=idempotency_key
         )
     status = HTTPStatus.OK if receipt.status == "taken" else HTTPStatus.ACCEPTED
     return JSONResponse(receipt.model_dump(), status)

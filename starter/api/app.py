@@ -3,8 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from fastapi import Depends, FastAPI
-from fastapi.security import HTTPBearer
+from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from commerce.settings import Settings
@@ -13,6 +12,8 @@ from starter.api import (
     answers,
     bulk_workflows,
     codec,
+    corrections,
+    customer_lists,
     customers,
     errors,
     exports,
@@ -22,10 +23,14 @@ from starter.api import (
     order_corrections,
     order_lists,
     orders,
+    picks,
     progress,
     records,
+    reports,
+    returns,
     schedules,
     tutorial,
+    webhooks,
     workflows,
 )
 from starter.api.admission import Admission
@@ -36,6 +41,7 @@ from starter.api.errors import MAX_MEBIBYTES
 from starter.api.limits import MAX_SIGNED_MEBIBYTES, BodyLimit
 from starter.api.requests import RequestLog
 from starter.api.tokens import DOCS_FILES, TokenAuth
+from starter.console.app import mount_console
 from starter.operate.background import run_in_background
 from starter.operate.gauges import publish_gauges
 
@@ -47,13 +53,15 @@ of a process is a new **run**.
 
 - **Authentication**: if the server has tokens, every route requires `Authorization: Bearer <token>`, except for health,
   metrics, this document, and the webhooks of shops (`/intake/…`) and links in mails (`/answers/…`), which are signed.
+- **Roles**: a token has the role `viewer` (reads, with personal data masked), `operator` (acts, and sees personal data)
+  or `admin` (configures and destroys). The `security` of each route names the least role; without it the answer is 403
+  with the code `RoleRequired`.
 - **Errors** have one shape: `error` (for people) and `code` (for programs), and where they apply `details`, `fields`,
   `transaction_id` and `failed_step`.
 - **Request ids**: every response has the header `X-Request-ID`. A request may set it; otherwise the server makes one.
   The log contains it too.
 - **Bodies** are JSON of at most {MAX_MEBIBYTES} MiB, those of `/intake/…` of at most {MAX_SIGNED_MEBIBYTES} MiB.
 """
-BEARER_TOKEN = Depends(HTTPBearer(auto_error=False, description="One of COMMERCE_API_TOKENS"))  # for OpenAPI
 
 
 def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
@@ -94,17 +102,23 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
         schedules,
         order_lists,
         order_corrections,
+        returns,
         orders,
         records,
         customers,
+        customer_lists,
+        reports,
+        webhooks,
+        corrections,
         exports,
         codec,
         tutorial,
     ):
-        app.include_router(protected.routes, dependencies=[BEARER_TOKEN])
-    for public in (health.routes, metrics.routes, intake.routes, answers.links):
+        app.include_router(protected.routes)
+    for public in (health.routes, metrics.routes, intake.routes, picks.routes, answers.links):
         app.include_router(public)
     errors.install_handlers(app)
+    mount_console(app)
     restore_nulls(app)
     # The last one added runs first. CORS must run before authentication: preflight requests carry no token.
     app.add_middleware(BodyLimit)

@@ -17,7 +17,7 @@ class Backends:
     """The app's database and Temporal client; neither needs to be available when the app starts."""
 
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
-        self.settings, self._environment = settings, environment
+        self.settings, self.environment = settings, environment
         self.database = Database.of(settings)
         self._connecting: asyncio.Task[Client] | None = None
         self.stopping = asyncio.Event()
@@ -25,7 +25,7 @@ class Backends:
     async def client(self) -> Client:
         """Return the connection to Temporal; concurrent callers share one attempt. Raises Unreachable."""
         if self._connecting is None:
-            self._connecting = asyncio.create_task(connect(self._environment, exporter().runtime))
+            self._connecting = asyncio.create_task(connect(self.environment, exporter().runtime))
             self._connecting.add_done_callback(self._reset_after_failure)
         return await asyncio.shield(self._connecting)
 

@@ -8,8 +8,9 @@ from commerce.messages.base import FieldError
 from commerce.messages.runs import BulkCancel, BulkRetry, CancellableStatus, RetryableStatus
 from starter.api import workflow_examples as examples
 from starter.api.backends import ClientDep, DatabaseDep
+from starter.api.callers import CallerDep, Role, requires
 from starter.api.errors import COMMON_ERRORS, prefix_field_errors
-from starter.api.parameters import ACTOR, Reason
+from starter.api.parameters import Reason
 from starter.operate import bulk_cancel, bulk_retry
 from starter.operate.process_list import Narrowing
 
@@ -57,8 +58,15 @@ class CancelSelection(Reason):
     )
 
 
-@routes.post("/retry", summary="Retry many processes", responses=examples.BULK_RETRY_RESPONSES)
-async def retry_workflows(body: RetrySelection, temporal: ClientDep, database: DatabaseDep) -> BulkRetry:
+@routes.post(
+    "/retry",
+    summary="Retry many processes",
+    responses=examples.BULK_RETRY_RESPONSES,
+    dependencies=[requires(Role.operator)],
+)
+async def retry_workflows(
+    body: RetrySelection, temporal: ClientDep, database: DatabaseDep, caller: CallerDep
+) -> BulkRetry:
     """Run all selected processes again, as `POST /workflows/{transaction_id}/retry` does with one.
 
     First send it as a dry run, then with `dry_run` false. A process that cannot be retried is listed in `refused` and
@@ -80,11 +88,18 @@ async def retry_workflows(body: RetrySelection, temporal: ClientDep, database: D
         found = await bulk_retry.find(temporal, selection, body.limit)
     if body.dry_run:
         return found
-    return await bulk_retry.retry_found(temporal, database, found, reason=body.reason, actor=ACTOR)
+    return await bulk_retry.retry_found(temporal, database, found, reason=body.reason, actor=caller.name)
 
 
-@routes.post("/cancel", summary="Cancel many processes", responses=examples.BULK_CANCEL_RESPONSES)
-async def cancel_workflows(body: CancelSelection, temporal: ClientDep, database: DatabaseDep) -> BulkCancel:
+@routes.post(
+    "/cancel",
+    summary="Cancel many processes",
+    responses=examples.BULK_CANCEL_RESPONSES,
+    dependencies=[requires(Role.operator)],
+)
+async def cancel_workflows(
+    body: CancelSelection, temporal: ClientDep, database: DatabaseDep, caller: CallerDep
+) -> BulkCancel:
     """Cancel all selected processes, as `POST /workflows/{transaction_id}/cancel` does with one.
 
     First send it as a dry run, then with `dry_run` false. A process that cannot be cancelled is listed in `refused` and
@@ -99,4 +114,4 @@ async def cancel_workflows(body: CancelSelection, temporal: ClientDep, database:
         found = await bulk_cancel.find(temporal, selection, body.limit)
     if body.dry_run:
         return found
-    return await bulk_cancel.cancel_found(temporal, database, found, reason=body.reason, actor=ACTOR)
+    return await bulk_cancel.cancel_found(temporal, database, found, reason=body.reason, actor=caller.name)

@@ -15,6 +15,7 @@ from temporalio.api.common.v1 import Payload, Payloads
 
 from commerce.errors import MissingKey
 from commerce.settings import Settings
+from starter.api.callers import Role, requires
 from starter.api.error_codes import ErrorCode
 from starter.api.errors import COMMON_ERRORS, ApiError, Problem, Responses, error_examples, json_example
 from starter.browser_requests import is_from_page_of
@@ -100,13 +101,13 @@ PayloadsDep = Annotated[Payloads, Depends(_payloads)]
 routes = APIRouter(prefix=f"{PREFIX}{{namespace}}", tags=["codec"], responses=RESPONSES)
 
 
-@routes.post("/encode", summary="Encrypt payloads", openapi_extra=REQUEST_BODY)
+@routes.post("/encode", summary="Encrypt payloads", openapi_extra=REQUEST_BODY, dependencies=[requires(Role.operator)])
 async def encode_payloads(encryption: EncryptionDep, body: PayloadsDep) -> Json:
     """Encrypt payloads with the newest key."""
     return _as_json(await encryption.encode(body.payloads))
 
 
-@routes.post("/decode", summary="Decrypt payloads", openapi_extra=REQUEST_BODY)
+@routes.post("/decode", summary="Decrypt payloads", openapi_extra=REQUEST_BODY, dependencies=[requires(Role.operator)])
 async def decode_payloads(encryption: EncryptionDep, body: PayloadsDep) -> Json:
     """Decrypt payloads. Unencrypted ones are returned unchanged; 422 names the key if it is missing."""
     try:

@@ -17,6 +17,7 @@ from commerce.messages.forgetting import ForgetCustomer, Forgotten
 from starter.api.admission import RESPONSES as RATE_RESPONSES
 from starter.api.admission import AdmissionDep
 from starter.api.backends import BackendsDep, DatabaseDep
+from starter.api.callers import Role, requires
 from starter.api.error_codes import ErrorCode
 from starter.api.errors import COMMON_ERRORS, WORKFLOW_FAILED, Problem, error_examples, json_example
 from starter.api.parameters import RequestBody, ResponseBody, Text
@@ -84,6 +85,7 @@ class StoredPerson(ResponseBody):
     "/export",
     summary="Export a person",
     responses={200: json_example(EXPORT, "What is stored about the person"), **UNKNOWN},
+    dependencies=[requires(Role.operator)],
 )
 async def export_customer(body: Annotated[Person, Body()], database: DatabaseDep) -> StoredPerson:
     """Return all that is stored about a person, except the hash of their password."""
@@ -115,6 +117,7 @@ async def export_customer(body: Annotated[Person, Body()], database: DatabaseDep
             Problem(error=WORKFLOW_FAILED, code=ErrorCode.ProcessFailed, transaction_id=PROCESS),
         ),
     },
+    dependencies=[requires(Role.admin)],
 )
 async def forget_customer(
     body: Annotated[Person, Body()], backends: BackendsDep, admission: AdmissionDep, request: Request

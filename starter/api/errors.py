@@ -42,9 +42,14 @@ STATUSES: Mapping[type[CommerceError], HTTPStatus] = {
     errors.ProcessNotFound: HTTPStatus.NOT_FOUND,
     errors.ScheduleNotFound: HTTPStatus.NOT_FOUND,
     errors.WaitNotFound: HTTPStatus.NOT_FOUND,
+    errors.PickNotFound: HTTPStatus.NOT_FOUND,
     errors.OrderNotFound: HTTPStatus.NOT_FOUND,
+    errors.OrderRefused: HTTPStatus.CONFLICT,
+    errors.ReturnNotFound: HTTPStatus.NOT_FOUND,
     errors.ItemNotFound: HTTPStatus.NOT_FOUND,
     errors.NotificationNotFound: HTTPStatus.NOT_FOUND,
+    errors.WebhookNotFound: HTTPStatus.NOT_FOUND,
+    errors.WebhookExists: HTTPStatus.CONFLICT,
     errors.ResendRefused: HTTPStatus.CONFLICT,
     errors.ProcessIdTaken: HTTPStatus.CONFLICT,
     errors.ActionRefused: HTTPStatus.CONFLICT,
@@ -144,6 +149,7 @@ def _as_json(problem: Problem) -> dict[str, Any]:
 
 
 UNAUTHORIZED = Problem(error="A valid token is required", code=ErrorCode.Unauthorized)
+ROLE_REQUIRED = Problem(error="This requires the role operator; anna has the role viewer", code=ErrorCode.RoleRequired)
 FOREIGN_PAGE = Problem(error="A page of another site may not do this", code=ErrorCode.ForeignPage)
 
 
@@ -163,7 +169,9 @@ COMMON_ERRORS: Responses = {
     ),
     **error_examples(
         HTTPStatus.FORBIDDEN,
-        "A browser sent the request for a page of another site, or the API was called by another host name",
+        "The token's role does not allow this, a browser sent the request for a page of another site, or the API was "
+        "called by another host name",
+        ROLE_REQUIRED,
         FOREIGN_PAGE,
     ),
     **error_examples(

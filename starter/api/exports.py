@@ -8,6 +8,7 @@ from commerce.fulfillment_export import COLUMNS, MAX_PAGE, csv_text, load_page
 from commerce.messages.exports import FulfillmentFormat
 from commerce.order_identity import SOURCE
 from starter.api.backends import DatabaseDep
+from starter.api.callers import Role, requires
 from starter.api.errors import COMMON_ERRORS, Responses, prefix_field_errors
 
 NEXT = "Commerce-Next-Since"
@@ -35,7 +36,12 @@ routes = APIRouter(prefix="/exports", tags=["exports"], responses=COMMON_ERRORS)
 
 
 @routes.get(
-    "/fulfillments", summary="Export what was shipped", response_class=Response, responses=RESPONSES, status_code=200
+    "/fulfillments",
+    summary="Export what was shipped",
+    response_class=Response,
+    responses=RESPONSES,
+    status_code=200,
+    dependencies=[requires(Role.operator)],
 )
 async def export_fulfillments(
     database: DatabaseDep,

@@ -76,7 +76,7 @@ async def receive_shopify_order(
     kept, the admins are alerted, and it is a 200 as well: Shopify removes subscriptions that fail.
     """
     settings = backends.settings
-    body = await _signed_body(request, x_shopify_hmac_sha256, settings.shopify_secrets)
+    body = await signed_body(request, x_shopify_hmac_sha256, settings.shopify_secrets)
     delivery_id = x_shopify_webhook_id or x_shopify_event_id
     source = settings.shopify_source or settings.order_source
     return await _take(backends, admission, Delivery("shopify", x_shopify_topic.lower(), delivery_id, body, source))
@@ -106,13 +106,13 @@ async def receive_woocommerce_order(
     settings = backends.settings
     if settings.woocommerce_secrets and PING.fullmatch((await request.body()).strip()):
         return IntakeAnswer(status="ping", order_id=None, reason=None)
-    body = await _signed_body(request, x_wc_webhook_signature, settings.woocommerce_secrets)
+    body = await signed_body(request, x_wc_webhook_signature, settings.woocommerce_secrets)
     source = settings.woocommerce_source or settings.order_source
     delivery = Delivery("woocommerce", x_wc_webhook_topic.lower(), x_wc_webhook_delivery_id, body, source)
     return await _take(backends, admission, delivery)
 
 
-async def _signed_body(request: Request, signature: str, secrets: Sequence[SecretStr]) -> bytes:
+async def signed_body(request: Request, signature: str, secrets: Sequence[SecretStr]) -> bytes:
     """Return the body as it was sent. Raises ApiError if the route is off or the body is not signed."""
     if not secrets:
         raise ApiError(HTTPStatus.NOT_FOUND, ErrorCode.NotFound, IS_OFF)

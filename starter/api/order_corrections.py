@@ -11,9 +11,10 @@ from commerce.errors import BadInput, CorrectionRefused, OrderNotFound
 from commerce.messages.base import FieldError
 from commerce.order_corrections import MAX_LENGTHS
 from commerce.queries.orders import find_order
-from starter.api.backends import BackendsDep, ClientDep
+from starter.api.backends import BackendsDep
+from starter.api.callers import CallerDep, Role, requires
 from starter.api.errors import COMMON_ERRORS, Responses, error_examples, json_example, prefix_field_errors
-from starter.api.parameters import ACTOR, OrderId, Reason, RequestBody, ResponseBody, Text
+from starter.api.parameters import OrderId, Reason, RequestBody, ResponseBody, Text
 from starter.operate import actions
 
 EXAMPLE: JsonDict = {
@@ -75,7 +76,9 @@ class OrderCancellation(Reason):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "The customer called"}})
 
     force: bool = Field(
-        False, description="Also if the carrier has the parcel, or will not refund the label. Default: false"
+        False,
+        description="Also if the carrier has the parcel, or will not refund the label; requires the role admin. "
+        "Default: false",
     )
 
 
@@ -93,8 +96,10 @@ class CorrectedOrder(ResponseBody):
     changed: list[str] = Field(description="The fields that have changed; empty if the order was like this before")
 
 
-@routes.patch("/{order_id}", summary="Correct an order", responses=RESPONSES)
-async def correct_order(order_id: OrderId, body: OrderCorrection, backends: BackendsDep) -> CorrectedOrder:
+@routes.patch("/{order_id}", summary="Correct an order", responses=RESPONSES, dependencies=[requires(Role.operator)])
+async def correct_order(
+    order_id: OrderId, body: OrderCorrection, backends: BackendsDep, caller: CallerDep
+) -> CorrectedOrder:
     """Change the shipping address of an order that is not fulfilled, put it on hold, or release it.
 
     A new address ends the hold of an order that has failed and has it processed again; a run under way begins anew. A
@@ -106,7 +111,7 @@ async def correct_order(order_id: OrderId, body: OrderCorrection, backends: Back
     if bool(address) == (body.hold is not None):
         problem = FieldError(field="body", message="must have an address or a method, or hold")
         raise BadInput([problem])
-    action = {"reason": body.reason, "actor": ACTOR}
+    action = {"reason": body.reason, "actor": caller.name}
     async with backends.database.transaction() as tx:
         found = await find_order(tx, order_id, default_source=backends.settings.order_source)
         changed = ["hold"]
@@ -125,19 +130,22 @@ async def correct_order(order_id: OrderId, body: OrderCorrection, backends: Back
     status_code=HTTPStatus.ACCEPTED,
     summary="Cancel an order",
     responses={HTTPStatus.ACCEPTED: CANCEL_EXAMPLE, **NOT_FOUND},
+    dependencies=[requires(Role.operator)],
 )
 async def cancel_order(
-    order_id: OrderId, body: OrderCancellation, backends: BackendsDep, temporal: ClientDep
+    order_id: OrderId, body: OrderCancellation, backends: BackendsDep, caller: CallerDep
 ) -> CancellationStarted:
     """Start the process `cancel-order`, or join its open run; get the process for its result.
 
     It undoes what was done for the order, refunds its payment and mails the customer, also of a fulfilled order whose
     parcel the carrier does not have yet.
     """
+    if body.force:
+        caller.require(Role.admin)
     database = backends.database
     async with database.transaction() as tx:
         found = await find_order(tx, order_id, default_source=backends.settings.order_source)
     process_id = await actions.cancel_order(
-        temporal, database, found, reason=body.reason, force=body.force, actor=ACTOR
+        await backends.client(), database, found, reason=body.reason, force=body.force, actor=caller.name
     )
     return CancellationStarted(order_id=found, transaction_id=process_id)

@@ -72,6 +72,8 @@ SHOWN = LISTED | {
             "title": "White mug",
             "quantity": 2,
             "refunded_quantity": None,
+            "returned_quantity": 0,
+            "returning_quantity": 0,
             "unit_price": 1250,
             "discount": 0,
             "requires_shipping": True,
@@ -79,6 +81,7 @@ SHOWN = LISTED | {
         }
     ],
     "reservations": [],
+    "returns": [],
     "fulfillments": [
         {
             "fulfillment_id": FULFILLMENT,

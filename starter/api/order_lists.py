@@ -12,8 +12,10 @@ from commerce.queries import orders
 from commerce.queries.orders import MAX_PAGE, MAX_SEARCH, OrderFilter
 from starter.api import order_examples as examples
 from starter.api.backends import BackendsDep, DatabaseDep
+from starter.api.callers import CallerDep, Role, requires
 from starter.api.errors import COMMON_ERRORS, Responses, error_examples, json_example, prefix_field_errors
 from starter.api.parameters import OrderId, Text
+from starter.api.personal_data import order_for
 from starter.operate.order_view import view_order
 
 PRIVATE = "no-store"  # no cache keeps customers' data
@@ -27,7 +29,7 @@ VIEW_RESPONSES: Responses = {
 routes = APIRouter(prefix="/orders", tags=["orders"], responses=COMMON_ERRORS)
 
 
-@routes.get("", summary="List orders", responses=LIST_RESPONSES)
+@routes.get("", summary="List orders", responses=LIST_RESPONSES, dependencies=[requires(Role.viewer)])
 async def list_orders(
     database: DatabaseDep,
     response: Response,
@@ -69,12 +71,13 @@ async def list_orders(
             return await orders.list_orders(tx, selected, limit=limit, cursor=cursor)
 
 
-@routes.get("/{order_id}", summary="Get an order", responses=VIEW_RESPONSES)
-async def get_order(order_id: OrderId, backends: BackendsDep, response: Response) -> OrderView:
+@routes.get("/{order_id}", summary="Get an order", responses=VIEW_RESPONSES, dependencies=[requires(Role.viewer)])
+async def get_order(order_id: OrderId, backends: BackendsDep, caller: CallerDep, response: Response) -> OrderView:
     """Return an order in full: lines, reservations, fulfillments with their labels, mails, events, answers, runs.
 
-    It contains the customer's name and addresses. `runs` is null while Temporal is unavailable.
+    It contains the customer's name and addresses, which viewers get masked. `runs` is null while Temporal is down.
     """
     response.headers["Cache-Control"] = PRIVATE
     settings = backends.settings
-    return await view_order(backends.database, backends.client, order_id, default_source=settings.order_source)
+    order = await view_order(backends.database, backends.client, order_id, default_source=settings.order_source)
+    return order_for(caller, order)

@@ -13,6 +13,7 @@ from commerce.messages.base import FieldError
 from commerce.messages.orders import order_process_id
 from commerce.order_identity import split_order_id
 from starter.api.backends import BackendsDep
+from starter.api.callers import Role, requires
 from starter.api.errors import COMMON_ERRORS, Responses, error_examples, json_example, prefix_field_errors
 from starter.api.order_schema import PlacedOrder
 from starter.api.parameters import OrderId, ResponseBody
@@ -62,9 +63,19 @@ WITHOUT_METHOD = FieldError(
     field="shipping_method",
     message="missing, although goods are to be shipped: they get no label, unless COMMERCE_NO_METHOD=hold",
 )
+NOT_CAPTURABLE = FieldError(
+    field="payment_reference",
+    message="is no payment that can be captured here: the order is processed when its shop has captured it",
+)
 
 
-@routes.put("/{order_id}", summary="Store an order", response_model=StoredOrder, responses=RESPONSES)
+@routes.put(
+    "/{order_id}",
+    summary="Store an order",
+    response_model=StoredOrder,
+    responses=RESPONSES,
+    dependencies=[requires(Role.operator)],
+)
 async def put_order(order_id: OrderId, order: PlacedOrder, backends: BackendsDep, response: Response) -> StoredOrder:
     """Store an order and publish `order.placed`, which starts its process, or change a known order.
 
@@ -94,5 +105,9 @@ async def put_order(order_id: OrderId, order: PlacedOrder, backends: BackendsDep
         changed=difference.changed,
         kept=difference.kept,
         transaction_id=order_process_id(difference.order_id) if now.is_open else None,
-        warnings=[*new_order.warnings, *([WITHOUT_METHOD] if now.lacks_method else [])],
+        warnings=[
+            *new_order.warnings,
+            *([WITHOUT_METHOD] if now.lacks_method else []),
+            *([NOT_CAPTURABLE] if now.not_capturable else []),
+        ],
     )

@@ -9,8 +9,8 @@ from pydantic_core import CoreSchema
 
 from commerce.order_identity import ORDER_ID_PATTERN
 
-ACTOR = "http"  # recorded as who took an operator's action: tokens do not identify people
 DEFAULT_REASON = "requested over HTTP"
+MAX_REASON = 1_000  # characters
 MAX_ID_LENGTH = 200  # characters of up to four bytes; Temporal accepts a thousand bytes
 
 
@@ -62,7 +62,7 @@ class Reason(RequestBody):
 
     reason: Text = Field(
         DEFAULT_REASON,
-        max_length=1_000,
+        max_length=MAX_REASON,
         description="Why. Stored only in the shop's own database, so it may contain personal data. Default: "
         f"{DEFAULT_REASON}",
     )

@@ -18,8 +18,10 @@ from commerce.errors import Unreachable
 from commerce.messages.runs import ProcessStatus
 from starter.api import workflow_examples as examples
 from starter.api.backends import BackendsDep, ClientDep
+from starter.api.callers import CallerDep, Role, requires
 from starter.api.errors import COMMON_ERRORS
 from starter.api.parameters import TransactionId
+from starter.api.personal_data import process_for
 from starter.operate import process_status, run_history
 
 POLL_SECONDS = 0.3  # between two polls of a process
@@ -91,7 +93,7 @@ class Watch:
     async def _poll_once(self) -> None:
         """Read the status if the run has changed; only then is its worker queried."""
         try:
-            seen = _fingerprint(await run_history.get_latest_run(self._client, self.status.transaction_id))
+            seen = run_fingerprint(await run_history.get_latest_run(self._client, self.status.transaction_id))
             if seen == self._seen and self.status.progress:
                 return
             status = await process_status.get_status(self._client, self.status.transaction_id, ui=self._ui)
@@ -176,11 +178,13 @@ def _watches(request: Request) -> Watches:
         204: {"description": "The client has received the `end` of this run: there is nothing to reconnect to"},
         **examples.NOT_FOUND,
     },
+    dependencies=[requires(Role.viewer)],
 )
 async def follow_workflow(
     transaction_id: TransactionId,
     temporal: ClientDep,
     backends: BackendsDep,
+    caller: CallerDep,
     watches: Annotated[Watches, Depends(_watches)],
     last_event_id: Annotated[
         str, Header(description="The `id` of the last event that the client received; EventSource sends it by itself")
@@ -206,10 +210,10 @@ async def follow_workflow(
             async for status in watch.updates():
                 if status is None:
                     yield KEEPALIVE_COMMENT
-                elif _event_id(PROGRESS, status) != last_event_id:
-                    yield _event(PROGRESS, status)
+                elif _event_id(PROGRESS, process_for(caller, status)) != last_event_id:
+                    yield _event(PROGRESS, process_for(caller, status))
             if watch.status.status != "running":
-                yield _event(END, watch.status)
+                yield _event(END, process_for(caller, watch.status))
 
     return ProgressStream(events())
 
@@ -224,7 +228,7 @@ def _event_id(name: str, status: ProcessStatus) -> str:
     return f"{status.run_id}.{version}"
 
 
-def _fingerprint(run: WorkflowExecutionDescription) -> tuple[Any, ...]:
+def run_fingerprint(run: WorkflowExecutionDescription) -> tuple[Any, ...]:
     """Return values of which at least one differs as soon as the status of a process changes."""
     info = run.raw_description
     pending = [(step.activity_id, step.state, step.attempt) for step in info.pending_activities]

@@ -57,9 +57,11 @@ class RequestLog:
 
 def _measure(scope: Scope, status: int, seconds: float) -> None:
     """Record the duration under the route's pattern, since paths contain ids; a stream counts when it ends."""
+    route = getattr(scope.get("route"), "path", None)
     labels = {
         "method": scope["method"] if scope["method"] in METHODS else "other",
-        "route": getattr(scope.get("route"), "path", "unmatched"),
+        # The root path is that of a mounted app.
+        "route": "unmatched" if route is None else scope.get("root_path", "") + route,
         "status": str(status),
     }
     create_histogram(exporter().meter, HTTP_DURATION).record(seconds, labels)
@@ -67,6 +69,7 @@ def _measure(scope: Scope, status: int, seconds: float) -> None:
 
 def _log(scope: Scope, status: int, seconds: float) -> None:
     """Log the request; of the query only the names, since values may be personal."""
+    caller = scope.get("state", {}).get("caller")
     write = log.debug if scope["path"].startswith(PROBES) else log.info
     query = sorted({name for name, _ in QueryParams(scope["query_string"]).multi_items()})
     write(
@@ -75,5 +78,6 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         path=f"{ANSWERS}…" if scope["path"].startswith(ANSWERS) else scope["path"],  # whoever has the link can answer
         query=query,
         status=status,
+        **({"caller": caller.name} if caller else {}),
         milliseconds=round(seconds * 1000, 1),
     )

@@ -10,8 +10,10 @@ from pydantic import ConfigDict, Field, field_validator
 from commerce.messages.schedules import JobSchedule, Period
 from starter.api import schedule_examples as examples
 from starter.api.backends import ClientDep, DatabaseDep
+from starter.api.callers import CallerDep, Role, requires
 from starter.api.errors import COMMON_ERRORS, prefix_field_errors
-from starter.api.parameters import ACTOR, MAX_ID_LENGTH, ReasonBody, ResponseBody
+from starter.api.parameters import MAX_ID_LENGTH, ReasonBody, ResponseBody
+from starter.api.personal_data import schedule_for
 from starter.schedules import actions
 
 FIRST_YEAR, LAST_YEAR = 1970, 2999  # the range that Temporal can handle
@@ -69,10 +71,11 @@ class Backfilled(ResponseBody):
     nominal_times: list[datetime]
 
 
-@routes.get("", summary="List schedules", responses=examples.LIST_RESPONSES)
-async def list_schedules(temporal: ClientDep, database: DatabaseDep) -> ScheduleList:
-    """List the schedules: when they run, their next and last runs, and why one is paused."""
-    return ScheduleList(schedules=await actions.list_schedules_with_reasons(temporal, database))
+@routes.get("", summary="List schedules", responses=examples.LIST_RESPONSES, dependencies=[requires(Role.viewer)])
+async def list_schedules(temporal: ClientDep, database: DatabaseDep, caller: CallerDep) -> ScheduleList:
+    """List the schedules: when they run, their next and last runs, and why one is paused, except to viewers."""
+    schedules = await actions.list_schedules_with_reasons(temporal, database)
+    return ScheduleList(schedules=[schedule_for(caller, schedule) for schedule in schedules])
 
 
 @routes.post(
@@ -80,27 +83,41 @@ async def list_schedules(temporal: ClientDep, database: DatabaseDep) -> Schedule
     summary="Run a job now",
     status_code=HTTPStatus.ACCEPTED,
     responses=examples.TRIGGER_RESPONSES,
+    dependencies=[requires(Role.operator)],
 )
-async def trigger_schedule(schedule_id: ScheduleId, temporal: ClientDep) -> Triggered:
+async def trigger_schedule(
+    schedule_id: ScheduleId, temporal: ClientDep, database: DatabaseDep, caller: CallerDep
+) -> Triggered:
     """Run a job now, even if its schedule is paused. 409 if it is already running."""
-    return Triggered(id=schedule_id, transaction_id=await actions.trigger(temporal, schedule_id))
+    process = await actions.trigger(temporal, schedule_id, database=database, actor=caller.name)
+    return Triggered(id=schedule_id, transaction_id=process)
 
 
-@routes.post("/{schedule_id}/pause", summary="Pause a schedule", responses=examples.PAUSE_RESPONSES)
+@routes.post(
+    "/{schedule_id}/pause",
+    summary="Pause a schedule",
+    responses=examples.PAUSE_RESPONSES,
+    dependencies=[requires(Role.operator)],
+)
 async def pause_schedule(
-    schedule_id: ScheduleId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody
+    schedule_id: ScheduleId, temporal: ClientDep, database: DatabaseDep, caller: CallerDep, body: ReasonBody
 ) -> PauseState:
     """Pause a schedule: its job no longer starts by itself. If it is already paused, only the reason changes."""
-    await actions.pause(temporal, database, schedule_id, reason=body.reason, actor=ACTOR)
+    await actions.pause(temporal, database, schedule_id, reason=body.reason, actor=caller.name)
     return PauseState(id=schedule_id, paused=True, reason=body.reason)
 
 
-@routes.post("/{schedule_id}/resume", summary="Resume a schedule", responses=examples.RESUME_RESPONSES)
+@routes.post(
+    "/{schedule_id}/resume",
+    summary="Resume a schedule",
+    responses=examples.RESUME_RESPONSES,
+    dependencies=[requires(Role.operator)],
+)
 async def resume_schedule(
-    schedule_id: ScheduleId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody
+    schedule_id: ScheduleId, temporal: ClientDep, database: DatabaseDep, caller: CallerDep, body: ReasonBody
 ) -> PauseState:
     """Resume a paused schedule."""
-    await actions.resume(temporal, database, schedule_id, reason=body.reason, actor=ACTOR)
+    await actions.resume(temporal, database, schedule_id, reason=body.reason, actor=caller.name)
     return PauseState(id=schedule_id, paused=False, reason=body.reason)
 
 
@@ -109,12 +126,17 @@ async def resume_schedule(
     summary="Run a job for past times",
     status_code=HTTPStatus.ACCEPTED,
     responses=examples.BACKFILL_RESPONSES,
+    dependencies=[requires(Role.operator)],
 )
-async def backfill_schedule(schedule_id: ScheduleId, temporal: ClientDep, span: Backfill) -> Backfilled:
+async def backfill_schedule(
+    schedule_id: ScheduleId, temporal: ClientDep, database: DatabaseDep, caller: CallerDep, span: Backfill
+) -> Backfilled:
     """Run a job for past nominal times, one after the other, even if its schedule is paused.
 
     Future times are ignored.
     """
     with prefix_field_errors("body"):
-        times = await actions.backfill(temporal, schedule_id, span.start, span.end)
+        times = await actions.backfill(
+            temporal, schedule_id, span.start, span.end, database=database, actor=caller.name
+        )
     return Backfilled(id=schedule_id, nominal_times=times)

@@ -14,6 +14,7 @@ from commerce.messages.tutorial import Greeting, HelloWorld, Name
 from starter.api import admission as rates
 from starter.api.admission import AdmissionDep
 from starter.api.backends import ClientDep
+from starter.api.callers import Role, requires
 from starter.api.error_codes import ErrorCode
 from starter.api.errors import (
     COMMON_ERRORS,
@@ -46,7 +47,13 @@ RESPONSES: Responses = {
 routes = APIRouter(tags=["tutorial"], responses=COMMON_ERRORS)
 
 
-@routes.get("/workflow", summary="Run hello-world", response_model=Greeting, responses=RESPONSES)
+@routes.get(
+    "/workflow",
+    summary="Run hello-world",
+    response_model=Greeting,
+    responses=RESPONSES,
+    dependencies=[requires(Role.operator)],
+)
 async def greet(
     temporal: ClientDep,
     admission: AdmissionDep,

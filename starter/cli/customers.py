@@ -1,17 +1,113 @@
-"""The commands `commerce customers …`: what a person may ask for."""
+"""The commands `commerce customers …`: see customers, and what a person may ask for."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from starter.cli.shared import AsJson, DataDir, out, run_in_transaction
+from commerce.messages.customer_views import CustomerPage, CustomerView
+from commerce.settings import Settings
+from starter.cli.shared import AsJson, DataDir, out, print_line, run_in_transaction, run_with_database
+from starter.cli.tables import Column, moment_text, print_fact, print_table, time_text
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-customers_app = typer.Typer(help="Export and forget what is stored about a person.", no_args_is_help=True)
+    from commerce.database import Database
+
+LISTED = (
+    Column("id"),
+    Column("e-mail", flexible=True),
+    Column("name", 2, flexible=True),
+    Column("account", 3),
+    Column("orders", right=True),
+    Column("last order", 1),
+)
+ORDERS = (Column("order"), Column("status", styled=True), Column("placed"), Column("hold", 1, flexible=True))
+ACCOUNT = {True: "account", False: "guest"}
+
+customers_app = typer.Typer(help="Customers: see them, and export or forget a person.", no_args_is_help=True)
 
 Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="The person's e-mail address")]
+
+
+@customers_app.command("list")
+def list_customers(
+    search: Annotated[str, typer.Option(help="How the e-mail address starts")] = "",
+    clear: Annotated[bool, typer.Option("--clear", help="Do not mask names and addresses")] = False,
+    limit: Annotated[int, typer.Option(help="Maximum number of customers, 1 to 200")] = 50,
+    cursor: Annotated[str | None, typer.Option(help="Continue after the customer with this id")] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """List customers, newest first. Names and addresses are masked.
+
+    To find a person by name: commerce orders list --search NAME.
+    """
+    from commerce.queries import customers
+
+    async def load(database: "Database", settings: Settings) -> tuple[CustomerPage, Settings]:
+        async with database.transaction() as tx:
+            return await customers.list_customers(tx, search=search, clear=clear, limit=limit, cursor=cursor), settings
+
+    page, settings = run_with_database(data_dir, load)
+    if as_json:
+        out.print_json(page.model_dump_json())
+        return
+    if page.customers:
+        rows = [
+            (
+                customer.customer_id,
+                customer.email or "forgotten",
+                customer.name or "",
+                ACCOUNT[customer.has_account],
+                f"{customer.orders:,}",
+                time_text(customer.last_order_at, settings.zone),
+            )
+            for customer in page.customers
+        ]
+        print_table(LISTED, rows)
+    else:
+        print_line("No customers found")
+    if page.next_cursor:
+        print_line(f"There are more: --cursor {page.next_cursor}")
+
+
+@customers_app.command()
+def show(
+    customer: Annotated[str, typer.Argument(metavar="CUSTOMER", help="The customer's id or e-mail address")],
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show a customer with their last 20 orders."""
+    from commerce.queries import customers
+
+    async def load(database: "Database", settings: Settings) -> tuple[CustomerView, Settings]:
+        async with database.transaction() as tx:
+            return await customers.load_customer(tx, customer), settings
+
+    view, settings = run_with_database(data_dir, load)
+    if as_json:
+        out.print_json(view.model_dump_json())
+        return
+    print_fact("customer", view.customer_id)
+    print_fact("e-mail", view.email or "forgotten")
+    print_fact("name", view.name)
+    print_fact("account", f"since {moment_text(view.registered_at, settings.zone)}" if view.has_account else "none")
+    print_fact("groups", ", ".join(view.groups))
+    print_fact("known since", moment_text(view.created_at, settings.zone))
+    print_fact("orders", f"{view.orders:,}")
+    if view.last_orders:
+        print_line("")
+        rows = [
+            (
+                order.order_id,
+                order.status.replace("_", " "),
+                time_text(order.created_at, settings.zone),
+                order.hold_reason or "",
+            )
+            for order in view.last_orders
+        ]
+        print_table(ORDERS, rows)
 
 
 @customers_app.command(epilog="Example: commerce customers export ann@customer.example > ann.json")

@@ -7,7 +7,7 @@ import typer
 from commerce.messages.record_views import NotificationPage, NotificationStatus, NotificationView
 from commerce.settings import Settings
 from starter.cli.shared import AsJson, DataDir, out, print_line, print_result, run_in_transaction, run_with_database
-from starter.cli.tables import Column, print_fact, print_table, time_text
+from starter.cli.tables import Column, moment_text, print_fact, print_table, time_text
 
 if TYPE_CHECKING:
     from commerce.database import Database
@@ -83,8 +83,8 @@ def show(key: Key, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     print_fact("to", mail.recipient)
     print_fact("order", mail.order_id)
     print_fact("tries", f"{mail.attempts:,}")
-    print_fact("queued", time_text(mail.created_at, settings.zone))
-    print_fact("sent", time_text(mail.sent_at, settings.zone))
+    print_fact("queued", moment_text(mail.created_at, settings.zone))
+    print_fact("sent", moment_text(mail.sent_at, settings.zone))
     print_fact("error", mail.error)
 
 

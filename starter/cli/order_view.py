@@ -5,9 +5,10 @@ from zoneinfo import ZoneInfo
 
 from commerce.messages.base import count_of
 from commerce.messages.order_views import Address, EventView, OrderView
+from commerce.messages.return_views import ReturnView
 from commerce.settings import Settings
 from starter.cli.shared import out, print_line
-from starter.cli.tables import Column, print_fact, print_table, time_text
+from starter.cli.tables import Column, exact_time_text, moment_text, print_fact, print_table, time_text
 
 LINES = (
     Column("units", right=True),
@@ -18,6 +19,14 @@ LINES = (
     Column("", 1),
 )
 RESERVATIONS = (Column("units", right=True), Column("SKU", flexible=True), Column("location", flexible=True))
+RETURNS = (
+    Column("units", right=True),
+    Column("back", right=True),
+    Column("return"),
+    Column("state", styled=True),
+    Column("tracking number", 1, flexible=True),
+    Column("started", 2),
+)
 FULFILLMENTS = (
     Column("units", right=True),
     Column("location", 1, flexible=True),
@@ -42,9 +51,9 @@ def print_order(order: OrderView, settings: Settings) -> None:
     zone = settings.zone
     print_fact(order.order_id, _joined(order.status.replace("_", " "), order.hold_reason))
     print_fact("number", order.number if order.number != order.order_id else None)
-    print_fact("placed", time_text(order.created_at, zone))
-    print_fact("cancelled", time_text(order.cancelled_at, zone))
-    print_fact("refused", f"for lack of stock, {time_text(order.refused_at, zone)}" if order.refused_at else None)
+    print_fact("placed", moment_text(order.created_at, zone))
+    print_fact("cancelled", moment_text(order.cancelled_at, zone))
+    print_fact("refused", f"for lack of stock, {moment_text(order.refused_at, zone)}" if order.refused_at else None)
     print_fact("total", _total(order, settings))
     print_fact("payment", _joined(order.payment_status.replace("_", " "), order.payment_method))
     print_fact("customer", _joined(order.customer, order.email))
@@ -62,6 +71,9 @@ def print_order(order: OrderView, settings: Settings) -> None:
     if order.fulfillments:
         _section("Parcels")
         print_table(FULFILLMENTS, [_parcel(order, i, zone) for i in range(len(order.fulfillments))])
+    if order.returns:
+        _section("Returns")
+        print_table(RETURNS, [_return(each, zone) for each in order.returns])
     _section("Runs")
     if order.runs:
         print_table(RUNS, [_run(order, i, zone) for i in range(len(order.runs))])
@@ -69,7 +81,7 @@ def print_order(order: OrderView, settings: Settings) -> None:
         print_line(order.runs_missing or "none that Temporal still has")
     if history := _history(order):
         _section("History")
-        print_table(HISTORY, [(time_text(moment, zone), what, details) for moment, what, details in history])
+        print_table(HISTORY, [(exact_time_text(moment, zone), what, details) for moment, what, details in history])
 
 
 def _section(title: str) -> None:
@@ -83,6 +95,7 @@ def _line(order: OrderView, index: int, settings: Settings) -> tuple[str, ...]:
         "has no product" if line.lacks_product else "",
         "removed" if not line.quantity and not line.refunded_quantity else "",
         "" if line.requires_shipping else "not shipped",
+        f"{line.returned_quantity:,} returned" if line.returned_quantity else "",
     ]
     return (
         f"{line.quantity:,}",
@@ -104,6 +117,17 @@ def _parcel(order: OrderView, index: int, zone: ZoneInfo) -> tuple[str, ...]:
         parcel.carrier or "",
         state,
         time_text(parcel.created_at, zone),
+    )
+
+
+def _return(each: ReturnView, zone: ZoneInfo) -> tuple[str, ...]:
+    return (
+        f"{sum(line.quantity for line in each.lines):,}",
+        f"{sum(line.received or 0 for line in each.lines):,}" if each.received_at else "",
+        each.return_id,
+        each.state,
+        each.tracking_number or "",
+        time_text(each.created_at, zone),
     )
 
 

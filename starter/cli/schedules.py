@@ -1,6 +1,6 @@
 """The commands `commerce schedules …`: create, list, run and pause the schedules of jobs."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -8,7 +8,7 @@ import typer
 from pydantic import ValidationError
 
 from commerce.errors import BadInput
-from commerce.messages.base import count_of, field_errors
+from commerce.messages.base import FieldError, count_of, field_errors
 from commerce.messages.schedules import ApplyResult, JobSchedule, Period
 from starter.cli.shared import AsJson, Connections, DataDir, out, print_line, print_result, run_connected
 from starter.cli.tables import Column, print_table
@@ -81,7 +81,9 @@ def trigger(schedule_id: ScheduleId, as_json: AsJson = False, data_dir: DataDir 
     """
     from starter.schedules.actions import trigger
 
-    process_id = run_connected(data_dir, lambda connections: trigger(connections.client, schedule_id))
+    process_id = run_connected(
+        data_dir, lambda connections: trigger(connections.client, schedule_id, database=connections.database)
+    )
     line = f"{schedule_id} is running as {process_id or '…'}"
     print_result({"id": schedule_id, "process": process_id}, line, as_json=as_json)
 
@@ -119,21 +121,26 @@ def resume(
 @schedules_app.command()
 def backfill(
     schedule_id: ScheduleId,
-    start: Annotated[str, typer.Option("--from", help=f"Start: {DAY_OR_TIME}")],
-    end: Annotated[str, typer.Option("--to", help="End, exclusive; in the same form as --from")],
+    start: Annotated[str | None, typer.Option("--from", help=f"Start: {DAY_OR_TIME}")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="End, exclusive; in the same form as --from")] = None,
+    days: Annotated[
+        str | None, typer.Option(help="The days that collect-analytics-data is to count, first..last: see below")
+    ] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
     """Run a job for past times, one after the other, even if its schedule is paused.
 
     It runs once for each time at which the schedule would have started it from --from until before --to. Future times
-    are ignored.
+    are ignored. Instead, --days 2026-03-01..2026-03-08 names the days that are counted, both included: the job counts
+    the day before the time at which it runs.
     """
-    from starter.schedules.actions import backfill
+    from starter.schedules.actions import backfill, counting_period
 
-    period = _parse_period(start, end)
+    first, last = counting_period(schedule_id, *_parse_days(days, start, end)) if days else _parse_period(start, end)
     nominal_times = run_connected(
-        data_dir, lambda connections: backfill(connections.client, schedule_id, period.start, period.end)
+        data_dir,
+        lambda connections: backfill(connections.client, schedule_id, first, last, database=connections.database),
     )
     times = [time.isoformat() for time in nominal_times]
     count = f"{count_of(len(times), 'run')} of {schedule_id}"
@@ -141,11 +148,26 @@ def backfill(
     print_result({"id": schedule_id, "nominal_times": times}, line, as_json=as_json)
 
 
-def _parse_period(start: str, end: str) -> Period:
+def _parse_period(start: str | None, end: str | None) -> tuple[date | datetime, date | datetime]:
+    if start is None or end is None:
+        raise typer.BadParameter("name the period with --from and --to, or with --days")
     try:
-        return Period.model_validate({"from": start, "to": end})
+        period = Period.model_validate({"from": start, "to": end})
     except ValidationError as error:
         raise BadInput(field_errors(error)) from None
+    return period.start, period.end
+
+
+def _parse_days(days: str, start: str | None, end: str | None) -> tuple[date, date]:
+    """Return the first and the last day of `FIRST..LAST`, or of one day. Raises BadInput, typer.BadParameter."""
+    if start is not None or end is not None:
+        raise typer.BadParameter("--days stands alone, without --from and --to")
+    first, dots, last = days.partition("..")
+    try:
+        return date.fromisoformat(first), date.fromisoformat(last if dots else first)
+    except ValueError:
+        problem = "must be days like 2026-03-01..2026-03-08, or one day"
+        raise BadInput([FieldError(field="days", message=problem)]) from None
 
 
 def _row(schedule: JobSchedule) -> tuple[str, ...]:

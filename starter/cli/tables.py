@@ -79,8 +79,21 @@ def time_text(moment: datetime | None, zone: ZoneInfo, *, now: datetime | None =
     if moment is None:
         return ""
     if not out.is_terminal:
-        return f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S}"
+        return exact_time_text(moment, zone)
     return relative_time(moment, now or datetime.now(UTC))
+
+
+def exact_time_text(moment: datetime, zone: ZoneInfo) -> str:
+    """Return a moment in the shop's time zone: where several follow one another within seconds."""
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S}"
+
+
+def moment_text(moment: datetime | None, zone: ZoneInfo, *, now: datetime | None = None) -> str:
+    """Return a moment in the shop's time zone, on a terminal also how long ago it is: for a single record."""
+    if moment is None:
+        return ""
+    written = exact_time_text(moment, zone)
+    return f"{written} ({relative_time(moment, now or datetime.now(UTC))})" if out.is_terminal else written
 
 
 def relative_time(moment: datetime, now: datetime) -> str:

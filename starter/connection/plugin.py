@@ -1,4 +1,4 @@
-"""One Temporal plugin for clients, workers and replayers: converters, encryption, interceptors, sandbox."""
+"""One Temporal plugin for clients, workers and replayers: converters, encryption, interceptors."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,7 @@ from temporalio.converter import (
 )
 from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, FailureError
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import WorkerConfig
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.worker import UnsandboxedWorkflowRunner, WorkerConfig
 
 from activities.boundary.cancels import CancelInterceptor
 from activities.boundary.failures import FailureInterceptor, to_failure
@@ -34,19 +33,6 @@ from workflows.engine.input_check import InputInterceptor
 
 if TYPE_CHECKING:
     from starter.telemetry.span_recorder import SpanRecorder
-
-# Imported once and shared by all runs, instead of once per run in its sandbox.
-PASSED_THROUGH = (
-    "activities",  # workflows only refer to its methods; it imports SQLAlchemy, which takes a second
-    "commerce",  # workflows only use its messages and errors
-    "pydantic",  # models must be the same classes inside and outside
-    "pydantic_core",
-    "annotated_types",
-    "structlog",  # takes 40 ms to import
-    "opentelemetry",  # reads files to set up its context, which the sandbox forbids
-    "starter",  # defines the payload converter
-    "workflows",  # takes 5 ms. Tests run it in the sandbox, which refuses what is not deterministic
-)
 
 
 class _JsonConverter(PydanticJSONPlainPayloadConverter):
@@ -165,9 +151,8 @@ def create_plugin(
             CancelInterceptor(),
             InputInterceptor(),
         ],
-        workflow_runner=SandboxedWorkflowRunner(
-            restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
-        ),
+        # The sandbox takes 10 ms per order, and tests have run all processes in it (tests/conftest.py).
+        workflow_runner=UnsandboxedWorkflowRunner(),
     )
     plugin.address_digests, plugin.confirms_addresses = address_digests, confirms_addresses
     return plugin

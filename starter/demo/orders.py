@@ -5,13 +5,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 
 from commerce.audit import Finding
 from commerce.database import Database
 from commerce.errors import PermanentError
 from commerce.messages.cancellations import CancelOrder
+from commerce.messages.returns import AWAIT, ReturnOrder
 from commerce.messages.waits import Answer
 from starter.client import process_order, start, start_order, wait_for_result
 from starter.demo.outcomes import OrderOutcomes
@@ -102,12 +104,36 @@ async def take_back(client: Client, database: Database, order_id: str) -> None:
     Doing so again changes nothing.
     """
     handle = await start(client, "cancel-order", CancelOrder(order_id=order_id))
+    refunded = Answer(answer="success", reason="The demo refunds it")
+    await _answer_all(client, database, handle, {SHOP_REFUND: refunded})
+
+
+async def bring_back(client: Client, database: Database, order_id: str) -> None:
+    """Return an order that is fulfilled, and note that its goods and its refund are there. Raises as `process` does.
+
+    Doing so again changes nothing.
+    """
+    handle = await start(client, "return-order", ReturnOrder(order_id=order_id, return_id=return_of(order_id)))
+    back = Answer(answer="success", data={"everything": True}, reason="The demo sends it back")
+    refunded = Answer(answer="success", reason="The demo refunds it")
+    await _answer_all(client, database, handle, {AWAIT: back, SHOP_REFUND: refunded})
+
+
+def return_of(order_id: str) -> str:
+    """Return the id of an order's return."""
+    return f"demo-{order_id}"
+
+
+async def _answer_all(
+    client: Client, database: Database, handle: WorkflowHandle[Any, Any], answers: Mapping[str, Answer]
+) -> None:
+    """Answer the steps of a process as they wait, each once, and wait for its end."""
+    left = dict(answers)
     while (status := await get_status(client, handle.id)).status == "running":
-        if status.waiting_for == SHOP_REFUND:
-            yes = Answer(answer="success", reason="The demo refunds it")
-            await answer(client, database, handle.id, SHOP_REFUND, yes, by="demo")
-            break
-        await asyncio.sleep(POLL_SECONDS)
+        if (given := left.pop(status.waiting_for or "", None)) and status.waiting_for:
+            await answer(client, database, handle.id, status.waiting_for, given, by="demo")
+        else:
+            await asyncio.sleep(POLL_SECONDS)
     await wait_for_result(handle)
 
 

@@ -29,6 +29,8 @@ ORDERS = text(f"""
     )
     SELECT (SELECT count(*) FROM chosen WHERE fulfillment_status = 'fulfilled') AS fulfilled,
            (SELECT count(*) FROM chosen WHERE cancellation = 'cancelled') AS taken_back,
+           (SELECT count(*) FROM order_returns JOIN chosen ON chosen.id = order_id
+            WHERE order_returns.state = 'completed') AS returned,
            (SELECT count(*) FROM chosen WHERE fulfillment_status = 'fulfilled_elsewhere') AS fulfilled_elsewhere,
            (SELECT count(*) FROM open WHERE state = 'refused') AS refused,
            (SELECT count(*) FROM open WHERE state = 'undone') AS undone,
@@ -51,6 +53,7 @@ class OrderOutcomes(Message):
 
     fulfilled: int
     taken_back: int  # cancelled here after they were fulfilled
+    returned: int  # of the fulfilled ones, those whose goods came back
     refused: int  # for stock
     undone: int
     waiting: int  # for a review

@@ -4,7 +4,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from random import Random
 
@@ -40,12 +40,14 @@ class SampleShop:
     cases: Mapping[Case, str]  # order ids of the special cases
     reviews: Mapping[str, Outcome]  # by id of the orders that wait for a review: how they end
     taken_back: str  # id of an order that is cancelled after it was fulfilled
+    returned: str  # id of an order whose goods come back
 
 
 def write_sample_shop(folder: Path, seed: int = SEED) -> SampleShop:
     """Write the files into an existing folder. The same seed gives the same files. Raises OSError."""
     random = Random(seed)  # noqa: S311 - not for security
     orders = list(make_orders(random))
+    taken_back, returned = islice((order.id for order in orders[TAKEN_BACK:] if order.can_be_taken_back), 2)
     shop = SampleShop(
         inventory=folder / "sample-inventory.csv",
         orders=folder / "sample-orders.csv",
@@ -53,7 +55,8 @@ def write_sample_shop(folder: Path, seed: int = SEED) -> SampleShop:
         expected={order.id: order.expected for order in orders if order.started},
         cases={order.case: order.id for order in orders if order.case != "ordinary"},
         reviews={order.id: order.review for order in orders if order.review},
-        taken_back=next(order.id for order in orders[TAKEN_BACK:] if order.can_be_taken_back),
+        taken_back=taken_back,
+        returned=returned,
     )
     _write(shop.inventory, INVENTORY_COLUMNS, _stock(random, orders))
     _write(shop.orders, ORDER_COLUMNS, chain.from_iterable(map(_rows, orders)))

@@ -153,6 +153,7 @@ def _table(summary: Summary) -> Table:
     row("Refused for stock", now.refused, ended["refused"], style=STYLES["refused"])
     row("Undone", now.undone, ended["undone"], _undone(summary), style=STYLES["undone"])
     row("Cancelled", now.taken_back, now.taken_back - before.taken_back, "labels voided, goods back, refunded")
+    row("Returned", now.returned, now.returned - before.returned, "fulfilled, then goods back and refunded")
     row("Waits for a review", now.waiting, ended["waiting"], _waiting(summary), style=STYLES["waiting"])
     row("Not started", sum(_not_started(now).values()), "", _list(_not_started(now)))
     table.add_section()

@@ -15,6 +15,7 @@ from commerce import imports
 from commerce.database import Database
 from commerce.messages.cancellations import cancel_process_id
 from commerce.messages.orders import order_process_id
+from commerce.messages.returns import return_process_id
 from commerce.settings import load_settings
 from starter.client import connect
 from starter.demo import customers, jobs, orders, outcomes
@@ -107,7 +108,9 @@ async def _process(database: Database, client: Client, shop: SampleShop, screen:
     with screen.progress(len(pending)) as on_ending:
         endings = await orders.process(client, database, pending, shop.reviews, on_ending)
     seconds = time.monotonic() - began
-    await orders.take_back(client, database, shop.taken_back)
+    await asyncio.gather(
+        orders.take_back(client, database, shop.taken_back), orders.bring_back(client, database, shop.returned)
+    )
     findings = await audit(database, client)
     async with database.transaction() as tx:
         after = await outcomes.count_outcomes(tx, shop.order_ids)
@@ -121,9 +124,11 @@ def _links(stack: Stack, client: Client, shop: SampleShop) -> Mapping[str, str]:
     processes = f"{addresses['temporal_ui']}/namespaces/{client.namespace}/workflows"
     waiting = next(order_id for order_id, outcome in shop.reviews.items() if outcome == "waiting")
     return {
+        "The console": addresses["console_url"],
         "Every process": processes,
         "The undone order": f"{processes}/{order_process_id(shop.cases['refused by carrier'])}",
         "The cancelled order": f"{processes}/{cancel_process_id(shop.taken_back)}",
+        "The returned order": f"{processes}/{return_process_id(orders.return_of(shop.returned))}",
         "The order to review": f"{processes}/{order_process_id(waiting)}",
         "The mails": addresses["mail_dir"],
         "The API": f"{addresses['api_url']}/docs",

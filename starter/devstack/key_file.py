@@ -11,6 +11,7 @@ from starter.devstack.data_folder import write_private
 FILE = "encryption.keys"
 LINKS_FILE = "links.keys"
 ADDRESSES_FILE = "addresses.keys"
+WAREHOUSE_FILE = "warehouse.secrets"
 KEY_BYTES = 32
 
 
@@ -32,7 +33,7 @@ def prepare(data_dir: Path, settings: Settings) -> Path:
 
 
 def prepare_own(data_dir: Path) -> None:
-    """Create, if necessary, the files with the key that signs links in mails and that of the digests of addresses."""
-    for name in (LINKS_FILE, ADDRESSES_FILE):
+    """Create, if necessary, the files with the keys of links in mails, of digests, and of the warehouse's answers."""
+    for name in (LINKS_FILE, ADDRESSES_FILE, WAREHOUSE_FILE):
         if not (data_dir / name).exists():
             write_private(data_dir / name, f"{token_hex(KEY_BYTES)}\n")

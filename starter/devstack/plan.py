@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from commerce.messages.payments import AT_SHOP
-from commerce.settings import PREFIX, load_settings
+from commerce.settings import MIN_KEY_LENGTH, PREFIX, load_settings
 from starter.connection.encryption_keys import ENCRYPTION_VARIABLE, KEYS_FILE_VARIABLE, KEYS_VARIABLE
 from starter.devstack import key_file, postgres, temporal
 from starter.devstack.ports import LOOPBACK, Ports
@@ -39,7 +39,12 @@ DATABASE_URL, MIGRATION_DATABASE_URL = f"{PREFIX}DATABASE_URL", f"{PREFIX}MIGRAT
 DIRECT_DATABASE_URL = f"{PREFIX}DIRECT_DATABASE_URL"
 METRICS_ADDRESS = f"{PREFIX}METRICS_ADDRESS"
 LINK_URL = f"{PREFIX}LINK_URL"
-OWN_KEYS = {f"{PREFIX}LINK_KEYS": key_file.LINKS_FILE, f"{PREFIX}ADDRESS_KEYS": key_file.ADDRESSES_FILE}
+CONSOLE_URL = f"{PREFIX}CONSOLE_URL"
+OWN_KEYS = {
+    f"{PREFIX}LINK_KEYS": key_file.LINKS_FILE,
+    f"{PREFIX}ADDRESS_KEYS": key_file.ADDRESSES_FILE,
+    f"{PREFIX}WAREHOUSE_SECRETS": key_file.WAREHOUSE_FILE,
+}
 PAYMENTS_URL, PAYMENTS_API_KEY = f"{PREFIX}PAYMENTS_URL", f"{PREFIX}PAYMENTS_API_KEY"
 REPLACEABLE = {
     SMTP_URL: "mail",
@@ -77,7 +82,9 @@ class Plan:
 
         Raises StackError, SettingsError.
         """
-        settings = load_settings({name: value for name, value in given.items() if name not in IGNORED})
+        own_keys = {name: "k" * MIN_KEY_LENGTH for name in OWN_KEYS if not given.get(f"{name}_FILE")}  # made below
+        usable = {name: each for name, each in given.items() if each and name not in IGNORED}
+        settings = load_settings(own_keys | usable)
         for name in IGNORED:
             if given.get(name):
                 echo(f"{name} is ignored: this stack has its own")
@@ -132,6 +139,7 @@ class Plan:
             **({KEYS_VARIABLE: ""} if self.given.get(KEYS_VARIABLE) else {}),
             **self.own,
             LINK_URL: self.given.get(LINK_URL) or self.api_url,
+            CONSOLE_URL: self.given.get(CONSOLE_URL) or f"{self.api_url}/console",
             **self._key_files(),
             f"{PREFIX}TEMPORAL_UI_URL": self.temporal_ui,
             "TEMPORAL_ADDRESS": self.temporal_address,
@@ -148,6 +156,7 @@ class Plan:
             "temporal_address": self.temporal_address,
             "temporal_ui": self.temporal_ui,
             "api_url": self.api_url,
+            "console_url": environment[CONSOLE_URL],
             "metrics_url": f"http://{self.metrics_address}/metrics" if pids.get("worker") else None,
             "smtp_url": environment[SMTP_URL],
             "carrier_url": self._carrier_root() if "carrier" in self.ports else environment[CARRIER_URL],

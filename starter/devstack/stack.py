@@ -29,6 +29,7 @@ INTERRUPTED = 130
 # Errors from outside our code, which are reported in one line.
 EXPECTED = (OSError, SettingsError, asyncpg.PostgresError, SQLAlchemyError, CommandError)
 ADDRESSES = {
+    "The console": "console_url",
     "Temporal's UI": "temporal_ui",
     "The API": "api_url",
     "The metrics": "metrics_url",

@@ -45,6 +45,17 @@ async def check_orders_without_products(context: CheckContext) -> CheckResult:
     return ok("none")
 
 
+async def check_waits(context: CheckContext) -> CheckResult:
+    """Check that no step has waited for an answer for more than half of its time."""
+    found = await context.query_once(_backlog)
+    if found.late_waits:
+        return warning(
+            f"{found.late_waits:g} of {found.open_waits:g} past half their time: without an answer they are undone",
+            "Run: commerce runs list --status waiting; then ask for the answer, or: commerce runs answer ID STEP …",
+        )
+    return ok(f"{found.open_waits:g} open")
+
+
 async def check_events(context: CheckContext) -> CheckResult:
     """Check that events are published soon."""
     found = await context.query_once(_backlog)

@@ -17,6 +17,7 @@ ENCRYPTED = (KEYS, NAMESPACE)
 CHECKS = (
     VALUES,
     Check("Settings", "names", settings.check_names),
+    Check("Settings", "stack", settings.check_stack),
     TEMPORAL_VARIABLES,
     Check("Settings", "admins", settings.check_admins, (VALUES,)),
     DATABASE,
@@ -44,6 +45,7 @@ CHECKS = (
     Check("Backlog", "pending orders", backlog.check_pending_orders, (TABLES, ATTRIBUTES)),
     Check("Backlog", "held orders", backlog.check_held_orders, (TABLES,)),
     Check("Backlog", "orders without products", backlog.check_orders_without_products, (TABLES,)),
+    Check("Backlog", "waits for answers", backlog.check_waits, (TABLES,)),
     Check("Backlog", "events", backlog.check_events, (TABLES,)),
     Check("Backlog", "mails", backlog.check_mails, (TABLES,)),
     Check("Backlog", "stuck runs", backlog.check_stuck_runs, (ATTRIBUTES,)),

@@ -1,8 +1,10 @@
 """The settings: whether their values are valid, their names known, and alerts have a recipient."""
 
+import asyncio
 from difflib import get_close_matches
+from pathlib import Path
 
-from commerce.settings import PREFIX, check_settings, load_settings, supported_variables
+from commerce.settings import PREFIX, check_settings, load_settings, read_stack, supported_variables
 from starter.doctor.findings import CheckResult, failed, ok, warning
 from starter.doctor.runner import CheckContext
 
@@ -51,6 +53,21 @@ async def check_names(context: CheckContext) -> CheckResult:
         f"rename {name} to {similar}" if similar else f"remove {name}" for name, similar in unknown.items()
     )
     return warning(f"unknown: {', '.join(unknown)}", advice[:1].upper() + advice[1:])
+
+
+async def check_stack(context: CheckContext) -> CheckResult:
+    """Check that the environment does not hide the embedded stack that runs in the data folder."""
+    folder = Path(context.environment[f"{PREFIX}DATA_DIR"])
+    stack = (await asyncio.to_thread(read_stack, folder)).get("environment", {})
+    if not stack:
+        return ok(f"no embedded stack runs in {folder}")
+    other = [name for name in stack if context.environment.get(name) != stack[name]]
+    if not other:
+        return ok(f"those of the embedded stack in {folder}")
+    return warning(
+        f"the environment overrides those of the embedded stack in {folder}: {', '.join(sorted(other))}",
+        "Unset them, also in .env, to reach that stack; or stop it, if another shop is meant",
+    )
 
 
 async def check_admins(context: CheckContext) -> CheckResult:

@@ -17,17 +17,27 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.boundary.failures import cause
-from commerce import operator_actions
+from commerce import operator_actions, payments
 from commerce.database import Database
 from commerce.errors import BadInput, CancelRefused, DismissRefused, RetryRefused, Unreachable
 from commerce.messages.base import FieldError
-from commerce.messages.cancellations import CancelOrder, cancel_process_id, cancelled_key
+from commerce.messages.cancellations import PURPOSE, CancelOrder, cancel_process_id, cancelled_key
 from commerce.messages.customers import welcome_key
 from commerce.messages.operator_actions import Action
 from commerce.messages.orders import OrderProcessing, shipped_key
+from commerce.messages.payments import RefundRequest
+from commerce.messages.returns import PROCESS_ID_PREFIX, returned_key
 from starter.client import check_job_is_idle, start
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
-from starter.operate.run_history import REPORTED_PROBLEMS, get_latest_run, recent_events, status_of, stuck_reason
+from starter.operate.run_history import (
+    REPORTED_PROBLEMS,
+    first_run_id,
+    get_latest_run,
+    recent_events,
+    start_event,
+    status_of,
+    stuck_reason,
+)
 from starter.processes import PROCESS_TYPES, ProcessType
 from starter.telemetry.trace_headers import current_trace_headers
 from workflows.engine.search_attributes import CUSTOMER_ID, ORDER_ID, OUTCOME
@@ -83,7 +93,7 @@ async def cancel(
         raise CancelRefused(process_id, f"it cannot undo its steps, because its code fails: {bug}")
     note = await _record(database, action)
     # By its first run, so that a job that has continued as a new run in the meantime is cancelled too.
-    handle = client.get_workflow_handle(process_id, first_execution_run_id=_first_run_id(run))
+    handle = client.get_workflow_handle(process_id, first_execution_run_id=first_run_id(run))
     try:
         await handle.cancel(reason=note, rpc_timeout=RPC_TIMEOUT)
     except RPCError as error:
@@ -149,22 +159,28 @@ async def _refuse_if_completed(database: Database, run: WorkflowExecutionDescrip
     if status_of(run) != "completed" or run.typed_search_attributes.get(OUTCOME) == REFUND_DUE:
         return
     order_id, customer_id = (run.typed_search_attributes.get(attribute) for attribute in (ORDER_ID, CUSTOMER_ID))
+    if run.workflow_type == "cancel-order" and order_id and await _is_refund_due(database, order_id):
+        return
     order_key = cancelled_key if run.workflow_type == "cancel-order" else shipped_key
     mail = order_key(order_id) if order_id else welcome_key(customer_id) if customer_id else None
+    if run.workflow_type == "return-order":
+        mail = returned_key(run.id.removeprefix(PROCESS_ID_PREFIX))
     async with database.transaction() as tx:
         if mail is None or not await operator_actions.is_unsent(tx, mail):
             raise RetryRefused(run.id, "it is completed")
 
 
+async def _is_refund_due(database: Database, order_id: str) -> bool:
+    """Return whether the refund of a cancelled order is due, because it has failed since."""
+    async with database.transaction() as tx:
+        return await payments.due(tx, RefundRequest(order_id=order_id, purpose=PURPOSE)) > 0
+
+
 async def _start_event(client: Client, run: WorkflowExecutionDescription) -> HistoryEvent:
-    """Return the start event of the first run in the chain that this run continues: it holds the original input."""
-    first = client.get_workflow_handle(run.id, run_id=_first_run_id(run))
-    try:
-        return await anext(first.fetch_history_events(page_size=1, rpc_timeout=RPC_TIMEOUT))
-    except RPCError as error:
-        if error.status == RPCStatusCode.NOT_FOUND:
-            raise RetryRefused(run.id, "Temporal has deleted its input") from None
-        raise Unreachable(f"Temporal could not return the input of {run.id}: {error.message}") from error
+    started = await start_event(client, run)
+    if started is None:
+        raise RetryRefused(run.id, "Temporal has deleted its input")
+    return started
 
 
 async def _start_request(
@@ -261,7 +277,3 @@ async def _wait_until_stuck(client: Client, process_id: str) -> None:
             if await _stuck_reason(client, await get_latest_run(client, process_id)):
                 return
         await asyncio.sleep(STUCK_INTERVAL)
-
-
-def _first_run_id(run: WorkflowExecutionDescription) -> str:
-    return run.raw_description.workflow_execution_info.first_run_id

@@ -60,7 +60,7 @@ async def answer(
         recorded = await waits.record(tx, wait, given, by=by, idempotency_key=idempotency_key)
         if recorded.is_new and status != "running":
             raise WaitOver(process_id, f"it is {status}")
-    taken = status != "running" or await _wake(client, recorded)
+    taken = status != "running" or await wake(client, recorded)
     return AnswerReceipt(
         transaction_id=process_id,
         step=step,
@@ -77,7 +77,7 @@ async def deliver_answers(client: Client, database: Database) -> int:
     """
     async with database.transaction() as tx:
         found = await waits.undelivered(tx, older=DELIVER_AFTER, limit=MAX_DELIVERIES)
-    outcomes = await asyncio.gather(*(_wake(client, each) for each in found), return_exceptions=True)
+    outcomes = await asyncio.gather(*(wake(client, each) for each in found), return_exceptions=True)
     delivered = 0
     for recorded, outcome in zip(found, outcomes, strict=True):
         if isinstance(outcome, WaitOver):  # the run has ended: nobody wants the answer any more
@@ -96,7 +96,7 @@ def _problems(given: Answer, idempotency_key: str | None, question: Question) ->
     return problems
 
 
-async def _wake(client: Client, recorded: Recorded) -> bool:
+async def wake(client: Client, recorded: Recorded) -> bool:
     """Let the process take a recorded answer; return False if it cannot do so now. Raises WaitOver if it has ended."""
     process_id = recorded.key.business_key
     handle = client.get_workflow_handle(process_id)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from temporalio.api.common.v1 import WorkflowExecution as RunReference
 from temporalio.api.history.v1 import HistoryEvent
@@ -10,9 +10,10 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.common import SearchAttributeKey
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.boundary.failures import describe
-from commerce.errors import ProcessNotFound
+from commerce.errors import ProcessNotFound, Unreachable
 from commerce.messages.runs import RunStatus
 from starter.connection.rpc import RPC_TIMEOUT, find_latest_run, unreachable_if_refused
 
@@ -37,6 +38,36 @@ async def get_latest_run(client: Client, process_id: str) -> WorkflowExecutionDe
     if run is None:
         raise ProcessNotFound(process_id)
     return run
+
+
+def first_run_id(run: WorkflowExecutionDescription) -> str:
+    """Return the id of the first run in the chain that this run continues."""
+    return run.raw_description.workflow_execution_info.first_run_id
+
+
+async def start_event(client: Client, run: WorkflowExecutionDescription) -> HistoryEvent | None:
+    """Return the start event of the first run in the chain that this run continues: it holds the original input.
+
+    None if Temporal has deleted it. Raises Unreachable.
+    """
+    first = client.get_workflow_handle(run.id, run_id=first_run_id(run))
+    try:
+        return await anext(first.fetch_history_events(page_size=1, rpc_timeout=RPC_TIMEOUT))
+    except RPCError as error:
+        if error.status == RPCStatusCode.NOT_FOUND:
+            return None
+        raise Unreachable(f"Temporal could not return the input of {run.id}: {error.message}") from error
+
+
+async def load_input(client: Client, run: WorkflowExecutionDescription) -> Any:
+    """Return the input of a process as a JSON value; None if it has none, or Temporal has deleted it.
+
+    Raises Unreachable, MissingKey.
+    """
+    started = await start_event(client, run)
+    payloads = started.workflow_execution_started_event_attributes.input.payloads if started else ()
+    values = await client.data_converter.decode(payloads) if payloads else []
+    return values[0] if values else None
 
 
 def status_of(run: WorkflowExecution) -> RunStatus:

@@ -19,6 +19,7 @@ from commerce.messages.schedules import JobSchedule
 from starter.connection.rpc import RPC_TIMEOUT, unreachable_if_refused
 from starter.schedules.queries import find_open_run, get_schedule, list_schedules
 
+COUNTS_DAYS = "collect-analytics-data"
 SECOND = timedelta(seconds=1)
 MAX_NOMINAL_TIMES = 1000  # that Temporal lists in one answer
 MAX_BACKFILL = 100  # runs
@@ -37,14 +38,17 @@ async def list_schedules_with_reasons(client: Client, database: Database) -> lis
     return [schedule.model_copy(update={"note": reasons.get(schedule.note, schedule.note)}) for schedule in schedules]
 
 
-async def trigger(client: Client, schedule_id: str) -> str | None:
+async def trigger(client: Client, schedule_id: str, *, database: Database | None = None, actor: str = "") -> str | None:
     """Run a job now, even if it is paused. Return the process id, or None if Temporal does not report it yet.
 
-    Raises ScheduleNotFound, JobInProgress, Unreachable.
+    With a database, it is recorded as an operator's action. Raises ScheduleNotFound, JobInProgress, Unreachable,
+    DatabaseUnavailable.
     """
     before = await get_schedule(client, schedule_id)
     if process := await find_open_run(client, schedule_id):
         raise JobInProgress(schedule_id, process)
+    if database:
+        await _record(database, process_id=schedule_id, action="trigger", reason="", actor=actor)
     with unreachable_if_refused(f"trigger {schedule_id}"):
         await client.get_schedule_handle(schedule_id).trigger(
             overlap=ScheduleOverlapPolicy.SKIP, rpc_timeout=RPC_TIMEOUT
@@ -77,11 +81,20 @@ async def resume(client: Client, database: Database, schedule_id: str, *, reason
         await client.get_schedule_handle(schedule_id).unpause(note=note, rpc_timeout=RPC_TIMEOUT)
 
 
-async def backfill(client: Client, schedule_id: str, start: date | datetime, end: date | datetime) -> list[datetime]:
+async def backfill(
+    client: Client,
+    schedule_id: str,
+    start: date | datetime,
+    end: date | datetime,
+    *,
+    database: Database | None = None,
+    actor: str = "",
+) -> list[datetime]:
     """Run a job for its nominal times in [start, end), one after the other, and return these times.
 
-    A day starts at midnight in the job's time zone. Future times are left to the schedule. Raises BadInput, also for
-    more than MAX_BACKFILL runs and while runs of an earlier backfill wait, ScheduleNotFound, Unreachable.
+    A day starts at midnight in the job's time zone. Future times are left to the schedule. With a database, it is
+    recorded as an operator's action. Raises BadInput, also for more than MAX_BACKFILL runs and while runs of an earlier
+    backfill wait, ScheduleNotFound, Unreachable, DatabaseUnavailable.
     """
     found = await get_schedule(client, schedule_id)
     zone = ZoneInfo(found.schedule.spec.time_zone_name or "UTC")
@@ -97,10 +110,25 @@ async def backfill(client: Client, schedule_id: str, start: date | datetime, end
         )
     if times:
         # Versions of Temporal differ on whether the ends are included; no cron line matches these ends.
+        if database:
+            what = f"{times[0].isoformat()} to {times[-1].isoformat()}"
+            await _record(database, process_id=schedule_id, action="backfill", reason=what, actor=actor)
         span = ScheduleBackfill(times[0] - SECOND, times[-1] + SECOND, overlap=ScheduleOverlapPolicy.BUFFER_ALL)
         with unreachable_if_refused(f"backfill {schedule_id}"):
             await client.get_schedule_handle(schedule_id).backfill(span, rpc_timeout=RPC_TIMEOUT)
     return times
+
+
+def counting_period(schedule_id: str, first: date, last: date) -> tuple[date, date]:
+    """Return the days [start, end) of the nominal times at which a job counts the days from `first` to `last`.
+
+    `collect-analytics-data` counts the day before its nominal time; no other job counts days. Raises BadInput.
+    """
+    if schedule_id != COUNTS_DAYS:
+        raise BadInput([FieldError(field="days", message=f"only {COUNTS_DAYS} counts days; others have from and to")])
+    if first > last:
+        raise BadInput([FieldError(field="days", message="the last day must not be before the first one")])
+    return first + timedelta(days=1), last + timedelta(days=2)
 
 
 async def _record(database: Database, **facts: str) -> str:

@@ -20,6 +20,13 @@ async def list_schedules(client: Client) -> list[JobSchedule]:
         return [await _to_message(client, found) for found in await fetch_schedules(client)]
 
 
+async def load_schedule(client: Client, schedule_id: str) -> JobSchedule:
+    """Return one of our schedules. Raises ScheduleNotFound, Unreachable."""
+    found = await get_schedule(client, schedule_id)
+    with unreachable_if_refused(f"describe the runs of {schedule_id}"):
+        return await _to_message(client, found)
+
+
 async def find_open_run(client: Client, job_id: str) -> str | None:
     """Return the process id of a job's open run, started by its schedule or by hand, or None if there is none.
 

@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from commerce import audit, auth, customers, fulfillment, inventory, ledger, orders
+from commerce import audit, auth, customers, fulfillment, inventory, ledger, orders, returns
 from commerce.audit import MAX_FINDINGS, Finding
 from commerce.database import Database
 from commerce.messages.customers import CreatedCustomer, CustomerData, NewAuthUser, registration_process_id
 from commerce.messages.orders import CompletedOrder, CreatedFulfillment, OrderRef, Reserved, order_process_id
+from commerce.messages.returns import NewReturn, ReceivedUnits, ReturnReceipt
 from commerce.messages.steps import Call, StepKey
 from tests.commerce.shop import Shop, begin_generation
 
@@ -119,6 +120,23 @@ async def test_stocked_is_the_sum_of_movements(backend: Backend) -> None:
 async def test_a_level_without_movements_must_be_empty(backend: Backend) -> None:
     await backend.shop.sql("DELETE FROM stock_movements WHERE location_id = 'overflow'")
     assert await violations(backend.shop) == {"stocked-is-sum-of-movements": "MUG at overflow"}
+
+
+async def test_a_returned_unit_is_on_a_shelf_exactly_once(backend: Backend) -> None:  # (R3)
+    shop = backend.shop
+    wanted = NewReturn(order_id="1", return_id="r", items=[], label=False, refund=True, refund_shipping=False)
+    await shop.call(returns.register, wanted, 30)
+    assert [finding.rule for finding in await find(shop)] == ["unfinished-return-has-a-process"]
+    assert await find(shop, ended=set()) == []
+    units = ReceivedUnits(order_id="1", return_id="r", receipt=ReturnReceipt(everything=True))
+    await shop.call(returns.receive, units)
+    await shop.call(returns.complete, wanted)
+    assert await find(shop) == []
+    await shop.sql("UPDATE order_return_items SET quantity = 4 WHERE inventory_item_id = 'MUG'")
+    assert await violations(shop) == {
+        "movements-are-returned-units": "return r: MUG at main",
+        "returned-units-were-sent": "order 1, line 1",
+    }
 
 
 async def test_reserved_is_the_sum_of_reservations(backend: Backend) -> None:
@@ -394,3 +412,19 @@ async def test_an_order_that_is_cancelling_without_a_process_is_reported(backend
 async def test_refunds_that_do_not_add_up_are_reported(backend: Backend) -> None:  # (P1)
     await backend.shop.sql("INSERT INTO order_payments (order_id, captured, refunded) VALUES ('1', 500, 300)")
     assert await violations(backend.shop) == {"refunded-is-captured": "order 1"}
+
+
+async def test_a_capture_that_is_not_counted_is_reported(backend: Backend) -> None:  # (P4)
+    await backend.shop.sql("INSERT INTO order_captures VALUES ('1', 'pi_1', 'stripe', 500, true)")
+    assert await violations(backend.shop) == {"refunded-is-captured": "order 1"}
+    await backend.shop.sql("INSERT INTO order_payments (order_id, captured) VALUES ('1', 500)")
+    assert await violations(backend.shop) == {}
+
+
+async def test_a_short_pick_that_is_not_written_off_is_reported(backend: Backend) -> None:  # (K3)
+    await backend.shop.sql(
+        """INSERT INTO pick_shorts
+           SELECT fulfillment_id, order_line_id, inventory_item_id, location_id, 1, 1 FROM fulfillment_items LIMIT 1"""
+    )
+    found = await violations(backend.shop)
+    assert "short-picks-are-written-off" in found

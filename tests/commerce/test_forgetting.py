@@ -23,6 +23,7 @@ from commerce.intake import deliveries
 from commerce.intake.deliveries import Delivery
 from commerce.messages.customers import REGISTRATION_ID_PREFIX
 from commerce.messages.orders import order_process_id
+from commerce.messages.returns import return_process_id
 from tests.commerce.imports.order_files import first, import_rows
 from tests.commerce.intake import webhooks
 from tests.commerce.shop import NOON, Shop
@@ -39,8 +40,10 @@ IMPERSONAL = """
     locations.*, products.*, variants.*, listings.*, variant_links.*, inventory_items.*, variant_inventory_items.*,
     inventory_levels.*, stock_movements.*, reservations.*, customer_groups.*, customer_group_members.*,
     ship_unpaid_methods.*, order_lines.*, fulfillment_items.*, daily_metrics.*, refunds.*, days_to_count.*,
-    order_payments.*, order_refunds.*, webhook_endpoints.*, outbox_events.*, process_generations.*, step_ledger.*,
-    forgotten_addresses.*, cart_lines.*, orders.cancellation,
+    order_payments.*, order_captures.*, order_refunds.*, capturable_payments.*,
+    order_return_lines.*, order_return_items.*,
+    webhook_endpoints.*, outbox_events.*, process_generations.*, step_ledger.*,
+    forgotten_addresses.*, picks.*, pick_shorts.*, cart_lines.*, orders.cancellation,
     pending_registrations.process_id, auth_users.provider_id,
     customers.registered_by, carts.id, carts.currency, carts.content_hash,
     orders.id, orders.source, orders.external_id, orders.name, orders.name_key, orders.number, orders.payment_status,
@@ -48,6 +51,8 @@ IMPERSONAL = """
     orders.risk_level, orders.shipping_method, orders.shipping_province, orders.shipping_province_name,
     orders.shipping_country, orders.billing_province, orders.billing_country, orders.hold_reason, orders.held_by,
     orders.approved_reasons, orders.content_hash,
+    order_returns.id, order_returns.order_id, order_returns.state, order_returns.location_id,
+    order_returns.shipment_id, order_returns.carrier,
     fulfillments.order_id, fulfillments.from_location_id, fulfillments.shipment_id, fulfillments.carrier,
     notifications.key, notifications.kind, notifications.order_id, notifications.status, notifications.message_id,
     notifications.error,
@@ -61,6 +66,7 @@ IMPERSONAL = """
 PERSONAL = {
     *(f"orders.{name}" for name in (*forgotten.PERSONAL, "corrections")),
     *("customers.email", "customers.first_name", "customers.last_name", "auth_users.password_hash", "carts.email"),
+    *("order_returns.tracking_number", "order_returns.label_url"),
     *("fulfillments.tracking_number", "fulfillments.label_url", "notifications.recipient", "notifications.data"),
     *(
         "pending_registrations.password_hash",
@@ -83,6 +89,9 @@ FILL = (
        SELECT customer_groups.id, customers.id FROM customer_groups, customers""",
     """INSERT INTO fulfillments (order_id, shipment_id, tracking_number, label_url, completed_at)
        SELECT id, 'shp_1', 'zqperson', 'zqperson', now() FROM orders""",
+    """INSERT INTO order_returns (id, order_id, state, refund, refund_shipping, unclaimed_before, tracking_number,
+                                  label_url)
+       VALUES ('r', '1', 'completed', true, false, 0, 'zqperson', 'zqperson')""",
     """INSERT INTO carts (id, email, currency, created_at, updated_at)
        VALUES ('C1', :email, 'GBP', now(), now())""",
     """INSERT INTO notifications (key, kind, recipient, order_id, data, status, message_id)
@@ -113,6 +122,10 @@ OFFER = """
     INSERT INTO step_waits (business_key, generation, step, round, asked_at, until)
     VALUES ('cancel-order-1', 'g', 'offer-cancellation', 1, now(), now())
 """
+RETURN = """
+    INSERT INTO order_returns (id, order_id, refund, refund_shipping, unclaimed_before)
+    VALUES ('r', '1', true, false, 0)
+"""
 
 
 @pytest.fixture
@@ -125,7 +138,7 @@ async def shop(database_url: str) -> AsyncIterator[Shop]:
 
 async def person(shop: Shop) -> str:
     """Create a person with personal data in every place that has some; return the customer's id."""
-    values = {"email": ANN, "word": WORD, "processes": [order_process_id("1"), registration()]}
+    values = {"email": ANN, "word": WORD, "processes": [order_process_id("1"), return_process_id("r"), registration()]}
     [customer_id] = await shop.sql(ACCOUNT, **values, process=registration())
     await shop.stock("MUG", main=9)
     for order_id, created_at in (("1", NOON), ("2", YEARS_AGO)):
@@ -208,7 +221,7 @@ async def test_the_export_has_what_is_stored_except_the_hash_of_the_password(sho
     assert found["email"] == ANN and found["customer"]["first_name"] == WORD and len(found["orders"]) == 2
     assert found["orders"][0]["lines"] and found["orders"][0]["fulfillments"][0]["tracking_number"] == WORD
     lists = ("logins", "groups", "carts", "mails", "reasons", "webhooks")
-    assert {name: len(found[name]) for name in lists} == dict(zip(lists, (1, 1, 1, 3, 4, 1), strict=True))
+    assert {name: len(found[name]) for name in lists} == dict(zip(lists, (1, 1, 1, 3, 6, 1), strict=True))
     assert "zq-hash" not in json.dumps(found)
     with pytest.raises(CustomerNotFound):
         await shop.call(person_export.export, BOB)
@@ -230,11 +243,12 @@ async def test_the_export_has_what_is_stored_except_the_hash_of_the_password(sho
             "cancelled_at": NOON,
             "offered": True,
         },  # `cancel-order` waits for an answer
+        {"fulfillment_status": "fulfilled", "returning": True},
     ],
 )
 async def test_nobody_with_an_open_order_is_forgotten(shop: Shop, columns: Mapping[str, Any]) -> None:  # (A7)
     await shop.stock("MUG", main=9)
-    states = {"reserved": RESERVE, "offered": OFFER}
+    states = {"reserved": RESERVE, "offered": OFFER, "returning": RETURN}
     await shop.order("1", MUG=1, columns={k: v for k, v in columns.items() if k not in states} | {"email": ANN})
     for state in states.keys() & columns.keys():
         await shop.sql(states[state])

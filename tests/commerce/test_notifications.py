@@ -450,6 +450,22 @@ class TestAlert:
         await Notifier(database, mail_server, webhook=webhook).alert(ALERT)
         assert [(got["order_id"], got["order_number"]) for got in webhook.got] == [("1001", "#EN-7")]
 
+    @pytest.mark.parametrize(
+        ("about", "page"),
+        [({"order_id": "etsy~1001"}, "/orders/etsy~1001"), ({"job_name": "sync-inventory"}, "/jobs"), ({}, "/")],
+    )
+    async def test_the_mail_leads_to_the_page_of_the_console(
+        self, database: Database, mail_server: MailServer, tmp_path: Path, about: dict[str, str], page: str
+    ) -> None:
+        alert = Alert(kind="job-failed", key="job-failed/1", message="Something failed", **about)
+        console = "https://office.example/console"
+        await Notifier(database, mail_server, admins=ADMINS, console=console).alert(alert)
+        [mail] = caught(tmp_path)
+        for kind in ("plain", "html"):
+            body = mail.get_body((kind,))
+            assert body is not None
+            assert f"{console}{page}" in body.get_content()
+
     async def test_the_mail_is_sent_even_if_the_webhook_fails(
         self, database: Database, mail_server: MailServer, tmp_path: Path
     ) -> None:

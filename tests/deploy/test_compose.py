@@ -58,17 +58,21 @@ SECRETS_OF = {
         "smtp_url",
         "carrier_api_key",
         "payments_api_key",
+        "warehouse_secrets",
         "link_keys",
         "address_keys",
         "encryption_keys",
     },
-    "api": {"database_url", "api_tokens", "link_keys", "address_keys", "encryption_keys", *SECRETS_OF_SHOPS},
-    "cli": {
-        *("database_url", "smtp_url", "carrier_api_key", "payments_api_key", "api_tokens", "link_keys"),
-        *("address_keys", "encryption_keys"),
+    "api": {
+        *("database_url", "api_tokens", "warehouse_secrets", "link_keys", "address_keys", "encryption_keys"),
         *SECRETS_OF_SHOPS,
     },
-    "warehouse": {"database_url"},
+    "cli": {
+        *("database_url", "smtp_url", "carrier_api_key", "payments_api_key", "api_tokens", "link_keys"),
+        *("address_keys", "encryption_keys", "warehouse_secrets"),
+        *SECRETS_OF_SHOPS,
+    },
+    "warehouse": {"database_url", "warehouse_secrets"},
     "grafana": {"grafana_password"},
 }
 

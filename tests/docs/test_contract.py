@@ -30,6 +30,7 @@ from workflows.customer_registration import PLAN as REGISTRATION_PLAN
 from workflows.engine.calls import name_of
 from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
 from workflows.order_processing import PLAN as ORDER_PLAN
+from workflows.return_order import PLAN as RETURN_PLAN
 
 PAGE = ROOT / "docs" / "contract.md"
 TEXT = " ".join(prose(PAGE).split())
@@ -104,7 +105,12 @@ def test_the_id_of_every_type_is_described() -> None:
 
 @pytest.mark.parametrize(
     ("process", "plan"),
-    [("order-processing", ORDER_PLAN), ("cancel-order", CANCEL_PLAN), ("customer-registration", REGISTRATION_PLAN)],
+    [
+        ("order-processing", ORDER_PLAN),
+        ("cancel-order", CANCEL_PLAN),
+        ("return-order", RETURN_PLAN),
+        ("customer-registration", REGISTRATION_PLAN),
+    ],
 )
 def test_the_steps_are_listed_in_their_order(process: str, plan: Any) -> None:
     assert CODE.findall(table("process")[f"`{process}`"][0]) == [name_of(step) for step in plan]

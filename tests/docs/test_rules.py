@@ -16,7 +16,7 @@ from tests.paths import ROOT
 
 PAGE = ROOT / "docs" / "rules.md"
 RULES = re.findall(r"^- \*\*([A-Z]\d+)\*\* ", PAGE.read_text(), re.MULTILINE)
-CODE = r"[IVPBCANJEW][1-9]\d?"
+CODE = r"[IVPBRCANJEWHK][1-9]\d?"
 CITED = re.compile(rf"\b{CODE}\b(?! 9GU)")  # N1 9GU is a postal code
 IN_PARENTHESES = re.compile(rf"\({CODE}(?:(?:, | and | to |; ){CODE})*\)")
 IN_A_NAME = re.compile(rf"_({CODE.replace('A-Z', 'a-z')})_", re.IGNORECASE)

@@ -17,7 +17,8 @@ from commerce.telemetry import logs
 from starter.client import connect
 from starter.devstack.stack import Stack
 from starter.telemetry.exit import exit_process
-from tests.replay.scenarios import CONFIRMED, FAULTS, SCENARIOS
+from tests.payment_provider import embedded_payments
+from tests.replay.scenarios import CONFIRMED, FAULTS, PICKED, SCENARIOS
 from tests.running_shop import RunningShop, running_shop
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -25,6 +26,16 @@ HISTORIES = Path(__file__).parent / "histories"
 SETTINGS = {"COMMERCE_REVIEW_RISK": "high", "COMMERCE_ADDRESS_KEYS": "a-key-of-addresses-of-at-least-32-characters"}
 # What those need in which addresses must be proven.
 CONFIRMING = {"COMMERCE_CONFIRM_ADDRESS": "on", "COMMERCE_LINK_KEYS": "a-key-for-links-of-at-least-32-characters"}
+# What those need that the warehouse picks. It does not answer by itself: the port is closed.
+PICKING = {
+    "COMMERCE_FULFILLMENT": "confirmed",
+    "COMMERCE_PART_SHIPMENTS": "on",
+    "COMMERCE_WAREHOUSE_SECRETS": "the-secret-of-the-warehouse",
+    "COMMERCE_LINK_URL": "http://127.0.0.1:1",
+    "COMMERCE_PAYMENTS": "stripe",
+    "COMMERCE_PAYMENTS_API_KEY": "test",
+    "COMMERCE_CAPTURE": "on_fulfillment",
+}
 # Committed histories must be readable without the stack's key, and their ids the same each time.
 KEYLESS = {"COMMERCE_ENCRYPTION": "off", "COMMERCE_ADDRESS_KEYS_FILE": ""}
 REPLACED_FIELDS = {"identity": "recorder", "stackTrace": ""}  # reveal this machine and are not used by a replay
@@ -43,14 +54,20 @@ async def record(names: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="record ") as folder:
         async with Stack(Path(folder) / "stack", port=0, worker=False, echo=print_line) as stack:
             client = await connect(stack.environment | KEYLESS)
-            for number, settings in enumerate((SETTINGS, SETTINGS | CONFIRMING)):
+            others = [name for name in SCENARIOS if name not in (*CONFIRMED, *PICKED)]
+            url = stack.environment["COMMERCE_DATABASE_URL"]
+            parts = ((others, SETTINGS), (CONFIRMED, SETTINGS | CONFIRMING), (PICKED, PICKING))
+            for number, (known, settings) in enumerate(parts):
                 (part := Path(folder) / f"part {number}").mkdir()
-                url = stack.environment["COMMERCE_DATABASE_URL"]
-                async with running_shop(part, url, client, **settings) as shop, shop.worker([FAULTS]):
+                async with (
+                    embedded_payments(part / "payments") as payments,
+                    running_shop(part, url, client, **settings, COMMERCE_PAYMENTS_URL=payments.api) as shop,
+                    shop.worker([FAULTS]),
+                ):
                     if not number:
                         await shop.data.stock("MUG", main=100)
                     for name in names:
-                        if (name in CONFIRMED) == bool(number):
+                        if name in known:
                             await record_one(shop, name)
 
 

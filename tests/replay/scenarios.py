@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import httpx
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError
@@ -25,6 +26,8 @@ from commerce.messages.customers import registration_process_id
 from commerce.messages.forgetting import ForgetCustomer
 from commerce.messages.orders import OrderChange, OrderProcessing, order_process_id
 from commerce.messages.pending_orders import PendingOrders
+from commerce.messages.picks import PickLine
+from commerce.messages.returns import AWAIT, Item, ReturnOrder
 from commerce.messages.stock_sync import SyncInventory
 from commerce.messages.tutorial import CountProducts, HelloWorld
 from commerce.messages.upkeep import Upkeep
@@ -33,6 +36,7 @@ from commerce.messages.webhooks import WebhookDelivery
 from commerce.outbox import NewEvent, event_id
 from starter.client import register_customer, start
 from starter.operate.answers import answer
+from starter.operate.picks import answer_pick
 from starter.processes import TASK_QUEUE
 from starter.registration import Registration
 from tests.faults import Faults
@@ -48,6 +52,7 @@ INSERT_CARTS = """
     SELECT 'C' || n, 'GBP', '2026-01-01', '2026-01-01' FROM generate_series(1, 3) AS n
 """
 MAILED = "SELECT 1 FROM notifications WHERE recipient = :to AND status = 'sent'"
+PICK = "SELECT CAST(id AS text) FROM picks WHERE business_key = :key"
 LABEL_STARTED = "SELECT 1 FROM step_ledger WHERE step = 'create-shipping-label' AND business_key = :key"
 
 
@@ -583,6 +588,115 @@ async def offer_declined(shop: RunningShop, order_id: str) -> str:
     return handle.id
 
 
+async def start_return(shop: RunningShop, order_id: str) -> Handle:
+    """Start the return of one of two mugs, and wait until it waits for the goods."""
+    await shop.data.order(order_id, MUG=2)
+    await shop.process(order_id)
+    request = ReturnOrder(order_id=order_id, return_id=order_id, items=[Item(sku="MUG", quantity=1)])
+    handle: Any = await start(shop.client, "return-order", request)
+    await until_waiting(handle, AWAIT)
+    return handle
+
+
+async def until_waiting(handle: Handle, step: str) -> None:
+    def waits(steps: Any) -> bool:
+        return any((each["name"], each["state"]) == (step, "waiting") for each in steps)
+
+    while not waits((await handle.query("progress"))["steps"]):  # noqa: ASYNC110 - polls a server
+        await asyncio.sleep(0.05)
+
+
+async def goods_returned(shop: RunningShop, order_id: str) -> str:
+    """The goods come back after a receipt that cannot be right, and the payment is refunded at the shop."""
+    handle = await start_return(shop, order_id)
+    for units in (2, 1):
+        receipt = {"items": [{"sku": "MUG", "quantity": units}]}
+        await handle.execute_update("answer-step", {"step": AWAIT, "answer": "success", "data": receipt})
+        if units == 2:
+            await until_waiting(handle, f"{AWAIT}/2")
+    await until_waiting(handle, "refund-at-shop")
+    await answer(shop.client, shop.database, handle.id, "refund-at-shop", Answer(answer="success"), by="test")
+    await wait_for_end(handle)
+    return handle.id
+
+
+async def goods_not_returned(shop: RunningShop, order_id: str) -> str:
+    """Somebody answers that the goods will not come back."""
+    handle = await start_return(shop, order_id)
+    await answer(shop.client, shop.database, handle.id, AWAIT, Answer(answer="failure"), by="test")
+    await wait_for_end(handle)
+    return handle.id
+
+
+async def return_cancelled(shop: RunningShop, order_id: str) -> str:
+    """The return is cancelled while it waits for the goods."""
+    handle = await start_return(shop, order_id)
+    await handle.cancel()
+    await wait_for_end(handle)
+    return handle.id
+
+
+async def nothing_to_return(shop: RunningShop, order_id: str) -> str:
+    """The order is not fulfilled."""
+    await shop.data.order(order_id, MUG=1)
+    handle: Any = await start(shop.client, "return-order", ReturnOrder(order_id=order_id, return_id=order_id))
+    await wait_for_end(handle)
+    return str(handle.id)
+
+
+async def authorized(shop: RunningShop, order_id: str) -> None:
+    """Create an order for three mugs whose payment is authorized."""
+    payment = {"id": f"pi_{order_id.replace('-', '')}", "amount": 750, "currency": "gbp", "status": "requires_capture"}
+    async with httpx.AsyncClient(base_url=shop.settings.payments_url.removesuffix("/v1")) as http:
+        (await http.post("/trial/payments", json=payment)).raise_for_status()
+    columns = {"payment_reference": payment["id"], "payment_status": "authorized"}
+    await shop.data.order(order_id, MUG=3, columns=columns)
+
+
+async def picked(shop: RunningShop, order_id: str, *found: int) -> str:
+    """Process an authorized order, and answer its pick: so many mugs are found."""
+    await authorized(shop, order_id)
+    handle = await shop.start(order_id)
+    while (await shop.states(order_id)).get("await-pick") != "waiting":  # noqa: ASYNC110 - polls a server
+        await asyncio.sleep(0.05)
+    for units in found:
+        [pick_id] = await shop.data.sql(PICK, key=handle.id)
+        await answer_pick(shop.client, shop.database, pick_id, [PickLine(sku="MUG", quantity=units)])
+    if not found:
+        await handle.cancel()
+    await wait_for_end(handle)
+    return handle.id
+
+
+async def picked_and_captured(shop: RunningShop, order_id: str) -> str:
+    """The warehouse picks everything, and the payment is captured."""
+    return await picked(shop, order_id, 3)
+
+
+async def pick_short(shop: RunningShop, order_id: str) -> str:
+    """The warehouse finds less, and the rest ships."""
+    return await picked(shop, order_id, 2)
+
+
+async def pick_found_nothing(shop: RunningShop, order_id: str) -> str:
+    """The warehouse finds nothing, so the order is short of stock."""
+    return await picked(shop, order_id, 0)
+
+
+async def pick_cancelled(shop: RunningShop, order_id: str) -> str:
+    """The order is cancelled while it waits for the warehouse."""
+    return await picked(shop, order_id)
+
+
+async def capture_undone(shop: RunningShop, order_id: str) -> str:
+    """The last step fails after the payment was captured."""
+    FAULTS.steps["complete-order"] = "before"
+    try:
+        return await picked(shop, order_id, 3)
+    finally:
+        FAULTS.steps.clear()
+
+
 SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "fulfilled": fulfilled,
     "without-label": without_label,
@@ -633,8 +747,16 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "refund-at-shop": refund_at_shop,
     "parcel-handed-over": parcel_handed_over,
     "offer-declined": offer_declined,
+    "goods-returned": goods_returned,
+    "goods-not-returned": goods_not_returned,
+    "return-cancelled": return_cancelled,
+    "nothing-to-return": nothing_to_return,
     "two-parcels": two_parcels,
     "two-parcels-undone": two_parcels_undone,
+    # The same with local mails, too.
+    "local-mail-fulfilled": fulfilled,
+    "local-mail-failed": notification_failed,
+    "local-mail-registered": registered,
     # The same with local steps; the histories above are of versions that had none.
     "local-fulfilled": fulfilled,
     "local-without-label": without_label,
@@ -658,5 +780,12 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "regular-cancelled": cancelled,
     "regular-changed": changed,
     "regular-registration-undone": registration_undone,
+    "picked-and-captured": picked_and_captured,
+    "pick-short": pick_short,
+    "pick-found-nothing": pick_found_nothing,
+    "pick-cancelled": pick_cancelled,
+    "capture-undone": capture_undone,
 }
 CONFIRMED = ("address-confirmed", "address-not-confirmed")  # in a shop where addresses must be proven
+# In a shop whose warehouse answers to picks, and that captures payments.
+PICKED = ("picked-and-captured", "pick-short", "pick-found-nothing", "pick-cancelled", "capture-undone")

@@ -19,6 +19,7 @@ from commerce.messages.cancellations import CancelOrder
 from commerce.messages.customers import REGISTRATION_ID_PREFIX
 from commerce.messages.forgetting import ForgetCustomer
 from commerce.messages.orders import order_process_id
+from commerce.messages.returns import AWAIT, ReturnOrder
 from commerce.messages.waits import Answer
 from starter.client import register_customer, start
 from starter.operate.actions import cancel
@@ -222,6 +223,31 @@ async def order_taken_back(setup: Setup) -> None:
     await run.result()
 
 
+async def order_returned(setup: Setup) -> None:
+    """An order comes back; somebody notes what, and that it is refunded, with a reason. Another one does not."""
+    back = {AWAIT: {"everything": True}, "refund-at-shop": None}
+    await return_order(setup, "returned", [(AWAIT, "success"), ("refund-at-shop", "success")], back)
+    await return_order(setup, "not-returned", [(AWAIT, "failure")], {})
+
+
+async def return_order(
+    setup: Setup, scenario: str, answers: list[tuple[str, Any]], data: dict[str, dict[str, Any] | None]
+) -> None:
+    order_id = await setup.create_order(scenario)
+    await setup.shop.process(order_id)
+    run = await start(setup.shop.client, "return-order", ReturnOrder(order_id=order_id, return_id=order_id))
+    for step, kind in answers:
+
+        async def waiting(step: str = step) -> bool | None:
+            steps = (await run.query("progress"))["steps"]
+            return any((each["name"], each["state"]) == (step, "waiting") for each in steps) or None
+
+        await until(waiting)
+        given = Answer(answer=kind, data=data.get(step), reason=words.REASON)
+        await answer(setup.shop.client, setup.shop.database, run.id, step, given, by=words.ACTOR)
+    await run.result()
+
+
 async def order_rejected(setup: Setup) -> None:
     """An operator rejects an order that waits for a review, and says why."""
     process = await setup.start_review("rejected")
@@ -276,6 +302,7 @@ SCENARIOS: list[Callable[[Setup], Coroutine[Any, Any, None]]] = [
     order_mail_refused,
     order_cancelled,
     order_taken_back,
+    order_returned,
     order_rejected,
     order_rejected_in_temporal,
     workflow_bug,

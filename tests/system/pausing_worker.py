@@ -26,6 +26,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 import worker
 from commerce import analytics, carts, erasure, stock_sync, upkeep
 from commerce.integrations.easypost import EasyPost
+from commerce.integrations.picking import Picking
 from commerce.integrations.stripe import Stripe
 from commerce.integrations.warehouse import Warehouse
 from commerce.mail.smtp import MailServer
@@ -35,7 +36,10 @@ EXTERNAL_CALLS = (
     (EasyPost, "create"),
     (EasyPost, "buy"),
     (EasyPost, "refund"),
+    (Stripe, "capture"),
     (Stripe, "refund"),
+    (Picking, "request"),
+    (Picking, "cancel"),
     (MailServer, "send"),
     (Warehouse, "levels"),
 )

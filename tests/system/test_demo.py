@@ -99,7 +99,7 @@ async def test_an_interrupted_demo_resumes_and_shows_correct_numbers(tmp_path: P
     fulfilled, refused, undone = (row_numbers(output, row) for row in ("Fulfilled", "Refused for stock", "Undone"))
     cancelled = row_numbers(output, "Cancelled")
     assert fulfilled[0] + refused[0] + undone[0] + cancelled[0] + row_numbers(output, "Waits for a review")[0] == ORDERS
-    assert cancelled == [1, 1]
+    assert cancelled == row_numbers(output, "Returned") == [1, 1]
     assert row_numbers(output, "Waits for a review") == [1, 1]
     assert 0 < fulfilled[1] < fulfilled[0]
     assert 20 <= refused[0] <= 45
@@ -134,7 +134,8 @@ async def check_results(shop: Shop, data_dir: Path, output: str) -> None:
     assert "24 accounts were created" in output and "password must have at least 8 characters" in output
     assert "40 abandoned carts deleted" in output and "5 levels corrected" in output
     assert [kinds["order-shipped"] - kinds["order-cancelled"]] == await count(f"count(email) FROM {fulfilled}")
-    assert kinds["order-cancelled"] == kinds["refund-at-shop"] == 1
+    assert kinds["order-cancelled"] == kinds["return-label"] == kinds["order-returned"] == 1
+    assert kinds["refund-at-shop"] == 2  # of both
     assert [kinds["insufficient-inventory"]] == [row_numbers(output, "Refused for stock")[0]]
     waiting = await shop.sql("SELECT business_key FROM step_waits WHERE kind IS NULL")
     assert len(waiting) == 1 and {finding.business_key for finding in await shop.audit()} == set(waiting)

@@ -90,6 +90,7 @@ def _create_secrets(shop: RunningShop, folder: Path) -> Path:
         "carrier_api_key": "test",
         "payments_api_key": "",
         "api_tokens": TOKEN,
+        "warehouse_secrets": "",
         "shopify_secrets": "",
         "woocommerce_secrets": "",
         "link_keys": "",

@@ -172,7 +172,9 @@ class ScriptedProcess:
         else:
             final = step.kind == "final"
             policy = replace(FAST_RETRIES, deadline=timedelta(seconds=step.deadline_seconds), tries=step.tries)
-            policy = ONE_SHORT_ATTEMPT if step.slow else replace(policy, local=step.local and not final)
+            policy = (
+                ONE_SHORT_ATTEMPT if step.slow else replace(policy, local_tries=2 if step.local and not final else 0)
+            )
             done = await saga.step(
                 ScriptedSteps.do, step, undo=None if final else undo, name=step.name, policy=policy, final=final
             )

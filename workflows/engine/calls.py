@@ -1,8 +1,9 @@
 """How a process calls a step: its key, its timeouts and retries, and its summary in Temporal's UI.
 
-A step that is one short transaction is first tried locally: by the worker that decides about the process, as part of
-the same workflow task. History gets one event for it instead of six. If two tries fail, the same call with the same
-key becomes a regular activity, with all the patience of its policy; the ledger makes the step take effect once.
+A step that is one short transaction, and the mail at the end, is first tried locally: by the worker that decides about
+the process, as part of the same workflow task. History gets one event for it instead of six. If that fails, the same
+call with the same key becomes a regular activity, with all the patience of its policy; the ledger makes the step take
+effect once.
 """
 
 import functools
@@ -15,9 +16,10 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
+    from activities.boundary.failures import counts
     from commerce.messages.base import Message
     from commerce.messages.steps import Call, Leftover, StepKey
-    from workflows.engine.policies import LOCAL_ATTEMPT, LOCAL_TRIES, ONCE, Policy
+    from workflows.engine.policies import ONCE, Policy
 
 T = TypeVar("T")
 InputT = TypeVar("InputT", bound=Message)
@@ -36,28 +38,32 @@ async def execute(step: Callable[[Any, CallT], Awaitable[T]], call: CallT, polic
     summary = (inspect.getdoc(step) or "").split("\n")[0]
     if policy.tries and isinstance(call, Call):
         call = call.model_copy(update={"tries": policy.tries})
-    for _ in range(LOCAL_TRIES if runs_locally(policy) else 0):
+    for _ in range(policy.local_tries if runs_locally(policy) else 0):
         try:
             answer = await workflow.execute_local_activity(
                 name_of(step),
                 call,
                 result_type=RawValue,
                 summary=summary,
-                start_to_close_timeout=LOCAL_ATTEMPT,
-                retry_policy=ONCE,
+                start_to_close_timeout=policy.local_attempt,
+                retry_policy=ONCE,  # the SDK does not stop the timer of an attempt that it retries (sdk-rust#1454)
                 cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             )
         except FailureError as failure:
             if _is_permanent(failure):
                 raise
+            if policy.tries and isinstance(call, Call) and counts(failure):
+                call = call.model_copy(update={"tries": policy.tries - 1})
         else:
             return _decode(step, answer)
     return await workflow.execute_activity_method(step, call, summary=summary, **_options(policy))
 
 
 def runs_locally(policy: Policy) -> bool:
-    """Return whether steps with this policy are first tried locally. Tries are counted only of regular ones."""
-    return policy.local and policy.tries is None and workflow.patched("local-steps")
+    """Return whether steps with this policy are first tried locally; in older runs mails are not, or nothing is."""
+    if not policy.local_tries:
+        return False
+    return workflow.patched("local-mails") or (policy.tries is None and workflow.patched("local-steps"))
 
 
 def _decode(step: Callable[[Any, CallT], Awaitable[T]], answer: RawValue) -> T:

@@ -12,8 +12,9 @@ class Policy:
 
     `attempt` limits one try and `deadline` all of them together (None: no limit). `tries` limits the failed tries that
     count (None: no limit); an error of the infrastructure does not count, see TransientError. A try that sends no
-    heartbeat for `silence` counts as lost; see activities/boundary/heartbeat.py. `local` steps are first tried in the
-    worker that decides about the process, which saves most of what a step costs, see workflows/engine/calls.py.
+    heartbeat for `silence` counts as lost; see activities/boundary/heartbeat.py. The first `local_tries` run in the
+    worker that decides about the process, each for `local_attempt` at most, which saves most of what a step costs; see
+    workflows/engine/calls.py.
     """
 
     attempt: timedelta
@@ -21,25 +22,23 @@ class Policy:
     retry: RetryPolicy
     tries: int | None = None
     silence: timedelta | None = None
-    local: bool = False
+    local_tries: int = 0
+    local_attempt: timedelta = timedelta(seconds=3)
 
 
-# Two quick local tries: together they are shorter than a workflow task (10 s), which waits for them. Each is a local
-# activity that is tried once, because the SDK does not stop the timer of an attempt that it retries (sdk-rust#1454).
-LOCAL_TRIES = 2
-LOCAL_ATTEMPT = timedelta(seconds=3)
 ONCE = RetryPolicy(maximum_attempts=1)
 
-# A step that is one database transaction. A database or worker that is down overnight must not undo an order.
+# A step that is one database transaction. A database or worker that is down overnight must not undo an order. Its two
+# local tries together are shorter than a workflow task (10 s), which waits for them.
 DATABASE_STEP = Policy(
     attempt=timedelta(seconds=15),
     deadline=timedelta(hours=24),
     retry=RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)),
-    local=True,
+    local_tries=2,
 )
 # A database step that is never tried locally. After a lost worker, local steps run again in their order, so a read-only
 # step that could be confused by what later steps have written must not be local.
-REGULAR_STEP = replace(DATABASE_STEP, local=False)
+REGULAR_STEP = replace(DATABASE_STEP, local_tries=0)
 # A step that calls an external service. One try makes a few calls of at most 10 s and holds a lease of 25 s
 # (activities/fulfillment.py). 120 tries take an hour, which limits how long stock stays reserved for an item that the
 # service cannot handle. An outage of the service is waited for as long as one of the database.
@@ -56,12 +55,15 @@ FINAL_STEP = replace(REGULAR_STEP, deadline=None)
 OPEN_WAIT = replace(FINAL_STEP, deadline=DATABASE_STEP.deadline)
 # Six tries within a minute (V8): after 0, 1, 3, 7, 15 and 31 s if the mail server answers at once. Only its answers
 # about this mail count. No deadline, because time without a worker, database or mail server would count too.
-MAIL = Policy(
+REGULAR_MAIL = Policy(
     attempt=timedelta(seconds=15),
     deadline=None,
     retry=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=5)),
     tries=6,
 )
+# A mail at the end of a process is first tried locally: there is nothing left to decide that it could hold up. The try
+# may take as long as a regular one, because mail servers that think for long often accept the mail in the end.
+MAIL = replace(REGULAR_MAIL, local_tries=1, local_attempt=REGULAR_MAIL.attempt)
 # A batch of a job. Temporal tries it once, because the job itself counts errors; `silence` detects a lost worker.
 BATCH = Policy(
     attempt=timedelta(seconds=60),

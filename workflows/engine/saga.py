@@ -177,19 +177,20 @@ class Saga:
         policy: Policy = REGULAR_STEP,
         remind: Alert | None = None,
         default: AnswerT | None = None,
+        accepts: Callable[[AnswerT], Awaitable[bool]] | None = None,
     ) -> AnswerT:
         """Run a step that asks something outside the shop, then wait until it is answered, and return the answer.
 
         `until`: how long it waits. The alert `remind` is sent to the admins on the way. Raises ApplicationError:
-        AnsweredWithFailure, and Unanswered if there is no answer in time and no `default`. The answer `retry` runs the
-        step again, as a step of its own with its own undo. The saga must have begun.
+        AnsweredWithFailure, and Unanswered if there is no answer in time and no `default`. The answer `retry`, and data
+        that `accepts` refuses, run the step again, as a step of its own with its own undo. The saga must have begun.
         """
 
         async def request(key: WaitKey) -> None:
             await self.step(step, value, undo=undo, undo_input=undo_input, name=key.request, policy=policy)
 
         key = WaitKey(**dict(self._key(name_of(step))))
-        return await self._waits.ask(key, request, answer, until=until, remind=remind, default=default)
+        return await self._waits.ask(key, request, answer, until, remind, default, accepts)
 
     async def until_ended(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Await what is no step of its own. What ends the saga early ends it, too."""

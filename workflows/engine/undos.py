@@ -45,7 +45,7 @@ class Undos:
         call: Call[Nothing] = Call(key=key, input=Nothing())
         # History must have the decision to undo before the ledger lets the run do no more: if a local step closed the
         # generation and its task was lost, the next worker could decide to go on, and would be refused.
-        policy = FINAL_STEP if workflow.patched("find-lost-steps-regularly") else replace(FINAL_STEP, local=True)
+        policy = FINAL_STEP if workflow.patched("find-lost-steps-regularly") else replace(FINAL_STEP, local_tries=2)
         found = await execute(SagaActivities.find_undoable, call, policy)
         done = {undo.call["key"]["step"]: undo for undo in reversed(found.steps)}
         self._undos = [done.pop(undo.call["key"]["step"], undo) for undo in self._undos] + list(done.values())

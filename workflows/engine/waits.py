@@ -75,12 +75,14 @@ class Waits:
         key: WaitKey,
         request: Callable[[WaitKey], Awaitable[Any]],
         answer: type[AnswerT],
-        *,
         until: timedelta,
         remind: Alert | None,
         default: AnswerT | None,
+        accepts: Callable[[AnswerT], Awaitable[bool]] | None,
     ) -> AnswerT:
         """Call `request`, and wait until it is answered, in as many rounds as it takes.
+
+        A success that `accepts` refuses asks again, as the answer `retry` does.
 
         Raises ApplicationError: AnsweredWithFailure, or Unanswered if the time is over and there is no `default`.
         """
@@ -89,10 +91,12 @@ class Waits:
             opened = OpenWait(key=key.model_copy(update={"round": number}), asked_at=now, until=now + until)
             ended = await self._round(_Wait(opened, answer), request, remind)
             if ended.kind == "success":
-                return answer.model_validate(ended.data or {})
-            if ended.kind == "failure":
+                given = answer.model_validate(ended.data or {})
+                if accepts is None or await accepts(given):
+                    return given
+            elif ended.kind == "failure":
                 raise to_failure(AnsweredWithFailure(key.step))
-            if ended.kind != "retry":
+            elif ended.kind != "retry":
                 break
         if default is None:
             raise to_failure(Unanswered(key.step))

@@ -54,6 +54,7 @@ class ShipmentInput(BaseModel):
     from_address: AddressInput
     parcel: ParcelInput
     reference: str | None = None
+    is_return: bool = False
     options: Json = {}
     customs_info: Json | None = None
 
@@ -62,13 +63,16 @@ def new_shipment(values: Json) -> Json:
     """Return a new shipment with its rates but no label, from the values of a ShipmentInput."""
     new = _object("shp", "Shipment")
     sender, recipient = new_address(values["from_address"]), new_address(values["to_address"])
+    is_return = values["is_return"]
     options = {"currency": "USD", "payment": {"type": "SENDER"}, "date_advance": 0} | values["options"]
     empty = ("batch_id", "batch_status", "batch_message", "insurance", "order_id", "scan_form", "tracking_code")
     bought = ("postage_label", "selected_rate", "tracker", "refund_status")
     new |= dict.fromkeys((*empty, *bought))
-    new |= {"is_return": False, "messages": [], "forms": [], "fees": [], "status": "unknown", "usps_zone": 4}
+    new |= {"is_return": is_return, "messages": [], "forms": [], "fees": [], "status": "unknown", "usps_zone": 4}
     new |= {"reference": values["reference"], "options": options, "customs_info": values["customs_info"]}
     new |= {"from_address": sender, "return_address": sender, "to_address": recipient, "buyer_address": recipient}
+    if is_return:
+        new |= {"from_address": recipient, "return_address": recipient, "to_address": sender}
     new["parcel"] = _object("prcl", "Parcel") | values["parcel"]
     return new | {"rates": _rates(new)}
 

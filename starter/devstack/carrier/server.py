@@ -85,7 +85,7 @@ control = APIRouter()
 async def create(request: Request) -> JSONResponse:
     """Create a shipment with its rates."""
     shipment = schemas.new_shipment(await _shipment_input(request))
-    _check_address(shipment["to_address"])
+    _check_address(shipment["buyer_address"])
     return await _respond(request, "create", shipment, request.app.state.shipments.put, 201)
 
 

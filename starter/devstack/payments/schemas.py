@@ -38,7 +38,8 @@ def captured(intent: Json, amount: int) -> Json:
 
 def cancelled(intent: Json) -> Json:
     """Return the payment intent after it was cancelled."""
-    return intent | {"status": "canceled", "canceled_at": int(time.time()), "amount_capturable": 0}
+    reason = {"cancellation_reason": "requested_by_customer"}
+    return intent | reason | {"status": "canceled", "canceled_at": int(time.time()), "amount_capturable": 0}
 
 
 def new_refund(intent: Json, amount: int, metadata: Json) -> Json:
@@ -48,7 +49,7 @@ def new_refund(intent: Json, amount: int, metadata: Json) -> Json:
         _object(f"re_{uuid4().hex}", "refund")
         | dict.fromkeys((*empty, "transfer_reversal"))
         | {"amount": amount, "currency": intent["currency"], "payment_intent": intent["id"], "status": "succeeded"}
-        | {"metadata": metadata}
+        | {"metadata": metadata, "failure_reason": None}
     )
 
 

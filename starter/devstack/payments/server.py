@@ -8,6 +8,7 @@ responses, and Stripe's error bodies. It accepts any key as the bearer token.
 Routes that control it, described in `/docs`:
 POST /trial/payments   {"id": "pi_1", "amount": 250, "currency": "gbp", "status": "succeeded"}: a customer has paid
 GET /trial/payments/ID the payment intent, its refunds, and the sum of those that have not failed
+POST /trial/payments/ID {"status": "canceled"}: changes a payment intent, as Stripe does when an authorization expires
 POST /trial/refunds/ID {"status": "failed"}: changes a refund, as a bank does
 POST /trial/faults     {"operation": "retrieve" | "capture" | "cancel" | "refund" | "list",
                         "fault": "401" | "402" | "403" | "409" | "424" | "429" | "500" | "503" | "done_500" | "cut" |
@@ -20,7 +21,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -44,6 +45,7 @@ from starter.devstack.serving import (
 )
 
 MAX_PAGE = 100
+KINDS = {"payments": "payment_intent", "refunds": "refund"}  # of objects, by route
 TYPES = {401: "invalid_request_error", 402: "card_error", 429: "invalid_request_error", 500: "api_error"}
 
 log = logging.getLogger(__name__)
@@ -166,10 +168,10 @@ async def payment(request: Request, payment_id: str) -> Json:
     return {"payment": _intent(request, payment_id), "refunds": refunds, "refunded": _refunded(refunds)}
 
 
-@control.post("/refunds/{refund_id}")
-async def change_refund(request: Request, refund_id: str, values: Json) -> Json:
-    """Change a refund, as a bank does that cannot pay it out."""
-    return _payments(request).put(_find(request, refund_id, "refund") | values)
+@control.post("/{kind}/{object_id}")
+async def change(request: Request, kind: Literal["payments", "refunds"], object_id: str, values: Json) -> Json:
+    """Change a payment intent, as Stripe does when its authorization expires, or a refund, as a bank does."""
+    return _payments(request).put(_find(request, object_id, KINDS[kind]) | values)
 
 
 @control.post("/faults")

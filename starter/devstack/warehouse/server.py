@@ -9,11 +9,14 @@ Routes that control it, described in `/docs`:
 PUT /trial/levels      [{"sku": …, "location": …, "on_hand": units, or null: unknown}]
 DELETE /trial/levels   return the levels of the shop again
 PUT /trial/page-size   {"levels": 5000}
+PUT /trial/picks       {"seconds": 0.5, "silent": false, "found": {"MUG": 1}}: how picks are answered from now on
+GET /trial/picks?order=ID
 POST /trial/faults     {"fault": "500" | "429" | "cut" | "slow" | "rubbish" | "twice" | "half" | "negative" | "endless",
                         "times": 1, "sku": null, "seconds": 15}
 GET, DELETE /trial/faults
 """
 
+import asyncio
 import base64
 import logging
 from collections.abc import AsyncIterator
@@ -27,7 +30,7 @@ from pydantic import AwareDatetime, TypeAdapter
 
 from commerce.database import Database
 from commerce.errors import DatabaseUnavailable, SettingsError
-from commerce.settings import load_environment, load_settings
+from commerce.settings import Settings, load_environment, load_settings
 from starter.devstack.carrier.faults import CuttableProtocol
 from starter.devstack.serving import (
     LOOPBACK,
@@ -38,6 +41,7 @@ from starter.devstack.serving import (
     serving,
     wait_for_stop_signal,
 )
+from starter.devstack.warehouse import picks
 from starter.devstack.warehouse.faults import Fault, Faults, corrupt, failed_response
 from starter.devstack.warehouse.schemas import Json, LevelsPage, LevelsRequest, PageSize, SetLevel
 from starter.devstack.warehouse.stock import Cursor, Stock
@@ -161,13 +165,20 @@ async def _database_unavailable(_request: Request, error: Exception) -> JSONResp
     return JSONResponse({"detail": str(error)}, 503)
 
 
-def create_app(data_dir: Path, database_url: str) -> FastAPI:
-    """Return the app of the warehouse; it stores levels in this folder and connects to the database when first used."""
-    warehouse = Warehouse(data_dir, database_url)
+def create_app(data_dir: Path, database_url: str, secret: str = "") -> FastAPI:
+    """Return the app of the warehouse; it stores levels in this folder and connects to the database when first used.
+
+    `secret` signs its answers to picks.
+    """
+    warehouse, picked = Warehouse(data_dir, database_url), picks.Picks(data_dir, secret)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        answering = asyncio.create_task(picked.answer_all())
         yield
+        answering.cancel()
+        await asyncio.gather(answering, return_exceptions=True)
+        picked.close()
         await warehouse.close()
 
     app = FastAPIOffline(
@@ -175,22 +186,26 @@ def create_app(data_dir: Path, database_url: str) -> FastAPI:
         lifespan=lifespan,
         exception_handlers={DatabaseUnavailable: _database_unavailable},
     )
-    app.state.warehouse = warehouse
-    app.include_router(api)
-    app.include_router(control)
+    app.state.warehouse, app.state.picks = warehouse, picked
+    for router in (api, picks.api, control, picks.control):
+        app.include_router(router)
     return app
 
 
-def running(data_dir: Path, port: int, database_url: str, host: str = LOOPBACK) -> AbstractAsyncContextManager[str]:
+def running(
+    data_dir: Path, port: int, database_url: str, host: str = LOOPBACK, secret: str = ""
+) -> AbstractAsyncContextManager[str]:
     """Serve the warehouse during the block; yields its URL. Raises OSError."""
-    app = create_app(data_dir, database_url)
+    app = create_app(data_dir, database_url, secret)
     app.add_middleware(BrowserGuard, host=host)
     return serving(app, port, host, http=CuttableProtocol)
 
 
-async def serve(arguments: Arguments, database_url: str) -> None:
+async def serve(arguments: Arguments, settings: Settings) -> None:
     """Serve the warehouse until SIGTERM or SIGINT."""
-    async with running(arguments.folder, arguments.port, database_url, arguments.host) as url:
+    database_url = settings.database_url.get_secret_value()
+    secret = next((each.get_secret_value() for each in settings.warehouse_secrets), "")
+    async with running(arguments.folder, arguments.port, database_url, arguments.host, secret) as url:
         log.info("listening on %s", url)
         await wait_for_stop_signal()
 
@@ -199,10 +214,10 @@ def main() -> None:
     """Run the warehouse as a process."""
     arguments = parse_arguments("The embedded warehouse.", "--data-dir")
     try:
-        database_url = load_settings(load_environment()).database_url.get_secret_value()
+        settings = load_settings(load_environment())
     except SettingsError as error:
         raise SystemExit(f"warehouse: {error}") from None
-    run("warehouse", lambda: serve(arguments, database_url))
+    run("warehouse", lambda: serve(arguments, settings))
 
 
 if __name__ == "__main__":

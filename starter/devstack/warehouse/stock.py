@@ -6,7 +6,7 @@ transaction. Otherwise a movement older than `as_of` could become visible after 
 movements with `created_at > as_of`, would lose it. The price: a reading is as old as the oldest open transaction.
 
 A level that was not set is the shop's own stock. A level that was set is a number of units plus the shop's movements
-since then. Only movements of goods count (fulfillment, cancel): an import or a sync moves none.
+since then. Only movements of goods count (MOVING): an import or a sync moves none.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from commerce.database import Database
 from starter.devstack.warehouse.schemas import FixedLevel, Json, SetLevel
 
+MOVING = ["fulfillment", "cancel", "returned", "pick_short"]
 READ_ONLY = text("SET TRANSACTION READ ONLY")
 # This runs before the statement that reads levels. A transaction that ends in between has committed, and that statement
 # sees it. Seeing the transactions of other roles takes a privilege, but only the application's role moves goods.
@@ -43,7 +44,7 @@ LEVELS = text("""
          LATERAL (SELECT coalesce(sum(quantity) FILTER (WHERE created_at > since), 0) AS since_fixed,
                          coalesce(sum(quantity) FILTER (WHERE created_at > :as_of), 0) AS since_reading
                   FROM stock_movements
-                  WHERE inventory_item_id = item_id AND location_id = location AND reason IN ('fulfillment', 'cancel')
+                  WHERE inventory_item_id = item_id AND location_id = location AND reason = ANY(:moving)
                     AND created_at > least(since, :as_of)) AS moved
     ORDER BY sku, location
 """)
@@ -51,7 +52,7 @@ BASES = text("""
     SELECT sku, location, on_hand - (
                SELECT coalesce(sum(quantity), 0) FROM inventory_items AS item
                JOIN stock_movements ON inventory_item_id = item.id
-               WHERE item.sku = fixed.sku AND location_id = fixed.location AND reason IN ('fulfillment', 'cancel')
+               WHERE item.sku = fixed.sku AND location_id = fixed.location AND reason = ANY(:moving)
                  AND created_at > :since) AS base
     FROM unnest(CAST(:skus AS text[]), CAST(:locations AS text[]), CAST(:on_hand AS bigint[]))
         AS fixed (sku, location, on_hand)
@@ -89,7 +90,7 @@ class Stock:
         }
         async with self._reading() as tx:
             as_of = cursor.as_of or await _horizon(tx)
-            rows = await tx.execute(LEVELS, values | {"as_of": as_of})
+            rows = await tx.execute(LEVELS, values | {"as_of": as_of, "moving": MOVING})
         return as_of, [dict(row) for row in rows.mappings()]
 
     async def fix(self, levels: Sequence[SetLevel]) -> list[FixedLevel]:
@@ -104,7 +105,7 @@ class Stock:
         }
         async with self._reading() as tx:
             since = await _horizon(tx)
-            rows = await tx.execute(BASES, values | {"since": since})
+            rows = await tx.execute(BASES, values | {"since": since, "moving": MOVING})
         return [FixedLevel(since=since, **row) for row in rows.mappings()]
 
     async def close(self) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from commerce import fulfillment, inventory, orders, stock_sync
+from commerce import fulfillment, inventory, orders, returns, stock_sync
 from commerce.errors import InsufficientInventory, ItemNotStocked
 from commerce.imports import ImportReport, import_inventory
 from commerce.messages.orders import CreatedFulfillment
+from commerce.messages.returns import NewReturn, ReceivedUnits, ReturnReceipt
 from commerce.stock_sync import CountedLevel
 from tests.commerce.shop import Shop
 
@@ -272,6 +273,28 @@ async def test_i14_a_count_of_the_shelves_lacks_only_what_left_later(shop: Shop,
     counted_at = datetime.now(UTC)
     await ship(shop, "2", MUG=3)
     await take_in(shop, tmp_path, levels, counted_at)
+    assert await shop.levels("MUG") == {"Main": (7, 0)}
+
+
+async def test_i14_units_that_came_back_since_the_count_are_there(shop: Shop, tmp_path: Path) -> None:  # (I14, J6, R3)
+    levels = "SKU,Location,On hand\nMUG,Main,10\n"
+    await take_in(shop, tmp_path, levels, datetime.now(UTC))
+    await ship(shop, "1", MUG=2)
+    counted_at = datetime.now(UTC)
+    ref = {"order_id": "1", "return_id": "r"}
+    wanted = NewReturn(**ref, items=[], label=False, refund=True, refund_shipping=False)
+    await shop.call(returns.register, wanted, 30)
+    await shop.call(returns.receive, ReceivedUnits(**ref, receipt=ReturnReceipt(everything=True)))
+    assert await shop.levels("MUG") == {"Main": (10, 0)}
+    await take_in(shop, tmp_path, levels.replace("10", "8"), counted_at)
+    assert await shop.levels("MUG") == {"Main": (10, 0)}
+    await take_in(shop, tmp_path, "SKU,Main\nMUG,7\n", counted_at)  # a count of what is available
+    assert await shop.levels("MUG") == {"Main": (9, 0)}
+    await shop.call(stock_sync.write_levels, [CountedLevel("MUG", "Main", 5, counted_at)], "sync")  # the imports count
+    assert await shop.levels("MUG") == {"Main": (9, 0)}
+    await shop.sql("UPDATE stock_movements SET created_at = created_at - interval '1 hour' WHERE reason = 'import'")
+    await shop.sql("UPDATE inventory_levels SET counted_at = counted_at - interval '1 hour'")
+    await shop.call(stock_sync.write_levels, [CountedLevel("MUG", "Main", 5, counted_at)], "sync")
     assert await shop.levels("MUG") == {"Main": (7, 0)}
 
 

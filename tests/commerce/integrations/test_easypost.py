@@ -95,6 +95,15 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
         await service.close()
 
 
+async def test_a_label_for_the_way_back_goes_to_the_sender(service: Service) -> None:  # (R2)
+    shipment_id = await service.carrier.create(replace(SHIPMENT, is_return=True), "back")
+    await service.carrier.buy(shipment_id)
+    async with httpx.AsyncClient(base_url=service.url, auth=("key", "")) as http:
+        made = (await http.get(f"/v2/shipments/{shipment_id}")).json()
+    names = [made[part]["name"] for part in ("from_address", "to_address", "buyer_address")]
+    assert (made["is_return"], names) == (True, [RECIPIENT.name, SENDER.name, RECIPIENT.name])
+
+
 class TestContract(CarrierContract):
     """The contract, against the embedded carrier."""
 

@@ -10,8 +10,9 @@ from pydantic import SecretStr
 
 from commerce.errors import PaymentRefused, PaymentsDown, PaymentUnavailable, SettingsError
 from commerce.integrations import stripe
+from commerce.integrations.payment_provider import ProviderRefund, is_payment_of
 from commerce.integrations.payment_providers import open_providers
-from commerce.integrations.stripe import Stripe, to_stripe
+from commerce.integrations.stripe import Stripe, from_stripe, to_stripe
 from commerce.settings import load_settings
 from tests.payment_provider import EmbeddedPayments, embedded_payments
 
@@ -89,14 +90,14 @@ async def test_a_refund_that_is_listed_only_after_its_stored_error_is_not_repeat
     await server.inject_fault("refund", "done_500", payment_intent=payment)
     with pytest.raises(PaymentUnavailable):
         await account.refund(payment, 300, "GBP", payment)
-    find, calls = account._find_refund, 0
+    find, calls = account._find_refunds, 0
 
     async def find_later(*arguments: str) -> Any:
         nonlocal calls
         calls += 1
-        return None if calls == 1 else await find(*arguments)
+        return [] if calls == 1 else await find(*arguments)
 
-    monkeypatch.setattr(account, "_find_refund", find_later)
+    monkeypatch.setattr(account, "_find_refunds", find_later)
     assert await account.refund(payment, 300, "GBP", payment)
     assert await server.refunds(payment) == [300]
 
@@ -125,13 +126,39 @@ async def test_more_than_what_is_left_is_refused(account: Stripe, server: Embedd
     assert await server.refunds(payment) == [800]
 
 
-async def test_a_refund_that_the_bank_has_returned_is_refused(
+async def test_a_refund_that_the_bank_has_returned_is_made_again_and_refused_if_that_fails_at_once(
     account: Stripe, server: EmbeddedPayments, payment: str
-) -> None:
+) -> None:  # (P5)
     refund = await account.refund(payment, 300, "GBP", payment)
-    await server.change_refund(str(refund), status="failed", failure_reason="expired_or_canceled_card")
-    with pytest.raises(PaymentRefused, match="refund_expired_or_canceled_card"):
+    assert refund and refund.state == "made"
+    await server.change_refund(refund.id, status="failed", failure_reason="expired_or_canceled_card")
+    assert await account.look_up_refund(refund.id) == ProviderRefund(refund.id, "failed", "expired_or_canceled_card")
+    await server.inject_fault("refund", "cut", payment_intent=payment)
+    with pytest.raises(PaymentUnavailable):
         await account.refund(payment, 300, "GBP", payment)
+    second = await account.refund(payment, 300, "GBP", payment)
+    assert second and second.id != refund.id and await account.refund(payment, 300, "GBP", payment) == second
+    assert (await server.payment(payment))["refunded"] == 300
+
+
+async def test_a_refund_that_fails_at_once_is_refused(server: EmbeddedPayments) -> None:  # (P5)
+    failed = {"id": "re_1", "status": "failed", "failure_reason": "lost_or_stolen_card"}
+    account = responding(
+        (200, {"data": [], "has_more": False}), (200, {"status": "succeeded", "currency": "gbp"}), (200, failed)
+    )
+    with pytest.raises(PaymentRefused, match="refund_lost_or_stolen_card"):
+        await account.refund(*REFUND)
+
+
+@pytest.mark.parametrize("status", ["pending", "requires_action"])
+async def test_a_refund_can_be_pending(
+    account: Stripe, server: EmbeddedPayments, payment: str, status: str
+) -> None:  # (P5)
+    refund = await account.refund(payment, 300, "GBP", payment)
+    assert refund
+    await server.change_refund(refund.id, status=status)
+    for now in (await account.look_up_refund(refund.id), await account.refund(payment, 300, "GBP", payment)):
+        assert now == ProviderRefund(refund.id, "pending")
 
 
 async def test_an_amount_of_another_currency_is_refused(
@@ -152,6 +179,7 @@ async def test_an_authorization_is_captured_once(account: Stripe, server: Embedd
         await account.capture(f"{PI}capture", 500, "GBP", "ref")
     await account.capture(f"{PI}capture", 500, "GBP", "ref")
     assert (await server.payment(f"{PI}capture"))["payment"]["amount_received"] == 500
+    assert await account.captured(f"{PI}capture", "GBP") == 500
     with pytest.raises(PaymentRefused, match="payment_succeeded"):
         await account.capture(f"{PI}capture", 400, "GBP", "ref")
 
@@ -165,7 +193,8 @@ async def test_an_authorization_is_cancelled_once_and_then_not_captured(
         await account.release(f"{PI}release", "ref")
     for _ in range(2):
         await account.release(f"{PI}release", "ref")
-    with pytest.raises(PaymentRefused, match="payment_canceled"):
+    assert await account.captured(f"{PI}release", "GBP") == 0
+    with pytest.raises(PaymentRefused, match="authorization_requested_by_customer"):
         await account.capture(f"{PI}release", 500, "GBP", "other")
 
 
@@ -221,6 +250,7 @@ async def test_without_a_connection_all_payments_wait() -> None:
 )
 def test_an_amount_has_stripes_decimals(amount: int, currency: str, expected: int) -> None:  # (P2)
     assert to_stripe(amount, currency) == expected
+    assert from_stripe(expected, currency) == amount
 
 
 @pytest.mark.parametrize(("amount", "currency"), [(550, "MGA"), (1_234, "KWD")])
@@ -235,7 +265,8 @@ def test_an_amount_that_stripe_does_not_have_is_refused(amount: int, currency: s
 async def test_payments_are_at_the_shop_unless_the_settings_name_a_provider() -> None:
     assert open_providers(load_settings({})) == {}
     [(name, provider)] = open_providers(load_settings({"COMMERCE_PAYMENTS": "stripe"})).items()
-    assert name == "stripe" and provider.owns("pi_3MtwBwLkdIwHu7ix") and not provider.owns("c123.1")
+    assert name == "stripe"
+    assert [is_payment_of(provider, each) for each in ("pi_3MtwBwLkdIwHu7ix", "c123.1")] == [True, False]
     await provider.close()
     with pytest.raises(
         SettingsError, match="COMMERCE_PAYMENTS: there is no payment provider 'other', only shop, strip"

@@ -35,8 +35,8 @@ async def test_many_are_cancelled_after_a_dry_run_and_one_is_dismissed(
         query = {"search": order_id, "status": "failed"}
         assert (await http.get("/workflows", params=query)).json()["workflows"] == []
         assert await shop.data.sql("SELECT action, actor FROM operator_actions ORDER BY created_at") == [
-            ("cancel", "http"),
-            ("dismiss", "http"),
+            ("cancel", "local"),
+            ("dismiss", "local"),
         ]
         for wrong, field in (({}, "body"), ({"status": "waiting"}, "body"), ({"search": "a b"}, "body.search")):
             answer = await http.post("/workflows/cancel", json=wrong)

@@ -316,7 +316,7 @@ async def test_a_worker_takes_what_waits_and_alerts(shop: RunningShop) -> None:
         delivery = deliveries.Delivery("shopify", "orders/create", f"w-{number}", encoded(order), "shop")
         await deliveries._take_later(shop.database, delivery)
     notifier = Notifier.of(shop.settings, shop.database, None)
-    watching = asyncio.create_task(repeat_background_work(shop.client, shop.database, notifier, interval=0.05))
+    watching = asyncio.create_task(repeat_background_work(shop.client, shop.database, notifier, {}, interval=0.05))
 
     async def alerted() -> bool | None:
         return bool(shop.mails("intake-unusable")) or None

@@ -39,7 +39,7 @@ async def test_v11_a_correction_stays_until_the_source_states_another_value(
     assert again.json()["changed"] == ["notes"]
     assert await shop.data.sql("SELECT shipping_city FROM orders") == ["Leeds"]
     shown = (await http.get("/orders/1")).json()
-    assert (shown["corrected"], shown["actions"][0]["actor"]) == (["shipping_city"], "http")
+    assert (shown["corrected"], shown["actions"][0]["actor"]) == (["shipping_city"], "local")
     moved = ORDER | {"shipping_city": "York", "updated_at": "2026-03-04T12:00:00Z"}
     assert "shipping_city" in (await http.put("/orders/1", json=moved)).json()["changed"]
     assert (await http.get("/orders/1")).json()["corrected"] == []

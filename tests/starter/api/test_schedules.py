@@ -68,7 +68,7 @@ async def test_a_schedule_is_paused_with_a_reason_and_resumed(shop: RunningShop,
     assert (response.status_code, response.json()["paused"]) == (200, False)
     assert not (await find_schedule(http, NIGHTLY.id))["paused"]
     actions = await shop.data.sql("SELECT action, actor FROM operator_actions ORDER BY created_at")
-    assert actions == [("pause", "http"), ("resume", "http")]
+    assert actions == [("pause", "local"), ("resume", "local")]
 
 
 async def test_a_job_is_run_for_past_days(http: httpx.AsyncClient) -> None:

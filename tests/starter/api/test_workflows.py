@@ -264,7 +264,7 @@ async def test_failed_processes_are_listed_until_a_retry_succeeds(shop: RunningS
         ended = await http.post(f"/workflows/{transaction_id}/cancel", json={})
         assert (ended.status_code, ended.json()["code"]) == (409, "CancelRefused")
     recorded = await shop.data.sql("SELECT action, reason, actor FROM operator_actions")
-    assert recorded == [("retry", "Ann says it works again", "http")]
+    assert recorded == [("retry", "Ann says it works again", "local")]
     assert "Ann says" not in str(await handle.fetch_history())
 
 
@@ -301,7 +301,7 @@ async def test_many_failed_processes_are_retried(shop: RunningShop, http: httpx.
         done = await found(failed_with="BadInput", since=since, dry_run=False) or {}
         assert [(each["transaction_id"], each["code"]) for each in done["refused"]] == [(unfit, "BadInput")]
     recorded = await shop.data.sql("SELECT action, reason, actor FROM operator_actions")
-    assert recorded == [("retry", "It works again", "http")]
+    assert recorded == [("retry", "It works again", "local")]
 
 
 @pytest.mark.parametrize(

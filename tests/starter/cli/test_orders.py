@@ -67,7 +67,7 @@ async def test_an_order_is_shown_in_full(orders: Commerce, shop: RunningShop, mo
     monkeypatch.setattr("starter.client.connect", connect)
     assert "Temporal does not answer" in (await orders("show", "1")).out
     missing = await orders("show", "7")
-    assert (missing.code, missing.err) == (1, "Order 7 does not exist.\n")
+    assert (missing.code, missing.err) == (1, "Order 7 does not exist. To find it: commerce orders list --search 7\n")
 
 
 async def test_an_order_is_corrected_held_and_released(orders: Commerce, database: Database) -> None:
@@ -95,4 +95,4 @@ async def test_an_order_is_cancelled_by_a_process(orders: Commerce, shop: Runnin
         (process_id, "cancel-order", "she called")
     ]
     missing = await orders("cancel", "7", "--reason", "she called")
-    assert (missing.code, missing.err) == (1, "Order 7 does not exist.\n")
+    assert (missing.code, missing.err) == (1, "Order 7 does not exist. To find it: commerce orders list --search 7\n")

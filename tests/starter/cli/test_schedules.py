@@ -99,6 +99,31 @@ async def test_a_backfill_prints_its_times(schedules: Commerce) -> None:
     assert json.loads(none.out) == {"id": "upkeep", "nominal_times": []}
 
 
+async def test_a_backfill_by_days_names_the_days_that_are_counted(schedules: Commerce) -> None:
+    await schedules("apply", "--paused")
+    job = "collect-analytics-data"
+    ended = await schedules("backfill", job, "--days", "2026-03-01..2026-03-02", "--json")
+    assert [time[:10] for time in ended.json["nominal_times"]] == ["2026-03-02", "2026-03-03"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["upkeep", "--days", "2026-03-01"], "days: only collect-analytics-data counts days"),
+        (["collect-analytics-data", "--days", "2026-03-02..2026-03-01"], "days: the last day must not be before"),
+        (["collect-analytics-data", "--days", "2026-03-02.."], "days: must be days like 2026-03-01..2026-03-08"),
+        (["collect-analytics-data", "--days", "March"], "days: must be days like 2026-03-01..2026-03-08"),
+        (["upkeep", "--days", "2026-03-01", "--to", "2026-03-02"], "--days stands alone"),
+        (["upkeep", "--to", "2026-03-02"], "name the period with --from and --to, or with --days"),
+    ],
+)
+async def test_invalid_days_are_one_line_and_exit_code_2(
+    schedules: Commerce, arguments: list[str], message: str
+) -> None:
+    ended = await schedules("backfill", *arguments)
+    assert ended.code == 2 and message in ended.err and len(ended.err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("start", "end", "message"),
     [

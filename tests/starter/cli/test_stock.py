@@ -28,7 +28,10 @@ async def test_stock_is_shown_and_set(commerce: Commerce, database: Database) ->
     assert "oversold" in shown and "-2" in shown and "units  order  location\n    2  1      main\n" in shown
     assert (await commerce("stock", "show", "MUG", "--json")).json["levels"][0]["available"] == -1
     missing = await commerce("stock", "show", "TEA")
-    assert (missing.code, missing.err) == (1, "No inventory item has the SKU 'TEA'.\n")
+    assert (missing.code, missing.err) == (
+        1,
+        "No inventory item has the SKU 'TEA'. To find it: commerce stock list --search TEA\n",
+    )
 
 
 async def test_mails_are_shown_and_sent_again(commerce: Commerce, database: Database) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from rich.cells import cell_len
 
+from starter.cli import customers, mails, orders, runs, schedules, stock, webhooks
 from starter.cli.tables import Column, relative_time, table_lines
 from tests.commerce.shop import NOON
 
@@ -66,3 +67,26 @@ def test_a_narrower_terminal_than_any_table_still_gets_the_ids() -> None:
 )
 def test_times_are_relative_to_now(distance: timedelta, text: str) -> None:
     assert relative_time(NOON + distance, NOON) == text
+
+
+LISTS = {
+    "customers": (customers.LISTED, "0199a1b2-6f4e-7c3d-9a10-5b7e2f0c4d11"),
+    "deliveries": (webhooks.DELIVERIES, "0199a1b2-6f4e-7c3d-9a10-5b7e2f0c4d11"),
+    "mails": (mails.LISTED, "order-shipped/450789469"),
+    "orders": (orders.LISTED, "shopify~450789469"),
+    "runs": (runs.LISTED, "order-processing-450789469"),
+    "schedules": (schedules.LISTED, "process-pending-orders"),
+    "stock": (stock.LEVELS, "PENCIL-ROLL-OLIVE"),
+}
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("name", LISTS)
+def test_every_list_fits_the_usual_terminals(name: str, width: int) -> None:
+    columns, longest_id = LISTS[name]
+    texts = {True: "1,234", False: "12 minutes ago"}
+    row = [longest_id, *("x" * 50 if column.flexible else texts[column.right] for column in columns[1:])]
+    shown = [line.plain for line in table_lines(columns, [row], width=width)]
+    assert all(cell_len(line) <= width for line in shown)
+    assert shown[1].startswith(longest_id)
+    assert width < 120 or len(shown[0].split()) >= 4

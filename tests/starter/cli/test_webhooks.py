@@ -1,13 +1,22 @@
 """`commerce webhooks …`: its output as text and as JSON, and its exit codes."""
 
+import asyncio
 from functools import partial
+from uuid import uuid4
 
+import httpx
 import pytest
 
 from commerce import webhooks as rules
 from commerce.database import Database
 from commerce.messages.webhooks import WebhookDelivery
+from starter.cli.webhook_listener import PATH, check_secret, listen, listener_app
+from starter.devstack.serving import listen as bind
+from starter.processes import TASK_QUEUE
+from tests.polling import until
+from tests.running_shop import RunningShop
 from tests.starter.cli.conftest import Commerce
+from tests.webhook_receiver import webhook_receiver
 
 URL = "https://receiver.example/hook"
 UNKNOWN = "0198d5a4-0000-7000-8000-000000000001"
@@ -67,3 +76,68 @@ async def test_an_unreachable_database_is_exit_code_3(webhooks: Commerce, monkey
     monkeypatch.setenv("COMMERCE_DATABASE_URL", "postgresql://ann:secret@127.0.0.1:1/shop")
     ended = await webhooks("list")
     assert ended.code == 3 and "no connection to 127.0.0.1:1" in ended.err
+
+
+async def test_a_test_event_is_posted_once_and_its_answer_printed(webhooks: Commerce) -> None:
+    async with webhook_receiver() as receiver:
+        added = (await webhooks("add", receiver.url, "--json")).json
+        receiver.secret = added["secret"]
+        assert await webhooks("test", added["id"]) == (0, "The receiver has accepted the test event\n", "")
+        assert [event["type"] for event in receiver.accepted] == ["com.shop.webhook.test"]
+        receiver.status = 410
+        gone = await webhooks("test", added["id"])
+        assert (gone.code, "it wants no more events (410)" in gone.out) == (1, True)
+    ended = await webhooks("test", added["id"], "--json")
+    assert (ended.code, ended.json["status"]) == (1, "failed")
+    unknown = await webhooks("test", UNKNOWN)
+    assert unknown == (1, "", f"There is no webhook {UNKNOWN}. To see all: commerce webhooks list\n")
+
+
+async def test_deliveries_of_a_webhook(shop: RunningShop, webhooks: Commerce) -> None:
+    added = (await webhooks("add", URL, "--json")).json
+    assert await webhooks("deliveries", added["id"]) == (0, "No deliveries found\n", "")
+    delivery = WebhookDelivery(endpoint_id=added["id"], event_id=uuid4())
+    handle = await shop.client.start_workflow(
+        "deliver-webhook", delivery, id=delivery.process_id, task_queue=TASK_QUEUE
+    )
+    try:
+
+        async def listed() -> list[str]:
+            page = (await webhooks("deliveries", added["id"], "--json")).json
+            return [run["transaction_id"] for run in page["workflows"]]
+
+        assert await until(listed) == [delivery.process_id]  # Temporal lists a new run after a second
+        table = (await webhooks("deliveries", added["id"])).out.splitlines()
+        assert table[1].split()[:2] == [str(delivery.event_id), "running"]
+    finally:
+        await handle.terminate()
+    assert (await webhooks("deliveries", UNKNOWN)).code == 1
+
+
+async def test_the_listener_prints_signed_events_and_refuses_others(webhooks: Commerce, database: Database) -> None:
+    """It is a webhook while it listens, also if a run that was killed has left one, and no longer afterwards."""
+    printed: list[str] = []
+    with bind(0) as free:
+        port = free.getsockname()[1]
+    await webhooks("add", f"http://127.0.0.1:{port}{PATH}")
+    listening = asyncio.create_task(listen(database, port, ["*"], printed.append))
+
+    async def is_listening() -> bool | None:
+        return any("Listening" in line for line in printed) or None
+
+    await until(is_listening)
+    [endpoint] = (await webhooks("list", "--json")).json
+    assert (await webhooks("test", endpoint["id"])).code == 0
+    signed, data = printed[2:4]
+    assert "signed  com.shop.webhook.test" in signed and endpoint["id"] in data
+    app = listener_app(check_secret(f"whsec_{'A' * 43}="), printed.append)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
+        assert (await http.post(PATH, json={"type": "order.placed"})).status_code == 401
+        assert (await http.post(PATH, content=b"x" * 1_000_001)).status_code == 413
+    assert "NOT SIGNED" in printed[4]
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    assert (await webhooks("list", "--json")).json == []
+    for secret in ("mine", "whsec_!"):
+        wrong = await webhooks("listen", "--secret", secret, "--port", str(port))
+        assert (wrong.code, "secret: must be the secret of a webhook" in wrong.err) == (2, True)

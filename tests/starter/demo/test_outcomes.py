@@ -51,6 +51,7 @@ async def test_outcomes(shop: Shop) -> None:
     assert await shop.call(outcomes.count_outcomes, IDS) == OrderOutcomes(
         fulfilled=1,
         taken_back=0,
+        returned=0,
         refused=1,
         undone=1,
         waiting=0,

@@ -19,6 +19,7 @@ from starter.demo.screen import Screen
 NOTHING = OrderOutcomes(
     fulfilled=0,
     taken_back=0,
+    returned=0,
     refused=0,
     undone=0,
     waiting=0,

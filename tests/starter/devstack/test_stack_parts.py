@@ -378,6 +378,13 @@ class TestKeys:
             self.environment(tmp_path, _KEYS="hunter2")
         assert not (tmp_path / "encryption.keys").exists()
 
+    def test_settings_may_need_the_keys_that_the_stack_makes(self, tmp_path: Path) -> None:
+        write_passwords(tmp_path)
+        needing = {"COMMERCE_FULFILLMENT": "confirmed", "COMMERCE_CONFIRM_ADDRESS": "on", "COMMERCE_LINK_KEYS": ""}
+        told = Plan.make(tmp_path, needing, 0, quiet).environment()
+        settings = load_settings(told | needing)
+        assert settings.warehouse_secrets and settings.link_keys
+
     def test_temporals_ui_gets_the_codec_endpoint(self, tmp_path: Path) -> None:
         write_passwords(tmp_path)
         (tmp_path / "logs").mkdir()

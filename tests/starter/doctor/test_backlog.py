@@ -72,6 +72,20 @@ async def test_an_order_on_hold(run_check: RunCheck, database: Database) -> None
     assert (await run_check("Backlog", "pending orders")).found == "0 waiting"
 
 
+async def test_a_step_that_waits_too_long_for_an_answer(run_check: RunCheck, database: Database) -> None:  # (W5)
+    shop = Shop(database)
+    await shop.sql("INSERT INTO process_generations VALUES ('order-processing-1', 'g', now())")
+    wait = """INSERT INTO step_waits (business_key, generation, step, round, asked_at, until)
+              VALUES ('order-processing-1', 'g', :step, 1, now() - interval '1 hour',
+                      now() + CAST(:left AS interval))"""
+    await shop.sql(wait, step="review-order", left=timedelta(hours=2))
+    assert (await run_check("Backlog", "waits for answers")).found == "1 open"
+    await shop.sql(wait, step="await-pick", left=timedelta(minutes=30))
+    finding = await run_check("Backlog", "waits for answers")
+    assert (finding.state, finding.found.split(":")[0]) == ("warning", "1 of 2 past half their time")
+    assert "commerce runs answer" in finding.advice
+
+
 async def test_an_event_that_is_not_published(run_check: RunCheck, database: Database) -> None:
     shop = Shop(database)
     event = "INSERT INTO outbox_events (id, type, aggregate, data, created_at) VALUES (uuidv4(), 'x', 'x', '{}', "

@@ -1,5 +1,8 @@
 """The doctor's findings and advice for settings."""
 
+import json
+from pathlib import Path
+
 from tests.starter.doctor.conftest import RunCheck
 
 
@@ -33,6 +36,17 @@ async def test_mistyped_names_are_shown_with_the_most_similar_known_name(run_che
     assert (
         await run_check("Settings", "names", COMMERCE_DATABASE_URL_FILE="x", TEMPORAL_GRPC_META_X="x")
     ).state == "ok"
+
+
+async def test_an_environment_that_hides_the_running_stack_is_named(run_check: RunCheck, tmp_path: Path) -> None:
+    stack = {"TEMPORAL_ADDRESS": "127.0.0.1:7233", "COMMERCE_SMTP_URL": "smtp://x"}
+    own = {"COMMERCE_DATA_DIR": str(tmp_path), **stack}
+    assert (await run_check("Settings", "stack", **own)).found == f"no embedded stack runs in {tmp_path}"
+    (tmp_path / "stack.json").write_text(json.dumps({"environment": stack}))
+    assert (await run_check("Settings", "stack", **own)).state == "ok"
+    finding = await run_check("Settings", "stack", **own | {"TEMPORAL_ADDRESS": "hunter2"})
+    assert (finding.state, finding.code, "hunter2" in str(finding)) == ("warning", 0, False)
+    assert finding.found.endswith(f"the embedded stack in {tmp_path}: TEMPORAL_ADDRESS")
 
 
 async def test_no_recipient_of_alerts_is_a_warning(run_check: RunCheck) -> None:

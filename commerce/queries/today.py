@@ -1,0 +1,44 @@
+"""How much waits for somebody or something. Each count reads an index and stops at a limit, so that it stays cheap."""
+
+from typing import NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from commerce.messages.order_views import OrderStatus
+from commerce.order_status import has_status
+
+MOST = 10_000  # counted; a count of MOST means this many or more
+COUNTED: tuple[OrderStatus, ...] = ("open", "waiting_for_stock", "on_hold", "unpaid", "cancelling")
+COUNT = text(f"""
+    SELECT {
+    ", ".join(
+        f"(SELECT count(*) FROM (SELECT FROM orders WHERE {has_status(status)} LIMIT {MOST}) AS found) AS {status}"
+        for status in COUNTED
+    )
+},
+    (SELECT count(*) FROM (SELECT DISTINCT inventory_item_id FROM inventory_levels WHERE oversold LIMIT {
+    MOST
+}) AS found)
+        AS oversold,
+    (SELECT count(*) FROM (SELECT FROM notifications WHERE status <> 'sent' AND status <> 'failed' LIMIT {MOST})
+        AS found) AS queued_mails,
+    (SELECT count(*) FROM (SELECT FROM notifications WHERE status <> 'sent' AND status = 'failed' LIMIT {MOST})
+        AS found) AS failed_mails
+""")  # noqa: S608 - our own constants
+
+
+class Counts(NamedTuple):
+    """Orders by state, items of which more is reserved than there is, and mails that were not sent."""
+
+    orders: dict[OrderStatus, int]
+    oversold: int
+    queued_mails: int
+    failed_mails: int
+
+
+async def count_today(tx: AsyncSession) -> Counts:
+    """Return the counts, each at most MOST."""
+    row = (await tx.execute(COUNT)).mappings().one()
+    orders = {status: int(row[status]) for status in COUNTED}
+    return Counts(orders, row["oversold"], row["queued_mails"], row["failed_mails"])

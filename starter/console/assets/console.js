@@ -1,0 +1,30 @@
+// The little that pages cannot do without a script. Everything else works without it.
+
+// A window whose form was refused opens again, with what was typed.
+for (const found of document.querySelectorAll("[popover][data-open]")) found.showPopover();
+
+// The box above a list ticks all boxes of its form.
+document.addEventListener("change", (event) => {
+  if (!event.target.matches("[data-tick-all]")) return;
+  for (const box of event.target.form.querySelectorAll("input[type=checkbox][name=id]")) box.checked = event.target.checked;
+});
+
+// A form is sent once, however often its button is pressed. Coming back to the page, it can be sent again.
+document.addEventListener("submit", (event) => {
+  if (event.target.method !== "post") return;
+  if (event.target.dataset.sent) event.preventDefault();
+  event.target.dataset.sent = "yes";
+});
+addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});
+
+// "/" leads to the search, as on many pages.
+document.addEventListener("keydown", (event) => {
+  const search = document.querySelector("input[type=search]");
+  if (event.key !== "/" || !search || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, textarea, select, [contenteditable]")) return;
+  event.preventDefault();
+  search.focus();
+  search.select();
+});

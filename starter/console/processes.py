@@ -1,0 +1,139 @@
+"""Processes: all kinds, what needs somebody first; one in full; and what operators do to one or many."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, get_args
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from commerce import operator_actions
+from commerce.errors import BadInput, MissingKey
+from commerce.messages.base import FieldError
+from commerce.messages.cancellations import cancel_process_id
+from commerce.messages.orders import order_process_id
+from commerce.messages.runs import Page, ProcessStatus, StatusFilter
+from starter.api.personal_data import process_for
+from starter.console.listing import Listing, process_path, summary
+from starter.console.views import View, ViewDep
+from starter.operate.answers import question_of
+from starter.operate.process_list import Narrowing, list_processes
+from starter.operate.process_status import get_status
+from starter.operate.run_history import get_latest_run, load_input
+from starter.processes import PROCESS_TYPES, Question
+
+PAGE_SIZE = 50
+URGENT = 20  # stuck and failed processes on the first page
+STATUSES: tuple[StatusFilter, ...] = get_args(StatusFilter)
+FILTERS = ("search", "status", "type", "outcome")
+SECRETS = frozenset({"password_hash", "password"})  # of an input: not even operators see them
+HIDDEN = "…"
+RETRYABLE = ("failed", "cancelled", "terminated", "timed_out")
+FAILED = ("failed", "terminated", "timed_out")
+
+routes = APIRouter(prefix="/processes")
+
+
+@routes.get("")
+async def show_processes(view: ViewDep) -> Response:
+    """List processes, by filters that are the address of the page; without filters, what needs somebody comes first."""
+    listing = Listing(view, "processes", FILTERS)
+    filters = listing.filters
+    lists: dict[str, Page] = {}
+    problem = None
+    try:
+        if listing.cursor is None and not any(filters.values()):
+            lists["stuck"] = await _list(view, {"status": "stuck"}, URGENT)
+            lists["failed"] = await _list(view, {"status": "failed"}, URGENT)
+        lists["found"] = await _list(view, filters, PAGE_SIZE, listing.cursor)
+    except BadInput as error:
+        problem = summary(error)
+    return view.render(
+        "processes.html.j2",
+        HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,
+        problem=problem,
+        lists=lists,
+        statuses=STATUSES,
+        kinds=sorted(PROCESS_TYPES),
+        **listing.variables,
+        path_of=process_path,
+        order_of=order_of,
+    )
+
+
+@routes.get("/{process_id}")
+async def show_process(view: ViewDep, process_id: str) -> Response:
+    """Show a process by its latest run."""
+    return view.render("process.html.j2", **await load_process_page(view, process_id))
+
+
+async def load_process_page(view: View, process_id: str) -> dict[str, Any]:
+    """Return the variables of a process's page. Raises ProcessNotFound, Unreachable, DatabaseUnavailable."""
+    client = await view.temporal()
+    status = await get_status(client, process_id, ui=view.settings.temporal_ui_url)
+    given: str | None = None
+    if view.caller.sees_personal_data:
+        try:
+            given = as_json(await load_input(client, await get_latest_run(client, process_id)))
+        except MissingKey as error:
+            given = str(error)
+    async with view.database.transaction() as tx:
+        actions = await operator_actions.list_actions(tx, process_id)
+        dismissed = status.run_id in await operator_actions.dismissed_runs(tx, [process_id])
+    if not view.caller.sees_personal_data:
+        actions = [action.model_copy(update={"reason": ""}) for action in actions]
+    return {
+        "process": process_for(view.caller, status),
+        "input": given,
+        "result": as_json(status.result) if view.caller.sees_personal_data and status.result is not None else None,
+        "actions": actions,
+        "dismissed": dismissed,
+        "order_id": order_of(process_id),
+        "path_of": process_path(process_id),
+        "questions": questions_of(status),
+        "may_retry": status.status in RETRYABLE or status.status == "completed",
+        "has_failed": status.status in FAILED,
+    }
+
+
+def questions_of(process: ProcessStatus) -> list[tuple[ProcessStatus, Any, Question]]:
+    """Return what a process asks people now: with the step, and the question."""
+    kind = PROCESS_TYPES.get(process.type)
+    if kind is None or process.progress is None or process.status != "running":
+        return []
+    return [
+        (process, step, question_of(process.type, process.transaction_id, step.kind))
+        for step in process.progress.steps
+        if step.state == "waiting" and step.kind in kind.questions and not kind.questions[step.kind].asks_password
+    ]
+
+
+def order_of(process_id: str) -> str | None:
+    """Return the id of the order that a process is about, or None."""
+    for start in (order_process_id(""), cancel_process_id("")):
+        if process_id.startswith(start) and len(process_id) > len(start):
+            return process_id.removeprefix(start)
+    return None
+
+
+def as_json(value: Any) -> str:
+    """Return a value as JSON for people, without the secrets that it holds."""
+    return json.dumps(_without_secrets(value), indent=2, ensure_ascii=False, default=str)
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: HIDDEN if name in SECRETS else _without_secrets(part) for name, part in value.items()}
+    return [_without_secrets(part) for part in value] if isinstance(value, list) else value
+
+
+async def _list(view: View, filters: Mapping[str, str], limit: int, cursor: str | None = None) -> Page:
+    """Return a page of processes. Raises BadInput, Unreachable, DatabaseUnavailable."""
+    status: StatusFilter | None = next((each for each in STATUSES if each == filters.get("status")), None)
+    if filters.get("status") and status is None:
+        raise BadInput([FieldError(field="status", message=f"must be one of {', '.join(STATUSES)}")])
+    only = Narrowing(outcome=filters.get("outcome") or None, search=filters.get("search") or None)
+    return await list_processes(
+        await view.temporal(), status, filters.get("type") or None, limit, cursor, only=only, database=view.database
+    )

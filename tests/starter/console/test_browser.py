@@ -1,0 +1,212 @@
+"""The console in a browser: what people do with it, on which screens, and what no page may do.
+
+All tests share a browser and a shop, whose orders have ids of their own.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, async_playwright, expect
+from temporalio.client import Client
+
+from docs.pictures.browser import find_browser
+from starter.client import connect
+from starter.devstack.carrier.server import REFUSED_COUNTRY
+from starter.devstack.serving import serving
+from tests.conftest import database_copy
+from tests.keys import ENCRYPTION_ENV
+from tests.polling import until
+from tests.running_shop import RunningShop, relaying, running_shop
+from tests.servers import PostgresServer
+from tests.starter.api.api_client import create_api
+from tests.starter.console.console_client import SECRETS, TOKENS
+from tests.starter.console.test_order_pages import ORDER
+
+pytestmark = pytest.mark.programs
+expect.set_options(timeout=60_000)
+SERIOUS = ("serious", "critical")
+# Colours depend on the scheme alone, and places on the width alone.
+SCREENS = ((1280, "light"), (390, "dark"))
+PAGES = ("/", "/orders", "/processes", "/stock", "/jobs", "/reports", "/mails", "/webhooks", "/customers")
+
+
+@dataclass
+class Browsing:
+    """A browser, the shop, and the address of its API; `problems`: what pages of the last window must not have done."""
+
+    browser: Browser
+    shop: RunningShop
+    url: str
+    problems: list[str] = field(default_factory=list)
+
+    async def place(self, order_id: str, **fields: str) -> None:
+        """Take an order in; the relay starts its process."""
+        token = {"Authorization": f"Bearer {SECRETS['operator']}"}
+        async with httpx.AsyncClient(base_url=self.url, headers=token, trust_env=False) as http:
+            (await http.put(f"/orders/{order_id}", json=ORDER | fields)).raise_for_status()
+
+    async def failed(self, order_id: str) -> None:
+        """Take in an order whose address the carrier refuses, and wait until its process has failed."""
+        await self.place(order_id, shipping_country=REFUSED_COUNTRY)
+
+        async def has_failed() -> bool | None:
+            found = await self.shop.data.sql("SELECT hold_reason FROM orders WHERE id = :id", id=order_id)
+            return found == ["failed: CarrierRefused"] or None
+
+        await until(has_failed)
+
+    async def open(self, width: int = 1280, scheme: str = "light") -> Page:
+        """Open a window, sign in, and refuse everything that pages must not do."""
+        context = await self.browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if scheme == "dark" else "light",
+            base_url=self.url,
+        )
+        page = await context.new_page()
+        self.problems.clear()
+        page.on("request", lambda sent: self._note(not sent.url.startswith(f"{self.url}/"), f"request to {sent.url}"))
+        page.on("pageerror", lambda error: self._note(True, str(error)))
+        page.on("console", lambda line: self._note(line.type in ("error", "warning"), line.text))
+        await page.goto("/console/")
+        await page.get_by_label("Token").fill(SECRETS["operator"])
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Today")
+        return page
+
+    def _note(self, is_wrong: bool, text: str) -> None:
+        if is_wrong:
+            self.problems.append(text)
+
+
+@pytest.fixture(scope="module")
+async def browsing(
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres_server: PostgresServer,
+    admin: asyncpg.Connection,
+    template: str,
+    temporal_server: str,
+) -> AsyncIterator[Browsing]:
+    if not (program := find_browser()):
+        pytest.skip("Chromium (Debian: apt install chromium)")
+    folder: Path = tmp_path_factory.mktemp("console")
+    client: Client = await connect({"TEMPORAL_ADDRESS": temporal_server, **ENCRYPTION_ENV})
+    async with AsyncExitStack() as stack:
+        name = await stack.enter_async_context(database_copy(admin, template))
+        shop = await stack.enter_async_context(running_shop(folder, postgres_server.url(name), client))
+        await shop.data.stock("MUG", main=100)
+        await stack.enter_async_context(shop.worker())
+        await stack.enter_async_context(relaying(shop))
+        url = await stack.enter_async_context(serving(create_api(shop, COMMERCE_API_TOKENS=TOKENS), 0))
+        playwright = await stack.enter_async_context(async_playwright())
+        browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        stack.push_async_callback(browser.close)
+        yield Browsing(browser, shop, url)
+
+
+async def test_an_order_is_found_and_watched_while_it_is_processed(browsing: Browsing) -> None:
+    page = await browsing.open()
+    await browsing.shop.data.order("browser-1", MUG=1, columns={"name": "#B1", "shipping_name": "Ann Lee"})
+    await page.get_by_role("link", name="Orders", exact=True).click()
+    await page.keyboard.press("/")
+    await page.keyboard.type("browser-1")
+    await expect(page).to_have_url(re.compile("search=browser-1"))
+    await page.get_by_role("row", name="#B1").get_by_role("link", name="#B1").click()
+    await expect(page.locator("#live .badge").first).to_have_text("open")
+    await page.get_by_role("button", name="Process now").click()
+    await expect(page.get_by_text("The order is being processed.")).to_be_visible()
+    await expect(page.locator("#live .badge").first).to_have_text("fulfilled")
+    story = page.locator(".timeline")
+    await expect(story.get_by_text("create-shipping-label")).to_be_visible()
+    await expect(story.get_by_text("Shipped with")).to_be_visible()
+    await expect(page.get_by_role("button", name="Process now")).to_have_count(0)
+    assert browsing.problems == []
+
+
+async def test_a_refused_address_is_corrected_until_the_order_is_fulfilled(browsing: Browsing) -> None:
+    await browsing.failed("browser-2")
+    page = await browsing.open()
+    await page.goto("/console/orders/browser-2")
+    await expect(page.get_by_role("alert")).to_contain_text("CarrierRefused")
+    await page.get_by_role("button", name="Correct address").click()
+    window = page.get_by_role("dialog", name="Correct address")
+    await window.get_by_label("Country").fill("Nowhere")
+    await window.get_by_label("Why").fill("The customer called")
+    await window.get_by_role("button", name="Correct address").click()
+    await expect(window.get_by_text("must be")).to_be_visible()
+    await window.get_by_label("Country").fill("GB")
+    await window.get_by_label("Why").fill("The customer called")
+    await window.get_by_role("button", name="Correct address").click()
+    await expect(page.get_by_text("The address is corrected.")).to_be_visible()
+    await expect(page.locator("#live .badge").first).to_have_text("fulfilled")
+    await expect(page.get_by_text("“The customer called”")).to_be_visible()
+
+
+async def test_failed_orders_are_retried_together(browsing: Browsing) -> None:
+    for order_id in ("browser-3", "browser-4"):
+        await browsing.failed(order_id)
+    page = await browsing.open()
+    processes = [f"order-processing-browser-{number}" for number in (3, 4)]
+
+    async def are_listed() -> bool | None:
+        await page.goto("/console/processes?status=failed&search=order-processing-browser-")
+        return await page.get_by_role("checkbox", name="Tick order-processing-browser-").count() == 2 or None
+
+    await until(are_listed)
+    await page.get_by_role("checkbox", name="Tick all").check()
+    await page.get_by_role("button", name="Retry ticked").click()
+    await expect(page.get_by_text("Nothing has been done yet.")).to_be_visible()
+    await page.get_by_label("Why").fill("The carrier delivers there now")
+    await page.get_by_role("button", name="Retry all").click()
+    await expect(page.get_by_text("2 of 2 done.")).to_be_visible()
+    rows = await browsing.shop.data.sql(
+        "SELECT process_id FROM operator_actions WHERE action = 'retry' ORDER BY process_id"
+    )
+    assert rows == processes
+    assert browsing.problems == []
+
+
+async def test_windows_open_and_close_by_keyboard(browsing: Browsing) -> None:
+    await browsing.shop.data.order("browser-5", MUG=1)
+    page = await browsing.open()
+    await page.goto("/console/orders/browser-5")
+    button = page.get_by_role("button", name="Hold")
+    await button.focus()
+    await page.keyboard.press("Enter")
+    window = page.get_by_role("dialog", name="Hold")
+    await expect(window).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(window).to_be_hidden()
+
+
+async def test_a_link_from_another_site_finds_the_session(browsing: Browsing) -> None:
+    page = await browsing.open()
+    other = browsing.url.replace("127.0.0.1", "localhost")
+    browsing.problems.clear()
+    await page.goto(f"{other}/docs/files/nothing")
+    await page.evaluate("url => { location.href = url }", f"{browsing.url}/console/orders")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Orders")
+
+
+@pytest.mark.parametrize(("width", "scheme"), SCREENS)
+async def test_every_page_fits_and_is_accessible(browsing: Browsing, width: int, scheme: str) -> None:
+    page = await browsing.open(width, scheme)
+    order = "browser-2"
+    for path in (*PAGES, f"/orders/{order}", f"/processes/order-processing-{order}", "/nothing"):
+        await page.goto(f"/console{path}")
+        await expect(page.get_by_role("heading", level=1)).to_be_visible()
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        found = (await Axe().run(page)).response["violations"]
+        serious = [
+            (path, each["id"], [node["target"] for node in each["nodes"]])
+            for each in found
+            if each["impact"] in SERIOUS
+        ]
+        assert serious == []
+    assert [problem for problem in browsing.problems if "404" not in problem] == []

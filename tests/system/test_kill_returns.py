@@ -1,0 +1,112 @@
+"""Goods come back once, although the worker is killed inside each step of `return-order` (E11, R2 to R6)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from commerce.errors import WaitNotFound
+from commerce.messages.returns import AWAIT, ReturnOrder, ReturnResult, return_process_id
+from commerce.messages.waits import Answer
+from starter.client import start
+from starter.operate.answers import answer
+from tests.payment_provider import EmbeddedPayments, embedded_payments
+from tests.polling import until
+from tests.running_shop import RunningShop, running_shop
+from tests.system.workers import WorkerProcesses, worker_processes
+
+# The points where the worker hangs when killed: before the goods are back, after that, and while a return is closed.
+BEFORE = """
+    begin-return         before after
+    register-return      before after
+    create-return-label  before before-buy after-buy after
+    await-return         before before-send after-send after
+"""
+AFTER = """
+    check-receipt        before
+    receive-return       before after
+    refund-payment       before before-refund after-refund after
+    complete-return      before after
+    send-notification    before-send after-send
+"""
+CLOSING = """
+    void-return-label    before before-refund after-refund after
+    close-return         before after
+"""
+DEADLINE = 180  # seconds
+PAID = 250  # minor units
+
+
+def points(table: str) -> dict[str, str]:
+    """Return the points by id of the return."""
+    rows = [line.split() for line in table.strip().splitlines()]
+    return {f"{step}.{where}": f"{step} {where}" for step, *places in rows for where in places}
+
+
+@pytest.fixture
+async def payments(tmp_path: Path) -> AsyncIterator[EmbeddedPayments]:
+    async with embedded_payments(tmp_path / "payments") as embedded:
+        yield embedded
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
+    async with running_shop(tmp_path, database_url, client) as running:
+        yield running
+
+
+@pytest.fixture
+async def workers(shop: RunningShop, payments: EmbeddedPayments, tmp_path: Path) -> AsyncIterator[WorkerProcesses]:
+    settings = {"COMMERCE_PAYMENTS": "stripe", "COMMERCE_PAYMENTS_URL": payments.api, "COMMERCE_PAYMENTS_API_KEY": "k"}
+    async with worker_processes(shop, tmp_path / "workers", **settings) as processes:
+        yield processes
+
+
+async def test_goods_come_back_once_after_a_kill_inside_each_step(
+    shop: RunningShop, payments: EmbeddedPayments, workers: WorkerProcesses
+) -> None:  # (E11, R2 to R6)
+    before, after, closing = points(BEFORE), points(AFTER), points(CLOSING)
+    everything = before | after | closing
+    await shop.data.stock("MUG", main=len(everything))
+    for number, order_id in enumerate(everything):
+        await payments.pay(f"pi_{number}", PAID)
+        await shop.data.order(order_id, MUG=1, columns={"payment_reference": f"pi_{number}"})
+
+    async def give_answer(order_id: str) -> bool | None:
+        given = Answer(answer="failure") if order_id in closing else Answer(answer="success", data={"everything": True})
+        try:
+            await answer(shop.client, shop.database, return_process_id(order_id), AWAIT, given, by="test")
+        except WaitNotFound:  # it does not wait yet
+            return None
+        return True
+
+    first = await workers.start_pausing({return_process_id(order_id): point for order_id, point in everything.items()})
+    await asyncio.gather(*(shop.process(order_id) for order_id in everything))
+    for order_id in everything:
+        await start(shop.client, "return-order", ReturnOrder(order_id=order_id, return_id=order_id))
+    await asyncio.gather(*(until(lambda order_id=order_id: give_answer(order_id)) for order_id in after | closing))  # type: ignore[misc]
+    await workers.wait_until_hanging(*map(return_process_id, everything))
+    await first.kill()
+
+    await workers.start()
+    await asyncio.gather(*(until(lambda order_id=order_id: give_answer(order_id)) for order_id in before))  # type: ignore[misc]
+    handles = {order_id: shop.client.get_workflow_handle(return_process_id(order_id)) for order_id in everything}
+    async with asyncio.timeout(DEADLINE):
+        results = {key: ReturnResult.model_validate(await handle.result()) for key, handle in handles.items()}
+    expected = {key: ("refused", 0) if key in closing else ("returned", PAID) for key in everything}
+    assert {key: (result.status, result.refunded) for key, result in results.items()} == expected
+    refunds = [await payments.refunds(f"pi_{number}") for number in range(len(everything))]
+    assert refunds == [[] if key in closing else [PAID] for key in everything]
+    labels = {key: await shop.labels(key) for key in everything}  # one takes the goods there, one brings them back
+    assert {key: (each["bought"], each["refunded"]) for key, each in labels.items()} == {
+        key: (2, int(key in closing)) for key in everything
+    }
+    back = len(before) + len(after)
+    assert await shop.data.levels("MUG") == {"main": (back, 0)}
+    mails = {mail["Message-ID"] for mail in shop.mails("order-returned")}
+    assert len(mails) == back  # one can arrive twice with the same Message-ID, see (N1)
+    assert [kind for kind, *_ in await shop.data.events()].count("order.returned") == back
+    assert await shop.data.breaches() == []
+    assert await shop.findings() == []

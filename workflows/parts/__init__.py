@@ -1,0 +1,1 @@
+"""Parts of processes, for one process that would be too long, or for several."""
