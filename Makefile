@@ -15,12 +15,12 @@ export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
 export PIP_USER := 0
 
-.PHONY: help install demo up test quick units chaos lint bench release licenses rehearsal clean environment packages peers
+.PHONY: help install demo up test tests quick units chaos lint bench release licenses rehearsal clean environment packages peers
 
 help:
 	@echo 'make demo     process a sample shop with everything embedded'
-	@echo 'make test     check style, types and imports, then run the tests'
-	@echo 'make quick    check the same, then run the tests that need no server'
+	@echo 'make test     run all tests, and check style, types and imports'
+	@echo 'make quick    check the same, and run the tests that need no server'
 	@echo 'make chaos    kill workers, cut connections and more, at random for 200 s; SEED=7 repeats a run'
 	@echo 'make up       run everything embedded until Ctrl-C'
 	@echo 'make install  only set up .venv; the other targets do it when needed'
@@ -40,11 +40,14 @@ demo: install
 up: install
 	@$(PY) -m starter up
 
-# Three workers, since tests often wait for servers. Tests are handed out one by one, the long ones first.
-test: lint
-	@$(PY) -m pytest -n 3 --dist load --maxschedchunk 1
-
 # Checks and tests at the same time: both take long.
+test: install
+	@$(MAKE) --no-print-directory -j 2 lint tests
+
+# Four workers, since tests often wait. Tests are handed out one by one, in the order of tests/order.py.
+tests: install
+	@$(PY) -m pytest -n 4 --dist load --maxschedchunk 1
+
 quick: install
 	@$(MAKE) --no-print-directory -j 2 lint units
 

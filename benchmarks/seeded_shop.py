@@ -91,6 +91,11 @@ class Bench:
         await self.database.close()
         await self._stack.stop()
 
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """The content of `stack.json`."""
+        return self._stack.description
+
     async def restart(self) -> None:
         """Stop all servers and start them again."""
         await self.__aexit__()

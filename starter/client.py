@@ -49,6 +49,7 @@ async def connect(environment: Mapping[str, str], runtime: Runtime | None = None
         tracing.start(settings),
         settings.address_digests,
         confirms_addresses=settings.confirm_address == "on",
+        console_url=settings.console_url,
     )
     return await open_connection(environment, [plugin], runtime)
 
@@ -155,6 +156,7 @@ async def start_run(
     With a `signal` (its name and input), an open run gets the signal, or else the new run does.
     """
     process_type = PROCESS_TYPES[kind]
+    console = plugin_of(client).console_url
     attributes = [*process_type.search_attributes(prepared), SearchAttributePair(SAGA_STATE, "running")]
     with unreachable_if_refused(f"start {kind}"):
         return await client.start_workflow(
@@ -165,6 +167,7 @@ async def start_run(
             id_conflict_policy=conflict_policy,
             id_reuse_policy=reuse_policy,
             static_summary=process_type.title(prepared),
+            static_details=f"[Open it in the console]({console}/processes/{process_id})" if console else None,
             search_attributes=TypedSearchAttributes(attributes),
             priority=process_type.priority,
             rpc_timeout=rpc_timeout,

@@ -12,10 +12,12 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 import structlog
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
@@ -31,7 +33,12 @@ from starter.devstack import roles, temporal
 from starter.devstack.ports import can_listen
 from starter.devstack.postgres import MIGRATOR
 from starter.telemetry.exit import exit_process
+from tests.browser import browser as browser
+from tests.browser import running_browser as running_browser
+from tests.hashes import hash_cheaply
+from tests.hashes import production_hashes as production_hashes
 from tests.keys import ENCRYPTION_ENV
+from tests.order import in_order
 from tests.sandbox import Sandbox
 from tests.servers import PostgresServer, once_per_run, shared_postgres, stop_servers, url_of
 from tests.week import Week, sample_week
@@ -39,6 +46,8 @@ from tests.week import Week, sample_week
 # Without bytecode files each program that a test starts would compile all modules again, for two to five seconds.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Temporal servers, also those of stacks, collect garbage less often and on one core: a fifth less work.
+os.environ.update(GOGC="400", GOMAXPROCS="1")
 # Now and then the SDK's shutdown waits for ever for an activity that its core has lost (sdk-python#1837). Our worker
 # ends by itself then (HARD_EXIT_SECONDS); a test must not wait for its time limit.
 SHUTDOWN_SECONDS = 60
@@ -55,6 +64,9 @@ async def leave_worker_in_time(worker: Worker, *error: Any) -> None:
 
 
 Worker.__aexit__ = leave_worker_in_time  # type: ignore[method-assign]
+# Otherwise each client loads the certificate authorities, for 20 ms.
+httpx._transports.default.create_ssl_context = cache(httpx._transports.default.create_ssl_context)
+hash_cheaply()
 TEMPLATE = "template_commerce"
 plugin.UnsandboxedWorkflowRunner = Sandbox  # type: ignore[misc,assignment]
 # Temporal reports a run as stuck after two failed workflow tasks instead of five, which takes half a minute.
@@ -63,15 +75,13 @@ STUCK_SOON = (
     "system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute=2",
 )
 # The queues of each test's worker in one piece instead of four: a quarter of the server's work.
-ONE_PARTITION = [
-    part
-    for kind in ("Read", "Write")
-    for part in ("--dynamic-config-value", f"matching.numTaskqueue{kind}Partitions=1")
-]
+ONE_PARTITION = (
+    *("--dynamic-config-value", "matching.numTaskqueueReadPartitions=1"),
+    *("--dynamic-config-value", "matching.numTaskqueueWritePartitions=1"),
+)
 NO_SYNC = ("--sqlite-pragma", "synchronous=OFF")  # no test outlives a crash of the machine
 SERVERS = {"postgres": "postgres_server", "temporal": "temporal_server"}  # markers and the fixtures that they stand for
 SYSTEM_TESTS = Path(__file__).parent / "system"
-LONGEST_FIRST = ("timeout", "programs", "temporal", "postgres")  # markers
 DEADLINE = 120  # seconds; reached only by what hangs
 PORTS = range(12_000, 20_000)
 finished = pytest.StashKey[pytest.Session]()
@@ -81,6 +91,7 @@ port_offsets = itertools.count(random.randrange(len(PORTS)))  # each worker of a
 
 def pytest_configure() -> None:
     """Send our log through the logging module, which pytest captures. Standard output belongs to commands."""
+    gc.disable()  # until all tests are collected: nearly everything that is made until then stays
     structlog.configure(
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -102,20 +113,20 @@ def free_port() -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by what they need. Put the longest first, so that no worker starts one when the others are done."""
+    """Mark tests by what they need, and put them into the order in which they are handed out."""
     for item in items:
         for marker, fixture in SERVERS.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(marker)
         if SYSTEM_TESTS in item.path.parents:
             item.add_marker("programs")
-    items.sort(key=lambda item: [item.get_closest_marker(marker) is None for marker in LONGEST_FIRST])
+    items[:] = in_order(items)
 
 
 def pytest_collection_finish() -> None:
     """Exclude what is loaded by now from garbage collections. It stays until the end, and each takes 0.2 s."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -5,6 +5,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise, takewhile
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def pictures(document: Path) -> Iterator[Token]:
 
 def headings(document: Path) -> list[tuple[int, str]]:
     """Return the headings with their levels."""
-    tokens = MARKDOWN.parse(document.read_text())
+    tokens = parsed(document)
     return [
         (int(opening.tag.removeprefix("h")), text.content)
         for opening, text in pairwise(tokens)
@@ -106,7 +107,7 @@ def prose(document: Path) -> str:
 def tables(document: Path) -> Iterator[list[list[str]]]:
     """Yield every table as rows of cells; the first row is the header."""
     rows: list[list[str]] = []
-    for token, inner in zip(tokens := MARKDOWN.parse(document.read_text()), [*tokens[1:], None], strict=True):
+    for token, inner in zip(tokens := parsed(document), [*tokens[1:], None], strict=True):
         if token.type == "table_open":
             rows = []
         elif token.type == "tr_open":
@@ -123,8 +124,14 @@ def broken_links(document: Path) -> list[str]:
     return [target for target in internal if not _target_exists(document, *target.partition("#")[::2])]
 
 
+@cache
+def parsed(document: Path) -> list[Token]:
+    """Return the tokens of a page, which is parsed once: that takes up to 50 ms."""
+    return MARKDOWN.parse(document.read_text())
+
+
 def _tokens(document: Path, *kinds: str) -> Iterator[Token]:
-    return (token for token in MARKDOWN.parse(document.read_text()) if token.type in kinds)
+    return (token for token in parsed(document) if token.type in kinds)
 
 
 def _continues(command: str) -> bool:

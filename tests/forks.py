@@ -7,7 +7,9 @@ import multiprocessing
 import os
 import runpy
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -54,12 +56,31 @@ class Program:
         assert code is not None, self.log.read_text()
         return code
 
+    def first_line(self) -> str:
+        """Return the first line of its output, once there is one."""
+        deadline = time.monotonic() + END_SECONDS
+        while "\n" not in (text := self.log.read_text()):
+            assert self.poll() is None and time.monotonic() < deadline, text
+            time.sleep(0.02)
+        return text.partition("\n")[0]
+
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+
+def completed(
+    module: str, arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a program in a folder to its end."""
+    out, errors = folder / "program.out", folder / "program.err"
+    for file in (out, errors):
+        file.unlink(missing_ok=True)
+    code = Program(module, environment, folder, out, arguments, errors).wait()
+    return subprocess.CompletedProcess(arguments, code, out.read_text(), errors.read_text())
 
 
 def _run(

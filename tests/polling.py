@@ -10,8 +10,16 @@ T = TypeVar("T")
 
 async def until(check: Callable[[], Awaitable[T | None]], seconds: float = 120) -> T:
     """Call `check` until it returns a value, and return that value. Temporal's lists, for example, lag behind."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while (answer := await check()) is None:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
+        assert time.monotonic() - began < seconds
+        await asyncio.sleep(pause(began))
     return answer
+
+
+def pause(began: float) -> float:
+    """Return when to look again at what is waited for since then, in seconds: what takes long is looked at less often.
+
+    A look costs milliseconds, often in Temporal and a worker, too.
+    """
+    return min(max((time.monotonic() - began) / 10, 0.02), 0.5)

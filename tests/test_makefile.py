@@ -33,7 +33,7 @@ def test_without_a_python_that_fits_it_says_so_and_touches_nothing(tmp_path: Pat
     assert not (folder / ".venv").exists()
 
 
-def test_tests_are_preceded_by_the_checks() -> None:
+def test_tests_and_checks_belong_together() -> None:
     commands = make(ROOT, "-n", "test").stdout
     assert commands.index("ruff check") < commands.index("mypy") < commands.index("pytest")
 

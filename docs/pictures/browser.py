@@ -70,10 +70,15 @@ class Browser:
         os.close(browser_output)
         self._received, self._number = b"", 0
         self._session: str | None = None
+        self._context: str | None = None
 
     def attach(self) -> None:
-        """Open the page, once the browser answers."""
-        target = self._call("Target.createTarget", url="about:blank")["targetId"]
+        """Open the page, once the browser answers. It knows nothing of an earlier page: no cookies, no storage."""
+        self._session = None
+        if self._context:
+            self._call("Target.disposeBrowserContext", browserContextId=self._context)
+        self._context = self._call("Target.createBrowserContext")["browserContextId"]
+        target = self._call("Target.createTarget", url="about:blank", browserContextId=self._context)["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self._call("Page.enable")
 

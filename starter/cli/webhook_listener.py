@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+from base64 import b64decode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -25,12 +26,12 @@ SIGNED, FORGED = "signed", "NOT SIGNED with this secret"
 def check_secret(secret: str) -> Webhook:
     """Return what verifies signatures made with a secret. Raises BadInput."""
     try:
-        if not secret.startswith(PREFIX):
-            raise ValueError
-        return Webhook(secret)
-    except ValueError:  # also: it is not base64
-        problem = "must be the secret of a webhook, like whsec_…"
-        raise BadInput([FieldError(field="secret", message=problem)]) from None
+        key = b64decode(secret.removeprefix(PREFIX), validate=True)
+    except ValueError:
+        key = b""
+    if not secret.startswith(PREFIX) or not key:
+        raise BadInput([FieldError(field="secret", message="must be the secret of a webhook, like whsec_…")])
+    return Webhook(secret)
 
 
 def listener_app(verifier: Webhook, echo: Callable[[str], None]) -> FastAPI:

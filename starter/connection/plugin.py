@@ -108,11 +108,13 @@ _SHOP_ERRORS = frozenset(_names_of(CommerceError))
 class ShopPlugin(SimplePlugin):
     """The plugin of our programs. It also knows how to make the ids of processes about an address.
 
-    `confirms_addresses`: whether registrations wait until their address is proven.
+    `confirms_addresses`: whether registrations wait until their address is proven. `console_url`: where runs lead to
+    from Temporal's UI.
     """
 
     address_digests: AddressDigests = NO_DIGESTS
     confirms_addresses: bool = False
+    console_url: str | None = None
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """Name the build of a worker."""
@@ -133,6 +135,7 @@ def create_plugin(
     address_digests: AddressDigests = NO_DIGESTS,
     *,
     confirms_addresses: bool = False,
+    console_url: str | None = None,
 ) -> ShopPlugin:
     """Create the plugin that all of our programs use; spans are recorded if `spans` is given."""
     converter = DataConverter(
@@ -155,6 +158,7 @@ def create_plugin(
         workflow_runner=UnsandboxedWorkflowRunner(),
     )
     plugin.address_digests, plugin.confirms_addresses = address_digests, confirms_addresses
+    plugin.console_url = console_url
     return plugin
 
 

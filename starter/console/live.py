@@ -18,6 +18,8 @@ from starter.console.views import View
 
 BUSY_SECONDS, IDLE_SECONDS = 0.4, 2.0  # between two looks, while a process runs and while none does
 QUIET_LOOKS = 30  # without a change and without a process that runs; then the page stays as it is
+# Without a change while a process waits. A browser has six connections for all pages of a host, and one may wait weeks.
+LONGEST_QUIET = 15 * 60.0  # seconds
 CHANGED, END = "changed", "end"  # events
 FINGERPRINT = text("""
     SELECT revision, hold_reason, fulfillment_status,
@@ -48,7 +50,8 @@ async def follow(view: View, order_id: str, render: Callable[[], Awaitable[Fragm
     """
     seen: Any = None
     sent, quiet, is_busy, silent_since = "", 0, True, time.monotonic()
-    while quiet < QUIET_LOOKS and not view.backends.stopping.is_set():
+    changed_at = time.monotonic()
+    while quiet < QUIET_LOOKS and time.monotonic() - changed_at < LONGEST_QUIET and not view.backends.stopping.is_set():
         quiet += 1
         with suppress(CommerceError):  # the stream stays open while something does not answer
             now = await _fingerprint(view, order_id)
@@ -59,6 +62,7 @@ async def follow(view: View, order_id: str, render: Callable[[], Awaitable[Fragm
                     seen = now
                     if fragment.html != sent:
                         sent, silent_since = fragment.html, time.monotonic()
+                        changed_at = silent_since
                         yield format_sse_event(event=CHANGED, data_str=sent)
                 quiet = 0
         if is_busy:
@@ -69,7 +73,8 @@ async def follow(view: View, order_id: str, render: Callable[[], Awaitable[Fragm
         with suppress(TimeoutError):
             async with asyncio.timeout(BUSY_SECONDS if is_busy else IDLE_SECONDS):
                 await view.backends.stopping.wait()
-    yield format_sse_event(event=END, data_str="end")
+    if not view.backends.stopping.is_set():  # the browser connects again to the next API
+        yield format_sse_event(event=END, data_str="end")
 
 
 async def _fingerprint(view: View, order_id: str) -> Any:

@@ -13,7 +13,7 @@ from commerce.messages.waits import MAX_REASON, Answer, AnswerKind
 from starter.api.callers import Role, requires
 from starter.console.listing import Who, process_path, who
 from starter.console.orders import order_path
-from starter.console.processes import order_of
+from starter.console.processes import FILTERS, find_processes, order_of
 from starter.console.views import View, ViewDep
 from starter.operate import actions, answers
 from starter.operate.bulk import act_on_all
@@ -31,8 +31,14 @@ routes = APIRouter(prefix="/processes", dependencies=[requires(Role.operator)])
 
 @routes.post("/many")
 async def act_on_many(view: ViewDep) -> Response:
-    """Show what an action on the ticked processes would do; with `confirmed`, do it and show what came of it."""
+    """Show what an action on the ticked processes would do; with `confirmed`, do it and show what came of it.
+
+    `all`: instead of the ticked ones, those that the filters select.
+    """
     action, ids = view.form.get("action"), list(dict.fromkeys(view.form.all("id")))
+    more = False
+    if view.form.get("all") == "yes":
+        ids, more = await find_processes(view, {name: view.form.get(name) for name in FILTERS}, MAX_PROCESSES)
     problems = []
     if action not in ACTIONS:
         problems.append(FieldError(field="action", message=f"must be one of {', '.join(ACTIONS)}"))
@@ -52,6 +58,7 @@ async def act_on_many(view: ViewDep) -> Response:
         missing=[each for each in ids if each not in {run.transaction_id for run in runs}],
         refused={each: str(found) for each, found in (outcomes or {}).items() if isinstance(found, PermanentError)},
         is_done=outcomes is not None,
+        more=more,
         path_of=process_path,
         done=DONE,
     )

@@ -18,7 +18,7 @@ from starter.api.personal_data import process_for
 from starter.console.listing import Listing, process_path, summary
 from starter.console.views import View, ViewDep
 from starter.operate.answers import question_of
-from starter.operate.process_list import Narrowing, list_processes
+from starter.operate.process_list import MAX_LISTED, Narrowing, list_processes
 from starter.operate.process_status import get_status
 from starter.operate.run_history import get_latest_run, load_input
 from starter.processes import PROCESS_TYPES, Question
@@ -95,6 +95,24 @@ async def load_process_page(view: View, process_id: str) -> dict[str, Any]:
         "may_retry": status.status in RETRYABLE or status.status == "completed",
         "has_failed": status.status in FAILED,
     }
+
+
+async def find_processes(view: View, filters: Mapping[str, str], most: int) -> tuple[list[str], bool]:
+    """Return the ids of the processes that the filters select, at most `most`, and whether there are more.
+
+    Raises BadInput without a filter, Unreachable, DatabaseUnavailable.
+    """
+    if not any(filters.values()):
+        raise BadInput([FieldError(field="filters", message="must select processes, such as by their state")])
+    found: list[str] = []
+    cursor: str | None = None
+    while len(found) < most:
+        page = await _list(view, filters, min(most - len(found), MAX_LISTED), cursor)
+        found += [run.transaction_id for run in page.workflows]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    return list(dict.fromkeys(found)), cursor is not None
 
 
 def questions_of(process: ProcessStatus) -> list[tuple[ProcessStatus, Any, Question]]:

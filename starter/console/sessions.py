@@ -1,4 +1,4 @@
-"""Sign-in to the console: a cookie that stands for a token of the settings, stateless, signed and expiring.
+"""Sign-in to the console: a cookie that stands for a token of the settings, stateless, signed and expiring (H4).
 
 The key that signs a session is derived from its token. A session is therefore void as soon as its token leaves the
 settings, and there is no other secret to keep. Without tokens the API listens on this machine only, and everybody has a

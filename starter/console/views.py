@@ -1,7 +1,7 @@
 """What each route of the console gets: who asks, the forms they send, and how to answer with a page.
 
-A route takes a `ViewDep`, which also refuses those who are not signed in and forms that our pages have not made. What
-somebody must be at least is in the route's `dependencies`, as in the HTTP API: `requires(Role.operator)`.
+A route takes a `ViewDep`, which also refuses those who are not signed in and forms that our pages have not made (H5).
+What somebody must be at least is in the route's `dependencies`, as in the HTTP API: `requires(Role.operator)`.
 """
 
 import hmac
@@ -27,7 +27,7 @@ from starter.console.texts import templates
 
 FORM_KEY = "form_key"  # the field of every form that shows that a page of ours has made it
 MAX_FIELDS = 2_000  # of a form
-MAX_NOTICE = 1_000  # characters
+MAX_NOTICE = 300  # characters: a cookie has 4 KB, and some letters take nine bytes of it
 NOTICE = "commerce-console-notice"  # the cookie with what the next page says about what has just been done
 OUT_OF_DATE = "This page is out of date. Go back, reload it, and try again."
 HEADERS = {

@@ -244,7 +244,8 @@ async def _title(client: Client, started: HistoryEvent) -> UserMetadata | None:
     original = started.user_metadata
     if not original.HasField("summary"):
         return None
-    return UserMetadata(summary=(await _reencrypt(client, original.summary))[0])
+    details = (await _reencrypt(client, original.details))[0] if original.HasField("details") else None
+    return UserMetadata(summary=(await _reencrypt(client, original.summary))[0], details=details)
 
 
 async def _reencrypt(client: Client, *payloads: Payload) -> list[Payload]:

@@ -114,14 +114,17 @@ async def test_a_receipt_that_meets_the_deadline_counts_or_is_refused(bench: Ben
         key = WaitKey(business_key=return_process_id(order_id), step=AWAIT, generation=RUN)
         opened = OpenWait(key=key, asked_at=NOON, until=NOON + timedelta(days=30))
         assert await bench.register(order_id, order_id) == "done"
-        await bench.shop.call(waits.open, opened)
+        await bench.shop.call(waits.open_wait, opened)
+
+        late, early = (delay, 0.0) if int(order_id) % 2 else (0.0, delay)
 
         async def warehouse() -> str:
+            await asyncio.sleep(early)
             answer = Answer(answer="success", data={"everything": True})
             return await outcome(bench.shop.call(waits.record, key, answer, by="test", idempotency_key=None))
 
         async def process() -> str:
-            await asyncio.sleep(delay)
+            await asyncio.sleep(late)
             ended = await bench.shop.call(waits.close, CloseWait(**dict(opened), end="expired"))
             work = bench.receive if ended.kind == "success" else bench.close
             assert await work(order_id, order_id) == "done"

@@ -12,6 +12,8 @@ from commerce.errors import CustomerAlreadyExists
 from commerce.messages.customers import CreatedCustomer, CustomerData, NewAuthUser
 from tests.commerce.shop import Shop
 
+pytestmark = pytest.mark.usefixtures("production_hashes")
+
 ANN = CustomerData(email="ann@shop.example", first_name="Ann", last_name="Miller")
 ROWS = "SELECT has_account, first_name, registered_at IS NOT NULL FROM customers"
 

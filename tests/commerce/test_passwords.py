@@ -30,6 +30,8 @@ from commerce.passwords import (
     verify_dummy,
 )
 
+pytestmark = pytest.mark.usefixtures("production_hashes")
+
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 SALT, DIGEST = "c29tZXNhbHRzb21lc2FsdA", "A" * 43
 PLAIN = f"$argon2id$v=19$m=65536,t=3,p=4${SALT}${DIGEST}"

@@ -63,7 +63,7 @@ def test_every_contract_is_described() -> None:
         "`workflows/engine` does not import the processes",
         "Activities do not import each other",
         "`starter` imports processes, not activities",
-        "Only the API imports the console",
+        "only the API imports `starter/console`",
         "Nothing imports `worker`",
     ):
         assert rule in text

@@ -25,8 +25,8 @@ from starter.cli.app import app
 from starter.demo.sample_carts import write_sample_carts
 from starter.demo.sample_shop import CURRENCY, write_sample_shop
 from starter.devstack import postgres
-from tests.documents import MARKDOWN, PAGES, UNTRIED, ShownCommand, commands, shown_commands
-from tests.forks import Program
+from tests.documents import PAGES, UNTRIED, ShownCommand, commands, parsed, shown_commands
+from tests.forks import completed
 from tests.paths import ROOT
 
 ANYTHING = "…"
@@ -53,7 +53,7 @@ INLINE = sorted(
     {
         (page.stem, part.content)
         for page in PAGES
-        for token in MARKDOWN.parse(page.read_text())
+        for token in parsed(page)
         for part in token.children or ()
         if part.type == "code_inline" and part.content.startswith("commerce ")
     }
@@ -156,7 +156,7 @@ class Terminal:
         """Run a command; port 9000 on the pages stands for the port of this stack's API."""
         here = command.replace("http://localhost:9000", self.api_url)
         if here.startswith("commerce ") and not SHELL_SYNTAX.search(here):
-            return self._run_commerce(shlex.split(here)[1:])
+            return completed("starter", tuple(shlex.split(here)[1:]), self.environment, self.folder)
         return subprocess.run(
             ["/bin/sh", "-c", here],
             cwd=self.folder,
@@ -167,15 +167,6 @@ class Terminal:
             timeout=COMMAND_SECONDS,
             check=False,
         )
-
-    def _run_commerce(self, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-        """Run `commerce` as a fork, which saves most of its time."""
-        out, errors = self.folder / "commerce.out", self.folder / "commerce.err"
-        for file in (out, errors):
-            file.unlink(missing_ok=True)
-        program = Program("starter", self.environment, self.folder, out, tuple(arguments), errors)
-        code = program.wait(COMMAND_SECONDS)
-        return subprocess.CompletedProcess(arguments, code, out.read_text(), errors.read_text())
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ from commerce.messages.jobs import Counts, ItemFailure
 from commerce.messages.orders import InsufficientItem, order_process_id
 from commerce.messages.progress import ProcessState, Progress, StepProgress, StepState
 from commerce.messages.runs import ProcessStatus
-from commerce.settings import load_settings
-from starter.api.app import create_app
 from starter.api.errors import Problem
 from starter.api.tokens import OPEN_PATHS
 from starter.cli import shared
@@ -23,8 +21,8 @@ from starter.cli.app import app
 from starter.cli.contract import contract
 from starter.processes import PROCESS_TYPES, TASK_QUEUE
 from tests.documents import prose, tables
-from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
+from tests.starter.api.api_client import openapi_document
 from workflows.cancel_order import PLAN as CANCEL_PLAN
 from workflows.customer_registration import PLAN as REGISTRATION_PLAN
 from workflows.engine.calls import name_of
@@ -38,7 +36,7 @@ CODE = re.compile(r"`([^`]+)`")
 OPTIONAL = re.compile(r"\*`([^`]+)`\*")
 IN_PARENTHESES = re.compile(r"\([^)]*\)")
 INTERNAL_FIELDS = {"resume", "after"}  # set by processes only
-DOCUMENT: dict[str, Any] = create_app(load_settings(ENCRYPTION_ENV), ENCRYPTION_ENV).openapi()
+DOCUMENT = openapi_document()
 CONTRACT = {kind: parts for kind, parts in contract().items() if kind in PROCESS_TYPES}
 
 

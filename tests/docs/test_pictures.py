@@ -1,33 +1,26 @@
 """The script that makes the pictures; that they are what a run shows, only who looks at them can say."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from docs.pictures.browser import find_browser, open_browser
-from tests.documents import ROOT
+from tests.forks import completed
 
 pytestmark = pytest.mark.programs
 
-SCRIPT = [sys.executable, "-m", "docs.pictures.make"]
+SCRIPT = "docs.pictures.make"
 
 
-def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    own = os.environ | {"PYTHONPATH": str(ROOT)} | environment
-    return subprocess.run([*SCRIPT, *arguments], cwd=ROOT, env=own, capture_output=True, text=True, check=False)
-
-
-def test_it_tells_its_options() -> None:
-    done = make("--help")
+def test_it_tells_its_options(tmp_path: Path) -> None:
+    done = completed(SCRIPT, ("--help",), os.environ, tmp_path)
     assert done.returncode == 0
     assert all(option in done.stdout for option in ("--to", "--browser", "--port"))
 
 
 def test_without_a_browser_it_says_what_to_install(tmp_path: Path) -> None:
-    done = make("--to", str(tmp_path), PATH=str(tmp_path))
+    done = completed(SCRIPT, ("--to", str(tmp_path)), os.environ | {"PATH": str(tmp_path)}, tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "No Chromium is installed: install it (Debian: apt install chromium) or set --browser\n"
 

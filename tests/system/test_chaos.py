@@ -23,6 +23,8 @@ from tests.system.chaos import model
 from tests.system.chaos.actors import NO_ANSWER, Actors, actors
 from tests.system.chaos.plan import LOCATIONS, VARIANTS, Plan, draw
 
+pytestmark = pytest.mark.waits
+
 SEED = int(os.environ.get("COMMERCE_CHAOS_SEED") or 1)
 SECONDS = int(os.environ.get("COMMERCE_CHAOS_SECONDS") or 60)
 DEADLINE = 400  # seconds for all runs to end after the last action; reached only by what hangs

@@ -99,6 +99,7 @@ async def delivery_statuses(idle_shop: RunningShop) -> list[str]:
         return [(await handle.result())["status"] for handle in handles]
 
 
+@pytest.mark.waits
 async def test_ten_thousand_events_are_published_although_the_worker_is_killed_five_times(
     idle_shop: RunningShop, tmp_path: Path
 ) -> None:  # (N3, E11)

@@ -14,6 +14,8 @@ from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.system.workers import WorkerProcesses, wait_until
 from worker import GRACEFUL_SHUTDOWN, HARD_EXIT_SECONDS
 
+pytestmark = pytest.mark.waits
+
 COMPLETED, FAILED, CANCELLED = (
     WorkflowExecutionStatus.COMPLETED,
     WorkflowExecutionStatus.FAILED,

@@ -13,6 +13,8 @@ from tests.payment_provider import EmbeddedPayments, embedded_payments
 from tests.running_shop import RunningShop, running_shop
 from tests.system.workers import WorkerProcesses, worker_processes
 
+pytestmark = pytest.mark.waits
+
 # The points where the worker hangs when killed.
 POINTS = """
     begin-cancellation     before after

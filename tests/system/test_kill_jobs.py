@@ -28,6 +28,8 @@ from tests.system.workers import WorkerProcesses
 from worker import WORKFLOWS, open_activities
 from workflows.engine.job import MAX_ERRORS
 
+pytestmark = pytest.mark.waits
+
 Results = Mapping[str, dict[str, Any]]
 
 DEADLINE = 150  # seconds

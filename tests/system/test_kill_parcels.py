@@ -11,6 +11,8 @@ from tests.running_shop import RunningShop, running_shop
 from tests.system.test_kill import CANCEL_ORDER_FUNCTION, CANCEL_ORDER_TRIGGER, wait_for_all
 from tests.system.workers import WorkerProcesses
 
+pytestmark = pytest.mark.waits
+
 COMPLETED, FAILED, CANCELLED = (
     WorkflowExecutionStatus.COMPLETED,
     WorkflowExecutionStatus.FAILED,

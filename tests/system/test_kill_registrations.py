@@ -17,6 +17,8 @@ from tests.polling import until
 from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.system.workers import worker_processes
 
+pytestmark = pytest.mark.waits
+
 SETTINGS = {
     "COMMERCE_CONFIRM_ADDRESS": "on",
     "COMMERCE_LINK_KEYS": "a-key-for-links-of-at-least-32-characters",

@@ -16,6 +16,8 @@ from tests.polling import until
 from tests.running_shop import RunningShop, running_shop
 from tests.system.workers import WorkerProcesses
 
+pytestmark = pytest.mark.waits
+
 STEPS = ("validate-order", "check-inventory", "reserve-inventory", "create-fulfillment")
 RECOVERY = timedelta(seconds=15)  # until Temporal gives the task of a lost worker to another one
 ANN = {"email": "ann@shop.example", "password": "correct horse", "first_name": "Ann", "last_name": "Miller"}

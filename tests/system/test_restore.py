@@ -17,6 +17,8 @@ from starter.client import process_order, start_order
 from starter.devstack import postgres
 from tests.system.stacks import TIMEOUT, ExternalServices, Stack, external_services, running_stack
 
+pytestmark = pytest.mark.waits
+
 ORDERS = [f"started-{number}" for number in range(50)]
 DELAYED = ORDERS[::5]  # still in progress whenever the backup is taken
 PENDING = [f"pending-{number}" for number in range(3)]  # paid, but not started

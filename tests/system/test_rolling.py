@@ -15,9 +15,9 @@ from commerce.messages.orders import OrderResult
 from tests.running_shop import RunningShop, running_shop
 from tests.system.workers import WorkerProcess, WorkerProcesses
 
-ORDERS, CONCURRENT_ORDERS = 160, 30
-ORDERS_BEFORE = 60  # orders processed before a worker is replaced
-ORDERS_AFTER = 60  # orders that begin after that
+ORDERS, CONCURRENT_ORDERS = 64, 16
+ORDERS_BEFORE = 24  # orders processed before a worker is replaced
+ORDERS_AFTER = 24  # orders that begin after that
 MIN_SHARE = 0.05  # of all steps: each worker must have performed at least this part
 DEADLINE = 180  # seconds
 NEWER = "tests.system.newer_worker"

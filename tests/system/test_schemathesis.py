@@ -28,7 +28,7 @@ from tests.running_shop import running_shop
 from tests.starter.api.api_client import create_api
 from tests.starter.sample_jobs import NIGHTLY, delete_schedules
 
-EXAMPLES = 40  # cases per operation
+EXAMPLES = 25  # cases per operation
 CHECKS = [
     status_code_conformance,
     content_type_conformance,

@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 
 from commerce.messages.orders import order_process_id
 from commerce.messages.pending_orders import PendingOrders
-from docs.pictures.browser import find_browser, open_browser
+from docs.pictures.browser import Browser
 from docs.pictures.temporal_ui import TemporalUi
 from starter.client import start
 from starter.devstack.serving import serving
@@ -44,19 +44,13 @@ async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterat
 
 
 @pytest.fixture
-async def ui(shop: RunningShop, temporal_ui: str) -> AsyncIterator[TemporalUi]:
+async def ui(shop: RunningShop, temporal_ui: str, browser: Browser) -> AsyncIterator[TemporalUi]:
     """Temporal's UI in a browser of a person who has set up the codec, by the steps in docs/configuration.md."""
-    if not (program := find_browser()):
-        pytest.skip("Chromium (Debian: apt install chromium)")
     api = create_api(shop, COMMERCE_API_TOKENS=TOKEN, COMMERCE_TEMPORAL_UI_URL=temporal_ui)
     async with serving(api, 0) as url:
-        opened = open_browser(program)
-        ui = TemporalUi(await asyncio.to_thread(opened.__enter__), temporal_ui)
-        try:
-            await asyncio.to_thread(ui.use_codec, f"{url}/codec/default", TOKEN)
-            yield ui
-        finally:
-            await asyncio.to_thread(opened.__exit__, None, None, None)
+        ui = TemporalUi(browser, temporal_ui)
+        await asyncio.to_thread(ui.use_codec, f"{url}/codec/default", TOKEN)
+        yield ui
 
 
 async def fail_at_the_carrier(shop: RunningShop, *order_ids: str) -> None:

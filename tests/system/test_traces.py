@@ -201,6 +201,7 @@ async def test_a_retried_run_belongs_to_the_trace_of_the_retry_request(
     assert trace.path(process) == ["POST /workflows/{transaction_id}/retry", "order-processing"]
 
 
+@pytest.mark.waits
 async def test_an_order_is_one_trace_when_the_worker_is_killed_during_a_step(
     shop: RunningShop, workers: WorkerProcesses, collector: TraceCollector, order_id: str
 ) -> None:
@@ -224,6 +225,7 @@ async def test_an_order_is_one_trace_when_the_worker_is_killed_during_a_step(
 
 
 @pytest.mark.parametrize("listens", [False, True])
+@pytest.mark.waits
 async def test_orders_are_processed_while_the_collector_is_unreachable(
     shop: RunningShop, workers: WorkerProcesses, order_id: str, *, listens: bool
 ) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.forks import Program
 from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
+from tests.polling import pause
 from tests.running_shop import RunningShop
 
 DEADLINE = 120  # seconds; reached only by what hangs
@@ -121,5 +122,5 @@ async def wait_until(condition: Callable[[], bool], seconds: float, explain: Cal
     started_at = time.monotonic()
     while not condition():
         assert time.monotonic() - started_at < seconds, f"the condition did not hold within {seconds} s: {explain()}"
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pause(started_at))
     return time.monotonic() - started_at

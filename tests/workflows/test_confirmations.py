@@ -12,7 +12,6 @@ from uuid import uuid4
 import httpx
 import pytest
 import structlog
-from argon2 import PasswordHasher
 from temporalio.client import WorkflowHandle
 from temporalio.worker import (
     ExecuteWorkflowInput,
@@ -21,7 +20,7 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
-from commerce import auth, passwords
+from commerce import auth
 from commerce.errors import CustomerAlreadyExists, SettingsError, Unanswered
 from commerce.settings import UNPROVEN, load_settings
 from starter.client import connect, start, wait_for_result
@@ -55,12 +54,6 @@ class _ShortTime(WorkflowInboundInterceptor):
         module = sys.modules["workflows.customer_registration"]
         module.CONFIRM_TIME = timedelta(seconds=0.5)  # type: ignore[attr-defined]
         return await super().execute_workflow(input)
-
-
-@pytest.fixture(autouse=True)
-def cheap_password_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr(passwords, "_hasher", lambda: cheap)
 
 
 @pytest.fixture

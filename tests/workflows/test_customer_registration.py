@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from argon2 import PasswordHasher
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
-from commerce import passwords
 from commerce.errors import BadInput, CustomerAlreadyExists, ProcessFailed, RegistrationInProgress
 from commerce.messages.customers import CustomerRegistration, RegistrationResult, registration_process_id
 from starter.client import register_customer, start
@@ -35,13 +33,6 @@ REGISTERED_CUSTOMERS = """
     JOIN customer_group_members AS member ON member.customer_id = customers.id
     JOIN customer_groups ON customer_groups.id = group_id
 """
-
-
-@pytest.fixture(autouse=True)
-def cheap_password_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hash passwords in a millisecond. What hashes cost is tested in tests/commerce/test_passwords.py."""
-    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr(passwords, "_hasher", lambda: cheap)
 
 
 @pytest.fixture

@@ -6,10 +6,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from argon2 import PasswordHasher
 from temporalio.client import Client, WorkflowFailureError
 
-from commerce import passwords
 from commerce.address_digests import AddressDigests
 from commerce.errors import CustomerHasOpenOrders, RegistrationInProgress
 from commerce.messages.customers import REGISTRATION_ID_PREFIX, registration_process_id
@@ -24,11 +22,6 @@ Person = dict[str, str]
 KEY, OLD_KEY = "a-key-of-addresses-of-at-least-32-characters", "an-old-key-of-addresses-of-32-characters"
 KEYS = {"COMMERCE_ADDRESS_KEYS": f"{KEY},{OLD_KEY}"}
 DIGESTS = AddressDigests([KEY, OLD_KEY])
-
-
-@pytest.fixture(autouse=True)
-def cheap_password_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passwords, "_hasher", lambda: PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 @pytest.fixture

@@ -270,6 +270,7 @@ async def test_a_label_that_the_carrier_refuses_closes_the_return_and_a_retry_op
         assert await lines(shop) == [(0, 0)]
         assert len(shop.mails("return-failed", return_id(handle))) == 1
         assert shop.mails("return-closed") == []  # the customer knows nothing of it
+        await shop.clear_carrier_faults()
         await retry(shop.client, shop.database, handle.id, reason="the address is right now")
         again = shop.client.get_workflow_handle(handle.id)
         await until(lambda: is_waiting(again, AWAIT))

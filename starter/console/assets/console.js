@@ -3,6 +3,18 @@
 // A window whose form was refused opens again, with what was typed.
 for (const found of document.querySelectorAll("[popover][data-open]")) found.showPopover();
 
+// What somebody is writing, or has reached by keyboard, is not replaced by newer content.
+for (const name of ["htmx:beforeSwap", "htmx:sseBeforeMessage"]) {
+  document.addEventListener(name, (event) => {
+    if (event.target.querySelector?.(":popover-open, :focus-visible")) event.preventDefault();
+  });
+}
+
+// Nothing happens any more, or has not for long: the page is not renewed from here on.
+document.addEventListener("htmx:sseClose", () => {
+  for (const mark of document.querySelectorAll(".live")) mark.hidden = true;
+});
+
 // The box above a list ticks all boxes of its form.
 document.addEventListener("change", (event) => {
   if (!event.target.matches("[data-tick-all]")) return;

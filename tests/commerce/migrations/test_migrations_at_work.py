@@ -46,20 +46,29 @@ async def test_an_upgrade_interrupted_after_any_command_can_be_repeated(
     """Each revision starts from a database whose upgrade to the one before was interrupted and repeated."""
     interruptions, before, previous = 0, filled_template, AsyncExitStack()
     for revision in REVISIONS[1:]:
-        schemas, following = [], AsyncExitStack()
+        schemas, following, name, repeated = [], AsyncExitStack(), None, None
         async with AsyncExitStack() as copies:
             for number in itertools.count(1):
-                name = await copies.enter_async_context(database_copy(admin, before))
-                url = postgres_server.superuser_url(name)
+                if name is None:
+                    name = await copies.enter_async_context(database_copy(admin, before))
+                    url = postgres_server.superuser_url(name)
+                    start = await fetch_column(url, SCHEMA)
                 was_interrupted = await upgrade_interrupted(url, revision, number)
-                schemas.append(await fetch_column(url, SCHEMA))
-                if was_interrupted or number == 1:
+                interruptions += was_interrupted
+                schema = await fetch_column(url, SCHEMA)
+                if was_interrupted and schema == start:
+                    continue  # all was rolled back: the next interrupted upgrade repeats this one
+                if was_interrupted:
+                    await migrations.upgrade(url, revision)
+                    schema = await fetch_column(url, SCHEMA)
+                schemas.append(schema)
+                if was_interrupted or repeated is None:
                     repeated = name
                 if not was_interrupted:
                     break
-                interruptions += 1
+                name = None
             assert all(schema == schemas[-1] for schema in schemas)
-            before = await following.enter_async_context(database_copy(admin, repeated))
+            before = await following.enter_async_context(database_copy(admin, str(repeated)))
         await previous.aclose()
         previous = following
     await check_schema(postgres_server.superuser_url(before))
@@ -68,17 +77,19 @@ async def test_an_upgrade_interrupted_after_any_command_can_be_repeated(
 
 
 async def upgrade_interrupted(url: str, revision: str, number: int) -> bool:
-    """Upgrade to a revision, again if the command with this number interrupted it; return whether it did."""
-    await run_sql(url, INTERRUPT.format(number=number))
+    """Upgrade to a revision; return whether the command with this number interrupted that."""
+    connection = await asyncpg.connect(url)
+    await connection.execute(INTERRUPT.format(number=number))
     try:
         await migrations.upgrade(url, revision)
     except DBAPIError as error:
         assert "interrupted" in str(error.orig)
-        await migrations.upgrade(url, revision)
         return True
+    else:
+        return False
     finally:
-        await run_sql(url, "DROP EVENT TRIGGER interrupt; DROP FUNCTION interrupt; DROP SEQUENCE commands")
-    return False
+        await connection.execute("DROP EVENT TRIGGER interrupt; DROP FUNCTION interrupt; DROP SEQUENCE commands")
+        await connection.close()
 
 
 async def test_an_upgrade_killed_while_it_builds_an_index_can_be_repeated(filled: str, tmp_path: Path) -> None:

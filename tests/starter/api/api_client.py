@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
 
 import httpx
 from fastapi import FastAPI
@@ -25,6 +27,12 @@ def shop_environment(shop: RunningShop) -> dict[str, str]:
 def create_api(shop: RunningShop, **variables: str) -> FastAPI:
     environment = shop_environment(shop) | variables
     return create_app(load_settings(environment), environment)
+
+
+@cache
+def openapi_document() -> dict[str, Any]:
+    """Return the API's OpenAPI document, which no test may change. To make it takes most of a second."""
+    return create_app(load_settings(ENCRYPTION_ENV), ENCRYPTION_ENV).openapi()
 
 
 @asynccontextmanager

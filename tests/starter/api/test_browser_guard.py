@@ -17,12 +17,13 @@ from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
 
 from commerce.settings import load_settings
-from docs.pictures.browser import Browser, find_browser, open_browser
+from docs.pictures.browser import Browser
 from starter.api.app import create_app
 from starter.api.browser_guard import WRITING_GETS, BrowserGuard
 from starter.devstack.carrier import server as carrier
 from starter.devstack.serving import serving
 from starter.devstack.warehouse import server as warehouse
+from tests.browser import FOREIGN_SITE
 from tests.keys import ENCRYPTION_ENV, codec
 from tests.polling import until
 from tests.running_shop import RunningShop
@@ -62,9 +63,6 @@ WRITES = [
     ("GET", "/workflow"),
     ("DELETE", "/nowhere"),
 ]
-# The browser finds these host names on this machine.
-FOREIGN_SITE = "evil.example"
-RESOLVER = f"--host-resolver-rules=MAP {FOREIGN_SITE} 127.0.0.1"
 
 
 def routes(app: FastAPI) -> set[tuple[str, str]]:
@@ -250,9 +248,7 @@ class TestInABrowser:
     """Each attack works without the guard, which shows that a browser carries it out, and fails with it."""
 
     @pytest.fixture
-    async def browsing(self, shop: RunningShop, *, guarded: bool) -> AsyncIterator[Browsing]:
-        if not (program := find_browser()):
-            pytest.skip("Chromium (Debian: apt install chromium)")
+    async def browsing(self, shop: RunningShop, browser: Browser, *, guarded: bool) -> AsyncIterator[Browsing]:
         async with AsyncExitStack() as stack:
             page = await stack.enter_async_context(serving(blank_page(), 0))
             ui = await stack.enter_async_context(serving(blank_page(), 0))
@@ -260,9 +256,6 @@ class TestInABrowser:
             if not guarded:
                 app.user_middleware[:] = [used for used in app.user_middleware if used.cls is not BrowserGuard]
             api = await stack.enter_async_context(serving(app, 0))
-            opened = open_browser(program, RESOLVER)
-            browser = await asyncio.to_thread(opened.__enter__)
-            stack.callback(opened.__exit__, None, None, None)
             rebound = api.replace("127.0.0.1", FOREIGN_SITE)
             yield Browsing(browser, api, rebound, page.replace("127.0.0.1", FOREIGN_SITE) + "/", f"{ui}/")
 

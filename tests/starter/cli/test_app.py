@@ -16,7 +16,7 @@ from commerce.version import NAME, VERSION
 from starter.devstack.postgres import MIGRATOR
 from tests.conftest import run_sql
 from tests.faults import Gate
-from tests.paths import ROOT
+from tests.forks import completed
 from tests.running_shop import RunningShop
 from tests.servers import url_of
 from tests.starter.cli.conftest import Commerce
@@ -233,12 +233,6 @@ def test_help_is_shown_without_loading_the_large_libraries() -> None:
 @pytest.mark.parametrize("command", ["runs list", "schedules list", "audit"])
 def test_without_a_shop_a_command_says_how_to_start_one(tmp_path: Path, command: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("COMMERCE_", "TEMPORAL_"))}
-    ended = subprocess.run(
-        [sys.executable, "-m", "starter", *command.split()],
-        cwd=tmp_path,
-        env=environment | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    ended = completed("starter", tuple(command.split()), environment, tmp_path)
     assert ended.returncode == 3 and is_one_line(ended.stderr)
     assert ended.stderr.startswith("No shop runs in .commerce. Start everything with `commerce up`, or name a running")

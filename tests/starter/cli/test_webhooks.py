@@ -138,6 +138,6 @@ async def test_the_listener_prints_signed_events_and_refuses_others(webhooks: Co
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
     assert (await webhooks("list", "--json")).json == []
-    for secret in ("mine", "whsec_!"):
+    for secret in ("mine", "whsec_", "whsec_!", "whsec_é"):
         wrong = await webhooks("listen", "--secret", secret, "--port", str(port))
         assert (wrong.code, "secret: must be the secret of a webhook" in wrong.err) == (2, True)

@@ -1,4 +1,4 @@
-"""The frame of the console: sign-in, forms, headers and errors, which need neither the database nor Temporal."""
+"""The frame of the console: sign-in, forms, headers and errors, which need neither database nor Temporal (H5)."""
 
 import json
 import re
@@ -123,7 +123,7 @@ async def test_a_form_without_the_key_of_the_session_is_refused(http: httpx.Asyn
     assert (await http.get("/console/nothing")).status_code == 404, "still signed in"
 
 
-async def test_the_form_key_of_another_session_is_refused(http: httpx.AsyncClient) -> None:
+async def test_the_form_key_of_another_session_is_refused(http: httpx.AsyncClient) -> None:  # (H5)
     other = Sessions(load_settings({"COMMERCE_API_TOKENS": TOKEN})).sign_in(TOKEN)
     assert other
     await sign_in(http)

@@ -1,4 +1,4 @@
-"""The pages of the console, without a browser: what they show to whom, and what their forms do."""
+"""The pages of the console, without a browser: what they show to whom, and what their forms do (H5)."""
 
 import re
 from http import HTTPStatus
@@ -10,11 +10,13 @@ from starlette.routing import Mount
 
 from commerce.settings import load_settings
 from starter.api.app import create_app
+from starter.client import connect, start_order
 from starter.console.sessions import PATH
+from starter.operate import actions
 from tests.keys import ENCRYPTION_ENV
 from tests.polling import until
 from tests.running_shop import RunningShop
-from tests.starter.api.api_client import in_process_client
+from tests.starter.api.api_client import in_process_client, shop_environment
 from tests.starter.console.console_client import FORM_KEY, SECRETS, TOKENS, Console, text_of
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}\u202e"
@@ -197,6 +199,14 @@ async def test_processes_are_cancelled_together_after_a_look(operator: Console, 
     assert without_reason.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
     done = await operator.send("/processes/many", action="cancel", id=processes, confirmed="yes", reason="A mistake")
     assert "2 of 2 done" in text_of(done)
+    everything = await operator.send("/processes/many", action="retry", all="yes")
+    assert everything.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+
+    async def are_found() -> bool | None:
+        found = await operator.send("/processes/many", action="retry", all="yes", search="order-processing-console-")
+        return all(process in text_of(found) for process in processes) or None
+
+    await until(are_found)
     actors = await shop.data.sql("SELECT DISTINCT action, reason, actor FROM operator_actions")
     assert actors == [("cancel", "A mistake", "ope")]
     refused = await operator.send("/processes/many", action="retry", id=processes, confirmed="yes", reason="Again")
@@ -214,6 +224,20 @@ async def test_the_input_of_a_process_is_shown_to_operators_only(operator: Conso
     assert "Only operators see it" in shown
     assert '"order_id"' not in shown
     await shop.handle("console-3").terminate()
+
+
+async def test_a_run_leads_back_to_the_console_also_after_a_retry(shop: RunningShop) -> None:
+    console = {"COMMERCE_CONSOLE_URL": "https://office.example/console"}
+    client = await connect(shop_environment(shop) | console)
+    process = "order-processing-console-4"
+    await shop.data.order("console-4", MUG=1)
+    handle = await start_order(client, "console-4")
+    await handle.terminate()
+    await actions.retry(client, shop.database, process, reason="Again")
+    for run in (handle, client.get_workflow_handle(process)):
+        details = await (await run.describe()).static_details()
+        assert details == f"[Open it in the console](https://office.example/console/processes/{process})"
+    await client.get_workflow_handle(process).terminate()
 
 
 async def test_the_audit_runs_when_somebody_asks_for_it(operator: Console) -> None:

@@ -1,4 +1,4 @@
-"""Sessions of the console: who gets one, how long it lasts, and what cannot pass for one."""
+"""Sessions of the console: who gets one, how long it lasts, and what cannot pass for one (H4)."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_a_session_lasts_twelve_hours() -> None:
     assert over.read(cookie) is None
 
 
-def test_a_session_ends_when_its_token_leaves_the_settings() -> None:
+def test_a_session_ends_when_its_token_leaves_the_settings() -> None:  # (H4)
     cookie = sign_in(Sessions(settings(TOKEN, OTHER)))
     assert Sessions(settings(TOKEN)).read(cookie) is not None
     assert Sessions(settings(OTHER)).read(cookie) is None

@@ -1,20 +1,21 @@
 """The embedded carrier: it stores its shipments, and its responses have the shape of the real API's."""
 
 import json
+import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from starter.devstack import serving
 from starter.devstack.carrier import server as carrier
+from tests.forks import Program, completed
 from tests.paths import EASYPOST_RESPONSES
 
 ADDRESS = {"name": "Zoë <b>", "street1": "1 High Street", "city": "Leeds", "zip": "LS1", "country": "GB"}
@@ -25,7 +26,8 @@ SHIPMENT: dict[str, Any] = {
     "parcel": {"length": 10, "width": 8, "height": 4, "weight": 15.4},
     "options": {"invoice_number": "1001"},
 }
-Start = Callable[[], tuple[subprocess.Popen[str], httpx.Client]]
+CARRIER = "starter.devstack.carrier"
+Start = Callable[[], tuple[Program, httpx.Client]]
 
 
 @pytest.fixture
@@ -57,13 +59,12 @@ def error(response: httpx.Response) -> tuple[int, str]:
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start the carrier as a process on a free port; all starts share one folder."""
-    command = [sys.executable, "-m", "starter.devstack.carrier", "--data-dir", str(tmp_path / "d"), "--port", "0"]
+    arguments = ("--data-dir", str(tmp_path / "d"), "--port", "0")
 
-    def start() -> tuple["subprocess.Popen[str]", httpx.Client]:
-        process = stack.enter_context(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+    def start() -> tuple[Program, httpx.Client]:
+        process = Program(CARRIER, os.environ, tmp_path, tmp_path / f"{uuid4()}.log", arguments)
         stack.callback(process.kill)
-        assert process.stderr is not None
-        url = process.stderr.readline().strip().removeprefix("carrier: listening on ")
+        url = process.first_line().removeprefix("carrier: listening on ")
         return process, stack.enter_context(httpx.Client(base_url=url, auth=("key", "")))
 
     with ExitStack() as stack:
@@ -209,13 +210,13 @@ class TestProcess:
         process, client = start()
         client.get("/trial/labels")  # a connection that stays open
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
-        assert (process.returncode, errors) == (0, "")
+        assert process.wait() == 0
+        assert process.log.read_text().count("\n") == 1  # where it listened
 
     def test_a_port_in_use_is_reported_in_one_line(self, start: Start, tmp_path: Path) -> None:
         _, client = start()
-        command = [sys.executable, "-m", "starter.devstack.carrier", "--data-dir", str(tmp_path)]
-        done = subprocess.run([*command, "--port", str(client.base_url.port)], capture_output=True, text=True)
+        arguments = ("--data-dir", str(tmp_path), "--port", str(client.base_url.port))
+        done = completed(CARRIER, arguments, os.environ, tmp_path)
         assert done.returncode == 1
         assert done.stderr.startswith("carrier: cannot serve: ")
         assert done.stderr.count("\n") == 1

@@ -1,11 +1,10 @@
 """The mail catcher: an accepted mail is a complete file that survives a crash."""
 
 import asyncio
+import os
 import shutil
 import signal
 import smtplib
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from email.message import EmailMessage
 from pathlib import Path
@@ -14,6 +13,7 @@ import aiosmtplib
 import pytest
 
 from starter.devstack import mail
+from tests.forks import Program
 
 
 def message(number: int = 1, to: str = "bob@example.com") -> EmailMessage:
@@ -30,15 +30,14 @@ async def port(tmp_path: Path) -> AsyncIterator[int]:
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+def process(tmp_path: Path) -> Iterator[tuple[Program, int]]:
     """The mail catcher as a program, and its port."""
-    command = [sys.executable, "-m", "starter.devstack.mail", "--mail-dir", str(tmp_path / "mails"), "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        assert line.startswith("mail: listening on smtp://127.0.0.1:")
-        yield process, int(line.split(",")[0].rpartition(":")[2])
-        process.kill()
+    arguments = ("--mail-dir", str(tmp_path / "mails"), "--port", "0")
+    process = Program("starter.devstack.mail", os.environ, tmp_path, tmp_path / "mail.log", arguments)
+    line = process.first_line()
+    assert line.startswith("mail: listening on smtp://127.0.0.1:")
+    yield process, int(line.split(",")[0].rpartition(":")[2])
+    process.kill()
 
 
 def names(folder: Path) -> list[str]:
@@ -89,7 +88,7 @@ async def test_a_mail_that_cannot_be_stored_is_not_accepted(port: int, tmp_path:
 
 
 @pytest.mark.programs
-def test_an_accepted_mail_survives_a_kill(process: tuple["subprocess.Popen[str]", int], tmp_path: Path) -> None:
+def test_an_accepted_mail_survives_a_kill(process: tuple[Program, int], tmp_path: Path) -> None:
     running, port = process
     with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
         client.send_message(message())
@@ -101,10 +100,10 @@ def test_an_accepted_mail_survives_a_kill(process: tuple["subprocess.Popen[str]"
 
 @pytest.mark.programs
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_stops_cleanly(process: tuple["subprocess.Popen[str]", int], number: signal.Signals) -> None:
+def test_it_stops_cleanly(process: tuple[Program, int], number: signal.Signals) -> None:
     running, port = process
     client = smtplib.SMTP("127.0.0.1", port, timeout=10)  # a connection that stays open
     running.send_signal(number)
-    _, errors = running.communicate(timeout=60)
+    assert running.wait() == 0
     client.close()
-    assert (running.returncode, errors) == (0, "")
+    assert running.log.read_text().count("\n") == 1  # where it listened

@@ -5,13 +5,12 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -24,8 +23,10 @@ from commerce.messages.orders import CreatedFulfillment
 from starter.devstack.warehouse import server as warehouse
 from starter.devstack.warehouse.openapi import rendered
 from tests.commerce.shop import Shop
+from tests.forks import Program, completed
 from tests.paths import ROOT
 
+WAREHOUSE = "starter.devstack.warehouse"
 DOCUMENT = ROOT / "docs" / "warehouse.openapi.json"
 MOVED = """
     SELECT coalesce(sum(quantity), 0) FROM stock_movements
@@ -343,41 +344,39 @@ class TestFaults:
 
 
 class TestProcess:
-    @pytest.fixture
-    def command(self, tmp_path: Path) -> list[str]:
-        return [sys.executable, "-m", "starter.devstack.warehouse", "--data-dir", str(tmp_path / "d"), "--port"]
-
     @contextmanager
-    def running(self, command: list[str], database_url: str) -> Iterator[tuple["subprocess.Popen[str]", httpx.Client]]:
+    def running(self, folder: Path, database_url: str) -> Iterator[tuple[Program, httpx.Client]]:
         """Run the warehouse as a process on a free port."""
         environment = os.environ | {"COMMERCE_DATABASE_URL": database_url}
-        with ExitStack() as stack:
-            process = stack.enter_context(
-                subprocess.Popen([*command, "0"], env=environment, stderr=subprocess.PIPE, text=True)
-            )
-            stack.callback(process.kill)
-            assert process.stderr is not None
-            url = process.stderr.readline().strip().removeprefix("warehouse: listening on ")
-            yield process, stack.enter_context(httpx.Client(base_url=url))
+        arguments = ("--data-dir", str(folder / "d"), "--port", "0")
+        process = Program(WAREHOUSE, environment, folder, folder / f"{uuid4()}.log", arguments)
+        try:
+            url = process.first_line().removeprefix("warehouse: listening on ")
+            with httpx.Client(base_url=url) as http:
+                yield process, http
+        finally:
+            process.kill()
+            process.wait()
 
-    def test_a_kill_loses_no_level(self, command: list[str], database_url: str) -> None:
+    def test_a_kill_loses_no_level(self, tmp_path: Path, database_url: str) -> None:
         level = {"sku": "MUG", "location": "north", "on_hand": 5}
-        with self.running(command, database_url) as (process, http):
+        with self.running(tmp_path, database_url) as (process, http):
             http.put("/trial/levels", json=[level]).raise_for_status()
             process.kill()
-        with self.running(command, database_url) as (_, http):
+        with self.running(tmp_path, database_url) as (_, http):
             assert http.post("/levels", json={"skus": ["MUG"]}).json()["levels"] == [level]
 
-    def test_it_stops_cleanly(self, command: list[str], database_url: str) -> None:
-        with self.running(command, database_url) as (process, http):
+    def test_it_stops_cleanly(self, tmp_path: Path, database_url: str) -> None:
+        with self.running(tmp_path, database_url) as (process, http):
             http.post("/levels", json={"skus": ["MUG"]})  # a connection that stays open
             process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=60)
-        assert (process.returncode, errors) == (0, "")
+            assert process.wait() == 0
+        assert process.log.read_text().count("\n") == 1  # where it listened
 
-    def test_a_port_in_use_is_reported_in_one_line(self, command: list[str], database_url: str) -> None:
-        with self.running(command, database_url) as (_, http):
-            done = subprocess.run([*command, str(http.base_url.port)], capture_output=True, text=True)
+    def test_a_port_in_use_is_reported_in_one_line(self, tmp_path: Path, database_url: str) -> None:
+        with self.running(tmp_path, database_url) as (_, http):
+            arguments = ("--data-dir", str(tmp_path / "d"), "--port", str(http.base_url.port))
+            done = completed(WAREHOUSE, arguments, os.environ, tmp_path)
         assert done.returncode == 1
         assert done.stderr.startswith("warehouse: cannot serve: ")
         assert done.stderr.count("\n") == 1
