@@ -131,7 +131,7 @@ def secrets(shop: Stack) -> str:
 
 
 def schedules(shop: Stack) -> str:
-    """A schedule fires by itself; the shop's own are there."""
+    """The shop's schedules exist."""
     rows = json.loads(shop.cli("schedules", "list", "--json"))
     expect(len(rows) >= 5, f"{len(rows)} schedules")
     return f"{len(rows)} schedules"

@@ -46,7 +46,7 @@ def start(shop: Stack) -> str:
         },
     )
     pooled = f"postgresql://commerce:{quote(f'{ODD}-commerce', safe='')}@pooler:6432/commerce"
-    shutil.copy(HERE / "entrances" / "docker-compose.override.yml", shop.folder)
+    shutil.copy(HERE / "entrances" / "override.yml", shop.folder / "docker-compose.override.yml")
     shop.write_sample_shop()
     shop.variables(TEMPORAL_NAMESPACE="shop", COMMERCE_TIMEZONE="Europe/Berlin", COMPOSE_PROFILES="trial")
     _proxy_of_the_page(shop)

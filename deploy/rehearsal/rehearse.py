@@ -63,7 +63,7 @@ def main() -> int:
         try:
             for check in (start, *wanted):
                 rows.append(_tried(check, shop))
-                (CACHE / f"report-{part}.md").write_text(_section(part, rows, time.monotonic() - begun))
+                (CACHE / f"report-{part}.md").write_text(_section(part, shop.commit, rows, time.monotonic() - begun))
                 chosen.report.write_text(_report())
                 if check is start and rows[-1][1] != "yes":
                     break
@@ -88,8 +88,7 @@ def _tried(check: checks.Check, shop: Stack) -> tuple[str, str, float, str]:
     return " ".join((check.__doc__ or "").split()), result, took, seen
 
 
-def _section(part: str, rows: list[tuple[str, str, float, str]], took: float) -> str:
-    commit = run("git", "describe", "--always").strip()
+def _section(part: str, commit: str, rows: list[tuple[str, str, float, str]], took: float) -> str:
     engine = run("docker", "version", "--format", "{{.Server.Version}}").strip()
     compose = run("docker", "compose", "version", "--short").strip()
     day = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
@@ -113,7 +112,14 @@ def _report() -> str:
     """Return the last results of each part, which may be of different runs."""
     files = [CACHE / f"report-{part}.md" for part in PARTS]
     sections = [file.read_text() for file in files if file.exists()]
-    return "\n\n".join(["# The last rehearsal", "`make rehearsal` writes this page.", *sections, LEFT_OUT.read_text()])
+    return "\n\n".join(
+        [
+            "# The last rehearsal",
+            "`make rehearsal` writes this page. Times are those of a machine that did other work meanwhile.",
+            *sections,
+            LEFT_OUT.read_text(),
+        ]
+    )
 
 
 if __name__ == "__main__":

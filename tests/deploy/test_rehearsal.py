@@ -31,5 +31,5 @@ def test_every_image_of_the_compose_file_is_built_or_left_out() -> None:
 
 
 def test_the_other_ways_in_change_existing_services() -> None:
-    override = yaml.safe_load((FOLDER / "entrances" / "docker-compose.override.yml").read_text())["services"]
+    override = yaml.safe_load((FOLDER / "entrances" / "override.yml").read_text())["services"]
     assert {name for name, service in override.items() if "image" not in service} <= set(SERVICES)
