@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any, get_args
 
 import pytest
+from sqlalchemy import text
 
 from commerce import fulfillment, inventory, orders
 from commerce.errors import BadInput, OrderNotFound
@@ -95,6 +96,24 @@ async def test_a_search_finds_old_orders_among_many(shop: Shop, monkeypatch: pyt
     monkeypatch.setattr("commerce.queries.orders.EXAMINED", 6)  # as many as there are: there may be more
     assert await ids(shop, search="lee") == ["0"]
     assert await ids(shop, search="stone") == ["5", "4", "3", "2", "1"]
+
+
+async def test_a_search_by_address_reads_the_index_of_words_alone(shop: Shop) -> None:
+    await shop.order("1", columns={"email": "ann@customer.example"})
+    columns = "payment_status, fulfillment_status, currency, total, created_at, content_hash"
+    await shop.sql(
+        f"INSERT INTO orders (id, email, {columns}) SELECT 'o' || n, 'n' || n || '@customer.example', {columns} "
+        "FROM orders, generate_series(1, 3000) AS n"
+    )
+    await shop.sql("ANALYZE orders")
+    scans = text("SELECT pg_stat_get_xact_numscans(to_regclass(name)) FROM unnest(CAST(:names AS text[])) AS name")
+    names = ["ix_orders_words", "ix_orders_created_at_id"]
+    async with shop.database.transaction() as tx:
+        # Plans of a connection do not know the values any more, after they have been used several times.
+        await tx.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
+        for search in ("n7@customer.example", "n7@customer.example", "nobody7@customer.example"):
+            await list_orders(tx, OrderFilter(search=search))
+        assert list(await tx.scalars(scans, {"names": names})) == [3, 0]
 
 
 async def test_pages_follow_one_another(shop: Shop) -> None:
