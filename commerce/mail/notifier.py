@@ -47,7 +47,8 @@ class Notifier:
     """Sends notifications. It makes one attempt per call; its callers retry.
 
     `admins`: the addresses that alerts are mailed to; `webhook`: where alerts are posted; `locale`: the English locale
-    of amounts and dates in mails; `links`: makes the links with which an admin answers a step.
+    of amounts and dates in mails; `links`: makes the links with which an admin answers a step; `console`: the URL of
+    the console, to whose pages alerts lead.
     """
 
     def __init__(
@@ -243,8 +244,12 @@ class Notifier:
     async def _post(self, claimed: Notification, data: dict[str, Any]) -> None:
         if self._webhook is None:
             raise AlertUnavailable("the webhook is no longer configured")
-        number = {"order_number": data["number"]} if "number" in data else {}
-        await self._webhook.post({name: value for name, value in claimed.data.items() if name != "wait_id"} | number)
+        alert = {name: value for name, value in claimed.data.items() if name != "wait_id"}
+        if "number" in data:
+            alert["order_number"] = data["number"]
+        if self._console:
+            alert["console_url"] = self._console + page_of(data)
+        await self._webhook.post(alert)
 
 
 def page_of(data: Mapping[str, Any]) -> str:

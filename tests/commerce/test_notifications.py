@@ -454,12 +454,14 @@ class TestAlert:
         ("about", "page"),
         [({"order_id": "etsy~1001"}, "/orders/etsy~1001"), ({"job_name": "sync-inventory"}, "/jobs"), ({}, "/")],
     )
-    async def test_the_mail_leads_to_the_page_of_the_console(
+    async def test_alerts_lead_to_the_page_of_the_console(
         self, database: Database, mail_server: MailServer, tmp_path: Path, about: dict[str, str], page: str
     ) -> None:
         alert = Alert(kind="job-failed", key="job-failed/1", message="Something failed", **about)
         console = "https://office.example/console"
-        await Notifier(database, mail_server, admins=ADMINS, console=console).alert(alert)
+        webhook = Webhook()
+        await Notifier(database, mail_server, admins=ADMINS, webhook=webhook, console=console).alert(alert)
+        assert [got["console_url"] for got in webhook.got] == [f"{console}{page}"]
         [mail] = caught(tmp_path)
         for kind in ("plain", "html"):
             body = mail.get_body((kind,))
