@@ -39,6 +39,7 @@ SHOWN_FOLDER = "~/shop"  # in place of the temporary folder
 AFTER_THE_PICTURE = "Stopping everything"  # the demo's output from here on is left out
 WAIT_SECONDS = 60
 TOKEN = "a-token-for-the-pictures"  # noqa: S105 - of a stack that ends with the pictures
+FULFILLED, UNDONE = "1001", "1002"  # the orders that all pictures of orders show
 ORDER = {
     "email": "ann@customer.example",
     "financial_status": "paid",
@@ -120,8 +121,8 @@ async def _make(folder: Path, program: str, port: int) -> Mapping[str, bytes]:
     os.environ["COMMERCE_API_TOKENS"] = TOKEN
     async with Stack(folder / ".commerce", port=port, schedules=False, echo=_print) as stack:
         description = stack.description
-        await _process_order(description["api_url"], "1001", ORDER | {"shipping_country": "GB"})
-        await _process_order(description["api_url"], "1002", ORDER | {"shipping_country": REFUSED_COUNTRY})
+        await _process_order(description["api_url"], FULFILLED, ORDER | {"shipping_country": "GB"})
+        await _process_order(description["api_url"], UNDONE, ORDER | {"shipping_country": REFUSED_COUNTRY})
         return await asyncio.to_thread(_take_screenshots, program, folder, description, _terminal_page(console, folder))
 
 
@@ -157,9 +158,9 @@ def _take_screenshots(program: str, folder: Path, description: Mapping[str, str]
             **codec,
             "demo.png": _document(page, folder / "demo.html", terminal, width=900),
             **_console_pages(page, description["console_url"]),
-            "order.png": _process_page(page, f"{processes}1001", shown="Buy one shipping label", height=905),
+            "order.png": _process_page(page, processes + FULFILLED, shown="Buy one shipping label", height=905),
             "undone-order.png": _process_page(
-                page, f"{processes}1002", shown="Undo create-fulfillment", height=740, script=NO_RESULT
+                page, processes + UNDONE, shown="Undo create-fulfillment", height=740, script=NO_RESULT
             ),
             "report-mail.png": _document(page, folder / "mail.html", mail, width=640, until=CHART_LABELS),
         }
@@ -167,7 +168,7 @@ def _take_screenshots(program: str, folder: Path, description: Mapping[str, str]
 
 def _set_up_codec(page: Browser, ui: TemporalUi, api: str) -> Mapping[str, bytes]:
     """Let the UI decrypt payloads, step by step as docs/configuration.md tells it."""
-    ui.open_run("order-processing-1001", shows="Codec Server could not connect")
+    ui.open_run(f"order-processing-{FULFILLED}", shows="Codec Server could not connect")
     page.evaluate(NO_SIDE_BAR)
     page.evaluate(SETTLED)
     error = page.screenshot(width=WIDTH, height=CODEC_ERROR_HEIGHT)
@@ -188,7 +189,7 @@ def _console_pages(page: Browser, console: str) -> Mapping[str, bytes]:
     page.click("Sign in")
     page.wait("document.querySelector('h1')?.innerText === 'Today'")
     pictures = {}
-    for name, path, last in (("today", "/", "#jobs"), ("order", "/orders/1002", ".timeline")):
+    for name, path, last in (("today", "/", "#jobs"), ("order", f"/orders/{UNDONE}", ".timeline")):
         page.open(f"{console}{path}", width=WIDTH, height=HEIGHT)
         page.wait("document.readyState === 'complete'")
         bottom = f"Math.ceil(document.querySelector('{last}').closest('.card').getBoundingClientRect().bottom) + 16"
