@@ -34,7 +34,7 @@ expect.set_options(timeout=60_000)
 SERIOUS = ("serious", "critical")
 # Colours depend on the scheme alone, and places on the width alone.
 SCREENS = ((1280, "light"), (390, "dark"))
-PAGES = ("/", "/orders", "/processes", "/stock", "/jobs", "/reports", "/mails", "/webhooks", "/customers")
+PAGES = ("/", "/orders", "/returns", "/processes", "/stock", "/jobs", "/reports", "/mails", "/webhooks", "/customers")
 
 
 @dataclass

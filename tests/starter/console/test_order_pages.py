@@ -33,7 +33,7 @@ ORDER = {
     "shipping_country": "GB",
     "lines": [{"quantity": 1, "name": "Mug", "price": "19.00", "sku": "MUG"}],
 }
-PAGES = ("/", "/orders", "/processes", "/stock", "/jobs", "/reports", "/mails", "/webhooks", "/customers")
+PAGES = ("/", "/orders", "/returns", "/processes", "/stock", "/jobs", "/reports", "/mails", "/webhooks", "/customers")
 
 
 async def place(http: httpx.AsyncClient, order_id: str, **fields: object) -> None:
@@ -96,20 +96,6 @@ async def test_a_viewer_sees_no_personal_data(viewer: Console) -> None:
         assert "A… L…" in shown
         assert not any(personal in shown for personal in ("Ann", "Lee", "ann@", "High Street", "mat"))
     assert "Hold" not in await viewer.text("/orders/1001")
-
-
-async def test_an_order_shows_its_returns(operator: Console, viewer: Console, shop: RunningShop) -> None:
-    await place(operator.http, "1001")
-    await shop.data.sql("UPDATE order_lines SET returned_quantity = 1")
-    await shop.data.sql(
-        """INSERT INTO order_returns (id, order_id, state, refund, refund_shipping, unclaimed_before, tracking_number)
-           VALUES ('r-15', '1001', 'completed', true, false, 0, '94001')"""
-    )
-    await shop.data.sql("INSERT INTO order_return_lines SELECT 'r-15', id, 1, 1, 1 FROM order_lines")
-    shown = await operator.text("/orders/1001")
-    assert all(text in shown for text in ("r-15", "94001", "1 returned"))
-    masked = await viewer.text("/orders/1001")
-    assert "r-15" in masked and "94001" not in masked
 
 
 async def test_orders_are_found_by_filters_that_are_the_address(operator: Console) -> None:
