@@ -153,7 +153,8 @@ async def test_captures_and_refunds_are_shown(shop: RunningShop, http: httpx.Asy
     await shop.data.order("1001", MUG=1)
     await shop.data.sql("INSERT INTO order_payments (order_id, captured, refunded) VALUES ('1001', 250, 250)")
     await shop.data.sql(
-        "INSERT INTO order_captures (order_id, payment_id, provider, amount, ours) VALUES ('1001', 'pi_1', 'pay', 250, true)"
+        """INSERT INTO order_captures (order_id, payment_id, provider, amount, ours)
+           VALUES ('1001', 'pi_1', 'pay', 250, true)"""
     )
     await shop.data.sql(
         """INSERT INTO order_refunds (order_id, purpose, amount, state, provider, payment_id)
