@@ -9,7 +9,7 @@ down_revision = "0025"
 
 ACTIONS = (
     "'cancel', 'retry', 'dismiss', 'pause', 'resume', 'trigger', 'backfill', 'edit', 'hold', 'release', 'cancel-order', "
-    "'set-stock', 'resend', 'add-webhook', 'remove-webhook', 'test-webhook', "
+    "'return-order', 'set-stock', 'resend', 'add-webhook', 'remove-webhook', 'test-webhook', "
     "'set-location', 'link-product', 'retry-intake'"
 )
 

@@ -1,13 +1,15 @@
 """Migrations upgrade a filled shop from every revision without long locks, and end with the schema of tables.py."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from commerce import migrations
+from commerce import migrations, operator_actions
+from commerce.database import Database
+from commerce.messages.operator_actions import ActionName
 from tests.commerce.migrations.old_shop import REVISIONS, check_schema
 from tests.conftest import run_sql
 
@@ -55,6 +57,13 @@ CONTENT = """
 
 async def test_tables_and_migrations_agree(database_url: str) -> None:
     await check_schema(database_url)
+
+
+async def test_the_database_knows_every_action_of_operators(database: Database) -> None:
+    async with database.transaction() as tx:
+        for name in get_args(ActionName):
+            action = operator_actions.validate_action(process_id="p", action=name, reason="x")
+            await operator_actions.record(tx, action)
 
 
 async def test_a_working_shop_is_upgraded_without_long_locks(filled: str) -> None:
