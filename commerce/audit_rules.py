@@ -155,7 +155,8 @@ ALWAYS = {
     """,
     "refunded-is-captured": """
         SELECT 'order ' || order_id AS subject, NULL AS business_key,
-               'captured ' || captured || ', refunded here ' || refunded || ', elsewhere ' || refunded_elsewhere
+               'captured ' || coalesce(captured, 0) || ', refunded here ' || coalesce(refunded, 0) || ', elsewhere '
+               || coalesce(refunded_elsewhere, 0)
                || '; its refunds sum to ' || coalesce(refund.amount, 0) || ', its captures to '
                || coalesce(capture.amount, 0) AS detail
         FROM (SELECT order_id FROM order_payments UNION SELECT order_id FROM order_captures WHERE amount > 0) AS paid

@@ -13,7 +13,7 @@ CommerceError
 │   │   ├── OrderNotFound, OrderHasNoLines, UnknownVariant, OrderCancelled, PaymentNotCaptured,
 │   │   ├── FulfilledElsewhere, PartlyFulfilled, OrderRestocked, OrderNotReleased, OrderOnHold,
 │   │   ├── OrderChanged, HighRisk, PartlyRefunded, NoShippingMethod
-│   │   ├── ParcelHandedOver, ParcelUnknown, LabelNotRefunded
+│   │   ├── ParcelHandedOver, ParcelUnknown, LabelNotRefunded, CaptureRefused
 │   │   └── OrderHasReturn, OrderNotFulfilled
 │   ├── CorrectionRefused, ItemNotFound, ReturnNotFound
 │   ├── NotificationNotFound, ResendRefused
@@ -25,7 +25,7 @@ CommerceError
 │   ├── InvalidData, ConstraintViolated
 │   ├── CarrierRefused, AddressIncomplete
 │   ├── PaymentRefused
-│   ├── WarehouseRefused, WarehouseAnswerInvalid, WarehouseIncomplete
+│   ├── WarehouseRefused, WarehouseAnswerInvalid, WarehouseIncomplete, PickNotFound
 │   ├── WebhookExists, WebhookNotFound, WebhookForbidden, EventNotFound
 │   └── MailRefused
 ├── TransientError          retrying may help; most of them count as a try of their step (`counts`)

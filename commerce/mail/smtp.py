@@ -6,6 +6,7 @@ seen the mail, so nothing that it does until then is about this mail.
 
 import asyncio
 import re
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -32,6 +33,7 @@ SERVER_CODES = {421, 454, 530, 534, 535, 538}  # the service is closing, or want
 MAIL_CODES = {452, 552, 555}  # replies to our sender that are about this mail: its size, its encoding
 BAD_ADDRESS = 553  # SMTP: mailbox name not allowed
 NOT_SUPPORTED = 504  # SMTP: command parameter not implemented
+UNTRUSTED = "its certificate is not trusted"
 PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 ADDRESS = re.compile(r"[^\s@<>()\[\]\\,:;\"]+@[\w-]+(\.[\w-]+)*")
 OWN_HEADERS = "x-commerce-"
@@ -157,7 +159,13 @@ async def _send(server: aiosmtplib.SMTP, sender: str, recipients: list[str], mes
 
 
 def _reason(error: aiosmtplib.SMTPException | OSError) -> str:
-    """Return the name of the error's class, or aiosmtplib's own message for its base class (no STARTTLS, no AUTH)."""
+    """Return the name of the error's class, or aiosmtplib's own message for its base class (no STARTTLS, no AUTH).
+
+    For a certificate that is not trusted, return `UNTRUSTED` and why.
+    """
+    for cause in (error, error.__cause__):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"{UNTRUSTED}: {cause.verify_message}"
     if type(error) is TimeoutError:
         return f"not sent within {SEND_TIMEOUT.seconds} s"
     return str(error) if type(error) is aiosmtplib.SMTPException else type(error).__name__

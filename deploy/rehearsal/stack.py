@@ -69,6 +69,7 @@ class Stack:
 
     def __init__(self, folder: Path, commit: str = "HEAD") -> None:
         self.folder = folder
+        self.commit = run("git", "describe", "--always", commit).strip()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         os.umask(0o022)

@@ -95,11 +95,15 @@ async def _lead_to_sign_in(request: Request, _error: Exception) -> Response:
         return HTMLResponse(ONCE_MORE, headers=HEADERS)
     target = f"{PATH}/sign-in"
     if request.method == "GET":
-        query = f"?{request.url.query}" if request.url.query else ""
-        target += f"?next={quote(request.url.path + query, safe='')}"
+        target += f"?next={quote(_address(request), safe='')}"
     if headers.get("hx-request"):  # of a part of a page: the whole page has to go there
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={"HX-Redirect": target})
     return RedirectResponse(target, HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})
+
+
+def _address(request: Request) -> str:
+    """Return the path of a request, with its query."""
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 async def _shop_error(request: Request, error: CommerceError) -> Response:
@@ -137,6 +141,8 @@ async def _problem(request: Request, status: int, message: str, fields: Any = ()
         title=TITLES.get(HTTPStatus(status), UNEXPECTED),
         message=message,
         fields=fields,
+        may_try_again=request.method == "GET" and status >= HTTPStatus.INTERNAL_SERVER_ERROR,
+        here=_address(request),
         request_id=getattr(request.state, "request_id", ""),
         request_id_header=REQUEST_ID,
     )

@@ -74,6 +74,6 @@ def summary(error: BadInput) -> str:
     return "; ".join(f"{field.field}: {field.message}" for field in error.fields)
 
 
-def process_path(process_id: str) -> str:
-    """Return the path of the page of a process."""
-    return f"{PATH}/processes/{quote(process_id, safe='~')}"
+def process_path(process_id: str, part: str = "") -> str:
+    """Return the path of the page of a process, or of what is below it."""
+    return f"{PATH}/processes/{quote(process_id, safe='~')}{part}"

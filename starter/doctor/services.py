@@ -21,7 +21,7 @@ from commerce.integrations import capped_http
 from commerce.integrations.carriers import open_carriers
 from commerce.integrations.tls import tls_context
 from commerce.integrations.warehouse import Warehouse
-from commerce.mail.smtp import PERMANENT, MailServer
+from commerce.mail.smtp import PERMANENT, UNTRUSTED, MailServer
 from commerce.settings import read_stack
 from starter.doctor.findings import CheckResult, failed, ok, warning
 from starter.doctor.runner import CheckContext
@@ -46,6 +46,11 @@ async def check_mail(context: CheckContext) -> CheckResult:
             return failed(
                 f"{address} rejected the connection ({error.code})",
                 f"Correct {variable}: the server may require smtp+starttls://",
+            )
+        if error.reason.startswith(UNTRUSTED):
+            return failed(
+                f"{address}: {error.reason.rstrip('.')}",
+                f"Use the name in its certificate in {variable}, or set SSL_CERT_FILE to the file of its authority",
             )
         return failed(
             f"no mail server answers at {address} ({error.reason.rstrip('.')})",

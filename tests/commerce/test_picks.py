@@ -212,9 +212,9 @@ async def test_what_was_not_found_is_written_off_and_the_rest_ships(shop: Shop) 
 
 
 async def test_spare_items_of_an_incomplete_kit_are_back_on_the_shelf(shop: Shop) -> None:  # (K3, I6)
+    await shop.stock("CUP", main=9)
+    await shop.stock("LID", main=9)
     await shop.variant("SET", items={"CUP": 2, "LID": 1})
-    await shop.add_stock("CUP", main=9)
-    await shop.add_stock("LID", main=9)
     await shop.order("1", SET=3)
     [part] = await fulfill(shop)
     recorded = await record(shop, Missing(fulfillment_id=part, sku="CUP", quantity=1))

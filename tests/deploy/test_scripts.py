@@ -90,8 +90,9 @@ def test_existing_secrets_are_not_changed(secrets: Path) -> None:
     assert {line.split()[1] for line in again.stdout.splitlines()} == {"unchanged"}
     after = {file.name: file.read_text() for file in secrets.iterdir()}
     assert after == before | {"smtp_url": "smtps://mail.example"}
-    created = [content for content in before.values() if content]  # webhooks of shops, links and payments have none yet
-    assert len(created) == len(before) - 4
+    # Webhooks of shops, links, payments and picks have none yet.
+    created = [content for content in before.values() if content]
+    assert len(created) == len(before) - 5
     assert len(set(created)) == len(created)
 
 

@@ -43,9 +43,10 @@ class WorkerProcess:
 
     async def stop(self) -> tuple[int | None, float]:
         """Send SIGTERM; return the exit code and the seconds until the process ended."""
+        began = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        seconds = await wait_until(lambda: self.process.poll() is not None, DEADLINE, self.log_tail)
-        return self.process.returncode, seconds
+        code = await asyncio.to_thread(self.process.wait, DEADLINE)
+        return code, time.monotonic() - began
 
 
 class WorkerProcesses:

@@ -90,6 +90,7 @@ async def test_an_authorized_payment_is_captured_before_the_order_is_completed(
         assert (
             await check_pending_refunds(shop.database, providers, Notifier.of(shop.settings, shop.database, None)) == 1
         )
+        await providers["stripe"].close()
         assert len(shop.mails("refund-due", order_id)) == 1
         await retry(shop.client, shop.database, handle.id, reason="the customer has another card")
         result = CancelResult.model_validate(await shop.client.get_workflow_handle(handle.id).result())

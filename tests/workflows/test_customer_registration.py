@@ -21,7 +21,7 @@ from tests.running_shop import RunningShop, running_shop
 from workflows.customer_registration import CustomerRegistrationWorkflow
 
 ANN = {"email": "ann@shop.example", "password": "correct horse", "first_name": "Ann", "last_name": "Miller"}
-CALLERS = 100
+CALLERS = 50
 COUNT_ROWS = """
     SELECT (SELECT count(*) FROM customers) + (SELECT count(*) FROM auth_users)
          + (SELECT count(*) FROM customer_group_members) + (SELECT count(*) FROM outbox_events)

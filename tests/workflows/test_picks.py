@@ -34,6 +34,7 @@ from tests.starter.api.api_client import create_api, in_process_client, network_
 SECRET = "the-secret-of-the-warehouse"
 CONFIRMED = {"COMMERCE_FULFILLMENT": "confirmed", "COMMERCE_WAREHOUSE_SECRETS": SECRET}
 PICKS = "SELECT CAST(id AS text) FROM picks WHERE business_key = :key AND withdrawn_at IS NULL ORDER BY id"
+FREE = {"total": 0}  # nothing is to be refunded
 HOLD = ("hold_reason", "fulfillment_status")
 
 
@@ -86,7 +87,7 @@ async def picks_of(shop: RunningShop, order_id: str) -> list[dict[str, Any]]:
 
 async def begin(shop: RunningShop, order_id: str, **units: int) -> tuple[Handle, str]:
     """Start an order, and wait until it waits for the warehouse; return its handle and its pick."""
-    await shop.data.order(order_id, **(units or {"MUG": 3}))
+    await shop.data.order(order_id, columns=FREE, **(units or {"MUG": 3}))
     handle = await shop.start(order_id)
     return handle, await until_asked(shop, order_id)
 
@@ -123,7 +124,7 @@ async def test_the_embedded_warehouse_answers_and_the_order_goes_on(
         url = str(http.base_url).rstrip("/")
         async with picking_shop(tmp_path / "2", database_url, client, COMMERCE_LINK_URL=url) as shop, shop.worker():
             await warehouse(shop, seconds=0)
-            await shop.data.order(order_id, MUG=3)
+            await shop.data.order(order_id, MUG=3, columns=FREE)
             assert (await shop.process(order_id)).status == "fulfilled"
             assert list(await shop.states(order_id))[3:6] == ["create-fulfillment", STEP, "create-shipping-label"]
             [pick] = await picks_of(shop, order_id)
@@ -239,7 +240,7 @@ async def test_what_ends_the_order_while_it_waits_withdraws_the_pick(
 
 
 async def test_a_pick_without_an_answer_is_undone_and_alerted(shop: RunningShop, order_id: str) -> None:  # (K4, W5)
-    await shop.data.order(order_id, MUG=3)
+    await shop.data.order(order_id, MUG=3, columns=FREE)
     async with shop.worker([ShortPicks()]):
         assert isinstance(await shop.expect_failure(order_id), Unanswered)
     await assert_undone(shop, order_id)

@@ -9,7 +9,7 @@ from starter.client import wait_for_result
 from tests.polling import until
 from tests.running_shop import running_shop
 
-BACKLOG = 60
+BACKLOG = 30
 COMPLETED = (
     "SELECT order_id FROM fulfillments JOIN orders ON orders.id = order_id WHERE fulfillment_status = 'fulfilled'"
 )

@@ -1,12 +1,14 @@
 """Lists of mails, alerts and events, and mails that are sent again (N1)."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from commerce import notifications, outbox
 from commerce.errors import BadInput, NotificationNotFound, ResendRefused
 from commerce.messages.events import CartExpired
+from commerce.messages.operator_actions import ActionName
+from commerce.operator_actions import record, validate_action
 from commerce.outbox import NewEvent
 from commerce.queries.records import list_events, list_notifications, load_notification
 from tests.commerce.shop import NOON, Shop
@@ -91,3 +93,10 @@ async def test_events_are_listed_last_first(shop: Shop) -> None:
     for wrong in ({"limit": 201}, {"cursor": "none"}, {"cursor": "0f6f3d5e-52e5-5d0b-8a57-2f7a53f3e4a1"}):
         with pytest.raises(BadInput):
             await shop.call(list_events, **wrong)
+
+
+async def test_every_action_of_operators_can_be_stored(shop: Shop) -> None:
+    """The newest migration that names the actions names all of them."""
+    for action in get_args(ActionName):
+        stored = validate_action(process_id="x", action=action, reason="", actor="ann")
+        await shop.call(record, stored)

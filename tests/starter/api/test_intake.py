@@ -296,9 +296,9 @@ async def test_while_the_database_is_unavailable_the_platform_is_to_repeat() -> 
 async def test_while_an_order_is_locked_its_webhook_waits_and_is_taken_later(
     shop: RunningShop, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliveries, "STORE_SECONDS", 0.3)
     monkeypatch.setattr(deliveries, "SAVE_SECONDS", 30)
-    await post_shopify(http, shopify_order(financial_status="pending"))
+    assert (await post_shopify(http, shopify_order(financial_status="pending")))[1]["status"] == "stored"
+    monkeypatch.setattr(deliveries, "STORE_SECONDS", 0.3)
     paid = shopify_order(updated_at="2026-03-02T12:05:00Z")
     async with shop.database.transaction() as tx:
         await tx.execute(text("SELECT FROM orders FOR UPDATE"))

@@ -46,7 +46,7 @@ class Browsing:
     url: str
     problems: list[str] = field(default_factory=list)
 
-    async def place(self, order_id: str, **fields: str) -> None:
+    async def place(self, order_id: str, **fields: object) -> None:
         """Take an order in; the relay starts its process."""
         token = {"Authorization": f"Bearer {SECRETS['operator']}"}
         async with httpx.AsyncClient(base_url=self.url, headers=token, trust_env=False) as http:
@@ -99,7 +99,9 @@ async def browsing(
     client: Client = await connect({"TEMPORAL_ADDRESS": temporal_server, **ENCRYPTION_ENV})
     async with AsyncExitStack() as stack:
         name = await stack.enter_async_context(database_copy(admin, template))
-        shop = await stack.enter_async_context(running_shop(folder, postgres_server.url(name), client))
+        shop = await stack.enter_async_context(
+            running_shop(folder, postgres_server.url(name), client, COMMERCE_REVIEW_ABOVE="GBP=1000")
+        )
         await shop.data.stock("MUG", main=100)
         await stack.enter_async_context(shop.worker())
         await stack.enter_async_context(relaying(shop))
@@ -114,7 +116,10 @@ async def test_an_order_is_found_and_watched_while_it_is_processed(browsing: Bro
     page = await browsing.open()
     await browsing.shop.data.order("browser-1", MUG=1, columns={"name": "#B1", "shipping_name": "Ann Lee"})
     await page.get_by_role("link", name="Orders", exact=True).click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Orders")
+    await page.wait_for_load_state("load")  # the scripts have run
     await page.keyboard.press("/")
+    await expect(page.get_by_role("searchbox")).to_be_focused()
     await page.keyboard.type("browser-1")
     await expect(page).to_have_url(re.compile("search=browser-1"))
     await page.get_by_role("row", name="#B1").get_by_role("link", name="#B1").click()
@@ -147,6 +152,19 @@ async def test_a_refused_address_is_corrected_until_the_order_is_fulfilled(brows
     await expect(page.get_by_text("The address is corrected.")).to_be_visible()
     await expect(page.locator("#live .badge").first).to_have_text("fulfilled")
     await expect(page.get_by_text("“The customer called”")).to_be_visible()
+
+
+async def test_a_question_about_an_order_is_answered(browsing: Browsing) -> None:
+    expensive = {"quantity": 1, "name": "Mug", "price": "2000.00", "sku": "MUG"}
+    await browsing.place("browser-6", lines=[expensive])
+    page = await browsing.open()
+    await page.goto("/console/orders/browser-6")
+    question = page.get_by_role("region", name="A question")
+    await question.get_by_label("Why").fill("They are known")
+    await question.get_by_role("button").first.click()
+    await expect(page.get_by_text("The process has the answer.")).to_be_visible()
+    await expect(page.locator("#live .badge").first).to_have_text("fulfilled")
+    await expect(page.get_by_text("They are known")).to_be_visible()
 
 
 async def test_failed_orders_are_retried_together(browsing: Browsing) -> None:

@@ -388,10 +388,10 @@ class TestDocument:
             "Update it: python -m starter.devstack.warehouse.openapi > docs/warehouse.openapi.json"
         )
 
-    def test_it_has_only_the_public_route(self) -> None:
+    def test_it_has_only_the_public_routes(self) -> None:
         document = json.loads(DOCUMENT.read_text())
         assert document["openapi"].startswith("3.1.")
-        assert list(document["paths"]) == ["/levels"]
+        assert list(document["paths"]) == ["/levels", "/picks", "/picks/{pick_id}/cancel"]
 
     async def test_the_embedded_warehouse_responds_as_documented(self, embedded: EmbeddedWarehouse) -> None:
         for size in (1, 1000):

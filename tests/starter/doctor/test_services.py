@@ -1,6 +1,7 @@
 """The doctor's findings and advice for mail server, carrier, warehouse and API; no mail is sent."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from starter.devstack import mail
 from starter.devstack.carrier import server as carrier
 from starter.devstack.serving import serving
 from starter.devstack.warehouse import server as warehouse
+from tests.certificates import create_certificate
 from tests.commerce.integrations.parcel_post import ParcelPost
 from tests.starter.doctor.conftest import RunCheck
 
@@ -54,6 +56,26 @@ async def test_a_mail_server_that_rejects_the_login(run_check: RunCheck) -> None
         assert (
             await run_check("Services", "mail", COMMERCE_SMTP_URL=f"smtp://ann:right@127.0.0.1:{port}")
         ).state == "ok"
+
+
+@pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls"])
+async def test_a_mail_server_whose_certificate_is_not_trusted(run_check: RunCheck, tmp_path: Path, scheme: str) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*create_certificate(tmp_path, "localhost"))
+    loop = asyncio.get_running_loop()
+    at_once = {"ssl": context} if scheme == "smtps" else {}
+    later = {} if at_once else {"tls_context": context}
+    server = await loop.create_server(
+        lambda: SMTP(object(), hostname="mail", loop=loop, **later), "127.0.0.1", 0, **at_once
+    )
+    try:
+        address = f"localhost:{server.sockets[0].getsockname()[1]}"
+        finding = await run_check("Services", "mail", COMMERCE_SMTP_URL=f"{scheme}://{address}")
+    finally:
+        server.close()
+    assert finding.state == "failed"
+    assert finding.found.startswith(f"{address}: its certificate is not trusted: ")
+    assert finding.advice is not None and "SSL_CERT_FILE" in finding.advice
 
 
 async def test_a_mail_server_without_tls(run_check: RunCheck, tmp_path: Path) -> None:
