@@ -20,6 +20,7 @@ from starter.console.views import View
 from starter.operate.order_view import MAX_RETURNS
 
 BUSY_SECONDS, IDLE_SECONDS = 0.4, 2.0  # between two looks, while a process runs and while none does
+BUSY_FOR = 60.0  # seconds after a change; a process that waits for weeks need not be looked at so often
 QUIET_LOOKS = 30  # without a change and without a process that runs; then the page stays as it is
 # Without a change while a process waits. A browser has six connections for all pages of a host, and one may wait weeks.
 LONGEST_QUIET = 15 * 60.0  # seconds
@@ -80,7 +81,8 @@ async def follow(view: View, order_id: str, render: Callable[[], Awaitable[Fragm
             silent_since = time.monotonic()
             yield KEEPALIVE_COMMENT
         with suppress(TimeoutError):
-            async with asyncio.timeout(BUSY_SECONDS if is_busy else IDLE_SECONDS):
+            is_fast = is_busy and time.monotonic() - changed_at < BUSY_FOR
+            async with asyncio.timeout(BUSY_SECONDS if is_fast else IDLE_SECONDS):
                 await view.backends.stopping.wait()
     if not view.backends.stopping.is_set():  # the browser connects again to the next API
         yield format_sse_event(event=END, data_str="end")

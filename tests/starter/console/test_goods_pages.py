@@ -97,7 +97,7 @@ async def test_an_order_is_picked_returned_and_refunded_by_hand(shop: RunningSho
         assert (await operator.open("/returns?state=lost")).status_code == HTTPStatus.UNPROCESSABLE_ENTITY
 
         viewer = await Console(http).sign_in("viewer")
-        for path in (page, "/returns", f"/processes/{process}"):
+        for path in (page, "/returns", f"/processes/{process}"):  # (H2)
             html = (await viewer.open(path)).text
             assert number not in html and not fields_of(html) and "Ann" not in html, path
         await operator.sign_in("operator")
