@@ -158,9 +158,10 @@ async def check(tx: AsyncSession, ref: ReturnRef) -> bool:
     return False
 
 
-async def exists(tx: AsyncSession, return_id: str) -> bool:
-    """Return whether there is a return with this id, in whatever state."""
-    return (await tx.execute(READ, {"return_id": return_id})).one_or_none() is not None
+async def state_of(tx: AsyncSession, return_id: str) -> str | None:
+    """Return the state of the return with this id, or None if there is none."""
+    found = (await tx.execute(READ, {"return_id": return_id})).one_or_none()
+    return found.state if found else None
 
 
 async def check_items(tx: AsyncSession, wanted: NewReturn) -> list[Part]:
@@ -176,7 +177,7 @@ async def register(tx: AsyncSession, wanted: NewReturn, days: float) -> Register
     """Register a return and claim its units; one that was closed is opened again. Raises what `check` raises."""
     if not await orders.lock(tx, wanted.order_id):
         raise OrderNotFound(wanted.order_id)
-    if await check(tx, wanted) or await _is_open(tx, wanted.return_id):
+    if await check(tx, wanted) or await state_of(tx, wanted.return_id) == "open":
         raise BadInput([FieldError(field="return_id", message="is that of another return")])
     parts = await check_items(tx, wanted)
     values = {
@@ -281,11 +282,6 @@ async def _receive(tx: AsyncSession, came: ReceivedUnits, found: Row[Any], parts
     await return_stock.restock(tx, came, found.location_id)
     amount = worth - before if found.refund else 0
     await tx.execute(MARK_RECEIVED, {"return_id": came.return_id, "amount": amount})
-
-
-async def _is_open(tx: AsyncSession, return_id: str) -> bool:
-    known = (await tx.execute(READ, {"return_id": return_id})).one_or_none()
-    return known is not None and known.state == "open"
 
 
 async def _find(tx: AsyncSession, return_id: str) -> Row[Any]:

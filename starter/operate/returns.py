@@ -58,7 +58,7 @@ async def start_return(
     options = {"label": label, "refund": refund, "refund_shipping": refund_shipping}
     wanted = NewReturn(order_id=order_id, return_id=return_id, items=list(items), **options)
     async with database.transaction() as tx:
-        if await returns.exists(tx, return_id):
+        if await returns.state_of(tx, return_id):
             return StartedReturn(return_id, process_id)
         await returns.check(tx, wanted)
         await returns.check_items(tx, wanted)
