@@ -55,8 +55,7 @@ def schedule_for(caller: Caller, schedule: JobSchedule) -> JobSchedule:
 
 def _without_parcels(progress: RunProgress) -> RunProgress:
     steps = [
-        step.model_copy(update={"note": ""}) if step.note.startswith(TRACKING_NOTE) else step
-        for step in progress.steps
+        step.model_copy(update={"note": ""}) if step.note.startswith(TRACKING_NOTE) else step for step in progress.steps
     ]
     return progress.model_copy(update={"steps": steps})
 
