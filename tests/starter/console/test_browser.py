@@ -20,6 +20,8 @@ from docs.pictures.browser import find_browser
 from starter.client import connect
 from starter.devstack.carrier.server import REFUSED_COUNTRY
 from starter.devstack.serving import serving
+from starter.schedules.apply import apply_jobs
+from starter.schedules.table import scheduled_jobs
 from tests.conftest import database_copy
 from tests.keys import ENCRYPTION_ENV
 from tests.polling import until
@@ -28,6 +30,7 @@ from tests.servers import PostgresServer
 from tests.starter.api.api_client import create_api
 from tests.starter.console.console_client import SECRETS, TOKENS
 from tests.starter.console.test_order_pages import ORDER
+from tests.starter.sample_jobs import delete_schedules
 
 pytestmark = pytest.mark.programs
 expect.set_options(timeout=60_000)
@@ -211,6 +214,51 @@ async def test_goods_come_back_and_what_is_typed_outlives_renewals(browsing: Bro
     await expect(came).to_have_value("1")
     await page.get_by_role("button", name="Record what came back").click()
     await expect(page.get_by_text("1 unit came back")).to_be_visible()
+    assert browsing.problems == []
+
+
+async def test_a_job_is_paused_resumed_and_run_and_its_run_looked_at(browsing: Browsing) -> None:
+    job = next(each for each in scheduled_jobs(browsing.shop.settings) if each.id == "cleanup-expired-carts")
+    await apply_jobs(browsing.shop.client, [job], key_id="a")
+    page = await browsing.open()
+    card = page.get_by_role("region", name=job.id)
+
+    async def opened() -> bool | None:
+        await page.goto("/console/jobs")
+        return await card.count() == 1 or None
+
+    async def has_run() -> bool | None:
+        await page.goto("/console/jobs")
+        return await card.get_by_role("row").get_by_text("completed").count() == 1 or None
+
+    try:
+        await until(opened)  # Temporal lists a new schedule a moment later
+        await expect(card.get_by_text("It has not run yet.")).to_be_visible()
+        for button, told in (("Pause", f"{job.id} is paused."), ("Resume", f"{job.id} runs on schedule again.")):
+            await card.get_by_role("button", name=button).click()
+            window = page.get_by_role("dialog", name=button)
+            await window.get_by_label("Why").fill(f"{button}d for the sale")
+            await window.get_by_role("button", name=button).click()
+            await expect(page.get_by_text(told)).to_be_visible()
+            await expect(card.get_by_text("Paused for the sale")).to_have_count(int(button == "Pause"))
+        await card.get_by_role("button", name=f"Run {job.id} now").click()
+        await expect(page.get_by_text(f"{job.id} runs.")).to_be_visible()
+        await until(has_run)
+        await card.get_by_role("row").get_by_role("link").click()
+        await expect(page.get_by_role("heading", level=1)).to_contain_text(job.id)
+        steps = page.get_by_role("region", name="Steps", exact=True)
+        await expect(steps.get_by_role("row", name="delete-expired-carts").get_by_text("done")).to_be_visible()
+    finally:
+        await delete_schedules(browsing.shop.client, job.id)
+    recorded = await browsing.shop.data.sql(
+        "SELECT action, reason, actor FROM operator_actions WHERE process_id = :id ORDER BY created_at", id=job.id
+    )
+    operator = recorded[0][2]
+    assert recorded == [
+        ("pause", "Paused for the sale", operator),
+        ("resume", "Resumed for the sale", operator),
+        ("trigger", "", operator),
+    ]
     assert browsing.problems == []
 
 
