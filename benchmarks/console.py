@@ -27,7 +27,7 @@ MIX = """
 PAGES = (
     *("/", "/orders", "/orders?status=on_hold", "/orders?status=fulfilled", "/orders?search=lee"),
     *("/orders?search=customer-7@customer.example", "/orders?since=2026-03-10&until=2026-03-11", "/orders/O7"),
-    *("/processes", "/stock", "/mails", "/customers", "/reports", "/jobs", "/webhooks"),
+    *("/returns", "/processes", "/stock", "/mails", "/customers", "/reports", "/jobs", "/webhooks"),
 )
 
 

@@ -99,6 +99,50 @@ class FulfillmentView(Message):
     cancelled_at: datetime | None = None
 
 
+class PickLineView(Message):
+    """Units of a SKU that the warehouse was asked for; `missing` is null until it has answered."""
+
+    sku: str
+    quantity: int
+    missing: int | None = None
+
+
+class PickView(Message):
+    """What the warehouse was asked to pick for a fulfillment: `asked`, all of it `picked`, `short`, or `withdrawn`."""
+
+    pick_id: str
+    fulfillment_id: str
+    round: int = Field(description="How often it was asked for, from 1")
+    state: Literal["asked", "picked", "short", "withdrawn"]
+    location: str | None = None
+    lines: list[PickLineView]
+    created_at: datetime
+    answered_at: datetime | None = None
+    withdrawn_at: datetime | None = None
+
+
+class CaptureView(Message):
+    """An authorized payment that is captured. `ours`: by this shop, and by nobody else."""
+
+    amount: int
+    provider: str
+    ours: bool
+    captured_at: datetime
+
+
+class RefundView(Message):
+    """A refund of this shop: `due`, `pending` while the provider may still fail to make it, or `made`."""
+
+    purpose: str = Field(description="cancel-order, return-order, or refund-capture when the order is undone")
+    return_id: str | None = None
+    amount: int
+    currency: str
+    state: Literal["due", "pending", "made"]
+    provider: str = Field(description="shop: a person makes it where the order comes from")
+    created_at: datetime
+    made_at: datetime | None = None
+
+
 class MailView(Message):
     """A mail or alert about the order."""
 
@@ -173,6 +217,9 @@ class OrderFacts(OrderSummary):
     lines: list[LineView]
     reservations: list[ReservationView]
     fulfillments: list[FulfillmentView]
+    picks: list[PickView] = Field(default=[], description="Oldest first")
+    captures: list[CaptureView] = Field(default=[], description="Oldest first")
+    refunds: list[RefundView] = Field(default=[], description="Oldest first")
     returns: list[ReturnView] = Field(default=[], description="Oldest first")
     mails: list[MailView]
     events: list[EventView]

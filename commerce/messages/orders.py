@@ -10,6 +10,7 @@ from commerce.messages.steps import BeginResult
 from commerce.order_identity import ORDER_ID_PATTERN
 
 OrderId = Annotated[str, Field(pattern=ORDER_ID_PATTERN)]
+TRACKING_NOTE = "tracking number "  # how the note of a step starts that leads to a parcel
 MAX_INSUFFICIENT_ITEMS = 100
 # The memo of a run that must fail with OrderOnHold if the order is on hold. A memo is not copied to a run that somebody
 # starts like this one in Temporal's UI, so that run clears the hold.
@@ -153,7 +154,7 @@ class Label(Message):
 
     def summary(self) -> str:
         """Return the tracking number."""
-        return f"tracking number {self.tracking_number}"
+        return f"{TRACKING_NOTE}{self.tracking_number}"
 
 
 def shipped_key(order_id: str) -> str:

@@ -25,6 +25,11 @@ def return_process_id(return_id: str) -> str:
     return f"{PROCESS_ID_PREFIX}{return_id}"
 
 
+def return_id_of(process_id: str) -> str | None:
+    """Return the id of the return that a process is about, or None if it is about none."""
+    return process_id.removeprefix(PROCESS_ID_PREFIX) or None if process_id.startswith(PROCESS_ID_PREFIX) else None
+
+
 def returned_key(return_id: str) -> str:
     """Return the key of the mail that notifies the customer that the goods are back."""
     return f"order-returned/{return_id}"

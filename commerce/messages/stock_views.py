@@ -41,7 +41,7 @@ class MovementView(Message):
     quantity: int
     reason: str
     reference: str
-    order_id: str | None = Field(None, description="Whose fulfillment has moved it")
+    order_id: str | None = Field(None, description="Whose fulfillment or return has moved it")
     created_at: datetime
 
 

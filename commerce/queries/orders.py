@@ -29,7 +29,7 @@ from commerce.messages.order_views import (
 from commerce.open_orders import NEEDS_VARIANT
 from commerce.order_identity import name_key_of, split_order_id
 from commerce.order_status import STATUS, WORDS, has_status
-from commerce.queries import returns
+from commerce.queries import order_goods, returns
 from commerce.queries.masking import mask_name
 from commerce.queries.search import has_number, search_query
 
@@ -198,6 +198,9 @@ async def load_order(tx: AsyncSession, order_id: str) -> OrderFacts:
         lines=await load(LINES, LineView),
         reservations=await load(RESERVATIONS, ReservationView),
         fulfillments=await load(FULFILLMENTS, FulfillmentView),
+        picks=await order_goods.load_picks(tx, order_id),
+        captures=await order_goods.load_captures(tx, order_id),
+        refunds=await order_goods.load_refunds(tx, order_id),
         returns=found,
         mails=await load(MAILS, MailView),
         events=await load(EVENTS, EventView),

@@ -16,6 +16,7 @@ IDS = text("SELECT id FROM order_returns WHERE id = :reference OR tracking_numbe
 OF_ORDERS = text("""
     SELECT id FROM order_returns WHERE order_id = ANY(CAST(:order_ids AS text[])) ORDER BY created_at, id
 """)
+ORDERS = text("SELECT id, order_id FROM order_returns WHERE id = ANY(CAST(:ids AS text[]))")
 PLACE = text("SELECT created_at, id FROM order_returns WHERE id = :cursor")
 PAGE = "SELECT id FROM order_returns WHERE {conditions} ORDER BY created_at DESC, id DESC LIMIT :limit"
 CONDITIONS = {
@@ -84,7 +85,7 @@ async def find_return(tx: AsyncSession, reference: str) -> ReturnView:
 
 
 async def load_returns(tx: AsyncSession, ids: Sequence[str]) -> list[ReturnView]:
-    """Return the returns with these ids, in this order."""
+    """Return the returns with these ids, in this order; ids of no return are left out."""
     values = {"ids": list(ids)}
     lines: dict[str, list[ReturnLineView]] = {}
     for row in (await tx.execute(LINES, values)).mappings():
@@ -94,4 +95,10 @@ async def load_returns(tx: AsyncSession, ids: Sequence[str]) -> list[ReturnView]
         return_id = row["return_id"]
         more = {"lines": lines.get(return_id, []), "transaction_id": return_process_id(return_id)}
         views[return_id] = ReturnView.model_validate(dict(row) | more)
-    return [views[return_id] for return_id in ids]
+    return [views[return_id] for return_id in ids if return_id in views]
+
+
+async def orders_of(tx: AsyncSession, return_ids: Collection[str]) -> dict[str, str]:
+    """Return the ids of the orders of returns, by the id of the return."""
+    rows = await tx.execute(ORDERS, {"ids": list(return_ids)})
+    return {row.id: row.order_id for row in rows}

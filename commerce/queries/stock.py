@@ -53,7 +53,8 @@ LEVELS = text("""
 # By the index of each location, of which there are few.
 MOVEMENTS = text("""
     SELECT moved.id, name AS location, quantity, reason, reference, created_at,
-           CASE WHEN reference ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+           CASE WHEN reason = 'returned' THEN (SELECT order_id FROM order_returns WHERE order_returns.id = reference)
+                WHEN reference ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
                 THEN (SELECT order_id FROM fulfillments WHERE fulfillments.id = CAST(reference AS uuid)) END AS order_id
     FROM inventory_levels AS level JOIN locations ON locations.id = location_id,
     LATERAL (

@@ -24,21 +24,30 @@ COUNT = text(f"""
     (SELECT count(*) FROM (SELECT FROM notifications WHERE status <> 'sent' AND status <> 'failed' LIMIT {MOST})
         AS found) AS queued_mails,
     (SELECT count(*) FROM (SELECT FROM notifications WHERE status <> 'sent' AND status = 'failed' LIMIT {MOST})
-        AS found) AS failed_mails
+        AS found) AS failed_mails,
+    (SELECT count(*) FROM (SELECT FROM order_returns WHERE state = 'open' LIMIT {MOST}) AS found) AS open_returns,
+    (SELECT count(*) FROM (SELECT FROM order_returns WHERE state = 'received' LIMIT {
+    MOST
+}) AS found) AS received_returns
 """)  # noqa: S608 - our own constants
 
 
 class Counts(NamedTuple):
-    """Orders by state, items of which more is reserved than there is, and mails that were not sent."""
+    """Orders by state, items of which more is reserved than there is, mails that were not sent, and returns.
+
+    `open_returns` wait for their goods; `received_returns` have them, and are not refunded yet.
+    """
 
     orders: dict[OrderStatus, int]
     oversold: int
     queued_mails: int
     failed_mails: int
+    open_returns: int
+    received_returns: int
 
 
 async def count_today(tx: AsyncSession) -> Counts:
     """Return the counts, each at most MOST."""
     row = (await tx.execute(COUNT)).mappings().one()
     orders = {status: int(row[status]) for status in COUNTED}
-    return Counts(orders, row["oversold"], row["queued_mails"], row["failed_mails"])
+    return Counts(orders, *(row[name] for name in Counts._fields[1:]))

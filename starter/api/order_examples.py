@@ -81,6 +81,9 @@ SHOWN = LISTED | {
         }
     ],
     "reservations": [],
+    "picks": [],
+    "captures": [],
+    "refunds": [],
     "returns": [],
     "fulfillments": [
         {

@@ -1,8 +1,9 @@
 """What callers who may not see personal data get instead of it."""
 
 from commerce.messages.order_views import Address, OrderView
+from commerce.messages.orders import TRACKING_NOTE
 from commerce.messages.return_views import ReturnView
-from commerce.messages.runs import ProcessStatus
+from commerce.messages.runs import ProcessStatus, RunProgress
 from commerce.messages.schedules import JobSchedule
 from commerce.queries.masking import mask_address, mask_name
 from starter.api.callers import Caller
@@ -41,13 +42,22 @@ def return_for(caller: Caller, found: ReturnView) -> ReturnView:
 
 
 def process_for(caller: Caller, status: ProcessStatus) -> ProcessStatus:
-    """Return a process as the caller may see it: its result may hold names and addresses."""
-    return status if caller.sees_personal_data else status.model_copy(update={"result": None})
+    """Return a process as the caller may see it: its result may hold names and addresses, and notes lead to parcels."""
+    if caller.sees_personal_data:
+        return status
+    return status.model_copy(update={"result": None, "progress": status.progress and _without_parcels(status.progress)})
 
 
 def schedule_for(caller: Caller, schedule: JobSchedule) -> JobSchedule:
     """Return a schedule as the caller may see it: the reason of its pause is a text that a person wrote."""
     return schedule if caller.sees_personal_data else schedule.model_copy(update={"note": ""})
+
+
+def _without_parcels(progress: RunProgress) -> RunProgress:
+    steps = [
+        step.model_copy(update={"note": ""}) if step.note.startswith(TRACKING_NOTE) else step for step in progress.steps
+    ]
+    return progress.model_copy(update={"steps": steps})
 
 
 def _masked(address: Address) -> Address:

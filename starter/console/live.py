@@ -12,11 +12,15 @@ from sqlalchemy import text
 
 from commerce.errors import CommerceError
 from commerce.messages.cancellations import processes_of
+from commerce.messages.returns import return_process_id
+from commerce.queries import returns
 from starter.api.progress import HEARTBEAT, run_fingerprint
 from starter.connection.rpc import find_latest_run, unreachable_if_refused
 from starter.console.views import View
+from starter.operate.order_view import MAX_RETURNS
 
 BUSY_SECONDS, IDLE_SECONDS = 0.4, 2.0  # between two looks, while a process runs and while none does
+BUSY_FOR = 60.0  # seconds after a change; a process that waits for weeks need not be looked at so often
 QUIET_LOOKS = 30  # without a change and without a process that runs; then the page stays as it is
 # Without a change while a process waits. A browser has six connections for all pages of a host, and one may wait weeks.
 LONGEST_QUIET = 15 * 60.0  # seconds
@@ -26,7 +30,13 @@ FINGERPRINT = text("""
            (SELECT count(*) FROM operator_actions WHERE process_id = ANY(CAST(:processes AS text[]))) AS actions,
            (SELECT string_agg(status || attempts, ' ' ORDER BY key) FROM notifications WHERE order_id = :order_id),
            (SELECT count(*) FILTER (WHERE kind IS NULL) FROM step_waits
-            WHERE business_key = ANY(CAST(:processes AS text[]))) AS waits
+            WHERE business_key = ANY(CAST(:processes AS text[]))) AS waits,
+           (SELECT string_agg(id || state || coalesce(tracking_number, ''), ' ' ORDER BY id) FROM order_returns
+            WHERE order_id = orders.id) AS returns,
+           (SELECT string_agg(state, ' ' ORDER BY id) FROM order_refunds WHERE order_id = orders.id) AS refunds,
+           (SELECT count(*) FROM order_captures WHERE order_id = orders.id) AS captures,
+           (SELECT count(*) + count(answered_at) + count(withdrawn_at) FROM picks
+            WHERE fulfillment_id IN (SELECT id FROM fulfillments WHERE order_id = orders.id)) AS picks
     FROM orders WHERE id = :order_id
 """)
 
@@ -71,7 +81,8 @@ async def follow(view: View, order_id: str, render: Callable[[], Awaitable[Fragm
             silent_since = time.monotonic()
             yield KEEPALIVE_COMMENT
         with suppress(TimeoutError):
-            async with asyncio.timeout(BUSY_SECONDS if is_busy else IDLE_SECONDS):
+            is_fast = is_busy and time.monotonic() - changed_at < BUSY_FOR
+            async with asyncio.timeout(BUSY_SECONDS if is_fast else IDLE_SECONDS):
                 await view.backends.stopping.wait()
     if not view.backends.stopping.is_set():  # the browser connects again to the next API
         yield format_sse_event(event=END, data_str="end")
@@ -79,8 +90,9 @@ async def follow(view: View, order_id: str, render: Callable[[], Awaitable[Fragm
 
 async def _fingerprint(view: View, order_id: str) -> Any:
     """Return values of which one differs as soon as an order's page does."""
-    processes = processes_of(order_id)
     async with view.database.transaction() as tx:
+        returned = (await returns.of_orders(tx, [order_id]))[-MAX_RETURNS:]
+        processes = [*processes_of(order_id), *map(return_process_id, returned)]
         row = (await tx.execute(FINGERPRINT, {"order_id": order_id, "processes": processes})).one_or_none()
     client = await view.temporal()
     with unreachable_if_refused(f"describe the processes of {order_id}"):

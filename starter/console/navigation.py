@@ -19,6 +19,7 @@ class Place(NamedTuple):
 NAVIGATION = (
     Place(f"{PATH}/", "Today"),
     Place(f"{PATH}/orders", "Orders"),
+    Place(f"{PATH}/returns", "Returns"),
     Place(f"{PATH}/processes", "Processes"),
     Place(f"{PATH}/stock", "Stock"),
     Place(f"{PATH}/jobs", "Jobs"),

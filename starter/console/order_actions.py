@@ -3,20 +3,25 @@
 from http import HTTPStatus
 
 from fastapi import APIRouter
+from pydantic import ValidationError
 from starlette.responses import Response
 
 from commerce import order_corrections
 from commerce.errors import BadInput
+from commerce.messages.base import FieldError, field_errors
 from commerce.messages.order_views import Address
 from commerce.messages.orders import order_process_id
+from commerce.messages.returns import MAX_UNITS, Item
 from commerce.queries.orders import find_order
 from starter.api.callers import Role, requires
 from starter.api.parameters import OrderId
 from starter.client import start_order
+from starter.console.fields import line_field, read_units
 from starter.console.listing import summary, who
 from starter.console.orders import load_order_page, order_path
-from starter.console.views import View, ViewDep
-from starter.operate import actions
+from starter.console.views import Form, View, ViewDep
+from starter.operate import actions, returns
+from starter.operate.answers import MAX_KEY
 
 routes = APIRouter(prefix="/orders/{order_id}", dependencies=[requires(Role.operator)])
 
@@ -94,6 +99,34 @@ async def cancel_order(view: ViewDep, order_id: OrderId) -> Response:
     found = await _find(view, order_id)
     await actions.cancel_order(await view.temporal(), view.database, found, force=force, **who(view))
     return view.redirect(order_path(found), "The order is being cancelled.")
+
+
+@routes.post("/returns")
+async def start_return(view: ViewDep, order_id: OrderId) -> Response:
+    """Start a return of the order: of the units that the form names by line, or of all that are left."""
+    why, items = who(view), _items(view.form)
+    found = await _find(view, order_id)
+    options = {name: view.form.get(name) == "yes" for name in ("label", "refund", "refund_shipping")}
+    key = view.form.get("once")[:MAX_KEY]
+    client = await view.temporal()
+    await returns.start_return(client, view.database, found, items, idempotency_key=key or None, **why, **options)
+    return view.redirect(order_path(found), "The return is started.")
+
+
+def _items(form: Form) -> list[Item]:
+    """Return what a form names, by line; nothing if it has no fields for lines. Raises BadInput."""
+    units = form.starting_with(line_field("units", ""))
+    items = []
+    for line, text in units.items():
+        quantity = read_units(form, line_field("units", line), MAX_UNITS, f"units of line {line}") if text else 0
+        if quantity:
+            try:
+                items.append(Item.model_validate({"line": line, "quantity": quantity}))
+            except ValidationError as error:
+                raise BadInput(field_errors(error)) from None
+    if units and not items:
+        raise BadInput([FieldError(field="items", message="name what is to come back")])
+    return items
 
 
 async def _find(view: View, order_id: str) -> str:

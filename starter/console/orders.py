@@ -1,5 +1,6 @@
 """Orders: the list, and one with its whole story, live while something happens."""
 
+import secrets
 from datetime import datetime, time, timedelta
 from http import HTTPStatus
 from typing import Any, get_args
@@ -9,14 +10,14 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from commerce.errors import BadInput
-from commerce.messages.order_views import OrderPage, OrderStatus
+from commerce.messages.order_views import LineView, OrderPage, OrderStatus, OrderView
 from commerce.queries.orders import MAX_SEARCH, OrderFilter, list_orders
 from starter.api.parameters import OrderId
 from starter.api.personal_data import order_for, process_for
 from starter.api.progress import ProgressStream
 from starter.console.listing import Listing, process_path, summary
 from starter.console.live import Fragment, follow
-from starter.console.processes import questions_of
+from starter.console.questions import MAX_LINES, asked_by
 from starter.console.sessions import PATH
 from starter.console.timeline import tell
 from starter.console.views import View, ViewDep
@@ -100,12 +101,25 @@ async def load_order_page(view: View, order_id: str) -> dict[str, Any]:
         "processes": processes,
         "main": main,
         "is_busy": is_busy,
-        "questions": [each for process in processes for each in questions_of(process)],
+        "questions": [
+            each for process in processes for each in asked_by(process, order.picks, order.returns, order.refunds)
+        ],
         "timeline": tell(order, processes, view.settings),
         "path_of": order_path(order.order_id),
         "process_path": process_path,
+        "returnable": _returnable(order),
+        "max_lines": MAX_LINES,
+        "once": secrets.token_urlsafe(12),
         "may_change": order.status in ("open", "on_hold", "waiting_for_stock", "unpaid", "other"),
     }
+
+
+def _returnable(order: OrderView) -> list[tuple[LineView, int]]:
+    """Return the lines of which a new return can bring back units, with how many."""
+    if order.status != "fulfilled":
+        return []
+    left = [(line, line.quantity - line.returned_quantity - line.returning_quantity) for line in order.lines]
+    return [(line, units) for line, units in left if units > 0]
 
 
 def _selection(listing: Listing, view: View) -> OrderFilter:

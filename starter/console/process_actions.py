@@ -7,18 +7,24 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from commerce.errors import BadInput, PermanentError, ProcessNotFound
-from commerce.messages.base import FieldError
+from commerce.messages import picks, returns
+from commerce.messages.base import FieldError, Message
+from commerce.messages.returns import ReturnReceipt, return_id_of
 from commerce.messages.runs import Run
-from commerce.messages.waits import MAX_REASON, Answer, AnswerKind
+from commerce.messages.waits import MAX_REASON, ROUND, Answer, AnswerKind
+from commerce.queries.order_goods import load_picks
+from commerce.queries.returns import find_return
 from starter.api.callers import Role, requires
 from starter.console.listing import Who, process_path, who
 from starter.console.orders import order_path
-from starter.console.processes import FILTERS, find_processes, order_of
+from starter.console.processes import FILTERS, find_processes, orders_of
+from starter.console.questions import current, read_picked, read_receipt
 from starter.console.views import View, ViewDep
 from starter.operate import actions, answers
 from starter.operate.bulk import act_on_all
 from starter.operate.process_list import MAX_CONCURRENT_CALLS
 from starter.operate.process_status import to_run
+from starter.operate.returns import receive_return
 from starter.operate.run_history import get_latest_run
 
 ACTIONS = ("retry", "cancel", "dismiss")
@@ -70,16 +76,23 @@ async def answer_step(view: ViewDep, process_id: str) -> Response:
     given = next((kind for kind in ANSWERS if kind == view.form.get("answer")), None)
     if given is None:
         raise BadInput([FieldError(field="answer", message=f"must be one of {', '.join(ANSWERS)}")])
-    receipt = await answers.answer(
-        await view.temporal(),
-        view.database,
-        process_id,
-        view.form.get("step").partition("/")[0],
-        Answer(answer=given, reason=view.form.get("reason")[:MAX_REASON]),
-        by=view.caller.name,
-    )
+    step, reason = view.form.get("step").partition(ROUND)[0], view.form.get("reason")[:MAX_REASON]
+    async with view.database.transaction() as tx:
+        order_id = (await orders_of(tx, [process_id])).get(process_id)
+        return_id = return_id_of(process_id) or ""
+        data: Message | None = None
+        if given == "success" and step == picks.STEP and order_id:
+            data = read_picked(view.form, current(await load_picks(tx, order_id)))
+        if given == "success" and step == returns.AWAIT:
+            data = read_receipt(view.form, await find_return(tx, return_id))
+    client, database, by = await view.temporal(), view.database, view.caller.name
+    if isinstance(data, ReturnReceipt):
+        receipt = await receive_return(client, database, return_id, data, by=by, reason=reason)
+    else:
+        answer = Answer(answer=given, data=data.model_dump() if data else None, reason=reason)
+        receipt = await answers.answer(client, database, process_id, step, answer, by=by)
     done = "The process has the answer." if receipt.status == "taken" else "The answer counts once a worker runs."
-    return view.redirect(_back(process_id), done)
+    return view.redirect(order_path(order_id) if order_id else process_path(process_id), done)
 
 
 @routes.post("/{process_id}/{action}")
@@ -115,8 +128,3 @@ async def _latest_runs(view: View, ids: Sequence[str]) -> list[Run]:
                 return None
 
     return [run for run in await asyncio.gather(*map(latest, ids)) if run]
-
-
-def _back(process_id: str) -> str:
-    order_id = order_of(process_id)
-    return order_path(order_id) if order_id else process_path(process_id)

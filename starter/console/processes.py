@@ -1,11 +1,12 @@
 """Processes: all kinds, what needs somebody first; one in full; and what operators do to one or many."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, get_args
 
 from fastapi import APIRouter
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from commerce import operator_actions
@@ -13,15 +14,17 @@ from commerce.errors import BadInput, MissingKey
 from commerce.messages.base import FieldError
 from commerce.messages.cancellations import cancel_process_id
 from commerce.messages.orders import order_process_id
-from commerce.messages.runs import Page, ProcessStatus, StatusFilter
+from commerce.messages.returns import return_id_of
+from commerce.messages.runs import Page, StatusFilter
+from commerce.queries import returns
 from starter.api.personal_data import process_for
 from starter.console.listing import Listing, process_path, summary
+from starter.console.questions import load_asked
 from starter.console.views import View, ViewDep
-from starter.operate.answers import question_of
 from starter.operate.process_list import MAX_LISTED, Narrowing, list_processes
 from starter.operate.process_status import get_status
 from starter.operate.run_history import get_latest_run, load_input
-from starter.processes import PROCESS_TYPES, Question
+from starter.processes import PROCESS_TYPES
 
 PAGE_SIZE = 50
 URGENT = 20  # stuck and failed processes on the first page
@@ -42,11 +45,15 @@ async def show_processes(view: ViewDep) -> Response:
     filters = listing.filters
     lists: dict[str, Page] = {}
     problem = None
+    order_of: dict[str, str] = {}
     try:
         if listing.cursor is None and not any(filters.values()):
             lists["stuck"] = await _list(view, {"status": "stuck"}, URGENT)
             lists["failed"] = await _list(view, {"status": "failed"}, URGENT)
         lists["found"] = await _list(view, filters, PAGE_SIZE, listing.cursor)
+        shown = [run.transaction_id for page in lists.values() for run in page.workflows]
+        async with view.database.transaction() as tx:
+            order_of = await orders_of(tx, shown)
     except BadInput as error:
         problem = summary(error)
     return view.render(
@@ -58,7 +65,7 @@ async def show_processes(view: ViewDep) -> Response:
         kinds=sorted(PROCESS_TYPES),
         **listing.variables,
         path_of=process_path,
-        order_of=order_of,
+        order_of=order_of.get,
     )
 
 
@@ -81,6 +88,8 @@ async def load_process_page(view: View, process_id: str) -> dict[str, Any]:
     async with view.database.transaction() as tx:
         actions = await operator_actions.list_actions(tx, process_id)
         dismissed = status.run_id in await operator_actions.dismissed_runs(tx, [process_id])
+        order_id = (await orders_of(tx, [process_id])).get(process_id)
+        asked = await load_asked(tx, status, order_id)
     if not view.caller.sees_personal_data:
         actions = [action.model_copy(update={"reason": ""}) for action in actions]
     return {
@@ -89,9 +98,9 @@ async def load_process_page(view: View, process_id: str) -> dict[str, Any]:
         "result": as_json(status.result) if view.caller.sees_personal_data and status.result is not None else None,
         "actions": actions,
         "dismissed": dismissed,
-        "order_id": order_of(process_id),
+        "order_id": order_id,
         "path_of": process_path(process_id),
-        "questions": questions_of(status),
+        "questions": asked,
         "may_retry": status.status in RETRYABLE or status.status == "completed",
         "has_failed": status.status in FAILED,
     }
@@ -115,24 +124,18 @@ async def find_processes(view: View, filters: Mapping[str, str], most: int) -> t
     return list(dict.fromkeys(found)), cursor is not None
 
 
-def questions_of(process: ProcessStatus) -> list[tuple[ProcessStatus, Any, Question]]:
-    """Return what a process asks people now: with the step, and the question."""
-    kind = PROCESS_TYPES.get(process.type)
-    if kind is None or process.progress is None or process.status != "running":
-        return []
-    return [
-        (process, step, question_of(process.type, process.transaction_id, step.kind))
-        for step in process.progress.steps
-        if step.state == "waiting" and step.kind in kind.questions and not kind.questions[step.kind].asks_password
-    ]
-
-
-def order_of(process_id: str) -> str | None:
-    """Return the id of the order that a process is about, or None."""
-    for start in (order_process_id(""), cancel_process_id("")):
-        if process_id.startswith(start) and len(process_id) > len(start):
-            return process_id.removeprefix(start)
-    return None
+async def orders_of(tx: AsyncSession, process_ids: Iterable[str]) -> dict[str, str]:
+    """Return the ids of the orders that processes are about, by the id of the process."""
+    found, by_return = {}, {}
+    for process_id in process_ids:
+        for start in (order_process_id(""), cancel_process_id("")):
+            if process_id.startswith(start) and len(process_id) > len(start):
+                found[process_id] = process_id.removeprefix(start)
+        if return_id := return_id_of(process_id):
+            by_return[return_id] = process_id
+    if by_return:
+        found |= {by_return[return_id]: each for return_id, each in (await returns.orders_of(tx, by_return)).items()}
+    return found
 
 
 def as_json(value: Any) -> str:

@@ -15,12 +15,16 @@ from commerce.plain_text import CONTROLS_IN_LINES
 from commerce.settings import Settings
 from starter.console.assets import asset_url
 from starter.console.charts import bar_chart
+from starter.console.fields import line_field, missing_field
 
 NONE = Markup('<span class="none" aria-label="none">–</span>')
 # Tones: good, busy, warn, bad, calm. Words that are not here are calm.
 TONES: Mapping[str, str] = {
     **dict.fromkeys(("fulfilled", "completed", "done", "sent", "active", "paid", "captured", "success", "ok"), "good"),
+    **dict.fromkeys(("picked", "made", "returned"), "good"),
     **dict.fromkeys(("running", "open", "compensating", "sending", "cancelling", "delivering"), "busy"),
+    **dict.fromkeys(("due", "short", "withdrawn"), "warn"),
+    **dict.fromkeys(("received", "pending", "asked"), "busy"),
     **dict.fromkeys(
         ("waiting", "waiting_for_stock", "on_hold", "unpaid", "queued", "paused", "awaiting", "retry", "oversold"),
         "warn",
@@ -142,6 +146,8 @@ def templates(settings: Settings) -> Environment:
         "asset_url": asset_url,
         "bar_chart": bar_chart,
         "is_web_address": is_web_address,
+        "line_field": line_field,
+        "missing_field": missing_field,
         "max_lengths": MAX_LENGTHS,
     }
     return environment

@@ -6,7 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import quote
 
+from commerce.formats import Formats
+from commerce.messages.base import count_of
 from commerce.messages.order_views import OrderView
+from commerce.messages.payments import AT_SHOP
 from commerce.messages.runs import ProcessStatus, StepStatus
 from commerce.settings import Settings
 from starter.console.sessions import PATH
@@ -27,7 +30,7 @@ EVENTS: Mapping[str, str] = {
     "order.updated": "Changed",
     "order.cancelled": "Cancelled",
     "order.fulfilled": "Fulfilled",
-    "order.returned": "Goods came back",
+    "order.returned": "Return completed",
     "order.insufficient_inventory": "Not enough stock",
 }
 EVENT_TONES: Mapping[str, str] = {
@@ -44,6 +47,8 @@ STEP_TONES: Mapping[str, str] = {
     "undo_failed": "bad",
     "undone": "warn",
 }
+REFUND_WORDS: Mapping[str, str] = {"due": "is due", "pending": "is pending", "made": "made"}
+LISTED = 5  # SKUs that are missing
 STEP_WORDS: Mapping[str, str] = {"undone": "undone", "undo_failed": "could not be undone", "failed": "failed"}
 
 
@@ -73,6 +78,9 @@ def tell(order: OrderView, processes: Sequence[ProcessStatus], settings: Setting
         *_runs(order, processes),
         *_steps(processes),
         *_parcels(order),
+        *_picks(order),
+        *_payments(order, Formats(settings.locale)),
+        *_returns(order),
         *_answers(order),
         *_mails(order),
         *_actions(order),
@@ -163,6 +171,46 @@ def _parcels(order: OrderView) -> Iterator[Entry]:
             )
         if parcel.cancelled_at:
             yield Entry(parcel.cancelled_at, f"Parcel{number} taken back", "warn")
+
+
+def _picks(order: OrderView) -> Iterator[Entry]:
+    for pick in order.picks:
+        units = count_of(sum(line.quantity for line in pick.lines), "unit")
+        place = [f"at {pick.location}"] if pick.location else []
+        again = [f"round {pick.round}"] if pick.round > 1 else []
+        yield Entry(pick.created_at, f"The warehouse was asked to pick {units}", details=[*place, *again])
+        if pick.answered_at:
+            missing = [f"{line.missing} × {line.sku} missing" for line in pick.lines if line.missing]
+            more = [f"and {len(missing) - LISTED} more SKUs"] if len(missing) > LISTED else []
+            title = "Picked, but not everything was found" if missing else "Everything was picked"
+            yield Entry(pick.answered_at, title, "warn" if missing else "good", [*missing[:LISTED], *place, *more])
+        if pick.withdrawn_at:
+            yield Entry(pick.withdrawn_at, f"The pick of {units} was withdrawn", "warn", place)
+
+
+def _payments(order: OrderView, formats: Formats) -> Iterator[Entry]:
+    for capture in order.captures:
+        amount = formats.money(capture.amount, order.currency)
+        by = [f"at {capture.provider}"] if capture.ours else [f"at {capture.provider}", "not by this shop"]
+        yield Entry(capture.captured_at, f"{amount} captured", "good", by)
+    for refund in order.refunds:
+        place = "the shop" if refund.provider == AT_SHOP else refund.provider
+        title = f"Refund of {formats.money(refund.amount, order.currency)} {REFUND_WORDS[refund.state]}"
+        tone = {"made": "good", "pending": "busy"}.get(refund.state, "warn")
+        yield Entry(refund.made_at or refund.created_at, title, tone, [f"at {place}"])
+
+
+def _returns(order: OrderView) -> Iterator[Entry]:
+    for each in order.returns:
+        units = count_of(sum(line.quantity for line in each.lines), "unit")
+        number = [f"with {each.carrier or 'the carrier'} {each.tracking_number}"] if each.tracking_number else []
+        links = [Link("Label", each.label_url)] if each.label_url and is_web_address(each.label_url) else []
+        yield Entry(each.created_at, f"Return of {units} registered", "calm", number, links)
+        if each.received_at:
+            back, sellable = (sum(getattr(line, name) or 0 for line in each.lines) for name in ("received", "sellable"))
+            yield Entry(each.received_at, f"{count_of(back, 'unit')} came back", "good", [f"{sellable:,} sellable"])
+        if each.state == "closed" and each.ended_at:
+            yield Entry(each.ended_at, f"Return of {units} closed", "warn", ["the goods did not come back"])
 
 
 def _answers(order: OrderView) -> Iterator[Entry]:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from commerce.errors import BadInput, CommerceError
 from commerce.formats import Formats
 from commerce.messages.base import FieldError
 from commerce.messages.report_views import DailyReport
+from commerce.messages.returns import AWAIT
 from commerce.messages.runs import Page, StatusFilter
 from commerce.messages.schedules import JobSchedule
 from commerce.queries.reports import list_reports
@@ -23,13 +24,13 @@ from starter.api.callers import Role, requires
 from starter.console.charts import Bar
 from starter.console.checks import Checks, Remark
 from starter.console.listing import process_path
-from starter.console.processes import order_of
+from starter.console.processes import orders_of
 from starter.console.sessions import PATH
 from starter.console.views import View, ViewDep
 from starter.doctor.checks import CHECKS
 from starter.doctor.runner import CheckContext, run_checks
 from starter.operate.audit import audit
-from starter.operate.process_list import list_processes
+from starter.operate.process_list import Narrowing, list_processes
 from starter.operate.worker_presence import is_worker_polling
 from starter.processes import TASK_QUEUE
 from starter.schedules.queries import list_schedules
@@ -54,6 +55,7 @@ class Snapshot:
     stuck: Page | None
     failed: Page | None
     waiting: Page | None
+    order_of: Mapping[str, str]  # by process
     schedules: Sequence[JobSchedule] | None
     has_worker: bool | None
     missing: str = ""
@@ -87,7 +89,7 @@ async def show_today(view: ViewDep) -> Response:
         charts=_charts(now.reports, view),
         verdicts=checks.verdicts,
         path_of=process_path,
-        order_of=order_of,
+        order_of=now.order_of.get,
     )
 
 
@@ -119,7 +121,9 @@ async def _read(view: View) -> Snapshot:
         return None
 
     async def processes(status: StatusFilter) -> Page:
-        return await list_processes(await view.temporal(), status, limit=LISTED, database=view.database)
+        # That a return waits for its goods is usual, for weeks. A tile counts them.
+        only = Narrowing(not_waiting_for=AWAIT if status == "waiting" else None)
+        return await list_processes(await view.temporal(), status, limit=LISTED, only=only, database=view.database)
 
     async def schedules() -> Sequence[JobSchedule]:
         return await list_schedules(await view.temporal())
@@ -135,7 +139,10 @@ async def _read(view: View) -> Snapshot:
         ask(has_worker()),
     )
     missing = problems[0] if problems else ""
-    return Snapshot(time.monotonic(), counts, reports, stuck, failed, waiting, jobs, worker, missing)
+    shown = [run.transaction_id for page in (stuck, failed, waiting) if page for run in page.workflows]
+    async with view.database.transaction() as tx:
+        order_of = await orders_of(tx, shown)
+    return Snapshot(time.monotonic(), counts, reports, stuck, failed, waiting, order_of, jobs, worker, missing)
 
 
 def _charts(reports: Sequence[DailyReport], view: View) -> dict[str, Any] | None:

@@ -66,6 +66,10 @@ class Form:
         """Return all values of a field, such as those of ticked boxes."""
         return list(self._fields.get(name, []))
 
+    def starting_with(self, start: str) -> dict[str, str]:
+        """Return the values of the fields whose names start like this, by the rest of the name."""
+        return {name.removeprefix(start): self.get(name) for name in self._fields if name.startswith(start)}
+
     def has(self, name: str) -> bool:
         """Return whether a field was sent, even an empty one."""
         return name in self._fields

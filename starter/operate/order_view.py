@@ -16,6 +16,7 @@ from starter.operate.process_list import OUR_RUNS, fetch_page
 from starter.operate.process_status import get_status, to_run
 
 MAX_RUNS = 20
+MAX_RETURNS = 10
 
 
 async def view_order(
@@ -48,7 +49,8 @@ async def view_order_and_processes(
 ) -> tuple[OrderView, list[ProcessStatus]]:
     """Return an order as `view_order` does, and the status of the latest run of each of its processes.
 
-    `ui` is the address of Temporal's UI, for links. Raises OrderNotFound, DatabaseUnavailable.
+    Of its returns there are the last 10. `ui` is the address of Temporal's UI, for links. Raises OrderNotFound,
+    DatabaseUnavailable.
     """
     order = await view_order(database, connect, reference, default_source=default_source)
 
@@ -58,7 +60,8 @@ async def view_order_and_processes(
         except (ProcessNotFound, Unreachable):
             return None
 
-    found = await asyncio.gather(*map(status, processes_of(order.order_id)))
+    returns = [each.transaction_id for each in order.returns[-MAX_RETURNS:]]
+    found = await asyncio.gather(*map(status, [*processes_of(order.order_id), *returns]))
     return order, [each for each in found if each]
 
 

@@ -51,12 +51,14 @@ class Narrowing:
 
     `outcome`: as a completed process has it. `search`: how the process id starts, or the id of an order or customer.
     `since` and `until` (exclusive) limit when a process ended, or when it started if it runs.
+    `not_waiting_for`: without the processes that wait at this step, which must be one of ours.
     """
 
     outcome: str | None = None
     search: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    not_waiting_for: str | None = None
 
     def conditions(self) -> list[str]:
         """Return the conditions of Temporal's query. Raises BadInput naming the wrong fields."""
@@ -78,6 +80,8 @@ class Narrowing:
         if self.search:
             ids = " OR ".join(f"{name} = '{self.search}'" for name in ("OrderId", "CustomerId"))
             found.append(f"(WorkflowId STARTS_WITH '{self.search}' OR {ids})")
+        if self.not_waiting_for:
+            found.append(f"WaitingFor != '{self.not_waiting_for}'")
         for sign, time in ((">=", self.since), ("<", self.until)):
             if time:
                 running = f"ExecutionStatus = 'Running' AND StartTime {sign} '{time.isoformat()}'"

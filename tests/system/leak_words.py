@@ -17,6 +17,7 @@ ACTOR = "operator-cholmondeley"
 ADMIN = "zq-leak-admin@shop.example"
 TOKEN, CARRIER_KEY = "zq-leak-token-of-the-api", "zq-leak-key-of-the-carrier"
 LINK_KEY = "zq-leak-key-of-links-of-32-characters"
+WAREHOUSE_SECRET, PAYMENTS_KEY = "zq-leak-secret-of-the-warehouse", "zq-leak-key-of-the-payments"
 
 # The inputs of processes. Temporal stores them: in plain text unless encryption is on.
 PROCESS_INPUT = {
@@ -39,6 +40,8 @@ NEVER_IN_TEMPORAL = {
     "API token": [TOKEN],
     "carrier's API key": [CARRIER_KEY],
     "key of links": [LINK_KEY],
+    "warehouse's secret": [WAREHOUSE_SECRET],
+    "payment provider's key": [PAYMENTS_KEY],
 }
 
 CUSTOMER = CustomerData(email=f"{CUSTOMER_PREFIX}.of.nobody@shop.example", first_name=FIRST, last_name=LAST)
@@ -49,5 +52,6 @@ ERROR_TEXTS = {
     "create-customer": f"cannot store {CUSTOMER!r}",
     "create-auth-user": f"cannot store {CUSTOMER.model_dump() | {'password_hash': HASH, 'password': PASSWORD_AS_HASH}}",
     "assign-customer-group": f"cannot assign {json.dumps(CUSTOMER.model_dump() | {'password_hash': HASH})}",
+    "complete-order": f"cannot store {CUSTOMER!r} <{CUSTOMER.email}>",
     "process": f"a plain bug with {CUSTOMER!r} and {json.dumps(CUSTOMER.model_dump() | {'password_hash': HASH})}",
 }

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from commerce.database import Database
@@ -16,8 +17,10 @@ from starter.devstack import key_file
 from starter.devstack.stack import Stack
 from tests.commerce.shop import Shop
 from tests.paths import ROOT
+from tests.payment_provider import embedded_payments
 from tests.running_shop import RunningShop
 from tests.system import leak_words as words
+from tests.system.leak_answers import ASKING, Asking, run_asking
 from tests.system.leak_scenarios import Setup, run_scenarios, send_personal_data_to_the_api
 from tests.system.leak_search import Words, describe, dump_temporal, find_words, read_files
 from tests.system.workers import WorkerProcess
@@ -29,6 +32,7 @@ SETTINGS = {
     "COMMERCE_API_TOKENS": words.TOKEN,
     "COMMERCE_CARRIER_API_KEY": words.CARRIER_KEY,
     "COMMERCE_LINK_KEYS": words.LINK_KEY,
+    "COMMERCE_WAREHOUSE_SECRETS": words.WAREHOUSE_SECRET,
     "COMMERCE_REVIEW_RISK": "high",
     "PYTHONPATH": str(ROOT),
 }
@@ -47,10 +51,11 @@ class Recorded:
 
 
 @asynccontextmanager
-async def open_shop(stack: Stack) -> AsyncIterator[RunningShop]:
-    """Open the shop of an embedded stack."""
-    database = Database(stack.environment["COMMERCE_DATABASE_URL"])
-    client, settings = await connect(stack.environment), load_settings(stack.environment)
+async def open_shop(stack: Stack, **more: str) -> AsyncIterator[RunningShop]:
+    """Open the shop of an embedded stack, with `more` settings."""
+    environment = stack.environment | more
+    database = Database(environment["COMMERCE_DATABASE_URL"])
+    client, settings = await connect(environment), load_settings(environment)
     yield RunningShop(
         settings, client, database, Shop(database), stack.data_dir / "mail", stack.description["carrier_url"]
     )
@@ -58,14 +63,10 @@ async def open_shop(stack: Stack) -> AsyncIterator[RunningShop]:
 
 
 @asynccontextmanager
-async def faulty_worker(setup: Setup, stack: Stack, log_format: str) -> AsyncIterator[None]:
-    """Run a worker with the faults of the setup while the block runs."""
-    faults = {"FAULTS": json.dumps(setup.faults), "MARKERS": str(setup.markers)}
-    worker = WorkerProcess(
-        "tests.system.leak_worker",
-        os.environ | stack.environment | faults | {"COMMERCE_LOG_FORMAT": log_format},
-        setup.markers,
-    )
+async def faulty_worker(stack: Stack, folder: Path, faults: dict[str, str], **more: str) -> AsyncIterator[None]:
+    """Run a worker with these faults and `more` settings while the block runs."""
+    environment = os.environ | stack.environment | {"FAULTS": json.dumps(faults), "MARKERS": str(folder)} | more
+    worker = WorkerProcess("tests.system.leak_worker", environment, folder)
     try:
         await worker.wait_until_started()
         yield
@@ -83,8 +84,9 @@ async def run_and_record(folder: Path, *log_formats: str) -> Recorded:
         for log_format in log_formats:
             (folder / log_format).mkdir()
             setup = Setup(shop, log_format, folder / log_format)
-            async with faulty_worker(setup, stack, log_format):
+            async with faulty_worker(stack, setup.markers, setup.faults, COMMERCE_LOG_FORMAT=log_format):
                 await run_scenarios(setup)
+        await run_asking_shop(stack, folder, log_formats[-1])
         await send_personal_data_to_the_api(stack.description["api_url"], setup.address("api"))
         temporal = await dump_temporal(shop.client)
         hashes = {"password hash": [*words.PROCESS_INPUT["password hash"], *await shop.data.sql(PASSWORD_HASHES)]}
@@ -95,17 +97,32 @@ async def run_and_record(folder: Path, *log_formats: str) -> Recorded:
     }
     return Recorded(
         temporal | read_files(folder, "stack/temporal.db*", TEMPORAL_LOG),
-        read_logs(folder),
+        read_logs(folder, *log_formats),
         words.PROCESS_INPUT | hashes,
         words.NEVER_IN_TEMPORAL | secrets,
     )
 
 
-def read_logs(folder: Path) -> dict[str, bytes]:
+async def run_asking_shop(stack: Stack, folder: Path, log_format: str) -> None:
+    """Let the same shop ask the warehouse, the payment provider and customers, with a worker of its own."""
+    markers = folder / "asking"
+    markers.mkdir()
+    async with embedded_payments(folder / "payments") as payments:
+        settings = ASKING | {"COMMERCE_PAYMENTS_URL": payments.api, "COMMERCE_LOG_FORMAT": log_format}
+        async with (
+            open_shop(stack, **settings) as shop,
+            httpx.AsyncClient(base_url=stack.description["api_url"], verify=False) as http,
+        ):
+            asking = Asking(Setup(shop, "asking", markers), payments, http)
+            async with faulty_worker(stack, markers, asking.faults, **settings):
+                await run_asking(asking)
+
+
+def read_logs(folder: Path, *log_formats: str) -> dict[str, bytes]:
     """Return the logs of our programs; check that bugs are logged by us, by the SDK and by its core."""
     workers, servers = read_files(folder, "*/worker.log"), read_files(folder, "stack/logs/*")
-    assert workers and servers.pop(TEMPORAL_LOG)
-    for content in workers.values():
+    assert servers.pop(TEMPORAL_LOG)
+    for content in [workers[f"{log_format}/worker.log"] for log_format in log_formats]:
         assert all(part in content for part in (b"step failed", b"Traceback", b"Failing workflow task", b"[redacted]"))
     return workers | servers
 

@@ -3,10 +3,17 @@
 // A window whose form was refused opens again, with what was typed.
 for (const found of document.querySelectorAll("[popover][data-open]")) found.showPopover();
 
-// What somebody is writing, or has reached by keyboard, is not replaced by newer content.
+// Whether somebody has typed something into a form of this part that is shown and would be lost with it.
+function isFilledIn(part) {
+  const fields = part.querySelectorAll?.("form[method=post] :is(input, textarea)") ?? [];
+  return [...fields].some((field) => field.value !== field.defaultValue && field.getClientRects().length);
+}
+
+// What somebody is writing or has written, or has reached by keyboard, is not replaced by newer content.
 for (const name of ["htmx:beforeSwap", "htmx:sseBeforeMessage"]) {
   document.addEventListener(name, (event) => {
-    if (event.target.querySelector?.(":popover-open, :focus-visible")) event.preventDefault();
+    const part = event.target;
+    if (part.querySelector?.(":popover-open, :focus-visible") || isFilledIn(part)) event.preventDefault();
   });
 }
 

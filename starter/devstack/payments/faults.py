@@ -20,6 +20,7 @@ class Fault(BaseModel):
     times: int | None = Field(None, ge=1)
     payment_intent: str | None = Field(None, description="Only for this payment intent")
     seconds: float = Field(15, ge=0, le=600, description="How long `slow` takes")
+    message: str = Field("An error that a test has asked for.", description="What the response says")
 
     def applies_to(self, operation: Operation, payment_intent: str) -> bool:
         """Return whether to inject this fault into an operation on this payment intent."""

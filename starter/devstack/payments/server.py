@@ -12,7 +12,7 @@ POST /trial/payments/ID {"status": "canceled"}: changes a payment intent, as Str
 POST /trial/refunds/ID {"status": "failed"}: changes a refund, as a bank does
 POST /trial/faults     {"operation": "retrieve" | "capture" | "cancel" | "refund" | "list",
                         "fault": "401" | "402" | "403" | "409" | "424" | "429" | "500" | "503" | "done_500" | "cut" |
-                        "slow", "times": 1, "payment_intent": null, "seconds": 15}
+                        "slow", "times": 1, "payment_intent": null, "seconds": 15, "message": "what it says"}
 GET, DELETE /trial/faults
 """
 
@@ -210,7 +210,7 @@ async def _respond(request: Request, operation: Operation, payment_id: str, work
     kind = fault.fault if fault else None
     if kind == "slow":
         await asyncio.sleep(fault.seconds)
-    status, body = _carry_out(kind, work)
+    status, body = _carry_out(fault, work)
     if key and (status < 400 or status >= 500):
         payments.store(key, Stored(wanted, status, body))
     if kind == "cut":
@@ -218,8 +218,9 @@ async def _respond(request: Request, operation: Operation, payment_id: str, work
     return JSONResponse(body, status)
 
 
-def _carry_out(kind: str | None, work: Callable[[], Json]) -> tuple[int, Json]:
+def _carry_out(fault: Fault | None, work: Callable[[], Json]) -> tuple[int, Json]:
     """Return status and body of the response to an operation."""
+    kind, message = (fault.fault, fault.message) if fault else (None, "")
     status = int(kind) if kind and kind.isdecimal() else 200
     if status == 200:
         try:
@@ -230,7 +231,7 @@ def _carry_out(kind: str | None, work: Callable[[], Json]) -> tuple[int, Json]:
             return status, body
         status = 500
     code = "card_declined" if status == 402 else "lock_timeout" if status == 429 else "error"
-    return status, Refusal(status, code, "An error that a test has asked for.", TYPES.get(status, "api_error")).body
+    return status, Refusal(status, code, message, TYPES.get(status, "api_error")).body
 
 
 async def _form(request: Request) -> dict[str, str]:

@@ -44,7 +44,7 @@ SERIOUS = ("serious", "critical")
 SCREENS: Sequence[Screen] = ((1280, "light"), (390, "dark"))
 OTHER_SCREENS: Sequence[Screen] = ((1280, "dark"), (390, "light"))
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"
-PAGES = ("/", "/orders", "/processes", "/stock", "/jobs", "/reports", "/mails", "/webhooks", "/customers")
+PAGES = ("/", "/orders", "/returns", "/processes", "/stock", "/jobs", "/reports", "/mails", "/webhooks", "/customers")
 
 
 @dataclass
@@ -206,6 +206,29 @@ async def test_failed_orders_are_retried_together(browsing: Browsing) -> None:
         "SELECT process_id FROM operator_actions WHERE action = 'retry' ORDER BY process_id"
     )
     assert rows == processes
+    assert browsing.problems == []
+
+
+async def test_goods_come_back_and_what_is_typed_outlives_renewals(browsing: Browsing) -> None:
+    await browsing.shop.data.order("browser-8", MUG=2, columns={"total": 0})
+    await browsing.shop.process("browser-8")
+    page = await browsing.open()
+    await page.goto("/console/orders/browser-8")
+    await page.get_by_role("button", name="Start a return").click()
+    window = page.get_by_role("dialog", name="Start a return")
+    await window.get_by_label("Why").fill("Too large")
+    await window.get_by_role("button", name="Start a return").click()
+    await expect(page.get_by_label("Came back of MUG")).to_have_value("2")
+    await page.get_by_role("region", name="Return", exact=True).get_by_role("link").first.click()
+    came = page.get_by_label("Came back of MUG")
+    await came.fill("1")
+    await page.get_by_role("heading", level=1).click()
+    for _ in range(2):  # the page renews itself
+        async with page.expect_response(lambda response: "/processes/" in response.url):
+            pass
+    await expect(came).to_have_value("1")
+    await page.get_by_role("button", name="Record what came back").click()
+    await expect(page.get_by_text("1 unit came back")).to_be_visible()
     assert browsing.problems == []
 
 

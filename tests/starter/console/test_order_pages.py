@@ -33,7 +33,7 @@ ORDER = {
     "shipping_country": "GB",
     "lines": [{"quantity": 1, "name": "Mug", "price": "19.00", "sku": "MUG"}],
 }
-PAGES = ("/", "/orders", "/processes", "/stock", "/jobs", "/reports", "/mails", "/webhooks", "/customers")
+PAGES = ("/", "/orders", "/returns", "/processes", "/stock", "/jobs", "/reports", "/mails", "/webhooks", "/customers")
 
 
 async def place(http: httpx.AsyncClient, order_id: str, **fields: object) -> None:
@@ -96,28 +96,6 @@ async def test_a_viewer_sees_no_personal_data(viewer: Console) -> None:
         assert "A… L…" in shown
         assert not any(personal in shown for personal in ("Ann", "Lee", "ann@", "High Street", "mat"))
     assert "Hold" not in await viewer.text("/orders/1001")
-
-
-async def returned_order(console: Console, shop: RunningShop) -> str:
-    """Return the page of an order with a return."""
-    await place(console.http, "1001")
-    await shop.data.sql("UPDATE order_lines SET returned_quantity = 1")
-    await shop.data.sql(
-        """INSERT INTO order_returns (id, order_id, state, refund, refund_shipping, unclaimed_before, tracking_number)
-           VALUES ('r-15', '1001', 'completed', true, false, 0, '94001')"""
-    )
-    await shop.data.sql("INSERT INTO order_return_lines SELECT 'r-15', id, 1, 1, 1 FROM order_lines")
-    return await console.text("/orders/1001")
-
-
-async def test_an_order_shows_its_returns(operator: Console, shop: RunningShop) -> None:
-    shown = await returned_order(operator, shop)
-    assert [text for text in ("r-15", "94001", "1 returned") if text not in shown] == []
-
-
-async def test_a_viewer_does_not_see_where_a_return_is(viewer: Console, shop: RunningShop) -> None:
-    shown = await returned_order(viewer, shop)
-    assert "r-15" in shown and "94001" not in shown
 
 
 async def test_orders_are_found_by_filters_that_are_the_address(operator: Console) -> None:
