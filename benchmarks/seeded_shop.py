@@ -104,10 +104,13 @@ class Bench:
     async def idle_cpu(self) -> float:
         """Return the percentage of a core that all servers use while nothing happens."""
         await asyncio.sleep(SETTLE)
-        servers = psutil.Process().children(recursive=True)
-        before = sum(sum(server.cpu_times()[:2]) for server in servers)
+        before = self.cpu_seconds()
         await asyncio.sleep(IDLE)
-        return (sum(sum(server.cpu_times()[:2]) for server in servers) - before) / IDLE * 100
+        return (self.cpu_seconds() - before) / IDLE * 100
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that all servers have used so far."""
+        return sum(sum(server.cpu_times()[:2]) for server in psutil.Process().children(recursive=True))
 
     async def until(self, query: str, number: int) -> None:
         """Wait until a query counts this number."""

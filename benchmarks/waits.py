@@ -3,6 +3,9 @@
 PART is `review` (N orders wait for a review, everything is restarted, and all are approved at once) or `outage` (N
 orders wait for a carrier that answers 500 for some minutes). Memory and CPU while orders wait are compared with those
 after as many orders that did not wait, in the same run.
+
+An answer counts as soon as it is recorded, and its process takes it when a worker has time for it, while orders that
+were answered before go on. Both are measured, with the CPU time, which other programs on this machine change least.
 """
 
 import asyncio
@@ -21,7 +24,9 @@ ORDERS, MAX_RATIO, MAX_ANSWER_SECONDS = 1_000, 1.1, 60
 LOW = "UPDATE orders SET total = 50 WHERE CAST(substr(id, 2) AS int) > :size"  # below the limit of reviews
 FULFILLED = "SELECT count(*) FROM orders WHERE fulfillment_status = 'fulfilled'"
 WAITING = "SELECT count(*) FROM step_waits WHERE kind IS NULL"
+TAKEN = "SELECT count(*) FROM step_waits WHERE delivered_at IS NOT NULL"
 AT_ONCE = 30
+ANSWERS_AT_ONCE = 200  # people, who do not wait for each other
 OUTAGE_MINUTES = 4
 SETTINGS = {"review": {"COMMERCE_REVIEW_ABOVE": "GBP=1"}}
 
@@ -54,13 +59,16 @@ async def review(bench: Bench, size: int) -> bool:
         process_id = order_process_id(order_id)
         await answer(bench.client, bench.database, process_id, "review-order", approval, by="bench")
 
-    started = time.perf_counter()
-    await each_of(size, approve)
+    started, cpu_before = time.perf_counter(), bench.cpu_seconds()
+    await each_of(size, approve, at_once=ANSWERS_AT_ONCE)
     answered = time.perf_counter() - started
+    await bench.until(TAKEN, size)
+    taken, cpu = time.perf_counter() - started, bench.cpu_seconds() - cpu_before
     await bench.until(FULFILLED, 2 * size)
-    seconds = time.perf_counter() - started
-    print(f"{size:,} approved in {answered:.0f} s and fulfilled in {seconds:.0f} s after everything was restarted")
-    return max(ratio, idle_ratio) <= MAX_RATIO and answered <= MAX_ANSWER_SECONDS
+    fulfilled = time.perf_counter() - started
+    print(f"{size:,} approved after everything was restarted: all who answered knew it after {answered:.0f} s,")
+    print(f"processes had all answers after {taken:.0f} s ({cpu:.0f} s of CPU), and were done after {fulfilled:.0f} s")
+    return max(ratio, idle_ratio) <= MAX_RATIO and taken <= MAX_ANSWER_SECONDS
 
 
 async def outage(bench: Bench, size: int) -> bool:
@@ -81,15 +89,17 @@ async def outage(bench: Bench, size: int) -> bool:
     return True
 
 
-async def each_of(size: int, act: Callable[[str], Awaitable[object]], *, first: int = 1) -> None:
-    """Do something for each order from the `first` on, some at once."""
+async def each_of(
+    size: int, act: Callable[[str], Awaitable[object]], *, first: int = 1, at_once: int = AT_ONCE
+) -> None:
+    """Do something for each order from the `first` on, `at_once` of them at a time."""
     ids = iter(range(first, first + size))
 
     async def some() -> None:
         for number in ids:
             await act(f"O{number}")
 
-    await asyncio.gather(*(some() for _ in range(AT_ONCE)))
+    await asyncio.gather(*(some() for _ in range(at_once)))
 
 
 PARTS = {"review": (review, ORDERS), "outage": (outage, ORDERS)}
