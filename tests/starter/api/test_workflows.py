@@ -449,13 +449,13 @@ async def test_every_route_reports_that_temporal_is_unreachable(shop: RunningSho
 async def test_a_failed_connection_is_tried_again(shop: RunningShop) -> None:
     app = create_api(shop)
     backends = app.state.backends
-    reachable, backends._environment = (
-        backends._environment,
-        {**backends._environment, "TEMPORAL_ADDRESS": "127.0.0.1:1"},
+    reachable, backends.environment = (
+        backends.environment,
+        {**backends.environment, "TEMPORAL_ADDRESS": "127.0.0.1:1"},
     )
     async with in_process_client(app) as http:
         assert (await http.get(f"/workflows/{UNKNOWN}")).status_code == 503
-        backends._environment = reachable
+        backends.environment = reachable
         assert (await http.get(f"/workflows/{UNKNOWN}")).status_code == 404
 
 
