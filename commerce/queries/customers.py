@@ -48,7 +48,7 @@ GROUPS = text("""
 """)
 ORDERS = text(f"""
     SELECT {ORDER_SUMMARY} FROM orders WHERE customer_id = CAST(:id AS uuid)
-    ORDER BY orders.created_at DESC, orders.id DESC LIMIT {LAST_ORDERS}
+    ORDER BY orders.created_at DESC LIMIT {LAST_ORDERS}
 """)  # noqa: S608 - our own constants
 NO_ID = UUID(int=0)
 LAST_LETTER = "\U0010ffff"

@@ -15,9 +15,10 @@ from activities.payments import PaymentActivities
 from commerce import generations, orders
 from commerce.database import Database
 from commerce.errors import OrderCancelled, PermanentError, StaleGeneration
+from commerce.integrations.payment_provider import ProviderRefund
 from commerce.messages.base import Message
 from commerce.messages.cancellations import OrderToCancel, cancel_process_id
-from commerce.messages.orders import FulfillmentRequest, OrderRef, order_process_id
+from commerce.messages.orders import Completion, FulfillmentRequest, OrderRef, order_process_id
 from commerce.messages.payments import RefundRequest
 from commerce.messages.steps import Call, StepKey
 from tests.commerce.shop import Shop
@@ -33,23 +34,28 @@ CANCELLED = "SELECT count(*) FROM orders WHERE cancellation = 'cancelled' AND ca
 class Provider:
     """A payment provider that counts the refunds of each payment."""
 
+    references = ".+"
+
     def __init__(self) -> None:
         self.refunds: dict[str, set[str]] = {}
 
-    def owns(self, _reference: str) -> bool:
-        return True
-
     async def capture(self, payment_id: str, amount: int, currency: str, reference: str) -> None:
+        raise AssertionError
+
+    async def captured(self, payment_id: str, currency: str) -> int:
         raise AssertionError
 
     async def release(self, payment_id: str, reference: str) -> None:
         raise AssertionError
 
-    async def refund(self, payment_id: str, amount: int, currency: str, reference: str) -> str:
+    async def look_up_refund(self, refund_id: str) -> ProviderRefund:
+        raise AssertionError
+
+    async def refund(self, payment_id: str, amount: int, currency: str, reference: str) -> ProviderRefund:
         assert (amount, currency) == (PAID, "GBP")
         await asyncio.sleep(0)
         self.refunds.setdefault(payment_id, set()).add(reference)
-        return f"re-{reference}"
+        return ProviderRefund(f"re-{reference}")
 
     async def close(self) -> None:
         pass
@@ -87,7 +93,7 @@ class Bench:
                 create := call("create-fulfillment", FulfillmentRequest(order_id=order_id), "cancel-fulfillment")
             )
             await self.fulfillment.create(create)
-            await self.orders.complete(call("complete-order", ref))
+            await self.orders.complete(call("complete-order", Completion(order_id=order_id)))
         except PermanentError as error:
             for each in reversed(done):
                 await self.undos[str(each.undo)](Call(key=each.key, input=ref, undo=each.undo))
