@@ -74,6 +74,7 @@ PLAN = (
     NotificationActivities.send,
 )
 REVIEW_TIME = timedelta(days=2)  # for a person to review an order
+PICK_TIME = timedelta(days=3)  # for the warehouse to pick one
 MAX_RESTARTS = 10  # in a row, of an order that changes again and again
 
 
@@ -173,7 +174,7 @@ class OrderProcessingWorkflow:
     async def _wait_for_pick(self, created: CreatedFulfillment) -> RecordedShortPick | None:
         """Wait until the warehouse has picked the goods; return what was short, if the rest ships all the same (K1)."""
         alert = self._alert("pick-missing", "The warehouse has not answered yet what it has picked for the order")
-        return await pick(self._saga, self._order, created, alert)
+        return await pick(self._saga, self._order, created, until=PICK_TIME, remind=alert)
 
     async def _complete(self, short: RecordedShortPick | None) -> CompletedOrder:
         completion = Completion(**dict(self._order), short_pick=short is not None)

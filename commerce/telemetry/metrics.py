@@ -67,7 +67,11 @@ OPEN_WAITS = Metric("gauge", "commerce_open_waits", "Steps that wait for an answ
 OLDEST_WAIT = Metric(
     "gauge", "commerce_oldest_wait_age_seconds", "For how long the oldest of them has waited; 0 if there is none"
 )
-LATE_WAITS = Metric("gauge", "commerce_late_waits", "Steps that have waited for more than half their time; not proofs")
+LATE_WAITS = Metric(
+    "gauge",
+    "commerce_late_waits",
+    "Steps that have waited for more than half their time; neither proofs nor goods to come back",
+)
 OUTBOX_EVENTS = Metric("gauge", "commerce_outbox_events", "Unpublished events")
 OUTBOX_LAG = Metric("gauge", "commerce_outbox_lag_seconds", "Age of the oldest unpublished event; 0 if there is none")
 UNSENT_NOTIFICATIONS = Metric(

@@ -25,6 +25,10 @@ UNDO_NAMES = {
     "delete-auth-user",
     "remove-from-customer-group",
     "withdraw-confirmation",
+    "withdraw-pick",
+    "refund-capture",
+    "close-return",
+    "void-return-label",
 }
 
 

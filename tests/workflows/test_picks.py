@@ -48,7 +48,7 @@ class ShortPicks(Interceptor):
 class _ShortPicks(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
         # The sandbox gives every run its own copy of this module; only that one is changed.
-        sys.modules["workflows.parts.order_parcels"].PICK_TIME = timedelta(seconds=0.5)  # type: ignore[attr-defined]
+        sys.modules["workflows.order_processing"].PICK_TIME = timedelta(seconds=0.5)  # type: ignore[attr-defined]
         return await super().execute_workflow(input)
 
 

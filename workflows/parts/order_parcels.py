@@ -16,13 +16,14 @@ with workflow.unsafe.imports_passed_through():
     from workflows.engine.policies import OUTSIDE_STEP
     from workflows.engine.saga import Saga
 
-PICK_TIME = timedelta(days=3)  # for the warehouse to pick an order
 
-
-async def pick(saga: Saga, order: OrderRef, created: CreatedFulfillment, remind: Alert) -> RecordedShortPick | None:
+async def pick(
+    saga: Saga, order: OrderRef, created: CreatedFulfillment, *, until: timedelta, remind: Alert
+) -> RecordedShortPick | None:
     """Wait until the warehouse has picked the goods (K1); return what was short, if the rest ships all the same.
 
-    `remind`: the alert while there is no answer. Raises ApplicationError: InsufficientInventory, and what a wait does.
+    `until`: how long; `remind`: the alert while there is no answer. Raises ApplicationError: InsufficientInventory, and
+    what a wait does.
     """
     if not created.units:
         saga.skip(PickActivities.request, "nothing to pick")
@@ -32,7 +33,7 @@ async def pick(saga: Saga, order: OrderRef, created: CreatedFulfillment, remind:
         PickActivities.request,
         PickRequest(**dict(order), fulfillment_ids=parts),
         answer=Picked,
-        until=PICK_TIME,
+        until=until,
         undo=PickActivities.withdraw,
         policy=OUTSIDE_STEP,
         remind=remind,

@@ -14,6 +14,7 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, Field
 
 from commerce.intake.signatures import sign
+from commerce.integrations import capped_http
 from starter.devstack.warehouse.schemas import Json, Text, Units
 
 RETRIED = {408, 425, 429}
@@ -120,7 +121,7 @@ class Picks:
         self._rows.execute("UPDATE picks SET answer = ? WHERE id = ?", (body, pick.id))  # the same one in all attempts
         headers = {"Content-Type": "application/json", "X-Warehouse-Signature": sign(body.encode(), self._secret)}
         try:
-            status = (await http.post(pick.answer_url, content=body, headers=headers)).status_code
+            status = (await capped_http.send(http, "POST", pick.answer_url, content=body, headers=headers)).status
         except (httpx.HTTPError, OSError) as error:
             log.warning("the shop does not take the answer to a pick: %s", type(error).__name__)
             status = 0
