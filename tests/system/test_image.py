@@ -18,7 +18,7 @@ from starter.devstack.postgres import MIGRATOR
 from tests.conftest import free_port
 from tests.deploy.compose import environment, services
 from tests.deploy.dockerfile import Builder, Image, PackageIndexUnreachable, bubblewrap
-from tests.keys import KEY
+from tests.keys import KEY, OTHER_KEY
 from tests.paths import ROOT
 from tests.running_shop import RunningShop, running_shop
 from tests.servers import url_of
@@ -95,7 +95,7 @@ def _create_secrets(shop: RunningShop, folder: Path) -> Path:
         "woocommerce_secrets": "",
         "link_keys": "",
         "address_keys": "",
-        "encryption_keys": KEY,
+        "encryption_keys": f"{KEY}\n{OTHER_KEY}",  # other tests at the same Temporal server use the second one
     }
     mounted = folder / "mounted"
     mounted.mkdir(exist_ok=True)
