@@ -47,8 +47,7 @@ async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterat
 
 @pytest.fixture
 async def workers(shop: RunningShop, payments: EmbeddedPayments, tmp_path: Path) -> AsyncIterator[WorkerProcesses]:
-    settings = {"COMMERCE_PAYMENTS": "stripe", "COMMERCE_PAYMENTS_URL": payments.api, "COMMERCE_PAYMENTS_API_KEY": "k"}
-    async with worker_processes(shop, tmp_path / "workers", **settings) as processes:
+    async with worker_processes(shop, tmp_path / "workers", **payments.settings) as processes:
         yield processes
 
 

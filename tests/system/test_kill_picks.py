@@ -59,10 +59,7 @@ async def shop(
 
 @pytest.fixture
 async def workers(shop: RunningShop, payments: EmbeddedPayments, tmp_path: Path) -> AsyncIterator[WorkerProcesses]:
-    settings = {
-        "COMMERCE_PAYMENTS": "stripe",
-        "COMMERCE_PAYMENTS_URL": payments.api,
-        "COMMERCE_PAYMENTS_API_KEY": "k",
+    settings = payments.settings | {
         "COMMERCE_CAPTURE": "on_fulfillment",
         "COMMERCE_FULFILLMENT": "confirmed",
         "COMMERCE_PART_SHIPMENTS": "on",

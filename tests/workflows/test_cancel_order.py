@@ -47,8 +47,7 @@ async def shop(
     tmp_path: Path, database_url: str, client: Client, payments: EmbeddedPayments
 ) -> AsyncIterator[RunningShop]:
     """A shop with three mugs that refunds payments at the embedded provider."""
-    settings = {"COMMERCE_PAYMENTS": "stripe", "COMMERCE_PAYMENTS_URL": payments.api, "COMMERCE_PAYMENTS_API_KEY": "k"}
-    async with running_shop(tmp_path, database_url, client, **settings) as shop:
+    async with running_shop(tmp_path, database_url, client, **payments.settings) as shop:
         await shop.data.stock("MUG", main=3)
         yield shop
 

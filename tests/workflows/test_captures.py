@@ -34,12 +34,7 @@ async def shop(
     tmp_path: Path, database_url: str, client: Client, payments: EmbeddedPayments
 ) -> AsyncIterator[RunningShop]:
     """A shop with three mugs that captures payments at the embedded provider."""
-    settings = {
-        "COMMERCE_PAYMENTS": "stripe",
-        "COMMERCE_PAYMENTS_URL": payments.api,
-        "COMMERCE_PAYMENTS_API_KEY": "k",
-        "COMMERCE_CAPTURE": "on_fulfillment",
-    }
+    settings = payments.settings | {"COMMERCE_CAPTURE": "on_fulfillment"}
     async with running_shop(tmp_path, database_url, client, **settings) as shop:
         await shop.data.stock("MUG", main=3)
         yield shop
