@@ -186,27 +186,32 @@ async def running_engines(options: argparse.Namespace) -> AsyncIterator[Sequence
         for suffix, code, prefix in checkouts:
             place = folder / f"stack{prefix}"
             shop = await start_shop(programs, place, code, suffix, f"a{prefix}")
-            engines += shop + await start_peers(programs, place, shop[0], code, suffix, f"b{prefix}")
-            if not suffix:
+            engines += shop
+            if any(is_wanted(options, name + suffix) for name in ("functions alone", "DBOS", "Restate")):
+                engines += await start_peers(programs, place, shop[0], code, suffix, f"b{prefix}")
+            if not suffix and is_wanted(options, "Temporal"):
                 engines += await start_floor(programs, shop[0])
-        yield engines
+        yield [engine for engine in engines if is_wanted(options, engine.name)]
+
+
+def is_wanted(options: argparse.Namespace, name: str) -> bool:
+    return not options.only or any(text in name for text in options.only)
 
 
 async def main(options: argparse.Namespace) -> None:
     if not (PEERS / "venv").exists():
         print("DBOS and Restate are left out: their environment is missing (`make bench` creates it)")
     async with running_engines(options) as engines:
-        chosen = [engine for engine in engines if not options.only or any(name in engine.name for name in options.only)]
         for number in range(options.rounds + 1):  # the first one warms up
             for at_once in options.at_once:
-                for engine in chosen:
+                for engine in engines:
                     await engine.run(number, at_once, max(at_once, int(AT_ONCE[at_once] * options.scale)))
                     if number == 0:
                         engine.figures.clear()
                     else:
                         print(number, at_once, engine.name, engine.figures[at_once][-1].short(), flush=True)
-        statements = {engine.name: await engine.count_statements() for engine in chosen}
-        report = render({engine.name: engine.figures for engine in chosen}, statements)
+        statements = {engine.name: await engine.count_statements() for engine in engines}
+        report = render({engine.name: engine.figures for engine in engines}, statements)
         print(report)
         if options.output:
             options.output.write_text(report)

@@ -75,8 +75,17 @@ class Engine:
             )
         )
 
-    async def count_statements(self) -> Statements:
-        """Count the statements of a few orders in the server's log, which leaves out empty ones."""
+    async def count_statements(self) -> Statements | None:
+        """Count the statements of a few orders in the server's log, which leaves out empty ones.
+
+        Returns None if the superuser cannot log in: an earlier version has other passwords.
+        """
+        try:
+            return await self._count_statements()
+        except asyncpg.InvalidPasswordError:
+            return None
+
+    async def _count_statements(self) -> Statements:
         ids = [f"{self.prefix}-counted-{n}" for n in range(COUNTED_ORDERS)]
         connection = await asyncpg.connect(self.database)
         await self._add_orders(connection, ids)

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -245,9 +245,13 @@ def temporal_ui(temporal_server: str, temporal_ports: tuple[int, int]) -> str:
 
 
 @pytest.fixture
-async def client(temporal_server: str) -> Client:
-    """A client with our data converter and interceptors."""
-    return await connect({"TEMPORAL_ADDRESS": temporal_server, **ENCRYPTION_ENV})
+async def client(temporal_server: str) -> AsyncIterator[Client]:
+    """A client with our data converter and interceptors. It ends what the test leaves open on the shared server."""
+    connected = await connect({"TEMPORAL_ADDRESS": temporal_server, **ENCRYPTION_ENV})
+    yield connected
+    async for run in connected.list_workflows('ExecutionStatus = "Running"'):
+        with suppress(RPCError):  # it has ended since
+            await connected.get_workflow_handle(run.id, run_id=run.run_id).terminate()
 
 
 async def until_connected(environment: dict[str, str]) -> Client:

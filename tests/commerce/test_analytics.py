@@ -17,6 +17,7 @@ from commerce.analytics import count_day, day_bounds, queue_report
 from commerce.database import Database
 from commerce.messages.analytics import CountedDay, DayFigures, report_key
 from tests.commerce.shop import NOON, Shop
+from tests.polling import LOCK_WAITS
 
 TODAY, UTC_ZONE = NOON.date(), ZoneInfo("UTC")
 ANN, BOB, CAT = (UUID(int=number) for number in (1, 2, 3))
@@ -196,11 +197,10 @@ class TestAgain:
         assert await shop.sql("SELECT currency FROM daily_metrics ORDER BY day") == ["EUR", "GBP"]
 
     async def test_concurrent_counts_take_turns(self, shop: Shop) -> None:
-        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         async with shop.database.transaction() as tx:
             first = await count_day(tx, TODAY, UTC_ZONE, "GBP")
             second = asyncio.create_task(shop.call(count_day, TODAY, UTC_ZONE, "GBP"))
-            while not await shop.sql(waiting):  # noqa: ASYNC110 - there is no event to wait for
+            while not await shop.sql(LOCK_WAITS):  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.01)
             await buy(shop, "1")
         assert first.currencies[0].orders == 0

@@ -25,6 +25,8 @@ from tests.system.workers import wait_until, worker_processes
 from tests.webhook_receiver import WebhookReceiver, webhook_receiver
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 
+pytestmark = pytest.mark.waits
+
 SEED = 20260302
 CARTS, EVENTS_PER_CART, ORDERS, KILLS = 400, 25, 40, 5
 SECONDS = 120
@@ -99,7 +101,6 @@ async def delivery_statuses(idle_shop: RunningShop) -> list[str]:
         return [(await handle.result())["status"] for handle in handles]
 
 
-@pytest.mark.waits
 async def test_ten_thousand_events_are_published_although_the_worker_is_killed_five_times(
     idle_shop: RunningShop, tmp_path: Path
 ) -> None:  # (N3, E11)

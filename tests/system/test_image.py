@@ -24,6 +24,8 @@ from tests.running_shop import RunningShop, running_shop
 from tests.servers import url_of
 from tests.system.workers import wait_until
 
+pytestmark = pytest.mark.waits
+
 BWRAP = bubblewrap()
 TOKEN = "a-token-of-the-tests"
 START_SECONDS = 120

@@ -23,6 +23,7 @@ from commerce.messages.stock_sync import SyncInventory
 from commerce.messages.upkeep import Upkeep
 from starter.processes import TASK_QUEUE
 from tests.faults import Gate, ShortBackoff
+from tests.polling import LOCK_WAITS
 from tests.running_shop import RunningShop, running_shop
 from tests.system.workers import WorkerProcesses
 from worker import WORKFLOWS, open_activities
@@ -91,7 +92,6 @@ OLD_MAILS = """
     SELECT 'old-' || n, 'order-shipped', 'ann@customer.example', 'sent', '<' || n || '@shop.example>', :at
     FROM generate_series(1, :number) AS n
 """
-WAITING_FOR_CARTS = "SELECT 1 FROM pg_locks WHERE relation = CAST('carts' AS regclass) AND NOT granted"
 GENERATIONS = "SELECT DISTINCT generation FROM step_ledger WHERE business_key = :id"
 
 
@@ -262,7 +262,7 @@ async def test_a_hanging_batch_is_cancelled_with_its_job(shop: RunningShop) -> N
     async with shop.worker(), shop.database.transaction() as tx:
         await tx.execute(text("LOCK TABLE carts"))
         job = await start_job(shop, job_id, "cleanup-expired-carts", CleanUpCarts())
-        while not await shop.data.sql(WAITING_FOR_CARTS):  # noqa: ASYNC110 - polls a server
+        while not await shop.data.sql(LOCK_WAITS):  # noqa: ASYNC110 - polls a server
             await asyncio.sleep(0.02)
         await job.cancel()
         await wait_until_cancelled(job)

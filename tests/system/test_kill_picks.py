@@ -17,6 +17,8 @@ from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.system.test_kill import CANCEL_ORDER_FUNCTION, CANCEL_ORDER_TRIGGER
 from tests.system.workers import WorkerProcesses, worker_processes
 
+pytestmark = pytest.mark.waits
+
 # The first part of an order's id is its expected outcome; the rest is the point where the worker hangs when killed.
 ASKING = """
     fulfilled  open-wait          before after

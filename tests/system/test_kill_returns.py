@@ -17,6 +17,8 @@ from tests.polling import until
 from tests.running_shop import RunningShop, running_shop
 from tests.system.workers import WorkerProcesses, worker_processes
 
+pytestmark = pytest.mark.waits
+
 # The points where the worker hangs when killed: before the goods are back, after that, and while a return is closed.
 BEFORE = """
     begin-return         before after

@@ -15,6 +15,8 @@ from commerce.messages.orders import OrderResult
 from tests.running_shop import RunningShop, running_shop
 from tests.system.workers import WorkerProcess, WorkerProcesses
 
+pytestmark = pytest.mark.waits
+
 ORDERS, CONCURRENT_ORDERS = 64, 16
 ORDERS_BEFORE = 24  # orders processed before a worker is replaced
 ORDERS_AFTER = 24  # orders that begin after that

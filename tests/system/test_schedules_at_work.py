@@ -29,16 +29,17 @@ from starter.schedules.actions import backfill, trigger
 from starter.schedules.queries import get_schedule
 from starter.schedules.table import build_schedule, scheduled_jobs
 from tests.faults import Gate
-from tests.polling import until
+from tests.polling import LOCK_WAITS, until
 from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.starter.sample_jobs import delete_schedules
 from tests.system.workers import worker_processes
+
+pytestmark = pytest.mark.waits
 
 CLEAN_UP, PENDING, ANALYTICS = "cleanup-expired-carts", "process-pending-orders", "collect-analytics-data"
 ROUNDS, SKIPPED = 3, 2
 RUNS = 100
 DAY = timedelta(days=1)
-WAITING_FOR_CARTS = "SELECT 1 FROM pg_locks WHERE relation = CAST('carts' AS regclass) AND NOT granted"
 REPORTS = "SELECT data ->> 'day' FROM notifications WHERE kind = 'daily-report' AND status = 'sent' ORDER BY 1"
 METRICS = "SELECT day, orders FROM daily_metrics ORDER BY day, currency"
 LABELLING = "SELECT 1 FROM step_ledger WHERE step = 'create-shipping-label'"
@@ -151,7 +152,7 @@ async def check_no_second_run(shop: RunningShop) -> None:
 
 
 async def is_waiting_for_carts(shop: RunningShop) -> bool | None:
-    return bool(await shop.data.sql(WAITING_FOR_CARTS)) or None
+    return bool(await shop.data.sql(LOCK_WAITS)) or None
 
 
 async def closed_runs(shop: RunningShop) -> list[WorkflowExecutionDescription] | None:

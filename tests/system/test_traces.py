@@ -22,6 +22,8 @@ from tests.system.workers import WorkerProcess, WorkerProcesses, wait_until, wor
 from tests.trace_collector import Trace, TraceCollector, trace_collector
 from tests.webhook_receiver import webhook_receiver
 
+pytestmark = pytest.mark.waits
+
 SECONDS = 120
 STEPS = [
     "validate-order",
@@ -201,7 +203,6 @@ async def test_a_retried_run_belongs_to_the_trace_of_the_retry_request(
     assert trace.path(process) == ["POST /workflows/{transaction_id}/retry", "order-processing"]
 
 
-@pytest.mark.waits
 async def test_an_order_is_one_trace_when_the_worker_is_killed_during_a_step(
     shop: RunningShop, workers: WorkerProcesses, collector: TraceCollector, order_id: str
 ) -> None:
@@ -225,7 +226,6 @@ async def test_an_order_is_one_trace_when_the_worker_is_killed_during_a_step(
 
 
 @pytest.mark.parametrize("listens", [False, True])
-@pytest.mark.waits
 async def test_orders_are_processed_while_the_collector_is_unreachable(
     shop: RunningShop, workers: WorkerProcesses, order_id: str, *, listens: bool
 ) -> None:

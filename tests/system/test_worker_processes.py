@@ -22,6 +22,8 @@ from tests.running_shop import RunningShop, running_shop
 from tests.scraping import scrape
 from tests.system.workers import WORKER_READY, WorkerProcess, wait_until, worker_environment
 
+pytestmark = pytest.mark.waits
+
 ARGUMENTS = ("worker", "--processes", "2")
 
 

@@ -18,6 +18,7 @@ from commerce.imports.cart_rows import COLUMNS, MAX_LINES, NewCart, read_carts
 from commerce.imports.csv_rows import open_rows
 from commerce.messages.carts import ExpiryRequest
 from tests.commerce.shop import Shop
+from tests.polling import LOCK_WAITS
 from tests.week import Week
 
 FIRST = {
@@ -282,12 +283,11 @@ async def test_a_cart_created_by_the_shop_differs_from_an_imported_one(shop: Sho
 
 
 async def test_a_cart_inserted_during_the_import_is_compared_too(shop: Shop, write: Callable[..., Path]) -> None:
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     insert = "INSERT INTO carts (id, currency, created_at, updated_at) VALUES ('C2', 'GBP', now(), now())"
     async with shop.database.transaction() as tx:
         await tx.execute(text(insert))
         importing = asyncio.create_task(bad(shop, write(first(), first("C2"))))
-        while await shop.sql(waiting) == [0]:  # noqa: ASYNC110 - there is no event to wait for
+        while not await shop.sql(LOCK_WAITS):  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
     assert await importing == [(3, "cart C2 already exists with different content")]
     assert await shop.sql("SELECT id FROM carts") == ["C2"]

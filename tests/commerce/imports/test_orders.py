@@ -19,6 +19,7 @@ from commerce.imports.csv_rows import open_rows
 from commerce.imports.new_order import NewOrder
 from commerce.imports.order_parser import MAX_LINES
 from commerce.imports.order_rows import COLUMNS, read_orders
+from tests.polling import LOCK_WAITS
 from tests.week import Week
 
 HEADER = [*COLUMNS.required, *COLUMNS.optional]
@@ -432,7 +433,6 @@ async def test_what_comes_after_our_fulfillment_is_reported_as_such(
 async def test_an_order_inserted_during_the_import_is_changed_too(
     database: Database, write: Callable[..., Path]
 ) -> None:
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     async with database.transaction() as tx:
         await tx.execute(
             text("""
@@ -440,7 +440,7 @@ async def test_an_order_inserted_during_the_import_is_changed_too(
             VALUES ('2', 'awaiting', 'GBP', 1, now(), 'another')""")
         )
         importing = asyncio.create_task(run_import(database, write(first(1), first(2))))
-        while await column(database, waiting) == [0]:  # noqa: ASYNC110 - there is no event to wait for
+        while not await column(database, LOCK_WAITS):  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
     report = await importing
     assert (report.taken, report.changed) == (2, 1)

@@ -17,6 +17,7 @@ from commerce.errors import DatabaseUnavailable
 from tests.commerce.migrations.old_shop import REVISIONS, check_schema, fetch_column, reading, until_found
 from tests.conftest import database_copy, run_sql
 from tests.paths import ROOT
+from tests.polling import LOCK_WAITS
 from tests.servers import PostgresServer
 
 # The DDL command with this number fails, as if the migration were killed there.
@@ -36,7 +37,6 @@ SCHEMA = """
     ORDER BY 1
 """
 BUILDING = "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database() AND phase LIKE 'waiting%'"
-WAITING = "SELECT 1 FROM pg_locks WHERE relation = 'carts'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted"
 INVALID = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
 
 
@@ -117,7 +117,7 @@ async def test_concurrent_upgrades_take_turns(filled: str) -> None:
 async def test_no_transaction_waits_behind_a_waiting_migration(filled: str) -> None:
     async with reading(filled, "SELECT count(*) FROM carts"):  # a long report
         migrating = asyncio.create_task(migrations.upgrade(filled))
-        await until_found(filled, WAITING)
+        await until_found(filled, LOCK_WAITS)
         for number in range(5):  # each would fail after ten seconds behind the migration
             await run_sql(
                 filled,

@@ -30,6 +30,8 @@ from tests.running_shop import RunningShop, running_shop
 from tests.starter.connection.published_codec import PublishedCodec
 from worker import WORKFLOWS
 
+pytestmark = pytest.mark.waits
+
 # What the SDK records unencrypted about a local step: its name and number, its attempts, and when it ran.
 ABOUT_LOCAL_STEPS = {
     *("seq", "activity_id", "activity_type", "attempt", "backoff"),
@@ -139,7 +141,6 @@ async def test_a_run_waits_for_a_worker_that_has_its_key(shop: RunningShop) -> N
         await elsewhere.handle("1").result()
 
 
-@pytest.mark.waits
 async def test_an_interrupted_order_whose_key_is_lost_is_started_again_with_a_new_key(shop: RunningShop) -> None:
     await shop.data.order("1", MUG=1)
     await shop.inject_carrier_fault(operation="buy", fault="500", order_id="1", times=1000)

@@ -36,7 +36,7 @@ from tests.starter.sample_jobs import delete_schedules
 
 Screen = tuple[int, Literal["light", "dark"]]
 
-pytestmark = pytest.mark.programs
+pytestmark = [pytest.mark.programs, pytest.mark.waits]
 expect.set_options(timeout=60_000)
 SERIOUS = ("serious", "critical")
 # Colours depend on the scheme alone, and places on the width alone: two screens show most faults. Today and an order,
@@ -186,14 +186,14 @@ async def test_a_question_about_an_order_is_answered(browsing: Browsing) -> None
 
 
 async def test_failed_orders_are_retried_together(browsing: Browsing) -> None:
-    for order_id in ("browser-3", "browser-4"):
+    for order_id in ("together-1", "together-2"):
         await browsing.failed(order_id)
     page = await browsing.open()
-    processes = [f"order-processing-browser-{number}" for number in (3, 4)]
+    processes = [f"order-processing-together-{number}" for number in (1, 2)]
 
     async def are_listed() -> bool | None:
-        await page.goto("/console/processes?status=failed&search=order-processing-browser-")
-        return await page.get_by_role("checkbox", name="Tick order-processing-browser-").count() == 2 or None
+        await page.goto("/console/processes?status=failed&search=order-processing-together-")
+        return await page.get_by_role("checkbox", name="Tick order-processing-together-").count() == 2 or None
 
     await until(are_listed)
     await page.get_by_role("checkbox", name="Tick all").check()
