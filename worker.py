@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -14,7 +14,6 @@ from typing import Any
 import structlog
 from temporalio import activity, workflow
 from temporalio.client import Client
-from temporalio.common import MetricMeter
 from temporalio.runtime import Runtime
 from temporalio.worker import Interceptor, PollerBehaviorAutoscaling, Worker
 
@@ -56,18 +55,17 @@ from commerce.integrations.webhooks import WebhookPoster
 from commerce.mail.notifier import Notifier
 from commerce.settings import Settings, load_environment, load_settings
 from commerce.telemetry import logs
-from starter.background_work import work_in_background
+from starter.background_work import background_tasks
 from starter.client import connect
 from starter.connection.encryption import Encryption
 from starter.operate.background import run_until
-from starter.operate.gauges import publish_gauges
-from starter.operate.ledger_retention import min_ledger_days
+from starter.operate.ledger_retention import check_retention
 from starter.processes import TASK_QUEUE
 from starter.schedules.apply import apply_schedules
-from starter.subscribers import SUBSCRIBERS, Subscriber, create_relay
+from starter.subscribers import SUBSCRIBERS, Subscriber
 from starter.telemetry import tracing
 from starter.telemetry.exit import exit_process
-from starter.telemetry.metrics import create_runtime, event_counter, zero_counters
+from starter.telemetry.metrics import create_runtime
 from workflows.cancel_order import CancelOrderWorkflow
 from workflows.cleanup_expired_carts import CleanUpExpiredCartsWorkflow
 from workflows.collect_analytics_data import CollectAnalyticsDataWorkflow
@@ -220,7 +218,7 @@ async def run(
         _log_encryption(encryption)
         for warning in settings.warnings:
             log.warning(warning)
-        await _check_retention(client, settings)
+        await check_retention(client, settings)
         if settings.schedules == "on":
             applied = await apply_schedules(client, settings)
             log.info("schedules applied", **applied.model_dump())
@@ -228,7 +226,7 @@ async def run(
                 log.warning(
                     "schedules were edited in Temporal and are left alone; see commerce schedules apply --force"
                 )
-        background = _background_tasks(settings, client, runtime.metric_meter, subscribers)
+        background = background_tasks(settings, client, runtime.metric_meter, subscribers)
         async with make_worker(client, activities, settings, interceptors):
             log.info("worker started", task_queue=TASK_QUEUE, pid=os.getpid())
             await run_until(stop, *background)
@@ -255,27 +253,6 @@ def main(
     exit_process(code)
 
 
-def _background_tasks(
-    settings: Settings, client: Client, meter: MetricMeter, subscribers: Mapping[str, Sequence[Subscriber]]
-) -> list[Coroutine[Any, Any, Any]]:
-    """Return what the worker does besides its tasks.
-
-    It relays events, works off what waits in the database and, if metrics are on, publishes gauges.
-    """
-    # The relay holds a lock and listens for notifications on its connection, which a pooler would give to others.
-    url = settings.direct_database_url or settings.database_url
-    relay = create_relay(client, url.get_secret_value(), subscribers, on_published=event_counter(meter))
-    always = [relay.run(), work_in_background(settings, client)]
-    if not settings.metrics_address:
-        return always
-    zero_counters(meter, client.namespace)
-
-    async def connected() -> Client:
-        return client
-
-    return [*always, publish_gauges(settings, connected, meter)]
-
-
 def _stop_soon(stop: asyncio.Event) -> None:
     """Set `stop` at the first signal. Whatever hangs from then on, the process ends after HARD_EXIT_SECONDS."""
     if not stop.is_set():
@@ -288,15 +265,6 @@ def _log_encryption(encryption: Encryption) -> None:
         log.info("payloads are encrypted", key_ids=encryption.key_ids)
     else:
         log.warning("encryption is off: payloads are stored in clear", key_ids=encryption.key_ids)
-
-
-async def _check_retention(client: Client, settings: Settings) -> None:
-    """Raise SettingsError unless the ledger is kept a week longer than Temporal keeps runs: a retry needs it."""
-    least = await min_ledger_days(client)
-    if settings.keep_ledger_days < least:
-        raise SettingsError(
-            f"COMMERCE_KEEP_LEDGER_DAYS: must be at least {least}, a week more than Temporal keeps runs"
-        )
 
 
 def _print_error(error: Exception, code: int) -> int:

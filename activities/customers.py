@@ -7,7 +7,7 @@ from temporalio.client import WorkflowExecutionStatus
 
 from activities.boundary.generations import begin, key_of_run, latest_run
 from commerce import confirmations, customers, email_addresses, generations, ledger, person_names
-from commerce.database import Database, digests_of
+from commerce.database import Database
 from commerce.errors import BadInput, RegistrationInProgress, WrongProcessId
 from commerce.messages.base import FieldError, Nothing
 from commerce.messages.customers import (
@@ -20,6 +20,7 @@ from commerce.messages.customers import (
     request_tag,
 )
 from commerce.messages.steps import Begin, Call, Leftover, StepKey
+from commerce.transaction import digests_of
 
 CHECKS: dict[str, Callable[[str], str]] = {
     "email": email_addresses.validate_address,

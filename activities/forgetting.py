@@ -4,12 +4,13 @@ from temporalio import activity
 
 from activities.boundary.generations import begin, key_of_run
 from commerce import erasure, generations, ledger
-from commerce.database import Database, digests_of
+from commerce.database import Database
 from commerce.email_addresses import normalise_address
 from commerce.errors import BadInput, WrongProcessId
 from commerce.messages.base import FieldError
 from commerce.messages.forgetting import FORGET_ID_PREFIX, Forgotten, PersonFound, PersonRef
 from commerce.messages.steps import Begin, Call
+from commerce.transaction import digests_of
 
 
 class ForgettingActivities:

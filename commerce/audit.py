@@ -11,7 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.address_digests import DIGITS
-from commerce.audit_rules import FINDINGS, PAGED_TABLES, RULES, STRAYS, UNLESS_RUNNING
+from commerce.audit_pages import NEXT_KEYS, START, with_page
+from commerce.audit_rules import FINDINGS, RULES, UNLESS_RUNNING
 from commerce.customers import DEFAULT_GROUP
 from commerce.messages.base import Message
 from commerce.messages.cancellations import cancel_process_id
@@ -29,27 +30,13 @@ CONSTANTS = {
     "digits": DIGITS,
     "default_group": DEFAULT_GROUP,
 }
-KEYS = {
-    "items": "SELECT DISTINCT inventory_item_id FROM inventory_levels WHERE inventory_item_id > :after ORDER BY 1",
-    "orders": "SELECT id FROM orders WHERE id > :after ORDER BY id",
-    "customers": "SELECT CAST(id AS text) FROM customers WHERE id > CAST(:after AS uuid) ORDER BY id",
-    STRAYS: "SELECT '' WHERE :after = 'start'",
-}
-START = {"items": "", "orders": "", "customers": "00000000-0000-0000-0000-000000000000", STRAYS: "start"}
-NEXT_KEYS = {kind: text(f"{query} LIMIT :limit") for kind, query in KEYS.items()}
 # One item can have millions of movements: the smallest page may take longer than other statements.
 PAGE_TIMEOUT = text("SELECT set_config('statement_timeout', '3600s', true)")
-
-
-def _with_page(kind: str) -> str:
-    return "WITH " + ", ".join(f"{table} AS ({rows.format(table)})" for table, rows in PAGED_TABLES[kind].items())
-
-
 # `ended`: the business keys whose findings are returned; null: all are.
 PAGE_FINDINGS = {
     kind: {
         rule: text(f"""
-            {_with_page(kind)} SELECT subject, detail, business_key, count(*) OVER () AS count
+            {with_page(kind)} SELECT subject, detail, business_key, count(*) OVER () AS count
             FROM ({FINDINGS[rule]}) AS found
             WHERE CAST(:ended AS text[]) IS NULL OR business_key IS NULL
                OR business_key = ANY(CAST(:ended AS text[]))
@@ -61,7 +48,7 @@ PAGE_FINDINGS = {
 }
 SUSPECTS = {
     kind: [
-        text(f"{_with_page(kind)} SELECT DISTINCT business_key FROM ({UNLESS_RUNNING[rule]}) AS found")  # noqa: S608
+        text(f"{with_page(kind)} SELECT DISTINCT business_key FROM ({UNLESS_RUNNING[rule]}) AS found")  # noqa: S608
         for rule in rules
         if rule in UNLESS_RUNNING
     ]

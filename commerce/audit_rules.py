@@ -1,9 +1,8 @@
-"""The rules of the audit: queries that return violations, and the rows that they see of each kind of page."""
+"""The rules of the audit: queries that return violations, and which of them check each kind of page."""
 
 from collections.abc import Mapping, Sequence
 
-# The one page of all waits, and of all steps of no known order or account, which one statement must look for.
-STRAYS = "strays"
+from commerce.audit_pages import STRAYS
 
 # Each query returns subject, detail and business key, no personal data. These rules hold at any time.
 ALWAYS = {
@@ -244,63 +243,6 @@ UNLESS_RUNNING = {
         SELECT business_key AS subject, business_key, 'waits for an answer to ' || step AS detail
         FROM step_waits JOIN process_generations USING (business_key, generation) WHERE kind IS NULL
     """,
-}
-ACCOUNTS = """
-    SELECT id, has_account, registered_at,
-           coalesce(registered_by, :registration_key
-               || left(encode(sha256(convert_to(email, 'UTF8')), 'hex'), :digits)) AS business_key
-    FROM customers
-"""
-# For each kind of page, expressions that take the place of the tables in the rules' queries: only the rows of the page.
-OF_ITEMS = "SELECT * FROM {0} WHERE inventory_item_id = ANY(CAST(:page AS text[]))"
-OF_ORDERS = "SELECT * FROM {0} WHERE order_id = ANY(CAST(:page AS text[]))"
-NONE = "SELECT * FROM {0} WHERE false"
-PAGED_TABLES: Mapping[str, Mapping[str, str]] = {
-    "items": {
-        "inventory_levels": OF_ITEMS,
-        "stock_movements": OF_ITEMS,
-        "reservations": OF_ITEMS,
-        "fulfillment_items": OF_ITEMS,
-        "order_return_items": OF_ITEMS,
-        "pick_shorts": OF_ITEMS,
-    },
-    "orders": {
-        "orders": "SELECT * FROM {0} WHERE id = ANY(CAST(:page AS text[]))",
-        "order_lines": OF_ORDERS,
-        "fulfillments": OF_ORDERS,
-        "reservations": OF_ORDERS,
-        "order_payments": OF_ORDERS,
-        "order_refunds": OF_ORDERS,
-        "order_returns": OF_ORDERS,
-        "order_return_lines": "SELECT * FROM {0} WHERE return_id = ANY(SELECT id FROM order_returns)",
-        "order_return_items": "SELECT * FROM {0} WHERE return_id = ANY(SELECT id FROM order_returns)",
-        "order_captures": OF_ORDERS,
-        "fulfillment_items": "SELECT * FROM {0} WHERE fulfillment_id = ANY(SELECT id FROM fulfillments)",
-        "pick_shorts": "SELECT * FROM {0} WHERE fulfillment_id = ANY(SELECT id FROM fulfillments)",
-        "step_ledger": """
-            SELECT * FROM {0} WHERE business_key = ANY(
-                SELECT :order_key || id FROM unnest(CAST(:page AS text[])) AS paged (id))""",
-        "customers": NONE,
-        "account": ACCOUNTS,
-    },
-    "customers": {
-        "customers": "SELECT * FROM {0} WHERE id = ANY(CAST(CAST(:page AS text[]) AS uuid[]))",
-        "auth_users": "SELECT * FROM {0} WHERE customer_id = ANY(CAST(CAST(:page AS text[]) AS uuid[]))",
-        "orders": NONE,
-        "account": ACCOUNTS,
-        "step_ledger": "SELECT * FROM {0} WHERE business_key = ANY(SELECT business_key FROM account WHERE has_account)",
-    },
-    STRAYS: {
-        "everybody": ACCOUNTS,
-        "step_ledger": """
-            SELECT * FROM {0} AS step WHERE undo IS NOT NULL AND state <> 'undone'
-            AND NOT EXISTS (SELECT FROM (SELECT :order_key || id AS business_key FROM orders) AS process
-                            WHERE process.business_key = step.business_key)
-            AND NOT EXISTS (SELECT FROM everybody WHERE has_account AND everybody.business_key = step.business_key)""",
-        "orders": NONE,
-        "customers": NONE,
-        "account": ACCOUNTS,
-    },
 }
 FINDINGS = ALWAYS | UNLESS_RUNNING  # the queries of all rules
 RULES: Mapping[str, Sequence[str]] = {  # by kind of page

@@ -1,24 +1,27 @@
 """The shop's database: transactions as context managers, in which the rules execute their statements."""
 
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING
 
-import asyncpg
-from asyncpg.exceptions import _base as client_errors
-from sqlalchemy import ClauseElement, Executable, NullPool, Result, TextClause, make_url, text
-from sqlalchemy.dialects.postgresql import asyncpg as dialect
-from sqlalchemy.engine import IteratorResult
-from sqlalchemy.engine.result import SimpleResultMetaData
+from sqlalchemy import NullPool, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from commerce.address_digests import NO_DIGESTS, AddressDigests
-from commerce.errors import ConstraintViolated, DatabaseUnavailable, InvalidData
-from commerce.postgres import DIALECT, DRIVER_ERRORS, POSTGRES_PORT, Pool, connect
+from commerce.errors import DatabaseUnavailable
+from commerce.postgres import (
+    DIALECT,
+    DRIVER_ERRORS,
+    POSTGRES_PORT,
+    Pool,
+    connect,
+    driver_call,
+    error_of,
+    reason_of,
+)
+from commerce.transaction import ADDRESS_DIGESTS, Transaction
 
 if TYPE_CHECKING:
     from commerce.settings import Settings
@@ -26,16 +29,12 @@ if TYPE_CHECKING:
 IDLE_TIMEOUT = 30  # seconds that a client may be silent in a transaction; a frozen client must not keep its locks
 POOL = 10  # connections
 STATEMENT_TIMEOUT = 60  # seconds; a step's own timeout is shorter
-# Classes of SQLSTATE that are about the data or the change itself: another attempt would fail alike.
-INVALID_DATA = ("21", "22", "54")  # cardinality, data exception, program limit
-CONSTRAINT_VIOLATED = ("23",)
 NAME = {"application_name": "commerce"}
 LIMITS = {
     "statement_timeout": f"{STATEMENT_TIMEOUT}s",
     "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT}s",
 }
 SESSION = NAME | LIMITS | {"tcp_keepalives_idle": f"{IDLE_TIMEOUT}"}
-ADDRESS_DIGESTS = "address digests"  # in the info of each transaction
 CACHED_STATEMENTS = 500  # per connection; more than we have
 DIRECT = {
     "server_settings": SESSION,
@@ -46,10 +45,6 @@ DIRECT = {
 # trip, and statements have no names, because the next transaction would not find them.
 POOLED = {"server_settings": NAME, "statement_cache_size": 0}
 BEGIN_WITH_LIMITS = "; ".join(["BEGIN", *(f"SET LOCAL {name} = '{value}'" for name, value in LIMITS.items())])
-DIALECT_OF_DRIVER = dialect.dialect()  # type: ignore[no-untyped-call]
-T = TypeVar("T")
-Observer = Callable[[str, int, BaseException | None], None]
-_observers: list[Observer] = []
 
 
 class Database:
@@ -102,7 +97,7 @@ class Database:
             raise DatabaseUnavailable(f"no connection to {_address(self._url)} ({type(error).__name__})") from None
         try:
             yield Transaction(connection, self._begin, self._info)
-            if await _driver_call(connection.execute("COMMIT")) != "COMMIT":  # an error in the block was suppressed
+            if await driver_call(connection.execute("COMMIT")) != "COMMIT":  # an error in the block was suppressed
                 raise DatabaseUnavailable("the transaction could not be committed, because a statement of it failed")
         except BaseException as error:
             await self._pool.roll_back(connection)
@@ -150,7 +145,7 @@ class Database:
         try:
             await migrations.upgrade(migration_url or self._direct_url, role=role)
         except DBAPIError as error:
-            raise DatabaseUnavailable(_reason(error.orig.__cause__ if error.orig is not None else error)) from None
+            raise DatabaseUnavailable(reason_of(error.orig.__cause__ if error.orig is not None else error)) from None
 
     async def ping(self) -> None:
         """Raise DatabaseUnavailable unless the database answers."""
@@ -166,149 +161,6 @@ class Database:
         await self._pool.close()
 
 
-class Transaction(AsyncSession):
-    """One open transaction. It has that part of SQLAlchemy's session which the rules use, without its machinery.
-
-    Statements are compiled once and sent straight to the driver, which prepares each once per connection. Values are
-    passed as they are, and results are as SQLAlchemy returns them for textual SQL: each row is a tuple with names.
-    """
-
-    def __init__(self, connection: asyncpg.Connection, begin: str, info: dict[Any, Any]) -> None:
-        """Use a connection on which `begin` has begun a transaction; the session's own set-up is left out."""
-        self._connection, self._begin, self._savepoints, self._info = connection, begin, 0, info
-
-    @property
-    def info(self) -> dict[Any, Any]:
-        """What the transaction knows, see `digests_of`."""
-        return self._info
-
-    async def execute(  # type: ignore[override]
-        self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
-    ) -> Result[Any]:
-        """Execute a statement, or one that returns nothing for several sets of values. Raises the driver's errors."""
-        if isinstance(statement, TextClause):
-            sql, names = _compile(statement)
-            records = await self._fetch(sql, [values[name] for name in names] if names else ())  # type: ignore[index,call-overload]
-        elif isinstance(values, Sequence):
-            sql, rows = _construct(statement, values)
-            await self._observed(sql, self._connection.executemany(sql, rows))
-            records = []
-        else:
-            sql, rows = _construct(statement, [values or {}])
-            records = await self._fetch(sql, rows[0])
-        keys = tuple(records[0].keys()) if records else ()
-        return IteratorResult(_metadata(keys), map(tuple, records))
-
-    async def scalar(self, statement: Executable, values: Any = None) -> Any:  # type: ignore[override]
-        """Return the first value of the first row, or None."""
-        return (await self.execute(statement, values)).scalar()
-
-    async def scalars(self, statement: Executable, values: Any = None) -> Any:  # type: ignore[override]
-        """Return the first value of each row."""
-        return (await self.execute(statement, values)).scalars()
-
-    @asynccontextmanager
-    async def _savepoint(self) -> AsyncIterator[None]:
-        self._savepoints += 1
-        name = f"savepoint_{self._savepoints}"
-        await _driver_call(self._connection.execute(f"SAVEPOINT {name}"))
-        try:
-            yield
-        except BaseException:
-            await _driver_call(self._connection.execute(f"ROLLBACK TO SAVEPOINT {name}"))
-            raise
-        await _driver_call(self._connection.execute(f"RELEASE SAVEPOINT {name}"))
-
-    def begin_nested(self) -> Any:
-        """Open a savepoint; roll back to it when the block raises."""
-        return self._savepoint()
-
-    async def rollback(self) -> None:
-        """Undo what the transaction has done so far, and release its locks."""
-        await _driver_call(self._connection.execute(f"ROLLBACK; {self._begin}"))
-
-    async def _fetch(self, sql: str, values: Sequence[Any]) -> list[asyncpg.Record]:
-        return await self._observed(sql, self._connection.fetch(sql, *values))
-
-    async def _observed(self, sql: str, call: Awaitable[T]) -> T:
-        if not _observers:
-            return await _driver_call(call)
-        started, failure = time.time_ns(), None
-        try:
-            return await _driver_call(call)
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
-            for observe in _observers:
-                observe(sql, started, failure)
-
-
-def digests_of(tx: AsyncSession) -> AddressDigests:
-    """Return what makes digests of addresses, as the settings of this transaction's program have it."""
-    digests: AddressDigests = tx.info[ADDRESS_DIGESTS]
-    return digests
-
-
-def observe_statements(observe: Observer) -> Callable[[], None]:
-    """Call `observe` after each statement, with its start in nanoseconds since 1970; return a function that ends this.
-
-    BEGIN, COMMIT and ROLLBACK are not observed, nor are statements of `Database.session`.
-    """
-    _observers.append(observe)
-    return lambda: _observers.remove(observe)
-
-
 def _address(url: str) -> str:
     parts = make_url(url)
     return f"{parts.host}:{parts.port or POSTGRES_PORT}"
-
-
-async def _driver_call(call: Awaitable[T]) -> T:
-    """Await a call of the driver. What it raises when the network fails is not one of its own errors."""
-    try:
-        return await call
-    except OSError as error:
-        raise DatabaseUnavailable(type(error).__name__) from None
-
-
-@lru_cache(maxsize=2_000)
-def _compile(statement: TextClause) -> tuple[str, Sequence[str]]:
-    """Return the statement as PostgreSQL reads it, with the names of $1, $2 and so on."""
-    compiled = statement.compile(dialect=DIALECT_OF_DRIVER)
-    return compiled.string, compiled.positiontup or ()
-
-
-def _construct(statement: Executable, rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[list[Any]]]:
-    """Return a statement that is built from tables, and its values for each row."""
-    assert isinstance(statement, ClauseElement)
-    compiled = cast(SQLCompiler, statement.compile(dialect=DIALECT_OF_DRIVER, column_keys=list(rows[0]) or None))
-    processors: Mapping[str, Any] = compiled._bind_processors
-    sets = [compiled.construct_params(row) for row in rows]
-    names = compiled.positiontup or ()
-    return compiled.string, [
-        [processors[name](values[name]) if name in processors else values[name] for name in names] for values in sets
-    ]
-
-
-@lru_cache(maxsize=2_000)
-def _metadata(keys: tuple[str, ...]) -> SimpleResultMetaData:
-    return SimpleResultMetaData(keys or ("nothing",))
-
-
-def error_of(error: BaseException | None) -> InvalidData | ConstraintViolated | DatabaseUnavailable:
-    """Return our error for one of the driver. It names the SQLSTATE and the constraint, and holds no values."""
-    state = getattr(error, "sqlstate", None) or ""
-    # The driver itself refuses a value that does not fit the type of its parameter, such as an integer beyond 32 bits.
-    if state.startswith(INVALID_DATA) or isinstance(error, client_errors.DataError):
-        return InvalidData(_reason(error))
-    if state.startswith(CONSTRAINT_VIOLATED):
-        return ConstraintViolated(_reason(error))
-    return DatabaseUnavailable(_reason(error))
-
-
-def _reason(error: BaseException | None) -> str:
-    state = getattr(error, "sqlstate", None)
-    constraint = getattr(error, "constraint_name", None)
-    name = type(error).__name__
-    return name + (f", SQLSTATE {state}" if state else "") + (f", {constraint}" if constraint else "")

@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce import forgotten, outbox
 from commerce.confirmations import ADDRESS_PART
-from commerce.database import digests_of
 from commerce.email_addresses import normalise_address
 from commerce.errors import AddressKeyMissing, CustomerHasOpenOrders, CustomerNotFound
 from commerce.forgotten import BILLING, HASH, PERSONAL
@@ -20,6 +19,7 @@ from commerce.messages.forgetting import Forgotten
 from commerce.messages.returns import return_process_id
 from commerce.open_orders import IS_OPEN
 from commerce.outbox import NewEvent
+from commerce.transaction import digests_of
 
 MAX_LISTED = 10  # open orders in an error
 KEPT_BODIES = 50  # webhooks of shops that are searched at once

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.database import digests_of
+from commerce.transaction import digests_of
 
 if TYPE_CHECKING:
     from commerce.imports.new_order import NewOrder

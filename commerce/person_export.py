@@ -7,13 +7,13 @@ from pydantic_core import to_jsonable_python
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.database import digests_of
 from commerce.erasure import find_bodies
 from commerce.errors import CustomerNotFound
 from commerce.messages.cancellations import processes_of
 from commerce.messages.customers import REGISTRATION_ID_PREFIX
 from commerce.messages.forgetting import FORGET_ID_PREFIX
 from commerce.messages.returns import return_process_id
+from commerce.transaction import digests_of
 
 CUSTOMER = text("""
     SELECT to_jsonb(customers) - 'registered_by' AS row, CAST(id AS text) AS id, registered_by

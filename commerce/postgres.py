@@ -1,12 +1,18 @@
-"""Connects to PostgreSQL, for transactions, the relay and migrations. Accepts the same URLs as psql."""
+"""Connects to PostgreSQL, for transactions, the relay and migrations, and returns our errors for the driver's.
+
+Accepts the same URLs as psql.
+"""
 
 import asyncio
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Mapping
+from typing import Any, TypeVar
 
 import asyncpg
+from asyncpg.exceptions import _base as client_errors
 from sqlalchemy import make_url
+
+from commerce.errors import ConstraintViolated, DatabaseUnavailable, InvalidData
 
 DIALECT = "postgresql+asyncpg://"  # for engines whose `async_creator` is `connect`, which has the rest of the address
 POSTGRES_PORT = 5432
@@ -17,6 +23,10 @@ ROLLBACK_TIMEOUT = 1  # second; then the connection is closed, which rolls back 
 CLOSE_TIMEOUT = 5  # seconds
 # What a connection raises, besides OSError: errors of the server, and of the driver itself.
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
+# Classes of SQLSTATE that are about the data or the change itself: another attempt would fail alike.
+INVALID_DATA = ("21", "22", "54")  # cardinality, data exception, program limit
+CONSTRAINT_VIOLATED = ("23",)
+T = TypeVar("T")
 
 
 async def connect(url: str, **options: Any) -> asyncpg.Connection:
@@ -118,6 +128,33 @@ class Pool:
             self._free.release()
         else:
             self.end(connection)
+
+
+async def driver_call(call: Awaitable[T]) -> T:
+    """Await a call of the driver. Raises its errors, and DatabaseUnavailable if the network fails."""
+    try:
+        return await call
+    except OSError as error:
+        raise DatabaseUnavailable(type(error).__name__) from None
+
+
+def error_of(error: BaseException | None) -> InvalidData | ConstraintViolated | DatabaseUnavailable:
+    """Return our error for one of the driver. It names the SQLSTATE and the constraint, and holds no values."""
+    state = getattr(error, "sqlstate", None) or ""
+    # The driver itself refuses a value that does not fit the type of its parameter, such as an integer beyond 32 bits.
+    if state.startswith(INVALID_DATA) or isinstance(error, client_errors.DataError):
+        return InvalidData(reason_of(error))
+    if state.startswith(CONSTRAINT_VIOLATED):
+        return ConstraintViolated(reason_of(error))
+    return DatabaseUnavailable(reason_of(error))
+
+
+def reason_of(error: BaseException | None) -> str:
+    """Return the type of an error, with the SQLSTATE and the constraint if there are any."""
+    state = getattr(error, "sqlstate", None)
+    constraint = getattr(error, "constraint_name", None)
+    name = type(error).__name__
+    return name + (f", SQLSTATE {state}" if state else "") + (f", {constraint}" if constraint else "")
 
 
 def _as_is(text: str) -> str:

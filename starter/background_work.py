@@ -1,14 +1,16 @@
-"""What each worker does besides its tasks, for whatever waits in the database.
+"""What each worker does besides its tasks: relay events, publish gauges, and work off what waits in the database.
 
-It takes webhooks of shops, sends notifications that no run sends, delivers answers to steps, and looks up refunds that
-are pending.
+What waits: webhooks of shops to take, notifications that no run sends, answers to deliver to steps, and pending refunds
+to look up.
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from typing import Any
 
 import structlog
 from temporalio.client import Client
+from temporalio.common import MetricMeter
 
 from commerce.database import Database
 from commerce.errors import CommerceError
@@ -20,11 +22,35 @@ from commerce.mail.intake_alerts import alert_of_unusable
 from commerce.mail.notifier import Notifier
 from commerce.settings import Settings
 from starter.operate.answers import deliver_answers
+from starter.operate.gauges import publish_gauges
 from starter.operate.pending_refunds import check_pending_refunds
+from starter.subscribers import Subscriber, create_relay
+from starter.telemetry.metrics import event_counter, zero_counters
 
 INTERVAL = 10  # seconds
 
 log = structlog.stdlib.get_logger("commerce.background")
+
+
+def background_tasks(
+    settings: Settings, client: Client, meter: MetricMeter, subscribers: Mapping[str, Sequence[Subscriber]]
+) -> list[Coroutine[Any, Any, Any]]:
+    """Return what a worker does besides its tasks.
+
+    It relays events, works off what waits in the database and, if metrics are on, publishes gauges.
+    """
+    # The relay holds a lock and listens for notifications on its connection, which a pooler would give to others.
+    url = settings.direct_database_url or settings.database_url
+    relay = create_relay(client, url.get_secret_value(), subscribers, on_published=event_counter(meter))
+    always = [relay.run(), work_in_background(settings, client)]
+    if not settings.metrics_address:
+        return always
+    zero_counters(meter, client.namespace)
+
+    async def connected() -> Client:
+        return client
+
+    return [*always, publish_gauges(settings, connected, meter)]
 
 
 async def work_in_background(settings: Settings, client: Client) -> None:

@@ -27,8 +27,8 @@ from commerce.settings import load_settings
 from starter.connection.encryption import Encryption
 from starter.connection.plugin import create_plugin, plugin_of
 from starter.connection.rpc import find_latest_run, unreachable_if_refused
+from starter.entries import Registration
 from starter.processes import PROCESS_TYPES, TASK_QUEUE, ProcessType
-from starter.registration import Registration
 from starter.schedules.queries import find_open_run
 from starter.telemetry import tracing
 from workflows.engine.search_attributes import SAGA_STATE

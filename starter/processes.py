@@ -3,7 +3,6 @@
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +10,6 @@ from pydantic import ValidationError
 from temporalio.common import Priority, SearchAttributePair
 
 from commerce.address_digests import NO_DIGESTS, AddressDigests
-from commerce.email_addresses import normalise_address
 from commerce.errors import (
     BadInput,
     JobInProgress,
@@ -20,7 +18,7 @@ from commerce.errors import (
     RegistrationInProgress,
     WrongProcessId,
 )
-from commerce.messages.analytics import IN_THE_FUTURE, Analytics, AnalyticsResult
+from commerce.messages.analytics import Analytics, AnalyticsResult
 from commerce.messages.base import FieldError, Message, Nothing, ProcessInput, field_errors
 from commerce.messages.cancellations import CancelOrder, CancelResult, cancel_process_id
 from commerce.messages.carts import CartsExpired, CleanUpCarts
@@ -37,57 +35,24 @@ from commerce.messages.tutorial import CountProducts, Greeting, HelloWorld, Prod
 from commerce.messages.upkeep import Upkeep, UpkeepResult
 from commerce.messages.waits import AnswerKind
 from commerce.messages.webhooks import Delivered, WebhookDelivery
-from starter import registration
-from starter.registration import Registration
+from starter.entries import (
+    Registration,
+    unchanged,
+    with_normal_address,
+    with_password_hash,
+    with_return_id,
+    without_after,
+    without_future_date,
+    without_resume,
+)
 from workflows.engine.search_attributes import ORDER_ID
 
 TASK_QUEUE = "commerce"
 VALID_ID = re.compile(r"[A-Za-z0-9._:~-]{1,200}")
-LAST_ZONE = timezone(timedelta(hours=14))  # where a day starts first
 INVALID_ID = (
     "must have 1 to 200 characters out of A-Z a-z 0-9 . _ : ~ - "
     "and must not start with the name of another process type"
 )
-
-
-async def unchanged(request: Any) -> Any:
-    """Return the caller's input unchanged."""
-    return request
-
-
-async def without_resume(request: Any) -> Any:
-    """Return a job's input unchanged; raises BadInput if the caller set `resume`, which only the job itself may set."""
-    if getattr(request, "resume", None) is not None:
-        raise BadInput([FieldError(field="resume", message="is set by the job itself when it resumes")])
-    return request
-
-
-async def without_future_date(request: Any) -> Any:
-    """Return the input unchanged; raises BadInput if the caller set `resume`, or a date that no time zone has reached.
-
-    Whether the date is in the future in the shop's own time zone, only the process knows.
-    """
-    request = await without_resume(request)
-    if request.date is not None and request.date > datetime.now(LAST_ZONE).date():
-        raise BadInput([FieldError(field="date", message=IN_THE_FUTURE)])
-    return request
-
-
-async def without_after(delivery: Any) -> Any:
-    """Return a delivery unchanged; raises BadInput if the caller set `after`, which only the relay may set."""
-    if delivery.after is not None:
-        raise BadInput([FieldError(field="after", message="is set by the relay")])
-    return delivery
-
-
-async def with_normal_address(request: Any) -> Any:
-    """Return the input with its e-mail address as customers are found by it."""
-    return request.model_copy(update={"email": normalise_address(request.email)})
-
-
-async def with_return_id(request: Any) -> Any:
-    """Return the input with an id for the return, if the caller chose none."""
-    return request if request.return_id else request.model_copy(update={"return_id": uuid4().hex[:16]})
 
 
 @dataclass(frozen=True)
@@ -268,7 +233,7 @@ PROCESS_TYPES: Mapping[str, ProcessType] = {
         address=lambda customer: customer.email,
         tag=lambda customer: request_tag(customer.password_hash),
         title=lambda _: "Customer registration",
-        prepare=registration.prepare,
+        prepare=with_password_hash,
         input=CustomerRegistration,
         in_progress_error=lambda _: RegistrationInProgress(),
         questions={

@@ -39,6 +39,7 @@ from tests.hashes import hash_cheaply
 from tests.hashes import production_hashes as production_hashes
 from tests.keys import ENCRYPTION_ENV
 from tests.order import in_order
+from tests.payment_provider import payments as payments
 from tests.sandbox import Sandbox
 from tests.servers import PostgresServer, once_per_run, shared_postgres, stop_servers, url_of
 from tests.week import Week, sample_week

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-
-from starter.devstack.payments import server
+import pytest
 
 
 class EmbeddedPayments:
@@ -53,7 +52,16 @@ class EmbeddedPayments:
 @asynccontextmanager
 async def embedded_payments(folder: Path) -> AsyncIterator[EmbeddedPayments]:
     """Run the embedded payment provider during the block."""
+    from starter.devstack.payments import server  # loads FastAPI, which most tests do without
+
     async with server.running(folder, 0) as url:
         embedded = EmbeddedPayments(url)
         yield embedded
         await embedded.close()
+
+
+@pytest.fixture
+async def payments(tmp_path: Path) -> AsyncIterator[EmbeddedPayments]:
+    """The embedded payment provider, for one test."""
+    async with embedded_payments(tmp_path / "payments") as embedded:
+        yield embedded

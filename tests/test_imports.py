@@ -23,7 +23,7 @@ WRONG_IMPORTS = {
     "Workflows decide": ("workflows/engine/saga.py", "commerce.database"),
     "The engine knows no process": ("workflows/engine/job.py", "workflows.hello_world"),
     "No activity knows another": ("activities/carts.py", "activities.hello"),
-    "Starters know processes, not their steps": ("starter/registration.py", "activities.hello"),
+    "Starters know processes, not their steps": ("starter/entries.py", "activities.hello"),
     "Only the API knows the console": ("starter/operate/gauges.py", "starter.console.charts"),
     "Nobody imports worker.py": ("starter/client.py", "worker"),
 }

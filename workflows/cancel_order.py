@@ -36,7 +36,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.engine.cancellation import CANCEL_OR_FAILURE, allow_failure, uninterrupted
     from workflows.engine.policies import FINAL_STEP, MAIL, OUTSIDE_STEP, UNDO
     from workflows.engine.saga import Saga
-    from workflows.engine.search_attributes import ORDER_ID, OUTCOME
+    from workflows.engine.search_attributes import OUTCOME, publish_order_id
     from workflows.parts.refunds import refund_or_alert
 
 PLAN = (
@@ -88,8 +88,7 @@ class CancelOrderWorkflow:
             raise to_failure(WrongProcessId(wanted))
         self._request, self._order = request, OrderToCancel(order_id=request.order_id)
         self._forced = self._forced or request.force
-        if workflow.info().typed_search_attributes.get(ORDER_ID) != request.order_id:  # the client did not set it
-            workflow.upsert_search_attributes([ORDER_ID.value_set(request.order_id)])
+        publish_order_id(request.order_id)
         try:
             result = await self._cancel()
         except CANCEL_OR_FAILURE as failure:

@@ -5,10 +5,10 @@ from datetime import timedelta
 from typing import Literal, NoReturn
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError, FailureError
+from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.boundary.failures import cause, describe, failure_type, shop_error, to_failure
+    from activities.boundary.failures import cause, describe_run_failure, failure_type, shop_error, to_failure
     from activities.captures import CaptureActivities
     from activities.fulfillment import FulfillmentActivities
     from activities.inventory import InventoryActivities
@@ -61,7 +61,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.engine.metrics import count
     from workflows.engine.policies import FINAL_STEP, MAIL, OUTSIDE_STEP
     from workflows.engine.saga import Saga
-    from workflows.engine.search_attributes import ORDER_ID, OUTCOME
+    from workflows.engine.search_attributes import OUTCOME, publish_order_id
     from workflows.parts.order_parcels import parcels, pick
 
 PLAN = (
@@ -112,8 +112,7 @@ class OrderProcessingWorkflow:
         if workflow.info().workflow_id != wanted:
             raise to_failure(WrongProcessId(wanted))
         self._order = OrderRef(order_id=request.order_id)
-        if workflow.info().typed_search_attributes.get(ORDER_ID) != request.order_id:  # the client did not set it
-            workflow.upsert_search_attributes([ORDER_ID.value_set(request.order_id)])
+        publish_order_id(request.order_id)
         try:
             result = await self._fulfill(request.unless_held or workflow.memo_value(UNLESS_HELD, default=False))
         except CANCEL_OR_FAILURE as failure:
@@ -256,7 +255,8 @@ class OrderProcessingWorkflow:
             alert = self._alert("compensation-failed", "Steps of the order could not be undone", str(failure))
             await alert_admins(alert)
         elif not cancelled and not cause(failure, OrderNotFound):  # its caller gets that error
-            await alert_admins(self._alert("order-failed", "The order failed and is on hold", _error_line(final)))
+            error = describe_run_failure(final)
+            await alert_admins(self._alert("order-failed", "The order failed and is on hold", error))
         raise final
 
     def _is_held_by_validation(self, failure: BaseException) -> bool:
@@ -287,11 +287,6 @@ class OrderProcessingWorkflow:
         order_id = self._order.order_id
         key = f"{kind}/{order_id}/{about or run_key()}"
         return Alert(kind=kind, key=key, message=message, order_id=order_id, error=error)
-
-
-def _error_line(failure: BaseException) -> str:
-    """Return the error that the run fails with, as operators see it in Temporal's UI."""
-    return f"{failure.type}: {failure.message}" if isinstance(failure, ApplicationError) else describe(failure)
 
 
 def _withdrawn_by_shop(failure: BaseException) -> Literal["cancelled", "fulfilled_elsewhere"] | None:

@@ -34,7 +34,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.engine.cancellation import CANCEL_OR_FAILURE, uninterrupted
     from workflows.engine.policies import FINAL_STEP, MAIL, OUTSIDE_STEP
     from workflows.engine.saga import Saga
-    from workflows.engine.search_attributes import ORDER_ID, OUTCOME
+    from workflows.engine.search_attributes import OUTCOME, publish_order_id
     from workflows.parts.refunds import refund_or_alert
 
 PLAN = (
@@ -75,8 +75,7 @@ class ReturnOrderWorkflow:
         if process_id != return_process_id(return_id):
             raise to_failure(WrongProcessId(return_process_id(return_id)))
         self._ref = ReturnRef(order_id=request.order_id, return_id=return_id)
-        if workflow.info().typed_search_attributes.get(ORDER_ID) != request.order_id:  # the client did not set it
-            workflow.upsert_search_attributes([ORDER_ID.value_set(request.order_id)])
+        publish_order_id(request.order_id)
         try:
             result = await self._return(request)
         except CANCEL_OR_FAILURE as failure:

@@ -82,6 +82,11 @@ def run_failure_type(failure: BaseException) -> str:
     return (isinstance(failure, ApplicationError) and failure.type) or failure_type(failure)
 
 
+def describe_run_failure(failure: BaseException) -> str:
+    """Return `Type: message` of the failure that ended a run, as operators see it in Temporal's UI."""
+    return f"{failure.type}: {failure.message}" if isinstance(failure, ApplicationError) else describe(failure)
+
+
 def innermost(failure: BaseException) -> BaseException:
     """Return the last failure in the chain of causes."""
     while failure.__cause__ is not None:

@@ -7,8 +7,8 @@ import asyncpg
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.database import error_of
 from commerce.imports.report import MAX_BAD_ROWS, Tally
+from commerce.postgres import error_of
 
 BATCH_ROWS = 10_000  # in memory before they are copied
 ANALYZE_ROWS = 1_000  # rows read, from which on the planner needs new statistics

@@ -19,7 +19,7 @@ from commerce.messages.base import Message
 from commerce.settings import Settings, parse_rates
 from starter.api.error_codes import ErrorCode
 from starter.api.errors import ApiError, Problem, Responses, error_examples
-from starter.registration import Registration
+from starter.entries import Registration
 
 T = TypeVar("T")
 MAX_WAITING = 16  # registrations that wait for their password to be hashed

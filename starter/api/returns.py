@@ -7,15 +7,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import ConfigDict, Field, ValidationError
 
-from commerce.errors import (
-    AlreadyAnswered,
-    BadInput,
-    OrderCancelled,
-    OrderNotFound,
-    OrderNotFulfilled,
-    ReturnNotFound,
-    WaitOver,
-)
+from commerce.errors import BadInput
 from commerce.messages.base import FieldError, field_errors
 from commerce.messages.return_views import ReturnPage, ReturnView
 from commerce.messages.returns import (
@@ -33,68 +25,22 @@ from commerce.queries.orders import find_order
 from commerce.queries.returns import MAX_PAGE
 from starter.api.backends import BackendsDep, ClientDep, DatabaseDep
 from starter.api.callers import Caller, CallerDep, Role, requires
-from starter.api.errors import COMMON_ERRORS, Responses, error_examples, json_example, prefix_field_errors
+from starter.api.errors import COMMON_ERRORS, prefix_field_errors
 from starter.api.parameters import OrderId, Reason, RequestBody, ResponseBody, Text
 from starter.api.personal_data import return_for
+from starter.api.return_examples import (
+    GET_RESPONSES,
+    LIST_OF_ORDER_RESPONSES,
+    LIST_RESPONSES,
+    RECEIPT_RESPONSES,
+    RETURN,
+    START_RESPONSES,
+)
 from starter.operate import returns
 from starter.operate.answers import MAX_KEY
 
 ItemT = TypeVar("ItemT", bound=Item)
 PRIVATE = "no-store"  # no cache keeps customers' data
-ID, PROCESS = "f3a1c09b77d2e415", "return-order-f3a1c09b77d2e415"
-VIEW = {
-    "return_id": ID,
-    "order_id": "1001",
-    "number": "#1001",
-    "state": "open",
-    "transaction_id": PROCESS,
-    "location": "London",
-    "carrier": "USPS",
-    "tracking_number": "9400111899223456789012",
-    "label_url": "https://carrier.example/labels/shp_1.pdf",
-    "currency": "GBP",
-    "amount": None,
-    "refunded": 0,
-    "refund_due": 0,
-    "refunded_elsewhere": 0,
-    "created_at": "2026-03-09T10:00:00Z",
-    "received_at": None,
-    "ended_at": None,
-    "lines": [
-        {"line": 1, "sku": "MUG", "title": "Mug", "quantity": 2, "received": None, "sellable": None},
-    ],
-}
-PAGE = {"returns": [VIEW], "next_cursor": None}
-RECEIPT = {"transaction_id": PROCESS, "step": "await-return", "answer": "success", "round": 1, "status": "taken"}
-NO_ORDER = error_examples(HTTPStatus.NOT_FOUND, "There is no such order", OrderNotFound("1001"))
-NO_RETURN = error_examples(HTTPStatus.NOT_FOUND, "There is no such return", ReturnNotFound(ID))
-START_RESPONSES: Responses = {
-    202: json_example({"order_id": "1001", "return_id": ID, "transaction_id": PROCESS}, "The return is started"),
-    **NO_ORDER,
-    **error_examples(
-        HTTPStatus.CONFLICT,
-        "Nothing of the order can be returned",
-        OrderNotFulfilled("1001"),
-        OrderCancelled("1001"),
-    ),
-    **error_examples(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        "The order has not as many units that can be returned",
-        BadInput([FieldError(field="body.items.0.quantity", message="the order has 1 fewer units of it")]),
-    ),
-}
-RECEIPT_RESPONSES: Responses = {
-    200: json_example(RECEIPT, "The process has what came back"),
-    202: {"model": AnswerReceipt}
-    | json_example(RECEIPT | {"status": "recorded"}, "It is noted; the process gets it when a worker runs"),
-    **NO_RETURN,
-    **error_examples(
-        HTTPStatus.CONFLICT,
-        "Something else is noted already, or the return is closed",
-        AlreadyAnswered(PROCESS, "step await-return has an answer already"),
-        WaitOver(PROCESS, "step await-return no longer waits"),
-    ),
-}
 IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=MAX_KEY, description="The same request under the same key is done once"),
@@ -102,7 +48,10 @@ IdempotencyKey = Annotated[
 ReturnId = Annotated[
     str,
     Path(
-        min_length=1, max_length=200, description="The return's id, or the tracking number of its label", examples=[ID]
+        min_length=1,
+        max_length=200,
+        description="The return's id, or the tracking number of its label",
+        examples=[RETURN],
     ),
 ]
 routes = APIRouter(tags=["returns"], responses=COMMON_ERRORS)
@@ -204,7 +153,7 @@ async def start_return(
 @routes.get(
     "/orders/{order_id}/returns",
     summary="List the returns of an order",
-    responses={200: json_example(PAGE, "The returns of the order"), **NO_ORDER},
+    responses=LIST_OF_ORDER_RESPONSES,
     dependencies=[requires(Role.viewer)],
 )
 async def list_returns_of_order(
@@ -220,7 +169,7 @@ async def list_returns_of_order(
 @routes.get(
     "/returns",
     summary="List returns",
-    responses={200: json_example(PAGE, "A page of returns")},
+    responses=LIST_RESPONSES,
     dependencies=[requires(Role.viewer)],
 )
 async def list_returns(
@@ -245,7 +194,7 @@ async def list_returns(
 @routes.get(
     "/returns/{return_id}",
     summary="Get a return",
-    responses={200: json_example(VIEW, "The return"), **NO_RETURN},
+    responses=GET_RESPONSES,
     dependencies=[requires(Role.viewer)],
 )
 async def get_return(return_id: ReturnId, database: DatabaseDep, caller: CallerDep, response: Response) -> ReturnView:

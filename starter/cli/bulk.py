@@ -2,14 +2,19 @@
 
 import sys
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
 
 import typer
 
 from commerce.errors import BadInput
 from commerce.messages.base import FieldError
 from commerce.messages.runs import BulkCancel, BulkRetry, Run
-from starter.cli.shared import FAILED, err, out, print_error, print_line
+from starter.cli.shared import FAILED, Connections, err, out, print_error, print_line, run_connected
+
+if TYPE_CHECKING:
+    from starter.operate import bulk_cancel, bulk_retry
 
 MAX_SHOWN = 20  # processes, before the question whether to act on all of them
 MORE = "; there are more: run the command again, or raise --limit"
@@ -37,7 +42,45 @@ RETRY = Words("Retry", "Retrying", "retried", "running again")
 CANCEL = Words("Cancel", "Cancelling", "cancelled", "being cancelled")
 
 
-async def act_on_many(
+def retry_many(
+    select: Callable[[ZoneInfo], "bulk_retry.Selection"], limit: int, reason: str, flags: Flags, data_dir: Path | None
+) -> int:
+    """Retry the processes that `select` returns for the shop's time zone, at most `limit`; return the exit code."""
+
+    async def find_and_retry(connections: Connections) -> int:
+        from starter.operate import bulk_retry
+
+        client, database, settings = connections
+        return await _act_on_many(
+            lambda: bulk_retry.find(client, select(settings.zone), limit),
+            lambda found, progress: bulk_retry.retry_found(client, database, found, reason=reason, progress=progress),
+            RETRY,
+            flags,
+        )
+
+    return run_connected(data_dir, find_and_retry)
+
+
+def cancel_many(
+    select: Callable[[ZoneInfo], "bulk_cancel.Selection"], limit: int, reason: str, flags: Flags, data_dir: Path | None
+) -> int:
+    """Cancel the processes that `select` returns for the shop's time zone, at most `limit`; return the exit code."""
+
+    async def find_and_cancel(connections: Connections) -> int:
+        from starter.operate import bulk_cancel
+
+        client, database, settings = connections
+        return await _act_on_many(
+            lambda: bulk_cancel.find(client, select(settings.zone), limit),
+            lambda found, progress: bulk_cancel.cancel_found(client, database, found, reason=reason, progress=progress),
+            CANCEL,
+            flags,
+        )
+
+    return run_connected(data_dir, find_and_cancel)
+
+
+async def _act_on_many(
     find: Callable[[], Awaitable[Found]],
     act: Callable[[Found, Callable[[int], None]], Awaitable[Found]],
     words: Words,

@@ -4,15 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commerce.messages.customer_views import CustomerPage, CustomerView
-from commerce.settings import Settings
-from starter.cli.shared import AsJson, DataDir, out, print_line, run_in_transaction, run_with_database
+from starter.cli.shared import AsJson, DataDir, out, print_line, query_shop, run_in_transaction
 from starter.cli.tables import Column, moment_text, print_fact, print_table, time_text
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
-
-    from commerce.database import Database
 
 LISTED = (
     Column("id"),
@@ -45,11 +41,10 @@ def list_customers(
     """
     from commerce.queries import customers
 
-    async def load(database: "Database", settings: Settings) -> tuple[CustomerPage, Settings]:
-        async with database.transaction() as tx:
-            return await customers.list_customers(tx, search=search, clear=clear, limit=limit, cursor=cursor), settings
-
-    page, settings = run_with_database(data_dir, load)
+    page, settings = query_shop(
+        data_dir,
+        lambda tx, _settings: customers.list_customers(tx, search=search, clear=clear, limit=limit, cursor=cursor),
+    )
     if as_json:
         out.print_json(page.model_dump_json())
         return
@@ -81,11 +76,7 @@ def show(
     """Show a customer with their last 20 orders."""
     from commerce.queries import customers
 
-    async def load(database: "Database", settings: Settings) -> tuple[CustomerView, Settings]:
-        async with database.transaction() as tx:
-            return await customers.load_customer(tx, customer), settings
-
-    view, settings = run_with_database(data_dir, load)
+    view, settings = query_shop(data_dir, lambda tx, _settings: customers.load_customer(tx, customer))
     if as_json:
         out.print_json(view.model_dump_json())
         return

@@ -1,16 +1,12 @@
 """The commands `commerce mails …`: see mails and alerts, and send them again."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from commerce.messages.record_views import NotificationPage, NotificationStatus, NotificationView
-from commerce.settings import Settings
-from starter.cli.shared import AsJson, DataDir, out, print_line, print_result, run_in_transaction, run_with_database
+from commerce.messages.record_views import NotificationStatus
+from starter.cli.shared import AsJson, DataDir, out, print_line, print_result, query_shop, run_in_transaction
 from starter.cli.tables import Column, moment_text, print_fact, print_table, time_text
-
-if TYPE_CHECKING:
-    from commerce.database import Database
 
 LISTED = (
     Column("key"),
@@ -38,12 +34,10 @@ def list_mails(
     """List mails and alerts, last one first. Recipients are masked."""
     from commerce.queries import records
 
-    async def load(database: "Database", settings: Settings) -> tuple[NotificationPage, Settings]:
-        async with database.transaction() as tx:
-            page = await records.list_notifications(tx, status=status, order_id=order, limit=limit, cursor=cursor)
-            return page, settings
-
-    page, settings = run_with_database(data_dir, load)
+    page, settings = query_shop(
+        data_dir,
+        lambda tx, _settings: records.list_notifications(tx, status=status, order_id=order, limit=limit, cursor=cursor),
+    )
     if as_json:
         out.print_json(page.model_dump_json())
         return
@@ -71,11 +65,7 @@ def show(key: Key, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Show a mail or alert: its recipients, and why it was not sent."""
     from commerce.queries import records
 
-    async def load(database: "Database", settings: Settings) -> tuple[NotificationView, Settings]:
-        async with database.transaction() as tx:
-            return await records.load_notification(tx, key), settings
-
-    mail, settings = run_with_database(data_dir, load)
+    mail, settings = query_shop(data_dir, lambda tx, _settings: records.load_notification(tx, key))
     if as_json:
         out.print_json(mail.model_dump_json())
         return

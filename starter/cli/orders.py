@@ -19,6 +19,7 @@ from starter.cli.shared import (
     out,
     print_line,
     print_result,
+    query_shop,
     run_connected,
     run_with_database,
 )
@@ -79,7 +80,7 @@ def list_orders(
     """
     from commerce.queries import orders
 
-    async def load(database: "Database", settings: Settings) -> tuple[OrderPage, Settings]:
+    async def load(tx: "AsyncSession", settings: Settings) -> OrderPage:
         selected = orders.OrderFilter(
             status=status,
             hold_reason=hold_reason,
@@ -87,10 +88,9 @@ def list_orders(
             since=in_zone(since, settings.zone),
             until=in_zone(until, settings.zone),
         )
-        async with database.transaction() as tx:
-            return await orders.list_orders(tx, selected, limit=limit, cursor=cursor), settings
+        return await orders.list_orders(tx, selected, limit=limit, cursor=cursor)
 
-    page, settings = run_with_database(data_dir, load)
+    page, settings = query_shop(data_dir, load)
     if as_json:
         out.print_json(page.model_dump_json())
         return

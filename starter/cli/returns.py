@@ -21,13 +21,13 @@ from starter.cli.shared import (
     print_error,
     print_line,
     print_result,
+    query_shop,
     run_connected,
-    run_with_database,
 )
 from starter.cli.tables import Column, print_fact, print_table, time_text
 
 if TYPE_CHECKING:
-    from commerce.database import Database
+    from sqlalchemy.ext.asyncio import AsyncSession
 
 ItemT = TypeVar("ItemT", bound=Item)
 LISTED = (
@@ -109,12 +109,11 @@ def list_returns(
     from commerce.queries import returns
     from commerce.queries.orders import find_order
 
-    async def load(database: "Database", settings: Settings) -> tuple[ReturnPage, Settings]:
-        async with database.transaction() as tx:
-            order_id = order and await find_order(tx, order, default_source=settings.order_source)
-            return await returns.list_returns(tx, state=state, order_id=order_id, limit=limit, cursor=cursor), settings
+    async def load(tx: "AsyncSession", settings: Settings) -> ReturnPage:
+        order_id = order and await find_order(tx, order, default_source=settings.order_source)
+        return await returns.list_returns(tx, state=state, order_id=order_id, limit=limit, cursor=cursor)
 
-    page, settings = run_with_database(data_dir, load)
+    page, settings = query_shop(data_dir, load)
     if as_json:
         out.print_json(page.model_dump_json())
         return
@@ -131,11 +130,7 @@ def show(reference: Return, as_json: AsJson = False, data_dir: DataDir = None) -
     """Show a return: what is to come back, and what has."""
     from commerce.queries.returns import find_return
 
-    async def load(database: "Database", settings: Settings) -> tuple[ReturnView, Settings]:
-        async with database.transaction() as tx:
-            return await find_return(tx, reference), settings
-
-    found, settings = run_with_database(data_dir, load)
+    found, settings = query_shop(data_dir, lambda tx, _settings: find_return(tx, reference))
     if as_json:
         out.print_json(found.model_dump_json())
         return

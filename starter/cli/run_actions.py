@@ -1,33 +1,42 @@
 """The commands that change processes: `commerce runs retry`, `cancel` and `dismiss`."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
 from commerce.errors import BadInput, PermanentError
 from commerce.messages.base import FieldError
 from commerce.messages.runs import CancellableStatus, ProcessStatus, RetryableStatus
+from starter.cli.bulk import Flags, cancel_many, retry_many
 from starter.cli.run_view import get_status, print_status
 from starter.cli.shared import FAILED, TIMES, AsJson, Connections, DataDir, in_zone, print_result, run_connected
+
+if TYPE_CHECKING:
+    from starter.operate import bulk_cancel, bulk_retry
 
 MAX_WAIT = timedelta(hours=1)  # for a cancelled process to undo its steps
 
 ProcessId = Annotated[str, typer.Argument(metavar="ID", help="Process id, such as order-processing-1001")]
 Reason = Annotated[str, typer.Option(help="Why; stored in the shop's own database only")]
 Kind = Annotated[str | None, typer.Option("--type", help="Only processes of this type, such as order-processing")]
+IdOrFilters = Annotated[
+    str | None, typer.Argument(metavar="[ID]", help="Process id, such as order-processing-1001; or use filters")
+]
+ReasonOrFilters = Annotated[
+    str | None,
+    typer.Option(help="Why; stored in the shop's own database only. Required with an id; default: the filters"),
+]
+Limit = Annotated[int, typer.Option(help="Maximum number of processes, 1 to 1,000")]
 
 
 def retry(
-    process_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Process id, such as order-processing-1001; or use filters")
-    ] = None,
-    reason: Annotated[
-        str | None,
-        typer.Option(help="Why; stored in the shop's own database only. Required with an id; default: the filters"),
-    ] = None,
+    process_id: IdOrFilters = None,
+    reason: ReasonOrFilters = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end and show the process")] = False,
     failed_with: Annotated[
         str | None, typer.Option(help="All that failed with this type of error, such as CarrierRefused")
@@ -41,7 +50,7 @@ def retry(
     kind: Kind = None,
     since: Annotated[datetime | None, typer.Option(formats=TIMES, help="All that ended since; shop's time")] = None,
     until: Annotated[datetime | None, typer.Option(formats=TIMES, help="All that ended before; shop's time")] = None,
-    limit: Annotated[int, typer.Option(help="Maximum number of processes, 1 to 1,000")] = 500,
+    limit: Limit = 500,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what the filters select, and retry nothing")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Retry all that the filters select without asking")] = False,
     as_json: AsJson = False,
@@ -53,57 +62,34 @@ def retry(
     latest run of each process. Exit code 1: a retry was refused, nothing was confirmed, or with --wait, the process
     failed again.
     """
-    filters = {
-        "--failed-with": failed_with,
-        "--failed-step": failed_step,
-        "--status": status,
-        "--type": kind,
-        "--since": since and since.isoformat(),
-        "--until": until and until.isoformat(),
-    }
-    given = " ".join(f"{name} {value}" for name, value in filters.items() if value is not None)
+    filters = _text_of(
+        {
+            "--failed-with": failed_with,
+            "--failed-step": failed_step,
+            "--status": status,
+            "--type": kind,
+            "--since": since,
+            "--until": until,
+        }
+    )
     if process_id is not None:
-        if given or dry_run:
-            raise BadInput([FieldError(field="ID", message="cannot be used together with filters or --dry-run")])
-        if reason is None:
-            raise typer.TyperException("Missing option '--reason'.")
-        return _retry_one(process_id, reason, wait=wait, as_json=as_json, data_dir=data_dir)
-    if not given or wait:
+        why = _reason_for_one(reason, filters, dry_run=dry_run)
+        return _retry_one(process_id, why, wait=wait, as_json=as_json, data_dir=data_dir)
+    if not filters or wait:
         raise BadInput([FieldError(field="ID", message="missing; only filters can replace it, and not with --wait")])
 
-    async def retry_selected(connections: Connections) -> int:
-        from starter.cli.bulk import RETRY, Flags, act_on_many
-        from starter.operate import bulk_retry
+    def select(zone: ZoneInfo) -> "bulk_retry.Selection":
+        from starter.operate.bulk_retry import Selection
 
-        client, database, settings = connections
-        selection = bulk_retry.Selection(
-            status=status or "failed",
-            kind=kind,
-            failed_with=failed_with,
-            failed_step=failed_step,
-            since=in_zone(since, settings.zone),
-            until=in_zone(until, settings.zone),
-        )
-        return await act_on_many(
-            lambda: bulk_retry.find(client, selection, limit),
-            lambda found, progress: bulk_retry.retry_found(
-                client, database, found, reason=reason or given, progress=progress
-            ),
-            RETRY,
-            Flags(dry_run, yes, as_json),
-        )
+        times = {"since": in_zone(since, zone), "until": in_zone(until, zone)}
+        return Selection(status or "failed", kind, failed_with, failed_step, **times)
 
-    return run_connected(data_dir, retry_selected)
+    return retry_many(select, limit, reason or filters, Flags(dry_run, yes, as_json), data_dir)
 
 
 def cancel(
-    process_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Process id, such as order-processing-1001; or use filters")
-    ] = None,
-    reason: Annotated[
-        str | None,
-        typer.Option(help="Why; stored in the shop's own database only. Required with an id; default: the filters"),
-    ] = None,
+    process_id: IdOrFilters = None,
+    reason: ReasonOrFilters = None,
     wait: Annotated[
         bool | None, typer.Option(help="Wait until its steps are undone and show the process; only with an id")
     ] = None,
@@ -114,7 +100,7 @@ def cancel(
     search: Annotated[str | None, typer.Option(help="All whose process id starts like this")] = None,
     since: Annotated[datetime | None, typer.Option(formats=TIMES, help="All that started since; shop's time")] = None,
     until: Annotated[datetime | None, typer.Option(formats=TIMES, help="All that started before; shop's time")] = None,
-    limit: Annotated[int, typer.Option(help="Maximum number of processes, 1 to 1,000")] = 500,
+    limit: Limit = 500,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what the filters select, and cancel nothing")
     ] = False,
@@ -127,42 +113,22 @@ def cancel(
     After its final step a process cannot be undone; it completes instead. Filters need a type, a time or a search, and
     do not wait. Exit code 1: a process was not cancelled, or nothing was confirmed.
     """
-    filters = {
-        "--status": status,
-        "--type": kind,
-        "--search": search,
-        "--since": since and since.isoformat(),
-        "--until": until and until.isoformat(),
-    }
-    given = " ".join(f"{name} {value}" for name, value in filters.items() if value is not None)
+    filters = _text_of({"--status": status, "--type": kind, "--search": search, "--since": since, "--until": until})
     if process_id is not None:
-        if given or dry_run:
-            raise BadInput([FieldError(field="ID", message="cannot be used together with filters or --dry-run")])
-        if reason is None:
-            raise typer.TyperException("Missing option '--reason'.")
-        return _cancel_one(process_id, reason, wait=wait is not False, as_json=as_json, data_dir=data_dir)
+        why = _reason_for_one(reason, filters, dry_run=dry_run)
+        return _cancel_one(process_id, why, wait=wait is not False, as_json=as_json, data_dir=data_dir)
     if wait or not (kind or search or since or until):
         problem = "missing; only a type, a time or a search can replace it, and not with --wait"
         raise BadInput([FieldError(field="ID", message=problem)])
 
-    async def cancel_selected(connections: Connections) -> int:
-        from starter.cli.bulk import CANCEL, Flags, act_on_many
-        from starter.operate import bulk_cancel
+    def select(zone: ZoneInfo) -> "bulk_cancel.Selection":
+        from starter.operate.bulk_cancel import Selection
         from starter.operate.process_list import Narrowing
 
-        client, database, settings = connections
-        only = Narrowing(search=search, since=in_zone(since, settings.zone), until=in_zone(until, settings.zone))
-        selection = bulk_cancel.Selection(status=status or "running", kind=kind, only=only)
-        return await act_on_many(
-            lambda: bulk_cancel.find(client, selection, limit),
-            lambda found, progress: bulk_cancel.cancel_found(
-                client, database, found, reason=reason or given, progress=progress
-            ),
-            CANCEL,
-            Flags(dry_run, yes, as_json),
-        )
+        only = Narrowing(search=search, since=in_zone(since, zone), until=in_zone(until, zone))
+        return Selection(status or "running", kind, only)
 
-    return run_connected(data_dir, cancel_selected)
+    return cancel_many(select, limit, reason or filters, Flags(dry_run, yes, as_json), data_dir)
 
 
 def dismiss(process_id: ProcessId, reason: Reason, as_json: AsJson = False, data_dir: DataDir = None) -> None:
@@ -176,6 +142,21 @@ def dismiss(process_id: ProcessId, reason: Reason, as_json: AsJson = False, data
         data_dir, lambda connections: dismiss(connections.client, connections.database, process_id, reason=reason)
     )
     _print_action(process_id, run_id, "dismiss", f"{process_id} is dismissed", as_json=as_json)
+
+
+def _text_of(filters: Mapping[str, str | datetime | None]) -> str:
+    """Return the filters that were used, as on the command line."""
+    values = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in filters.items()}
+    return " ".join(f"{name} {value}" for name, value in values.items() if value is not None)
+
+
+def _reason_for_one(reason: str | None, filters: str, *, dry_run: bool) -> str:
+    """Return the reason of a command with an id, which needs one and cannot be used with filters."""
+    if filters or dry_run:
+        raise BadInput([FieldError(field="ID", message="cannot be used together with filters or --dry-run")])
+    if reason is None:
+        raise typer.TyperException("Missing option '--reason'.")
+    return reason
 
 
 def _cancel_one(process_id: str, reason: str, *, wait: bool, as_json: bool, data_dir: Path | None) -> int:

@@ -90,11 +90,17 @@ def run_connected(data_dir: Path | None, action: Callable[[Connections], Awaitab
 def run_in_transaction(data_dir: Path | None, action: Callable[["AsyncSession"], Awaitable[T]]) -> T:
     """Run an action in one database transaction, and return its result; raises SettingsError and what it raises."""
 
-    async def begin_and_run(database: "Database", _settings: Settings) -> T:
-        async with database.transaction() as tx:
-            return await action(tx)
+    return query_shop(data_dir, lambda tx, _settings: action(tx))[0]
 
-    return run_with_database(data_dir, begin_and_run)
+
+def query_shop(data_dir: Path | None, query: Callable[["AsyncSession", Settings], Awaitable[T]]) -> tuple[T, Settings]:
+    """Run a query in one database transaction; return what it found, and the settings that its output needs."""
+
+    async def begin_and_query(database: "Database", settings: Settings) -> tuple[T, Settings]:
+        async with database.transaction() as tx:
+            return await query(tx, settings), settings
+
+    return run_with_database(data_dir, begin_and_query)
 
 
 def run_with_database(data_dir: Path | None, action: Callable[["Database", Settings], Awaitable[T]]) -> T:

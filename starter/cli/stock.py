@@ -1,12 +1,11 @@
 """The commands `commerce stock …`: see and set stock."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from commerce.messages.base import count_of
-from commerce.messages.stock_views import ItemView, StockItem
-from commerce.settings import Settings
+from commerce.messages.stock_views import StockItem
 from starter.cli.shared import (
     AsJson,
     DataDir,
@@ -14,13 +13,10 @@ from starter.cli.shared import (
     print_error,
     print_line,
     print_result,
+    query_shop,
     run_in_transaction,
-    run_with_database,
 )
 from starter.cli.tables import Column, print_table, time_text
-
-if TYPE_CHECKING:
-    from commerce.database import Database
 
 LEVELS = (
     Column("SKU"),
@@ -80,11 +76,7 @@ def show(
     """Show the stock of an item: at each location, who has reserved it, and what has moved it last."""
     from commerce.queries import stock
 
-    async def load(database: "Database", settings: Settings) -> tuple[ItemView, Settings]:
-        async with database.transaction() as tx:
-            return await stock.load_item(tx, sku), settings
-
-    item, settings = run_with_database(data_dir, load)
+    item, settings = query_shop(data_dir, lambda tx, _settings: stock.load_item(tx, sku))
     if as_json:
         out.print_json(item.model_dump_json())
         return

@@ -34,8 +34,8 @@ async def show_customers(view: ViewDep) -> Response:
     clear = bool(listing.filters["unmasked"])
     if clear:
         view.caller.require(Role.operator)
-    found, problem = CustomerPage(customers=[]), None
-    try:
+    found = CustomerPage(customers=[])
+    with listing.showing_problems():
         async with view.database.transaction() as tx:
             found = await list_customers(
                 tx,
@@ -44,16 +44,7 @@ async def show_customers(view: ViewDep) -> Response:
                 limit=PAGE_SIZE,
                 cursor=listing.cursor,
             )
-    except BadInput as error:
-        problem = summary(error)
-    return view.render(
-        "customers.html.j2",
-        HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,
-        problem=problem,
-        found=found,
-        max_search=MAX_LENGTH,
-        **listing.variables,
-    )
+    return listing.render("customers.html.j2", found=found, max_search=MAX_LENGTH)
 
 
 @routes.get("/{customer_id}", dependencies=[requires(Role.viewer)])

@@ -1,15 +1,20 @@
 """What the pages of lists share: filters that are the address of the page, and reasons of actions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
-from typing import TypedDict
+from http import HTTPStatus
+from typing import Any, TypedDict, TypeVar
 from urllib.parse import quote, urlencode
+
+from starlette.responses import Response
 
 from commerce.errors import BadInput
 from commerce.messages.base import FieldError
 from starter.console.sessions import PATH
 from starter.console.views import View
 
+ChoiceT = TypeVar("ChoiceT", bound=str)
 NO_REASON = "Say why: the reason is kept."
 
 
@@ -21,12 +26,14 @@ class Who(TypedDict):
 
 
 class Listing:
-    """The address of a page with a list: its filters, and where its page of the list starts.
+    """A page with a list. Its address has the filters, and where its page of the list starts.
 
-    `problems` collects what is wrong with the filters. The template gets `filters`, `here` and `is_first`.
+    `problems` collects what is wrong with the filters, until `check`; `problem` is what the page shows of it. The
+    template gets `problem`, `filters`, `here` and `is_first`.
     """
 
     def __init__(self, view: View, path: str, names: Sequence[str]) -> None:
+        self._view = view
         query = {name: value.replace("\0", "").strip() for name, value in view.request.query_params.items()}
         sent = {name: value for name, value in query.items() if value}
         self.filters = {name: sent.get(name, "") for name in names}
@@ -34,13 +41,14 @@ class Listing:
         used = {name: value for name, value in self.filters.items() if value}
         self.here = f"{PATH}/{path}" + (f"?{urlencode(used)}" if used else "")
         self.problems: list[FieldError] = []
+        self.problem: str | None = None
 
-    def choice(self, name: str, choices: Sequence[str]) -> str | None:
+    def choice(self, name: str, choices: Sequence[ChoiceT]) -> ChoiceT | None:
         """Return the value of a filter that must be one of these, or None without one."""
         value = self.filters[name]
         if value and value not in choices:
             self.problems.append(FieldError(field=name, message=f"must be one of {', '.join(choices)}"))
-        return value if value in choices else None
+        return next((choice for choice in choices if choice == value), None)
 
     def day(self, name: str) -> date | None:
         """Return the day that a filter names, or None without one."""
@@ -55,10 +63,19 @@ class Listing:
         if self.problems:
             raise BadInput(self.problems)
 
-    @property
-    def variables(self) -> dict[str, object]:
-        """What the template of a list needs."""
-        return {"filters": self.filters, "here": self.here, "is_first": self.cursor is None}
+    @contextmanager
+    def showing_problems(self) -> Iterator[None]:
+        """Let the page show a BadInput of the block, which ends there."""
+        try:
+            yield
+        except BadInput as error:
+            self.problem = summary(error)
+
+    def render(self, template: str, **variables: Any) -> Response:
+        """Return the page; its status is 422 if it shows a problem."""
+        status = HTTPStatus.UNPROCESSABLE_ENTITY if self.problem else HTTPStatus.OK
+        address = {"filters": self.filters, "here": self.here, "is_first": self.cursor is None}
+        return self._view.render(template, status, problem=self.problem, **address, **variables)
 
 
 def who(view: View) -> Who:

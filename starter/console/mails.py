@@ -1,6 +1,5 @@
 """Mails: what was sent, what waits and what has failed, as the recipient sees it."""
 
-from http import HTTPStatus
 from typing import Annotated, get_args
 from urllib.parse import urlencode
 
@@ -8,7 +7,6 @@ from fastapi import APIRouter, Query
 from starlette.responses import HTMLResponse, Response
 
 from commerce import notifications
-from commerce.errors import BadInput
 from commerce.mail.notifier import WEBHOOK
 from commerce.mail.preview import preview
 from commerce.messages.record_views import NotificationPage, NotificationStatus
@@ -16,7 +14,7 @@ from commerce.queries import records
 from commerce.queries.masking import mask_addresses
 from starter.api.callers import Role, requires
 from starter.api.parameters import Text
-from starter.console.listing import Listing, summary, who
+from starter.console.listing import Listing, who
 from starter.console.sessions import PATH
 from starter.console.views import HEADERS, ViewDep
 
@@ -36,9 +34,9 @@ Key = Annotated[Text, Query(max_length=500)]
 async def show_mails(view: ViewDep) -> Response:
     """List mails and alerts, with masked recipients."""
     listing = Listing(view, "mails", ("status", "order"))
-    found, problem = NotificationPage(notifications=[]), None
-    try:
-        status = next((each for each in STATUSES if each == listing.choice("status", STATUSES)), None)
+    found = NotificationPage(notifications=[])
+    with listing.showing_problems():
+        status = listing.choice("status", STATUSES)
         listing.check()
         async with view.database.transaction() as tx:
             found = await records.list_notifications(
@@ -48,16 +46,7 @@ async def show_mails(view: ViewDep) -> Response:
                 limit=PAGE_SIZE,
                 cursor=listing.cursor,
             )
-    except BadInput as error:
-        problem = summary(error)
-    return view.render(
-        "mails.html.j2",
-        HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,
-        problem=problem,
-        found=found,
-        statuses=STATUSES,
-        **listing.variables,
-    )
+    return listing.render("mails.html.j2", found=found, statuses=STATUSES)
 
 
 @routes.get("/mail", dependencies=[requires(Role.viewer)])

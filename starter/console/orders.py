@@ -2,20 +2,18 @@
 
 import secrets
 from datetime import datetime, time, timedelta
-from http import HTTPStatus
 from typing import Any, get_args
 from urllib.parse import quote
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from commerce.errors import BadInput
 from commerce.messages.order_views import LineView, OrderPage, OrderStatus, OrderView
 from commerce.queries.orders import MAX_SEARCH, OrderFilter, list_orders
 from starter.api.parameters import OrderId
 from starter.api.personal_data import order_for, process_for
 from starter.api.progress import ProgressStream
-from starter.console.listing import Listing, process_path, summary
+from starter.console.listing import Listing, process_path
 from starter.console.live import Fragment, follow
 from starter.console.questions import MAX_LINES, asked_by
 from starter.console.sessions import PATH
@@ -35,24 +33,14 @@ routes = APIRouter(prefix="/orders")
 async def show_orders(view: ViewDep) -> Response:
     """List orders. The filters are the address of the page, and empty ones do not count."""
     listing = Listing(view, "orders", FILTERS)
-    found, problem = NO_ORDERS, None
-    try:
+    found = NO_ORDERS
+    with listing.showing_problems():
         selected = _selection(listing, view)
         async with view.database.transaction() as tx:
             found = await list_orders(
                 tx, selected, limit=PAGE_SIZE, cursor=listing.cursor, masked=not view.caller.sees_personal_data
             )
-    except BadInput as error:
-        problem = summary(error)
-    return view.render(
-        "orders.html.j2",
-        HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,
-        problem=problem,
-        found=found,
-        statuses=STATUSES,
-        max_search=MAX_SEARCH,
-        **listing.variables,
-    )
+    return listing.render("orders.html.j2", found=found, statuses=STATUSES, max_search=MAX_SEARCH)
 
 
 @routes.get("/{order_id}")
@@ -124,7 +112,7 @@ def _returnable(order: OrderView) -> list[tuple[LineView, int]]:
 
 def _selection(listing: Listing, view: View) -> OrderFilter:
     """Return the filter that the address names; days are those of the shop. Raises BadInput."""
-    chosen = listing.choice("status", STATUSES)
+    status = listing.choice("status", STATUSES)
     first, last = listing.day("since"), listing.day("until")
     try:
         after = last and last + timedelta(days=1)  # the last day is included
@@ -133,7 +121,7 @@ def _selection(listing: Listing, view: View) -> OrderFilter:
     listing.check()
     zone = view.settings.zone
     return OrderFilter(
-        status=next((status for status in STATUSES if status == chosen), None),
+        status=status,
         hold_reason=listing.filters["hold_reason"] or None,
         search=listing.filters["search"] or None,
         since=datetime.combine(first, time(), zone) if first else None,

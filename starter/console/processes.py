@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from http import HTTPStatus
 from typing import Any, get_args
 
 from fastapi import APIRouter
@@ -18,7 +17,7 @@ from commerce.messages.returns import return_id_of
 from commerce.messages.runs import Page, StatusFilter
 from commerce.queries import returns
 from starter.api.personal_data import process_for
-from starter.console.listing import Listing, process_path, summary
+from starter.console.listing import Listing, process_path
 from starter.console.questions import load_asked
 from starter.console.views import View, ViewDep
 from starter.operate.process_list import MAX_LISTED, Narrowing, list_processes
@@ -44,9 +43,8 @@ async def show_processes(view: ViewDep) -> Response:
     listing = Listing(view, "processes", FILTERS)
     filters = listing.filters
     lists: dict[str, Page] = {}
-    problem = None
     order_of: dict[str, str] = {}
-    try:
+    with listing.showing_problems():
         if listing.cursor is None and not any(filters.values()):
             lists["stuck"] = await _list(view, {"status": "stuck"}, URGENT)
             lists["failed"] = await _list(view, {"status": "failed"}, URGENT)
@@ -54,16 +52,11 @@ async def show_processes(view: ViewDep) -> Response:
         shown = [run.transaction_id for page in lists.values() for run in page.workflows]
         async with view.database.transaction() as tx:
             order_of = await orders_of(tx, shown)
-    except BadInput as error:
-        problem = summary(error)
-    return view.render(
+    return listing.render(
         "processes.html.j2",
-        HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,
-        problem=problem,
         lists=lists,
         statuses=STATUSES,
         kinds=sorted(PROCESS_TYPES),
-        **listing.variables,
         path_of=process_path,
         order_of=order_of.get,
     )

@@ -2,18 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
-from http import HTTPStatus
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from commerce.errors import BadInput
 from commerce.formats import Formats
 from commerce.messages.report_views import DailyReport, ReportPage
 from commerce.queries.reports import MAX_PAGE, list_reports, reports_csv
 from starter.api.callers import Role, requires
 from starter.console.charts import Bar
-from starter.console.listing import Listing, summary
+from starter.console.listing import Listing
 from starter.console.views import ViewDep
 
 PAGE_SIZE = 31  # rows
@@ -27,8 +25,8 @@ routes = APIRouter()
 async def show_reports(view: ViewDep) -> Response:
     """Show the figures of some days: the last month without filters."""
     listing = Listing(view, "reports", FILTERS)
-    found, problem = ReportPage(reports=[]), None
-    try:
+    found = ReportPage(reports=[])
+    with listing.showing_problems():
         since, until = listing.day("since"), listing.day("until")
         listing.check()
         limit = MAX_CHART_DAYS if since else PAGE_SIZE
@@ -41,21 +39,16 @@ async def show_reports(view: ViewDep) -> Response:
                 limit=limit,
                 cursor=listing.cursor,
             )
-    except BadInput as error:
-        problem = summary(error)
     currency = _main_currency(found.reports)
     formats = Formats(view.settings.locale)
     query = listing.here.partition("?")[2]
-    return view.render(
+    return listing.render(
         "reports.html.j2",
-        HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,
-        problem=problem,
         found=found,
         currency=currency,
         revenue=_bars(found.reports, currency, "revenue", lambda amount: formats.money(amount, currency)),
         orders=_bars(found.reports, currency, "orders", lambda number: formats.count(number, "order")),
         csv="/console/reports.csv" + (f"?{query}" if query else ""),
-        **listing.variables,
     )
 
 

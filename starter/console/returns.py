@@ -1,19 +1,18 @@
 """Returns: the list, by state, and one by what is written on its parcel."""
 
-from http import HTTPStatus
 from typing import get_args
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from commerce.errors import BadInput, OrderNotFound, ReturnNotFound
+from commerce.errors import OrderNotFound, ReturnNotFound
 from commerce.messages.return_views import ReturnPage
 from commerce.messages.returns import ReturnState
 from commerce.queries.orders import find_order
 from commerce.queries.returns import find_return, list_returns
 from starter.api.callers import Role, requires
 from starter.api.personal_data import return_for
-from starter.console.listing import Listing, process_path, summary
+from starter.console.listing import Listing, process_path
 from starter.console.views import View, ViewDep
 
 PAGE_SIZE = 50
@@ -26,23 +25,17 @@ routes = APIRouter(prefix="/returns")
 async def show_returns(view: ViewDep) -> Response:
     """List returns, latest first."""
     listing = Listing(view, "returns", ("search", "state"))
-    found, problem = ReturnPage(returns=[]), None
-    try:
-        chosen = listing.choice("state", STATES)
+    found = ReturnPage(returns=[])
+    with listing.showing_problems():
+        state = listing.choice("state", STATES)
         listing.check()
-        state = next((each for each in STATES if each == chosen), None)
         found = await _find(view, listing.filters["search"], state, listing.cursor)
-    except BadInput as error:
-        problem = summary(error)
-    return view.render(
+    return listing.render(
         "returns.html.j2",
-        HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,
-        problem=problem,
         found=[return_for(view.caller, each) for each in found.returns],
         next_cursor=found.next_cursor,
         states=STATES,
         path_of=process_path,
-        **listing.variables,
     )
 
 

@@ -32,8 +32,8 @@ Cursor = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
 async def show_stock(view: ViewDep) -> Response:
     """List items with their stock at each location."""
     listing = Listing(view, "stock", ("search", "oversold"))
-    found, problem = StockPage(items=[]), None
-    try:
+    found = StockPage(items=[])
+    with listing.showing_problems():
         async with view.database.transaction() as tx:
             found = await stock.list_stock(
                 tx,
@@ -42,10 +42,7 @@ async def show_stock(view: ViewDep) -> Response:
                 limit=PAGE_SIZE,
                 cursor=listing.cursor,
             )
-    except BadInput as error:
-        problem = summary(error)
-    status = HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK
-    return view.render("stock.html.j2", status, problem=problem, found=found, sync_known=False, **listing.variables)
+    return listing.render("stock.html.j2", found=found, sync_known=False)
 
 
 @routes.get("/sync", dependencies=[requires(Role.viewer)])

@@ -59,28 +59,23 @@ async def show_webhook(view: ViewDep, webhook_id: WebhookId) -> Response:
     listing = Listing(view, f"webhooks/{webhook_id}", ("status",))
     async with view.database.transaction() as tx:
         endpoint = await webhooks.find(tx, str(webhook_id))
-    found, problem, missing = Page(workflows=[]), None, None
+    found, missing, only = Page(workflows=[]), None, Narrowing(search=f"{KIND}-{webhook_id}-")
     try:
-        status = next((each for each in STATUSES if each == listing.choice("status", STATUSES)), None)
-        listing.check()
-        only = Narrowing(search=f"{KIND}-{webhook_id}-")
-        client = await view.temporal()
-        found = await list_processes(client, status, KIND, PAGE_SIZE, listing.cursor, only=only, database=view.database)
-    except BadInput as error:
-        problem = summary(error)
+        with listing.showing_problems():
+            status = listing.choice("status", STATUSES)
+            listing.check()
+            client, cursor = await view.temporal(), listing.cursor
+            found = await list_processes(client, status, KIND, PAGE_SIZE, cursor, only=only, database=view.database)
     except Unreachable as error:
         missing = str(error)
-    return view.render(
+    return listing.render(
         "webhook.html.j2",
-        HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,
-        problem=problem,
         endpoint=_shown(view, endpoint),
         found=found,
         missing=missing,
         statuses=STATUSES,
         process_path=process_path,
         id_length=len(f"{KIND}-{webhook_id}-"),
-        **listing.variables,
     )
 
 

@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -103,6 +103,13 @@ async def wait_for_stop_signal() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await stop.wait()
+
+
+async def serve_until_stopped(running: AbstractAsyncContextManager[str]) -> None:
+    """Run a server, whose block yields its URL, until SIGTERM or SIGINT."""
+    async with running as url:
+        log.info("listening on %s", url)
+        await wait_for_stop_signal()
 
 
 class Arguments(NamedTuple):

@@ -11,7 +11,8 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from commerce import audit as rules
 from commerce.audit import Finding, Page
-from commerce.audit_rules import FINDINGS, RULES, STRAYS
+from commerce.audit_pages import STRAYS
+from commerce.audit_rules import FINDINGS, RULES
 from commerce.database import Database
 from commerce.messages.cancellations import CancelOrder, cancel_process_id
 from commerce.messages.orders import OrderProcessing, order_process_id

@@ -11,8 +11,8 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.trace import SpanContext, Status, StatusCode, TracerProvider
 
-from commerce.database import observe_statements
 from commerce.telemetry.trace_context import W3C
+from commerce.transaction import observe_statements
 
 EXCLUDED_PATHS = "/health/,/metrics$"  # requested every few seconds
 EXCLUDED_URLS_VARIABLE = "OTEL_PYTHON_HTTPX_EXCLUDED_URLS"

@@ -35,10 +35,10 @@ from commerce.messages.waits import Answer
 from commerce.messages.webhooks import WebhookDelivery
 from commerce.outbox import NewEvent, event_id
 from starter.client import register_customer, start
+from starter.entries import Registration
 from starter.operate.answers import answer
 from starter.operate.picks import answer_pick
 from starter.processes import TASK_QUEUE
-from starter.registration import Registration
 from tests.faults import Faults
 from tests.polling import LOCK_WAITS
 from tests.running_shop import Handle, RunningShop, carrier_client, wait_for_end

@@ -22,10 +22,10 @@ from commerce.messages.orders import order_process_id
 from commerce.messages.returns import AWAIT, ReturnOrder
 from commerce.messages.waits import Answer
 from starter.client import register_customer, start
+from starter.entries import Registration
 from starter.operate.actions import cancel
 from starter.operate.answers import answer
 from starter.processes import TASK_QUEUE
-from starter.registration import Registration
 from starter.schedules.actions import pause
 from tests.polling import until
 from tests.running_shop import RunningShop, wait_for_end

@@ -11,7 +11,7 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from tests.running_shop import RunningShop, running_shop, wait_for_end
-from tests.system.workers import WorkerProcesses, wait_until
+from tests.system.workers import WorkerProcesses, points_by_outcome, wait_until
 from worker import GRACEFUL_SHUTDOWN, HARD_EXIT_SECONDS
 
 pytestmark = pytest.mark.waits
@@ -93,12 +93,6 @@ async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterat
         yield running
 
 
-def points() -> dict[str, str]:
-    """Return the point where the worker hangs, by order id."""
-    rows = [line.split() for line in POINTS.strip().splitlines()]
-    return {f"{end}.{step}.{where}": f"{step} {where}" for end, step, *places in rows for where in places}
-
-
 async def create_orders(shop: RunningShop, order_ids: Iterable[str]) -> None:
     """Create orders that end as their ids say, each for one unit of its own item, of which three are stocked."""
     for order_id in order_ids:
@@ -156,7 +150,7 @@ async def check(shop: RunningShop, order_ids: Iterable[str]) -> None:
 async def test_orders_end_correctly_after_a_kill_inside_each_step_and_each_undo(
     shop: RunningShop, workers: WorkerProcesses
 ) -> None:  # (E11)
-    orders = points()
+    orders = points_by_outcome(POINTS)
     await create_orders(shop, orders)
     first = await workers.start_pausing(orders)
     await asyncio.gather(*(shop.start(order_id) for order_id in orders))

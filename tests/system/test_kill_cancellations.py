@@ -9,9 +9,9 @@ from temporalio.client import Client
 
 from commerce.messages.cancellations import CancelOrder, CancelResult, cancel_process_id
 from starter.client import start
-from tests.payment_provider import EmbeddedPayments, embedded_payments
+from tests.payment_provider import EmbeddedPayments
 from tests.running_shop import RunningShop, running_shop
-from tests.system.workers import WorkerProcesses, worker_processes
+from tests.system.workers import WorkerProcesses, points, worker_processes
 
 pytestmark = pytest.mark.waits
 
@@ -34,12 +34,6 @@ PAID = 250  # minor units
 
 
 @pytest.fixture
-async def payments(tmp_path: Path) -> AsyncIterator[EmbeddedPayments]:
-    async with embedded_payments(tmp_path / "payments") as embedded:
-        yield embedded
-
-
-@pytest.fixture
 async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
     async with running_shop(tmp_path, database_url, client) as running:
         yield running
@@ -54,29 +48,28 @@ async def workers(shop: RunningShop, payments: EmbeddedPayments, tmp_path: Path)
 async def test_orders_are_taken_back_once_after_a_kill_inside_each_step(
     shop: RunningShop, payments: EmbeddedPayments, workers: WorkerProcesses
 ) -> None:  # (E11, B2, B6)
-    rows = [line.split() for line in POINTS.strip().splitlines()]
-    points = {f"{step}.{where}": f"{step} {where}" for step, *places in rows for where in places}
-    await shop.data.stock("MUG", main=len(points))
-    for number, order_id in enumerate(points):
+    orders = points(POINTS)
+    await shop.data.stock("MUG", main=len(orders))
+    for number, order_id in enumerate(orders):
         await payments.pay(f"pi_{number}", PAID)
         await shop.data.order(order_id, MUG=1, columns={"payment_reference": f"pi_{number}"})
-    first = await workers.start_pausing({cancel_process_id(order_id): point for order_id, point in points.items()})
-    await asyncio.gather(*(shop.process(order_id) for order_id in points))
-    handles = [await start(shop.client, "cancel-order", CancelOrder(order_id=order_id)) for order_id in points]
-    await workers.wait_until_hanging(*map(cancel_process_id, points))
+    first = await workers.start_pausing({cancel_process_id(order_id): point for order_id, point in orders.items()})
+    await asyncio.gather(*(shop.process(order_id) for order_id in orders))
+    handles = [await start(shop.client, "cancel-order", CancelOrder(order_id=order_id)) for order_id in orders]
+    await workers.wait_until_hanging(*map(cancel_process_id, orders))
     await first.kill()
 
     await workers.start()
     async with asyncio.timeout(DEADLINE):
         results = [CancelResult.model_validate(await handle.result()) for handle in handles]
     assert {(result.status, result.refunded) for result in results} == {("cancelled", PAID)}
-    refunds = {order_id: await payments.refunds(f"pi_{number}") for number, order_id in enumerate(points)}
-    assert refunds == {order_id: [PAID] for order_id in points}
-    labels = {order_id: await shop.labels(order_id) for order_id in points}
+    refunds = {order_id: await payments.refunds(f"pi_{number}") for number, order_id in enumerate(orders)}
+    assert refunds == {order_id: [PAID] for order_id in orders}
+    labels = {order_id: await shop.labels(order_id) for order_id in orders}
     assert {(each["bought"], each["refunded"]) for each in labels.values()} == {(1, 1)}
-    assert await shop.data.levels("MUG") == {"main": (len(points), 0)}
+    assert await shop.data.levels("MUG") == {"main": (len(orders), 0)}
     mails = {mail["Message-ID"] for mail in shop.mails("order-cancelled")}
-    assert len(mails) == len(points)  # one can arrive twice with the same Message-ID, see (N1)
-    assert [kind for kind, *_ in await shop.data.events()].count("order.cancelled") == len(points)
+    assert len(mails) == len(orders)  # one can arrive twice with the same Message-ID, see (N1)
+    assert [kind for kind, *_ in await shop.data.events()].count("order.cancelled") == len(orders)
     assert await shop.data.breaches() == []
     assert await shop.findings() == []

@@ -9,7 +9,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from tests.running_shop import RunningShop, running_shop
 from tests.system.test_kill import CANCEL_ORDER_FUNCTION, CANCEL_ORDER_TRIGGER, wait_for_all
-from tests.system.workers import WorkerProcesses
+from tests.system.workers import WorkerProcesses, points_by_outcome
 
 pytestmark = pytest.mark.waits
 
@@ -61,10 +61,7 @@ async def outcome_of(shop: RunningShop, order_id: str) -> tuple[object, ...]:
 async def test_both_parcels_end_correctly_after_a_kill_inside_each_step_and_undo(
     shop: RunningShop, workers: WorkerProcesses
 ) -> None:  # (V15, E11)
-    rows = [line.split() for line in POINTS.strip().splitlines()]
-    points = {
-        f"{end}.{step.replace('/', '-')}.{where}": f"{step} {where}" for end, step, *places in rows for where in places
-    }
+    points = points_by_outcome(POINTS)
     for order_id in points:
         await shop.data.stock(f"{order_id}.a", main=2)
         await shop.data.stock(f"{order_id}.b", overflow=2)

@@ -11,11 +11,11 @@ from temporalio.client import Client
 from commerce.messages.orders import order_process_id
 from commerce.messages.picks import PickLine
 from starter.operate.picks import answer_pick
-from tests.payment_provider import EmbeddedPayments, embedded_payments
+from tests.payment_provider import EmbeddedPayments
 from tests.polling import until
 from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.system.test_kill import CANCEL_ORDER_FUNCTION, CANCEL_ORDER_TRIGGER
-from tests.system.workers import WorkerProcesses, worker_processes
+from tests.system.workers import WorkerProcesses, points_by_outcome, worker_processes
 
 pytestmark = pytest.mark.waits
 
@@ -44,12 +44,6 @@ ENDS = {
 
 
 @pytest.fixture
-async def payments(tmp_path: Path) -> AsyncIterator[EmbeddedPayments]:
-    async with embedded_payments(tmp_path / "payments") as embedded:
-        yield embedded
-
-
-@pytest.fixture
 async def shop(
     tmp_path: Path, database_url: str, client: Client, payments: EmbeddedPayments
 ) -> AsyncIterator[RunningShop]:
@@ -71,12 +65,6 @@ async def workers(shop: RunningShop, payments: EmbeddedPayments, tmp_path: Path)
         yield processes
 
 
-def points(text: str) -> dict[str, str]:
-    """Return the point where the worker hangs, by order id."""
-    rows = [line.split() for line in text.strip().splitlines()]
-    return {f"{end}.{step}.{where}": f"{step} {where}" for end, step, *places in rows for where in places}
-
-
 async def answer_all(shop: RunningShop, number: int) -> None:
     """Answer all picks once that many wait, as the warehouse does. Those named short lack one of two units."""
 
@@ -92,7 +80,7 @@ async def answer_all(shop: RunningShop, number: int) -> None:
 async def test_picked_and_captured_orders_end_correctly_after_a_kill_inside_each_step(
     shop: RunningShop, payments: EmbeddedPayments, workers: WorkerProcesses
 ) -> None:  # (E11, K1, K3, K4, P4)
-    asking, answered = points(ASKING), points(ANSWERED)
+    asking, answered = points_by_outcome(ASKING), points_by_outcome(ANSWERED)
     orders = asking | answered
     await shop.data.stock("MUG", main=2 * len(orders))
     for number, order_id in enumerate(orders):

@@ -10,8 +10,8 @@ from temporalio.client import WorkflowHandle
 
 from commerce.messages.waits import Answer
 from starter.client import connect, start
+from starter.entries import Registration
 from starter.operate.answers import answer
-from starter.registration import Registration
 from tests.keys import ENCRYPTION_ENV
 from tests.polling import until
 from tests.running_shop import RunningShop, running_shop, wait_for_end

@@ -12,10 +12,10 @@ from commerce.messages.returns import AWAIT, ReturnOrder, ReturnResult, return_p
 from commerce.messages.waits import Answer
 from starter.client import start
 from starter.operate.answers import answer
-from tests.payment_provider import EmbeddedPayments, embedded_payments
+from tests.payment_provider import EmbeddedPayments
 from tests.polling import until
 from tests.running_shop import RunningShop, running_shop
-from tests.system.workers import WorkerProcesses, worker_processes
+from tests.system.workers import WorkerProcesses, points, worker_processes
 
 pytestmark = pytest.mark.waits
 
@@ -39,18 +39,6 @@ CLOSING = """
 """
 DEADLINE = 180  # seconds
 PAID = 250  # minor units
-
-
-def points(table: str) -> dict[str, str]:
-    """Return the points by id of the return."""
-    rows = [line.split() for line in table.strip().splitlines()]
-    return {f"{step}.{where}": f"{step} {where}" for step, *places in rows for where in places}
-
-
-@pytest.fixture
-async def payments(tmp_path: Path) -> AsyncIterator[EmbeddedPayments]:
-    async with embedded_payments(tmp_path / "payments") as embedded:
-        yield embedded
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
 from starter.client import start
-from starter.registration import Registration
+from starter.entries import Registration
 from tests.polling import until
 from tests.running_shop import RunningShop, running_shop
 from tests.system.workers import WorkerProcesses

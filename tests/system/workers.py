@@ -118,6 +118,18 @@ async def worker_processes(shop: RunningShop, folder: Path, **more: str) -> Asyn
         await processes.kill_all()
 
 
+def points(table: str) -> dict[str, str]:
+    """Return the points where a worker hangs, by an id for each. A row of the table is a step and its places."""
+    rows = [line.split() for line in table.strip().splitlines()]
+    return {f"{step.replace('/', '-')}.{place}": f"{step} {place}" for step, *places in rows for place in places}
+
+
+def points_by_outcome(table: str) -> dict[str, str]:
+    """Return the same of a table in whose rows an expected outcome comes first; ids start with it."""
+    rows = [line.split(maxsplit=1) for line in table.strip().splitlines()]
+    return {f"{outcome}.{name}": point for outcome, row in rows for name, point in points(row).items()}
+
+
 async def wait_until(condition: Callable[[], bool], seconds: float, explain: Callable[[], str]) -> float:
     """Poll until the condition holds; return the seconds that took. `explain` gives the text of the failure."""
     started_at = time.monotonic()

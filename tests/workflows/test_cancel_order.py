@@ -28,18 +28,12 @@ from starter.client import start, wait_for_result
 from starter.operate.actions import retry
 from starter.operate.answers import answer
 from tests.faults import Faults, Gate
-from tests.payment_provider import EmbeddedPayments, embedded_payments
+from tests.payment_provider import EmbeddedPayments
 from tests.polling import until
 from tests.running_shop import RunningShop, carrier_client, relaying, running_shop, wait_for_end
 
 PAYMENT_ID = "pi_1"
 LEDGER = "SELECT count(*) FROM step_ledger WHERE undo IS NOT NULL AND state <> 'undone'"
-
-
-@pytest.fixture
-async def payments(tmp_path: Path) -> AsyncIterator[EmbeddedPayments]:
-    async with embedded_payments(tmp_path / "payments") as embedded:
-        yield embedded
 
 
 @pytest.fixture

@@ -16,17 +16,11 @@ from starter.client import start
 from starter.operate.actions import retry
 from starter.operate.pending_refunds import check_pending_refunds
 from tests.faults import Faults, Gate
-from tests.payment_provider import EmbeddedPayments, embedded_payments
+from tests.payment_provider import EmbeddedPayments
 from tests.running_shop import RunningShop, running_shop, wait_for_end
 
 ORDER = ("payment_status", "hold_reason")
 STEPS = ["create-fulfillment", "create-shipping-label", "capture-payment", "complete-order", "send-notification"]
-
-
-@pytest.fixture
-async def payments(tmp_path: Path) -> AsyncIterator[EmbeddedPayments]:
-    async with embedded_payments(tmp_path / "payments") as embedded:
-        yield embedded
 
 
 @pytest.fixture

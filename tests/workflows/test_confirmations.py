@@ -24,8 +24,8 @@ from commerce import auth
 from commerce.errors import CustomerAlreadyExists, SettingsError, Unanswered
 from commerce.settings import UNPROVEN, load_settings
 from starter.client import connect, start, wait_for_result
+from starter.entries import Registration
 from starter.operate.answers import deliver_answers
-from starter.registration import Registration
 from tests.keys import ENCRYPTION_ENV
 from tests.polling import until
 from tests.running_shop import RunningShop, running_shop

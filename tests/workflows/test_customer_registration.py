@@ -13,9 +13,9 @@ from temporalio.exceptions import ApplicationError
 from commerce.errors import BadInput, CustomerAlreadyExists, ProcessFailed, RegistrationInProgress
 from commerce.messages.customers import CustomerRegistration, RegistrationResult, registration_process_id
 from starter.client import register_customer, start
+from starter.entries import Registration
 from starter.operate.actions import cancel
 from starter.processes import TASK_QUEUE
-from starter.registration import Registration
 from tests.faults import Faults, Gate, Where
 from tests.running_shop import RunningShop, running_shop
 from workflows.customer_registration import CustomerRegistrationWorkflow

@@ -13,7 +13,7 @@ from commerce.errors import CustomerHasOpenOrders, RegistrationInProgress
 from commerce.messages.customers import REGISTRATION_ID_PREFIX, registration_process_id
 from commerce.messages.forgetting import FORGET_ID_PREFIX, ForgetCustomer
 from starter.client import connect, register_customer, start, wait_for_result
-from starter.registration import Registration
+from starter.entries import Registration
 from tests.faults import Gate
 from tests.keys import ENCRYPTION_ENV
 from tests.running_shop import RunningShop, running_shop

@@ -11,8 +11,8 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from commerce.messages.customers import registration_process_id
 from starter.client import start
+from starter.entries import Registration
 from starter.operate.process_status import get_status
-from starter.registration import Registration
 from tests.faults import Faults, Hold
 from tests.polling import until
 from tests.running_shop import RunningShop, is_cancel_requested, running_shop, wait_for_end

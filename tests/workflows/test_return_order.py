@@ -27,18 +27,12 @@ from commerce.messages.waits import Answer
 from starter.client import start, wait_for_result
 from starter.operate.actions import retry
 from starter.operate.answers import answer
-from tests.payment_provider import EmbeddedPayments, embedded_payments
+from tests.payment_provider import EmbeddedPayments
 from tests.polling import until
 from tests.running_shop import RunningShop, carrier_client, running_shop, wait_for_end
 
 PRICE = 250
 UNITS = 3  # of an order
-
-
-@pytest.fixture
-async def payments(tmp_path: Path) -> AsyncIterator[EmbeddedPayments]:
-    async with embedded_payments(tmp_path / "payments") as embedded:
-        yield embedded
 
 
 @pytest.fixture

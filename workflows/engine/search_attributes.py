@@ -32,6 +32,12 @@ def publish_state(progress: Progress, state: ProcessState) -> None:
     workflow.set_current_details(progress.as_markdown())
 
 
+def publish_order_id(order_id: str) -> None:
+    """Set the search attribute that names the order, if the client that started the run has not."""
+    if workflow.info().typed_search_attributes.get(ORDER_ID) != order_id:
+        workflow.upsert_search_attributes([ORDER_ID.value_set(order_id)])
+
+
 def publish_waiting(progress: Progress, step: str | None) -> None:
     """Show that the process waits for an answer to this step, or for none any more."""
     attribute = WAITING_FOR.value_set(step) if step else WAITING_FOR.value_unset()

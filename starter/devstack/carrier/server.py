@@ -17,7 +17,6 @@ GET /trial/labels      ?reference= or ?order_id= : numbers of shipments, bought,
 
 import asyncio
 import json
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from html import escape
@@ -35,15 +34,7 @@ from starter.devstack.carrier import labels_in_use, schemas
 from starter.devstack.carrier.faults import CuttableProtocol, Fault, Faults, Operation, cut
 from starter.devstack.carrier.schemas import Json, ShipmentInput
 from starter.devstack.carrier.store import Shipments
-from starter.devstack.serving import (
-    LOOPBACK,
-    Arguments,
-    BrowserGuard,
-    parse_arguments,
-    run,
-    serving,
-    wait_for_stop_signal,
-)
+from starter.devstack.serving import LOOPBACK, BrowserGuard, parse_arguments, run, serve_until_stopped, serving
 
 REFUSED_COUNTRY = "AQ"
 REFUSED_ZIP = "REFUSED"
@@ -58,8 +49,6 @@ LABEL = """<!doctype html><meta charset="utf-8"><title>{code}</title>
 <p>From: {sender}</p><p style="font-size:1.3em">To: <b>{recipient}</b></p>
 <p>{service} · order {order}</p><p style="font:1.4em monospace">{code}</p><b>{state}</b></body>
 """
-
-log = logging.getLogger(__name__)
 
 
 class Refusal(Exception):
@@ -282,17 +271,10 @@ def running(data_dir: Path, port: int, host: str = LOOPBACK) -> AbstractAsyncCon
     return serving(app, port, host, http=CuttableProtocol)
 
 
-async def serve(arguments: Arguments) -> None:
-    """Serve the carrier until SIGTERM or SIGINT."""
-    async with running(*arguments) as url:
-        log.info("listening on %s", url)
-        await wait_for_stop_signal()
-
-
 def main() -> None:
     """Run the carrier as a process."""
     arguments = parse_arguments("The embedded carrier, a copy of EasyPost's shipments API.", "--data-dir")
-    run("carrier", lambda: serve(arguments))
+    run("carrier", lambda: serve_until_stopped(running(*arguments)))
 
 
 if __name__ == "__main__":

@@ -16,9 +16,7 @@ POST /trial/faults     {"operation": "retrieve" | "capture" | "cancel" | "refund
 GET, DELETE /trial/faults
 """
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Literal
@@ -29,35 +27,16 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi_offline import FastAPIOffline
 
-from starter.devstack.carrier.faults import CuttableProtocol, cut
+from starter.devstack.carrier.faults import CuttableProtocol
 from starter.devstack.payments import schemas
-from starter.devstack.payments.faults import Fault, Faults, Operation
+from starter.devstack.payments.faults import Fault, Faults
+from starter.devstack.payments.responses import Refusal, payments_of, refused, respond
 from starter.devstack.payments.schemas import Json, NewPayment
-from starter.devstack.payments.store import Payments, Stored
-from starter.devstack.serving import (
-    LOOPBACK,
-    Arguments,
-    BrowserGuard,
-    parse_arguments,
-    run,
-    serving,
-    wait_for_stop_signal,
-)
+from starter.devstack.payments.store import Payments
+from starter.devstack.serving import LOOPBACK, BrowserGuard, parse_arguments, run, serve_until_stopped, serving
 
 MAX_PAGE = 100
 KINDS = {"payments": "payment_intent", "refunds": "refund"}  # of objects, by route
-TYPES = {401: "invalid_request_error", 402: "card_error", 429: "invalid_request_error", 500: "api_error"}
-
-log = logging.getLogger(__name__)
-
-
-class Refusal(Exception):
-    """An error response of the API. Private to this package: a handler turns it into a response."""
-
-    def __init__(self, status: int, code: str, message: str, kind: str = "invalid_request_error") -> None:
-        super().__init__(code)
-        self.status = status
-        self.body: Json = {"error": {"type": kind, "code": code, "message": message}}
 
 
 async def require_key(
@@ -75,7 +54,7 @@ control = APIRouter(prefix="/trial")
 @api.get("/payment_intents/{payment_id}")
 async def retrieve(request: Request, payment_id: str) -> JSONResponse:
     """Return a payment intent."""
-    return await _respond(request, "retrieve", payment_id, lambda: _intent(request, payment_id))
+    return await respond(request, "retrieve", payment_id, lambda: _intent(request, payment_id))
 
 
 @api.post("/payment_intents/{payment_id}/capture")
@@ -90,9 +69,9 @@ async def capture(request: Request, payment_id: str) -> JSONResponse:
             raise Refusal(400, "payment_intent_unexpected_state", "This PaymentIntent could not be captured.")
         if amount > intent["amount_capturable"]:
             raise Refusal(400, "amount_too_large", "The amount is more than can be captured.")
-        return _payments(request).put(schemas.captured(intent, amount))
+        return payments_of(request).put(schemas.captured(intent, amount))
 
-    return await _respond(request, "capture", payment_id, change)
+    return await respond(request, "capture", payment_id, change)
 
 
 @api.post("/payment_intents/{payment_id}/cancel")
@@ -103,9 +82,9 @@ async def cancel(request: Request, payment_id: str) -> JSONResponse:
         intent = _intent(request, payment_id)
         if intent["status"] in ("succeeded", "canceled"):
             raise Refusal(400, "payment_intent_unexpected_state", "This PaymentIntent could not be cancelled.")
-        return _payments(request).put(schemas.cancelled(intent))
+        return payments_of(request).put(schemas.cancelled(intent))
 
-    return await _respond(request, "cancel", payment_id, change)
+    return await respond(request, "cancel", payment_id, change)
 
 
 @api.post("/refunds")
@@ -116,7 +95,7 @@ async def refund(request: Request) -> JSONResponse:
 
     def change() -> Json:
         intent = _intent(request, payment_id)
-        left = intent["amount_received"] - _refunded(_payments(request).refunds(payment_id))
+        left = intent["amount_received"] - _refunded(payments_of(request).refunds(payment_id))
         amount = int(form.get("amount") or left)
         if intent["status"] != "succeeded":
             raise Refusal(400, "payment_intent_unexpected_state", "This PaymentIntent has no successful charge.")
@@ -128,9 +107,9 @@ async def refund(request: Request) -> JSONResponse:
             name: name.removeprefix("metadata[").removesuffix("]") for name in form if name.startswith("metadata[")
         }
         metadata = {name: form[field] for field, name in names.items()}
-        return _payments(request).put(schemas.new_refund(intent, amount, metadata))
+        return payments_of(request).put(schemas.new_refund(intent, amount, metadata))
 
-    return await _respond(request, "refund", payment_id, change)
+    return await respond(request, "refund", payment_id, change)
 
 
 @api.get("/refunds")
@@ -140,13 +119,13 @@ async def list_refunds(
     """List the refunds of a payment intent, newest first."""
 
     def page() -> Json:
-        found = _payments(request).refunds(payment_intent)
+        found = payments_of(request).refunds(payment_intent)
         ids = [each["id"] for each in found]
         found = found[ids.index(starting_after) + 1 :] if starting_after in ids else found
         size = min(limit, MAX_PAGE)
         return {"object": "list", "url": "/v1/refunds", "data": found[:size], "has_more": len(found) > size}
 
-    return await _respond(request, "list", payment_intent, page)
+    return await respond(request, "list", payment_intent, page)
 
 
 @api.get("/refunds/{refund_id}")
@@ -158,20 +137,20 @@ async def retrieve_refund(request: Request, refund_id: str) -> JSONResponse:
 @control.post("/payments")
 async def add_payment(request: Request, payment: NewPayment) -> Json:
     """Let a customer pay."""
-    return _payments(request).put(schemas.new_payment_intent(payment))
+    return payments_of(request).put(schemas.new_payment_intent(payment))
 
 
 @control.get("/payments/{payment_id}")
 async def payment(request: Request, payment_id: str) -> Json:
     """Return a payment intent, its refunds, and their sum."""
-    refunds = _payments(request).refunds(payment_id)
+    refunds = payments_of(request).refunds(payment_id)
     return {"payment": _intent(request, payment_id), "refunds": refunds, "refunded": _refunded(refunds)}
 
 
 @control.post("/{kind}/{object_id}")
 async def change(request: Request, kind: Literal["payments", "refunds"], object_id: str, values: Json) -> Json:
     """Change a payment intent, as Stripe does when its authorization expires, or a refund, as a bank does."""
-    return _payments(request).put(_find(request, object_id, KINDS[kind]) | values)
+    return payments_of(request).put(_find(request, object_id, KINDS[kind]) | values)
 
 
 @control.post("/faults")
@@ -195,52 +174,8 @@ async def clear_faults(request: Request) -> None:
     request.app.state.faults.all.clear()
 
 
-async def _respond(request: Request, operation: Operation, payment_id: str, work: Callable[[], Json]) -> JSONResponse:
-    """Carry out an operation, once per idempotency key, with the fault that applies to it."""
-    key, payments = request.headers.get("Idempotency-Key"), _payments(request)
-    wanted = f"{request.url.path} {(await request.body()).decode()}"
-    if key and (stored := payments.stored(key)):
-        if stored.request != wanted:
-            message = (
-                "Keys for idempotent requests can only be used with the same parameters they were first used with."
-            )
-            raise Refusal(400, "idempotency_error", message, "idempotency_error")
-        return JSONResponse(stored.body, stored.status, {"Idempotent-Replayed": "true"})
-    fault = request.app.state.faults.take(operation, payment_id)
-    kind = fault.fault if fault else None
-    if kind == "slow":
-        await asyncio.sleep(fault.seconds)
-    status, body = _carry_out(fault, work)
-    if key and (status < 400 or status >= 500):
-        payments.store(key, Stored(wanted, status, body))
-    if kind == "cut":
-        await cut(request)
-    return JSONResponse(body, status)
-
-
-def _carry_out(fault: Fault | None, work: Callable[[], Json]) -> tuple[int, Json]:
-    """Return status and body of the response to an operation."""
-    kind, message = (fault.fault, fault.message) if fault else (None, "")
-    status = int(kind) if kind and kind.isdecimal() else 200
-    if status == 200:
-        try:
-            body = work()
-        except Refusal as refusal:
-            return refusal.status, refusal.body
-        if kind != "done_500":
-            return status, body
-        status = 500
-    code = "card_declined" if status == 402 else "lock_timeout" if status == 429 else "error"
-    return status, Refusal(status, code, message, TYPES.get(status, "api_error")).body
-
-
 async def _form(request: Request) -> dict[str, str]:
     return dict(parse_qsl((await request.body()).decode(), keep_blank_values=True))
-
-
-def _payments(request: Request) -> Payments:
-    payments: Payments = request.app.state.payments
-    return payments
 
 
 def _intent(request: Request, payment_id: str) -> Json:
@@ -248,7 +183,7 @@ def _intent(request: Request, payment_id: str) -> Json:
 
 
 def _find(request: Request, object_id: str, kind: str) -> Json:
-    found = _payments(request).get(object_id)
+    found = payments_of(request).get(object_id)
     if found is None or found["object"] != kind:
         raise Refusal(404, "resource_missing", f"No such {kind}.")
     return found
@@ -256,11 +191,6 @@ def _find(request: Request, object_id: str, kind: str) -> Json:
 
 def _refunded(refunds: list[Json]) -> int:
     return sum(int(each["amount"]) for each in refunds if each["status"] not in ("failed", "canceled"))
-
-
-async def _refused(_request: Request, refusal: Exception) -> JSONResponse:
-    assert isinstance(refusal, Refusal)
-    return JSONResponse(refusal.body, refusal.status)
 
 
 def create_app(data_dir: Path) -> FastAPI:
@@ -272,7 +202,7 @@ def create_app(data_dir: Path) -> FastAPI:
         yield
         payments.close()
 
-    app = FastAPIOffline(title="Embedded payment provider", lifespan=lifespan, exception_handlers={Refusal: _refused})
+    app = FastAPIOffline(title="Embedded payment provider", lifespan=lifespan, exception_handlers={Refusal: refused})
     app.state.payments, app.state.faults = payments, Faults()
     app.include_router(api)
     app.include_router(control)
@@ -286,17 +216,10 @@ def running(data_dir: Path, port: int, host: str = LOOPBACK) -> AbstractAsyncCon
     return serving(app, port, host, http=CuttableProtocol)
 
 
-async def serve(arguments: Arguments) -> None:
-    """Serve the payment provider until SIGTERM or SIGINT."""
-    async with running(*arguments) as url:
-        log.info("listening on %s", url)
-        await wait_for_stop_signal()
-
-
 def main() -> None:
     """Run the payment provider as a process."""
     arguments = parse_arguments("The embedded payment provider, a copy of Stripe's API.", "--data-dir")
-    run("payments", lambda: serve(arguments))
+    run("payments", lambda: serve_until_stopped(running(*arguments)))
 
 
 if __name__ == "__main__":

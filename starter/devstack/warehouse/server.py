@@ -38,8 +38,8 @@ from starter.devstack.serving import (
     BrowserGuard,
     parse_arguments,
     run,
+    serve_until_stopped,
     serving,
-    wait_for_stop_signal,
 )
 from starter.devstack.warehouse import picks
 from starter.devstack.warehouse.faults import Fault, Faults, corrupt, failed_response
@@ -205,9 +205,7 @@ async def serve(arguments: Arguments, settings: Settings) -> None:
     """Serve the warehouse until SIGTERM or SIGINT."""
     database_url = settings.database_url.get_secret_value()
     secret = next((each.get_secret_value() for each in settings.warehouse_secrets), "")
-    async with running(arguments.folder, arguments.port, database_url, arguments.host, secret) as url:
-        log.info("listening on %s", url)
-        await wait_for_stop_signal()
+    await serve_until_stopped(running(arguments.folder, arguments.port, database_url, arguments.host, secret))
 
 
 def main() -> None:
