@@ -81,8 +81,14 @@ def retry(
     def select(zone: ZoneInfo) -> "bulk_retry.Selection":
         from starter.operate.bulk_retry import Selection
 
-        times = {"since": in_zone(since, zone), "until": in_zone(until, zone)}
-        return Selection(status or "failed", kind, failed_with, failed_step, **times)
+        return Selection(
+            status=status or "failed",
+            kind=kind,
+            failed_with=failed_with,
+            failed_step=failed_step,
+            since=in_zone(since, zone),
+            until=in_zone(until, zone),
+        )
 
     return retry_many(select, limit, reason or filters, Flags(dry_run, yes, as_json), data_dir)
 
@@ -126,7 +132,7 @@ def cancel(
         from starter.operate.process_list import Narrowing
 
         only = Narrowing(search=search, since=in_zone(since, zone), until=in_zone(until, zone))
-        return Selection(status or "running", kind, only)
+        return Selection(status=status or "running", kind=kind, only=only)
 
     return cancel_many(select, limit, reason or filters, Flags(dry_run, yes, as_json), data_dir)
 
@@ -151,7 +157,7 @@ def _text_of(filters: Mapping[str, str | datetime | None]) -> str:
 
 
 def _reason_for_one(reason: str | None, filters: str, *, dry_run: bool) -> str:
-    """Return the reason of a command with an id, which needs one and cannot be used with filters."""
+    """Return the reason of a command with an id; raises BadInput with filters, TyperException without a reason."""
     if filters or dry_run:
         raise BadInput([FieldError(field="ID", message="cannot be used together with filters or --dry-run")])
     if reason is None:

@@ -65,7 +65,7 @@ class Listing:
 
     @contextmanager
     def showing_problems(self) -> Iterator[None]:
-        """Let the page show a BadInput of the block, which ends there."""
+        """Catch a BadInput of the block, for the page to show."""
         try:
             yield
         except BadInput as error:

@@ -15,6 +15,14 @@ CONTRACTS: list[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_t
     "contracts"
 ]
 FORBIDDEN = {contract["name"]: contract for contract in CONTRACTS if contract["type"] == "forbidden"}
+MAX_LINES = 300  # of a module
+# Modules that may be longer: one table, error, setting or statement after the other, which nobody reads as a whole.
+DECLARATIONS = {
+    "commerce/tables.py",
+    "commerce/errors.py",
+    "commerce/settings.py",
+    "commerce/migrations/versions/0001_initial_tables.py",
+}
 NESTED = ("workflows", "activities", "starter", "commerce")
 
 
@@ -83,3 +91,11 @@ def test_the_tree_lists_every_package_and_nothing_else() -> None:
         if any(folder.glob("*.py"))
     }
     assert packages == {path for path in listed if path.count("/") == 2}
+
+
+def test_only_declarations_are_longer_than_a_module_may_be() -> None:
+    folders = [ROOT / name for name in (*NESTED, "benchmarks", "deploy", "docs")]
+    modules = [*ROOT.glob("*.py"), *(module for folder in folders for module in folder.rglob("*.py"))]
+    lines = {str(module.relative_to(ROOT)): len(module.read_text().splitlines()) for module in modules}
+    assert {name for name, number in lines.items() if number > MAX_LINES} == DECLARATIONS
+    assert f"at most {MAX_LINES} lines" in " ".join(prose(PAGE).split())
