@@ -16,19 +16,23 @@ from benchmarks.measuring import Engine, request
 
 
 def show(progress: str) -> None:
+    """Print what is going on, with the time and the machine's load."""
     print(f"{time.strftime('%H:%M:%S')} load {psutil.getloadavg()[0]:.1f}  {progress}", file=sys.stderr, flush=True)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a table as Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 @asynccontextmanager
 async def programs_in_folder() -> AsyncIterator[tuple[Programs, Path, AsyncExitStack]]:
+    """Yield what starts programs, their folder, and the stack that ends them all."""
     async with AsyncExitStack() as exits:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="scale ", ignore_cleanup_errors=True)))
         folder.chmod(0o755)
+        show("start the servers")
         yield Programs(exits, folder), folder, exits
 
 

@@ -52,6 +52,7 @@ async def pending(options: argparse.Namespace) -> str:
     size, rounds = options.size, options.rounds
     measured: Mapping[str, list[tuple[float, float, Memory]]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="scale ", ignore_cleanup_errors=True) as folder:
+        show("start the servers")
         async with Bench(Path(folder)) as bench:
 
             async def by_job(_first: int, _last: int) -> None:
