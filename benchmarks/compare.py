@@ -12,14 +12,16 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import psutil
 from sqlalchemy import make_url
 from temporalio.client import Client
 
-from benchmarks.measuring import Engine, request
+from benchmarks.measuring import VARIANTS, Engine, request
 from benchmarks.report import render
 from commerce.database import Database
 from starter.devstack import postgres
@@ -32,7 +34,7 @@ STOP = 10  # seconds to end by itself; a worker needs a signal
 PEERS = Path(".bench")  # see the Makefile
 SEED = """
     INSERT INTO locations (id, name, priority) VALUES ('main', 'main', 0);
-    INSERT INTO inventory_items (id, sku) SELECT 'SKU-' || n, 'SKU-' || n FROM generate_series(0, 199) AS n;
+    INSERT INTO inventory_items (id, sku) SELECT 'SKU-' || n, 'SKU-' || n FROM generate_series(0, {last}) AS n;
     INSERT INTO inventory_levels (inventory_item_id, location_id, stocked_quantity)
     SELECT id, 'main', 1000000 FROM inventory_items;
     INSERT INTO stock_movements (inventory_item_id, location_id, quantity, reason, reference)
@@ -52,20 +54,50 @@ class Programs:
     async def start(
         self, module: str, *arguments: str, python: str = sys.executable, code: Path = CODE, **variables: str
     ) -> asyncio.subprocess.Process:
+        """Start a program of `benchmarks/engines`; all but a worker answer on standard output."""
+        command = (f"benchmarks.engines.{module}", *arguments)
+        return await self.run(module, *command, answers=arguments[0] != "worker", python=python, code=code, **variables)
+
+    async def run(
+        self,
+        name: str,
+        *arguments: str,
+        answers: bool = False,
+        python: str = sys.executable,
+        code: Path = CODE,
+        **variables: str,
+    ) -> asyncio.subprocess.Process:
+        """Start a module with its arguments; its log, with what it prints unless it `answers`, has this name."""
         self._started += 1
-        log = self._exits.enter_context((self._folder / f"{self._started}-{module}.log").open("w"))
+        log = self._exits.enter_context((self._folder / f"{self._started}-{name}.log").open("w"))
         path = os.pathsep.join((str(code), str(CODE)))  # `benchmarks` is this one in any case
         program = await asyncio.create_subprocess_exec(
-            *(python, "-P", "-m", f"benchmarks.engines.{module}", *arguments),
+            *(python, "-P", "-m", *arguments),
             env=os.environ | variables | {"PYTHONPATH": path},
             stdin=asyncio.subprocess.PIPE,
-            stdout=log if arguments[0] == "worker" else asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE if answers else log,
             stderr=log,
             limit=2**24,
             cwd=self._folder,
         )
         self._exits.push_async_callback(_end, program)
         return program
+
+
+@dataclass(frozen=True)
+class Servers:
+    """The servers of a shop: the content of their `stack.json`, and their process ids by name."""
+
+    folder: Path
+    description: Mapping[str, Any]
+    processes: Mapping[str, int]
+    stand_ins: Mapping[str, int]  # for carrier and mail server
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of a program that uses these servers. A worker gets a port of its own for its metrics."""
+        own = {"COMMERCE_METRICS_ADDRESS": f"127.0.0.1:{free_port(self.folder)}"}
+        return dict(self.description["environment"]) | own
 
 
 async def _end(program: asyncio.subprocess.Process) -> None:
@@ -83,26 +115,32 @@ async def _end(program: asyncio.subprocess.Process) -> None:
             child.terminate()
 
 
-async def start_shop(programs: Programs, folder: Path, code: Path, suffix: str, prefix: str) -> list[Engine]:
-    """Start all servers and the worker of a checkout; return the shop as it is, and with no-op label and mail."""
+async def start_servers(programs: Programs, folder: Path, code: Path = CODE, variants: int = VARIANTS) -> Servers:
+    """Start all servers of a checkout, and sell this many variants."""
     stack = await programs.start("shop", "stack", str(folder), code=code)
     description = await request(stack)
-    environment = description["environment"] | {"COMMERCE_METRICS_ADDRESS": f"127.0.0.1:{free_port(folder)}"}
-    url = description["database_url"]
-    await seed(url)
-    worker = await programs.start("shop", "worker", code=code, **environment)
-    client = await programs.start("shop", "client", str(worker.pid), code=code, **environment)
-    servers = {"temporal": description["temporal_pid"], "postgres": description["postgres_pid"]}
-    processes = (await request(client))["processes"] | servers
+    await seed(description["database_url"], variants)
     stand_ins = {
         name: child.pid
         for child in psutil.Process(stack.pid).children()
         for name in ("carrier", "mail")
         if f"starter.devstack.{name}" in " ".join(child.cmdline())
     }
-    runs = await Client.connect(description["temporal_address"])
+    processes = {"temporal": description["temporal_pid"], "postgres": description["postgres_pid"]}
+    return Servers(folder, description, processes, stand_ins)
+
+
+async def start_shop(programs: Programs, folder: Path, code: Path, suffix: str, prefix: str) -> list[Engine]:
+    """Start all servers and the worker of a checkout; return the shop as it is, and with no-op label and mail."""
+    servers = await start_servers(programs, folder, code)
+    environment, url = servers.environment, servers.description["database_url"]
+    worker = await programs.start("shop", "worker", code=code, **environment)
+    client = await programs.start("shop", "client", str(worker.pid), code=code, **environment)
+    processes = (await request(client))["processes"] | servers.processes
+    runs = await Client.connect(servers.description["temporal_address"])
+    real = processes | servers.stand_ins
     return [
-        Engine(f"shop, label and mail real{suffix}", prefix, client, processes | stand_ins, url, folder, runs),
+        Engine(f"shop, label and mail real{suffix}", prefix, client, real, url, folder, runs),
         Engine(f"shop{suffix}", f"noop{prefix}", client, processes, url, folder, runs),
     ]
 
@@ -127,7 +165,7 @@ async def start_peers(
 ) -> list[Engine]:
     """Start the engines that call the functions of a checkout on their own database in the shop's PostgreSQL."""
     names = [f"functions{prefix}", f"dbos{prefix}"]
-    urls = [await create_database(shop, name) for name in names]
+    urls = [await create_database(shop.stack, make_url(shop.database).port or 0, name) for name in names]
     functions_url, dbos_url = urls[0][postgres.APPLICATION], urls[1][postgres.MIGRATOR]  # DBOS creates its own tables
     await Database(functions_url).migrate(urls[0][postgres.MIGRATOR])
     await seed(functions_url)
@@ -160,19 +198,19 @@ def free_port(folder: Path, name: str = "metrics") -> int:
     return Ports(folder / "bench-ports.json", lambda _: None).choose(name, name, 0)
 
 
-async def create_database(shop: Engine, name: str) -> Mapping[str, str]:
-    """Create a database on the shop's server; return its URLs for the owner and for the application."""
-    port = make_url(shop.database).port or 0
-    connection = await asyncpg.connect(postgres.superuser_url(shop.stack, port))
+async def create_database(stack: Path, port: int, name: str) -> Mapping[str, str]:
+    """Create a database on a shop's server; return its URLs for the owner and for the application."""
+    connection = await asyncpg.connect(postgres.superuser_url(stack, port))
     await connection.execute(f'CREATE DATABASE "{name}" OWNER {postgres.MIGRATOR}')
     await connection.close()
     roles = (postgres.APPLICATION, postgres.MIGRATOR)
-    return {role: postgres.url(shop.stack, port, name, role=role) for role in roles}
+    return {role: postgres.url(stack, port, name, role=role) for role in roles}
 
 
-async def seed(url: str) -> None:
+async def seed(url: str, variants: int = VARIANTS) -> None:
+    """Let an empty shop sell this many variants."""
     connection = await asyncpg.connect(url)
-    await connection.execute(SEED)
+    await connection.execute(SEED.format(last=variants - 1))
     await connection.close()
 
 

@@ -19,6 +19,7 @@ from temporalio.client import Client
 from benchmarks.report import Figures, Statements
 from starter.devstack import postgres
 
+VARIANTS = 200  # that a shop sells
 PATIENCE = 300  # seconds for one answer of an engine
 SETTLE = 0.5  # seconds in which the servers finish what an order has left them to do
 COUNTED_ORDERS = 20  # whose statements are counted, in a round of its own: logging them takes time
@@ -31,8 +32,9 @@ SEED_ORDERS = """
 """
 SEED_LINES = """
     INSERT INTO order_lines (order_id, position, variant_id, sku, title, quantity, unit_price)
-    SELECT id, line, 'SKU-' || (number * 7 + line) % 200, 'SKU-' || (number * 7 + line) % 200, 'A mug', 1, 250
-    FROM unnest($1::text[]) WITH ORDINALITY AS orders (id, number), generate_series(1, 2) AS line
+    SELECT id, line, sku, sku, 'A mug', 1, 250
+    FROM unnest($1::text[]) WITH ORDINALITY AS orders (id, number), generate_series(1, $2::int) AS line,
+         LATERAL (SELECT 'SKU-' || (number * 7 + line) % $3::int) AS chosen (sku)
 """
 WAL_BYTES = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
 
@@ -48,6 +50,8 @@ class Engine:
     database: str
     stack: Path  # the data folder of its PostgreSQL server
     runs: Client | None = None  # to read the number of history events
+    lines: int = 2  # of each order
+    variants: int = VARIANTS
     figures: dict[int, list[Figures]] = field(default_factory=lambda: defaultdict(list))
 
     async def run(self, number: int, at_once: int, orders: int) -> None:
@@ -55,10 +59,10 @@ class Engine:
         ids = [f"{self.prefix}-{number}-{at_once}-{n}" for n in range(orders)]
         connection = await asyncpg.connect(self.database)
         await self._add_orders(connection, ids)
-        wal, cpu = await connection.fetchval(WAL_BYTES), self._cpu()
+        wal, cpu = await connection.fetchval(WAL_BYTES), self.cpu()
         answer = await request(self.program, {"orders": ids, "at_once": at_once})
         await asyncio.sleep(SETTLE)
-        after = self._cpu()
+        after = self.cpu()
         wal = await connection.fetchval(WAL_BYTES) - wal
         await connection.close()
         events = 0
@@ -107,9 +111,10 @@ class Engine:
     async def _add_orders(self, connection: asyncpg.Connection, ids: Sequence[str]) -> None:
         if not self.prefix.startswith("floor"):
             await connection.execute(SEED_ORDERS, ids)
-            await connection.execute(SEED_LINES, ids)
+            await connection.execute(SEED_LINES, ids, self.lines, self.variants)
 
-    def _cpu(self) -> dict[str, float]:
+    def cpu(self) -> dict[str, float]:
+        """Return the CPU seconds that each of its processes has used so far."""
         return {name: _cpu_seconds(pid) for name, pid in ({"client": self.program.pid} | dict(self.processes)).items()}
 
 
