@@ -44,10 +44,9 @@ up: install
 test: install
 	@$(MAKE) --no-print-directory -j 2 lint tests
 
-# Three workers, since tests often wait; more make the kill tests slow. Tests are handed out one by one, in the order of
-# tests/order.py.
+# More workers than cores, since tests often wait. Tests are handed out one by one, in the order of tests/order.py.
 tests: install
-	@$(PY) -m pytest -n 3 --dist load --maxschedchunk 1
+	@$(PY) -m pytest -n 5 --dist load --maxschedchunk 1
 
 quick: install
 	@$(MAKE) --no-print-directory -j 2 lint units
