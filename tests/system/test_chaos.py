@@ -9,16 +9,16 @@ happened when.
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from commerce.messages.orders import order_process_id
-from tests.running_shop import RunningShop, running_shop
+from tests.running_shop import RunningShop
 from tests.system.chaos import model
 from tests.system.chaos.actors import NO_ANSWER, Actors, actors
 from tests.system.chaos.plan import LOCATIONS, VARIANTS, Plan, draw
@@ -38,12 +38,6 @@ OLD_CARTS = """
 """
 UNSENT = "SELECT key FROM notifications WHERE status IN ('queued', 'sending')"
 OPEN = "SELECT type || ' of ' || aggregate FROM outbox_events WHERE published_at IS NULL"
-
-
-@pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
-    async with running_shop(tmp_path, database_url, client) as running:
-        yield running
 
 
 @pytest.mark.timeout(SECONDS + 1_200)

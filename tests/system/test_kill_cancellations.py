@@ -1,17 +1,14 @@
 """Orders are taken back once, although the worker is killed inside each step of `cancel-order` (E11, B2, B6)."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from temporalio.client import Client
 
 from commerce.messages.cancellations import CancelOrder, CancelResult, cancel_process_id
 from starter.client import start
 from tests.payment_provider import EmbeddedPayments
-from tests.running_shop import RunningShop, running_shop
-from tests.system.workers import WorkerProcesses, points, worker_processes
+from tests.running_shop import RunningShop
+from tests.system.workers import WorkerProcesses, points
 
 pytestmark = pytest.mark.waits
 
@@ -34,15 +31,8 @@ PAID = 250  # minor units
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
-    async with running_shop(tmp_path, database_url, client) as running:
-        yield running
-
-
-@pytest.fixture
-async def workers(shop: RunningShop, payments: EmbeddedPayments, tmp_path: Path) -> AsyncIterator[WorkerProcesses]:
-    async with worker_processes(shop, tmp_path / "workers", **payments.settings) as processes:
-        yield processes
+def worker_settings(payments: EmbeddedPayments) -> dict[str, str]:
+    return payments.settings
 
 
 async def test_orders_are_taken_back_once_after_a_kill_inside_each_step(

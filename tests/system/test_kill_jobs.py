@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import text
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.worker import Worker
 
 from commerce.messages.analytics import Analytics
@@ -24,7 +23,7 @@ from commerce.messages.upkeep import Upkeep
 from starter.processes import TASK_QUEUE
 from tests.faults import Gate, ShortBackoff
 from tests.polling import LOCK_WAITS
-from tests.running_shop import RunningShop, running_shop
+from tests.running_shop import RunningShop
 from tests.system.workers import WorkerProcesses
 from worker import WORKFLOWS, open_activities
 from workflows.engine.job import MAX_ERRORS
@@ -93,12 +92,6 @@ OLD_MAILS = """
     FROM generate_series(1, :number) AS n
 """
 GENERATIONS = "SELECT DISTINCT generation FROM step_ledger WHERE business_key = :id"
-
-
-@pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
-    async with running_shop(tmp_path, database_url, client) as running:
-        yield running
 
 
 async def create_work(shop: RunningShop) -> None:

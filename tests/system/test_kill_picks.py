@@ -15,7 +15,7 @@ from tests.payment_provider import EmbeddedPayments
 from tests.polling import until
 from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.system.test_kill import CANCEL_ORDER_FUNCTION, CANCEL_ORDER_TRIGGER
-from tests.system.workers import WorkerProcesses, points_by_outcome, worker_processes
+from tests.system.workers import WorkerProcesses, points_by_outcome
 
 pytestmark = pytest.mark.waits
 
@@ -54,15 +54,13 @@ async def shop(
 
 
 @pytest.fixture
-async def workers(shop: RunningShop, payments: EmbeddedPayments, tmp_path: Path) -> AsyncIterator[WorkerProcesses]:
-    settings = payments.settings | {
+def worker_settings(payments: EmbeddedPayments) -> dict[str, str]:
+    return payments.settings | {
         "COMMERCE_CAPTURE": "on_fulfillment",
         "COMMERCE_FULFILLMENT": "confirmed",
         "COMMERCE_PART_SHIPMENTS": "on",
         "COMMERCE_WAREHOUSE_SECRETS": "the-secret-of-the-warehouse",
     }
-    async with worker_processes(shop, tmp_path / "workers", **settings) as processes:
-        yield processes
 
 
 async def answer_all(shop: RunningShop, number: int) -> None:

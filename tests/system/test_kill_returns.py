@@ -1,11 +1,8 @@
 """Goods come back once, although the worker is killed inside each step of `return-order` (E11, R2 to R6)."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from temporalio.client import Client
 
 from commerce.errors import WaitNotFound
 from commerce.messages.returns import AWAIT, ReturnOrder, ReturnResult, return_process_id
@@ -14,8 +11,8 @@ from starter.client import start
 from starter.operate.answers import answer
 from tests.payment_provider import EmbeddedPayments
 from tests.polling import until
-from tests.running_shop import RunningShop, running_shop
-from tests.system.workers import WorkerProcesses, points, worker_processes
+from tests.running_shop import RunningShop
+from tests.system.workers import WorkerProcesses, points
 
 pytestmark = pytest.mark.waits
 
@@ -42,15 +39,8 @@ PAID = 250  # minor units
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
-    async with running_shop(tmp_path, database_url, client) as running:
-        yield running
-
-
-@pytest.fixture
-async def workers(shop: RunningShop, payments: EmbeddedPayments, tmp_path: Path) -> AsyncIterator[WorkerProcesses]:
-    async with worker_processes(shop, tmp_path / "workers", **payments.settings) as processes:
-        yield processes
+def worker_settings(payments: EmbeddedPayments) -> dict[str, str]:
+    return payments.settings
 
 
 async def test_goods_come_back_once_after_a_kill_inside_each_step(

@@ -4,12 +4,10 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
 import pytest
-from temporalio.client import Client
 
 from commerce.errors import SettingsError
 from starter.cli import worker_processes
@@ -18,19 +16,13 @@ from starter.devstack.ports import can_listen
 from tests.conftest import DEADLINE, free_port
 from tests.keys import ENCRYPTION_ENV
 from tests.paths import ROOT
-from tests.running_shop import RunningShop, running_shop
+from tests.running_shop import RunningShop
 from tests.scraping import scrape
 from tests.system.workers import WORKER_READY, WorkerProcess, wait_until, worker_environment
 
 pytestmark = pytest.mark.waits
 
 ARGUMENTS = ("worker", "--processes", "2")
-
-
-@pytest.fixture
-async def shop(tmp_path: Path, database_url: str, client: Client) -> AsyncIterator[RunningShop]:
-    async with running_shop(tmp_path, database_url, client) as running:
-        yield running
 
 
 def test_each_worker_has_its_own_port_for_metrics() -> None:
