@@ -12,24 +12,28 @@ ENV UV_PROJECT_ENVIRONMENT=/app \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never
 WORKDIR /src
-# First what rarely changes: the locked packages, without the embedded servers and the packages for tests.
-# Mails are in English, so 30 MB of data about other languages are left out; so are Temporal's sources in Rust.
+# First what rarely changes: the locked packages, without the embedded servers and the packages for tests, and without
+# what only those read who build packages or check types; mails are in English. All licences stay.
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=cache,target=/root/.cache/uv \
     /uv/bin/uv sync --quiet --locked --no-dev --no-install-project --python python && \
-    find /app -path '*/babel/locale-data/*' ! -name 'en*' ! -name root.dat -delete && \
-    rm -r /app/lib/python*/site-packages/temporalio/bridge/sdk-core
+    find /app -path '*/babel/locale-data/*' ! -name 'en*' ! -name root.dat ! -name 'LICENSE*' -delete && \
+    find /app -path '*/temporalio/bridge/sdk-core/*' -type f ! -name 'LICENSE*' -delete && \
+    find /app -regextype posix-extended -regex '.*\.(pyi|pyx|pxd|c|cpp|h|hpp|rs)' -delete
 COPY LICENSE README.md worker.py ./
 COPY activities activities
 COPY commerce commerce
 COPY starter starter
 COPY workflows workflows
 COPY --chmod=755 deploy/image/answers /answers
-# The time of this build is left out: in a file that uv writes, and of all files.
+COPY deploy/image/lighten.py /
+# lighten.py takes debug information and unused bytecode out. The time of this build is left out: in a file that uv
+# writes, and of all files.
 RUN --mount=type=cache,target=/root/.cache/uv \
     /uv/bin/uv sync --quiet --locked --no-dev --no-editable --python python && \
     sed -i '/uv_cache/d' /app/lib/python*/site-packages/durable_commerce-*.dist-info/RECORD && \
     rm /app/lib/python*/site-packages/durable_commerce-*.dist-info/uv_cache.json && \
+    /app/bin/python -IB /lighten.py && \
     mkdir -p /image /volumes/data && mv /answers /app/bin && mv /app /image && \
     find /image /volumes -exec touch --no-dereference --date=2020-02-02 {} +
 

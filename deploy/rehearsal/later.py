@@ -28,6 +28,7 @@ def image(shop: Stack) -> str:
         "Size"
     ]
     size, ours = found[0]["Size"] / 1e6, (found[0]["Size"] - base) / 1e6
+    expect(size <= 250, f"the image has {size:.0f} MB, of which {ours:.0f} MB are ours")
     return f"version {version}; {size:.0f} MB, of which {ours:.0f} MB are ours; built twice: the same image"
 
 

