@@ -18,7 +18,7 @@ OURS = ("activities", "commerce", "starter", "workflows")
 # Endings of names: only Alembic can run the first, and the second start programs.
 NOT_IMPORTED = ("commerce.migrations.env", ".__main__")
 # What libraries import later: when they connect, print or serve.
-LATER = ("anyio._backends._asyncio", "httpcore", "rich._emoji_codes", "uvicorn.lifespan.on")
+LATER = ("anyio._backends._asyncio", "httpcore", "rich._emoji_codes", "typer.rich_utils", "uvicorn.lifespan.on")
 
 ELF_64_LITTLE_ENDIAN = b"\x7fELF\x02\x01"
 HEADER = 64  # bytes
