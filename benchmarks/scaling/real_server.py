@@ -6,12 +6,14 @@ the extension btree_gin, which the embedded PostgreSQL lacks: that of Debian's p
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import asyncpg
 from google.protobuf.duration_pb2 import Duration
@@ -36,11 +38,11 @@ USE = """
 """
 
 
-class Use:
-    """What a server has asked of its PostgreSQL server so far: `transactions`, and its `connections` at present."""
+class Use(NamedTuple):
+    """What a server has asked of its PostgreSQL server so far, and how many connections it has now."""
 
-    def __init__(self, transactions: int, connections: int) -> None:
-        self.transactions, self.connections = transactions, connections
+    transactions: int
+    connections: int
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,12 @@ class Installation:
 
     def missing(self) -> str | None:
         """Return which file is missing, and what to do, in one line."""
-        build = "deploy/rehearsal/build-programs"
-        needs = {self.programs / name: f"`{build} {SERVER} {SQL_TOOL}` builds it (Go)" for name in (SERVER, SQL_TOOL)}
-        needs[self.debian / EXTENSION / "extension/btree_gin.control"] = "Debian's postgresql-18 has it; see --debian"
-        return next((f"{file} is missing; {advice}" for file, advice in needs.items() if not file.exists()), None)
+        for name in (SERVER, SQL_TOOL):
+            if shutil.which(name, path=str(self.programs)) is None:
+                build = f"deploy/rehearsal/build-programs {SERVER} {SQL_TOOL}"
+                return f"{self.programs / name} is missing or not a program; `{build}` builds it (Go)"
+        extension = self.debian / EXTENSION / "extension/btree_gin.control"
+        return None if extension.exists() else f"{extension} is missing; Debian's postgresql-18 has it; see --debian"
 
 
 @asynccontextmanager
