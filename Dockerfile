@@ -25,9 +25,10 @@ COPY commerce commerce
 COPY starter starter
 COPY workflows workflows
 COPY --chmod=755 deploy/image/answers /answers
+# The cache may have a wheel of an earlier version of our code, so the project is always built again.
 # The time of this build is left out: in a file that uv writes, and of all files.
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /uv/bin/uv sync --quiet --locked --no-dev --no-editable --python python && \
+    /uv/bin/uv sync --quiet --locked --no-dev --no-editable --reinstall-package durable-commerce --python python && \
     sed -i '/uv_cache/d' /app/lib/python*/site-packages/durable_commerce-*.dist-info/RECORD && \
     rm /app/lib/python*/site-packages/durable_commerce-*.dist-info/uv_cache.json && \
     mkdir -p /image /volumes/data && mv /answers /app/bin && mv /app /image && \
