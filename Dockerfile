@@ -27,10 +27,11 @@ COPY starter starter
 COPY workflows workflows
 COPY --chmod=755 deploy/image/answers /answers
 COPY deploy/image/lighten.py /
-# lighten.py takes debug information and unused bytecode out. The time of this build is left out: in a file that uv
-# writes, and of all files.
+# The cache may have a wheel of an earlier version of our code, so the project is always built again. lighten.py takes
+# debug information and unused bytecode out. The time of this build is left out: in a file that uv writes, and of all
+# files.
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /uv/bin/uv sync --quiet --locked --no-dev --no-editable --python python && \
+    /uv/bin/uv sync --quiet --locked --no-dev --no-editable --reinstall-package durable-commerce --python python && \
     sed -i '/uv_cache/d' /app/lib/python*/site-packages/durable_commerce-*.dist-info/RECORD && \
     rm /app/lib/python*/site-packages/durable_commerce-*.dist-info/uv_cache.json && \
     /app/bin/python -IB /lighten.py && \

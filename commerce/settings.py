@@ -514,7 +514,8 @@ class Settings(BaseSettings):
     @property
     def public_url(self) -> str:
         """The URL of the API, as others reach it."""
-        return self.link_url or f"http://{self.api_host}:{self.api_port}"
+        host = f"[{self.api_host}]" if ":" in self.api_host else self.api_host
+        return self.link_url or f"http://{host}:{self.api_port}"
 
     @property
     def pick_answer_url(self) -> str:

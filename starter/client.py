@@ -1,6 +1,7 @@
 """How other programs use the shop's processes: connect, start, wait for the result."""
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ from commerce.messages.orders import OrderProcessing, OrderResult
 from commerce.settings import load_settings
 from starter.connection.encryption import Encryption
 from starter.connection.plugin import create_plugin, plugin_of
-from starter.connection.rpc import find_latest_run, unreachable_if_refused
+from starter.connection.rpc import KEY, find_latest_run, unreachable_if_refused
 from starter.entries import Registration
 from starter.processes import PROCESS_TYPES, TASK_QUEUE, ProcessType
 from starter.schedules.queries import find_open_run
@@ -35,6 +36,8 @@ from workflows.engine.search_attributes import SAGA_STATE
 
 ResultT = TypeVar("ResultT")
 CONNECT_TIMEOUT = 5  # seconds
+# What the SDK says of an answer that is a refusal.
+REFUSED = re.compile(r'code: (?:PermissionDenied|Unauthenticated), message: "(.*?)"')
 
 
 async def connect(environment: Mapping[str, str], runtime: Runtime | None = None) -> Client:
@@ -69,7 +72,11 @@ async def open_connection(
     except ValueError as error:
         raise _invalid_settings(error) from error
     except (RuntimeError, RPCError, TimeoutError) as error:
-        raise Unreachable(f"Temporal does not answer at {config['target_host']}") from error
+        host = config["target_host"]
+        if refused := REFUSED.search(str(error)):
+            what = KEY if config.get("api_key") else f"calls without {KEY}"
+            raise Unreachable(f"Temporal at {host} refuses {what}: {refused[1].removesuffix('.')}") from error
+        raise Unreachable(f"Temporal does not answer at {host}") from error
 
 
 def connection_config(environment: Mapping[str, str]) -> ClientConnectConfig:

@@ -4,7 +4,9 @@ import json
 import re
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from stack import JOBS, SERVICES, Stack, expect, run, wait_until
 
@@ -131,10 +133,30 @@ def secrets(shop: Stack) -> str:
 
 
 def schedules(shop: Stack) -> str:
-    """The shop's schedules exist."""
-    rows = json.loads(shop.cli("schedules", "list", "--json"))
-    expect(len(rows) >= 5, f"{len(rows)} schedules")
-    return f"{len(rows)} schedules"
+    """The shop's schedules exist; one that is set to each minute starts its job by the clock, and is set back."""
+    job, setting = "cleanup-expired-carts", "COMMERCE_CRON_CLEANUP_EXPIRED_CARTS=* * * * *"
+    before = _schedules(shop)
+    expect(len(before) >= 5, f"{len(before)} schedules")
+
+    def completed() -> list[dict[str, str]]:
+        runs: list[dict[str, str]] = _schedules(shop)[job]["last_runs"]
+        return [each for each in runs if each["status"] == "completed" and each not in before[job]["last_runs"]]
+
+    try:
+        shop.compose("run", "--rm", "-T", "-e", setting, "cli", "schedules", "apply")
+        wait_until(lambda: completed(), 200, f"a run of {job} by its schedule")
+        seen = completed()[0]
+    finally:
+        shop.cli("schedules", "apply")
+    late = datetime.fromisoformat(seen["started_at"]) - datetime.fromisoformat(seen["nominal_time"])
+    expect(late < timedelta(seconds=30), f"it ran late: {seen}")
+    after = _schedules(shop)[job]
+    expect(after["cron"] == before[job]["cron"] and not after["edited"], f"it is not as before: {after}")
+    return f"{len(before)} schedules; a run on the minute, {late.total_seconds():.1f} s late, completed"
+
+
+def _schedules(shop: Stack) -> dict[str, Any]:
+    return {row["id"]: row for row in json.loads(shop.cli("schedules", "list", "--json"))}
 
 
 def logs(shop: Stack) -> str:
@@ -257,27 +279,3 @@ def backup(shop: Stack) -> str:
     shop.cli("audit")
     shop.cli("doctor")
     return f"backup of {size:.0f} MB in {backed_up:.0f} s, restored and healthy after {restored:.0f} s, orders complete"
-
-
-def observability(shop: Stack) -> str:
-    """Prometheus with our configuration and rules scrapes worker, API and Temporal; the other images are absent."""
-    shop.compose("--profile", "observability", "up", "-d", "--wait", "prometheus")
-    ask = ["exec", "-T", "prometheus", "wget", "-qO-"]
-
-    def targets() -> dict[str, list[str]]:
-        out = shop.compose("--profile", "observability", *ask, "http://127.0.0.1:9090/api/v1/targets?state=active")
-        found: dict[str, list[str]] = {}
-        for each in json.loads(out)["data"]["activeTargets"]:
-            found.setdefault(each["labels"]["job"], []).append(each["health"])
-        return found
-
-    try:
-        wanted = {"worker": ["up"] * 2, "api": ["up"], "temporal": ["up"]}
-        wait_until(lambda: wanted.items() <= targets().items(), 120, "Prometheus' targets")
-        rules = json.loads(shop.compose("--profile", "observability", *ask, "http://127.0.0.1:9090/api/v1/rules"))
-        names = [rule["name"] for group in rules["data"]["groups"] for rule in group["rules"]]
-        broken = [r["name"] for g in rules["data"]["groups"] for r in g["rules"] if r["health"] == "err"]
-        expect(names and not broken, f"rules: {broken}")
-    finally:
-        shop.compose("--profile", "observability", "rm", "--stop", "--force", "prometheus")
-    return f"two workers, API and Temporal are scraped, {len(names)} rules evaluated"

@@ -6,22 +6,15 @@ saving time.
 """
 
 import json
-import os
 import re
 import shutil
 import time
-from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+import certificates
 from stack import HERE, Stack, expect, run, wait_until
 
 ODD = r"""p@s:s/w?o#r%d&=+ ,;'"`$HOME\x{}[]()<>|~ü€!*^"""  # no line break: a secret is a line
-NAMES = ["postgres", "temporal", "client", "mail", "proxy"]
-USERS = [0, 999, 1000, 10001]
-ALIASES = {"proxy": ["api.shop.example", "localhost"]}
 
 
 def start(shop: Stack) -> str:
@@ -30,14 +23,14 @@ def start(shop: Stack) -> str:
     password = f"{ODD}-mail"
     for role, file in (("commerce", "database_url"), ("commerce_migrator", "migration_database_url")):
         secret = {"commerce": "commerce_password", "commerce_migrator": "migrator_password"}[role]
-        _write(shop, secret, f"{ODD}-{role}")
+        shop.secret(secret, f"{ODD}-{role}")
         server = "postgres:5432/commerce?sslmode=verify-full&sslrootcert=/tls/ca.pem"
-        _write(shop, file, f"postgresql://{role}:{quote(f'{ODD}-{role}', safe='')}@{server}")
+        shop.secret(file, f"postgresql://{role}:{quote(f'{ODD}-{role}', safe='')}@{server}")
     direct = (shop.folder / "secrets" / "database_url").read_text()
     # Temporal writes a space as "+" into the URL of its database, where it is not decoded.
-    _write(shop, "temporal_password", f"{ODD}-temporal".replace(" ", "_"))
-    _write(shop, "smtp_url", f"smtp+starttls://{quote('shop@example.com')}:{quote(password, safe='')}@mail:587")
-    _certificates(
+    shop.secret("temporal_password", f"{ODD}-temporal".replace(" ", "_"))
+    shop.secret("smtp_url", f"smtp+starttls://{quote('shop@example.com')}:{quote(password, safe='')}@mail:587")
+    certificates.write(
         shop,
         {
             "direct_url": direct,
@@ -51,7 +44,7 @@ def start(shop: Stack) -> str:
     shop.variables(TEMPORAL_NAMESPACE="shop", COMMERCE_TIMEZONE="Europe/Berlin", COMPOSE_PROFILES="trial")
     _proxy_of_the_page(shop)
     shop.sh("docker compose up -d --wait")
-    _write(shop, "database_url", pooled)  # the migration has no pooler, and the page's database_url is for both
+    shop.secret("database_url", pooled)  # the migration has no pooler, and the page's database_url is for both
     shop.sh("docker compose up -d --wait --no-deps --force-recreate worker api")
     return "all healthy"
 
@@ -63,62 +56,6 @@ def _proxy_of_the_page(shop: Stack) -> None:
     own = "https://api.shop.example:9443 {\n    tls /tls/proxy.pem /tls/proxy.key"
     text = block.replace("api.shop.example {", own).replace("127.0.0.1:9000", "api:9000")
     (shop.folder / "tls" / "0" / "Caddyfile").write_text("{\n    auto_https off\n    admin off\n}\n" + text)
-
-
-def _write(shop: Stack, secret: str, text: str) -> None:
-    file = shop.folder / "secrets" / secret
-    file.unlink(missing_ok=True)
-    file.write_text(text + "\n")
-    file.chmod(0o444)
-
-
-def _certificates(shop: Stack, texts: dict[str, str]) -> None:
-    """Create a private authority, and certificates signed by it, in a folder for each user of an image."""
-    authority = ec.generate_private_key(ec.SECP256R1())
-    issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "rehearsal")])
-    files = {"ca.pem": _certificate(issuer, issuer, authority, authority, [], ca=True)}
-    for name in NAMES:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        files[f"{name}.pem"] = _certificate(subject, issuer, key, authority, ALIASES.get(name, [name]))
-        files[f"{name}.key"] = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    files |= {name: text.encode() for name, text in texts.items()}
-    for user in USERS:
-        folder = shop.folder / "tls" / str(user)
-        folder.mkdir(parents=True)
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
-            (folder / name).chmod(0o400 if user else 0o444)  # the mail server starts as root and changes its user
-            os.chown(folder / name, user, user)
-
-
-def _certificate(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    signer: ec.EllipticCurvePrivateKey,
-    names: list[str],
-    *,
-    ca: bool = False,
-) -> bytes:
-    now = datetime.now(UTC)
-    builder = (
-        x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=2))
-        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
-    )
-    if ca:  # Python 3.13 and newer require this, and both identifiers
-        usage = dict.fromkeys(("digital_signature", "key_cert_sign", "crl_sign"), True)
-        others = "content_commitment key_encipherment data_encipherment key_agreement encipher_only decipher_only"
-        builder = builder.add_extension(x509.KeyUsage(**usage, **dict.fromkeys(others.split(), False)), critical=True)
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), critical=False)
-    return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def doctor(shop: Stack) -> str:
@@ -142,7 +79,7 @@ def mails(shop: Stack) -> str:
         shop.sh(f'docker compose run --rm -T -v "$PWD:/in:ro" cli import {kind} /in/sample-{kind}.csv')
     _order_with_mail(shop, "S1002")
     url = (shop.folder / "secrets" / "smtp_url").read_text().strip()
-    _write(shop, "smtp_url", url.replace("smtp+starttls:", "smtps:").replace(":587", ":465"))
+    shop.secret("smtp_url", url.replace("smtp+starttls:", "smtps:").replace(":587", ":465"))
     shop.sh("docker compose up -d --wait --no-deps --force-recreate worker")
     _order_with_mail(shop, "S1004")
     return "both arrived, received with esmtpsa"

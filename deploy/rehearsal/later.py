@@ -13,10 +13,14 @@ sys.path.insert(0, str(ROOT))
 from docs.pictures.browser import find_browser, open_browser
 from docs.pictures.temporal_ui import TemporalUi
 
+SOURCES = (
+    "find activities commerce starter workflows worker.py -name '*.py' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum"
+)
+
 
 def image(shop: Stack) -> str:
-    """The image: its size, its labels, and whether the same commit gives the same image at another time."""
-    del shop
+    """The image: its code, size and labels, and whether the same commit gives the same image at another time."""
+    _check_code(shop, "durable-commerce:0.1.0")
     found = json.loads(
         run("docker", "inspect", "durable-commerce:0.1.0", "durable-commerce:again-1", "durable-commerce:again-2")
     )
@@ -32,6 +36,14 @@ def image(shop: Stack) -> str:
     return f"version {version}; {size:.0f} MB, of which {ours:.0f} MB are ours; built twice: the same image"
 
 
+def _check_code(shop: Stack, image: str) -> None:
+    """Check that an image has the code of this commit: a build may take an earlier one from its cache."""
+    inside = f"cd /app/lib/python*/site-packages && {SOURCES}"
+    there = run("docker", "run", "--rm", "--network=none", "--entrypoint", "sh", image, "-c", inside)
+    different = sorted({line.split()[1] for line in {*there.splitlines()} ^ {*shop.sh(SOURCES).splitlines()}})
+    expect(not different, f"{image} has other files than {shop.commit}: {different[:5]}")
+
+
 def ui(shop: Stack) -> str:
     """Temporal's UI shows in clear what an order's process was given and returned, after one login at the codec."""
     program = find_browser()
@@ -43,11 +55,50 @@ def ui(shop: Stack) -> str:
     return "decrypted"
 
 
+def observability(shop: Stack) -> str:
+    """The page's profile without Grafana: all is scraped, rules are evaluated, an order's spans arrive in Jaeger."""
+    profile, added = ["--profile", "observability"], ["prometheus", "otel-collector", "jaeger"]
+    shop.variables(COMMERCE_TRACES_URL="http://otel-collector:4318/v1/traces", COMMERCE_TRACES_SAMPLED="1")
+    shop.compose(*profile, "up", "-d", "--wait", "--no-deps", *added, "worker", "api")
+
+    def read(url: str) -> Any:
+        return json.loads(shop.compose(*profile, "exec", "-T", "prometheus", "wget", "-qO-", url))["data"]
+
+    def targets() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for each in read("http://127.0.0.1:9090/api/v1/targets?state=active")["activeTargets"]:
+            found.setdefault(each["labels"]["job"], []).append(each["health"])
+        return found
+
+    def spans() -> set[str]:
+        traces = read("http://jaeger:16686/api/traces?service=commerce-worker&limit=100")
+        return {span["operationName"] for trace in traces for span in trace["spans"]}
+
+    try:
+        shop.import_orders("SPAN", 1)
+        wanted = {"workflow_id": "order-processing", "input": {"order_id": "SPAN0"}}
+        shop.http("POST", "/workflows/execute", wanted)
+        steps = {"validate-order", "create-shipping-label", "send-notification"}
+        wait_until(lambda: steps <= spans(), 60, "the spans of an order")
+        count = len(spans())
+        every = {"worker": ["up"] * 2, "api": ["up"], "temporal": ["up"], "otel-collector": ["up"], "jaeger": ["up"]}
+        wait_until(lambda: every.items() <= targets().items(), 120, "Prometheus' targets")
+        rules = [rule for group in read("http://127.0.0.1:9090/api/v1/rules")["groups"] for rule in group["rules"]]
+        broken = [rule["name"] for rule in rules if rule["health"] == "err"]
+        expect(rules and not broken, f"rules: {broken}")
+    finally:
+        shop.variables(COMMERCE_TRACES_URL="", COMMERCE_TRACES_SAMPLED="0.1")
+        shop.compose(*profile, "rm", "--stop", "--force", *added)
+        shop.sh("docker compose up -d --wait")
+    return f"6 targets are up, {len(rules)} rules evaluated, {count} kinds of spans in Jaeger"
+
+
 def upgrade(shop: Stack) -> str:
     """The version before this one, with data and orders in work, is upgraded as the page says, and set back."""
     before = os.environ.get("REHEARSAL_BEFORE", "HEAD~1")
     shop.compose("--profile", "*", "down", "--volumes", "--timeout", "5")
     old = Stack(CACHE / "shop" / "durable-commerce", before)
+    _check_code(old, "durable-commerce:before")
     old.sh("deploy/make-secrets >/dev/null; cp deploy/env.example .env")
     old.write_sample_shop()
     old.variables(SHOP_VERSION="before")
@@ -72,6 +123,35 @@ def upgrade(shop: Stack) -> str:
     shop.sh("docker compose up -d --wait")
     commit = run("git", "describe", "--always", before).strip()
     return f"from {commit}, healthy after {took:.0f} s; 20 orders once; and back"
+
+
+def roll(shop: Stack) -> str:
+    """Four workers are replaced by those of a build with one more, patched step while 1,000 orders run."""
+    count = int(os.environ.get("REHEARSAL_ORDERS", "1000"))
+    shop.variables(SHOP_WORKERS="4")
+    shop.sh("docker compose up -d --wait")
+    shop.import_orders("ROLL", count)
+    begun = time.monotonic()
+    shop.begin("ROLL")
+    wait_until(lambda: shop.fulfilled("ROLL") > count / 4, 900, "the orders before the roll")
+    shop.variables(SHOP_VERSION="patched")
+    started = time.monotonic()
+    shop.sh("docker compose up -d --no-deps --wait worker")
+    rolled, before = time.monotonic() - started, shop.fulfilled("ROLL")
+    images = [each["Config"]["Image"] for each in shop.inspect("worker")]
+    expect(images == ["durable-commerce:patched"] * 4, f"workers: {images}")
+    wait_until(lambda: shop.fulfilled("ROLL") == count, 1800, "the orders after the roll")
+    took = time.monotonic() - begun
+    shop.wait_for_mails("ROLL", count)
+    shop.check_nothing_is_lost_or_doubled("ROLL", count)
+    query = "WorkflowId STARTS_WITH 'order-processing-ROLL' AND ExecutionStatus = 'Completed'"
+    ended, patched = shop.count(query), shop.count(f"{query} AND TemporalChangeVersion = 'wrap-gifts'")
+    expect(ended == count, f"{ended} of {count} processes completed")
+    expect(patched >= count - before, f"{patched} orders have the new step, {count - before} ended after the roll")
+    shop.variables(SHOP_VERSION="0.1.0", SHOP_WORKERS="2")
+    shop.sh("docker compose up -d --wait")
+    rate = f"{count} orders in {took:.0f} s ({count / took:.1f}/s)"
+    return f"{rate}; workers replaced in {rolled:.0f} s, {before} orders before; {patched} with the new step"
 
 
 def pods(shop: Stack) -> str:

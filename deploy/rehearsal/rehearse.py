@@ -15,6 +15,7 @@ from pathlib import Path
 import checks
 import entrances
 import later
+import narrow
 from stack import CACHE, Failed, Stack, run
 
 FIRST = [
@@ -29,17 +30,22 @@ FIRST = [
     checks.kills,
     checks.engine,
     checks.scaling,
+    later.roll,
     checks.backup,
     later.upgrade,
     later.pods,
     later.image,
-    checks.observability,
+    later.observability,
     checks.logs,
     checks.load,
     checks.secrets,
 ]
-PARTS = {"first": FIRST, "entrances": entrances.ALL}
-TITLES = {"first": "The compose file", "entrances": "The ways in that it does not use by itself"}
+PARTS = {"first": FIRST, "entrances": entrances.ALL, "narrow": narrow.ALL}
+TITLES = {
+    "first": "The compose file",
+    "entrances": "The ways in that it does not use by itself",
+    "narrow": "IPv6 alone, a full disk, and tokens",
+}
 CLEAR = ["docker", "compose", "-p", "durable-commerce", "down", "--volumes", "--timeout", "5"]
 LEFT_OUT = Path(__file__).with_name("left-out.md")
 
@@ -49,7 +55,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--keep", action="store_true", help="leave the services running")
     parser.add_argument("--report", type=Path, default=Path(__file__).with_name("report.md"))
-    parser.add_argument("checks", nargs="*", help="parts (first, entrances) or names of checks; default: all")
+    parser.add_argument("checks", nargs="*", help="parts (first, entrances, narrow) or names of checks; default: all")
     chosen = parser.parse_args()
     failures = 0
     for part, listed in PARTS.items():
@@ -69,7 +75,7 @@ def main() -> int:
                     break
         finally:
             if not chosen.keep:
-                shop.compose("--profile", "*", "down", "--volumes", "--timeout", "5", check=False)
+                shop.down()
         failures += sum(result != "yes" for _, result, _, _ in rows)
     return failures
 

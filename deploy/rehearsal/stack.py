@@ -69,6 +69,7 @@ class Stack:
 
     def __init__(self, folder: Path, commit: str = "HEAD") -> None:
         self.folder = folder
+        self.disk: Path | None = None
         self.commit = run("git", "describe", "--always", commit).strip()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -91,6 +92,19 @@ class Stack:
         """Run `docker compose …`."""
         return run("docker", "compose", *words, folder=self.folder, text=text, check=check, **variables)
 
+    def mount(self, folder: Path, size: str) -> None:
+        """Mount an empty disk of this size, which belongs to PostgreSQL's user, until `down`."""
+        run("umount", "--lazy", folder, check=False)
+        folder.mkdir(parents=True, exist_ok=True)
+        run("mount", "-t", "tmpfs", "-o", f"size={size},uid=999", "tmpfs", folder)
+        self.disk = folder
+
+    def down(self) -> None:
+        """Remove everything."""
+        self.compose("--profile", "*", "down", "--volumes", "--timeout", "5", check=False)
+        if self.disk:
+            run("umount", self.disk)
+
     def cli(self, *words: str, check: bool = True) -> str:
         """Run one of our commands in a container, as the pages say."""
         return self.compose("run", "--rm", "-T", "cli", *words, check=check)
@@ -99,6 +113,11 @@ class Stack:
         """Run a statement in the container of PostgreSQL; return rows of texts."""
         out = self.compose("exec", "-T", "postgres", "psql", "-XAtq", "-F", "\t", database, "-c", statement)
         return [line.split("\t") for line in out.splitlines()]
+
+    def count(self, query: str) -> int:
+        """Return how many runs Temporal finds for a query."""
+        words = ["temporal", "workflow", "count", "--query", query]
+        return int(self.compose("run", "--rm", "-T", "--no-deps", "temporal-namespace", *words).split()[-1])
 
     def containers(self, service: str, *, all_states: bool = False) -> list[str]:
         """Return the ids of a service's containers."""
@@ -121,6 +140,13 @@ class Stack:
         file = self.folder / ".env"
         lines = [line for line in file.read_text().splitlines() if line.partition("=")[0] not in changes]
         file.write_text("\n".join([*lines, *(f"{name}={value}" for name, value in changes.items())]) + "\n")
+
+    def secret(self, name: str, text: str) -> None:
+        """Write a secret's file."""
+        file = self.folder / "secrets" / name
+        file.unlink(missing_ok=True)
+        file.write_text(text + "\n")
+        file.chmod(0o444)
 
     def cpu_seconds(self) -> dict[str, float]:
         """Return the CPU seconds that the containers of each service have used since they started."""

@@ -10,6 +10,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from commerce.errors import Unreachable
 
 RPC_TIMEOUT = timedelta(seconds=10)
+KEY = "TEMPORAL_API_KEY"
+FORBIDDEN = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED)
 
 
 @contextmanager
@@ -18,7 +20,8 @@ def unreachable_if_refused(action: str) -> Iterator[None]:
     try:
         yield
     except RPCError as error:
-        raise Unreachable(f"Temporal could not {action}: {error.message}") from error
+        advice = f" (check the permissions of {KEY})" if error.status in FORBIDDEN else ""
+        raise Unreachable(f"Temporal could not {action}: {error.message.removesuffix('.')}{advice}") from error
 
 
 async def find_latest_run(client: Client, process_id: str) -> WorkflowExecutionDescription | None:

@@ -26,8 +26,9 @@ log = logging.getLogger(__name__)
 
 def listen(port: int, host: str = LOOPBACK) -> socket.socket:
     """Return a socket bound to this port (0: any free one) of this interface. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Name the protocol: only then does asyncio set TCP_NODELAY, without which responses wait 40 ms.
-    bound = socket.socket(proto=socket.IPPROTO_TCP)
+    bound = socket.socket(family, proto=socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
@@ -61,7 +62,8 @@ class _Server(uvicorn.Server):
 async def serving(app: FastAPI, port: int, host: str = LOOPBACK, **options: Any) -> AsyncIterator[str]:
     """Serve an app during the block; yields its URL. `options` are uvicorn's."""
     bound = listen(port, host)
-    url = f"http://{host}:{bound.getsockname()[1]}"
+    name = f"[{host}]" if ":" in host else host
+    url = f"http://{name}:{bound.getsockname()[1]}"
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_TIMEOUT, **options
     )
@@ -85,7 +87,7 @@ class BrowserGuard:
     def __init__(self, app: ASGIApp, host: str) -> None:
         """Guard an app that is served on the interface `host`."""
         self._app = app
-        self._hosts = {*LOOPBACK_HOSTS, host} if host == LOOPBACK else None
+        self._hosts = LOOPBACK_HOSTS if host in LOOPBACK_HOSTS else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond with 403, or pass the request on to the app."""
@@ -125,7 +127,7 @@ def parse_arguments(description: str, folder_option: str) -> Arguments:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(folder_option, dest="folder", type=Path, required=True, help="where to store everything")
     parser.add_argument("--port", type=int, required=True, help="port to listen on; 0: any free one")
-    parser.add_argument("--host", default=LOOPBACK, help="address to listen on; 0.0.0.0 in a container")
+    parser.add_argument("--host", default=LOOPBACK, help="address to listen on; 0.0.0.0 in a container, or ::")
     parsed = parser.parse_args()
     return Arguments(parsed.folder, parsed.port, parsed.host)
 

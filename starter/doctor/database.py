@@ -20,6 +20,7 @@ EXTRA_OF_API = 1  # connections in addition to its pool, for the gauges
 CONCURRENT_CHECKS = 3  # that use the database
 UNSUPPORTED = "unsupported startup parameter"  # PgBouncer's refusal of limits for a session
 GIB = 1024**3
+DISK_FULL = "the disk of the server is full", "Free some space, or enlarge the disk"
 MIN_FREE, LOW_FREE = GIB // 10, GIB  # bytes for the data folder of an embedded stack
 
 
@@ -105,7 +106,7 @@ async def check_disk(context: CheckContext) -> CheckResult:
     except DatabaseUnavailable as error:
         if database_status.DISK_FULL not in str(error):
             raise
-        return failed("the disk of the server is full", "Free some space, or enlarge the disk")
+        return failed(*DISK_FULL)
     folder = context.settings.data_dir
     if not read_stack(folder):
         return ok("the server can write")
@@ -141,6 +142,12 @@ def _connection_failure(error: Exception, url: URL, variable: str) -> CheckResul
             return failed(
                 f"{address} has no free connection", "Raise max_connections in PostgreSQL, or run fewer workers"
             )
+        case asyncpg.DiskFullError():
+            return failed(*DISK_FULL)
+        case asyncpg.CannotConnectNowError():
+            return failed(
+                f"PostgreSQL at {address} starts or stops", "Wait a moment; if this persists, its log says why"
+            )
         case asyncpg.ProtocolViolationError() if UNSUPPORTED in str(error):
             return failed(
                 f"{address} is a pooler, such as PgBouncer",
@@ -150,8 +157,8 @@ def _connection_failure(error: Exception, url: URL, variable: str) -> CheckResul
             return failed(
                 f"{variable} has an invalid option after the ?", f"Correct or remove the option in {variable}"
             )
-        case gaierror():
-            return failed(f"there is no host {url.host}", f"Correct the host in {variable}")
+        case gaierror():  # also if the server is a container that has stopped
+            return failed(f"there is no host {url.host}", f"Start the server, or correct the host in {variable}")
         case TimeoutError():
             return failed(f"PostgreSQL at {address} does not answer", f"Check that server, or {correct}")
         case ConnectionRefusedError() | FileNotFoundError():

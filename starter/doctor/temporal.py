@@ -19,6 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from commerce.errors import SettingsError, Unreachable
 from starter.client import connection_config, open_connection
+from starter.connection.rpc import KEY
 from starter.doctor.clocks import compare_clocks
 from starter.doctor.findings import CheckResult, failed, ok
 from starter.doctor.runner import CheckContext
@@ -49,9 +50,10 @@ async def check_connection(context: CheckContext) -> CheckResult:
     try:
         client = await open_connection(context.environment)
     except (Unreachable, SettingsError) as error:
-        return failed(
-            str(error).removesuffix("."), "Start it, or correct TEMPORAL_ADDRESS and the TEMPORAL_TLS… variables"
-        )
+        found = str(error).removesuffix(".")
+        if KEY in found:
+            return failed(found, f"Set {KEY} to a key that is valid and may write to the namespace")
+        return failed(found, "Start it, or correct TEMPORAL_ADDRESS and the TEMPORAL_TLS… variables")
     answer = await client.workflow_service.get_system_info(GetSystemInfoRequest())
     context.client = client
     return ok(f"{_host(client)}, version {answer.server_version}")

@@ -17,6 +17,7 @@ from commerce.errors import CommerceError
 from commerce.settings import Settings
 from commerce.telemetry import metrics
 from commerce.telemetry.metrics import Metric
+from starter.connection.rpc import FORBIDDEN, KEY
 from starter.operate.process_list import count_stuck_runs
 from starter.operate.worker_presence import is_worker_polling
 from starter.processes import TASK_QUEUE
@@ -96,7 +97,7 @@ class Gauges:
         except Exception as error:  # no error may stop the gauges: the next update may succeed
             if source not in self._failing:
                 trace = None if isinstance(error, EXPECTED_ERRORS) else error
-                log.warning(f"{source} does not answer", error=type(error).__name__, exc_info=trace)
+                log.warning(f"{source} does not answer", error=_name(error), exc_info=trace)
                 self._failing.add(source)
             return None
         if source in self._failing:
@@ -118,3 +119,9 @@ async def publish_gauges(settings: Settings, client: Callable[[], Awaitable[Clie
         await Gauges(meter, database, client).run()
     finally:
         await database.close()
+
+
+def _name(error: Exception) -> str:
+    """Return the type of an error, and which setting to check if Temporal refuses our calls."""
+    refused = isinstance(error, RPCError) and error.status in FORBIDDEN
+    return f"{type(error).__name__}: check the permissions of {KEY}" if refused else type(error).__name__

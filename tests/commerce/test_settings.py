@@ -207,3 +207,7 @@ def test_documented_variables_of_temporal_have_an_effect(tmp_path: Path) -> None
 
 def connection(environment: dict[str, str]) -> object:
     return ClientConfig.load_client_connect_config(override_env_vars=environment)
+
+
+def test_the_api_has_a_url_on_ipv6_too() -> None:
+    assert load_settings({"COMMERCE_API_HOST": "::1", "COMMERCE_API_PORT": "9001"}).public_url == "http://[::1]:9001"

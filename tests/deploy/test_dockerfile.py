@@ -24,6 +24,13 @@ def test_the_image_has_the_version_of_the_package_and_of_compose() -> None:
     assert services()["worker"]["image"] == f"durable-commerce:{version}"
 
 
+def test_the_image_never_has_code_of_an_earlier_build() -> None:
+    """uv keeps the wheel of a folder in the cache, and builds it again only if pyproject.toml has another time."""
+    syncs = re.findall(r"uv sync .*", (ROOT / "Dockerfile").read_text())
+    (installs_project,) = [line for line in syncs if "--no-install-project" not in line]
+    assert "--reinstall-package durable-commerce" in installs_project
+
+
 @pytest.mark.parametrize(
     ("path", "excluded"),
     [

@@ -50,7 +50,8 @@ class NewerOrderProcessingWorkflow(OrderProcessingWorkflow):
 
 
 def main() -> None:
-    worker.WORKFLOWS = (NewerOrderProcessingWorkflow,)
+    others = (each for each in worker.WORKFLOWS if each is not OrderProcessingWorkflow)
+    worker.WORKFLOWS = (NewerOrderProcessingWorkflow, *others)
     activities_of = worker.activities_of
     worker.activities_of = lambda *nouns: activities_of(*nouns, GiftActivities())
     worker.main()

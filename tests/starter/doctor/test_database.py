@@ -1,6 +1,9 @@
 """The doctor's findings and advice for a real PostgreSQL server."""
 
+import asyncio
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +22,7 @@ from tests.servers import url_of
 from tests.starter.doctor.conftest import RunCheck
 
 NEWEST = migrations.revisions()[0]
+SSL_REQUEST = 80877103  # instead of a version, in the first message of a connection
 
 
 def changed(url: str, **parts: Any) -> str:
@@ -29,7 +33,11 @@ def changed(url: str, **parts: Any) -> str:
     ("wrong", "message", "advice"),
     [
         ({"port": 1}, "no server listens at 127.0.0.1:1", "Start PostgreSQL (`commerce up` starts everything), or"),
-        ({"host": "db.invalid"}, "there is no host db.invalid", "Correct the host in COMMERCE_DATABASE_URL"),
+        (
+            {"host": "db.invalid"},
+            "there is no host db.invalid",
+            "Start the server, or correct the host in COMMERCE_DATABASE_URL",
+        ),
         ({"password": "hunter2"}, "rejected the user or password", "Correct user and password in COMMERCE_DATA"),
         ({"username": "eve"}, "rejected the user or password", "Correct user and password in COMMERCE_DATA"),
         (
@@ -150,6 +158,43 @@ async def test_a_full_disk(run_check: RunCheck, database_url: str, tmp_path: Pat
         finding = await run_check("Database", "disk")
     assert (finding.state, finding.found, finding.code) == ("failed", "the disk of the server is full", 1)
     assert finding.advice == "Free some space, or enlarge the disk"
+
+
+@pytest.mark.parametrize(
+    ("code", "found", "advice"),
+    [
+        ("53100", "the disk of the server is full", "Free some space, or enlarge the disk"),
+        ("57P03", "PostgreSQL at {} starts or stops", "Wait a moment; if this persists, its log says why"),
+    ],
+    ids=["a full disk", "a start"],
+)
+async def test_a_server_that_refuses_connections_for_now(
+    run_check: RunCheck, code: str, found: str, advice: str
+) -> None:
+    async with refusing_server(code) as address:
+        finding = await run_check("Database", "connection", COMMERCE_DATABASE_URL=f"postgresql://x:y@{address}/x")
+    assert (finding.state, finding.found, finding.advice) == ("failed", found.format(address), advice)
+
+
+@asynccontextmanager
+async def refusing_server(code: str) -> AsyncIterator[str]:
+    """Serve as a PostgreSQL that answers every login with an error of this SQLSTATE; yields HOST:PORT."""
+    fields = f"SFATAL\0VFATAL\0C{code}\0Mrefused\0\0".encode()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while int.from_bytes((request := await _message(reader))[:4]) == SSL_REQUEST:
+            writer.write(b"N")
+        assert b"user" in request
+        writer.write(b"E" + (len(fields) + 4).to_bytes(4) + fields)
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def _message(reader: asyncio.StreamReader) -> bytes:
+    return await reader.readexactly(int.from_bytes(await reader.readexactly(4)) - 4)
 
 
 @pytest.mark.parametrize(("free", "state"), [(2 * GIB, "ok"), (GIB // 2, "warning"), (GIB // 20, "failed")])

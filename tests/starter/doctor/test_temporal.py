@@ -6,6 +6,7 @@ from temporalio.client import Client
 from activities.hello import HelloActivities
 from commerce.settings import load_settings
 from tests.polling import until
+from tests.refusing_temporal import refusing_temporal
 from tests.starter.doctor.conftest import RunCheck, register
 from worker import activities_of, make_worker
 from workflows.engine.search_attributes import SEARCH_ATTRIBUTES
@@ -16,6 +17,19 @@ async def test_an_unreachable_server(run_check: RunCheck) -> None:
     assert (finding.state, finding.code) == ("failed", 3)
     assert finding.found == "Temporal does not answer at 127.0.0.1:1"
     assert finding.advice == "Start it, or correct TEMPORAL_ADDRESS and the TEMPORAL_TLS… variables"
+
+
+@pytest.mark.parametrize(
+    ("variables", "what"),
+    [({"TEMPORAL_API_KEY": "expired", "TEMPORAL_TLS": "false"}, ""), ({}, "calls without ")],
+    ids=["with", "without"],
+)
+async def test_a_server_that_refuses_the_key(run_check: RunCheck, variables: dict[str, str], what: str) -> None:
+    async with refusing_temporal(7, "Request unauthorized.") as address:
+        finding = await run_check("Temporal", "connection", TEMPORAL_ADDRESS=address, **variables)
+    assert (finding.state, finding.code) == ("failed", 3)
+    assert finding.found == f"Temporal at {address} refuses {what}TEMPORAL_API_KEY: Request unauthorized"
+    assert finding.advice == "Set TEMPORAL_API_KEY to a key that is valid and may write to the namespace"
 
 
 async def test_a_missing_namespace(run_check: RunCheck, temporal_server: str) -> None:

@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy import text
 from temporalio.client import Client
 from temporalio.runtime import Runtime
+from temporalio.service import RPCError, RPCStatusCode
 
 from commerce import backlog
 from commerce.database import Database
@@ -153,6 +154,15 @@ async def test_an_outage_and_its_end_are_each_logged_once(
         await gauges.update()
     assert [entry["event"] for entry in logged] == ["Temporal does not answer", "Temporal answers again"]
     assert logged[0]["error"] == "Unreachable" and not logged[0]["exc_info"]
+
+
+async def test_a_refused_key_is_named(runtime: Runtime, database: Database) -> None:
+    async def connect() -> Client:
+        raise RPCError("Request unauthorized.", RPCStatusCode.PERMISSION_DENIED, b"")
+
+    with structlog.testing.capture_logs() as logged:
+        await Gauges(runtime.metric_meter, database, connect).update()
+    assert logged[0]["error"] == "RPCError: check the permissions of TEMPORAL_API_KEY"
 
 
 async def test_a_database_with_an_old_schema_is_up_but_has_no_backlog(measure: Measure, shop: Shop) -> None:
