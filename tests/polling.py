@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-# SQL: sessions that wait for a lock. pg_locks lists those of all databases of the server, which the tests share.
+# SQL: sessions that wait for a lock. pg_locks lists those of all databases of the server, which the tests share. Ask in
+# a new transaction each time: within one, PostgreSQL gives the same answer again.
 LOCK_WAITS = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 

@@ -2,8 +2,6 @@
 
 import asyncio
 
-from sqlalchemy import text
-
 from commerce.database import Database
 from commerce.imports import staging
 from commerce.imports.new_order import NewOrder
@@ -24,7 +22,7 @@ async def test_an_order_that_waits_for_an_import_has_an_event_from_after_the_wai
         await importing.execute(staging.LOCK)
         storing = asyncio.create_task(shop.call(store_order, ORDER))
         async with asyncio.timeout(60):
-            while not await importing.scalar(text(LOCK_WAITS)):  # noqa: ASYNC110 - polls a server
+            while not await shop.sql(LOCK_WAITS):  # noqa: ASYNC110 - polls a server
                 await asyncio.sleep(0.02)
         [missed_at] = await shop.sql("SELECT clock_timestamp()")
     assert await storing
