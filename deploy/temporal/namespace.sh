@@ -38,4 +38,16 @@ for name in $attributes; do
     wait_for "query runs by $name" \
         temporal workflow list --namespace "$namespace" --limit 1 --query "$name = 'nobody'"
 done
+
+# A server with a new address answers "Not enough hosts to serve the request" for up to two minutes, until it no longer
+# counts on the old one. Its parts share runs and task queues, so several are asked for.
+finds_no_run() {
+    temporal workflow describe --namespace "$namespace" --workflow-id "$1" --command-timeout 5s 2>&1 |
+        grep -q 'workflow not found'
+}
+for number in 1 2 3 4 5 6 7 8; do
+    wait_for 'reach all parts of the server' finds_no_run "nobody-$number"
+    wait_for 'reach all parts of the server' temporal task-queue describe --namespace "$namespace" \
+        --task-queue "nobody-$number" --command-timeout 5s
+done
 echo "Temporal: namespace $namespace is ready and keeps closed runs for $retention"

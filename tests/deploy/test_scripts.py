@@ -255,6 +255,30 @@ async def test_the_namespace_is_set_up_and_can_be_set_up_again(client: Client, n
     assert set(SEARCH_ATTRIBUTES) <= set(known)
 
 
+def test_the_namespace_is_ready_when_all_parts_of_the_server_answer(tmp_path: Path) -> None:
+    """A server with a new address counts on the old one for a while, although its front end answers."""
+    answers = tmp_path / "answers"
+    answers.write_text("Not enough hosts to serve the request\n" * 3 + "workflow not found for ID: nobody\n" * 8)
+    write_program(tmp_path / "sleep", "")
+    write_program(
+        tmp_path / "temporal",
+        f"""
+        case "$*" in
+            "workflow describe "*) head -1 {answers} >&2; sed -i 1d {answers}; exit 1 ;;
+            "operator search-attribute list "*) echo {" ".join(SEARCH_ATTRIBUTES)} ;;
+        esac
+        """,
+    )
+    done = run("temporal/namespace.sh", PATH=f"{tmp_path}:{os.environ['PATH']}", RETENTION="30d")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert answers.read_text() == ""
+
+
+def write_program(file: Path, script: str) -> None:
+    file.write_text(f"#!/bin/sh\n{script}")
+    file.chmod(0o755)
+
+
 def test_an_unreachable_temporal_fails_the_script(tmp_path: Path) -> None:
     path = f"{Path(TEMPORAL).parent}:{os.environ['PATH']}"
     done = run("temporal/namespace.sh", PATH=path, TEMPORAL_ADDRESS="127.0.0.1:1", TRIES="1", HOME=tmp_path)
