@@ -105,7 +105,7 @@ def upgrade(shop: Stack) -> str:
     old.sh("docker compose up -d --wait")
     old.import_orders("OLD", 20)
     old.begin("OLD")
-    shop.update()
+    shop.update(since=before)
     shop.variables(SHOP_VERSION="0.1.0")
     begun = time.monotonic()
     shop.sh("deploy/make-secrets >/dev/null; docker compose up -d --wait")

@@ -77,10 +77,12 @@ class Stack:
         archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True)
         subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
 
-    def update(self, commit: str = "HEAD") -> None:
-        """Replace the files by those of another commit, as `git pull` does; secrets and `.env` stay."""
-        archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True)
+    def update(self, since: str) -> None:
+        """Replace the files of an earlier commit by those of this one, as `git pull` does; secrets and `.env` stay."""
+        archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, check=True, capture_output=True)
         subprocess.run(["tar", "-x", "-C", self.folder], input=archive.stdout, check=True)
+        for gone in run("git", "diff", "--no-renames", "--diff-filter=D", "--name-only", since, "HEAD").splitlines():
+            (self.folder / gone).unlink(missing_ok=True)
 
     def sh(self, command: str, *, text: str | None = None, check: bool = True, **variables: str) -> str:
         """Run a line of the deployment page."""
