@@ -36,6 +36,7 @@ from workflows.engine.search_attributes import SAGA_STATE
 
 ResultT = TypeVar("ResultT")
 CONNECT_TIMEOUT = 5  # seconds
+START_TIMEOUT = timedelta(minutes=1)  # a thousand starts at once take a busy server seconds
 # What the SDK says of an answer that is a refusal.
 REFUSED = re.compile(r'code: (?:PermissionDenied|Unauthenticated), message: "(.*?)"')
 
@@ -177,7 +178,7 @@ async def start_run(
             static_details=f"[Open it in the console]({console}/processes/{process_id})" if console else None,
             search_attributes=TypedSearchAttributes(attributes),
             priority=process_type.priority,
-            rpc_timeout=rpc_timeout,
+            rpc_timeout=rpc_timeout or START_TIMEOUT,
             memo=memo,
             start_signal=signal and signal[0],
             start_signal_args=signal[1:] if signal else [],
