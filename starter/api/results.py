@@ -24,6 +24,7 @@ from starter.api.backends import Backends
 from starter.api.error_codes import ErrorCode
 from starter.api.errors import Problem, error_response, failure_problem, prefixed, problem_of, status_of
 from starter.api.parameters import ResponseBody
+from starter.connection.rpc import RPC_TIMEOUT
 from workflows.engine.search_attributes import FAILED_STEP
 
 NO_RESULT = "Temporal does not return the result; get the process later"
@@ -102,7 +103,7 @@ async def _failure_response(handle: WorkflowHandle[Any, Any], failure: WorkflowF
 
 async def _failed_step(handle: WorkflowHandle[Any, Any]) -> str | None:
     try:
-        return (await handle.describe()).typed_search_attributes.get(FAILED_STEP)
+        return (await handle.describe(rpc_timeout=RPC_TIMEOUT)).typed_search_attributes.get(FAILED_STEP)
     except RPCError as error:
         log.warning("Temporal does not return the failed step of %s: %s", handle.id, error.message)
         return None

@@ -10,6 +10,7 @@ from temporalio.service import RPCError
 
 from commerce.messages.progress import Progress
 from starter.cli.shared import step_line
+from starter.connection.rpc import RPC_TIMEOUT
 from starter.operate.run_history import last_error_of_code, recent_events
 from starter.operate.worker_presence import is_worker_polling
 from starter.processes import TASK_QUEUE
@@ -42,7 +43,7 @@ async def _wait_for_end(handle: WorkflowHandle[Any, Any]) -> None:
 
 async def _progress(handle: WorkflowHandle[Any, Any]) -> Progress:
     try:
-        progress: Progress = await handle.query("progress", result_type=Progress)
+        progress: Progress = await handle.query("progress", result_type=Progress, rpc_timeout=RPC_TIMEOUT)
     except RPCError:  # no worker answers at the moment
         return Progress()
     return progress
@@ -63,7 +64,7 @@ async def warn_while_stuck(client: Client, handle: WorkflowHandle[Any, Any], war
 async def _why_stuck(client: Client, handle: WorkflowHandle[Any, Any]) -> str | None:
     if not await is_worker_polling(client, TASK_QUEUE):
         return NO_WORKER
-    run = await handle.describe()
+    run = await handle.describe(rpc_timeout=RPC_TIMEOUT)
     if run.raw_description.pending_workflow_task.attempt <= 1:
         return None
     error = await last_error_of_code(client, await recent_events(client, run))

@@ -18,6 +18,7 @@ from starter.connection.encryption_keys import (
     KEYS_VARIABLE,
     file_open_to_others,
 )
+from starter.connection.rpc import RPC_TIMEOUT
 from starter.doctor.findings import CheckResult, failed, ok, warning
 from starter.doctor.runner import CheckContext
 from starter.operate.process_list import FILTERS, OUR_RUNS
@@ -83,7 +84,10 @@ def _variable(context: CheckContext) -> str:
 
 async def _list_runs(client: Client, which: str) -> dict[str, WorkflowExecution]:
     """Return some runs by run id, newest first."""
-    return {run.run_id: run async for run in client.list_workflows(f"{OUR_RUNS} AND {which}", limit=MAX_RUNS)}
+    return {
+        run.run_id: run
+        async for run in client.list_workflows(f"{OUR_RUNS} AND {which}", limit=MAX_RUNS, rpc_timeout=RPC_TIMEOUT)
+    }
 
 
 async def _start_payloads(client: Client, run: WorkflowExecution) -> Sequence[Payload]:
