@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,6 +18,15 @@ async def until(check: Callable[[], Awaitable[T | None]], seconds: float = 120) 
         assert time.monotonic() - began < seconds
         await asyncio.sleep(pause(began))
     return answer
+
+
+async def until_lock_wait(fetch: Callable[[str], Awaitable[Sequence[object]]]) -> None:
+    """Wait until a session waits for a lock; `fetch` queries its database, each time in a new transaction."""
+
+    async def waits() -> bool | None:
+        return bool(await fetch(LOCK_WAITS)) or None
+
+    await until(waits)
 
 
 def pause(began: float) -> float:

@@ -17,7 +17,7 @@ from commerce.analytics import count_day, day_bounds, queue_report
 from commerce.database import Database
 from commerce.messages.analytics import CountedDay, DayFigures, report_key
 from tests.commerce.shop import NOON, Shop
-from tests.polling import LOCK_WAITS
+from tests.polling import until_lock_wait
 
 TODAY, UTC_ZONE = NOON.date(), ZoneInfo("UTC")
 ANN, BOB, CAT = (UUID(int=number) for number in (1, 2, 3))
@@ -200,8 +200,7 @@ class TestAgain:
         async with shop.database.transaction() as tx:
             first = await count_day(tx, TODAY, UTC_ZONE, "GBP")
             second = asyncio.create_task(shop.call(count_day, TODAY, UTC_ZONE, "GBP"))
-            while not await shop.sql(LOCK_WAITS):  # noqa: ASYNC110 - there is no event to wait for
-                await asyncio.sleep(0.01)
+            await until_lock_wait(shop.sql)
             await buy(shop, "1")
         assert first.currencies[0].orders == 0
         assert (await second).currencies[0].orders == 1

@@ -13,7 +13,7 @@ from commerce.imports.order_parser import OrderHead, OrderLine, parse_order
 from commerce.messages.orders import Hold
 from commerce.messages.pending_orders import PendingPageRequest
 from tests.commerce.shop import NOON, Shop
-from tests.polling import LOCK_WAITS
+from tests.polling import until_lock_wait
 
 INVENTORY = "Handle,Title,Option1 Name,Option1 Value,Option2 Name,Option2 Value,SKU,Location,On hand\n"
 ORDERS = (
@@ -145,7 +145,6 @@ async def test_a_link_waits_for_orders_that_come_in(shop: Shop, tmp_path: Path) 
     async with shop.database.transaction() as tx:
         await order_intake.store_order(tx, parsed("1", "Pin"))
         linking = asyncio.create_task(shop.call(listings.link, "Pin", "NEW"))
-        while not await shop.sql(LOCK_WAITS):  # noqa: ASYNC110 - polls a server
-            await asyncio.sleep(0.01)
+        await until_lock_wait(shop.sql)
     assert await linking == 1
     assert await shop.sql(LINKED) == [("1", "Pin", "NEW")]

@@ -40,7 +40,7 @@ from starter.operate.answers import answer
 from starter.operate.picks import answer_pick
 from starter.processes import TASK_QUEUE
 from tests.faults import Faults
-from tests.polling import LOCK_WAITS
+from tests.polling import until_lock_wait
 from tests.running_shop import Handle, RunningShop, carrier_client, wait_for_end
 from tests.webhook_receiver import webhook_receiver
 from workflows.engine.search_attributes import FAILED_STEP, SAGA_STATE
@@ -197,8 +197,7 @@ async def cancel_asked_for(shop: RunningShop, order_id: str) -> str:
     async with connection.transaction():
         await connection.execute("SELECT 1 FROM inventory_levels WHERE inventory_item_id = 'MUG' FOR UPDATE")
         handle = await shop.start(order_id)
-        while await shop.data.sql(LOCK_WAITS) == []:  # noqa: ASYNC110 - polls a server
-            await asyncio.sleep(0.01)
+        await until_lock_wait(shop.data.sql)
         await handle.cancel()
     await connection.close()
     await wait_for_end(handle)

@@ -22,7 +22,7 @@ from commerce.messages.stock_sync import SyncInventory
 from commerce.messages.upkeep import Upkeep
 from starter.processes import TASK_QUEUE
 from tests.faults import Gate, ShortBackoff
-from tests.polling import LOCK_WAITS
+from tests.polling import until_lock_wait
 from tests.running_shop import RunningShop
 from tests.system.workers import WorkerProcesses
 from worker import WORKFLOWS, open_activities
@@ -255,8 +255,7 @@ async def test_a_hanging_batch_is_cancelled_with_its_job(shop: RunningShop) -> N
     async with shop.worker(), shop.database.transaction() as tx:
         await tx.execute(text("LOCK TABLE carts"))
         job = await start_job(shop, job_id, "cleanup-expired-carts", CleanUpCarts())
-        while not await shop.data.sql(LOCK_WAITS):  # noqa: ASYNC110 - polls a server
-            await asyncio.sleep(0.02)
+        await until_lock_wait(shop.data.sql)
         await job.cancel()
         await wait_until_cancelled(job)
     event_types = [event.event_type for event in (await job.fetch_history()).events]

@@ -29,7 +29,7 @@ from starter.schedules.actions import backfill, trigger
 from starter.schedules.queries import get_schedule
 from starter.schedules.table import build_schedule, scheduled_jobs
 from tests.faults import Gate
-from tests.polling import LOCK_WAITS, until
+from tests.polling import until, until_lock_wait
 from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.starter.sample_jobs import delete_schedules
 from tests.system.workers import worker_processes
@@ -143,16 +143,12 @@ async def check_no_second_run(shop: RunningShop) -> None:
 
     async with shop.database.transaction() as tx:
         await tx.execute(text("LOCK TABLE carts"))
-        await until(lambda: is_waiting_for_carts(shop))
+        await until_lock_wait(shop.data.sql)
         with pytest.raises(JobInProgress):
             await start(shop.client, CLEAN_UP, CleanUpCarts())
         with pytest.raises(JobInProgress):
             await trigger(shop.client, CLEAN_UP)
         await until(has_skipped)
-
-
-async def is_waiting_for_carts(shop: RunningShop) -> bool | None:
-    return bool(await shop.data.sql(LOCK_WAITS)) or None
 
 
 async def closed_runs(shop: RunningShop) -> list[WorkflowExecutionDescription] | None:

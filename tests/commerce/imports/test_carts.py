@@ -18,7 +18,7 @@ from commerce.imports.cart_rows import COLUMNS, MAX_LINES, NewCart, read_carts
 from commerce.imports.csv_rows import open_rows
 from commerce.messages.carts import ExpiryRequest
 from tests.commerce.shop import Shop
-from tests.polling import LOCK_WAITS
+from tests.polling import until_lock_wait
 from tests.week import Week
 
 FIRST = {
@@ -287,8 +287,7 @@ async def test_a_cart_inserted_during_the_import_is_compared_too(shop: Shop, wri
     async with shop.database.transaction() as tx:
         await tx.execute(text(insert))
         importing = asyncio.create_task(bad(shop, write(first(), first("C2"))))
-        while not await shop.sql(LOCK_WAITS):  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(0.01)
+        await until_lock_wait(shop.sql)
     assert await importing == [(3, "cart C2 already exists with different content")]
     assert await shop.sql("SELECT id FROM carts") == ["C2"]
 

@@ -17,7 +17,7 @@ from commerce.errors import UnreadableFile
 from commerce.imports import BadRow, ImportReport, import_inventory, import_orders
 from commerce.imports.csv_rows import open_rows
 from commerce.imports.inventory_rows import COLUMNS, LevelReader
-from tests.polling import LOCK_WAITS
+from tests.polling import until_lock_wait
 from tests.week import Week
 
 HEADER = ["Handle", "Title", "SKU", "Location", "Available", "On hand", "Tracked", "Policy"]
@@ -234,8 +234,7 @@ async def test_an_import_waits_for_a_running_step_and_moves_stock_from_its_resul
     async with database.transaction() as step:
         await step.execute(text("UPDATE inventory_levels SET stocked_quantity = 1 WHERE inventory_item_id = 'B'"))
         importing = asyncio.create_task(run_import(database, write(row("A", "6"), row("B", "6"))))
-        while not await rows(database, LOCK_WAITS):  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(0.01)
+        await until_lock_wait(lambda sql: rows(database, sql))
     await importing
     assert [quantity for _, quantity, _, _ in (await rows(database, MOVEMENTS))[2:]] in ([1, 5], [5, 1])
     assert await rows(database, STOCK) == [("A", "Main", 6), ("B", "Main", 6)]

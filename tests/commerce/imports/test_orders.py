@@ -19,7 +19,7 @@ from commerce.imports.csv_rows import open_rows
 from commerce.imports.new_order import NewOrder
 from commerce.imports.order_parser import MAX_LINES
 from commerce.imports.order_rows import COLUMNS, read_orders
-from tests.polling import LOCK_WAITS
+from tests.polling import until_lock_wait
 from tests.week import Week
 
 HEADER = [*COLUMNS.required, *COLUMNS.optional]
@@ -440,8 +440,7 @@ async def test_an_order_inserted_during_the_import_is_changed_too(
             VALUES ('2', 'awaiting', 'GBP', 1, now(), 'another')""")
         )
         importing = asyncio.create_task(run_import(database, write(first(1), first(2))))
-        while not await column(database, LOCK_WAITS):  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(0.01)
+        await until_lock_wait(lambda sql: column(database, sql))
     report = await importing
     assert (report.taken, report.changed) == (2, 1)
     assert await column(database, "SELECT payment_status FROM orders ORDER BY id") == ["captured", "captured"]
