@@ -393,6 +393,17 @@ class TestKeys:
         told = servers.make_api(plan).environment
         assert told["COMMERCE_TEMPORAL_UI_URL"] == plan.describe({})["temporal_ui"]
 
+    @pytest.mark.parametrize(("given", "expected"), [({}, "400"), ({"GOGC": "50"}, "50")])
+    def test_temporal_collects_garbage_less_often_unless_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], expected: str
+    ) -> None:
+        monkeypatch.delenv("GOGC", raising=False)
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        write_passwords(tmp_path)
+        (tmp_path / "logs").mkdir()
+        assert servers.make_temporal(Plan.make(tmp_path, {}, 0, quiet)).environment["GOGC"] == expected
+
 
 async def test_a_probe_reports_a_closed_port() -> None:
     with socket.socket() as closed:
