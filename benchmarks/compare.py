@@ -21,9 +21,8 @@ import psutil
 from sqlalchemy import make_url
 from temporalio.client import Client
 
-from benchmarks.measuring import VARIANTS, Engine, request
+from benchmarks.measuring import VARIANTS, Engine, request, superuser_url
 from benchmarks.report import render
-from commerce.database import Database
 from starter.devstack import postgres
 from starter.devstack.ports import Ports
 from starter.devstack.servers import CODE
@@ -164,10 +163,12 @@ async def start_peers(
     programs: Programs, folder: Path, shop: Engine, code: Path, suffix: str, prefix: str
 ) -> list[Engine]:
     """Start the engines that call the functions of a checkout on their own database in the shop's PostgreSQL."""
-    names = [f"functions{prefix}", f"dbos{prefix}"]
-    urls = [await create_database(shop.stack, make_url(shop.database).port or 0, name) for name in names]
-    functions_url, dbos_url = urls[0][postgres.APPLICATION], urls[1][postgres.MIGRATOR]  # DBOS creates its own tables
-    await Database(functions_url).migrate(urls[0][postgres.MIGRATOR])
+    functions_url, owner_url = await create_database(shop, f"functions{prefix}")
+    _, dbos_url = await create_database(shop, f"dbos{prefix}")  # DBOS creates its own tables
+    owner = {} if owner_url == functions_url else {"COMMERCE_MIGRATION_DATABASE_URL": owner_url}
+    migration = {"COMMERCE_DATABASE_URL": functions_url} | owner
+    if await (await programs.run("migrate", "starter", "migrate", code=code, **migration)).wait() != 0:
+        raise RuntimeError("the database of the other engines could not be migrated; see its log")
     await seed(functions_url)
     servers_used = {"postgres": shop.processes["postgres"]}
     started = {"functions alone": await programs.start("functions", functions_url, code=code)}
@@ -198,13 +199,21 @@ def free_port(folder: Path, name: str = "metrics") -> int:
     return Ports(folder / "bench-ports.json", lambda _: None).choose(name, name, 0)
 
 
-async def create_database(stack: Path, port: int, name: str) -> Mapping[str, str]:
-    """Create a database on a shop's server; return its URLs for the owner and for the application."""
-    connection = await asyncpg.connect(postgres.superuser_url(stack, port))
-    await connection.execute(f'CREATE DATABASE "{name}" OWNER {postgres.MIGRATOR}')
+async def create_database(shop: Engine, name: str) -> tuple[str, str]:
+    """Create a database on a shop's server; return its URLs for the application and for the owner."""
+    superuser = await superuser_url(shop.stack, shop.database)
+    only_role = superuser == shop.database  # in an earlier version
+    connection = await asyncpg.connect(superuser)
+    await connection.execute(f'CREATE DATABASE "{name}"' + ("" if only_role else f" OWNER {postgres.MIGRATOR}"))
     await connection.close()
-    roles = (postgres.APPLICATION, postgres.MIGRATOR)
-    return {role: postgres.url(stack, port, name, role=role) for role in roles}
+    if only_role:
+        url = make_url(superuser).set(database=name).render_as_string(hide_password=False)
+        return url, url
+    port = make_url(superuser).port or 0
+    application, owner = (
+        postgres.url(shop.stack, port, name, role=role) for role in (postgres.APPLICATION, postgres.MIGRATOR)
+    )
+    return application, owner
 
 
 async def seed(url: str, variants: int = VARIANTS) -> None:

@@ -82,23 +82,14 @@ class Engine:
             )
         )
 
-    async def count_statements(self) -> Statements | None:
-        """Count the statements of a few orders in the server's log, which leaves out empty ones.
-
-        Returns None if the superuser cannot log in: an earlier version has other passwords.
-        """
-        try:
-            return await self._count_statements()
-        except asyncpg.InvalidPasswordError:
-            return None
-
-    async def _count_statements(self) -> Statements:
+    async def count_statements(self) -> Statements:
+        """Count the statements of a few orders in the server's log, which leaves out empty ones."""
         ids = [f"{self.prefix}-counted-{n}" for n in range(COUNTED_ORDERS)]
         connection = await asyncpg.connect(self.database)
         await self._add_orders(connection, ids)
         await connection.close()
         log = self.stack / "logs/postgres.log"
-        async with logged_statements(self.stack, make_url(self.database).port or 0):
+        async with logged_statements(await superuser_url(self.stack, self.database)):
             start = log.stat().st_size
             await request(self.program, {"orders": ids, "at_once": COUNTED_ORDERS})
             await asyncio.sleep(SETTLE)
@@ -135,10 +126,18 @@ def _cpu_seconds(pid: int) -> float:
     return total
 
 
+async def superuser_url(stack: Path, database: str) -> str:
+    """Return the URL of the superuser of a database's server. An earlier version has one role for everything."""
+    connection = await asyncpg.connect(database)
+    is_superuser = await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+    await connection.close()
+    return database if is_superuser else postgres.superuser_url(stack, make_url(database).port or 0)
+
+
 @asynccontextmanager
-async def logged_statements(stack: Path, port: int) -> AsyncIterator[None]:
+async def logged_statements(superuser: str) -> AsyncIterator[None]:
     """Let a PostgreSQL server log all statements during the block."""
-    connection = await asyncpg.connect(postgres.superuser_url(stack, port))
+    connection = await asyncpg.connect(superuser)
 
     async def change(command: str) -> None:
         await connection.execute(f"ALTER SYSTEM {command}")

@@ -39,16 +39,14 @@ class Statements(NamedTuple):
 Rounds = Mapping[int, Sequence[Figures]]  # by orders in flight
 
 
-def render(engines: Mapping[str, Rounds], statements: Mapping[str, Statements | None]) -> str:
+def render(engines: Mapping[str, Rounds], statements: Mapping[str, Statements]) -> str:
     """Return the report: CPU, rates, times and use of the database, then CPU per process."""
     counts = list(next(iter(engines.values())))
     tables = [*_cost(engines, statements, counts), "", *_processes(engines, counts), ""]
     return "\n".join([*tables, *_chart(engines, counts)]) + "\n"
 
 
-def _cost(
-    engines: Mapping[str, Rounds], statements: Mapping[str, Statements | None], counts: Sequence[int]
-) -> list[str]:
+def _cost(engines: Mapping[str, Rounds], statements: Mapping[str, Statements], counts: Sequence[int]) -> list[str]:
     flight = " / ".join(str(count) for count in counts)
     rows = [
         f"| | CPU ms per order at {flight} in flight | orders/s at {flight} | one order, ms |"
@@ -60,10 +58,9 @@ def _cost(
         rate = " / ".join(f"{_median(rounds[count], lambda f: f.rate):.0f}" for count in counts)
         alone, busy = rounds[counts[0]], rounds[counts[-1]]
         counted = statements[name]
-        sql = f"{counted.transactions:.1f} | {counted.others:.1f}" if counted else "– | –"
         rows.append(
             f"| {name} | {cpu} | {rate} | {_median(alone, lambda f: f.milliseconds):.0f} |"
-            f" {sql} |"
+            f" {counted.transactions:.1f} | {counted.others:.1f} |"
             f" {_median(busy, lambda f: f.wal_kilobytes):.1f} | {max(f.events for f in busy) or '–'} |"
         )
     return rows
