@@ -56,6 +56,8 @@ class OrderActivities:
         async def validate(tx: AsyncSession) -> ValidOrder | PermanentError:
             if not await orders.lock(tx, order_id):
                 raise OrderNotFound(order_id)
+            if await generations.is_closed(tx, key):  # a late try, by a worker that was frozen: it would end the hold
+                raise StaleGeneration(key.business_key)
             if leftovers := await generations.find_leftovers(tx, key):
                 return ValidOrder(order_id=order_id, leftovers=leftovers)
             if not call.input.unless_held:

@@ -27,6 +27,17 @@ CLOSE = text("""
     ON CONFLICT (business_key) DO UPDATE SET closed_generation = excluded.generation
     WHERE current.generation = excluded.generation OR current.generation IS DISTINCT FROM current.closed_generation
 """)
+FINAL = text("""
+    SELECT step FROM step_ledger WHERE business_key = :business_key AND generation = :generation AND final
+      AND state = 'done' ORDER BY created_at DESC LIMIT 1
+""")
+REOPEN = text("""
+    UPDATE process_generations SET closed_generation = NULL
+    WHERE business_key = :business_key AND closed_generation = :generation
+""")
+CLOSED = text("""
+    SELECT 1 FROM process_generations WHERE business_key = :business_key AND closed_generation = :generation
+""")
 CURRENT = text("SELECT generation FROM process_generations WHERE business_key = :business_key")
 LEFTOVERS = text("""
     SELECT undo, call FROM step_ledger AS step
@@ -87,9 +98,24 @@ async def write_off(tx: AsyncSession, business_key: str) -> None:
     await tx.execute(WRITE_OFF, {"business_key": business_key})
 
 
-async def close(tx: AsyncSession, key: StepKey) -> None:
-    """Let the key's generation begin no more steps. Its undos, and steps that use `begin`, are still done."""
-    await tx.execute(CLOSE, {"business_key": key.business_key, "generation": key.generation})
+async def close(tx: AsyncSession, key: StepKey) -> str | None:
+    """Let the key's generation begin no more steps, unless its final step is done; return the name of that one then.
+
+    The undos of a closed generation, and steps that use `begin`, are still done.
+    """
+    values = {"business_key": key.business_key, "generation": key.generation}
+    await tx.execute(CLOSE, values)
+    # Only now: a final step that had claimed its key has been waited for, and none can claim it any more.
+    final: str | None = (await tx.execute(FINAL, values)).scalar_one_or_none()
+    if final:
+        await tx.execute(REOPEN, values)
+    return final
+
+
+async def is_closed(tx: AsyncSession, key: StepKey) -> bool:
+    """Return whether the key's generation is closed: its run undoes its steps, or has ended."""
+    values = {"business_key": key.business_key, "generation": key.generation}
+    return (await tx.execute(CLOSED, values)).one_or_none() is not None
 
 
 async def find_undoable(tx: AsyncSession, key: StepKey) -> list[Leftover]:

@@ -86,6 +86,13 @@ class AnswerGate(Gate):
     before = False
 
 
+class AnswerHold(Gate):
+    """Holds every attempt of a step after its body, local ones too."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        return _AnswerHeld(next, self)
+
+
 class _Gated(ActivityInboundInterceptor):
     def __init__(self, next: ActivityInboundInterceptor, gate: Gate) -> None:  # noqa: A002
         super().__init__(next)
@@ -119,6 +126,14 @@ class _Held(_Gated):
         if activity.info().activity_type == self._gate.step:
             await self._hold()
         return await self.next.execute_activity(input)
+
+
+class _AnswerHeld(_Gated):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
+        answer = await self.next.execute_activity(input)
+        if activity.info().activity_type == self._gate.step:
+            await self._hold()
+        return answer
 
 
 class ShortBackoff(Interceptor):

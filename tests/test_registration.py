@@ -21,7 +21,8 @@ CONTRACT_ACTIVITIES = """
 """
 TUTORIAL_ACTIVITIES = "step-1 step-2 get-product-count"
 OTHER_ACTIVITIES = """
-    record-refusal hold-order fail-notification alert-admins begin-job find-lost-steps list-pending-orders
+    record-refusal hold-order fail-notification alert-admins begin-job list-pending-orders
+    close-generation find-lost-steps
     delete-expired-carts sync-stock-page collect-day recount-day prune-ledger prune-events prune-notifications
     post-webhook cancel-fulfillments open-wait close-wait record-answer review-order
     refund-payment refund-at-shop note-refund capture-payment refund-capture

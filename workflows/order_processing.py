@@ -38,7 +38,6 @@ with workflow.unsafe.imports_passed_through():
         CompletedOrder,
         Completion,
         CreatedFulfillment,
-        FulfillmentRequest,
         Hold,
         OrderChange,
         OrderProcessing,
@@ -46,7 +45,6 @@ with workflow.unsafe.imports_passed_through():
         OrderResult,
         OrderStart,
         Refusal,
-        Reserved,
         ReviewRequest,
         ValidOrder,
         order_process_id,
@@ -56,13 +54,13 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.progress import Progress
     from commerce.telemetry.metrics import STOCK_OUTS
     from workflows.engine.alerts import alert_admins, run_key, send_or_alert
-    from workflows.engine.calls import Method, execute, is_reset, name_of
+    from workflows.engine.calls import execute, is_reset, name_of
     from workflows.engine.cancellation import CANCEL_OR_FAILURE, uninterrupted
     from workflows.engine.metrics import count
-    from workflows.engine.policies import FINAL_STEP, MAIL, OUTSIDE_STEP
+    from workflows.engine.policies import FINAL_STEP, LOCAL_FINAL_STEP, MAIL, OUTSIDE_STEP
     from workflows.engine.saga import Saga
     from workflows.engine.search_attributes import OUTCOME, publish_order_id
-    from workflows.parts.order_parcels import parcels, pick
+    from workflows.parts.order_parcels import fulfillment_request, parcels, pick
 
 PLAN = (
     OrderActivities.validate,
@@ -129,8 +127,8 @@ class OrderProcessingWorkflow:
             if not valid.fulfilled:  # the shop's changes to a fulfilled order change nothing here
                 self._order = OrderRef(order_id=valid.order_id, revision=valid.revision)
                 self._known_revision = valid.revision or 0
-            if self._is_outdated():
-                raise to_failure(OrderChanged(valid.order_id))
+                if self._is_outdated():
+                    raise to_failure(OrderChanged(valid.order_id))
             if valid.review:
                 saga.plan([name_of(ReviewActivities.request)], after=name_of(InventoryActivities.reserve))
             if valid.picks:
@@ -160,7 +158,7 @@ class OrderProcessingWorkflow:
         reserved = await saga.step(InventoryActivities.reserve, order, undo=InventoryActivities.release)
         if valid.review:
             await self._wait_for_review(valid.review)
-        request, cancel = self._fulfillment_request(reserved)
+        request, cancel = fulfillment_request(order, reserved)
         created = await saga.step(FulfillmentActivities.create, request, undo=cancel)
         short = await self._wait_for_pick(created) if valid.picks else None
         for name, parcel in parcels(saga, order, valid, created, short).items():
@@ -177,7 +175,9 @@ class OrderProcessingWorkflow:
 
     async def _complete(self, short: RecordedShortPick | None) -> CompletedOrder:
         completion = Completion(**dict(self._order), short_pick=short is not None)
-        completed = await self._saga.step(OrderActivities.complete, completion, policy=FINAL_STEP, final=True)
+        # History must know that units were short, because the admins are alerted after the step.
+        policy = FINAL_STEP if short else LOCAL_FINAL_STEP
+        completed = await self._saga.step(OrderActivities.complete, completion, policy=policy, final=True)
         if short:
             found = ", ".join(f"{item.sku}: {item.available} of {item.requested}" for item in short.items)
             message = "The order was shipped without units that the warehouse has not found: refund them"
@@ -190,13 +190,6 @@ class OrderProcessingWorkflow:
         alert = self._alert("review-missing", "The order still waits for a person to review it")
         await self._saga.wait(ReviewActivities.request, request, answer=Nothing, until=REVIEW_TIME, remind=alert)
 
-    def _fulfillment_request(self, reserved: Reserved) -> tuple[FulfillmentRequest, Method]:
-        """Return the input of `create-fulfillment` and its undo."""
-        # Workers of an older version cannot continue a run with this patch: they would buy only one of its labels.
-        several = reserved.locations > 1 and workflow.patched("fulfillment-per-location")
-        cancel = FulfillmentActivities.cancel_all if several else FulfillmentActivities.cancel
-        return FulfillmentRequest(**dict(self._order), per_location=several), cancel
-
     async def _notify(self, valid: ValidOrder) -> bool:
         if not valid.has_email:
             self._saga.skip(NotificationActivities.send, "no e-mail address")
@@ -207,6 +200,12 @@ class OrderProcessingWorkflow:
         return await send_or_alert(sending, mail, alert)
 
     async def _handle_failure(self, failure: BaseException) -> OrderResult:
+        if self._saga.is_done:  # the cancel or the change came too late
+            self._restarts += 1
+            try:
+                return await self._fulfill(unless_held=True)
+            except CANCEL_OR_FAILURE as late:
+                failure = late
         try:
             outdated = cause(failure, OrderChanged) or cause(failure, StepDiffers)
             if not (outdated and self._may_restart(failure)):

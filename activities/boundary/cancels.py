@@ -2,7 +2,8 @@
 
 Local steps are part of one workflow task, during which their process receives no cancel. The first regular step after
 them asks for it, at its first attempt: a later one of a final step might follow one that had its effect, and any other
-step is cancelled by its process.
+step is cancelled by its process. A final step that follows them locally asks at each try. A try that is refused may
+follow one that had its effect, too. Therefore the saga asks the ledger before it undoes anything.
 """
 
 from datetime import timedelta

@@ -56,9 +56,13 @@ class Leftover(Message):
 
 
 class UndoableSteps(Message):
-    """The steps that the current run has done or may have done, with their undos; newest first."""
+    """The steps that the current run has done or may have done, with their undos; newest first.
+
+    `final`: the final step of the run, if that is done. There is nothing to undo then.
+    """
 
     steps: list[Leftover]
+    final: str | None = None
 
 
 class Begin(Message, Generic[InputT]):

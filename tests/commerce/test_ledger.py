@@ -479,6 +479,52 @@ async def test_closing_waits_for_a_step_that_has_claimed_its_key(effect: Effect)
     assert [found.call["key"]["step"] for found in await closing] == ["reserve"]
 
 
+async def close(effect: Effect) -> str | None:
+    async with effect.database.transaction() as tx:
+        return await generations.close(tx, key("any", "g1"))
+
+
+async def test_closing_waits_for_a_final_step_that_has_claimed_its_key_and_finds_it(effect: Effect) -> None:  # (E10)
+    final = call("complete", undo=None)
+    await effect.do(call("reserve"))
+    async with uncommitted(effect, final, final=True):
+        closing = asyncio.create_task(close(effect))
+        assert await is_waiting(closing)
+    assert await closing == "complete"
+    assert await close(effect) == "complete"  # however often it is asked
+    assert await effect.do(final, final=True) == ANSWER and await effect.count() == 2
+    assert await effect.begin("g2", "g1") == []
+
+
+async def test_a_late_final_step_waits_for_an_uncommitted_close_and_is_refused(effect: Effect) -> None:  # (E10)
+    """A worker that was frozen claims its final step while its run decides to undo."""
+    await effect.do(call("reserve"))
+    async with effect.database.transaction() as tx:
+        assert await generations.close(tx, key("any", "g1")) is None
+        late = asyncio.create_task(effect.do(call("complete", undo=None), final=True))
+        assert await is_waiting(late)
+    with pytest.raises(StaleGeneration):
+        await late
+    assert await close(effect) is None
+    assert await effect.count() == 1
+
+
+async def test_a_final_step_that_is_rolled_back_is_not_done(effect: Effect) -> None:  # (E10)
+    with pytest.raises(ZeroDivisionError):
+        async with uncommitted(effect, call("complete", undo=None), final=True):
+            raise ZeroDivisionError
+    assert await close(effect) is None
+    with pytest.raises(StaleGeneration):
+        await effect.do(call("complete", undo=None), final=True)
+
+
+async def test_the_final_step_of_another_generation_is_not_that_of_the_run(effect: Effect) -> None:
+    await effect.do(call("complete", undo=None), final=True)
+    await effect.begin("g2", "g1")
+    async with effect.database.transaction() as tx:
+        assert await generations.close(tx, key("any", "g2")) is None
+
+
 async def test_a_run_whose_first_step_never_succeeded_can_be_closed(effect: Effect) -> None:
     async with effect.database.transaction() as tx:
         await generations.close(tx, key("any", "g1", "order-2"))

@@ -18,7 +18,7 @@ from starter.client import connect
 from starter.devstack.stack import Stack
 from starter.telemetry.exit import exit_process
 from tests.payment_provider import embedded_payments
-from tests.replay.scenarios import CONFIRMED, FAULTS, PICKED, SCENARIOS
+from tests.replay.scenarios import CONFIRMED, FAULTS, HELD, PICKED, SCENARIOS
 from tests.running_shop import RunningShop, running_shop
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -62,7 +62,7 @@ async def record(names: list[str]) -> None:
                 async with (
                     embedded_payments(part / "payments") as payments,
                     running_shop(part, url, client, **settings, COMMERCE_PAYMENTS_URL=payments.api) as shop,
-                    shop.worker([FAULTS]),
+                    shop.worker([FAULTS, HELD]),
                 ):
                     if not number:
                         await shop.data.stock("MUG", main=100)

@@ -39,7 +39,7 @@ from starter.entries import Registration
 from starter.operate.answers import answer
 from starter.operate.picks import answer_pick
 from starter.processes import TASK_QUEUE
-from tests.faults import Faults
+from tests.faults import AnswerHold, Faults
 from tests.polling import until_lock_wait
 from tests.running_shop import Handle, RunningShop, carrier_client, wait_for_end
 from tests.webhook_receiver import webhook_receiver
@@ -47,6 +47,8 @@ from workflows.engine.search_attributes import FAILED_STEP, SAGA_STATE
 from workflows.order_processing import OrderProcessingWorkflow
 
 FAULTS = Faults({}, permanent=True)
+HELD = AnswerHold("complete-order")  # after it has committed; only while a scenario says so
+HELD.opened.set()
 FIRST_TASK_COMPLETED = 4  # the id of the event
 INSERT_CARTS = """
     INSERT INTO carts (id, currency, created_at, updated_at)
@@ -190,9 +192,36 @@ async def local_fails_twice(shop: RunningShop, order_id: str) -> str:
     return order_process_id(order_id)
 
 
-async def cancel_asked_for(shop: RunningShop, order_id: str) -> str:
-    """The order is cancelled while a local step waits for a lock, so that the label asks for the cancel."""
+async def final_fails_twice(shop: RunningShop, order_id: str) -> str:
+    """Both local tries of the final step fail, so it continues as a regular activity."""
     await shop.data.order(order_id, MUG=1)
+    with database_outage("complete-order"):
+        FAULTS.times = 2
+        await shop.process(order_id)
+    return order_process_id(order_id)
+
+
+async def cancelled_too_late(shop: RunningShop, order_id: str) -> str:
+    """The order is cancelled when its final step is committed, and history does not have that yet."""
+    await shop.data.order(order_id, MUG=1)
+    HELD.reached.clear()
+    HELD.opened.clear()
+    handle = await shop.start(order_id)
+    await HELD.reached.wait()
+    await handle.cancel()
+    HELD.opened.set()
+    await wait_for_end(handle)
+    return handle.id
+
+
+async def cancel_asked_for_at_last(shop: RunningShop, order_id: str) -> str:
+    """The same as `cancel_asked_for` without a label, so that the final step asks for the cancel."""
+    return await cancel_asked_for(shop, order_id, shipping_method=None)
+
+
+async def cancel_asked_for(shop: RunningShop, order_id: str, **columns: str | None) -> str:
+    """The order is cancelled while a local step waits for a lock, so that the label asks for the cancel."""
+    await shop.data.order(order_id, MUG=1, columns=columns)
     connection = await asyncpg.connect(shop.settings.database_url.get_secret_value())
     async with connection.transaction():
         await connection.execute("SELECT 1 FROM inventory_levels WHERE inventory_item_id = 'MUG' FOR UPDATE")
@@ -785,7 +814,24 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     "pick-found-nothing": pick_found_nothing,
     "pick-cancelled": pick_cancelled,
     "capture-undone": capture_undone,
+    # The same with a local final step, which an order has.
+    "final-fulfilled": fulfilled,
+    "final-without-label": without_label,
+    "final-fails-twice": final_fails_twice,
+    "final-cancelled-too-late": cancelled_too_late,
+    "final-cancel-asked-for": cancel_asked_for_at_last,
+    "final-cancelled": cancelled,
+    "final-changed": changed,
+    "final-refused-by-carrier": refused_by_carrier,
+    "final-two-parcels-undone": two_parcels_undone,
+    "final-registered": registered,
+    "final-picked-and-captured": picked_and_captured,
+    "final-pick-short": pick_short,
+    "final-capture-undone": capture_undone,
 }
 CONFIRMED = ("address-confirmed", "address-not-confirmed")  # in a shop where addresses must be proven
 # In a shop whose warehouse answers to picks, and that captures payments.
-PICKED = ("picked-and-captured", "pick-short", "pick-found-nothing", "pick-cancelled", "capture-undone")
+PICKED = (
+    *("picked-and-captured", "pick-short", "pick-found-nothing", "pick-cancelled", "capture-undone"),
+    *("final-picked-and-captured", "final-pick-short", "final-capture-undone"),
+)

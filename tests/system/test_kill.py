@@ -195,7 +195,7 @@ async def test_orders_end_correctly_after_workers_are_stopped_during_steps(
     """A slow step finishes, a hanging one is cancelled, one that ignores this is abandoned. The next worker resumes."""
     await create_orders(shop, ["fulfilled.slow", "fulfilled.hangs", "fulfilled.ignores-cancel"])
     await shop.inject_carrier_fault(operation="buy", fault="slow", seconds=5, times=1, order_id="fulfilled.slow")
-    first = await workers.start_pausing({"fulfilled.hangs": "complete-order before"})
+    first = await workers.start_pausing({"fulfilled.hangs": "create-shipping-label before"})
     await asyncio.gather(shop.start("fulfilled.slow"), shop.start("fulfilled.hangs"))
     await asyncio.gather(workers.wait_until_hanging("fulfilled.hangs"), wait_for_purchase(shop, "fulfilled.slow"))
     stopping = asyncio.create_task(first.stop())

@@ -115,7 +115,7 @@ async def test_an_order_that_was_short_when_a_worker_was_lost_is_fulfilled_when_
     """The lost worker asks the ledger what to undo. History does not have that, so the next one decides anew."""
     await shop.data.stock("CUP", main=0)
     await shop.data.order("1", CUP=1)
-    first = await workers.start_pausing({"1": "find-lost-steps after"})
+    first = await workers.start_pausing({"1": "close-generation after"})
     await shop.start("1")
     await workers.wait_until_hanging("1")
     await first.kill()

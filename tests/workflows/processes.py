@@ -95,7 +95,7 @@ class ScriptedSteps:
             raise CarrierUnavailable("before the effect")
         try:
             async with self._database.transaction() as tx:
-                done = await ledger.once(tx, call, Done, lambda: self._apply(step, attempt))
+                done = await ledger.once(tx, call, Done, lambda: self._apply(step, attempt), final=step.kind == "final")
         except StepWithdrawn:
             await self._log(f"refuse {step.name}")
             raise
@@ -172,9 +172,9 @@ class ScriptedProcess:
         else:
             final = step.kind == "final"
             policy = replace(FAST_RETRIES, deadline=timedelta(seconds=step.deadline_seconds), tries=step.tries)
-            policy = (
-                ONE_SHORT_ATTEMPT if step.slow else replace(policy, local_tries=2 if step.local and not final else 0)
-            )
+            since = "local-final-steps" if final else policy.local_since
+            policy = replace(policy, local_tries=2 if step.local else 0, local_since=since)
+            policy = ONE_SHORT_ATTEMPT if step.slow else policy
             done = await saga.step(
                 ScriptedSteps.do, step, undo=None if final else undo, name=step.name, policy=policy, final=final
             )

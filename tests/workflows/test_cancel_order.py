@@ -27,7 +27,7 @@ from commerce.messages.waits import Answer
 from starter.client import start, wait_for_result
 from starter.operate.actions import retry
 from starter.operate.answers import answer
-from tests.faults import Faults, Gate
+from tests.faults import AnswerHold, Faults, Gate
 from tests.payment_provider import EmbeddedPayments
 from tests.polling import until
 from tests.running_shop import RunningShop, carrier_client, relaying, running_shop, wait_for_end
@@ -464,6 +464,22 @@ async def test_an_order_that_is_being_processed_is_cancelled_and_its_run_ends_as
         cancelling = asyncio.create_task(cancel(shop, order_id))
         await until(lambda: is_marked(shop, order_id))
         gate.opened.set()
+        assert (await cancelling).status == "cancelled"
+        assert (await handle.result()).status == "cancelled"
+    await assert_taken_back(shop, payments, order_id)
+    assert shop.mails("order-failed", order_id) == []
+
+
+async def test_an_order_is_taken_back_once_although_its_run_does_not_know_yet_that_it_was_fulfilled(
+    shop: RunningShop, payments: EmbeddedPayments, order_id: str
+) -> None:  # (B2, E10)
+    """The final step is committed, but not in history, when the generation and the goods are taken over."""
+    async with shop.worker([hold := AnswerHold("complete-order")]):
+        handle = await shop.start(order_id)
+        await asyncio.wait_for(hold.reached.wait(), 60)
+        cancelling = asyncio.create_task(cancel(shop, order_id))
+        await until(lambda: is_marked(shop, order_id))
+        hold.opened.set()
         assert (await cancelling).status == "cancelled"
         assert (await handle.result()).status == "cancelled"
     await assert_taken_back(shop, payments, order_id)

@@ -26,6 +26,8 @@ InputT = TypeVar("InputT", bound=Message)
 CallT = TypeVar("CallT")
 Method = Callable[..., Awaitable[Any]]
 
+# Newest first. Each implies those after it, so a new run records only the first one.
+LOCAL_PATCHES = ("local-final-steps", "local-mails", "local-steps")
 # A cancelled parent cancels its child and waits until that has undone itself; a terminated parent only cancels it.
 CHILD: dict[str, Any] = {
     "cancellation_type": workflow.ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
@@ -60,10 +62,11 @@ async def execute(step: Callable[[Any, CallT], Awaitable[T]], call: CallT, polic
 
 
 def runs_locally(policy: Policy) -> bool:
-    """Return whether steps with this policy are first tried locally; in older runs mails are not, or nothing is."""
+    """Return whether steps with this policy are first tried locally. In older runs fewer are, or none."""
     if not policy.local_tries:
         return False
-    return workflow.patched("local-mails") or (policy.tries is None and workflow.patched("local-steps"))
+    known_since = LOCAL_PATCHES[: LOCAL_PATCHES.index(policy.local_since) + 1]
+    return any(workflow.patched(patch) for patch in known_since)
 
 
 def _decode(step: Callable[[Any, CallT], Awaitable[T]], answer: RawValue) -> T:

@@ -14,7 +14,7 @@ class Policy:
     count (None: no limit); an error of the infrastructure does not count, see TransientError. A try that sends no
     heartbeat for `silence` counts as lost; see activities/boundary/heartbeat.py. The first `local_tries` run in the
     worker that decides about the process, each for `local_attempt` at most, which saves most of what a step costs; see
-    workflows/engine/calls.py.
+    workflows/engine/calls.py. Runs that were started before the version with the patch `local_since` have none.
     """
 
     attempt: timedelta
@@ -24,6 +24,7 @@ class Policy:
     silence: timedelta | None = None
     local_tries: int = 0
     local_attempt: timedelta = timedelta(seconds=3)
+    local_since: str = "local-steps"
 
 
 ONCE = RetryPolicy(maximum_attempts=1)
@@ -48,9 +49,12 @@ OUTSIDE_STEP = Policy(
     retry=RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=30)),
     tries=120,
 )
-# The final step has no deadline: it is retried until it succeeds or is refused permanently. It is never local: history
-# must have it before it runs, because from then on a cancel is ignored.
+# The final step has no deadline: it is retried until it succeeds or is refused permanently. History has it before it
+# runs, and from then on a cancel is ignored.
 FINAL_STEP = replace(REGULAR_STEP, deadline=None)
+# A final step that is first tried locally. A worker that is lost after it leaves a run whose history does not know that
+# it is done. So the process must be able to go on when the saga learns that from the ledger (`Saga.is_done`).
+LOCAL_FINAL_STEP = replace(FINAL_STEP, local_tries=2, local_since="local-final-steps")
 # A wait is opened by a regular activity as well: history must have it, or nobody would close it.
 OPEN_WAIT = replace(FINAL_STEP, deadline=DATABASE_STEP.deadline)
 # Six tries within a minute (V8): after 0, 1, 3, 7, 15 and 31 s if the mail server answers at once. Only its answers
@@ -63,7 +67,7 @@ REGULAR_MAIL = Policy(
 )
 # A mail at the end of a process is first tried locally: there is nothing left to decide that it could hold up. The try
 # may take as long as a regular one, because mail servers that think for long often accept the mail in the end.
-MAIL = replace(REGULAR_MAIL, local_tries=1, local_attempt=REGULAR_MAIL.attempt)
+MAIL = replace(REGULAR_MAIL, local_tries=1, local_attempt=REGULAR_MAIL.attempt, local_since="local-mails")
 # A batch of a job. Temporal tries it once, because the job itself counts errors; `silence` detects a lost worker.
 BATCH = Policy(
     attempt=timedelta(seconds=60),

@@ -1,10 +1,11 @@
 """Saga: the steps of a process with their undos. A failure or a cancel undoes them in strict reverse order (E3, E4).
 
 An undo is registered before its step runs, because a step that seems to have failed may have had its effect (E2). A
-cancel counts until the final step is scheduled; after that it is ignored and nothing is undone (E10).
+cancel counts until the final step runs; after that it is ignored and nothing is undone (E10).
 
 Steps that run locally (calls.py) get into the history only when their workflow task ends. If its worker is lost, the
-task starts again, and the ledger may know of steps that the saga does not. So compensation asks the ledger first.
+task starts again, and the ledger may know of steps that the saga does not. So compensation asks the ledger first. If
+the final step is one of those, the ledger is right: nothing is undone.
 """
 
 import asyncio
@@ -17,8 +18,8 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.boundary.failures import describe, surface, to_failure
-    from commerce.errors import PermanentError, ResetTooLate
+    from activities.boundary.failures import cause, describe, surface, to_failure
+    from commerce.errors import CancelRequested, PermanentError, ResetTooLate
     from commerce.messages.base import Message
     from commerce.messages.notifications import Alert
     from commerce.messages.progress import ProcessState, Progress, StepProgress
@@ -50,7 +51,8 @@ class Saga:
     """The steps of one process, their undos and their progress.
 
     Use it as `async with Saga(plan) as saga`. Leaving the block with a cancel or a FailureError undoes the steps; any
-    other exception is a bug and leaves the run open for a fixed deployment (E18).
+    other exception is a bug and leaves the run open for a fixed deployment (E18). If `is_done` then, a lost worker has
+    done the final step and nothing is undone: enter the block once more to end the process as one that is done.
     """
 
     def __init__(self, plan: Sequence[Method] = ()) -> None:
@@ -59,6 +61,7 @@ class Saga:
         self._undos = Undos(self.progress)
         self._generation = ""  # from the answer of the first step
         self._began = self._final = False
+        self.is_done = False  # the ledger knows of a final step that the history does not have
         self._asks_for_cancel = False  # one may have arrived during the workflow task in which a local step has run
         self._interruption: ApplicationError | None = None
         self._interruptible: set[asyncio.Task[Any]] = set()  # the steps that run now
@@ -78,9 +81,10 @@ class Saga:
         else:
             publish_failed_step(self.progress)
             if self._began and not self._final:
-                await uninterrupted(self._undos.find_lost_steps(self._key("find-lost-steps")))
+                may_undo = await uninterrupted(self._undos.find_lost_steps(self._key("close-generation")))
+                self._final = self.is_done = not may_undo
             if self._undos and not self._final:
-                await uninterrupted(self._compensate(error))
+                await uninterrupted(self._undos.compensate(error))
             elif self.progress.state == "running":
                 self.enter("failed")
             if cancelled and self.progress.state != "compensation_failed":
@@ -120,7 +124,7 @@ class Saga:
             if not answer.leftovers:
                 return answer
             self._undos.replace(answer.leftovers)
-            await uninterrupted(self._compensate(None))
+            await uninterrupted(self._undos.compensate(None))
             self.enter("running")
 
     async def step(
@@ -146,7 +150,7 @@ class Saga:
             input=value,
             undo=undo and name_of(undo),
             undo_input=recorded,
-            asks_for_cancel=self._asks_for_cancel and not local and not self._final,
+            asks_for_cancel=(final or not local) and self._asks_for_cancel and not self._final,
         )
         try:
             return await self._run(call, lambda: execute(step, call, policy), final=final)
@@ -256,6 +260,8 @@ class Saga:
             if isinstance(failure, FailureError):
                 self._final = before
             self._raise_if_ended()
+            if cause(failure, CancelRequested):  # the step knows of a cancel that has not been delivered yet
+                raise asyncio.CancelledError from failure
             raise
         self._raise_if_ended()  # a step that succeeds despite the cancel swallows it
         return answer
@@ -290,11 +296,3 @@ class Saga:
             raise
         step.state, step.ended_at, step.note = "done", workflow.now(), note_of(answer)
         return answer
-
-    async def _compensate(self, error: BaseException | None) -> None:
-        """Run all undos, newest first. If some fail permanently the others still run, then CompensationFailed rises."""
-        self.enter("compensating")
-        failed = await self._undos.run()
-        self.enter("compensation_failed" if failed else "compensated")
-        if failed:
-            raise ApplicationError(f"Could not undo {', '.join(failed)}", type="CompensationFailed") from error

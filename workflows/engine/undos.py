@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.boundary.failures import describe
@@ -14,9 +14,10 @@ with workflow.unsafe.imports_passed_through():
     from commerce.messages.progress import Progress
     from commerce.messages.steps import Call, Leftover, StepKey
     from commerce.telemetry.metrics import STEPS_UNDONE, UNDO_FAILURES
-    from workflows.engine.calls import execute, execute_undo
+    from workflows.engine.calls import execute, execute_undo, runs_locally
     from workflows.engine.metrics import count
-    from workflows.engine.policies import FINAL_STEP, UNDO
+    from workflows.engine.policies import FINAL_STEP, LOCAL_FINAL_STEP, UNDO
+    from workflows.engine.search_attributes import publish_state
 
 
 class Undos:
@@ -38,20 +39,42 @@ class Undos:
         """Undo these leftovers of an older run instead."""
         self._undos = list(reversed(newest_first))
 
-    async def find_lost_steps(self, key: StepKey) -> None:
-        """Register the undos of steps that a lost workflow task has done, as the ledger has recorded them."""
-        if not workflow.patched("local-steps"):
-            return
-        call: Call[Nothing] = Call(key=key, input=Nothing())
+    async def find_lost_steps(self, key: StepKey) -> bool:
+        """Register the undos of steps that a lost workflow task has done, as the ledger has recorded them.
+
+        Return False if the final step is one of them: nothing may be undone.
+        """
         # History must have the decision to undo before the ledger lets the run do no more: if a local step closed the
         # generation and its task was lost, the next worker could decide to go on, and would be refused.
-        policy = FINAL_STEP if workflow.patched("find-lost-steps-regularly") else replace(FINAL_STEP, local_tries=2)
-        found = await execute(SagaActivities.find_undoable, call, policy)
-        done = {undo.call["key"]["step"]: undo for undo in reversed(found.steps)}
-        self._undos = [done.pop(undo.call["key"]["step"], undo) for undo in self._undos] + list(done.values())
+        step, policy = SagaActivities.close, FINAL_STEP
+        if not runs_locally(LOCAL_FINAL_STEP):
+            if not workflow.patched("local-steps"):
+                return True
+            step = SagaActivities.find_undoable
+            if not workflow.patched("find-lost-steps-regularly"):
+                policy = replace(FINAL_STEP, local_tries=2)
+        call: Call[Nothing] = Call(key=key, input=Nothing())
+        found = await execute(step, call, policy)
+        if found.final:
+            # A step whose answer came together with the cancel is shown as failed. It was done before the final one.
+            for done in (self._progress.step(found.final), *self._progress.steps):
+                if done.state == "failed" or done.name == found.final:
+                    done.state, done.error = "done", None
+            return False
+        known = {undo.call["key"]["step"]: undo for undo in reversed(found.steps)}
+        self._undos = [known.pop(undo.call["key"]["step"], undo) for undo in self._undos] + list(known.values())
+        return True
 
-    async def run(self) -> list[str]:
-        """Run all undos, newest first, and record them in the progress; return the steps that could not be undone."""
+    async def compensate(self, error: BaseException | None) -> None:
+        """Run all undos, newest first. If some fail permanently the others still run, then CompensationFailed rises."""
+        publish_state(self._progress, "compensating")
+        failed = await self._run()
+        publish_state(self._progress, "compensation_failed" if failed else "compensated")
+        if failed:
+            raise ApplicationError(f"Could not undo {', '.join(failed)}", type="CompensationFailed") from error
+
+    async def _run(self) -> list[str]:
+        """Run the undos and record them in the progress; return the steps that could not be undone."""
         failed = []
         while self._undos:
             undo = self._undos.pop()

@@ -1,4 +1,4 @@
-"""Parts of `order-processing`: let the warehouse pick the goods of an order, and plan its labels."""
+"""Parts of `order-processing`: plan the parcels of an order and their labels, and let the warehouse pick its goods."""
 
 from datetime import timedelta
 
@@ -10,11 +10,26 @@ with workflow.unsafe.imports_passed_through():
     from activities.picks import PickActivities
     from commerce.errors import InsufficientInventory
     from commerce.messages.notifications import Alert
-    from commerce.messages.orders import CreatedFulfillment, LabelRequest, OrderRef, ValidOrder
+    from commerce.messages.orders import (
+        CreatedFulfillment,
+        FulfillmentRequest,
+        LabelRequest,
+        OrderRef,
+        Reserved,
+        ValidOrder,
+    )
     from commerce.messages.picks import Picked, PickRequest, RecordedShortPick, ShortPick
-    from workflows.engine.calls import name_of
+    from workflows.engine.calls import Method, name_of
     from workflows.engine.policies import OUTSIDE_STEP
     from workflows.engine.saga import Saga
+
+
+def fulfillment_request(order: OrderRef, reserved: Reserved) -> tuple[FulfillmentRequest, Method]:
+    """Return the input of `create-fulfillment` and its undo."""
+    # Workers of an older version cannot continue a run with this patch: they would buy only one of its labels.
+    several = reserved.locations > 1 and workflow.patched("fulfillment-per-location")
+    cancel = FulfillmentActivities.cancel_all if several else FulfillmentActivities.cancel
+    return FulfillmentRequest(**dict(order), per_location=several), cancel
 
 
 async def pick(

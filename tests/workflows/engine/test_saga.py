@@ -56,7 +56,7 @@ class ScriptRunner:
     def worker(self, *processes: type) -> Worker:
         """Create a worker for this task queue."""
         sagas = SagaActivities(self.database)
-        methods = [self.steps.first, self.steps.do, self.steps.undo, sagas.find_undoable]
+        methods = [self.steps.first, self.steps.do, self.steps.undo, sagas.close]
         return Worker(self.client, task_queue=self.queue, workflows=processes or [ScriptedProcess], activities=methods)
 
     @property
@@ -343,6 +343,35 @@ async def test_a_cancel_during_local_steps_is_seen_before_the_next_regular_step(
     assert await status(handle) == CANCELLED
     assert "do regular 1" not in runner.steps.journal
     assert runner.remaining_effects == {}
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_saga_undoes_nothing_if_the_ledger_knows_of_its_local_final_step(
+    runner: ScriptRunner, moment: Literal["before", "after"]
+) -> None:  # (E10)
+    """The first try asks for a cancel, has its effect and loses its answer. The second is refused because of one."""
+    end = Step(name="end", kind="final", local=True, fails=2)
+
+    async def cancel(line: str) -> None:
+        if line == ("do second 1" if moment == "before" else "do end 1"):
+            await runner.client.get_workflow_handle(workflow_id).cancel()
+            if moment == "after":
+                step = Call(key=StepKey(business_key=workflow_id, step="end", generation=generation()), input=end)
+                async with runner.database.transaction() as tx:
+                    await ledger.once(tx, step, Done, done, final=True)
+
+    def generation() -> str:
+        return keys(runner)[0].split("/")[2]
+
+    runner.steps.on_call, workflow_id = cancel, f"scripted-{uuid4()}"
+    handle = await runner.run(*LOCAL, end, id=workflow_id)
+    assert await status(handle) == CANCELLED
+    undone = [line for line in runner.steps.journal if line.startswith("undo")]
+    if moment == "after":
+        assert undone == [] and (await states(handle))["end"] == "done"
+        assert (await progress(handle)).state == "failed"
+    else:
+        assert undone == ["undo second", "undo one"]
 
 
 async def test_a_final_step_that_fails_undoes_all_steps(runner: ScriptRunner) -> None:

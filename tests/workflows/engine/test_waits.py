@@ -73,7 +73,7 @@ class ErrandRunner:
             waiting.close,
             waiting.record,
             self.alerts.alert,
-            SagaActivities(self.database).find_undoable,
+            SagaActivities(self.database).close,
         ]
         # Without a cache, each task replays the run from its start, as on another worker.
         async with Worker(
