@@ -152,7 +152,7 @@ async def start_floor(programs: Programs, shop: Engine) -> list[Engine]:
     client = await programs.start("floor", "client", address, str(worker.pid))
     processes = (await request(client))["processes"] | {"temporal": shop.processes["temporal"]}
     shapes = {"no steps": "floor", "7 regular no-op steps": "floor-remote7", "7 local no-op steps": "floor-local7"}
-    shapes["5 local and 2 regular no-op steps"] = "floor-local5-remote2"
+    shapes["4 local, 1 regular and 2 local no-op steps"] = "floor-local4-remote1-local2"
     return [
         Engine(f"Temporal, {name}", prefix, client, processes, shop.database, shop.stack)
         for name, prefix in shapes.items()

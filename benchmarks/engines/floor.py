@@ -1,6 +1,7 @@
 """Temporal's floor: a workflow with no-op steps, without converter, encryption, interceptors and sandbox.
 
-`worker` and `client` are programs of their own, as in the shop. The steps are in the id of a run: `local7-…`.
+`worker` and `client` are programs of their own, as in the shop. The steps are in the id of a run, in their order:
+`local4-remote1-local2-…`.
 """
 
 import asyncio
@@ -27,14 +28,13 @@ async def nothing(_order_id: str) -> None:
 
 @workflow.defn
 class Floor:
-    """Runs no-op steps one after the other: local ones, then regular ones."""
+    """Runs no-op steps one after the other."""
 
     @workflow.run
-    async def run(self, local: int, regular: int) -> None:
-        for _ in range(local):
-            await workflow.execute_local_activity(nothing, "1001", start_to_close_timeout=ATTEMPT)
-        for _ in range(regular):
-            await workflow.execute_activity(nothing, "1001", start_to_close_timeout=ATTEMPT)
+    async def run(self, steps: list[str]) -> None:
+        for kind in steps:
+            execute = workflow.execute_local_activity if kind == "local" else workflow.execute_activity
+            await execute(nothing, "1001", start_to_close_timeout=ATTEMPT)
 
 
 async def run_worker(address: str) -> None:
@@ -54,9 +54,8 @@ async def run_client(address: str, pid: int) -> None:
     client = await Client.connect(address)
 
     async def process(order_id: str) -> None:
-        local, regular = (re.search(rf"{kind}(\d+)", order_id) for kind in ("local", "remote"))
-        counts = [int(found[1]) if found else 0 for found in (local, regular)]
-        await client.execute_workflow(Floor.run, args=counts, id=order_id, task_queue=QUEUE)
+        steps = [kind for kind, count in re.findall(r"(local|remote)(\d+)", order_id) for _ in range(int(count))]
+        await client.execute_workflow(Floor.run, steps, id=order_id, task_queue=QUEUE)
 
     await serve(process, worker=pid)
 
