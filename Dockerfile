@@ -7,7 +7,6 @@ COPY uv.txt /
 RUN python -m venv /uv && /uv/bin/pip install --quiet --no-cache-dir --require-hashes --only-binary :all: -r /uv.txt
 # Compiled files do not contain the time of their source, so the same commit gives the same files.
 ENV UV_PROJECT_ENVIRONMENT=/app \
-    UV_COMPILE_BYTECODE=1 \
     PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never
@@ -31,7 +30,8 @@ COPY deploy/image/lighten.py /
 # debug information and unused bytecode out. The time of this build is left out: in a file that uv writes, and of all
 # files.
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /uv/bin/uv sync --quiet --locked --no-dev --no-editable --reinstall-package durable-commerce --python python && \
+    /uv/bin/uv sync --quiet --locked --no-dev --no-editable --reinstall-package durable-commerce --compile-bytecode \
+        --python python && \
     sed -i '/uv_cache/d' /app/lib/python*/site-packages/durable_commerce-*.dist-info/RECORD && \
     rm /app/lib/python*/site-packages/durable_commerce-*.dist-info/uv_cache.json && \
     /app/bin/python -IB /lighten.py && \

@@ -12,10 +12,11 @@ RESOLVER = f"--host-resolver-rules=MAP {FOREIGN_SITE} 127.0.0.1"
 
 
 @pytest.fixture
-def browser(running_browser: Browser) -> Browser:
+def browser(running_browser: Browser) -> Iterator[Browser]:
     """A browser that has opened nothing yet."""
     running_browser.attach()
-    return running_browser
+    yield running_browser
+    running_browser.detach()  # what it shows would continue to ask its server during other tests
 
 
 @pytest.fixture(scope="session")

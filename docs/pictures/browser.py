@@ -74,13 +74,18 @@ class Browser:
 
     def attach(self) -> None:
         """Open the page, once the browser answers. It knows nothing of an earlier page: no cookies, no storage."""
-        self._session = None
-        if self._context:
-            self._call("Target.disposeBrowserContext", browserContextId=self._context)
+        self.detach()
         self._context = self._call("Target.createBrowserContext")["browserContextId"]
         target = self._call("Target.createTarget", url="about:blank", browserContextId=self._context)["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self._call("Page.enable")
+
+    def detach(self) -> None:
+        """Close the page, which might work on."""
+        self._session, context = None, self._context
+        if context:
+            self._context = None
+            self._call("Target.disposeBrowserContext", browserContextId=context)
 
     def open(self, url: str, *, width: int, height: int) -> None:
         """Open a URL in a window of this size, in pixels."""

@@ -6,7 +6,6 @@ The carrier and the mail server run outside of the stacks and outlive them.
 import asyncio
 import email
 import os
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -22,6 +21,7 @@ from starter.client import connect
 from starter.devstack import mail, orphans
 from starter.devstack.carrier import server as carrier
 from tests.commerce.shop import Shop
+from tests.forks import Program, completed
 from tests.paths import ROOT
 from tests.running_shop import carrier_client
 from tests.system.workers import wait_until
@@ -81,32 +81,21 @@ class Stack:
 
     async def run_command(self, *arguments: str) -> None:
         """Run a `commerce` command and check that it succeeds."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "starter", *arguments, "--data-dir", str(self.data_dir)),
-            env=self.environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await process.communicate()
-        assert process.returncode == 0, output.decode()
+        command = (*arguments, "--data-dir", str(self.data_dir))
+        done = await asyncio.to_thread(completed, "starter", command, self.environment, self.data_dir.parent)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @asynccontextmanager
 async def running_stack(external: ExternalServices, data_dir: Path) -> AsyncIterator[Stack]:
     """Run a stack with `commerce up`; kill all its processes at the end of the block."""
     log = data_dir.with_suffix(".log")
-    with log.open("w") as stream:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "starter", "up", "--data-dir", str(data_dir), "--port", "0"),
-            cwd=external.folder,
-            env=external.environment,
-            stdout=stream,
-            stderr=stream,
-        )
+    up = ("up", "--data-dir", str(data_dir), "--port", "0")
+    process = Program("starter", external.environment, external.folder, log, up)
     try:
         stack_json = data_dir / "stack.json"
-        await wait_until(lambda: stack_json.exists() or process.returncode is not None, TIMEOUT, log.read_text)
-        assert process.returncode is None, log.read_text()
+        await wait_until(lambda: stack_json.exists() or process.poll() is not None, TIMEOUT, log.read_text)
+        assert process.poll() is None, log.read_text()
         environment = load_environment(data_dir)
         database = Database(load_settings(environment).database_url.get_secret_value())
         client = await connect(environment)
@@ -114,12 +103,12 @@ async def running_stack(external: ExternalServices, data_dir: Path) -> AsyncIter
         await kill_stack(process)
         await database.close()
     finally:
-        if process.returncode is None:
+        if process.poll() is None:
             await kill_stack(process)
         orphans.terminate(data_dir)
 
 
-async def kill_stack(supervisor: asyncio.subprocess.Process) -> None:
+async def kill_stack(supervisor: Program) -> None:
     """Kill the supervisor and all its child processes. The supervisor goes first: it would restart the others."""
     with suppress(psutil.NoSuchProcess):
         parent = psutil.Process(supervisor.pid)
@@ -127,5 +116,5 @@ async def kill_stack(supervisor: asyncio.subprocess.Process) -> None:
         for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        await supervisor.wait()
+        await asyncio.to_thread(supervisor.wait)
         await asyncio.to_thread(psutil.wait_procs, processes[1:], 10)

@@ -84,7 +84,9 @@ class Browsing:
         return await until(was_sent)
 
     async def open(self) -> Page:
-        """Open a window, sign in, and note everything that pages must not do."""
+        """Open a window, sign in, and note everything that pages must not do. Windows of earlier tests are closed."""
+        for earlier in self.browser.contexts:  # its pages renew themselves
+            await earlier.close()
         context = await self.browser.new_context(viewport={"width": 1280, "height": 900}, base_url=self.url)
         page = await context.new_page()
         self.problems.clear()
