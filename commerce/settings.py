@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from commerce.address_digests import AddressDigests
 from commerce.answer_links import AnswerLinks
@@ -63,10 +62,10 @@ MAY_BE_EMPTY = (
 ADDRESS = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")  # a rough check: only sending shows whether an address works
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The shop's settings; each field is the environment variable COMMERCE_<NAME>."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, validate_default=True)
 
     data_dir: Path = Field(DEFAULT_DATA_DIR, description="Folder of the embedded stack: its data, mails and stack.json")
     database_url: SecretStr = Field(
@@ -544,18 +543,6 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         """The shop's time zone."""
         return ZoneInfo(self.timezone)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values only from `load_settings`, so that the environment is read only at startup."""
-        return (init_settings,)
 
 
 def parse_rates(value: str) -> list["RateLimitItem"]:

@@ -20,6 +20,8 @@ import asyncpg
 import httpx
 import pytest
 import structlog
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -68,6 +70,11 @@ Worker.__aexit__ = leave_worker_in_time  # type: ignore[method-assign]
 # Otherwise each client loads the certificate authorities, for 20 ms.
 httpx._transports.default.create_ssl_context = cache(httpx._transports.default.create_ssl_context)
 hash_cheaply()
+# How long an example takes depends on what else the machine does. The examples of a test share its fixtures.
+hypothesis_settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+hypothesis_settings.load_profile("tests")
 TEMPLATE = "template_commerce"
 plugin.UnsandboxedWorkflowRunner = Sandbox  # type: ignore[misc,assignment]
 # Temporal reports a run as stuck after two failed workflow tasks instead of five, which takes half a minute.

@@ -18,15 +18,16 @@ def in_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:
     """
     waiting = [item for item in items if item.get_closest_marker("waits")]
     working = [item for item in items if not item.get_closest_marker("waits")]
-    working.sort(key=_seconds, reverse=True)
-    apart = sum(map(_seconds, working)) * BEFORE_THE_END / max(1, len(waiting))
+    seconds = {item: _seconds(item) for item in working}
+    working.sort(key=seconds.__getitem__, reverse=True)
+    apart = sum(seconds.values()) * BEFORE_THE_END / max(1, len(waiting))
     ordered, passed = [], 0.0
     for item in working:
         while waiting and passed >= 0:
             ordered.append(waiting.pop(0))
             passed -= apart
         ordered.append(item)
-        passed += _seconds(item)
+        passed += seconds[item]
     return ordered + waiting
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from commerce.settings import Settings
@@ -63,6 +63,32 @@ of a process is a new **run**.
 - **Bodies** are JSON of at most {MAX_MEBIBYTES} MiB, those of `/intake/…` of at most {MAX_SIGNED_MEBIBYTES} MiB.
 """
 
+# Built once, not once for each app: FastAPI prepares the routes that an app includes when it is first used.
+ROUTES = APIRouter(generate_unique_id_function=lambda route: route.name)  # it names the function of a client
+for _protected in (
+    workflows,
+    bulk_workflows,
+    answers,
+    progress,
+    schedules,
+    order_lists,
+    order_corrections,
+    returns,
+    orders,
+    records,
+    customers,
+    customer_lists,
+    reports,
+    webhooks,
+    corrections,
+    exports,
+    codec,
+    tutorial,
+):
+    ROUTES.include_router(_protected.routes)
+for _public in (health.routes, metrics.routes, intake.routes, picks.routes, answers.links):
+    ROUTES.include_router(_public)
+
 
 def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     """Return the app. It connects on demand, so it also runs while the database or Temporal is unavailable.
@@ -86,7 +112,7 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
         redoc_url=None,
         static_url=DOCS_FILES,
         lifespan=lifespan,
-        generate_unique_id_function=lambda route: route.name,  # of its function: it names the function of a client
+        routes=ROUTES.routes,
         redirect_slashes=False,  # the redirect would lead to the host that the request names, whichever that is
     )
     app.state.backends = backends
@@ -94,29 +120,6 @@ def create_app(settings: Settings, environment: Mapping[str, str]) -> FastAPI:
     app.state.health = health.Health(backends)
     app.state.codec = payloads
     app.state.admission = Admission(settings)
-    for protected in (
-        workflows,
-        bulk_workflows,
-        answers,
-        progress,
-        schedules,
-        order_lists,
-        order_corrections,
-        returns,
-        orders,
-        records,
-        customers,
-        customer_lists,
-        reports,
-        webhooks,
-        corrections,
-        exports,
-        codec,
-        tutorial,
-    ):
-        app.include_router(protected.routes)
-    for public in (health.routes, metrics.routes, intake.routes, picks.routes, answers.links):
-        app.include_router(public)
     errors.install_handlers(app)
     mount_console(app)
     restore_nulls(app)

@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.datastructures import State
@@ -46,6 +46,25 @@ UNEXPECTED = "Something went wrong"
 # A page of another site led here, and the browser kept the cookie to itself. To our own page it gives it.
 ONCE_MORE = '<!doctype html><html lang="en"><meta http-equiv="refresh" content="0"><title>Console</title>'
 
+ROUTES = APIRouter()  # built once, not once for each app
+ROUTES.include_router(assets.routes)
+ROUTES.include_router(frame.routes)
+for _pages in (
+    today,
+    orders,
+    order_actions,
+    returns,
+    processes,
+    process_actions,
+    stock,
+    jobs,
+    reports,
+    mails,
+    webhooks,
+    customers,
+):
+    ROUTES.include_router(_pages.routes, dependencies=[Depends(signed_in)])
+
 
 def mount_console(api: FastAPI) -> None:
     """Add the console to the API, whose backends and watches it uses."""
@@ -59,28 +78,11 @@ async def _add_slash(_request: Request) -> Response:
 
 
 def _create_console(state: State) -> FastAPI:
-    console = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    console = FastAPI(routes=ROUTES.routes, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     console.state = state
     console.state.sessions = Sessions(state.backends.settings)
     console.state.snapshots = today.Snapshots()
     console.state.checks = Checks()
-    console.include_router(assets.routes)
-    console.include_router(frame.routes)
-    for pages in (
-        today,
-        orders,
-        order_actions,
-        returns,
-        processes,
-        process_actions,
-        stock,
-        jobs,
-        reports,
-        mails,
-        webhooks,
-        customers,
-    ):
-        console.include_router(pages.routes, dependencies=[Depends(signed_in)])
     console.exception_handler(NotSignedIn)(_lead_to_sign_in)
     console.exception_handler(CommerceError)(_shop_error)
     console.exception_handler(HTTPException)(_http_error)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commerce import fulfillment, inventory
@@ -332,7 +332,7 @@ contents = st.lists(st.tuples(st.sampled_from(list(KINDS)), st.integers(1, 3)), 
 acts = st.tuples(st.sampled_from(["reserve", "fulfill", "cancel", "release"]), st.sampled_from("ABC"))
 
 
-@settings(max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, database=None)
 @given(shelves, shelves, st.fixed_dictionaries(dict.fromkeys("ABC", contents)), st.lists(acts, min_size=4, max_size=14))
 async def test_any_sequence_of_actions_keeps_the_stock_consistent_and_the_check_correct(
     shop: Shop, mugs: dict[str, int], boxes: dict[str, int], orders: dict[str, Lines], story: list[tuple[str, str]]

@@ -242,6 +242,11 @@ async def _no_route(_request: Request, error: Exception) -> JSONResponse:
     return await _refused(_request, Refusal(error.status_code, "NOT_FOUND", error.detail))
 
 
+ROUTES = APIRouter()  # built once, not once for each app
+for _router in (api, control, labels_in_use.control):
+    ROUTES.include_router(_router)
+
+
 def create_app(data_dir: Path) -> FastAPI:
     """Return the app of the carrier; its shipments are stored in this folder."""
     shipments = Shipments(data_dir)
@@ -253,14 +258,12 @@ def create_app(data_dir: Path) -> FastAPI:
 
     app = FastAPIOffline(
         title="Embedded carrier",
+        routes=ROUTES.routes,
         lifespan=lifespan,
         exception_handlers={Refusal: _refused, HTTPException: _no_route},
     )
     app.state.shipments, app.state.faults = shipments, Faults()
     app.state.refund_decision = labels_in_use.REFUNDED
-    app.include_router(api)
-    app.include_router(control)
-    app.include_router(labels_in_use.control)
     return app
 
 

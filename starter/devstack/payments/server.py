@@ -193,6 +193,11 @@ def _refunded(refunds: list[Json]) -> int:
     return sum(int(each["amount"]) for each in refunds if each["status"] not in ("failed", "canceled"))
 
 
+ROUTES = APIRouter()  # built once, not once for each app
+for _router in (api, control):
+    ROUTES.include_router(_router)
+
+
 def create_app(data_dir: Path) -> FastAPI:
     """Return the app of the payment provider; its objects are stored in this folder."""
     payments = Payments(data_dir)
@@ -202,10 +207,13 @@ def create_app(data_dir: Path) -> FastAPI:
         yield
         payments.close()
 
-    app = FastAPIOffline(title="Embedded payment provider", lifespan=lifespan, exception_handlers={Refusal: refused})
+    app = FastAPIOffline(
+        title="Embedded payment provider",
+        routes=ROUTES.routes,
+        lifespan=lifespan,
+        exception_handlers={Refusal: refused},
+    )
     app.state.payments, app.state.faults = payments, Faults()
-    app.include_router(api)
-    app.include_router(control)
     return app
 
 

@@ -165,6 +165,11 @@ async def _database_unavailable(_request: Request, error: Exception) -> JSONResp
     return JSONResponse({"detail": str(error)}, 503)
 
 
+ROUTES = APIRouter()  # built once, not once for each app
+for _router in (api, picks.api, control, picks.control):
+    ROUTES.include_router(_router)
+
+
 def create_app(data_dir: Path, database_url: str, secret: str = "") -> FastAPI:
     """Return the app of the warehouse; it stores levels in this folder and connects to the database when first used.
 
@@ -183,12 +188,11 @@ def create_app(data_dir: Path, database_url: str, secret: str = "") -> FastAPI:
 
     app = FastAPIOffline(
         title="Embedded warehouse",
+        routes=ROUTES.routes,
         lifespan=lifespan,
         exception_handlers={DatabaseUnavailable: _database_unavailable},
     )
     app.state.warehouse, app.state.picks = warehouse, picked
-    for router in (api, picks.api, control, picks.control):
-        app.include_router(router)
     return app
 
 

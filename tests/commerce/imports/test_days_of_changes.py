@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commerce import fulfillment, inventory, open_orders, order_intake, orders
@@ -78,7 +78,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=45, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=45, database=None)
 @given(st.fixed_dictionaries(dict.fromkeys(IDS, contents)), st.lists(steps, min_size=5, max_size=14))
 async def test_any_sequence_of_days_leaves_what_a_simple_model_says(  # (V11, V12, I14)
     shop: Shop, tmp_path: Path, first_file: dict[str, Content], story: list[tuple[Any, ...]]

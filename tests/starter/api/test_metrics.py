@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from commerce.settings import load_settings
+from starter.api import metrics
 from starter.api.app import create_app
 from starter.api.metrics import Exporter, exporter
 from tests.keys import ENCRYPTION_ENV
@@ -93,12 +94,14 @@ async def test_metrics_are_public_and_work_without_the_backends() -> None:
         assert (await http.get("/workflows")).status_code == 401
 
 
-async def test_an_exporter_that_does_not_answer_is_a_503_within_seconds(shop: RunningShop) -> None:
-    app = create_api(shop)
+async def test_an_exporter_that_does_not_answer_is_a_503_within_seconds(
+    shop: RunningShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:  # it accepts connections and never sends anything
         address = "{}:{}".format(*server.getsockname())
-        app.dependency_overrides[exporter] = lambda: Exporter(exporter().runtime, address)
-        async with in_process_client(app) as http:
+        silent = Exporter(exporter().runtime, address)
+        monkeypatch.setattr(metrics, "exporter", lambda: silent)
+        async with in_process_client(create_api(shop)) as http:
             response = await http.get("/metrics")
     unavailable = {"error": "The metrics are unavailable", "code": "MetricsUnavailable"}
     assert (response.status_code, response.json()) == (503, unavailable)

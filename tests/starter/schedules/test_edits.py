@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from temporalio.client import (
     Client,
@@ -239,7 +239,7 @@ def is_valid(line: str) -> bool:
         return False
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(line=lines())
 async def test_temporal_describes_every_cron_line_as_it_was_applied(client: Client, line: str) -> None:
     job = replace(WAITING, cron=line)

@@ -7,7 +7,7 @@ from typing import Literal
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
 from temporalio.api.history.v1 import HistoryEvent
@@ -460,7 +460,7 @@ SCRIPTS = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20)
 @given(script=SCRIPTS, cancel_at=st.integers(0, 12))
 async def test_all_steps_end_done_or_undone_under_any_failures_and_any_cancel(
     runner: ScriptRunner, script: list[Step], cancel_at: int
