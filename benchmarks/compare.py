@@ -51,7 +51,7 @@ class Programs:
         self._exits, self._folder, self._started = exits, folder, 0
 
     async def start(
-        self, module: str, *arguments: str, python: str = sys.executable, code: Path = CODE, **variables: str
+        self, module: str, *arguments: str, python: Path | None = None, code: Path = CODE, **variables: str
     ) -> asyncio.subprocess.Process:
         """Start a program of `benchmarks/engines`; all but a worker answer on standard output."""
         command = (f"benchmarks.engines.{module}", *arguments)
@@ -62,16 +62,19 @@ class Programs:
         name: str,
         *arguments: str,
         answers: bool = False,
-        python: str = sys.executable,
+        python: Path | None = None,
         code: Path = CODE,
         **variables: str,
     ) -> asyncio.subprocess.Process:
-        """Start a module with its arguments; its log, with what it prints unless it `answers`, has this name."""
+        """Start a module with its arguments; its log, with what it prints unless it `answers`, has this name.
+
+        Without `python`, it runs in the checkout's own environment.
+        """
         self._started += 1
         log = self._exits.enter_context((self._folder / f"{self._started}-{name}.log").open("w"))
         path = os.pathsep.join((str(code), str(CODE)))  # `benchmarks` is this one in any case
         program = await asyncio.create_subprocess_exec(
-            *(python, "-P", "-m", *arguments),
+            *(python or code / ".venv/bin/python", "-P", "-m", *arguments),
             env=os.environ | variables | {"PYTHONPATH": path},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE if answers else log,
@@ -175,13 +178,13 @@ async def start_peers(
     python = PEERS.resolve() / "venv/bin/python"
     servers = sorted(PEERS.resolve().glob("node/node_modules/@restatedev/restate-server-*/bin/restate-server"))
     if python.exists():
-        started["DBOS"] = await programs.start("dbos_engine", functions_url, dbos_url, python=str(python), code=code)
+        started["DBOS"] = await programs.start("dbos_engine", functions_url, dbos_url, python=python, code=code)
     if python.exists() and servers:
         ports = [str(free_port(folder, f"restate-{n}")) for n in range(4)]
         state = folder / "restate"
         state.mkdir()
         arguments = (functions_url, str(servers[0]), str(state), *ports)
-        started["Restate"] = await programs.start("restate_engine", *arguments, python=str(python), code=code)
+        started["Restate"] = await programs.start("restate_engine", *arguments, python=python, code=code)
     return [
         Engine(
             f"{name}{suffix}",
@@ -269,7 +272,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--at-once", type=int, nargs="+", choices=AT_ONCE, default=list(AT_ONCE))
     parser.add_argument("--scale", type=float, default=1, help="multiplies the number of orders per round")
-    parser.add_argument("--before", type=Path, help="the checkout of an earlier version, compared in the same run")
+    parser.add_argument(
+        "--before", type=Path, help="the checkout of an earlier version with its .venv, compared in the same run"
+    )
     parser.add_argument("--only", nargs="+", help="only engines whose name contains one of these texts")
     parser.add_argument("--output", type=Path, help="the Markdown file to write")
     return parser.parse_args()
