@@ -8,7 +8,6 @@ order has two lines. `make bench` prepares the environment of the other engines;
 import argparse
 import asyncio
 import os
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -272,9 +271,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--at-once", type=int, nargs="+", choices=AT_ONCE, default=list(AT_ONCE))
     parser.add_argument("--scale", type=float, default=1, help="multiplies the number of orders per round")
-    parser.add_argument(
-        "--before", type=Path, help="the checkout of an earlier version with its .venv, compared in the same run"
-    )
+    parser.add_argument("--before", type=Path, help="checkout of an earlier version, with its .venv")
     parser.add_argument("--only", nargs="+", help="only engines whose name contains one of these texts")
     parser.add_argument("--output", type=Path, help="the Markdown file to write")
     return parser.parse_args()
