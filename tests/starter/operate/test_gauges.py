@@ -118,6 +118,23 @@ async def test_unpublished_events_and_unsent_mails_are_counted(measure: Measure,
     assert metrics.by("status", "commerce_unsent_notifications") == {"queued": 4, "failed": 2}
 
 
+async def test_what_is_dated_in_the_future_has_no_age(measure: Measure, shop: Shop) -> None:
+    """An event is newer than a transaction that began before it; the clock of an order's source may be ahead.
+
+    Temporal's SDK refuses negative values, so one of them would end the worker.
+    """
+    hour = datetime.now(UTC) + timedelta(hours=1)
+    await shop.stock("MUG", main=1)
+    await shop.order("early", MUG=1, columns={"created_at": hour})
+    await shop.sql(INSERT_EVENT, published=None)
+    await shop.sql("UPDATE outbox_events SET created_at = now() + interval '1 hour'")
+    metrics = await measure()
+    assert metrics.value("commerce_pending_orders") == metrics.value("commerce_outbox_events") == 1
+    assert metrics.value("commerce_oldest_pending_order_age_seconds") == 0
+    assert metrics.value("commerce_outbox_lag_seconds") == 0
+    assert await shop.call(backlog.measure_pending, []) == (1, 0, 0)
+
+
 def timedelta_of(ago: str) -> timedelta:
     number, unit = ago.split()
     return timedelta(**{unit if unit.endswith("s") else f"{unit}s": int(number)})
