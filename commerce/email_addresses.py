@@ -29,7 +29,11 @@ def normalise_address(address: str) -> str:
     if trimmed.isascii():
         return trimmed.lower()
     local, at, domain = unicodedata.normalize("NFC", trimmed).rpartition("@")
-    return f"{local.lower()}{at}{_ascii(domain)}"
+    return f"{_lower(local)}{at}{_ascii(domain)}"
+
+
+def _lower(text: str) -> str:
+    return unicodedata.normalize("NFC", text.lower())  # a lower-case İ has an accent of its own, which has its place
 
 
 def validate_address(address: str) -> str:
@@ -83,4 +87,4 @@ def _ascii(domain: str) -> str:
     try:
         return idna.encode(domain, uts46=True).decode()
     except idna.IDNAError:
-        return unicodedata.normalize("NFC", domain.lower())
+        return _lower(domain)
