@@ -14,23 +14,31 @@ OPEN_WAITS = "step_waits JOIN process_generations USING (business_key, generatio
 # An order whose process waits for an answer is not late, as long as its time is not over.
 IS_WAITING = f"""EXISTS (SELECT FROM {OPEN_WAITS} AND until > now()
                     AND business_key = '{order_process_id("")}' || orders.id)"""
-# Without rows 0, and never negative: what a concurrent transaction has written is newer than this one's now(), and the
-# clock of an order's source may be ahead.
-AGE_OF_OLDEST = "greatest(extract(epoch FROM now() - min(created_at)), 0)"
+
+
+def _age(oldest: str) -> str:
+    """Return the SQL of an age in seconds; 0 without rows.
+
+    It is never negative, although a concurrent transaction may write what is newer than this one's now(), and the clock
+    of an order's source may be ahead.
+    """
+    return f"greatest(extract(epoch FROM now() - {oldest}), 0)"
+
+
 # Each count reads a partial index of open rows only (see commerce/tables.py), so done rows cost nothing.
 MEASURE = text(f"""
     SELECT pending.count, pending.age, held.count, incomplete.count, wait.count, wait.age, wait.late,
            waiting.count, waiting.age,
            unsent.queued, unsent.failed
-    FROM (SELECT count(*), {AGE_OF_OLDEST} AS age FROM orders WHERE {IS_PENDING} AND NOT {IS_WAITING})
+    FROM (SELECT count(*), {_age("min(created_at)")} AS age FROM orders WHERE {IS_PENDING} AND NOT {IS_WAITING})
              AS pending,
          (SELECT count(*) FROM orders WHERE {IS_HELD}) AS held,
          (SELECT count(*) FROM orders WHERE {WAITS_FOR_PRODUCT}) AS incomplete,
-         (SELECT count(*), greatest(extract(epoch FROM now() - min(asked_at)), 0) AS age,
+         (SELECT count(*), {_age("min(asked_at)")} AS age,
                  count(*) FILTER (WHERE now() - asked_at > (until - asked_at) / 2
                                     AND step NOT IN ('confirm-address', 'await-return')) AS late
           FROM {OPEN_WAITS}) AS wait,
-         (SELECT count(*), {AGE_OF_OLDEST} AS age FROM outbox_events WHERE published_at IS NULL) AS waiting,
+         (SELECT count(*), {_age("min(created_at)")} AS age FROM outbox_events WHERE published_at IS NULL) AS waiting,
          (SELECT count(*) FILTER (WHERE status <> 'failed' AND created_at < now() - interval '10 minutes') AS queued,
                  count(*) FILTER (WHERE status = 'failed' AND created_at > now() - interval '1 day') AS failed
           FROM notifications WHERE status <> 'sent') AS unsent
@@ -41,7 +49,7 @@ COUNT_WAITING_FOR_PRODUCT = text(f"SELECT count(*) FROM orders WHERE {WAITS_FOR_
 # Once a run has begun to process an order, the order stays pending in the database until the run decides about it.
 WAITING = text(f"""
     SELECT count(*) FILTER (WHERE waits), count(*) FILTER (WHERE NOT waits),
-           greatest(extract(epoch FROM now() - min(created_at) FILTER (WHERE waits)), 0)
+           {_age("min(created_at) FILTER (WHERE waits)")}
     FROM (SELECT created_at, id <> ALL (CAST(:running AS text[])) AS waits FROM orders WHERE {IS_PENDING}) AS pending
 """)  # noqa: S608 - our own constant
 
