@@ -16,7 +16,7 @@ def browser(running_browser: Browser) -> Iterator[Browser]:
     """A browser that has opened nothing yet."""
     running_browser.attach()
     yield running_browser
-    running_browser.detach()  # what it shows would continue to ask its server during other tests
+    running_browser.detach()
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ class Gate(Interceptor):
 
 
 class Hold(Gate):
-    """Holds every attempt of a step before its body until `opened` is set."""
+    """Holds every attempt of a step before its body until `opened` is set, local ones too."""
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         return _Held(next, self)
@@ -86,11 +86,10 @@ class AnswerGate(Gate):
     before = False
 
 
-class AnswerHold(Gate):
-    """Holds every attempt of a step after its body, local ones too."""
+class AnswerHold(Hold):
+    """Holds every attempt of a step after its body: done, but not answered yet."""
 
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
-        return _AnswerHeld(next, self)
+    before = False
 
 
 class _Gated(ActivityInboundInterceptor):
@@ -123,15 +122,11 @@ class _Gated(ActivityInboundInterceptor):
 
 class _Held(_Gated):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
-        if activity.info().activity_type == self._gate.step:
+        held = activity.info().activity_type == self._gate.step
+        if held and self._gate.before:
             await self._hold()
-        return await self.next.execute_activity(input)
-
-
-class _AnswerHeld(_Gated):
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
         answer = await self.next.execute_activity(input)
-        if activity.info().activity_type == self._gate.step:
+        if held and not self._gate.before:
             await self._hold()
         return answer
 

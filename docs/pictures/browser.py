@@ -81,7 +81,7 @@ class Browser:
         self._call("Page.enable")
 
     def detach(self) -> None:
-        """Close the page, which might work on."""
+        """Close the page, so that it makes no more requests."""
         self._session, context = None, self._context
         if context:
             self._context = None

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -183,19 +184,10 @@ async def review_cancelled(shop: RunningShop, order_id: str) -> str:
     return handle.id
 
 
-async def local_fails_twice(shop: RunningShop, order_id: str) -> str:
+async def local_fails_twice(shop: RunningShop, order_id: str, step: str = "reserve-inventory") -> str:
     """Both local tries of a step fail, so it continues as a regular activity."""
     await shop.data.order(order_id, MUG=1)
-    with database_outage("reserve-inventory"):
-        FAULTS.times = 2
-        await shop.process(order_id)
-    return order_process_id(order_id)
-
-
-async def final_fails_twice(shop: RunningShop, order_id: str) -> str:
-    """Both local tries of the final step fail, so it continues as a regular activity."""
-    await shop.data.order(order_id, MUG=1)
-    with database_outage("complete-order"):
+    with database_outage(step):
         FAULTS.times = 2
         await shop.process(order_id)
     return order_process_id(order_id)
@@ -214,13 +206,8 @@ async def cancelled_too_late(shop: RunningShop, order_id: str) -> str:
     return handle.id
 
 
-async def cancel_asked_for_at_last(shop: RunningShop, order_id: str) -> str:
-    """The same as `cancel_asked_for` without a label, so that the final step asks for the cancel."""
-    return await cancel_asked_for(shop, order_id, shipping_method=None)
-
-
 async def cancel_asked_for(shop: RunningShop, order_id: str, **columns: str | None) -> str:
-    """The order is cancelled while a local step waits for a lock, so that the label asks for the cancel."""
+    """The order is cancelled while a local step waits for a lock. The label asks for the cancel, or the final step."""
     await shop.data.order(order_id, MUG=1, columns=columns)
     connection = await asyncpg.connect(shop.settings.database_url.get_secret_value())
     async with connection.transaction():
@@ -817,9 +804,9 @@ SCENARIOS: dict[str, Callable[[RunningShop, str], Awaitable[str]]] = {
     # The same with a local final step, which an order has.
     "final-fulfilled": fulfilled,
     "final-without-label": without_label,
-    "final-fails-twice": final_fails_twice,
+    "final-fails-twice": partial(local_fails_twice, step="complete-order"),
     "final-cancelled-too-late": cancelled_too_late,
-    "final-cancel-asked-for": cancel_asked_for_at_last,
+    "final-cancel-asked-for": partial(cancel_asked_for, shipping_method=None),
     "final-cancelled": cancelled,
     "final-changed": changed,
     "final-refused-by-carrier": refused_by_carrier,

@@ -117,11 +117,7 @@ async def test_a_final_step_after_local_ones_is_refused_if_there_is_a_cancel(sho
     """An order without a label has only local steps, so that its final step asks Temporal at every try."""
     await create_order(shop, labelled=False)
     async with shop.worker([hold := Hold(step)]):
-        handle = await shop.start("1")
-        await asyncio.wait_for(hold.reached.wait(), DEADLINE)
-        await handle.cancel()
-        hold.opened.set()
-        await wait_for_end(handle)
+        await disturb_while_held(shop, hold, cancel)
         await assert_cancelled_and_undone(shop)
 
 
@@ -140,16 +136,24 @@ async def test_a_change_after_the_final_step_has_committed_changes_nothing(
 
 
 async def assert_too_late(
-    shop: RunningShop, hold: Hold | AnswerHold, disturb: Callable[[RunningShop], Awaitable[object]], *, labels: int
+    shop: RunningShop, hold: Hold, disturb: Callable[[RunningShop], Awaitable[object]], *, labels: int
 ) -> None:
     async with shop.worker([hold]):
-        handle = await shop.start("1")
-        await asyncio.wait_for(hold.reached.wait(), DEADLINE)
-        await disturb(shop)
-        hold.opened.set()
-        await wait_for_end(handle)
+        handle = await disturb_while_held(shop, hold, disturb)
         await assert_fulfilled_once(shop, labels=labels)
     assert (await shop.handle("1").describe()).run_id == handle.first_execution_run_id
+
+
+async def disturb_while_held(
+    shop: RunningShop, hold: Hold, disturb: Callable[[RunningShop], Awaitable[object]]
+) -> Handle:
+    """Start the order, call `disturb` while its step is held, and wait until the run has ended."""
+    handle = await shop.start("1")
+    await asyncio.wait_for(hold.reached.wait(), DEADLINE)
+    await disturb(shop)
+    hold.opened.set()
+    await wait_for_end(handle)
+    return handle
 
 
 async def cancel(shop: RunningShop) -> None:
@@ -222,11 +226,7 @@ async def test_a_late_validation_of_a_cancelled_run_does_not_end_its_hold(shop: 
     """A worker was frozen before its first local step, and continues when another one has ended the run."""
     await create_order(shop, labelled=False)
     async with shop.worker([hold := Hold("create-fulfillment")]):
-        handle = await shop.start("1")
-        await asyncio.wait_for(hold.reached.wait(), DEADLINE)
-        await handle.cancel()
-        hold.opened.set()
-        await wait_for_end(handle)
+        handle = await disturb_while_held(shop, hold, cancel)
     run_id = (await handle.describe()).run_id
     key = StepKey(business_key=handle.id, step="validate-order", generation=run_id)
     frozen = ActivityEnvironment()
