@@ -176,9 +176,12 @@ async def start_peers(
     started = {"functions alone": await programs.start("functions", functions_url, code=code)}
     python = PEERS.resolve() / "venv/bin/python"
     servers = sorted(PEERS.resolve().glob("node/node_modules/@restatedev/restate-server-*/bin/restate-server"))
-    if python.exists():
+    fits = python.exists() and await can_import(programs, python, code)
+    if python.exists() and not fits:
+        print(f"DBOS and Restate{suffix} are left out: their environment lacks packages of that version")
+    if fits:
         started["DBOS"] = await programs.start("dbos_engine", functions_url, dbos_url, python=python, code=code)
-    if python.exists() and servers:
+    if fits and servers:
         ports = [str(free_port(folder, f"restate-{n}")) for n in range(4)]
         state = folder / "restate"
         state.mkdir()
@@ -195,6 +198,12 @@ async def start_peers(
         )
         for name, program in started.items()
     ]
+
+
+async def can_import(programs: Programs, python: Path, code: Path) -> bool:
+    """Return whether an environment has the packages that the shop's functions of a checkout import."""
+    program = await programs.run("steps", "benchmarks.engines.steps", python=python, code=code)
+    return await program.wait() == 0
 
 
 def free_port(folder: Path, name: str = "metrics") -> int:
