@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -20,6 +20,7 @@ from starter.telemetry.exit import exit_process
 
 LOOPBACK = "127.0.0.1"
 STOP_TIMEOUT = 2  # seconds that open requests get to finish
+DATE_SECONDS = 1  # how often the responses' `Date` is renewed
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +40,38 @@ def listen(port: int, host: str = LOOPBACK) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """A server that signals when it is ready and installs no signal handlers."""
+    """A server that signals when it is ready, stops at once and installs no signal handlers.
+
+    uvicorn looks ten times a second whether it should stop, and pauses once more when it does.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Let `serve` end."""
+        self.should_exit = True
+        self._stopping.set()
+
+    async def main_loop(self) -> None:
+        """Keep the responses' `Date` current until `stop` is called."""
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), DATE_SECONDS)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close all connections; those with an open request get STOP_TIMEOUT to finish."""
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await asyncio.sleep(0)  # connections without a request are closed now
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
+        else:
+            await self.lifespan.shutdown()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start; a failure is raised where the server is awaited."""
@@ -73,7 +101,7 @@ async def serving(app: FastAPI, port: int, host: str = LOOPBACK, **options: Any)
         await server.ready.wait()
         yield url
     finally:
-        server.should_exit = True
+        server.stop()
         await running
         bound.close()
 
