@@ -7,28 +7,33 @@ import pytest
 # Roughly how many seconds a test with this marker takes, the first that applies; others take nearly none.
 SECONDS = {"timeout": 30, "programs": 4, "temporal": 0.8, "postgres": 0.25}
 LITTLE = 0.02
+WAIT = 10  # seconds that a test marked `waits` waits, unless the marker states another number
 BEFORE_THE_END = 0.85  # of the time of the others, all tests that wait have started
 
 
 def in_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:
     """Return the longest tests first, so that no worker starts one when the others are done.
 
-    Those that wait most of their time are spread evenly among them, so that the others keep the machine busy meanwhile,
-    and it is never busy with those alone.
+    Those that wait most of their time are spread among them, the longer a wait the later the next one, so that few wait
+    at once and the others keep the machine busy meanwhile.
     """
-    waiting = [item for item in items if item.get_closest_marker("waits")]
-    working = [item for item in items if not item.get_closest_marker("waits")]
-    seconds = {item: _seconds(item) for item in working}
-    working.sort(key=seconds.__getitem__, reverse=True)
-    apart = sum(seconds.values()) * BEFORE_THE_END / max(1, len(waiting))
-    ordered, passed = [], 0.0
-    for item in working:
-        while waiting and passed >= 0:
+    waits = {item: _wait(item) for item in items if item.get_closest_marker("waits")}
+    waiting = sorted(waits, key=waits.__getitem__, reverse=True)
+    seconds = {item: _seconds(item) for item in items if item not in waits}
+    apart = sum(seconds.values()) * BEFORE_THE_END / max(1, sum(waits.values()))  # for each second of a wait
+    ordered, until_next = [], 0.0
+    for item in sorted(seconds, key=seconds.__getitem__, reverse=True):
+        while waiting and until_next <= 0:
             ordered.append(waiting.pop(0))
-            passed -= apart
+            until_next += waits[ordered[-1]] * apart
         ordered.append(item)
-        passed += seconds[item]
+        until_next -= seconds[item]
     return ordered + waiting
+
+
+def _wait(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("waits")
+    return marker.args[0] if marker and marker.args else WAIT
 
 
 def _seconds(item: pytest.Item) -> float:

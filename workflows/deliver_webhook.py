@@ -12,7 +12,6 @@ from typing import NoReturn
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.boundary.failures import surface
@@ -22,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.engine.cancellation import CANCEL_OR_FAILURE, uninterrupted
     from workflows.engine.policies import Policy
     from workflows.engine.saga import Saga
+    from workflows.engine.signals import raise_cancel, send_signal
 
 TOTAL_TIME = timedelta(days=3)  # from the start of the run, including the wait for the previous delivery
 MIN_POST_TIME = timedelta(minutes=1)  # for posting, even if that wait used up the total time
@@ -85,8 +85,9 @@ class DeliverWebhookWorkflow:
         while (
             not self._previous_ended
             and _time_left() > timedelta(0)
-            and await _signal(process_id, "follow", workflow.info().workflow_id)
+            and await send_signal(process_id, "follow", workflow.info().workflow_id)
         ):
+            raise_cancel()
             with suppress(asyncio.TimeoutError):
                 await workflow.wait_condition(
                     lambda: self._previous_ended,
@@ -96,20 +97,9 @@ class DeliverWebhookWorkflow:
 
     async def _release_waiting(self) -> None:
         while self._waiting:
-            await _signal(self._waiting.pop(), "go")
+            await send_signal(self._waiting.pop(), "go")
 
 
 def _time_left() -> timedelta:
     """Return how much of the total time is left."""
     return TOTAL_TIME - (workflow.now() - workflow.info().workflow_start_time)
-
-
-async def _signal(process_id: str, signal: str, *args: str) -> bool:
-    """Send a signal to another delivery and return whether it still runs."""
-    try:
-        await workflow.get_external_workflow_handle(process_id).signal(signal, args=args)
-    except FailureError as failure:
-        if is_cancelled_exception(failure):
-            raise
-        return False
-    return True

@@ -1,0 +1,118 @@
+"""Signals between processes, also when a cancel arrives together with the answer to the signal."""
+
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from temporalio import workflow
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import CancelledError, FailureError
+from temporalio.worker import Worker
+
+from commerce.messages.base import ProcessInput
+from workflows.engine.signals import raise_cancel, send_signal
+
+
+class Nobody(ProcessInput):
+    pass
+
+
+class Target(ProcessInput):
+    process_id: str
+
+
+@workflow.defn(name="receiving")
+class Receiving:
+    """Runs until it receives a signal."""
+
+    def __init__(self) -> None:
+        self._received = ""
+
+    @workflow.signal(name="hear")
+    def hear(self, word: str) -> None:
+        self._received = word
+
+    @workflow.run
+    async def run(self, _input: Nobody) -> str:
+        await workflow.wait_condition(lambda: bool(self._received))
+        return self._received
+
+
+@workflow.defn(name="sending")
+class Sending:
+    @workflow.run
+    async def run(self, target: Target) -> bool:
+        is_open = await send_signal(target.process_id, "hear", "hello")
+        raise_cancel()
+        return is_open
+
+
+@workflow.defn(name="sending")
+class BuggySending:
+    """The version with a bug after its signal: the run stays open, and its next task is that of the fixed version."""
+
+    @workflow.run
+    async def run(self, target: Target) -> bool:
+        with suppress(FailureError):
+            await workflow.get_external_workflow_handle(target.process_id).signal("hear", "hello")
+        raise ValueError("a bug")
+
+
+@pytest.fixture
+def queue() -> str:
+    return f"signals-{uuid4()}"
+
+
+@pytest.fixture
+async def receiver(client: Client, queue: str) -> AsyncIterator[WorkflowHandle[Receiving, str]]:
+    """An open process. No worker runs it unless the test starts one."""
+    yield await client.start_workflow(
+        Receiving.run, Nobody(), id=f"receiving-{uuid4()}", task_queue=f"{queue}-receiver"
+    )
+
+
+def start(client: Client, queue: str, receiver: str) -> Awaitable[WorkflowHandle[Sending, bool]]:
+    target = Target(process_id=receiver)
+    # Another worker gets a task that a worker has left behind when the task has timed out.
+    second = timedelta(seconds=1)
+    return client.start_workflow(Sending.run, target, id=f"sending-{uuid4()}", task_queue=queue, task_timeout=second)
+
+
+async def start_until_it_fails(client: Client, queue: str, receiver: str) -> WorkflowHandle[Sending, bool]:
+    """Start the version with the bug, and return when its signal is answered and the task after it has failed."""
+    async with Worker(client, task_queue=queue, workflows=[BuggySending]):
+        handle = await start(client, queue, receiver)
+        async for event in handle.fetch_history_events(wait_new_event=True):
+            if event.HasField("workflow_task_failed_event_attributes"):
+                return handle
+    raise AssertionError("the run has ended")
+
+
+async def test_an_open_process_receives_a_signal(
+    client: Client, queue: str, receiver: WorkflowHandle[Receiving, str]
+) -> None:
+    async with (
+        Worker(client, task_queue=queue, workflows=[Sending]),
+        Worker(client, task_queue=f"{queue}-receiver", workflows=[Receiving]),
+    ):
+        assert await (await start(client, queue, receiver.id)).result()
+        assert await receiver.result() == "hello"
+
+
+async def test_a_signal_to_a_process_that_is_not_open_is_no_failure(client: Client, queue: str) -> None:
+    async with Worker(client, task_queue=queue, workflows=[Sending]):
+        assert not await (await start(client, queue, "unknown")).result()
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+async def test_a_cancel_that_meets_the_answer_to_a_signal_ends_the_run(  # (E10)
+    client: Client, queue: str, receiver: WorkflowHandle[Receiving, str], *, is_open: bool
+) -> None:
+    handle = await start_until_it_fails(client, queue, receiver.id if is_open else "unknown")
+    await handle.cancel()
+    async with Worker(client, task_queue=queue, workflows=[Sending]):
+        with pytest.raises(WorkflowFailureError) as failure:
+            await handle.result()
+    assert isinstance(failure.value.cause, CancelledError)
