@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -117,6 +117,19 @@ def free_port() -> int:
         if can_listen(port := PORTS[offset % len(PORTS)]):
             return port
     raise AssertionError(f"no free port between {PORTS.start} and {PORTS.stop}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Let one worker import everything before the others do, so that only it compiles the modules."""
+    if not is_xdist_worker(session.config):
+        return (yield)
+    with once_per_run(session.config._tmp_path_factory.getbasetemp().parent, "collection") as done:
+        if not done.exists():
+            collected = yield
+            done.touch()
+            return collected
+    return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -191,7 +191,7 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.waits
+@pytest.mark.waits(40)
 @pytest.mark.programs
 def test_every_command_does_what_the_page_shows(terminal: Terminal) -> None:
     missing = {name for name in OPTIONAL_PROGRAMS if not shutil.which(name, path=terminal.environment["PATH"])}

@@ -23,7 +23,7 @@ from tests.system.chaos import model
 from tests.system.chaos.actors import NO_ANSWER, Actors, actors
 from tests.system.chaos.plan import LOCATIONS, VARIANTS, Plan, draw
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.waits(70)
 
 SEED = int(os.environ.get("COMMERCE_CHAOS_SEED") or 1)
 SECONDS = int(os.environ.get("COMMERCE_CHAOS_SECONDS") or 60)

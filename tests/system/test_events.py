@@ -25,7 +25,7 @@ from tests.system.workers import wait_until, worker_processes
 from tests.webhook_receiver import WebhookReceiver, webhook_receiver
 from workflows.deliver_webhook import DeliverWebhookWorkflow
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.waits(5)
 
 SEED = 20260302
 CARTS, EVENTS_PER_CART, ORDERS, KILLS = 400, 25, 40, 5

@@ -26,7 +26,7 @@ from tests.running_shop import RunningShop, running_shop
 from tests.servers import url_of
 from tests.system.workers import wait_until
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.waits(45)
 
 BWRAP = bubblewrap()
 TOKEN = "a-token-of-the-tests"

@@ -14,7 +14,7 @@ from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.system.workers import WorkerProcesses, points_by_outcome, wait_until
 from worker import GRACEFUL_SHUTDOWN, HARD_EXIT_SECONDS
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.waits(40)
 
 COMPLETED, FAILED, CANCELLED = (
     WorkflowExecutionStatus.COMPLETED,

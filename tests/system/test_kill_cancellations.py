@@ -10,7 +10,7 @@ from tests.payment_provider import EmbeddedPayments
 from tests.running_shop import RunningShop
 from tests.system.workers import WorkerProcesses, points
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.waits(40)
 
 # The points where the worker hangs when killed.
 POINTS = """

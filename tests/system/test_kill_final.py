@@ -11,7 +11,7 @@ from tests.running_shop import RunningShop, running_shop
 from tests.system.test_kill import check, create_orders, wait_for_all
 from tests.system.workers import WorkerProcesses
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.waits(20)
 
 # By order: the point where its worker hangs when it is killed. The first part is the outcome of an order with a cancel
 # that arrives while no worker runs. `unshipped` and `released` orders have local steps only.

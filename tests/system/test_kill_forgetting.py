@@ -14,7 +14,7 @@ from starter.processes import PROCESS_TYPES
 from tests.running_shop import RunningShop, running_shop
 from tests.system.workers import worker_processes
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.waits(15)
 
 KEYS = {"COMMERCE_ADDRESS_KEYS": "a-key-of-addresses-of-at-least-32-characters"}
 POINTS = (

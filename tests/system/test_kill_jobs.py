@@ -28,7 +28,7 @@ from tests.system.workers import WorkerProcesses
 from worker import WORKFLOWS, open_activities
 from workflows.engine.job import MAX_ERRORS
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.waits(25)
 
 Results = Mapping[str, dict[str, Any]]
 

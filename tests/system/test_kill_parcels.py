@@ -11,7 +11,7 @@ from tests.running_shop import RunningShop, running_shop
 from tests.system.test_kill import CANCEL_ORDER_FUNCTION, CANCEL_ORDER_TRIGGER, wait_for_all
 from tests.system.workers import WorkerProcesses, points_by_outcome
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.waits(60)
 
 COMPLETED, FAILED, CANCELLED = (
     WorkflowExecutionStatus.COMPLETED,

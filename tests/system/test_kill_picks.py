@@ -17,7 +17,7 @@ from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.system.test_kill import CANCEL_ORDER_FUNCTION, CANCEL_ORDER_TRIGGER
 from tests.system.workers import WorkerProcesses, points_by_outcome
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.waits(70)
 
 # The first part of an order's id is its expected outcome; the rest is the point where the worker hangs when killed.
 ASKING = """

@@ -17,7 +17,7 @@ from tests.polling import until
 from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.system.workers import worker_processes
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.waits(40)
 
 SETTINGS = {
     "COMMERCE_CONFIRM_ADDRESS": "on",

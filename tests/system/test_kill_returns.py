@@ -14,7 +14,7 @@ from tests.polling import until
 from tests.running_shop import RunningShop
 from tests.system.workers import WorkerProcesses, points
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.waits(35)
 
 # The points where the worker hangs when killed: before the goods are back, after that, and while a return is closed.
 BEFORE = """

@@ -17,7 +17,7 @@ from starter.client import process_order, start_order
 from starter.devstack import postgres
 from tests.system.stacks import TIMEOUT, ExternalServices, Stack, external_services, running_stack
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.waits(60)
 
 ORDERS = [f"started-{number}" for number in range(50)]
 DELAYED = ORDERS[::5]  # still in progress whenever the backup is taken

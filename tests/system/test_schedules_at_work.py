@@ -34,7 +34,7 @@ from tests.running_shop import RunningShop, running_shop, wait_for_end
 from tests.starter.sample_jobs import delete_schedules
 from tests.system.workers import worker_processes
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.waits(5)
 
 CLEAN_UP, PENDING, ANALYTICS = "cleanup-expired-carts", "process-pending-orders", "collect-analytics-data"
 ROUNDS, SKIPPED = 3, 2

@@ -26,7 +26,7 @@ from tests.starter.api.api_client import create_api
 from tests.starter.sample_jobs import delete_schedules
 from workflows.engine.search_attributes import FAILED_STEP, OUTCOME, SAGA_STATE
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.waits(15)
 
 TOKEN = "a-token-of-the-shop"
 BUY_LABEL = "Buy one shipping label"  # a summary, which is encrypted

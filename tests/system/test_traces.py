@@ -22,7 +22,7 @@ from tests.system.workers import WorkerProcess, WorkerProcesses, wait_until, wor
 from tests.trace_collector import Trace, TraceCollector, trace_collector
 from tests.webhook_receiver import webhook_receiver
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.waits(8)
 
 SECONDS = 120
 STEPS = [

@@ -20,7 +20,7 @@ from tests.running_shop import RunningShop
 from tests.scraping import scrape
 from tests.system.workers import WORKER_READY, WorkerProcess, wait_until, worker_environment
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.waits(5)
 
 ARGUMENTS = ("worker", "--processes", "2")
 

@@ -225,7 +225,7 @@ ACTIONS: tuple[Action, ...] = (
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.waits
+@pytest.mark.waits(15)
 async def test_no_action_reads_a_large_table(large_url: str, tmp_path: Path, client: Client) -> None:
     most: dict[tuple[str, str], int] = {}
     before = await rows_read(large_url)

@@ -96,7 +96,7 @@ async def locked(shop: RunningShop) -> AsyncIterator[None]:
         await connection.close()
 
 
-@pytest.mark.waits
+@pytest.mark.waits(25)
 async def test_a_slow_local_step_becomes_a_regular_one_and_blocks_no_other_order(shop: RunningShop) -> None:
     await shop.data.stock("CUP", main=3)
     await shop.data.order("other", CUP=1)

@@ -207,7 +207,7 @@ async def test_a_permanent_refusal_by_the_carrier_undoes_all_steps(shop: Running
     assert await shop.findings() == []
 
 
-@pytest.mark.waits
+@pytest.mark.waits(30)
 async def test_a_mail_waits_for_a_mail_server_that_is_down(
     tmp_path: Path, database_url: str, client: Client
 ) -> None:  # (N2, V8)
@@ -238,7 +238,7 @@ async def sent(shop: RunningShop, kind: str) -> bool | None:
     return await shop.data.sql("SELECT 1 FROM notifications WHERE kind = :kind AND status = 'sent'", kind=kind) or None
 
 
-@pytest.mark.waits
+@pytest.mark.waits(15)
 async def test_an_order_waits_while_the_carrier_rejects_our_key(shop: RunningShop) -> None:
     await shop.data.stock("MUG", main=3)
     await shop.data.order("1", MUG=1)

@@ -18,7 +18,7 @@ from tests.locked_packages import node_modules, python_environment
 from tests.running_shop import RunningShop
 from tests.starter.api.api_client import create_api, openapi_document
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.waits(30)
 
 CLIENTS = Path(__file__).parent / "generated_clients"
 DOCUMENT = "openapi.json"

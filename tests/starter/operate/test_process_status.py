@@ -242,7 +242,7 @@ async def test_a_run_with_a_bug_is_stuck_and_a_fixed_deploy_finishes_it(  # (E18
     assert await stuck() is None
 
 
-@pytest.mark.waits
+@pytest.mark.waits(30)
 async def test_a_run_that_the_present_code_cannot_replay_is_stuck_and_the_reason_is_readable(
     shop: RunningShop, order_id: str
 ) -> None:  # (E18)
