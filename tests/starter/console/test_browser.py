@@ -323,4 +323,6 @@ async def test_every_page_fits_and_is_accessible(browsing: Browsing) -> None:
                 if each["impact"] in SERIOUS
             ]
     assert wrong == []
-    assert [problem for problem in browsing.problems if "404" not in problem] == []
+    # axe cannot ask the frame of a mail, in which no script runs, and the browser says so.
+    ours = [problem for problem in browsing.problems if "404" not in problem and "'postMessage'" not in problem]
+    assert ours == []
