@@ -15,8 +15,9 @@ async def send_signal(process_id: str, signal: str, *args: object) -> bool:
     signal, and if that has failed in the same workflow task, no task of the run succeeds any more ("Invalid transition
     in state machine").
     """
+    receiver = workflow.get_external_workflow_handle(process_id)  # noqa: TID251 - this is what all others use
     try:
-        await uninterrupted(workflow.get_external_workflow_handle(process_id).signal(signal, args=args))
+        await uninterrupted(receiver.signal(signal, args=args))
     except FailureError:
         return False
     return True
