@@ -6,6 +6,7 @@ import gc
 import itertools
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -43,12 +44,13 @@ from tests.keys import ENCRYPTION_ENV
 from tests.order import in_order
 from tests.payment_provider import payments as payments
 from tests.sandbox import Sandbox
-from tests.servers import PostgresServer, once_per_run, shared_postgres, stop_servers, url_of
+from tests.servers import PostgresServer, once_per_run, shared_postgres, stop_servers, url_of, use_ram_disk
 from tests.week import Week, sample_week
 
 # Without bytecode files each program that a test starts would compile all modules again, for two to five seconds.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+use_ram_disk()
 # Temporal servers, also those of stacks, collect garbage less often and on one core: a fifth less work.
 os.environ.update(GOGC="400", GOMAXPROCS="1")
 # Now and then the SDK's shutdown waits for ever for an activity that its core has lost (sdk-python#1837). Our worker
@@ -300,7 +302,9 @@ async def run_sql(url: str, statement: str) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     session.config.stash[finished] = session
     if not is_xdist_worker(session.config):
-        stop_servers(session.config._tmp_path_factory.getbasetemp())
+        stop_servers(folder := session.config._tmp_path_factory.getbasetemp())
+        if session.exitstatus == pytest.ExitCode.OK:
+            shutil.rmtree(folder)
 
 
 @pytest.hookimpl(trylast=True)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 
-# Roughly how many seconds a test with this marker takes, the first that applies; others take nearly none.
-SECONDS = {"timeout": 30, "programs": 4, "temporal": 0.8, "postgres": 0.25}
-LITTLE = 0.02
+# Roughly how many seconds a test with this marker takes, the first that applies.
+SECONDS = {"timeout": 20, "programs": 2, "temporal": 0.8, "postgres": 0.5}
+LITTLE = 0.1
 WAIT = 10  # seconds that a test marked `waits` waits, unless the marker states another number
-BEFORE_THE_END = 0.85  # of the time of the others, all tests that wait have started
+BEFORE_THE_END = 0.9  # of the time of the others, all tests that wait have started
 
 
 def in_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:

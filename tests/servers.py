@@ -17,7 +17,7 @@ from sqlalchemy import make_url
 
 from starter.devstack import postgres
 
-RAM_DISK, RAM_DISK_BYTES = Path("/dev/shm"), 2 * 1024**3
+RAM_DISK, RAM_DISK_BYTES = Path("/dev/shm"), 4 * 1024**3  # three times what a run needs
 PREFIX = "commerce tests "
 PASSWORD = "password-of-all-roles"
 DEADLINE = 120  # seconds
@@ -59,6 +59,14 @@ class PostgresServer:
         return postgres.superuser_url(self.folder, self.port, database)
 
 
+def use_ram_disk() -> None:
+    """Keep temporary files in memory if there is room and TMPDIR names no other folder: a tenth less work."""
+    if "TMPDIR" in os.environ or not os.access(RAM_DISK, os.W_OK):
+        return
+    if shutil.disk_usage(RAM_DISK).free > RAM_DISK_BYTES and not os.statvfs(RAM_DISK).f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(RAM_DISK)
+
+
 def url_of(role: str, url: str) -> str:
     """Return the URL of the same database for another role."""
     return make_url(url).set(username=role).render_as_string(hide_password=False)
@@ -69,7 +77,7 @@ def shared_postgres(run_folder: Path, port: int) -> PostgresServer:
     with once_per_run(run_folder, "postgres") as done:
         if not done.exists():
             remove_abandoned_clusters()
-            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_fastest_folder()))
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX))
             started.append(start_postgres(folder, port))
             done.write_text(f"{started[-1].pid}\n{port}\n{folder}\n")
         _, running_port, folder_name = done.read_text().splitlines()
@@ -110,8 +118,8 @@ def stop_servers(run_folder: Path) -> None:
 
 
 def remove_abandoned_clusters() -> None:
-    """Delete clusters in memory whose test run was killed."""
-    for folder in RAM_DISK.glob(f"{PREFIX}*"):
+    """Delete clusters whose test run was killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         try:
             if time.time() - folder.stat().st_mtime < MIN_AGE:
                 continue  # it may be being made: the server of a moment ago is not the last one
@@ -121,10 +129,3 @@ def remove_abandoned_clusters() -> None:
             continue  # it is being made or deleted
         if not psutil.pid_exists(pid):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _fastest_folder() -> str | None:
-    """Return a folder in memory if there is one with enough room; None stands for the usual temporary folder."""
-    if os.access(RAM_DISK, os.W_OK) and shutil.disk_usage(RAM_DISK).free > RAM_DISK_BYTES:
-        return str(RAM_DISK)
-    return None

@@ -147,6 +147,7 @@ async def check(shop: RunningShop, order_ids: Iterable[str]) -> None:
     assert await shop.findings() == []
 
 
+@pytest.mark.waits(65)
 async def test_orders_end_correctly_after_a_kill_inside_each_step_and_each_undo(
     shop: RunningShop, workers: WorkerProcesses
 ) -> None:  # (E11)

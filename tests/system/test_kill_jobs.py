@@ -28,7 +28,7 @@ from tests.system.workers import WorkerProcesses
 from worker import WORKFLOWS, open_activities
 from workflows.engine.job import MAX_ERRORS
 
-pytestmark = pytest.mark.waits(25)
+pytestmark = pytest.mark.waits(5)
 
 Results = Mapping[str, dict[str, Any]]
 
@@ -135,6 +135,7 @@ async def start_job(shop: RunningShop, job_id: str, kind: str, options: JobInput
     return await shop.client.start_workflow(kind, options, id=job_id, task_queue=TASK_QUEUE)
 
 
+@pytest.mark.waits(95)
 async def test_every_job_ends_correctly_after_kills_in_the_middle(
     shop: RunningShop, workers: WorkerProcesses
 ) -> None:  # (E11, J3)

@@ -203,6 +203,7 @@ async def test_a_retried_run_belongs_to_the_trace_of_the_retry_request(
     assert trace.path(process) == ["POST /workflows/{transaction_id}/retry", "order-processing"]
 
 
+@pytest.mark.waits(30)
 async def test_an_order_is_one_trace_when_the_worker_is_killed_during_a_step(
     shop: RunningShop, workers: WorkerProcesses, collector: TraceCollector, order_id: str
 ) -> None:

@@ -141,6 +141,7 @@ async def test_a_run_waits_for_a_worker_that_has_its_key(shop: RunningShop) -> N
         await elsewhere.handle("1").result()
 
 
+@pytest.mark.waits(35)
 async def test_an_interrupted_order_whose_key_is_lost_is_started_again_with_a_new_key(shop: RunningShop) -> None:
     await shop.data.order("1", MUG=1)
     await shop.inject_carrier_fault(operation="buy", fault="500", order_id="1", times=1000)
