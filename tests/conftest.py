@@ -304,7 +304,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if not is_xdist_worker(session.config):
         stop_servers(folder := session.config._tmp_path_factory.getbasetemp())
         if session.exitstatus == pytest.ExitCode.OK:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # pytest deletes the rest at the start of the next run
 
 
 @pytest.hookimpl(trylast=True)
