@@ -46,7 +46,7 @@ test: install
 
 # More workers than cores, since tests often wait. Tests are handed out one by one, in the order of tests/order.py.
 tests: install
-	@$(PY) -m pytest -n 6 --dist load --maxschedchunk 1
+	@$(PY) -m pytest -n 5 --dist load --maxschedchunk 1
 
 quick: install
 	@$(MAKE) --no-print-directory -j 2 lint units

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -64,15 +65,22 @@ def worker_settings(payments: EmbeddedPayments) -> dict[str, str]:
 
 
 async def answer_all(shop: RunningShop, number: int) -> None:
-    """Answer all picks once that many wait, as the warehouse does. Those named short lack one of two units."""
+    """Answer all picks once the warehouse has that many. Those named short lack one of two units."""
 
     async def all_wait() -> list[tuple[str, str]] | None:
         found = await shop.data.sql(ANSWERS)
-        return found if len(found) == number else None
+        return found if len(found) == number == len(await warehouse_picks(shop)) else None
 
     for pick_id, process in await until(all_wait, DEADLINE):
         units = 1 if process.startswith(order_process_id("short")) else 2
         await answer_pick(shop.client, shop.database, pick_id, [PickLine(sku="MUG", quantity=units)])
+
+
+async def warehouse_picks(shop: RunningShop) -> list[dict[str, Any]]:
+    """Return the picks that the warehouse was asked for."""
+    async with httpx.AsyncClient(base_url=shop.settings.warehouse_url, verify=False) as http:
+        picks: list[dict[str, Any]] = (await http.get("/trial/picks")).json()
+    return picks
 
 
 async def test_picked_and_captured_orders_end_correctly_after_a_kill_inside_each_step(
@@ -112,8 +120,7 @@ async def test_picked_and_captured_orders_end_correctly_after_a_kill_inside_each
     assert {order_id: end for order_id, end in ends.items() if end != ENDS[order_id.split(".")[0]]} == {}
     kept = sum(2 for order_id in orders if not order_id.startswith("cancelled"))
     assert await shop.data.levels("MUG") == {"main": (2 * len(orders) - kept, 0)}
-    async with httpx.AsyncClient(base_url=shop.settings.warehouse_url, verify=False) as http:
-        picks = (await http.get("/trial/picks")).json()
+    picks = await warehouse_picks(shop)
     assert sorted(pick["body"]["order"] for pick in picks) == sorted(orders)
     cancelled = {pick["body"]["order"] for pick in picks if pick["state"] == "cancelled"}
     assert cancelled == {order_id for order_id in orders if order_id.startswith("cancelled")}
