@@ -37,7 +37,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.engine.policies import FINAL_STEP, MAIL, OUTSIDE_STEP, UNDO
     from workflows.engine.saga import Saga
     from workflows.engine.search_attributes import OUTCOME, publish_order_id
-    from workflows.engine.signals import raise_cancel, send_signal
+    from workflows.engine.signals import send_signal
     from workflows.parts.refunds import refund_or_alert
 
 PLAN = (
@@ -145,7 +145,6 @@ class CancelOrderWorkflow:
     async def _interrupt_processing(self, revision: int) -> None:
         """Let the run of `order-processing`, if there is one, find out at once that the order is marked."""
         await send_signal(order_process_id(self._order.order_id), "order-changed", OrderChange(revision=revision))
-        raise_cancel()
 
     async def _void(self, labels: list[BoughtLabel]) -> int:
         """Return all labels to the carrier, and wait until it has refunded them; return how many it has (B3)."""

@@ -460,10 +460,8 @@ async def test_a_cancel_after_any_event_keeps_the_order_or_takes_it_back(
         (Gate, "create-fulfillment"),
         (Gate, "create-shipping-label"),
         (Gate, "complete-order"),
-        (
-            AnswerHold,
-            "complete-order",
-        ),  # committed, but not in history, when the generation and the goods are taken over
+        # Committed, but not in history, when the generation and the goods are taken over.
+        (AnswerHold, "complete-order"),
     ],
 )
 async def test_an_order_that_is_being_processed_is_cancelled_and_its_run_ends_as_cancelled(

@@ -3,15 +3,20 @@
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from temporalio import workflow
+from temporalio import activity, workflow
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import CancelledError, FailureError
 from temporalio.worker import Worker
 
 from commerce.messages.base import ProcessInput
+from commerce.messages.steps import Call
+from commerce.messages.webhooks import Delivered, WebhookDelivery
+from workflows.deliver_webhook import DeliverWebhookWorkflow
+from workflows.engine.saga import Saga
 from workflows.engine.signals import raise_cancel, send_signal
 
 
@@ -81,13 +86,10 @@ def start(client: Client, queue: str, receiver: str) -> Awaitable[WorkflowHandle
     return client.start_workflow(Sending.run, target, id=f"sending-{uuid4()}", task_queue=queue, task_timeout=second)
 
 
-async def start_until_it_fails(client: Client, queue: str, receiver: str) -> WorkflowHandle[Sending, bool]:
-    """Start the version with the bug, and return when its signal is answered and the task after it has failed."""
-    async with Worker(client, task_queue=queue, workflows=[BuggySending]):
-        handle = await start(client, queue, receiver)
-        async for event in handle.fetch_history_events(wait_new_event=True):
-            if event.HasField("workflow_task_failed_event_attributes"):
-                return handle
+async def until_a_task_fails(handle: WorkflowHandle[Any, Any]) -> None:
+    async for event in handle.fetch_history_events(wait_new_event=True):
+        if event.HasField("workflow_task_failed_event_attributes"):
+            return
     raise AssertionError("the run has ended")
 
 
@@ -111,9 +113,56 @@ async def test_a_signal_to_a_process_that_is_not_open_is_no_failure(client: Clie
 async def test_a_cancel_that_meets_the_answer_to_a_signal_ends_the_run(  # (E10)
     client: Client, queue: str, receiver: WorkflowHandle[Receiving, str], *, is_open: bool
 ) -> None:
-    handle = await start_until_it_fails(client, queue, receiver.id if is_open else "unknown")
+    async with Worker(client, task_queue=queue, workflows=[BuggySending]):
+        handle = await start(client, queue, receiver.id if is_open else "unknown")
+        await until_a_task_fails(handle)  # the one after the answer to the signal
     await handle.cancel()
     async with Worker(client, task_queue=queue, workflows=[Sending]):
         with pytest.raises(WorkflowFailureError) as failure:
             await handle.result()
     assert isinstance(failure.value.cause, CancelledError)
+
+
+@workflow.defn(name="deliver-webhook")
+class BuggyDelivery:
+    """The version with a bug after its signal to the delivery before it."""
+
+    @workflow.run
+    async def run(self, delivery: WebhookDelivery) -> Delivered:
+        async with Saga():
+            with suppress(FailureError):
+                receiver = workflow.get_external_workflow_handle(delivery.previous_process_id or "")  # noqa: TID251
+                await receiver.signal("follow", workflow.info().workflow_id)
+            raise ValueError("a bug")
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+async def test_a_cancel_that_meets_the_signal_of_a_delivery_ends_it_and_nothing_is_posted(
+    client: Client, queue: str, *, is_open: bool
+) -> None:
+    posted = []
+
+    @activity.defn(name="post-webhook")
+    async def post(call: Call[WebhookDelivery]) -> Delivered:
+        posted.append(call)
+        return Delivered(status="delivered")
+
+    delivery = WebhookDelivery(endpoint_id=uuid4(), event_id=uuid4(), after=uuid4())
+    if is_open:
+        await start_delivery(client, f"{queue}-receiver", delivery, delivery.previous_process_id)
+    async with Worker(client, task_queue=queue, workflows=[BuggyDelivery]):
+        handle = await start_delivery(client, queue, delivery, delivery.process_id)
+        await until_a_task_fails(handle)
+    await handle.cancel()
+    async with Worker(client, task_queue=queue, workflows=[DeliverWebhookWorkflow], activities=[post]):
+        with pytest.raises(WorkflowFailureError) as failure:
+            await handle.result()
+    assert isinstance(failure.value.cause, CancelledError)
+    assert posted == []
+
+
+async def start_delivery(
+    client: Client, queue: str, delivery: WebhookDelivery, process_id: str | None
+) -> WorkflowHandle[DeliverWebhookWorkflow, Delivered]:
+    run, second = DeliverWebhookWorkflow.run, timedelta(seconds=1)
+    return await client.start_workflow(run, delivery, id=process_id or "", task_queue=queue, task_timeout=second)
